@@ -1,0 +1,16 @@
+/* How code below the command reports a failure: `return cvy_fail(CONVOY_INVALID, "...", ...)`. */
+#ifndef CVY_BASE_STATUS_H
+#define CVY_BASE_STATUS_H
+
+#include "convoy/status.h"
+
+/* Sets this thread's message and returns `status`, so that a failure is one statement. */
+convoy_status cvy_fail(convoy_status status, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Puts "<format>: " before this thread's message (where it happened) and returns `status` unchanged. */
+convoy_status cvy_fail_in(convoy_status status, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* CONVOY_MEMORY with a message naming what did not fit in host memory. */
+convoy_status cvy_fail_memory(const char *what, unsigned long long bytes);
+
+#endif

@@ -1,0 +1,31 @@
+/* Strings: a growing buffer, and the nearest word for "did you mean". */
+#ifndef CVY_BASE_TEXT_H
+#define CVY_BASE_TEXT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* A growing string; start with {0}. `data` is always NUL-terminated once something was added, else NULL. */
+typedef struct cvy_text {
+    char *data;
+    size_t length, capacity;
+} cvy_text;
+
+void cvy_text_add(cvy_text *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void cvy_text_free(cvy_text *text);
+/* "" instead of NULL. */
+const char *cvy_text_get(const cvy_text *text);
+
+/* The candidate closest to `word` (Damerau-Levenshtein, case-insensitive) if it is close enough to be a
+   misspelling of it, else NULL. */
+const char *cvy_text_nearest(const char *word, const char *const *candidates, size_t count);
+
+/* Case-insensitive: does `text` contain `part`? */
+bool cvy_text_contains(const char *text, const char *part);
+
+/* Whole-string number parsing: false on empty text, trailing characters, overflow, NaN or infinity.
+   The decimal point is always '.', whatever the locale. */
+bool cvy_text_to_long(const char *text, long long *value);
+bool cvy_text_to_double(const char *text, double *value);
+
+#endif

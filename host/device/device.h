@@ -1,0 +1,147 @@
+/* The one interface between Convoy and a compute device: buffers, kernels, launches. The host device is plain memory
+   and has no kernels: ops run their host reference on it. One thread uses a device at a time; launches run in
+   order. */
+#ifndef CVY_DEVICE_DEVICE_H
+#define CVY_DEVICE_DEVICE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/status.h"
+#include "convoy/device.h"
+
+typedef struct cvy_buffer cvy_buffer;
+typedef struct cvy_kernel cvy_kernel;
+
+/* What kernels are chosen by. */
+typedef struct cvy_device_traits {
+    bool host;                /* no OpenCL: buffers are host memory, there are no kernels */
+    bool cpu;                 /* an OpenCL device that is a CPU: work-groups of one item, wide vectors */
+    int vector_width;         /* floats that one native vector holds: 16 (AVX-512), 8 (AVX2), 4; 1 on GPUs */
+    int pitch_multiple;       /* the batch pitch is a multiple of this: 16 */
+    int compute_units;
+    size_t max_work_group;    /* of the device; a kernel may allow less */
+    size_t local_memory;      /* bytes */
+    size_t max_allocation;    /* bytes in one buffer */
+    size_t memory;            /* bytes in all */
+    size_t view_alignment;    /* bytes; offsets of views are multiples of it */
+} cvy_device_traits;
+
+const cvy_device_traits *cvy_device_get_traits(const convoy_device *device);
+
+/* Waits for everything launched so far; reports what went wrong in it. */
+convoy_status cvy_device_finish(convoy_device *device);
+/* Hands queued work to the device without waiting. */
+convoy_status cvy_device_flush(convoy_device *device);
+/* Launches since the device was opened, and bytes allocated now and at most. */
+typedef struct cvy_device_counters {
+    unsigned long long launches;
+    size_t bytes, peak_bytes;
+} cvy_device_counters;
+cvy_device_counters cvy_device_get_counters(const convoy_device *device);
+
+/* ---- Buffers ---- */
+
+/* `bytes` may be 0 (then the buffer must not be used in a launch). `what` names it in the message when it does not fit
+   (CONVOY_MEMORY). New memory is zeroed. */
+convoy_status cvy_buffer_create(convoy_device *device, size_t bytes, const char *what, cvy_buffer **buffer);
+/* A window into a buffer: `offset` must be a multiple of view_alignment. Views share the parent's memory and are freed
+   before it; a view of a view is not allowed. */
+convoy_status cvy_buffer_view(cvy_buffer *parent, size_t offset, size_t bytes, cvy_buffer **view);
+void cvy_buffer_free(cvy_buffer *buffer); /* NULL is allowed */
+
+size_t cvy_buffer_bytes(const cvy_buffer *buffer);
+/* The memory itself on the host device; NULL on others. */
+void *cvy_buffer_host(const cvy_buffer *buffer);
+
+/* Blocking transfers, in order with launches. */
+convoy_status cvy_buffer_write(cvy_buffer *buffer, size_t offset, const void *data, size_t bytes);
+convoy_status cvy_buffer_read(cvy_buffer *buffer, size_t offset, void *data, size_t bytes);
+/* In order with launches, not waited for. */
+convoy_status cvy_buffer_copy(cvy_buffer *from, size_t from_offset, cvy_buffer *to, size_t to_offset, size_t bytes);
+convoy_status cvy_buffer_zero(cvy_buffer *buffer, size_t offset, size_t bytes);
+
+/* ---- Kernels ---- */
+
+/* kernels/<file>.cl built with `options` ("-DPITCH=32 -DVW=16"; "" for none): built once per device and options,
+   from memory, the binary cache or the source. Owned by the device. A failed build is CONVOY_DEVICE and carries the
+   build log. Never call it on the host device. */
+convoy_status cvy_kernel_get(convoy_device *device, const char *file, const char *function, const char *options,
+                             cvy_kernel **kernel);
+/* CL_KERNEL_WORK_GROUP_SIZE. */
+size_t cvy_kernel_max_work_group(const cvy_kernel *kernel);
+
+/* ---- Launches ---- */
+
+typedef struct cvy_arg {
+    enum { CVY_ARG_BUFFER, CVY_ARG_INT, CVY_ARG_UINT, CVY_ARG_ULONG, CVY_ARG_FLOAT, CVY_ARG_LOCAL } kind;
+    union {
+        const cvy_buffer *buffer;
+        int32_t i;
+        uint32_t u;
+        uint64_t ul;
+        float f;
+        size_t local_bytes;
+    } value;
+} cvy_arg;
+
+/* Arguments in the kernel's order, each by its type in the kernel: global pointer, int, uint, ulong, float,
+   local pointer. A NULL buffer is passed as a null pointer. */
+static inline cvy_arg cvy_buf(const cvy_buffer *buffer) {
+    return (cvy_arg){CVY_ARG_BUFFER, {.buffer = buffer}};
+}
+static inline cvy_arg cvy_int(int32_t value) {
+    return (cvy_arg){CVY_ARG_INT, {.i = value}};
+}
+static inline cvy_arg cvy_uint(uint32_t value) {
+    return (cvy_arg){CVY_ARG_UINT, {.u = value}};
+}
+static inline cvy_arg cvy_ulong(uint64_t value) {
+    return (cvy_arg){CVY_ARG_ULONG, {.ul = value}};
+}
+static inline cvy_arg cvy_float(float value) {
+    return (cvy_arg){CVY_ARG_FLOAT, {.f = value}};
+}
+static inline cvy_arg cvy_local(size_t bytes) {
+    return (cvy_arg){CVY_ARG_LOCAL, {.local_bytes = bytes}};
+}
+
+/* How many work-items, and in which groups. Unused dimensions are 1; a local size of 0 is chosen by the launch (the
+   kernel's reqd_work_group_size, else up to 64 along x on a CPU and 256 on a GPU). The global size is rounded up to a
+   multiple of the local size, so kernels check their index against their count. */
+typedef struct cvy_grid {
+    size_t global[3], local[3];
+} cvy_grid;
+
+static inline cvy_grid cvy_items(size_t x) {
+    return (cvy_grid){{x, 1, 1}, {0, 0, 0}};
+}
+static inline cvy_grid cvy_items3(size_t x, size_t y, size_t z) {
+    return (cvy_grid){{x, y, z}, {0, 0, 0}};
+}
+/* Work-groups of one item each: how CPU kernels spread over cores. */
+static inline cvy_grid cvy_singles(size_t x, size_t y, size_t z) {
+    return (cvy_grid){{x, y, z}, {1, 1, 1}};
+}
+
+/* CVY_LAUNCH(kernel, cvy_items(count), cvy_buf(x), cvy_buf(y), cvy_ulong(count)). The number of arguments and their
+   sizes are checked against the kernel. A launch with an empty grid does nothing. */
+convoy_status cvy_launch(cvy_kernel *kernel, cvy_grid grid, const cvy_arg *args, size_t count);
+#define CVY_LAUNCH(kernel, grid, ...)                                                                        \
+    cvy_launch((kernel), (grid), (const cvy_arg[]){__VA_ARGS__},                                             \
+               sizeof((const cvy_arg[]){__VA_ARGS__}) / sizeof(cvy_arg))
+
+/* ---- Profiling ---- */
+
+/* Per-kernel time, off by default. Switching it on reopens the queue with profiling. */
+typedef struct cvy_profile_row {
+    char kernel[96]; /* "file:function" */
+    unsigned long long launches;
+    double seconds;
+} cvy_profile_row;
+convoy_status cvy_profile_start(convoy_device *device);
+/* Rows by falling time, malloc'ed; switches profiling off. */
+convoy_status cvy_profile_stop(convoy_device *device, cvy_profile_row **rows, size_t *count);
+
+#endif
