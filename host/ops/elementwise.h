@@ -1,0 +1,25 @@
+/* Ops that treat a tensor as a row of floats: activations, sum, mask. `count` is C*H*W*pitch. */
+#ifndef CVY_OPS_ELEMENTWISE_H
+#define CVY_OPS_ELEMENTWISE_H
+
+#include "ops/op.h"
+
+/* relu; sigmoid; tanh; scaled tanh 1.7159 tanh(2x/3) (LeCun et al. 1998, appendix A). */
+typedef enum cvy_activation { CVY_RELU, CVY_SIGMOID, CVY_TANH, CVY_SCALED_TANH } cvy_activation;
+
+void cvy_activation_forward_reference(cvy_activation kind, size_t count, const float *x, float *y);
+/* From the output alone: relu lets NaN through and passes gradients where y > 0. */
+void cvy_activation_backward_reference(cvy_activation kind, size_t count, const float *y, const float *gy, float *gx);
+
+/* In place is allowed everywhere: y may be x, gx may be gy. */
+convoy_status cvy_activation_forward(convoy_device *device, cvy_activation kind, size_t count, cvy_buffer *x,
+                                     cvy_buffer *y);
+convoy_status cvy_activation_backward(convoy_device *device, cvy_activation kind, size_t count, cvy_buffer *y,
+                                      cvy_buffer *gy, cvy_buffer *gx);
+
+/* sum = a + b; sum may be a or b. */
+convoy_status cvy_add(convoy_device *device, size_t count, cvy_buffer *a, cvy_buffer *b, cvy_buffer *sum);
+/* y = a * b; y may be a or b. Keeps the absent connections of a connection table at zero. */
+convoy_status cvy_multiply(convoy_device *device, size_t count, cvy_buffer *a, cvy_buffer *b, cvy_buffer *y);
+
+#endif

@@ -1,0 +1,37 @@
+/* Fully connected layer, torch.nn.functional.linear: y[out][n] = weight[out][in] x[in][n] + bias[out]. */
+#ifndef CVY_OPS_LINEAR_H
+#define CVY_OPS_LINEAR_H
+
+#include "ops/op.h"
+
+typedef struct cvy_linear_shape {
+    int pitch;
+    size_t in_features, out_features;
+} cvy_linear_shape;
+
+typedef enum cvy_linear_pass { CVY_LINEAR_FORWARD, CVY_LINEAR_BACKWARD_DATA, CVY_LINEAR_BACKWARD_WEIGHTS } cvy_linear_pass;
+
+void cvy_linear_forward_reference(const cvy_linear_shape *shape, const float *x, const float *weight, const float *bias,
+                                  float *y);
+void cvy_linear_backward_data_reference(const cvy_linear_shape *shape, const float *gy, const float *weight, float *gx);
+void cvy_linear_backward_weights_reference(const cvy_linear_shape *shape, const float *x, const float *gy,
+                                           float *gweight, float *gbias, bool accumulate);
+
+typedef struct cvy_linear cvy_linear;
+/* `passes`: bit set of 1 << cvy_linear_pass. `variant`: a GEMM variant or NULL. */
+convoy_status cvy_linear_create(convoy_device *device, const cvy_linear_shape *shape, unsigned passes,
+                                const char *variant, cvy_linear **op);
+void cvy_linear_free(cvy_linear *op);
+const char *cvy_linear_variant(const cvy_linear *op, cvy_linear_pass pass);
+size_t cvy_linear_workspace(const cvy_linear *op);
+cvy_cost cvy_linear_cost(const cvy_linear *op, cvy_linear_pass pass);
+
+/* bias and gbias may be NULL. */
+convoy_status cvy_linear_forward(cvy_linear *op, cvy_buffer *x, cvy_buffer *weight, cvy_buffer *bias, cvy_buffer *y,
+                                 cvy_buffer *workspace);
+convoy_status cvy_linear_backward_data(cvy_linear *op, cvy_buffer *gy, cvy_buffer *weight, cvy_buffer *gx,
+                                       cvy_buffer *workspace);
+convoy_status cvy_linear_backward_weights(cvy_linear *op, cvy_buffer *x, cvy_buffer *gy, cvy_buffer *gweight,
+                                          cvy_buffer *gbias, bool accumulate, cvy_buffer *workspace);
+
+#endif

@@ -1,0 +1,38 @@
+/* Losses over the network's output [classes][pitch], with the gradient in the same pass, and softmax. */
+#ifndef CVY_OPS_LOSS_H
+#define CVY_OPS_LOSS_H
+
+#include "ops/op.h"
+
+typedef enum cvy_loss {
+    CVY_CROSS_ENTROPY, /* torch.nn.CrossEntropyLoss: log-softmax and negative log-likelihood; the answer is the largest
+                          output */
+    CVY_RBF_MAP        /* LeCun et al. 1998, equation 9, over squared distances y: y_t + log(exp(-j) + sum_i exp(-y_i)),
+                          j = 1; the answer is the smallest output */
+} cvy_loss;
+
+/* Per image: losses[n], predictions[n] (class), and gradient[classes][pitch] = d loss / d output * grad_scale, 0 in the
+   padding columns. labels [n]; a label outside 0..classes-1 gives loss NaN. gradient may be NULL. */
+void cvy_loss_reference(cvy_loss kind, int classes, int pitch, int n, const float *output, const int32_t *labels,
+                        float grad_scale, float *losses, int32_t *predictions, float *gradient);
+
+typedef struct cvy_loss_op cvy_loss_op;
+convoy_status cvy_loss_create(convoy_device *device, cvy_loss kind, int classes, int pitch, cvy_loss_op **op);
+void cvy_loss_free(cvy_loss_op *op);
+
+/* output, gradient (or NULL): [classes][pitch]; labels: int32 [pitch].
+   statistics (or NULL): float pairs; pair `slot` becomes {sum of the n losses, number of correct answers}.
+   predictions (or NULL): int32; n classes are written from element `prediction_offset` on.
+   grad_scale is 1/n for the mean over a batch. */
+convoy_status cvy_loss_run(cvy_loss_op *op, int n, cvy_buffer *output, cvy_buffer *labels, float grad_scale,
+                           cvy_buffer *gradient, cvy_buffer *statistics, size_t slot, cvy_buffer *predictions,
+                           size_t prediction_offset);
+
+/* Softmax over `classes` rows, per column: y [classes][pitch]. In place is allowed. */
+void cvy_softmax_forward_reference(size_t classes, size_t pitch, const float *x, float *y);
+void cvy_softmax_backward_reference(size_t classes, size_t pitch, const float *y, const float *gy, float *gx);
+convoy_status cvy_softmax_forward(convoy_device *device, size_t classes, size_t pitch, cvy_buffer *x, cvy_buffer *y);
+convoy_status cvy_softmax_backward(convoy_device *device, size_t classes, size_t pitch, cvy_buffer *y, cvy_buffer *gy,
+                                   cvy_buffer *gx);
+
+#endif

@@ -1,0 +1,38 @@
+/* Pooling: torch.nn.MaxPool2d, AvgPool2d (count_include_pad, floor mode) and AdaptiveAvgPool2d. */
+#ifndef CVY_OPS_POOL2D_H
+#define CVY_OPS_POOL2D_H
+
+#include "ops/op.h"
+
+typedef enum cvy_pool2d_kind { CVY_POOL_MAX, CVY_POOL_AVERAGE, CVY_POOL_ADAPTIVE_AVERAGE } cvy_pool2d_kind;
+
+typedef struct cvy_pool2d_shape {
+    cvy_pool2d_kind kind;
+    int pitch;
+    int channels, in_height, in_width;
+    int out_height, out_width; /* filled in by cvy_pool2d_infer; given for the adaptive kind */
+    int kernel[2], stride[2], padding[2], dilation[2]; /* not used by the adaptive kind; dilation: max only */
+} cvy_pool2d_shape;
+
+/* Checks (padding at most half the kernel, as PyTorch) and fills in the output size. */
+convoy_status cvy_pool2d_infer(cvy_pool2d_shape *shape);
+
+/* `indices` (max only, else NULL): for each output the winning position inside its window, row-major in kernel rows
+   and columns; the first of equal maxima, and a NaN wins, as in PyTorch. */
+void cvy_pool2d_forward_reference(const cvy_pool2d_shape *shape, const float *x, float *y, uint8_t *indices);
+void cvy_pool2d_backward_reference(const cvy_pool2d_shape *shape, const float *gy, const uint8_t *indices, float *gx);
+
+typedef struct cvy_pool2d cvy_pool2d;
+convoy_status cvy_pool2d_create(convoy_device *device, const cvy_pool2d_shape *shape, cvy_pool2d **op);
+void cvy_pool2d_free(cvy_pool2d *op);
+const char *cvy_pool2d_variant(const cvy_pool2d *op);
+/* Bytes of the buffer that carries the indices from forward to backward; 0 unless max. Kernels over 256 positions are
+   refused by cvy_pool2d_infer, so one byte per output is enough. */
+size_t cvy_pool2d_indices_bytes(const cvy_pool2d *op);
+cvy_cost cvy_pool2d_cost(const cvy_pool2d *op);
+
+/* indices may be NULL when no backward follows. */
+convoy_status cvy_pool2d_forward(cvy_pool2d *op, cvy_buffer *x, cvy_buffer *y, cvy_buffer *indices);
+convoy_status cvy_pool2d_backward(cvy_pool2d *op, cvy_buffer *gy, cvy_buffer *indices, cvy_buffer *gx);
+
+#endif

@@ -1,0 +1,17 @@
+/* Bilinear resize, torch.nn.functional.interpolate(mode="bilinear", align_corners=False, antialias=False). */
+#ifndef CVY_OPS_RESIZE_H
+#define CVY_OPS_RESIZE_H
+
+#include "ops/op.h"
+
+typedef struct cvy_resize_shape {
+    int pitch, channels, in_height, in_width, out_height, out_width;
+} cvy_resize_shape;
+
+void cvy_resize_forward_reference(const cvy_resize_shape *shape, const float *x, float *y);
+void cvy_resize_backward_reference(const cvy_resize_shape *shape, const float *gy, float *gx);
+convoy_status cvy_resize_forward(convoy_device *device, const cvy_resize_shape *shape, cvy_buffer *x, cvy_buffer *y);
+/* Gathers: each input pixel sums the outputs that read it, so no atomics. */
+convoy_status cvy_resize_backward(convoy_device *device, const cvy_resize_shape *shape, cvy_buffer *gy, cvy_buffer *gx);
+
+#endif

@@ -1,0 +1,56 @@
+/* What every test needs: cmocka, a device, random data, and the one way to compare floats. */
+#ifndef CVY_TESTS_TEST_H
+#define CVY_TESTS_TEST_H
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/rng.h"
+#include "base/status.h"
+#include "device/device.h"
+
+/* Fails with Convoy's own message. */
+#define assert_ok(call)                                                                                      \
+    do {                                                                                                     \
+        convoy_status status_ = (call);                                                                      \
+        if (status_ != CONVOY_OK)                                                                            \
+            fail_msg("%s: %s: %s", #call, convoy_status_name(status_), convoy_error_message());              \
+    } while (0)
+/* The call fails with `expected`, and its message contains `part`. */
+#define assert_fails(call, expected, part)                                                                   \
+    do {                                                                                                     \
+        convoy_status status_ = (call);                                                                      \
+        if (status_ != (expected))                                                                           \
+            fail_msg("%s: %s instead of %s: %s", #call, convoy_status_name(status_),                         \
+                     convoy_status_name(expected), convoy_error_message());                                  \
+        if (!strstr(convoy_error_message(), part))                                                           \
+            fail_msg("%s: the message lacks \"%s\": %s", #call, part, convoy_error_message());               \
+    } while (0)
+
+/* The device under test: $CONVOY_TEST_DEVICE, else "cpu". Opened once per process and closed by test_device_close
+   (call it after cmocka_run_group_tests). */
+convoy_device *test_device(void);
+void test_device_close(void);
+
+/* Uniform in [-1, 1), a function of (seed, index). malloc'ed. */
+float *test_random(size_t count, uint32_t seed);
+
+/* A device buffer with these contents; and back. */
+cvy_buffer *test_buffer(convoy_device *device, const void *data, size_t bytes);
+float *test_read(cvy_buffer *buffer, size_t count);
+
+/* Each |actual - expected| <= tolerance * max(1, largest |expected|); names the worst element. NaN never passes. */
+void test_close(const char *what, const float *actual, const float *expected, size_t count, double tolerance);
+/* The same over [rows][pitch] tensors, columns 0..n-1 only; columns n.. must be exactly 0 when `padding_zero`. */
+void test_close_columns(const char *what, const float *actual, const float *expected, size_t rows, int pitch, int n,
+                        bool padding_zero, double tolerance);
+
+#endif
