@@ -4,13 +4,20 @@
 
 #include "convoy/status.h"
 
-/* Sets this thread's message and returns `status`, so that a failure is one statement. */
+/* Sets this thread's message and returns `status`, so that a failure is one statement. Arguments may point
+   into the present message. A message over 64 KiB (build logs) loses its middle, never its beginning or end.
+   errno is kept. */
 convoy_status cvy_fail(convoy_status status, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* Puts "<format>: " before this thread's message (where it happened) and returns `status` unchanged. */
-convoy_status cvy_fail_in(convoy_status status, const char *format, ...) __attribute__((format(printf, 2, 3)));
+convoy_status cvy_fail_in(convoy_status status, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 
 /* CONVOY_MEMORY with a message naming what did not fit in host memory. */
 convoy_status cvy_fail_memory(const char *what, unsigned long long bytes);
+
+/* Ends the process with a line on stderr: for the few kilobytes (names, shapes, messages) whose loss no
+   caller could handle better. Never for tensors, files or anything whose size comes from outside. */
+_Noreturn void cvy_abort_memory(void);
 
 #endif

@@ -2,16 +2,21 @@
 #ifndef CVY_BASE_TEXT_H
 #define CVY_BASE_TEXT_H
 
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 
-/* A growing string; start with {0}. `data` is always NUL-terminated once something was added, else NULL. */
+/* A growing string; start with {0}. `data` is always NUL-terminated once something was added, else NULL.
+   Numbers are formatted with '.' whatever the locale. Aborts the process when memory is out, as arenas do. */
 typedef struct cvy_text {
     char *data;
     size_t length, capacity;
 } cvy_text;
 
 void cvy_text_add(cvy_text *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void cvy_text_add_list(cvy_text *text, const char *format, va_list arguments);
+/* The shortest of 15 to 17 significant digits that reads back as the same number: 0.1 stays "0.1". */
+void cvy_text_add_number(cvy_text *text, double value);
 void cvy_text_free(cvy_text *text);
 /* "" instead of NULL. */
 const char *cvy_text_get(const cvy_text *text);

@@ -1,0 +1,214 @@
+/* Strings: the growing buffer, number parsing that ignores the locale, and the nearest word for "did you
+ * mean". */
+#include "base/text.h"
+
+#include <errno.h>
+#include <locale.h>
+#include <pthread.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/status.h"
+
+/* ---- the C locale ---- */
+
+static pthread_once_t locale_once = PTHREAD_ONCE_INIT;
+static locale_t plain_locale;
+
+static void create_locale(void) {
+    plain_locale = newlocale(LC_ALL_MASK, "C", (locale_t)0);
+    if (!plain_locale) {
+        cvy_abort_memory();
+    }
+}
+
+/* Created once, kept until the process ends. */
+static locale_t c_locale(void) {
+    pthread_once(&locale_once, create_locale);
+    return plain_locale;
+}
+
+/* ---- the growing buffer ---- */
+
+static void reserve(cvy_text *text, size_t more) {
+    if (more > SIZE_MAX / 4 || text->length > SIZE_MAX / 4) {
+        cvy_abort_memory();
+    }
+    size_t wanted = text->length + more + 1;
+    if (wanted <= text->capacity) {
+        return;
+    }
+    size_t capacity = text->capacity ? text->capacity * 2 : 64;
+    while (capacity < wanted) {
+        capacity *= 2;
+    }
+    char *data = realloc(text->data, capacity);
+    if (!data) {
+        cvy_abort_memory();
+    }
+    text->data = data;
+    text->capacity = capacity;
+}
+
+void cvy_text_add_list(cvy_text *text, const char *format, va_list arguments) {
+    locale_t before = uselocale(c_locale());
+    va_list copy;
+    va_copy(copy, arguments);
+    int length = vsnprintf(NULL, 0, format, copy);
+    va_end(copy);
+    reserve(text, length > 0 ? (size_t)length : 0);
+    text->data[text->length] = '\0';
+    if (length > 0) {
+        vsnprintf(text->data + text->length, (size_t)length + 1, format, arguments);
+        text->length += (size_t)length;
+    }
+    uselocale(before);
+}
+
+void cvy_text_add(cvy_text *text, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    cvy_text_add_list(text, format, arguments);
+    va_end(arguments);
+}
+
+void cvy_text_add_number(cvy_text *text, double value) {
+    char digits[40];
+    locale_t before = uselocale(c_locale());
+    for (int precision = 15; precision <= 17; precision++) {
+        snprintf(digits, sizeof digits, "%.*g", precision, value);
+        if (strtod(digits, NULL) == value) {
+            break;
+        }
+    }
+    uselocale(before);
+    cvy_text_add(text, "%s", digits);
+}
+
+void cvy_text_free(cvy_text *text) {
+    free(text->data);
+    *text = (cvy_text){0};
+}
+
+const char *cvy_text_get(const cvy_text *text) {
+    return text->data ? text->data : "";
+}
+
+/* ---- words ---- */
+
+/* ASCII only: names of parameters and devices; the locale must not change what matches. */
+static char lower(char c) {
+    return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
+}
+
+enum { LONGEST_WORD = 64 };
+
+static int smallest(int a, int b, int c) {
+    int m = a < b ? a : b;
+    return m < c ? m : c;
+}
+
+/* Damerau-Levenshtein distance in its restricted form (optimal string alignment): insertions, deletions,
+   substitutions, and swaps of neighbours, no part edited twice. Both words are at most LONGEST_WORD long. */
+static int distance(const char *a, size_t a_length, const char *b, size_t b_length) {
+    int rows[3][LONGEST_WORD + 1];
+    int *two_above = rows[0], *above = rows[1], *row = rows[2];
+    for (size_t j = 0; j <= b_length; j++) {
+        above[j] = (int)j;
+    }
+    for (size_t i = 1; i <= a_length; i++) {
+        row[0] = (int)i;
+        for (size_t j = 1; j <= b_length; j++) {
+            int differs = lower(a[i - 1]) != lower(b[j - 1]);
+            row[j] = smallest(above[j] + 1, row[j - 1] + 1, above[j - 1] + differs);
+            bool swapped =
+                i > 1 && j > 1 && lower(a[i - 1]) == lower(b[j - 2]) && lower(a[i - 2]) == lower(b[j - 1]);
+            if (swapped && two_above[j - 2] + 1 < row[j]) {
+                row[j] = two_above[j - 2] + 1;
+            }
+        }
+        int *free_row = two_above;
+        two_above = above;
+        above = row;
+        row = free_row;
+    }
+    return above[b_length];
+}
+
+/* How far `candidate` is from `word`, or -1 where it is no plausible misspelling: up to a third of the longer
+   word may differ, and something must be left. The beginning of a longer name ("kernel") counts as one slip
+   per missing letter beyond that limit too, so that it is offered only when nothing is nearer. */
+static int plausible_distance(const char *word, const char *candidate) {
+    size_t a = strlen(word), b = strlen(candidate);
+    if (a == 0 || b == 0 || a > LONGEST_WORD || b > LONGEST_WORD) {
+        return -1;
+    }
+    int d = distance(word, a, candidate, b);
+    int longer = (int)(a > b ? a : b), shorter = (int)(a < b ? a : b);
+    if (d <= (longer + 2) / 3 && d < shorter) {
+        return d;
+    }
+    return a >= 3 && a < b && strncasecmp(word, candidate, a) == 0 ? d : -1;
+}
+
+const char *cvy_text_nearest(const char *word, const char *const *candidates, size_t count) {
+    const char *best = NULL;
+    int best_distance = 0;
+    for (size_t i = 0; i < count; i++) {
+        int d = plausible_distance(word, candidates[i]);
+        if (d >= 0 && (!best || d < best_distance)) {
+            best = candidates[i];
+            best_distance = d;
+        }
+    }
+    return best;
+}
+
+bool cvy_text_contains(const char *text, const char *part) {
+    for (;; text++) {
+        size_t matched = 0;
+        while (part[matched] && lower(text[matched]) == lower(part[matched])) {
+            matched++;
+        }
+        if (!part[matched]) {
+            return true;
+        }
+        if (!*text) {
+            return false;
+        }
+    }
+}
+
+/* ---- numbers ---- */
+
+bool cvy_text_to_long(const char *text, long long *value) {
+    const char *digits = text + (text[0] == '+' || text[0] == '-');
+    if (!*digits || digits[strspn(digits, "0123456789")]) {
+        return false;
+    }
+    errno = 0;
+    long long parsed = strtoll(text, NULL, 10);
+    if (errno) {
+        return false;
+    }
+    *value = parsed;
+    return true;
+}
+
+bool cvy_text_to_double(const char *text, double *value) {
+    /* Keeps hexadecimal, "inf", "nan" and leading blanks away from strtod, which takes them all. */
+    if (!*text || text[strspn(text, "0123456789+-.eE")]) {
+        return false;
+    }
+    char *end = NULL;
+    double parsed = strtod_l(text, &end, c_locale());
+    if (end == text || *end || parsed - parsed != 0.0) {
+        return false; /* overflow gives infinity; underflow to a subnormal or 0 is the nearest number, and
+                         taken */
+    }
+    *value = parsed;
+    return true;
+}
