@@ -12,9 +12,9 @@
    CONVOY_IO when it cannot be read, and with CONVOY_INVALID when it is larger than `limit` bytes. */
 convoy_status cvy_file_read(const char *path, size_t limit, char **data, size_t *size);
 
-/* An atomic write: everything goes to `<path>.<pid>-<n>.tmp` beside the target; commit fsyncs and renames it into
-   place (and fsyncs the folder). A full disk or any other failure surfaces as CONVOY_IO and removes the temporary
-   file. Exactly one of commit and abandon ends it. */
+/* An atomic write: everything goes to `<path>.<pid>-<n>.tmp` beside the target; commit fsyncs and renames it
+   into place (and fsyncs the folder). A full disk or any other failure surfaces as CONVOY_IO and removes the
+   temporary file. Exactly one of commit and abandon ends it. */
 typedef struct cvy_writer cvy_writer;
 convoy_status cvy_writer_open(const char *path, cvy_writer **writer);
 convoy_status cvy_writer_write(cvy_writer *writer, const void *data, size_t size);
@@ -32,8 +32,8 @@ bool cvy_folder_exists(const char *path);
 /* "<folder>/<name>" in malloc'ed memory. */
 char *cvy_path_join(const char *folder, const char *name);
 
-/* The per-user cache folder: $CONVOY_CACHE_DIR, else $XDG_CACHE_HOME/convoy, else $HOME/.cache/convoy; malloc'ed,
-   NULL where none of the three is set. Not created. */
+/* The per-user cache folder: $CONVOY_CACHE_DIR, else $XDG_CACHE_HOME/convoy, else $HOME/.cache/convoy;
+   malloc'ed, NULL where none of the three is set. Not created. */
 char *cvy_cache_folder(void);
 
 /* Names in a folder, sorted bytewise, without "." and ".."; free each and the array with cvy_names_free. */

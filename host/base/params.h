@@ -1,6 +1,6 @@
-/* Parameter tables: one machinery for layers, recipes and command-line options. A table's rows say the name, type,
-   default and help of each field of a struct; reading a mapping fills the struct, and a misspelling is answered with
-   the nearest name. */
+/* Parameter tables: one machinery for layers, recipes and command-line options. A table's rows say the name,
+   type, default and help of each field of a struct; reading a mapping fills the struct, and a misspelling is
+   answered with the nearest name. */
 #ifndef CVY_BASE_PARAMS_H
 #define CVY_BASE_PARAMS_H
 
@@ -17,39 +17,43 @@ typedef enum cvy_param_type {
     CVY_BOOL,   /* bool: true/false/yes/no/on/off/1/0 */
     CVY_TEXT,   /* const char * in the arena */
     CVY_CHOICE, /* int: index into `choices` ("a|b|c") */
-    CVY_PAIR,   /* int[2]: one number for both, or [height, width] */
-    CVY_FLAG,   /* command line only: bool, takes no value */
+    CVY_PAIR,   /* int[2]: one number for both, or [height, width]; as one text "3", "3,5" or "[3, 5]" */
+    CVY_FLAG,   /* command line only: bool; an empty value means true, not given means false */
     CVY_NODE    /* cvy_node *: the raw node, parsed by its owner */
 } cvy_param_type;
 
 typedef struct cvy_param {
     const char *name;
     cvy_param_type type;
-    size_t offset;          /* offsetof the field */
-    const char *fallback;   /* default as text; NULL: required; "" with CVY_TEXT/CVY_NODE: NULL */
-    double minimum, maximum; /* numbers outside are refused; both 0: no limits */
-    const char *choices;    /* CVY_CHOICE: "a|b|c" */
-    const char *help;       /* one line */
-} cvy_param;                /* a table ends with a row whose name is NULL */
+    size_t offset;        /* offsetof the field */
+    const char *fallback; /* default as text; NULL: required; "": 0, false, or NULL with CVY_TEXT/CVY_NODE */
+    double minimum, maximum; /* numbers outside are refused, but not a default: a 0 there may mean "not
+                                given"; both 0: no limits */
+    const char *choices;     /* CVY_CHOICE: "a|b|c" */
+    const char *help;        /* one line */
+} cvy_param;                 /* a table ends with a row whose name is NULL */
 
-#define CVY_PARAM_END {NULL, CVY_INT, 0, NULL, 0, 0, NULL, NULL}
+#define CVY_PARAM_END                                                                                        \
+    { NULL, CVY_INT, 0, NULL, 0, 0, NULL, NULL }
 
 /* Sets every field to its default. Required ones become 0 / NULL. */
 convoy_status cvy_params_defaults(const cvy_param *table, void *out, cvy_arena *arena);
 
-/* Sets the field called `key` from a node. `what` names the owner in messages ("Conv2d", "option", "recipe"). */
-convoy_status cvy_params_set(const cvy_param *table, void *out, cvy_arena *arena, const char *what, const cvy_node *key,
-                             const cvy_node *value);
+/* Sets the field called `key` from a node. An empty text is NULL where "" is the default, else refused.
+   `what` names the owner in messages ("Conv2d", "option", "recipe"). */
+convoy_status cvy_params_set(const cvy_param *table, void *out, cvy_arena *arena, const char *what,
+                             const cvy_node *key, const cvy_node *value);
 
-/* Defaults, then every key of `mapping` (NULL: none), then complains of required ones that are missing (`where` gives
-   the place when mapping is NULL). */
+/* Defaults, then every key of `mapping` (NULL: none), then complains of required ones that are missing
+   (`where` gives the place when mapping is NULL). */
 convoy_status cvy_params_read(const cvy_param *table, void *out, cvy_arena *arena, const char *what,
                               const cvy_node *mapping, const cvy_node *where);
 
 /* The field's value as text, as it would be written in a file; for resolved model files and messages. */
 void cvy_params_print(const cvy_param *row, const void *in, cvy_text *text);
 
-/* One aligned line per row: name, type or choices, default, help. `prefix` is "--" for options, "" for layers. */
+/* One aligned line per row: name, type or choices, default, help. `prefix`: "--" for options, "" for layers.
+ */
 void cvy_params_help(const cvy_param *table, const char *prefix, cvy_text *text);
 
 #endif

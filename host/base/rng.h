@@ -1,16 +1,22 @@
-/* Counter-based random numbers: Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC11).
-   A number is a function of (seed, purpose, step, element): no state to save, the same on every thread and device.
-   kernels/common.clh holds the same function for device code. */
+/* Counter-based random numbers: Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3",
+   SC11). A number is a function of (seed, purpose, step, element): no state to save, the same on every thread
+   and device. kernels/common.clh holds the same function for device code. */
 #ifndef CVY_BASE_RNG_H
 #define CVY_BASE_RNG_H
 
 #include <stddef.h>
 #include <stdint.h>
 
-/* What a stream is for; part of the counter, so that streams never overlap. Layer streams add the layer's index:
-   purpose = CVY_RNG_LAYER + index. */
-enum { CVY_RNG_SHUFFLE = 1, CVY_RNG_SYNTHETIC = 2, CVY_RNG_AUGMENT = 3, CVY_RNG_SPLIT = 4, CVY_RNG_INIT = 1024,
-       CVY_RNG_LAYER = 65536 };
+/* What a stream is for; part of the counter, so that streams never overlap. Layer streams add the layer's
+   index: purpose = CVY_RNG_LAYER + index. */
+enum {
+    CVY_RNG_SHUFFLE = 1,
+    CVY_RNG_SYNTHETIC = 2,
+    CVY_RNG_AUGMENT = 3,
+    CVY_RNG_SPLIT = 4,
+    CVY_RNG_INIT = 1024,
+    CVY_RNG_LAYER = 65536
+};
 
 /* The raw block function: 4 words of counter, 2 words of key (the seed: low, high) -> 4 random words. */
 void cvy_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]);
