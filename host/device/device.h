@@ -1,6 +1,6 @@
-/* The one interface between Convoy and a compute device: buffers, kernels, launches. The host device is plain memory
-   and has no kernels: ops run their host reference on it. One thread uses a device at a time; launches run in
-   order. */
+/* The one interface between Convoy and a compute device: buffers, kernels, launches. The host device is plain
+   memory and has no kernels: ops run their host reference on it. One thread uses a device at a time; launches
+   run in order. */
 #ifndef CVY_DEVICE_DEVICE_H
 #define CVY_DEVICE_DEVICE_H
 
@@ -16,16 +16,16 @@ typedef struct cvy_kernel cvy_kernel;
 
 /* What kernels are chosen by. */
 typedef struct cvy_device_traits {
-    bool host;                /* no OpenCL: buffers are host memory, there are no kernels */
-    bool cpu;                 /* an OpenCL device that is a CPU: work-groups of one item, wide vectors */
-    int vector_width;         /* floats that one native vector holds: 16 (AVX-512), 8 (AVX2), 4; 1 on GPUs */
-    int pitch_multiple;       /* the batch pitch is a multiple of this: 16 */
+    bool host;          /* no OpenCL: buffers are host memory, there are no kernels */
+    bool cpu;           /* an OpenCL device that is a CPU: work-groups of one item, wide vectors */
+    int vector_width;   /* floats that one native vector holds: 16 (AVX-512), 8 (AVX2), 4; 1 on GPUs */
+    int pitch_multiple; /* the batch pitch is a multiple of this: 16 */
     int compute_units;
-    size_t max_work_group;    /* of the device; a kernel may allow less */
-    size_t local_memory;      /* bytes */
-    size_t max_allocation;    /* bytes in one buffer */
-    size_t memory;            /* bytes in all */
-    size_t view_alignment;    /* bytes; offsets of views are multiples of it */
+    size_t max_work_group; /* of the device; a kernel may allow less */
+    size_t local_memory;   /* bytes */
+    size_t max_allocation; /* bytes in one buffer */
+    size_t memory;         /* bytes in all */
+    size_t view_alignment; /* bytes; offsets of views are multiples of it */
 } cvy_device_traits;
 
 const cvy_device_traits *cvy_device_get_traits(const convoy_device *device);
@@ -43,11 +43,11 @@ cvy_device_counters cvy_device_get_counters(const convoy_device *device);
 
 /* ---- Buffers ---- */
 
-/* `bytes` may be 0 (then the buffer must not be used in a launch). `what` names it in the message when it does not fit
-   (CONVOY_MEMORY). New memory is zeroed. */
+/* `bytes` may be 0 (then the buffer must not be used in a launch). `what` names it in the message when it
+   does not fit (CONVOY_MEMORY). New memory is zeroed. */
 convoy_status cvy_buffer_create(convoy_device *device, size_t bytes, const char *what, cvy_buffer **buffer);
-/* A window into a buffer: `offset` must be a multiple of view_alignment. Views share the parent's memory and are freed
-   before it; a view of a view is not allowed. */
+/* A window into a buffer: `offset` must be a multiple of view_alignment. Views share the parent's memory and
+   are freed before it; a view of a view is not allowed. */
 convoy_status cvy_buffer_view(cvy_buffer *parent, size_t offset, size_t bytes, cvy_buffer **view);
 void cvy_buffer_free(cvy_buffer *buffer); /* NULL is allowed */
 
@@ -59,16 +59,17 @@ void *cvy_buffer_host(const cvy_buffer *buffer);
 convoy_status cvy_buffer_write(cvy_buffer *buffer, size_t offset, const void *data, size_t bytes);
 convoy_status cvy_buffer_read(cvy_buffer *buffer, size_t offset, void *data, size_t bytes);
 /* In order with launches, not waited for. */
-convoy_status cvy_buffer_copy(cvy_buffer *from, size_t from_offset, cvy_buffer *to, size_t to_offset, size_t bytes);
+convoy_status cvy_buffer_copy(cvy_buffer *from, size_t from_offset, cvy_buffer *to, size_t to_offset,
+                              size_t bytes);
 convoy_status cvy_buffer_zero(cvy_buffer *buffer, size_t offset, size_t bytes);
 
 /* ---- Kernels ---- */
 
-/* kernels/<file>.cl built with `options` ("-DPITCH=32 -DVW=16"; "" for none): built once per device and options,
-   from memory, the binary cache or the source. Owned by the device. A failed build is CONVOY_DEVICE and carries the
-   build log. Never call it on the host device. */
-convoy_status cvy_kernel_get(convoy_device *device, const char *file, const char *function, const char *options,
-                             cvy_kernel **kernel);
+/* kernels/<file>.cl built with `options` ("-DPITCH=32 -DVW=16"; "" for none): built once per device and
+   options, from memory, the binary cache or the source. Owned by the device. A failed build is CONVOY_DEVICE
+   and carries the build log. Never call it on the host device. */
+convoy_status cvy_kernel_get(convoy_device *device, const char *file, const char *function,
+                             const char *options, cvy_kernel **kernel);
 /* CL_KERNEL_WORK_GROUP_SIZE. */
 size_t cvy_kernel_max_work_group(const cvy_kernel *kernel);
 
@@ -107,9 +108,9 @@ static inline cvy_arg cvy_local(size_t bytes) {
     return (cvy_arg){CVY_ARG_LOCAL, {.local_bytes = bytes}};
 }
 
-/* How many work-items, and in which groups. Unused dimensions are 1; a local size of 0 is chosen by the launch (the
-   kernel's reqd_work_group_size, else up to 64 along x on a CPU and 256 on a GPU). The global size is rounded up to a
-   multiple of the local size, so kernels check their index against their count. */
+/* How many work-items, and in which groups. Unused dimensions are 1; a local size of 0 is chosen by the
+   launch (the kernel's reqd_work_group_size, else up to 64 along x on a CPU and 256 on a GPU). The global
+   size is rounded up to a multiple of the local size, so kernels check their index against their count. */
 typedef struct cvy_grid {
     size_t global[3], local[3];
 } cvy_grid;
@@ -125,8 +126,8 @@ static inline cvy_grid cvy_singles(size_t x, size_t y, size_t z) {
     return (cvy_grid){{x, y, z}, {1, 1, 1}};
 }
 
-/* CVY_LAUNCH(kernel, cvy_items(count), cvy_buf(x), cvy_buf(y), cvy_ulong(count)). The number of arguments and their
-   sizes are checked against the kernel. A launch with an empty grid does nothing. */
+/* CVY_LAUNCH(kernel, cvy_items(count), cvy_buf(x), cvy_buf(y), cvy_ulong(count)). The number of arguments and
+   their sizes are checked against the kernel. A launch with an empty grid does nothing. */
 convoy_status cvy_launch(cvy_kernel *kernel, cvy_grid grid, const cvy_arg *args, size_t count);
 #define CVY_LAUNCH(kernel, grid, ...)                                                                        \
     cvy_launch((kernel), (grid), (const cvy_arg[]){__VA_ARGS__},                                             \

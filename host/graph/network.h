@@ -1,5 +1,6 @@
-/* A model made executable on one device for one batch size: its plan (buffers shared by lifetime), its prepared ops,
-   and the walk forward and backward. train/ drives it; the public convoy_network_* calls are thin covers. */
+/* A model made executable on one device for one batch size: its plan (buffers shared by lifetime), its
+   prepared ops, and the walk forward and backward. train/ drives it; the public convoy_network_* calls are
+   thin covers. */
 #ifndef CVY_GRAPH_NETWORK_H
 #define CVY_GRAPH_NETWORK_H
 
@@ -11,15 +12,16 @@
 
 typedef struct cvy_network_options {
     int batch_size;
-    bool training;            /* plans gradients; without it only forward in evaluation mode is possible */
-    uint64_t seed;            /* of dropout */
-    const char *variant;      /* "op=name[,op=name]" forces kernel variants, e.g. "conv2d=im2col_gemm"; NULL: choose */
+    bool training; /* plans gradients; without it only forward in evaluation mode is possible */
+    uint64_t seed; /* of dropout */
+    const char
+        *variant; /* "op=name[,op=name]" forces kernel variants, e.g. "conv2d=im2col_gemm"; NULL: choose */
 } cvy_network_options;
 
-/* Plans everything and checks it against the device's memory before anything is allocated: CONVOY_MEMORY says what is
-   needed, what the device has and which batch size would fit. Uploads the model's parameters. */
-convoy_status cvy_network_create(convoy_model *model, convoy_device *device, const cvy_network_options *options,
-                                 convoy_network **network);
+/* Plans everything and checks it against the device's memory before anything is allocated: CONVOY_MEMORY says
+   what is needed, what the device has and which batch size would fit. Uploads the model's parameters. */
+convoy_status cvy_network_create(convoy_model *model, convoy_device *device,
+                                 const cvy_network_options *options, convoy_network **network);
 
 convoy_model *cvy_network_model(const convoy_network *network);
 int cvy_network_batch_size(const convoy_network *network);
@@ -28,11 +30,12 @@ size_t cvy_network_memory(const convoy_network *network); /* bytes on the device
 /* The same without a device: what a batch would need (bytes), for `summary`. */
 size_t cvy_model_memory(convoy_model *model, int batch_size, bool training);
 
-cvy_buffer *cvy_network_input(convoy_network *network);           /* [C][H][W][pitch], written by the loader */
-cvy_buffer *cvy_network_output(convoy_network *network);          /* [classes][pitch] */
+cvy_buffer *cvy_network_input(convoy_network *network);  /* [C][H][W][pitch], written by the loader */
+cvy_buffer *cvy_network_output(convoy_network *network); /* [classes][pitch] */
 cvy_buffer *cvy_network_output_gradient(convoy_network *network); /* written by the loss; training only */
 
-/* `n` images (1..batch_size); `training` selects batch statistics and dropout; `step` keys dropout's masks. */
+/* `n` images (1..batch_size); `training` selects batch statistics and dropout; `step` keys dropout's masks.
+ */
 convoy_status cvy_network_forward(convoy_network *network, int n, bool training, uint32_t step);
 /* After a training forward with the same n: fills the parameter gradients (or adds to them). */
 convoy_status cvy_network_backward(convoy_network *network, int n, bool accumulate);
@@ -48,12 +51,14 @@ convoy_status cvy_network_download(convoy_network *network);
 
 /* One row per prepared op of each layer, for `bench`. */
 typedef struct cvy_layer_timing {
-    const char *name, *op, *variant; /* owned by the network */
+    const char *name, *op, *variant;          /* owned by the network */
     double forward_seconds, backward_seconds; /* of one batch, backward = data + weights */
-    double flops;                    /* forward and backward of one batch */
+    double flops;                             /* forward and backward of one batch */
     double bytes;
 } cvy_layer_timing;
-/* Times each layer by itself, waiting after each, best of `repeats`; rows are malloc'ed. Training networks only. */
-convoy_status cvy_network_time_layers(convoy_network *network, int repeats, cvy_layer_timing **rows, size_t *count);
+/* Times each layer by itself, waiting after each, best of `repeats`; rows are malloc'ed. Training networks
+ * only. */
+convoy_status cvy_network_time_layers(convoy_network *network, int repeats, cvy_layer_timing **rows,
+                                      size_t *count);
 
 #endif

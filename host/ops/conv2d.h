@@ -5,9 +5,9 @@
 #include "ops/op.h"
 
 typedef struct cvy_conv2d_shape {
-    int pitch;                                /* columns of the batch axis */
+    int pitch; /* columns of the batch axis */
     int in_channels, in_height, in_width;
-    int out_channels, out_height, out_width;  /* filled in by cvy_conv2d_infer */
+    int out_channels, out_height, out_width;           /* filled in by cvy_conv2d_infer */
     int kernel[2], stride[2], padding[2], dilation[2]; /* [height, width] */
     int groups;
 } cvy_conv2d_shape;
@@ -16,8 +16,8 @@ typedef struct cvy_conv2d_shape {
 convoy_status cvy_conv2d_infer(cvy_conv2d_shape *shape);
 
 /* ---- Host reference: dense host arrays, no padding columns skipped ---- */
-/* x [in_channels][in_height][in_width][pitch], weight [out_channels][in_channels/groups][kernel], bias [out_channels]
-   or NULL, y [out_channels][out_height][out_width][pitch]. */
+/* x [in_channels][in_height][in_width][pitch], weight [out_channels][in_channels/groups][kernel], bias
+   [out_channels] or NULL, y [out_channels][out_height][out_width][pitch]. */
 void cvy_conv2d_forward_reference(const cvy_conv2d_shape *shape, const float *x, const float *weight,
                                   const float *bias, float *y);
 void cvy_conv2d_backward_data_reference(const cvy_conv2d_shape *shape, const float *gy, const float *weight,
@@ -28,10 +28,14 @@ void cvy_conv2d_backward_weights_reference(const cvy_conv2d_shape *shape, const 
 
 /* ---- Prepared op ---- */
 typedef struct cvy_conv2d cvy_conv2d;
-typedef enum cvy_conv2d_pass { CVY_CONV2D_FORWARD, CVY_CONV2D_BACKWARD_DATA, CVY_CONV2D_BACKWARD_WEIGHTS } cvy_conv2d_pass;
+typedef enum cvy_conv2d_pass {
+    CVY_CONV2D_FORWARD,
+    CVY_CONV2D_BACKWARD_DATA,
+    CVY_CONV2D_BACKWARD_WEIGHTS
+} cvy_conv2d_pass;
 
-/* `variant`: a name from the table to force it for every pass it supports (CONVOY_DEVICE when it supports none here),
-   or NULL to choose. `passes` is a bit set of 1 << cvy_conv2d_pass: only those are prepared. */
+/* `variant`: a name from the table to force it for every pass it supports (CONVOY_DEVICE when it supports
+   none here), or NULL to choose. `passes` is a bit set of 1 << cvy_conv2d_pass: only those are prepared. */
 convoy_status cvy_conv2d_create(convoy_device *device, const cvy_conv2d_shape *shape, unsigned passes,
                                 const char *variant, cvy_conv2d **op);
 void cvy_conv2d_free(cvy_conv2d *op);
@@ -42,8 +46,8 @@ const char *const *cvy_conv2d_variants(void);
 size_t cvy_conv2d_workspace(const cvy_conv2d *op);
 cvy_cost cvy_conv2d_cost(const cvy_conv2d *op, cvy_conv2d_pass pass);
 
-convoy_status cvy_conv2d_forward(cvy_conv2d *op, cvy_buffer *x, cvy_buffer *weight, cvy_buffer *bias, cvy_buffer *y,
-                                 cvy_buffer *workspace);
+convoy_status cvy_conv2d_forward(cvy_conv2d *op, cvy_buffer *x, cvy_buffer *weight, cvy_buffer *bias,
+                                 cvy_buffer *y, cvy_buffer *workspace);
 convoy_status cvy_conv2d_backward_data(cvy_conv2d *op, cvy_buffer *gy, cvy_buffer *weight, cvy_buffer *gx,
                                        cvy_buffer *workspace);
 convoy_status cvy_conv2d_backward_weights(cvy_conv2d *op, cvy_buffer *x, cvy_buffer *gy, cvy_buffer *gweight,

@@ -9,7 +9,8 @@ typedef enum cvy_activation { CVY_RELU, CVY_SIGMOID, CVY_TANH, CVY_SCALED_TANH }
 
 void cvy_activation_forward_reference(cvy_activation kind, size_t count, const float *x, float *y);
 /* From the output alone: relu lets NaN through and passes gradients where y > 0. */
-void cvy_activation_backward_reference(cvy_activation kind, size_t count, const float *y, const float *gy, float *gx);
+void cvy_activation_backward_reference(cvy_activation kind, size_t count, const float *y, const float *gy,
+                                       float *gx);
 
 /* In place is allowed everywhere: y may be x, gx may be gy. */
 convoy_status cvy_activation_forward(convoy_device *device, cvy_activation kind, size_t count, cvy_buffer *x,

@@ -1,5 +1,6 @@
-/* Brings a batch of byte images into the network's input: picks rows of a set, resizes (bilinear, as ops/resize.h),
-   scales and normalises: y[c][h][w][i] = (pixel / 255 - mean[c]) / std[c]. Padding columns become 0. */
+/* Brings a batch of byte images into the network's input: picks rows of a set, resizes (bilinear, as
+   ops/resize.h), scales and normalises: y[c][h][w][i] = (pixel / 255 - mean[c]) / std[c]. Padding columns
+   become 0. */
 #ifndef CVY_OPS_GATHER_H
 #define CVY_OPS_GATHER_H
 
@@ -10,18 +11,18 @@ typedef struct cvy_gather_shape {
     int channels;              /* of the set and of the output */
     int in_height, in_width;   /* of the set: bytes [image][channels][in_height][in_width] */
     int out_height, out_width; /* of the network's input, without its zero border */
-    int border;                /* zero pixels around the image (LeNet-5 pads 28 to 32): output is out + 2*border */
-    float mean[4], std[4];     /* per channel */
+    int border; /* zero pixels around the image (LeNet-5 pads 28 to 32): output is out + 2*border */
+    float mean[4], std[4]; /* per channel */
 } cvy_gather_shape;
 
 /* indices [n] choose images, all_labels [images] their classes; labels [pitch] receives them (padding: 0). */
-void cvy_gather_reference(const cvy_gather_shape *shape, int n, const uint8_t *images, const int32_t *all_labels,
-                          const uint32_t *indices, float *y, int32_t *labels);
+void cvy_gather_reference(const cvy_gather_shape *shape, int n, const uint8_t *images,
+                          const int32_t *all_labels, const uint32_t *indices, float *y, int32_t *labels);
 typedef struct cvy_gather cvy_gather;
 convoy_status cvy_gather_create(convoy_device *device, const cvy_gather_shape *shape, cvy_gather **op);
 void cvy_gather_free(cvy_gather *op);
 /* Reads indices[index_offset ... + n). */
-convoy_status cvy_gather_run(cvy_gather *op, int n, cvy_buffer *images, cvy_buffer *all_labels, cvy_buffer *indices,
-                             size_t index_offset, cvy_buffer *y, cvy_buffer *labels);
+convoy_status cvy_gather_run(cvy_gather *op, int n, cvy_buffer *images, cvy_buffer *all_labels,
+                             cvy_buffer *indices, size_t index_offset, cvy_buffer *y, cvy_buffer *labels);
 
 #endif

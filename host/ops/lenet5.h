@@ -1,12 +1,12 @@
-/* The two layers that only LeNet-5 has (LeCun, Bottou, Bengio, Haffner: "Gradient-based learning applied to document
-   recognition", 1998): trainable subsampling and Euclidean radial-basis units. */
+/* The two layers that only LeNet-5 has (LeCun, Bottou, Bengio, Haffner: "Gradient-based learning applied to
+   document recognition", 1998): trainable subsampling and Euclidean radial-basis units. */
 #ifndef CVY_OPS_LENET5_H
 #define CVY_OPS_LENET5_H
 
 #include "ops/op.h"
 
-/* y[c] = weight[c] * (sum of the kernel x kernel inputs) + bias[c], windows side by side (stride = kernel). Rows and
-   columns that do not fill a window are not read, and their gradient is 0. */
+/* y[c] = weight[c] * (sum of the kernel x kernel inputs) + bias[c], windows side by side (stride = kernel).
+   Rows and columns that do not fill a window are not read, and their gradient is 0. */
 typedef struct cvy_subsample_shape {
     int pitch, channels, in_height, in_width, kernel;
 } cvy_subsample_shape;
@@ -14,9 +14,11 @@ typedef struct cvy_subsample_shape {
 void cvy_subsample_forward_reference(const cvy_subsample_shape *shape, const float *x, const float *weight,
                                      const float *bias, float *y);
 void cvy_subsample_backward_reference(const cvy_subsample_shape *shape, const float *x, const float *gy,
-                                      const float *weight, float *gx, float *gweight, float *gbias, bool accumulate);
+                                      const float *weight, float *gx, float *gweight, float *gbias,
+                                      bool accumulate);
 typedef struct cvy_subsample cvy_subsample;
-convoy_status cvy_subsample_create(convoy_device *device, const cvy_subsample_shape *shape, cvy_subsample **op);
+convoy_status cvy_subsample_create(convoy_device *device, const cvy_subsample_shape *shape,
+                                   cvy_subsample **op);
 void cvy_subsample_free(cvy_subsample *op);
 convoy_status cvy_subsample_forward(cvy_subsample *op, cvy_buffer *x, cvy_buffer *weight, cvy_buffer *bias,
                                     cvy_buffer *y);
@@ -30,11 +32,11 @@ typedef struct cvy_rbf_shape {
 } cvy_rbf_shape;
 
 void cvy_rbf_forward_reference(const cvy_rbf_shape *shape, const float *x, const float *weight, float *y);
-void cvy_rbf_backward_reference(const cvy_rbf_shape *shape, const float *x, const float *weight, const float *gy,
-                                float *gx);
-convoy_status cvy_rbf_forward(convoy_device *device, const cvy_rbf_shape *shape, cvy_buffer *x, cvy_buffer *weight,
-                              cvy_buffer *y);
-convoy_status cvy_rbf_backward(convoy_device *device, const cvy_rbf_shape *shape, cvy_buffer *x, cvy_buffer *weight,
-                               cvy_buffer *gy, cvy_buffer *gx);
+void cvy_rbf_backward_reference(const cvy_rbf_shape *shape, const float *x, const float *weight,
+                                const float *gy, float *gx);
+convoy_status cvy_rbf_forward(convoy_device *device, const cvy_rbf_shape *shape, cvy_buffer *x,
+                              cvy_buffer *weight, cvy_buffer *y);
+convoy_status cvy_rbf_backward(convoy_device *device, const cvy_rbf_shape *shape, cvy_buffer *x,
+                               cvy_buffer *weight, cvy_buffer *gy, cvy_buffer *gx);
 
 #endif

@@ -9,11 +9,16 @@ typedef struct cvy_linear_shape {
     size_t in_features, out_features;
 } cvy_linear_shape;
 
-typedef enum cvy_linear_pass { CVY_LINEAR_FORWARD, CVY_LINEAR_BACKWARD_DATA, CVY_LINEAR_BACKWARD_WEIGHTS } cvy_linear_pass;
+typedef enum cvy_linear_pass {
+    CVY_LINEAR_FORWARD,
+    CVY_LINEAR_BACKWARD_DATA,
+    CVY_LINEAR_BACKWARD_WEIGHTS
+} cvy_linear_pass;
 
-void cvy_linear_forward_reference(const cvy_linear_shape *shape, const float *x, const float *weight, const float *bias,
-                                  float *y);
-void cvy_linear_backward_data_reference(const cvy_linear_shape *shape, const float *gy, const float *weight, float *gx);
+void cvy_linear_forward_reference(const cvy_linear_shape *shape, const float *x, const float *weight,
+                                  const float *bias, float *y);
+void cvy_linear_backward_data_reference(const cvy_linear_shape *shape, const float *gy, const float *weight,
+                                        float *gx);
 void cvy_linear_backward_weights_reference(const cvy_linear_shape *shape, const float *x, const float *gy,
                                            float *gweight, float *gbias, bool accumulate);
 
@@ -27,8 +32,8 @@ size_t cvy_linear_workspace(const cvy_linear *op);
 cvy_cost cvy_linear_cost(const cvy_linear *op, cvy_linear_pass pass);
 
 /* bias and gbias may be NULL. */
-convoy_status cvy_linear_forward(cvy_linear *op, cvy_buffer *x, cvy_buffer *weight, cvy_buffer *bias, cvy_buffer *y,
-                                 cvy_buffer *workspace);
+convoy_status cvy_linear_forward(cvy_linear *op, cvy_buffer *x, cvy_buffer *weight, cvy_buffer *bias,
+                                 cvy_buffer *y, cvy_buffer *workspace);
 convoy_status cvy_linear_backward_data(cvy_linear *op, cvy_buffer *gy, cvy_buffer *weight, cvy_buffer *gx,
                                        cvy_buffer *workspace);
 convoy_status cvy_linear_backward_weights(cvy_linear *op, cvy_buffer *x, cvy_buffer *gy, cvy_buffer *gweight,

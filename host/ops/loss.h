@@ -5,16 +5,18 @@
 #include "ops/op.h"
 
 typedef enum cvy_loss {
-    CVY_CROSS_ENTROPY, /* torch.nn.CrossEntropyLoss: log-softmax and negative log-likelihood; the answer is the largest
-                          output */
-    CVY_RBF_MAP        /* LeCun et al. 1998, equation 9, over squared distances y: y_t + log(exp(-j) + sum_i exp(-y_i)),
-                          j = 1; the answer is the smallest output */
+    CVY_CROSS_ENTROPY, /* torch.nn.CrossEntropyLoss: log-softmax and negative log-likelihood; the answer is
+                          the largest output */
+    CVY_RBF_MAP        /* LeCun et al. 1998, equation 9, over squared distances y: y_t + log(exp(-j) + sum_i
+                          exp(-y_i)),        j = 1; the answer is the smallest output */
 } cvy_loss;
 
-/* Per image: losses[n], predictions[n] (class), and gradient[classes][pitch] = d loss / d output * grad_scale, 0 in the
-   padding columns. labels [n]; a label outside 0..classes-1 gives loss NaN. gradient may be NULL. */
-void cvy_loss_reference(cvy_loss kind, int classes, int pitch, int n, const float *output, const int32_t *labels,
-                        float grad_scale, float *losses, int32_t *predictions, float *gradient);
+/* Per image: losses[n], predictions[n] (class), and gradient[classes][pitch] = d loss / d output *
+   grad_scale, 0 in the padding columns. labels [n]; a label outside 0..classes-1 gives loss NaN. gradient may
+   be NULL. */
+void cvy_loss_reference(cvy_loss kind, int classes, int pitch, int n, const float *output,
+                        const int32_t *labels, float grad_scale, float *losses, int32_t *predictions,
+                        float *gradient);
 
 typedef struct cvy_loss_op cvy_loss_op;
 convoy_status cvy_loss_create(convoy_device *device, cvy_loss kind, int classes, int pitch, cvy_loss_op **op);
@@ -31,8 +33,9 @@ convoy_status cvy_loss_run(cvy_loss_op *op, int n, cvy_buffer *output, cvy_buffe
 /* Softmax over `classes` rows, per column: y [classes][pitch]. In place is allowed. */
 void cvy_softmax_forward_reference(size_t classes, size_t pitch, const float *x, float *y);
 void cvy_softmax_backward_reference(size_t classes, size_t pitch, const float *y, const float *gy, float *gx);
-convoy_status cvy_softmax_forward(convoy_device *device, size_t classes, size_t pitch, cvy_buffer *x, cvy_buffer *y);
-convoy_status cvy_softmax_backward(convoy_device *device, size_t classes, size_t pitch, cvy_buffer *y, cvy_buffer *gy,
-                                   cvy_buffer *gx);
+convoy_status cvy_softmax_forward(convoy_device *device, size_t classes, size_t pitch, cvy_buffer *x,
+                                  cvy_buffer *y);
+convoy_status cvy_softmax_backward(convoy_device *device, size_t classes, size_t pitch, cvy_buffer *y,
+                                   cvy_buffer *gy, cvy_buffer *gx);
 
 #endif

@@ -11,16 +11,18 @@ typedef struct cvy_optimizer {
     double lr, weight_decay;
     double momentum, dampening; /* SGD */
     bool nesterov;
-    double beta1, beta2, eps;   /* Adam, AdamW */
+    double beta1, beta2, eps; /* Adam, AdamW */
 } cvy_optimizer;
 
 /* Floats of state per parameter: SGD 0 (1 with momentum), Adam 2. State lies as [state][count]. */
 int cvy_optimizer_states(const cvy_optimizer *optimizer);
-/* `step` counts from 1. In the first step SGD's momentum buffer becomes the gradient (no dampening), as in PyTorch. */
-void cvy_optimizer_step_reference(const cvy_optimizer *optimizer, uint64_t step, size_t count, float *parameters,
-                                  const float *gradients, float *state);
+/* `step` counts from 1. In the first step SGD's momentum buffer becomes the gradient (no dampening), as in
+ * PyTorch. */
+void cvy_optimizer_step_reference(const cvy_optimizer *optimizer, uint64_t step, size_t count,
+                                  float *parameters, const float *gradients, float *state);
 /* state may be NULL where there is none. */
-convoy_status cvy_optimizer_step(convoy_device *device, const cvy_optimizer *optimizer, uint64_t step, size_t count,
-                                 cvy_buffer *parameters, cvy_buffer *gradients, cvy_buffer *state);
+convoy_status cvy_optimizer_step(convoy_device *device, const cvy_optimizer *optimizer, uint64_t step,
+                                 size_t count, cvy_buffer *parameters, cvy_buffer *gradients,
+                                 cvy_buffer *state);
 
 #endif

@@ -17,17 +17,18 @@ typedef struct cvy_pool2d_shape {
 /* Checks (padding at most half the kernel, as PyTorch) and fills in the output size. */
 convoy_status cvy_pool2d_infer(cvy_pool2d_shape *shape);
 
-/* `indices` (max only, else NULL): for each output the winning position inside its window, row-major in kernel rows
-   and columns; the first of equal maxima, and a NaN wins, as in PyTorch. */
+/* `indices` (max only, else NULL): for each output the winning position inside its window, row-major in
+   kernel rows and columns; the first of equal maxima, and a NaN wins, as in PyTorch. */
 void cvy_pool2d_forward_reference(const cvy_pool2d_shape *shape, const float *x, float *y, uint8_t *indices);
-void cvy_pool2d_backward_reference(const cvy_pool2d_shape *shape, const float *gy, const uint8_t *indices, float *gx);
+void cvy_pool2d_backward_reference(const cvy_pool2d_shape *shape, const float *gy, const uint8_t *indices,
+                                   float *gx);
 
 typedef struct cvy_pool2d cvy_pool2d;
 convoy_status cvy_pool2d_create(convoy_device *device, const cvy_pool2d_shape *shape, cvy_pool2d **op);
 void cvy_pool2d_free(cvy_pool2d *op);
 const char *cvy_pool2d_variant(const cvy_pool2d *op);
-/* Bytes of the buffer that carries the indices from forward to backward; 0 unless max. Kernels over 256 positions are
-   refused by cvy_pool2d_infer, so one byte per output is enough. */
+/* Bytes of the buffer that carries the indices from forward to backward; 0 unless max. Kernels over 256
+   positions are refused by cvy_pool2d_infer, so one byte per output is enough. */
 size_t cvy_pool2d_indices_bytes(const cvy_pool2d *op);
 cvy_cost cvy_pool2d_cost(const cvy_pool2d *op);
 

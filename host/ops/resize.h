@@ -10,8 +10,10 @@ typedef struct cvy_resize_shape {
 
 void cvy_resize_forward_reference(const cvy_resize_shape *shape, const float *x, float *y);
 void cvy_resize_backward_reference(const cvy_resize_shape *shape, const float *gy, float *gx);
-convoy_status cvy_resize_forward(convoy_device *device, const cvy_resize_shape *shape, cvy_buffer *x, cvy_buffer *y);
+convoy_status cvy_resize_forward(convoy_device *device, const cvy_resize_shape *shape, cvy_buffer *x,
+                                 cvy_buffer *y);
 /* Gathers: each input pixel sums the outputs that read it, so no atomics. */
-convoy_status cvy_resize_backward(convoy_device *device, const cvy_resize_shape *shape, cvy_buffer *gy, cvy_buffer *gx);
+convoy_status cvy_resize_backward(convoy_device *device, const cvy_resize_shape *shape, cvy_buffer *gy,
+                                  cvy_buffer *gx);
 
 #endif

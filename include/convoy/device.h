@@ -14,25 +14,25 @@ typedef struct convoy_device convoy_device;
 
 /* One compute device as its driver describes it. */
 typedef struct convoy_device_info {
-    char id[16];               /* "P:D", 0-based as in clinfo; "host" for the host CPU without OpenCL */
+    char id[16]; /* "P:D", 0-based as in clinfo; "host" for the host CPU without OpenCL */
     char name[256], platform[256], vendor[256], driver[256];
-    char opencl_version[64];   /* "" for the host */
-    char type[16];             /* "gpu", "igpu" (shares the host's memory), "accelerator", "cpu", "host" */
+    char opencl_version[64]; /* "" for the host */
+    char type[16];           /* "gpu", "igpu" (shares the host's memory), "accelerator", "cpu", "host" */
     int compute_units;
     unsigned long long memory; /* bytes */
     unsigned long long max_allocation;
-    int score;                 /* rank of `auto`: the highest wins */
-    int chosen;                /* 1 for the one that `auto` takes */
-    char reason[256];          /* why it is chosen, or why it cannot be used */
+    int score;        /* rank of `auto`: the highest wins */
+    int chosen;       /* 1 for the one that `auto` takes */
+    char reason[256]; /* why it is chosen, or why it cannot be used */
 } convoy_device_info;
 
-/* Lists every device of every platform, and the host last. *list is malloc'ed, freed with free(). Does not fail when
-   there is no OpenCL driver: then the host is the only entry. */
+/* Lists every device of every platform, and the host last. *list is malloc'ed, freed with free(). Does not
+   fail when there is no OpenCL driver: then the host is the only entry. */
 CONVOY_API convoy_status convoy_device_list(convoy_device_info **list, size_t *count);
 
-/* Opens a device. `selector`: "auto", "gpu", "cpu", "host", "P:D", or a case-insensitive part of a device's or
-   platform's name; NULL: $CONVOY_DEVICE, else "auto". Only "auto" falls back to the next device, with a warning that
-   names the reason; any other request that cannot be met is CONVOY_DEVICE. */
+/* Opens a device. `selector`: "auto", "gpu", "cpu", "host", "P:D", or a case-insensitive part of a device's
+   or platform's name; NULL: $CONVOY_DEVICE, else "auto". Only "auto" falls back to the next device, with a
+   warning that names the reason; any other request that cannot be met is CONVOY_DEVICE. */
 CONVOY_API convoy_status convoy_device_open(const char *selector, convoy_device **device);
 
 /* Frees the device and its programs. Everything made on it must be freed before. NULL is allowed. */

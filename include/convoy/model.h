@@ -16,14 +16,16 @@ extern "C" {
 typedef struct convoy_model convoy_model;
 
 typedef struct convoy_model_options {
-    int classes;                 /* outputs of a model whose file leaves them to the data ($classes); 0: its default */
-    const char *const *settings; /* "key=value": recipe keys and model parameters, as --set on the command line */
+    int classes; /* outputs of a model whose file leaves them to the data ($classes); 0: its default */
+    const char *const
+        *settings; /* "key=value": recipe keys and model parameters, as --set on the command line */
     size_t setting_count;
 } convoy_model_options;
 
 /* Reads a model file, infers every shape, and initialises the parameters from seed 0. CONVOY_INVALID names
    file:line:column. `options` may be NULL. */
-CONVOY_API convoy_status convoy_model_load(const char *path, const convoy_model_options *options, convoy_model **model);
+CONVOY_API convoy_status convoy_model_load(const char *path, const convoy_model_options *options,
+                                           convoy_model **model);
 CONVOY_API void convoy_model_free(convoy_model *model); /* NULL is allowed */
 
 CONVOY_API const char *convoy_model_name(const convoy_model *model);
@@ -34,10 +36,11 @@ CONVOY_API int convoy_model_classes(const convoy_model *model);
 
 /* One layer of the summary, in the order in which layers run. */
 typedef struct convoy_layer_info {
-    const char *name;              /* as in the state dict: "0", "features.3"; owned by the model */
-    const char *type;              /* "Conv2d" */
-    int output[3];                 /* channels, height, width */
-    unsigned long long parameters; /* values learnt or fixed by design (a connection table's absent ones not counted) */
+    const char *name; /* as in the state dict: "0", "features.3"; owned by the model */
+    const char *type; /* "Conv2d" */
+    int output[3];    /* channels, height, width */
+    unsigned long long
+        parameters; /* values learnt or fixed by design (a connection table's absent ones not counted) */
     unsigned long long multiply_adds; /* for one image */
     unsigned long long connections;   /* for one image, LeNet-5's way of counting: multiply-adds and biases */
 } convoy_layer_info;
@@ -49,8 +52,8 @@ typedef struct convoy_tensor {
     const char *name; /* PyTorch's: "0.weight", "1.running_mean"; owned by the model */
     size_t shape[4];
     int dimensions;
-    float *values;    /* the model's own copy, PyTorch's order; may be changed while no network of it is open */
-    int trainable;    /* 0 for running statistics and fixed weights */
+    float *values; /* the model's own copy, PyTorch's order; may be changed while no network of it is open */
+    int trainable; /* 0 for running statistics and fixed weights */
 } convoy_tensor;
 CONVOY_API size_t convoy_model_tensor_count(const convoy_model *model);
 CONVOY_API convoy_tensor convoy_model_tensor(const convoy_model *model, size_t index);
@@ -58,23 +61,26 @@ CONVOY_API convoy_tensor convoy_model_tensor(const convoy_model *model, size_t i
 /* Draws new parameters as the recipe's `init` says, from `seed`. */
 CONVOY_API convoy_status convoy_model_initialise(convoy_model *model, uint64_t seed);
 
-/* safetensors under PyTorch's names. Loading requires every tensor of the model with its exact shape, as float32;
-   what is missing, unknown or of another shape is listed in the message (CONVOY_INVALID) and nothing is changed. */
+/* safetensors under PyTorch's names. Loading requires every tensor of the model with its exact shape, as
+   float32; what is missing, unknown or of another shape is listed in the message (CONVOY_INVALID) and nothing
+   is changed. */
 CONVOY_API convoy_status convoy_model_load_weights(convoy_model *model, const char *path);
 CONVOY_API convoy_status convoy_model_save_weights(const convoy_model *model, const char *path);
 
-/* A model made ready to run on a device with batches of up to `batch_size` images, for inference. It holds a copy of
-   the weights of that moment. The model and the device must outlive it. */
+/* A model made ready to run on a device with batches of up to `batch_size` images, for inference. It holds a
+   copy of the weights of that moment. The model and the device must outlive it. */
 typedef struct convoy_network convoy_network;
 CONVOY_API convoy_status convoy_network_open(convoy_model *model, convoy_device *device, int batch_size,
                                              convoy_network **network);
 CONVOY_API void convoy_network_close(convoy_network *network); /* NULL is allowed */
 
-/* Runs the network on `count` images, any number: images [count][channels][height][width], normalised as the recipe
-   says by the caller (convoy_model_normalise); outputs [count][classes], before any softmax of the loss. */
+/* Runs the network on `count` images, any number: images [count][channels][height][width], normalised as the
+   recipe says by the caller (convoy_model_normalise); outputs [count][classes], before any softmax of the
+   loss. */
 CONVOY_API convoy_status convoy_network_predict(convoy_network *network, const float *images, size_t count,
                                                 float *outputs);
-/* Bytes [channels][height][width] of an image of the model's input size -> floats as the recipe normalises them. */
+/* Bytes [channels][height][width] of an image of the model's input size -> floats as the recipe normalises
+ * them. */
 CONVOY_API void convoy_model_normalise(const convoy_model *model, const uint8_t *bytes, float *image);
 
 #ifdef __cplusplus

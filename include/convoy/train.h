@@ -17,10 +17,10 @@ extern "C" {
 /* What a running training tells. Losses are means per image, accuracies fractions of 1. */
 typedef struct convoy_progress {
     enum {
-        CONVOY_PROGRESS_STEP,     /* after a batch; the running figures may lag a few steps behind */
-        CONVOY_PROGRESS_REPORT,   /* one of the recipe's reports within an epoch */
-        CONVOY_PROGRESS_TEST,     /* the test set was evaluated within an epoch */
-        CONVOY_PROGRESS_EPOCH     /* an epoch and its evaluation are done */
+        CONVOY_PROGRESS_STEP,   /* after a batch; the running figures may lag a few steps behind */
+        CONVOY_PROGRESS_REPORT, /* one of the recipe's reports within an epoch */
+        CONVOY_PROGRESS_TEST,   /* the test set was evaluated within an epoch */
+        CONVOY_PROGRESS_EPOCH   /* an epoch and its evaluation are done */
     } kind;
     int epoch, epochs;                 /* from 1 */
     unsigned long long step;           /* steps since the run began, resumed ones included */
@@ -33,19 +33,20 @@ typedef struct convoy_progress {
 } convoy_progress;
 
 typedef struct convoy_train_options {
-    int epochs, batch_size;          /* 0: the recipe's */
+    int epochs, batch_size; /* 0: the recipe's */
     uint64_t seed;
-    const char *out;                 /* run folder, created; NULL: nothing is written */
-    const char *init;                /* weights to start from (safetensors); NULL: initialised from the seed */
-    int resume;                      /* continue from out/checkpoint.safetensors */
+    const char *out;  /* run folder, created; NULL: nothing is written */
+    const char *init; /* weights to start from (safetensors); NULL: initialised from the seed */
+    int resume;       /* continue from out/checkpoint.safetensors */
     int no_shuffle;
-    int eval_every;                  /* steps between evaluations; 0: the recipe's */
-    int checkpoint_every;            /* steps between checkpoints within an epoch; 0: at epochs only */
-    unsigned long long max_steps;    /* stop after so many; 0: no limit */
-    const char *variant;             /* forces kernel variants: "conv2d=im2col_gemm" */
+    int eval_every;               /* steps between evaluations; 0: the recipe's */
+    int checkpoint_every;         /* steps between checkpoints within an epoch; 0: at epochs only */
+    unsigned long long max_steps; /* stop after so many; 0: no limit */
+    const char *variant;          /* forces kernel variants: "conv2d=im2col_gemm" */
     void (*progress)(void *context, const convoy_progress *progress);
     void *context;
-    const volatile int *interrupt;   /* set to non-zero by a signal handler: finish the step, save, CONVOY_INTERRUPTED */
+    const volatile int
+        *interrupt; /* set to non-zero by a signal handler: finish the step, save, CONVOY_INTERRUPTED */
 } convoy_train_options;
 
 typedef struct convoy_train_result {
@@ -57,14 +58,15 @@ typedef struct convoy_train_result {
     double seconds, images_per_second;
 } convoy_train_result;
 
-/* Trains by the model's recipe; the model holds the last weights afterwards. `test` may be NULL. CONVOY_FAILED when the
-   loss becomes NaN or infinite: the checkpoint of the last good state stays. `options` may be NULL. */
+/* Trains by the model's recipe; the model holds the last weights afterwards. `test` may be NULL.
+   CONVOY_FAILED when the loss becomes NaN or infinite: the checkpoint of the last good state stays. `options`
+   may be NULL. */
 CONVOY_API convoy_status convoy_train(convoy_model *model, convoy_device *device, convoy_dataset *train,
                                       convoy_dataset *test, const convoy_train_options *options,
                                       convoy_train_result *result);
 
 typedef struct convoy_class_result {
-    const char *name; /* owned by the dataset */
+    const char *name;             /* owned by the dataset */
     double precision, recall, f1; /* 0 where undefined */
     unsigned long long support;
 } convoy_class_result;

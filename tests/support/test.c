@@ -41,12 +41,13 @@ float *test_read(cvy_buffer *buffer, size_t count) {
     return values;
 }
 
-void test_close(const char *what, const float *actual, const float *expected, size_t count, double tolerance) {
+void test_close(const char *what, const float *actual, const float *expected, size_t count,
+                double tolerance) {
     test_close_columns(what, actual, expected, 1, (int)count, (int)count, false, tolerance);
 }
 
-void test_close_columns(const char *what, const float *actual, const float *expected, size_t rows, int pitch, int n,
-                        bool padding_zero, double tolerance) {
+void test_close_columns(const char *what, const float *actual, const float *expected, size_t rows, int pitch,
+                        int n, bool padding_zero, double tolerance) {
     double scale = 1, worst = -1;
     size_t where = 0;
     for (size_t r = 0; r < rows; r++)
@@ -66,6 +67,6 @@ void test_close_columns(const char *what, const float *actual, const float *expe
             }
         }
     if (!(worst <= tolerance * scale))
-        fail_msg("%s: element %zu is %.9g, expected %.9g (largest difference %.3g, allowed %.3g)", what, where,
-                 (double)actual[where], (double)expected[where], worst, tolerance * scale);
+        fail_msg("%s: element %zu is %.9g, expected %.9g (largest difference %.3g, allowed %.3g)", what,
+                 where, (double)actual[where], (double)expected[where], worst, tolerance * scale);
 }

@@ -35,8 +35,8 @@
             fail_msg("%s: the message lacks \"%s\": %s", #call, part, convoy_error_message());               \
     } while (0)
 
-/* The device under test: $CONVOY_TEST_DEVICE, else "cpu". Opened once per process and closed by test_device_close
-   (call it after cmocka_run_group_tests). */
+/* The device under test: $CONVOY_TEST_DEVICE, else "cpu". Opened once per process and closed by
+   test_device_close (call it after cmocka_run_group_tests). */
 convoy_device *test_device(void);
 void test_device_close(void);
 
@@ -47,10 +47,12 @@ float *test_random(size_t count, uint32_t seed);
 cvy_buffer *test_buffer(convoy_device *device, const void *data, size_t bytes);
 float *test_read(cvy_buffer *buffer, size_t count);
 
-/* Each |actual - expected| <= tolerance * max(1, largest |expected|); names the worst element. NaN never passes. */
+/* Each |actual - expected| <= tolerance * max(1, largest |expected|); names the worst element. NaN never
+ * passes. */
 void test_close(const char *what, const float *actual, const float *expected, size_t count, double tolerance);
-/* The same over [rows][pitch] tensors, columns 0..n-1 only; columns n.. must be exactly 0 when `padding_zero`. */
-void test_close_columns(const char *what, const float *actual, const float *expected, size_t rows, int pitch, int n,
-                        bool padding_zero, double tolerance);
+/* The same over [rows][pitch] tensors, columns 0..n-1 only; columns n.. must be exactly 0 when
+ * `padding_zero`. */
+void test_close_columns(const char *what, const float *actual, const float *expected, size_t rows, int pitch,
+                        int n, bool padding_zero, double tolerance);
 
 #endif

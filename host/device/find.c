@@ -1,0 +1,221 @@
+/* Which compute devices the machine has, and which of them `auto` takes. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/text.h"
+#include "device/opencl.h"
+
+/* Platforms whose devices rank differently from what their type says. */
+static const struct {
+    const char *platform, *device; /* part of the name; NULL: any */
+    int score;
+    const char *note;
+} quirks[] = {
+    {"Oclgrind", NULL, -1, "a simulator that checks kernels: only on request"},
+    {NULL, "llvmpipe", 500, "a software rasteriser"},
+};
+
+/* OpenCL strings come with no promise of termination or tidiness. */
+static void get_text(cl_int (*get)(void *, cl_uint, size_t, void *, size_t *), void *object, cl_uint name,
+                     char *out, size_t size) {
+    size_t length = 0;
+    char *text = NULL;
+    out[0] = 0;
+    if (get(object, name, 0, NULL, &length) != CL_SUCCESS || length == 0 || !(text = calloc(1, length + 1)))
+        return;
+    if (get(object, name, length, text, NULL) == CL_SUCCESS) {
+        char *start = text + strspn(text, " \t\n");
+        size_t end = strlen(start);
+        while (end && strchr(" \t\n", start[end - 1]))
+            end--;
+        snprintf(out, size, "%.*s", (int)end, start);
+    }
+    free(text);
+}
+
+static cl_int platform_info(void *object, cl_uint name, size_t size, void *value, size_t *length) {
+    return clGetPlatformInfo(object, name, size, value, length);
+}
+
+static cl_int device_info(void *object, cl_uint name, size_t size, void *value, size_t *length) {
+    return clGetDeviceInfo(object, name, size, value, length);
+}
+
+static void rank(convoy_device_info *info, cl_device_type type, bool unified) {
+    /* Types are bit sets, and a device may set several: the first that fits here counts. */
+    static const struct {
+        cl_device_type bit;
+        const char *name;
+        int score;
+    } types[] = {
+        {CL_DEVICE_TYPE_GPU, "gpu", 4000},
+        {CL_DEVICE_TYPE_ACCELERATOR, "accelerator", 2000},
+        {CL_DEVICE_TYPE_CPU, "cpu", 1000},
+    };
+    const char *name = "accelerator";
+    int score = 2000;
+    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++)
+        if (type & types[i].bit) {
+            name = types[i].name;
+            score = types[i].score;
+            break;
+        }
+    if (!strcmp(name, "gpu") && unified) {
+        name = "igpu";
+        score = 3000;
+    }
+    snprintf(info->reason, sizeof info->reason, "%s", name);
+    for (size_t i = 0; i < sizeof quirks / sizeof quirks[0]; i++)
+        if ((!quirks[i].platform || cvy_text_contains(info->platform, quirks[i].platform)) &&
+            (!quirks[i].device || cvy_text_contains(info->name, quirks[i].device))) {
+            name = "cpu"; /* both kinds of quirk compute on the host's processor */
+            score = quirks[i].score;
+            snprintf(info->reason, sizeof info->reason, "%s", quirks[i].note);
+        }
+    snprintf(info->type, sizeof info->type, "%s", name);
+    int units = info->compute_units < 400 ? info->compute_units : 400;
+    info->score = score + (score > 0 ? units : 0);
+}
+
+static void describe(cvy_candidate *candidate, cl_uint platform_index, cl_uint device_index) {
+    convoy_device_info *info = &candidate->info;
+    cl_device_id id = candidate->id;
+    cl_device_type type = 0;
+    cl_uint units = 0;
+    cl_ulong memory = 0, allocation = 0;
+    cl_bool unified = CL_FALSE, available = CL_FALSE, compiler = CL_FALSE;
+    snprintf(info->id, sizeof info->id, "%u:%u", platform_index, device_index);
+    get_text(device_info, id, CL_DEVICE_NAME, info->name, sizeof info->name);
+    get_text(platform_info, candidate->platform, CL_PLATFORM_NAME, info->platform, sizeof info->platform);
+    get_text(device_info, id, CL_DEVICE_VENDOR, info->vendor, sizeof info->vendor);
+    get_text(device_info, id, CL_DRIVER_VERSION, info->driver, sizeof info->driver);
+    get_text(device_info, id, CL_DEVICE_VERSION, info->opencl_version, sizeof info->opencl_version);
+    clGetDeviceInfo(id, CL_DEVICE_TYPE, sizeof type, &type, NULL);
+    clGetDeviceInfo(id, CL_DEVICE_MAX_COMPUTE_UNITS, sizeof units, &units, NULL);
+    clGetDeviceInfo(id, CL_DEVICE_GLOBAL_MEM_SIZE, sizeof memory, &memory, NULL);
+    clGetDeviceInfo(id, CL_DEVICE_MAX_MEM_ALLOC_SIZE, sizeof allocation, &allocation, NULL);
+    clGetDeviceInfo(id, CL_DEVICE_HOST_UNIFIED_MEMORY, sizeof unified, &unified, NULL);
+    clGetDeviceInfo(id, CL_DEVICE_AVAILABLE, sizeof available, &available, NULL);
+    clGetDeviceInfo(id, CL_DEVICE_COMPILER_AVAILABLE, sizeof compiler, &compiler, NULL);
+    info->compute_units = (int)units;
+    info->memory = memory;
+    info->max_allocation = allocation;
+    rank(info, type, unified);
+    if (!available || !compiler) {
+        info->score = -2;
+        snprintf(info->reason, sizeof info->reason, "%s",
+                 available ? "its driver has no compiler" : "its driver says that it is not available");
+    }
+}
+
+static void describe_host(convoy_device_info *info) {
+    memset(info, 0, sizeof *info);
+    snprintf(info->id, sizeof info->id, "host");
+    snprintf(info->type, sizeof info->type, "host");
+    snprintf(info->name, sizeof info->name, "Host CPU without OpenCL");
+    snprintf(info->platform, sizeof info->platform, "Convoy");
+    snprintf(info->vendor, sizeof info->vendor, "Convoy");
+    snprintf(info->driver, sizeof info->driver, "reference");
+    snprintf(info->reason, sizeof info->reason, "the last resort: plain loops on one core");
+    info->compute_units = 1;
+    FILE *file = fopen("/proc/meminfo", "r");
+    unsigned long long kib = 0;
+    if (file) {
+        char line[128];
+        while (fgets(line, sizeof line, file))
+            if (sscanf(line, "MemTotal: %llu kB", &kib) == 1)
+                break;
+        fclose(file);
+    }
+    info->memory = kib ? kib * 1024 : (unsigned long long)SIZE_MAX / 2;
+    info->max_allocation = info->memory;
+}
+
+/* Marks the entry that `auto` takes, in words. */
+static void choose(cvy_candidate *list, size_t count) {
+    size_t best = count - 1; /* the host */
+    for (size_t i = 0; i < count; i++)
+        if (list[i].info.score > list[best].info.score)
+            best = i;
+    convoy_device_info *info = &list[best].info;
+    info->chosen = 1;
+    if (count == 1) {
+        snprintf(info->reason, sizeof info->reason,
+                 "no OpenCL driver was found: install one for the GPU, or "
+                 "pocl-opencl-icd for the CPU");
+        return;
+    }
+    char kind[sizeof info->reason];
+    snprintf(kind, sizeof kind, "%s", info->reason);
+    snprintf(info->reason, sizeof info->reason, "best of %zu: %.200s", count, kind);
+}
+
+convoy_status cvy_find_devices(cvy_candidate **list, size_t *count) {
+    cl_platform_id *platforms = NULL;
+    cl_uint platform_count = 0;
+    size_t used = 0, capacity = 8;
+    convoy_status status = CONVOY_OK;
+    cvy_candidate *found = calloc(capacity, sizeof *found);
+    /* CL_PLATFORM_NOT_FOUND_KHR and any other failure mean the same: no platforms. */
+    if (clGetPlatformIDs(0, NULL, &platform_count) != CL_SUCCESS)
+        platform_count = 0;
+    platforms = calloc(platform_count + 1, sizeof(cl_platform_id));
+    if (!found || !platforms) {
+        status = cvy_fail_memory("the list of devices", capacity * sizeof *found);
+        goto done;
+    }
+    if (platform_count && clGetPlatformIDs(platform_count, platforms, NULL) != CL_SUCCESS)
+        platform_count = 0;
+    for (cl_uint p = 0; p < platform_count; p++) {
+        cl_device_id ids[64];
+        cl_uint device_count = 0;
+        if (clGetDeviceIDs(platforms[p], CL_DEVICE_TYPE_ALL, 64, ids, &device_count) != CL_SUCCESS)
+            continue; /* a platform without devices */
+        for (cl_uint d = 0; d < device_count && d < 64; d++) {
+            if (used + 2 > capacity) {
+                cvy_candidate *larger = realloc(found, 2 * capacity * sizeof *found);
+                if (!larger) {
+                    status = cvy_fail_memory("the list of devices", 2 * capacity * sizeof *found);
+                    goto done;
+                }
+                found = larger;
+                capacity *= 2;
+            }
+            memset(&found[used], 0, sizeof found[used]);
+            found[used].platform = platforms[p];
+            found[used].id = ids[d];
+            describe(&found[used++], p, d);
+        }
+    }
+    memset(&found[used], 0, sizeof found[used]);
+    describe_host(&found[used++].info);
+    choose(found, used);
+    *list = found;
+    *count = used;
+    found = NULL;
+done:
+    free(found);
+    free(platforms);
+    return status;
+}
+
+convoy_status convoy_device_list(convoy_device_info **list, size_t *count) {
+    cvy_candidate *found = NULL;
+    size_t found_count = 0;
+    convoy_status status = cvy_find_devices(&found, &found_count);
+    if (status != CONVOY_OK)
+        return status;
+    convoy_device_info *infos = calloc(found_count, sizeof *infos);
+    if (!infos) {
+        status = cvy_fail_memory("the list of devices", found_count * sizeof *infos);
+        goto done;
+    }
+    for (size_t i = 0; i < found_count; i++)
+        infos[i] = found[i].info;
+    *list = infos;
+    *count = found_count;
+done:
+    free(found);
+    return status;
+}

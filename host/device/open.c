@@ -1,0 +1,210 @@
+/* Opening and closing a device: selection, fallback, traits, and a self-check before it is trusted. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/text.h"
+#include "device/opencl.h"
+
+enum { PITCH_MULTIPLE = 16, SELF_CHECK_ITEMS = 1000 };
+
+static void fill_traits(convoy_device *device) {
+    cvy_device_traits *traits = &device->traits;
+    traits->pitch_multiple = PITCH_MULTIPLE;
+    traits->compute_units = device->info.compute_units > 0 ? device->info.compute_units : 1;
+    traits->memory = (size_t)device->info.memory;
+    traits->max_allocation = (size_t)device->info.max_allocation;
+    traits->vector_width = 1;
+    if (!device->id) {
+        traits->host = true;
+        traits->max_work_group = 1;
+        traits->view_alignment = 128;
+        return;
+    }
+    traits->cpu = !strcmp(device->info.type, "cpu");
+    cl_uint width = 0, bits = 0;
+    cl_ulong local = 0;
+    clGetDeviceInfo(device->id, CL_DEVICE_NATIVE_VECTOR_WIDTH_FLOAT, sizeof width, &width, NULL);
+    clGetDeviceInfo(device->id, CL_DEVICE_MEM_BASE_ADDR_ALIGN, sizeof bits, &bits, NULL);
+    clGetDeviceInfo(device->id, CL_DEVICE_LOCAL_MEM_SIZE, sizeof local, &local, NULL);
+    clGetDeviceInfo(device->id, CL_DEVICE_MAX_WORK_GROUP_SIZE, sizeof traits->max_work_group,
+                    &traits->max_work_group, NULL);
+    if (traits->cpu)
+        traits->vector_width = width >= 16 ? 16 : width >= 8 ? 8 : 4;
+    traits->local_memory = (size_t)local;
+    traits->view_alignment = bits / 8 > 128 ? bits / 8 : 128;
+    if (traits->max_work_group == 0)
+        traits->max_work_group = 1;
+}
+
+/* Does this device compute at all? One small kernel, compared with what the host gets. */
+static convoy_status self_check(convoy_device *device) {
+    float values[SELF_CHECK_ITEMS];
+    cvy_buffer *buffer = NULL;
+    cvy_kernel *kernel = NULL;
+    for (int i = 0; i < SELF_CHECK_ITEMS; i++)
+        values[i] = (float)i;
+    convoy_status status = cvy_buffer_create(device, sizeof values, "the self-check", &buffer);
+    if (status == CONVOY_OK)
+        status = cvy_buffer_write(buffer, 0, values, sizeof values);
+    if (status == CONVOY_OK)
+        status = cvy_kernel_get(device, "selfcheck", "selfcheck", "", &kernel);
+    if (status == CONVOY_OK)
+        status = CVY_LAUNCH(kernel, cvy_items(SELF_CHECK_ITEMS), cvy_buf(buffer), cvy_float(2),
+                            cvy_int(SELF_CHECK_ITEMS));
+    if (status == CONVOY_OK)
+        status = cvy_buffer_read(buffer, 0, values, sizeof values);
+    for (int i = 0; status == CONVOY_OK && i < SELF_CHECK_ITEMS; i++)
+        if (values[i] != 2 * (float)i + 1)
+            status = cvy_fail(CONVOY_DEVICE, "the self-check computed %g where %g is right",
+                              (double)values[i], 2.0 * i + 1);
+    cvy_buffer_free(buffer);
+    return status;
+}
+
+static convoy_status open_candidate(const cvy_candidate *candidate, convoy_device **out) {
+    convoy_status status = CONVOY_OK;
+    cl_int code = CL_SUCCESS;
+    convoy_device *device = calloc(1, sizeof *device);
+    if (!device)
+        return cvy_fail_memory("a device", sizeof *device);
+    device->info = candidate->info;
+    device->platform = candidate->platform;
+    device->id = candidate->id;
+    fill_traits(device);
+    if (device->id) {
+        const char *sync = getenv("CONVOY_SYNC");
+        device->wait_each = sync && strcmp(sync, "0") != 0;
+        cl_context_properties properties[] = {CL_CONTEXT_PLATFORM, (cl_context_properties)device->platform,
+                                              0};
+        device->context = clCreateContext(properties, 1, &device->id, NULL, NULL, &code);
+        if (code == CL_SUCCESS)
+            device->queue = clCreateCommandQueue(device->context, device->id, 0, &code);
+        status =
+            code == CL_SUCCESS ? self_check(device) : cvy_fail_opencl(code, "no context could be made on it");
+        if (status != CONVOY_OK)
+            status = cvy_fail_in(status, "device %s (%s, %s)", device->info.id, device->info.name,
+                                 device->info.platform);
+    }
+    if (status == CONVOY_OK)
+        *out = device;
+    else
+        convoy_device_close(device);
+    return status;
+}
+
+/* Opens the best usable device; each failure is told and the next one tried. The host never fails. */
+static convoy_status open_best(cvy_candidate *list, size_t count, convoy_device **out) {
+    for (;;) {
+        cvy_candidate *best = NULL;
+        for (size_t i = 0; i < count; i++)
+            if (list[i].info.score >= 0 && (!best || list[i].info.score > best->info.score))
+                best = &list[i];
+        if (!best)
+            return cvy_fail(CONVOY_DEVICE, "no device could be opened: %s", convoy_error_message());
+        if (best->id == NULL && count == 1)
+            cvy_warning("%s; computing on the host CPU, slowly", best->info.reason);
+        convoy_status status = open_candidate(best, out);
+        if (status == CONVOY_OK || best->id == NULL)
+            return status;
+        cvy_warning("%s; trying the next device", convoy_error_message());
+        best->info.score = -2;
+    }
+}
+
+static bool matches(const convoy_device_info *info, const char *selector) {
+    if (!strcmp(selector, "gpu"))
+        return !strcmp(info->type, "gpu") || !strcmp(info->type, "igpu");
+    if (!strcmp(selector, "cpu"))
+        return !strcmp(info->type, "cpu");
+    if (!strcmp(selector, "host"))
+        return !strcmp(info->type, "host");
+    if (selector[0] >= '0' && selector[0] <= '9' && strchr(selector, ':'))
+        return !strcmp(info->id, selector);
+    return cvy_text_contains(info->name, selector) || cvy_text_contains(info->platform, selector);
+}
+
+static convoy_status fail_no_match(const char *selector, const cvy_candidate *list, size_t count) {
+    cvy_text found = {0};
+    for (size_t i = 0; i < count; i++)
+        cvy_text_add(&found, "%s%s (%s, %s, %s)", i ? "; " : "", list[i].info.id, list[i].info.name,
+                     list[i].info.platform, list[i].info.type);
+    convoy_status status = cvy_fail(
+        CONVOY_DEVICE,
+        "no device matches \"%s\"; there is: %s; ask for auto, gpu, cpu, host, P:D or a part of a name",
+        selector, cvy_text_get(&found));
+    cvy_text_free(&found);
+    return status;
+}
+
+convoy_status convoy_device_open(const char *selector, convoy_device **device) {
+    cvy_candidate *list = NULL;
+    size_t count = 0;
+    if (!selector || !*selector)
+        selector = getenv("CONVOY_DEVICE");
+    if (!selector || !*selector)
+        selector = "auto";
+    convoy_status status = cvy_find_devices(&list, &count);
+    if (status != CONVOY_OK)
+        return status;
+    if (!strcmp(selector, "auto")) {
+        status = open_best(list, count, device);
+        goto done;
+    }
+    const cvy_candidate *best = NULL;
+    for (size_t i = 0; i < count; i++)
+        if (matches(&list[i].info, selector) && (!best || list[i].info.score > best->info.score))
+            best = &list[i];
+    status = best ? open_candidate(best, device) : fail_no_match(selector, list, count);
+done:
+    free(list);
+    return status;
+}
+
+void convoy_device_close(convoy_device *device) {
+    if (!device)
+        return;
+    if (device->queue)
+        clFinish(device->queue);
+    while (device->close_hooks) {
+        cvy_close_hook *hook = device->close_hooks;
+        device->close_hooks = hook->next;
+        hook->call();
+        free(hook);
+    }
+    cvy_programs_release(device);
+    if (device->queue)
+        clReleaseCommandQueue(device->queue);
+    if (device->context)
+        clReleaseContext(device->context);
+    free(device->pending);
+    free(device);
+}
+
+void cvy_device_on_close(convoy_device *device, void (*hook)(void)) {
+    for (cvy_close_hook *known = device->close_hooks; known; known = known->next)
+        if (known->call == hook)
+            return;
+    cvy_close_hook *added = malloc(sizeof *added);
+    if (!added)
+        return; /* a cache that is not cleared costs memory, nothing else */
+    *added = (cvy_close_hook){hook, device->close_hooks};
+    device->close_hooks = added;
+}
+
+const convoy_device_info *convoy_device_get_info(const convoy_device *device) {
+    return &device->info;
+}
+
+const cvy_device_traits *cvy_device_get_traits(const convoy_device *device) {
+    return &device->traits;
+}
+
+cvy_device_counters cvy_device_get_counters(const convoy_device *device) {
+    return device->counters;
+}
+
+cl_command_queue cvy_device_queue(const convoy_device *device) {
+    return device->queue;
+}

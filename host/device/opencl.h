@@ -1,0 +1,86 @@
+/* The inside of the device floor: what OpenCL objects stand behind a device, a buffer and a kernel. Only
+   host/device and the CLBlast variant of gemm include it. */
+#ifndef CVY_DEVICE_OPENCL_H
+#define CVY_DEVICE_OPENCL_H
+
+#include <CL/cl.h>
+
+#include "device/device.h"
+
+typedef struct cvy_program cvy_program;
+
+/* A launch whose time is not yet known. */
+typedef struct cvy_pending {
+    cl_event event;
+    cvy_kernel *kernel;
+} cvy_pending;
+
+typedef struct cvy_close_hook {
+    void (*call)(void);
+    struct cvy_close_hook *next;
+} cvy_close_hook;
+
+struct convoy_device {
+    convoy_device_info info;
+    cvy_device_traits traits;
+    cvy_device_counters counters;
+    /* All below is NULL on the host device. */
+    cl_platform_id platform;
+    cl_device_id id;
+    cl_context context;
+    cl_command_queue queue;
+    cvy_program *programs;    /* list */
+    cvy_kernel *kernels[256]; /* hash table of lists, keyed by file, function and options */
+    cvy_close_hook *close_hooks;
+    bool wait_each; /* CONVOY_SYNC=1: wait after each launch, so that a fault names its kernel */
+    bool profiling;
+    cvy_pending *pending;
+    size_t pending_count, pending_capacity;
+};
+
+struct cvy_buffer {
+    convoy_device *device;
+    cvy_buffer *parent; /* NULL unless a view */
+    size_t bytes;
+    cl_mem memory; /* NULL on the host device */
+    char *host;    /* NULL on others */
+};
+
+struct cvy_kernel {
+    convoy_device *device;
+    cl_kernel handle;
+    char *file, *function, *options;
+    unsigned argument_count;
+    size_t max_work_group;
+    size_t required[3]; /* reqd_work_group_size; 0 where free */
+    double seconds;     /* profiled */
+    unsigned long long launches;
+    cvy_kernel *next;
+};
+
+cl_mem cvy_buffer_memory(const cvy_buffer *buffer);
+cl_command_queue cvy_device_queue(const convoy_device *device);
+
+/* "CL_OUT_OF_RESOURCES"; "unknown OpenCL error" for a code outside the table. */
+const char *cvy_opencl_error(cl_int code);
+/* CONVOY_MEMORY for the codes of exhausted memory, CONVOY_DEVICE for the rest; the message ends with the
+ * code's name. */
+convoy_status cvy_fail_opencl(cl_int code, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Calls `hook` once when this device closes, before its context is released (CLBlast's cache). A hook that is
+   already there is not added again. */
+void cvy_device_on_close(convoy_device *device, void (*hook)(void));
+
+/* find.c: the candidates behind convoy_device_list, with their OpenCL ids. */
+typedef struct cvy_candidate {
+    convoy_device_info info;
+    cl_platform_id platform;
+    cl_device_id id; /* NULL: the host */
+} cvy_candidate;
+/* *list is malloc'ed and ends with the host; one entry is marked as chosen. */
+convoy_status cvy_find_devices(cvy_candidate **list, size_t *count);
+
+/* program.c */
+void cvy_programs_release(convoy_device *device);
+
+#endif
