@@ -1,0 +1,97 @@
+#!/usr/bin/env bash
+# Checks of the source that no compiler makes for us, each a part that can run alone:
+#
+#   tools/check_source.sh [format] [kernels] [floors] [paths]
+#
+# format   clang-format would change nothing
+# kernels  every kernel file compiles alone as OpenCL C 1.2, with the defaults of its macros
+# floors   a floor of host/ includes only floors below it, speaks OpenCL only where it may, and nothing below
+#          cli/ prints to stdout or exits
+# paths    no tracked file names a folder of somebody's machine
+#
+# Prints what is wrong, and exits with 1 if anything is.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+
+wrong=0
+complain() {
+    echo "$*"
+    wrong=1
+}
+
+check_format() {
+    local file
+    while IFS= read -r file; do
+        clang-format --dry-run -Werror "$file" 2>/dev/null || complain "format: clang-format -i $file"
+    done < <(find host include tests -name '*.[ch]' | sort)
+}
+
+check_kernels() {
+    local file
+    for file in kernels/*.cl; do
+        [ -e "$file" ] || continue
+        clang -x cl -cl-std=CL1.2 -Xclang -finclude-default-header -fsyntax-only -Wall -Wno-unused-function \
+            -Ikernels "$file" || complain "kernels: $file does not compile alone"
+    done
+}
+
+# Floors by rank; data and graph share one, and so may not include each other.
+declare -A rank=([base]=0 [device]=1 [ops]=2 [layers]=3 [graph]=4 [data]=4 [train]=5 [cli]=6)
+# The public header of a floor speaks for it: device.h and so on.
+declare -A header_rank=([status]=0 [device]=1 [data]=4 [model]=4 [train]=5)
+
+check_includes() { # file floor
+    local included other
+    while read -r included; do
+        if [[ $included == convoy/* ]]; then
+            other=$(basename "$included" .h)
+            [ "${header_rank[$other]:-9}" -le "${rank[$2]}" ] || complain "floors: $1 includes <$included>"
+            continue
+        fi
+        other=${included%%/*}
+        [ -n "${rank[$other]:-}" ] || continue
+        if [ "$other" != "$2" ] && [ "${rank[$other]}" -ge "${rank[$2]}" ]; then
+            complain "floors: $1 includes $included, which is not below $2/"
+        fi
+    done < <(sed -n 's/^ *# *include *["<]\([a-z0-9_]*\/[a-z0-9_\/]*\.h\)[">].*/\1/p' "$1")
+}
+
+check_floors() {
+    local file floor code
+    for file in host/*/*.[ch]; do
+        floor=$(basename "$(dirname "$file")")
+        if [ -z "${rank[$floor]:-}" ]; then
+            complain "floors: host/$floor is not a floor that tools/check_source.sh knows"
+            continue
+        fi
+        check_includes "$file" "$floor"
+        # Without comments, so that words may speak of what code may not do.
+        code=$(gcc -fpreprocessed -dD -E -P "$file" 2>/dev/null)
+        if [ "$floor" != cli ]; then
+            grep -nE '\b(printf|puts|putchar|vprintf|exit|_exit|quick_exit) *\(|\bstdout\b' <<<"$code" &&
+                complain "floors: $file prints to stdout or exits; only host/cli may"
+        fi
+        if [ "$floor" != device ] && [ "$floor" != ops ]; then
+            grep -nE '\b(cl_[a-z]|cl[A-Z][a-z]|CL_[A-Z]|CLBlast)' <<<"$code" &&
+                complain "floors: $file speaks OpenCL; only host/device and host/ops may"
+        fi
+    done
+}
+
+check_paths() {
+    git grep -nIE '(^|[^A-Za-z0-9_.$}])/(work|home|root|opt|Users)/' -- . &&
+        complain "paths: the lines above name folders of one machine"
+}
+
+parts=("$@")
+[ ${#parts[@]} -gt 0 ] || parts=(format kernels floors paths)
+for part in "${parts[@]}"; do
+    case $part in
+    format | kernels | floors | paths) "check_$part" ;;
+    *)
+        echo "check_source.sh: no part '$part'; there are format, kernels, floors and paths" >&2
+        exit 2
+        ;;
+    esac
+done
+exit $wrong

@@ -1,0 +1,155 @@
+#!/usr/bin/env bash
+# Builds and runs Convoy's test-suite:
+#
+#   tools/test.sh [--no-install] [--jobs N] [PART...]
+#
+# Without a PART all of them run, in this order:
+#   source     formatting, kernels that compile alone, floors, paths (tools/check_source.sh)
+#   gcc        build with gcc -Werror; every test on PoCL
+#   install    cmake --install, then the program of include/convoy.h built against it in three ways and run
+#   devices    the same training run on every OpenCL driver at hand and on the host; the losses agree
+#   clang      build with clang -Werror
+#   sanitize   build with AddressSanitizer and UBSan; every test on PoCL
+#   oclgrind   every kernel under Oclgrind with --data-races; its log must be empty
+#
+# Missing Debian packages are installed first (tools/install_packages.sh test) unless --no-install is given. Builds,
+# logs and kernel caches lie in build-test/. The last line counts what passed and failed; the exit code is 0 only when
+# nothing failed.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+root=$PWD
+out=$root/build-test
+logs=$out/logs
+
+usage() {
+    sed -n '2,17s/^# \{0,1\}//p' "$0"
+}
+
+jobs=$(nproc)
+install=yes
+parts=()
+while [ $# -gt 0 ]; do
+    case $1 in
+    --no-install) install=no ;;
+    --jobs)
+        jobs=${2:?--jobs needs a number}
+        shift
+        ;;
+    -h | --help)
+        usage
+        exit 0
+        ;;
+    source | gcc | install | devices | clang | sanitize | oclgrind) parts+=("$1") ;;
+    *)
+        echo "test.sh: what is '$1'? Try --help." >&2
+        exit 2
+        ;;
+    esac
+    shift
+done
+[ ${#parts[@]} -gt 0 ] || parts=(source gcc install devices clang sanitize oclgrind)
+
+if [ "$install" = yes ] && ! tools/install_packages.sh test; then
+    echo "0 passed, 1 failed (packages could not be installed)"
+    exit 1
+fi
+mkdir -p "$logs"
+
+# Kernels are compiled once for all parts: both caches are keyed by source, options, device and driver.
+export POCL_CACHE_DIR=${POCL_CACHE_DIR:-$out/cache/pocl}
+export CONVOY_CACHE_DIR=${CONVOY_CACHE_DIR:-$out/cache/convoy}
+mkdir -p "$POCL_CACHE_DIR" "$CONVOY_CACHE_DIR"
+# What tests say must not depend on who runs them.
+unset CONVOY_DEVICE CONVOY_KERNEL_DIR CONVOY_DATA CONVOY_LOG
+
+passed=0
+failed=0
+failures=()
+
+# step NAME COMMAND...: runs it quietly; its output lands in a log, of which a failure shows the end.
+step() {
+    local name=$1 start=$SECONDS
+    shift
+    if "$@" >"$logs/$name.log" 2>&1 </dev/null; then
+        passed=$((passed + 1))
+        printf 'ok      %-24s %4d s\n' "$name" $((SECONDS - start))
+        return 0
+    fi
+    failed=$((failed + 1))
+    failures+=("$name")
+    printf 'FAILED  %-24s %4d s; the end of %s:\n' "$name" $((SECONDS - start)) "${logs#"$root"/}/$name.log"
+    tail -n 40 "$logs/$name.log" | sed 's/^/    /'
+    return 1
+}
+
+build() { # FOLDER CMAKE-OPTION...
+    local folder=$out/$1
+    shift
+    cmake -S . -B "$folder" -G Ninja -DCONVOY_WERROR=ON "$@" && ninja -C "$folder" -j "$jobs"
+}
+
+# Every test of one build; each counts by itself.
+run_ctest() { # NAME FOLDER CTEST-OPTION...
+    local name=$1 folder=$out/$2 log=$logs/$1.log start=$SECONDS counts
+    shift 2
+    ctest --test-dir "$folder" -j "$jobs" --output-on-failure --no-tests=error "$@" >"$log" 2>&1 </dev/null
+    counts=$(sed -n 's/^[0-9]*% tests passed, \([0-9]*\) tests failed out of \([0-9]*\)$/\1 \2/p' "$log")
+    if [ -z "$counts" ]; then
+        failed=$((failed + 1))
+        failures+=("$name")
+        printf 'FAILED  %-24s ctest ran no test:\n' "$name"
+        tail -n 20 "$log" | sed 's/^/    /'
+        return 1
+    fi
+    local bad=${counts% *} all=${counts#* }
+    passed=$((passed + all - bad))
+    failed=$((failed + bad))
+    if [ "$bad" -eq 0 ]; then
+        printf 'ok      %-24s %4d s, %d tests\n' "$name" $((SECONDS - start)) "$all"
+        return 0
+    fi
+    mapfile -t -O ${#failures[@]} failures < <(sed -n "s|^\t *[0-9]* - \([^ ]*\) (.*|$name: \1|p" "$log")
+    printf 'FAILED  %-24s %4d s, %d of %d tests; see %s\n' "$name" $((SECONDS - start)) "$bad" "$all" "${log#"$root"/}"
+    # What the failed tests printed: cmocka marks it, and sanitizers do.
+    grep -nE '\[  ERROR|\[  FAILED|ERROR:|error:|runtime error|\*\*\*(Failed|Timeout|Exception)' "$log" | head -n 60 |
+        sed 's/^/    /'
+    return 1
+}
+
+# PoCL alone, whatever else the machine has.
+pocl=(env OCL_ICD_VENDORS=/etc/OpenCL/vendors/pocl.icd CONVOY_TEST_DEVICE=cpu)
+
+part_source() {
+    local check
+    for check in format kernels floors paths; do
+        step "source-$check" tools/check_source.sh "$check"
+    done
+}
+
+part_gcc() {
+    step gcc-build build gcc -DCMAKE_C_COMPILER=gcc &&
+        OCL_ICD_VENDORS=/etc/OpenCL/vendors/pocl.icd CONVOY_TEST_DEVICE=cpu run_ctest gcc-tests gcc
+}
+
+part_clang() {
+    step clang-build build clang -DCMAKE_C_COMPILER=clang
+}
+
+part_sanitize() {
+    # Drivers leak by design; tools/lsan.supp names them, so that Convoy's own leaks still fail a test.
+    step sanitize-build build sanitize -DCMAKE_C_COMPILER=gcc -DCONVOY_SANITIZE=ON &&
+        OCL_ICD_VENDORS=/etc/OpenCL/vendors/pocl.icd CONVOY_TEST_DEVICE=cpu CONVOY_TEST_QUICK=1 \
+            ASAN_OPTIONS=detect_leaks=1:detect_stack_use_after_return=0 UBSAN_OPTIONS=print_stacktrace=1 \
+            LSAN_OPTIONS=suppressions=$root/tools/lsan.supp:print_suppressions=0 run_ctest sanitize-tests sanitize
+}
+
+start=$SECONDS
+for part in "${parts[@]}"; do
+    "part_$part"
+done
+
+echo
+printf '%d s. ' $((SECONDS - start))
+[ ${#failures[@]} -eq 0 ] || printf 'Failed: %s\n' "$(printf '%s, ' "${failures[@]}" | sed 's/, $//')"
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
