@@ -6,11 +6,8 @@
 # Without a PART all of them run, in this order:
 #   source     formatting, kernels that compile alone, floors, paths (tools/check_source.sh)
 #   gcc        build with gcc -Werror; every test on PoCL
-#   install    cmake --install, then the program of include/convoy.h built against it in three ways and run
-#   devices    the same training run on every OpenCL driver at hand and on the host; the losses agree
 #   clang      build with clang -Werror
 #   sanitize   build with AddressSanitizer and UBSan; every test on PoCL
-#   oclgrind   every kernel under Oclgrind with --data-races; its log must be empty
 #
 # Missing Debian packages are installed first (tools/install_packages.sh test) unless --no-install is given. Builds,
 # logs and kernel caches lie in build-test/. The last line counts what passed and failed; the exit code is 0 only when
@@ -22,7 +19,7 @@ out=$root/build-test
 logs=$out/logs
 
 usage() {
-    sed -n '2,17s/^# \{0,1\}//p' "$0"
+    sed -n '2,14s/^# \{0,1\}//p' "$0"
 }
 
 jobs=$(nproc)
@@ -39,7 +36,7 @@ while [ $# -gt 0 ]; do
         usage
         exit 0
         ;;
-    source | gcc | install | devices | clang | sanitize | oclgrind) parts+=("$1") ;;
+    source | gcc | clang | sanitize) parts+=("$1") ;;
     *)
         echo "test.sh: what is '$1'? Try --help." >&2
         exit 2
@@ -47,7 +44,7 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
-[ ${#parts[@]} -gt 0 ] || parts=(source gcc install devices clang sanitize oclgrind)
+[ ${#parts[@]} -gt 0 ] || parts=(source gcc clang sanitize)
 
 if [ "$install" = yes ] && ! tools/install_packages.sh test; then
     echo "0 passed, 1 failed (packages could not be installed)"
@@ -117,7 +114,9 @@ run_ctest() { # NAME FOLDER CTEST-OPTION...
 }
 
 # PoCL alone, whatever else the machine has.
-pocl=(env OCL_ICD_VENDORS=/etc/OpenCL/vendors/pocl.icd CONVOY_TEST_DEVICE=cpu)
+run_pocl_tests() { # NAME FOLDER
+    OCL_ICD_VENDORS=/etc/OpenCL/vendors/pocl.icd CONVOY_TEST_DEVICE=cpu run_ctest "$@"
+}
 
 part_source() {
     local check
@@ -127,8 +126,7 @@ part_source() {
 }
 
 part_gcc() {
-    step gcc-build build gcc -DCMAKE_C_COMPILER=gcc &&
-        OCL_ICD_VENDORS=/etc/OpenCL/vendors/pocl.icd CONVOY_TEST_DEVICE=cpu run_ctest gcc-tests gcc
+    step gcc-build build gcc -DCMAKE_C_COMPILER=gcc && run_pocl_tests gcc-tests gcc
 }
 
 part_clang() {
@@ -138,9 +136,8 @@ part_clang() {
 part_sanitize() {
     # Drivers leak by design; tools/lsan.supp names them, so that Convoy's own leaks still fail a test.
     step sanitize-build build sanitize -DCMAKE_C_COMPILER=gcc -DCONVOY_SANITIZE=ON &&
-        OCL_ICD_VENDORS=/etc/OpenCL/vendors/pocl.icd CONVOY_TEST_DEVICE=cpu CONVOY_TEST_QUICK=1 \
-            ASAN_OPTIONS=detect_leaks=1:detect_stack_use_after_return=0 UBSAN_OPTIONS=print_stacktrace=1 \
-            LSAN_OPTIONS=suppressions=$root/tools/lsan.supp:print_suppressions=0 run_ctest sanitize-tests sanitize
+        CONVOY_TEST_QUICK=1 ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1 \
+            LSAN_OPTIONS=suppressions=$root/tools/lsan.supp:print_suppressions=0 run_pocl_tests sanitize-tests sanitize
 }
 
 start=$SECONDS
