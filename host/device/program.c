@@ -77,12 +77,15 @@ static void digest(const void *data, size_t size, char hex[33]) {
     cvy_hash_finish(hash, hex);
 }
 
+static bool caches_by_itself(const convoy_device *device) {
+    return cvy_text_contains(device->info.platform, "Portable Computing Language") ||
+           cvy_text_contains(device->info.platform, "Oclgrind"); /* nothing to keep: it interprets */
+}
+
 /* Where this program's binary is kept; NULL: nowhere. */
 static char *cache_path(const convoy_device *device, const char *source, const char *options) {
-    const char *off = getenv("CONVOY_CACHE");
-    if ((off && !strcmp(off, "0")) ||
-        cvy_text_contains(device->info.platform, "Portable Computing Language") ||
-        cvy_text_contains(device->info.platform, "Oclgrind"))
+    const char *wish = getenv("CONVOY_CACHE");
+    if (wish && *wish ? !strcmp(wish, "0") : caches_by_itself(device))
         return NULL;
     char *root = cvy_cache_folder(), key[33], name[48];
     if (!root)
