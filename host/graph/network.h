@@ -44,6 +44,10 @@ convoy_status cvy_network_backward(convoy_network *network, int n, bool accumula
 cvy_buffer *cvy_network_parameters(convoy_network *network);
 cvy_buffer *cvy_network_gradients(convoy_network *network);
 size_t cvy_network_parameter_count(const convoy_network *network); /* floats, gaps for alignment included */
+/* Where tensor `index` of convoy_model_tensor begins in those buffers, in floats, in the model's own order of
+   values; SIZE_MAX when it is not trainable. Checkpoints keep the optimizer's state tensor by tensor with it,
+   so that they do not depend on a device's alignment. */
+size_t cvy_network_parameter_offset(const convoy_network *network, size_t index);
 
 /* Host values of the model <-> device. */
 convoy_status cvy_network_upload(convoy_network *network);

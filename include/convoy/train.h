@@ -14,9 +14,12 @@
 extern "C" {
 #endif
 
-/* What a running training tells. Losses are means per image, accuracies fractions of 1. */
+/* What a running training tells. Losses are means per image, accuracies fractions of 1; what is not known yet
+   (no figures arrived, no evaluation so far, no test set) is NaN. */
 typedef struct convoy_progress {
     enum {
+        CONVOY_PROGRESS_START,  /* everything is ready, before the first step; a resumed run tells where it
+                                   stands */
         CONVOY_PROGRESS_STEP,   /* after a batch; the running figures may lag a few steps behind */
         CONVOY_PROGRESS_REPORT, /* one of the recipe's reports within an epoch */
         CONVOY_PROGRESS_TEST,   /* the test set was evaluated within an epoch */
@@ -27,40 +30,62 @@ typedef struct convoy_progress {
     size_t images_done, images_total;  /* within the epoch */
     double batch_loss;                 /* of the latest batch whose figures have arrived */
     double train_loss, train_accuracy; /* running, over the epoch so far */
-    double test_loss, test_accuracy;   /* of the latest evaluation; NaN before the first */
-    double seconds;                    /* since training began */
+    double test_loss, test_accuracy;   /* of the latest evaluation */
+    double seconds;                    /* since training began, resumed parts included */
     double images_per_second;          /* training only, over the epoch so far */
 } convoy_progress;
 
+/* All zero is a good default. */
 typedef struct convoy_train_options {
     int epochs, batch_size; /* 0: the recipe's */
-    uint64_t seed;
-    const char *out;  /* run folder, created; NULL: nothing is written */
+    uint64_t seed;          /* of the initial weights, the order of the images and dropout */
+    const char *out;  /* run folder, created; NULL: nothing is written. A folder that holds another run is
+                         CONVOY_INVALID */
     const char *init; /* weights to start from (safetensors); NULL: initialised from the seed */
-    int resume;       /* continue from out/checkpoint.safetensors */
-    int no_shuffle;
-    int eval_every;               /* steps between evaluations; 0: the recipe's */
-    int checkpoint_every;         /* steps between checkpoints within an epoch; 0: at epochs only */
-    unsigned long long max_steps; /* stop after so many; 0: no limit */
-    const char *variant;          /* forces kernel variants: "conv2d=im2col_gemm" */
-    void (*progress)(void *context, const convoy_progress *progress);
+    int keep_weights; /* start from the values that the model holds; `init` must be NULL */
+    int resume;       /* continue from out/checkpoint.safetensors, to the same bits as if the run had never
+                         stopped. Model, recipe, batch size, seed and data must be those of the run;
+                         `epochs` may grow */
+    int no_shuffle;   /* the set's own order in every epoch */
+    int eval_every;   /* steps within an epoch between evaluations of `test`; 0: the recipe's; -1: only at
+                         the end of an epoch. Each epoch ends with one */
+    int checkpoint_every; /* steps between checkpoints within an epoch; 0: at the end of epochs only */
+    unsigned long long
+        max_steps;       /* stop after so many, resumed ones included; 0: no limit. The result then has an
+                            evaluation of that moment; the run's files do not, so that it can go on */
+    const char *variant; /* forces kernel variants: "conv2d=im2col_gemm"; NULL: chosen by measurement */
+    void (*progress)(void *context, const convoy_progress *progress); /* called on this thread; NULL: none */
     void *context;
     const volatile int
         *interrupt; /* set to non-zero by a signal handler: finish the step, save, CONVOY_INTERRUPTED */
 } convoy_train_options;
 
+/* The last epoch's figures (NaN without an epoch or a test set) and the best evaluation's. */
 typedef struct convoy_train_result {
-    int epochs;
-    unsigned long long steps;
-    double train_loss, train_accuracy, test_loss, test_accuracy; /* of the last epoch */
+    int epochs;               /* finished */
+    unsigned long long steps; /* resumed ones included */
+    double train_loss, train_accuracy, test_loss, test_accuracy;
     double best_test_accuracy;
-    int best_epoch;
-    double seconds, images_per_second;
+    int best_epoch;           /* 0: none */
+    double seconds;           /* resumed parts included */
+    double images_per_second; /* training only, of this call; 0 where nothing was left to do */
 } convoy_train_result;
 
-/* Trains by the model's recipe; the model holds the last weights afterwards. `test` may be NULL.
-   CONVOY_FAILED when the loss becomes NaN or infinite: the checkpoint of the last good state stays. `options`
-   may be NULL. */
+/* Trains by the model's recipe; the model holds the last weights afterwards. `test` and `options` may be
+   NULL. `result` may be NULL, and is also filled when training stops early.
+
+   The run folder holds, each file replaced as a whole:
+   - model.yaml: network and recipe with every default filled in;
+   - metrics.csv: epoch,step,train_loss,train_accuracy,test_loss,test_accuracy,seconds,images_per_second, a
+   row for each evaluation (empty fields for what is not known);
+   - last.safetensors and, with a test set, best.safetensors (by test accuracy): weights under PyTorch's
+   names;
+   - checkpoint.safetensors: what `resume` needs, on any device.
+
+   CONVOY_INVALID: options, data or checkpoint do not fit the model. CONVOY_MEMORY: the message names a batch
+   that fits. CONVOY_FAILED: the loss became NaN or infinite; the last checkpoint stays. CONVOY_IO: a file
+   could not be written; the previous one stays. CONVOY_INTERRUPTED: `interrupt` was set; the state is saved.
+ */
 CONVOY_API convoy_status convoy_train(convoy_model *model, convoy_device *device, convoy_dataset *train,
                                       convoy_dataset *test, const convoy_train_options *options,
                                       convoy_train_result *result);
