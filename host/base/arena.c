@@ -4,11 +4,11 @@
 
 #include <stdalign.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/status.h"
+#include "base/text.h"
 
 enum { BLOCK_SIZE = 8192 };
 
@@ -81,16 +81,12 @@ char *cvy_arena_strdup(cvy_arena *arena, const char *text) {
 }
 
 char *cvy_arena_printf(cvy_arena *arena, const char *format, ...) {
-    va_list arguments, copy;
+    cvy_text text = {0};
+    va_list arguments;
     va_start(arguments, format);
-    va_copy(copy, arguments);
-    int length = vsnprintf(NULL, 0, format, copy);
-    va_end(copy);
-    if (length < 0) {
-        length = 0; /* only wide characters that the locale cannot show end here: an empty string */
-    }
-    char *text = cvy_arena_alloc(arena, (size_t)length + 1);
-    vsnprintf(text, (size_t)length + 1, format, arguments);
+    cvy_text_add_list(&text, format, arguments);
     va_end(arguments);
-    return text;
+    char *copy = cvy_arena_strndup(arena, cvy_text_get(&text), text.length);
+    cvy_text_free(&text);
+    return copy;
 }

@@ -65,16 +65,17 @@ static char *format_message(const char *format, va_list arguments, const char *r
     va_copy(copy, arguments);
     int measured = vsnprintf(NULL, 0, format, copy);
     va_end(copy);
-    size_t front = measured < 0 ? strlen(format) : (size_t)measured;
+    size_t front =
+        measured > 0 ? (size_t)measured : 0; /* < 0: a wide character that the locale cannot show */
     size_t back = rest ? strlen(rest) : 0;
     char *message = malloc(front + back + 3);
     if (!message) {
         return NULL;
     }
-    if (measured < 0) {
-        memcpy(message, format, front + 1); /* only wide characters that the locale cannot show end here */
-    } else {
+    if (front > 0) {
         vsnprintf(message, front + 1, format, arguments);
+    } else {
+        message[0] = '\0';
     }
     size_t length = front;
     if (rest) {
