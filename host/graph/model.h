@@ -31,6 +31,10 @@ extern const cvy_param cvy_recipe_params[];
    run folder keeps as model.yaml: loading it gives the same network and recipe. */
 char *cvy_model_print(const convoy_model *model);
 
+/* convoy_model_save_weights with metadata of the caller's beside its own: pairs key, value, ..., NULL; NULL: none. */
+convoy_status cvy_model_save_weights_with(const convoy_model *model, const char *path,
+                                          const char *const *metadata);
+
 /* safetensors, also for checkpoints: named float32 / int64 / uint8 tensors and string metadata. */
 typedef struct cvy_named_tensor {
     const char *name;
