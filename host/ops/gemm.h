@@ -26,5 +26,9 @@ cvy_cost cvy_gemm_cost(const cvy_gemm *op);
 /* Offsets are in floats. */
 convoy_status cvy_gemm_run(cvy_gemm *op, cvy_buffer *a, size_t a_offset, cvy_buffer *b, size_t b_offset,
                            cvy_buffer *c, size_t c_offset, bool accumulate, cvy_buffer *workspace);
+/* The same with bias[i] added to row i of C. bias [m] may be NULL. */
+convoy_status cvy_gemm_run_bias(cvy_gemm *op, cvy_buffer *a, size_t a_offset, cvy_buffer *b, size_t b_offset,
+                                cvy_buffer *bias, cvy_buffer *c, size_t c_offset, bool accumulate,
+                                cvy_buffer *workspace);
 
 #endif

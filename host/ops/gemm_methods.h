@@ -1,0 +1,48 @@
+/* The inside of the gemm op: a prepared product, its operands, and what a variant is. Only gemm*.c include
+ * it. */
+#ifndef CVY_OPS_GEMM_METHODS_H
+#define CVY_OPS_GEMM_METHODS_H
+
+#include "ops/gemm.h"
+
+typedef struct cvy_gemm_operands {
+    cvy_buffer *a, *b, *c;
+    cvy_buffer *bias;      /* [m] or NULL */
+    cvy_buffer *workspace; /* NULL where the op asks for none */
+    size_t a_offset, b_offset, c_offset;
+    bool accumulate;
+} cvy_gemm_operands;
+
+typedef struct cvy_gemm_method {
+    const char *name;
+    /* Is this what a device of this kind should use? The first match in the table wins. */
+    bool (*preferred)(const cvy_device_traits *traits);
+    bool (*supports)(const cvy_device_traits *traits, const cvy_gemm_shape *shape);
+    /* Builds kernels and fills in `workspace`; m, n and k are not 0. */
+    convoy_status (*prepare)(cvy_gemm *op);
+    convoy_status (*run)(cvy_gemm *op, const cvy_gemm_operands *operands);
+} cvy_gemm_method;
+
+/* How tile_cpu cuts C and k into work-items. */
+typedef struct cvy_gemm_cut {
+    size_t rows, columns, depth; /* of one work-item */
+    size_t row_items, column_items, parts;
+} cvy_gemm_cut;
+
+struct cvy_gemm {
+    convoy_device *device;
+    cvy_gemm_shape shape;
+    const cvy_gemm_method *variant; /* NULL on the host device */
+    size_t workspace;               /* bytes */
+    cvy_kernel *sum;                /* gemm_sum.cl; NULL on the host device */
+    cvy_kernel *tile;               /* tile_cpu */
+    cvy_gemm_cut cut;
+};
+
+extern const cvy_gemm_method cvy_gemm_tile_cpu, cvy_gemm_clblast;
+
+/* C (+)= the sum of `parts` matrices [m][n] (+ bias); with no parts, C becomes (or gains) the bias or 0. */
+convoy_status cvy_gemm_add_parts(cvy_gemm *op, const cvy_gemm_operands *operands, cvy_buffer *from,
+                                 size_t parts);
+
+#endif

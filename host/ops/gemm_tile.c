@@ -1,0 +1,156 @@
+/* The gemm variant "tile_cpu": kernels/gemm_tile.cl, and how C is cut into work-items. The cut is chosen by a
+   cost model in CPU cycles, so it is a function of the shape and the device alone. */
+#include <math.h>
+#include <stdio.h>
+
+#include "ops/gemm_methods.h"
+
+/* Register tile, and blocks that are packed at a time; the macros of the kernel. */
+typedef struct tiling {
+    size_t vector, rows, small_rows, columns; /* VW, MR, MS, NR */
+    size_t row_block, column_block, depth;    /* MB, NB, KC */
+} tiling;
+
+static size_t ceil_div(size_t a, size_t b) {
+    return (a + b - 1) / b;
+}
+
+static size_t smaller(size_t a, size_t b) {
+    return a < b ? a : b;
+}
+
+static size_t packed_bytes(const tiling *t) {
+    return sizeof(float) * (t->depth * t->column_block + t->row_block * (t->depth + t->vector));
+}
+
+/* 32 vector registers (AVX-512) hold 12 x 2 sums, 16 (AVX2, NEON's 32 of half the size too) 6 x 2. A block of
+   B of 256 KB leaves most of a second-level cache to A and C; drivers with little local memory get smaller
+   blocks. */
+static tiling choose_tiling(const cvy_device_traits *traits) {
+    size_t vector = traits->vector_width >= 16 ? 16 : traits->vector_width >= 8 ? 8 : 4;
+    tiling t = {.vector = vector,
+                .rows = vector == 16 ? 12 : 6,
+                .small_rows = vector == 16 ? 4 : 3,
+                .columns = 2 * vector,
+                .row_block = 48,
+                .column_block = 256,
+                .depth = 256};
+    while (packed_bytes(&t) > traits->local_memory && t.depth > vector) {
+        if (t.column_block > t.columns)
+            t.column_block /= 2;
+        else if (t.row_block > t.rows)
+            t.row_block = t.row_block == 48 ? 24 : t.rows;
+        else
+            t.depth /= 2;
+    }
+    return t;
+}
+
+/* Rows whose distance is a multiple of 4 KB fall into the same set of the first-level cache (64 sets of 64
+   bytes), which has fewer ways than the tile has rows. */
+static bool rows_collide(const cvy_gemm_shape *s) {
+    return !s->transpose_a && s->lda % 1024 == 0;
+}
+
+/* Cycles for one part of the cut on all cores: products, packing, C's traffic, and the launch of a work-item.
+   The factors are of an AVX-512 core; only their ratios matter. */
+static double cost(const cvy_gemm_shape *s, const tiling *t, const cvy_device_traits *traits,
+                   const cvy_gemm_cut *cut) {
+    double rows = (double)cut->rows, columns = (double)cut->columns, depth = (double)cut->depth;
+    double padded_rows = (double)(ceil_div(cut->rows, t->small_rows) * t->small_rows);
+    double vectors = (double)ceil_div(cut->columns, t->vector), vector = (double)t->vector;
+    double column_blocks = (double)ceil_div(cut->columns, t->column_block);
+    double depth_blocks = (double)ceil_div(cut->depth, t->depth);
+    double products = padded_rows * vectors * depth;
+    double pack_a = rows * depth * column_blocks * (s->transpose_a ? 4.0 : 1.5) / vector;
+    double pack_b = depth * columns * (s->transpose_b ? 8.0 : 3.0) / vector;
+    double store = rows * columns * depth_blocks * 2.0 / vector;
+    double item = products + pack_a + pack_b + store + 3000;
+    double items = (double)(cut->row_items * cut->column_items * cut->parts);
+    double cores = traits->compute_units > 0 ? traits->compute_units : 1;
+    /* Cores are never equally fast: about a quarter of an item is waited for at the end. */
+    double total = item * (ceil(items / cores) + 0.25);
+    if (cut->parts > 1)
+        total += 10000 + (double)(cut->parts + 1) * (double)s->m * (double)s->n * 3.0 / vector / cores;
+    return total;
+}
+
+/* The next number of pieces to try: every one at first, then in steps of a quarter. */
+static size_t more(size_t pieces) {
+    return pieces + (pieces < 4 ? 1 : pieces / 4);
+}
+
+/* Partial sums of a split k take at most this much workspace. */
+static const size_t parts_limit = (size_t)64 << 20;
+
+static cvy_gemm_cut choose_cut(const cvy_gemm_shape *s, const tiling *t, const cvy_device_traits *traits) {
+    size_t row_panels = ceil_div(s->m, t->rows), column_panels = ceil_div(s->n, t->columns);
+    size_t depth_blocks = ceil_div(s->k, t->depth);
+    size_t most_parts = smaller(depth_blocks, parts_limit / sizeof(float) / s->n / s->m);
+    cvy_gemm_cut best = {0};
+    double best_cost = INFINITY;
+    for (size_t x = 1; x <= row_panels; x = more(x))
+        for (size_t y = 1; y <= column_panels; y = more(y))
+            for (size_t z = 1; z == 1 || z <= most_parts; z = more(z)) {
+                cvy_gemm_cut cut = {.rows = ceil_div(row_panels, x) * t->rows,
+                                    .columns = ceil_div(column_panels, y) * t->columns,
+                                    .depth = ceil_div(depth_blocks, z) * t->depth};
+                cut.row_items = ceil_div(s->m, cut.rows);
+                cut.column_items = ceil_div(s->n, cut.columns);
+                cut.parts = ceil_div(s->k, cut.depth);
+                cvy_gemm_cut clipped = cut;
+                clipped.rows = smaller(cut.rows, s->m);
+                clipped.columns = smaller(cut.columns, s->n);
+                clipped.depth = smaller(cut.depth, s->k);
+                double cycles = cost(s, t, traits, &clipped);
+                if (cycles < best_cost) {
+                    best_cost = cycles;
+                    best = cut;
+                }
+            }
+    return best;
+}
+
+static bool is_cpu(const cvy_device_traits *traits) {
+    return traits->cpu;
+}
+
+static bool supports(const cvy_device_traits *traits, const cvy_gemm_shape *shape) {
+    (void)shape;
+    return traits->cpu;
+}
+
+static convoy_status prepare(cvy_gemm *op) {
+    const cvy_gemm_shape *s = &op->shape;
+    const cvy_device_traits *traits = cvy_device_get_traits(op->device);
+    tiling t = choose_tiling(traits);
+    char options[256];
+    snprintf(
+        options, sizeof(options),
+        "-DVW=%zu -DMR=%zu -DMS=%zu -DMB=%zu -DNB=%zu -DKC=%zu -DTRANSPOSE_A=%d -DTRANSPOSE_B=%d -DCOPY_A=%d",
+        t.vector, t.rows, t.small_rows, t.row_block, t.column_block, t.depth, s->transpose_a, s->transpose_b,
+        rows_collide(s));
+    op->cut = choose_cut(s, &t, traits);
+    if (op->cut.parts > 1)
+        op->workspace = op->cut.parts * s->m * s->n * sizeof(float);
+    return cvy_kernel_get(op->device, "gemm_tile", "gemm_tile", options, &op->tile);
+}
+
+static convoy_status run(cvy_gemm *op, const cvy_gemm_operands *operands) {
+    const cvy_gemm_shape *s = &op->shape;
+    const cvy_gemm_cut *cut = &op->cut;
+    bool split = cut->parts > 1;
+    convoy_status status = CVY_LAUNCH(
+        op->tile, cvy_singles(cut->row_items, cut->column_items, cut->parts), cvy_buf(operands->a),
+        cvy_ulong(operands->a_offset), cvy_ulong(s->lda), cvy_buf(operands->b), cvy_ulong(operands->b_offset),
+        cvy_ulong(s->ldb), cvy_buf(split ? operands->workspace : operands->c),
+        cvy_ulong(split ? 0 : operands->c_offset), cvy_ulong(split ? s->n : s->ldc),
+        cvy_buf(split ? NULL : operands->bias), cvy_ulong(s->m), cvy_ulong(s->n), cvy_ulong(s->k),
+        cvy_ulong(cut->rows), cvy_ulong(cut->columns), cvy_ulong(cut->depth),
+        cvy_int(!split && operands->accumulate));
+    if (!status && split)
+        status = cvy_gemm_add_parts(op, operands, operands->workspace, cut->parts);
+    return status;
+}
+
+const cvy_gemm_method cvy_gemm_tile_cpu = {"tile_cpu", is_cpu, supports, prepare, run};

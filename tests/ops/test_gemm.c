@@ -1,0 +1,217 @@
+/* The matrix product: the reference against the formula, every variant against the reference. */
+#include "ops/gemm.h"
+#include "support/test.h"
+
+/* A product with rows `gap` longer than needed, and every matrix `offset` floats into its buffer. */
+typedef struct product {
+    cvy_gemm_shape shape;
+    size_t offset;
+    bool accumulate, with_bias;
+} product;
+
+static product make_product(int transposes, size_t m, size_t n, size_t k, size_t gap, size_t offset) {
+    product p = {.offset = offset};
+    p.shape = (cvy_gemm_shape){
+        .transpose_a = transposes & 1, .transpose_b = transposes & 2, .m = m, .n = n, .k = k};
+    p.shape.lda = (p.shape.transpose_a ? m : k) + gap;
+    p.shape.ldb = (p.shape.transpose_b ? k : n) + gap;
+    p.shape.ldc = n + gap;
+    return p;
+}
+
+static size_t a_floats(const product *p) {
+    return p->offset + (p->shape.transpose_a ? p->shape.k : p->shape.m) * p->shape.lda;
+}
+static size_t b_floats(const product *p) {
+    return p->offset + (p->shape.transpose_b ? p->shape.n : p->shape.k) * p->shape.ldb;
+}
+static size_t c_floats(const product *p) {
+    return p->offset + p->shape.m * p->shape.ldc;
+}
+
+/* What C holds before: random where it is added to and in the gaps between rows, NaN where it is to be
+ * overwritten. */
+static float *make_c(const product *p) {
+    float *c = test_random(c_floats(p), 3);
+    for (size_t i = 0; i < p->shape.m && !p->accumulate; i++)
+        for (size_t j = 0; j < p->shape.n; j++)
+            c[p->offset + i * p->shape.ldc + j] = NAN;
+    return c;
+}
+
+/* The definition, element by element. */
+static void formula(const product *p, const float *a, const float *b, const float *bias, float *c) {
+    const cvy_gemm_shape *s = &p->shape;
+    for (size_t i = 0; i < s->m; i++)
+        for (size_t j = 0; j < s->n; j++) {
+            float *to = c + p->offset + i * s->ldc + j;
+            double sum = p->accumulate ? *to : 0;
+            if (p->with_bias)
+                sum += bias[i];
+            for (size_t q = 0; q < s->k; q++)
+                sum += (double)a[p->offset + (s->transpose_a ? q * s->lda + i : i * s->lda + q)] *
+                       (double)b[p->offset + (s->transpose_b ? j * s->ldb + q : q * s->ldb + j)];
+            *to = (float)sum;
+        }
+}
+
+/* Runs the product with a variant (NULL: the device's choice) and compares all of C's buffer, gaps included.
+ */
+static void check_product(convoy_device *device, const char *variant, const product *p) {
+    float *a = test_random(a_floats(p), 1), *b = test_random(b_floats(p), 2),
+          *bias = test_random(p->shape.m, 4);
+    float *before = make_c(p), *expected = make_c(p);
+    formula(p, a, b, bias, expected);
+    cvy_gemm *op = NULL;
+    assert_ok(cvy_gemm_create(device, &p->shape, variant, &op));
+    if (variant)
+        assert_string_equal(cvy_gemm_variant(op), variant);
+    cvy_buffer *da = test_buffer(device, a, a_floats(p) * sizeof(float));
+    cvy_buffer *db = test_buffer(device, b, b_floats(p) * sizeof(float));
+    cvy_buffer *dc = test_buffer(device, before, c_floats(p) * sizeof(float));
+    cvy_buffer *dbias = test_buffer(device, bias, p->shape.m * sizeof(float));
+    cvy_buffer *workspace = test_buffer(device, NULL, cvy_gemm_workspace(op));
+    assert_ok(cvy_gemm_run_bias(op, da, p->offset, db, p->offset, p->with_bias ? dbias : NULL, dc, p->offset,
+                                p->accumulate, workspace));
+    float *actual = test_read(dc, c_floats(p));
+    char what[128];
+    snprintf(what, sizeof(what), "%s, transposes %d%d, %zux%zux%zu, ldc %zu, accumulate %d, bias %d",
+             cvy_gemm_variant(op), p->shape.transpose_a, p->shape.transpose_b, p->shape.m, p->shape.n,
+             p->shape.k, p->shape.ldc, p->accumulate, p->with_bias);
+    test_close(what, actual, expected, c_floats(p), 3e-6);
+    cvy_gemm_free(op);
+    cvy_buffer *buffers[] = {da, db, dc, dbias, workspace};
+    for (size_t i = 0; i < sizeof(buffers) / sizeof(buffers[0]); i++)
+        cvy_buffer_free(buffers[i]);
+    float *arrays[] = {a, b, bias, before, expected, actual};
+    for (size_t i = 0; i < sizeof(arrays) / sizeof(arrays[0]); i++)
+        free(arrays[i]);
+}
+
+/* All transposes of a shape, with bias and accumulation in turn. */
+static void check_transposes(convoy_device *device, const char *variant, size_t m, size_t n, size_t k,
+                             size_t gap, size_t offset) {
+    for (int transposes = 0; transposes < 4; transposes++)
+        for (int mode = 0; mode < 4; mode++) {
+            product p = make_product(transposes, m, n, k, gap, offset);
+            p.accumulate = mode & 1;
+            p.with_bias = mode & 2;
+            check_product(device, variant, &p);
+        }
+}
+
+static const size_t shapes[][3] = {{1, 1, 1},    {5, 16, 33},  {16, 5, 60},   {33, 60, 1},
+                                   {60, 33, 16}, {12, 32, 48}, {25, 129, 65}, {9, 1, 130}};
+enum { SHAPES = sizeof(shapes) / sizeof(shapes[0]) };
+
+static void the_host_device_computes_the_formula(void **state) {
+    (void)state;
+    convoy_device *host = NULL;
+    assert_ok(convoy_device_open("host", &host));
+    for (int i = 0; i < SHAPES; i++)
+        check_transposes(host, NULL, shapes[i][0], shapes[i][1], shapes[i][2], i % 3, i % 2 * 7);
+    convoy_device_close(host);
+}
+
+static void tile_cpu_handles_every_edge(void **state) {
+    (void)state;
+    for (int i = 0; i < SHAPES; i++)
+        check_transposes(test_device(), "tile_cpu", shapes[i][0], shapes[i][1], shapes[i][2], i % 3,
+                         i % 2 * 7);
+}
+
+/* More than one block of every kind: of k (256), of columns (256), of packed rows (48). */
+static void tile_cpu_walks_several_blocks(void **state) {
+    (void)state;
+    check_transposes(test_device(), "tile_cpu", 101, 300, 523, 1, 3);
+}
+
+/* Rows 4 KB apart take the copying path. */
+static void tile_cpu_copies_rows_that_share_cache_sets(void **state) {
+    (void)state;
+    product p = make_product(0, 59, 40, 700, 0, 0);
+    p.shape.lda = 1024;
+    check_product(test_device(), "tile_cpu", &p);
+    p.accumulate = true;
+    p.offset = 5;
+    check_product(test_device(), "tile_cpu", &p);
+}
+
+/* A small C and a long k: the parts are added in a second launch. */
+static void tile_cpu_splits_a_long_k(void **state) {
+    (void)state;
+    for (int transposes = 0; transposes < 4; transposes++)
+        for (int mode = 0; mode < 4; mode++) {
+            product p = make_product(transposes, 7, 19, 20001, 2, 1);
+            p.accumulate = mode & 1;
+            p.with_bias = mode & 2;
+            cvy_gemm *op = NULL;
+            assert_ok(cvy_gemm_create(test_device(), &p.shape, "tile_cpu", &op));
+            assert_true(cvy_gemm_workspace(op) >= 2 * 7 * 19 * sizeof(float));
+            cvy_gemm_free(op);
+            check_product(test_device(), "tile_cpu", &p);
+        }
+}
+
+/* Few shapes: each new kind of product costs CLBlast seconds of building. */
+static void clblast_agrees(void **state) {
+    (void)state;
+    check_transposes(test_device(), "clblast", 33, 60, 17, 3, 5);
+    check_transposes(test_device(), "clblast", 1, 5, 1, 0, 0);
+}
+
+static void an_empty_k_leaves_the_bias(void **state) {
+    (void)state;
+    for (int mode = 0; mode < 4; mode++) {
+        product p = make_product(0, 5, 6, 0, 1, 0);
+        p.accumulate = mode & 1;
+        p.with_bias = mode & 2;
+        check_product(test_device(), NULL, &p);
+    }
+}
+
+static void an_empty_c_does_nothing(void **state) {
+    (void)state;
+    cvy_gemm_shape shape = {.m = 0, .n = 4, .k = 3, .lda = 3, .ldb = 4, .ldc = 4};
+    cvy_gemm *op = NULL;
+    assert_ok(cvy_gemm_create(test_device(), &shape, NULL, &op));
+    unsigned long long launches = cvy_device_get_counters(test_device()).launches;
+    assert_ok(cvy_gemm_run(op, NULL, 0, NULL, 0, NULL, 0, false, NULL));
+    assert_int_equal(cvy_device_get_counters(test_device()).launches, launches);
+    cvy_gemm_free(op);
+}
+
+static void wrong_requests_are_refused(void **state) {
+    (void)state;
+    cvy_gemm *op = NULL;
+    cvy_gemm_shape shape = {.m = 4, .n = 4, .k = 30000, .lda = 30000, .ldb = 4, .ldc = 3};
+    assert_fails(cvy_gemm_create(test_device(), &shape, NULL, &op), CONVOY_INVALID, "leading dimensions");
+    shape.ldc = 4;
+    assert_fails(cvy_gemm_create(test_device(), &shape, "clblas", &op), CONVOY_INVALID,
+                 "did you mean \"clblast\"");
+    assert_null(op);
+    assert_ok(cvy_gemm_create(test_device(), &shape, "tile_cpu", &op));
+    assert_fails(cvy_gemm_run(op, NULL, 0, NULL, 0, NULL, 0, false, NULL), CONVOY_INVALID, "workspace");
+    cvy_gemm_free(op);
+    convoy_device *host = NULL;
+    assert_ok(convoy_device_open("host", &host));
+    assert_fails(cvy_gemm_create(host, &shape, "tile_cpu", &op), CONVOY_DEVICE, "tile_cpu");
+    convoy_device_close(host);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_host_device_computes_the_formula),
+        cmocka_unit_test(tile_cpu_handles_every_edge),
+        cmocka_unit_test(tile_cpu_walks_several_blocks),
+        cmocka_unit_test(tile_cpu_copies_rows_that_share_cache_sets),
+        cmocka_unit_test(tile_cpu_splits_a_long_k),
+        cmocka_unit_test(clblast_agrees),
+        cmocka_unit_test(an_empty_k_leaves_the_bias),
+        cmocka_unit_test(an_empty_c_does_nothing),
+        cmocka_unit_test(wrong_requests_are_refused),
+    };
+    int failed = cmocka_run_group_tests_name("ops/gemm", tests, NULL, NULL);
+    test_device_close();
+    return failed;
+}
