@@ -1,0 +1,163 @@
+/* CIFAR-10 and CIFAR-100 in their binary form (A. Krizhevsky, "Learning Multiple Layers of Features from Tiny
+   Images"): records of the label (CIFAR-100: the coarse one, then the fine one, which is used) and 3 x 32 x
+   32 bytes. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/file.h"
+#include "data/dataset.h"
+
+enum { CHANNELS = 3, SIDE = 32, PIXELS = CHANNELS * SIDE * SIDE, MOST_BATCHES = 5 };
+
+typedef struct layout {
+    int classes, labels_per_record; /* the last label of a record is the class */
+    const char *train[MOST_BATCHES], *test;
+    const char *names_file;
+    const char *const *names; /* where the file is missing; NULL: numbers */
+} layout;
+
+static const char *const cifar10_names[] = {"airplane", "automobile", "bird",  "cat",  "deer",
+                                            "dog",      "frog",       "horse", "ship", "truck"};
+static const layout cifar10 = {
+    10,
+    1,
+    {"data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "data_batch_4.bin", "data_batch_5.bin"},
+    "test_batch.bin",
+    "batches.meta.txt",
+    cifar10_names};
+static const layout cifar100 = {100, 2, {"train.bin"}, "test.bin", "fine_label_names.txt", NULL};
+
+static bool has_file(const char *folder, const char *name) {
+    char *path = cvy_path_join(folder, name);
+    bool found = cvy_file_exists(path);
+    free(path);
+    return found;
+}
+
+bool cvy_cifar10_recognise(const char *folder) {
+    return has_file(folder, cifar10.train[0]) || has_file(folder, cifar10.test);
+}
+
+bool cvy_cifar100_recognise(const char *folder) {
+    return has_file(folder, cifar100.train[0]) || has_file(folder, cifar100.test);
+}
+
+/* ---- Class names ---- */
+
+static convoy_status read_names(const layout *layout, const char *path, convoy_dataset *dataset) {
+    char *text;
+    size_t size;
+    convoy_status status = cvy_file_read(path, 1 << 20, &text, &size);
+    if (status != CONVOY_OK)
+        return status;
+    int found = 0;
+    char *rest = text;
+    for (char *line = strtok_r(text, "\r\n", &rest); line; line = strtok_r(NULL, "\r\n", &rest)) {
+        if (found < layout->classes)
+            dataset->class_names[found] = cvy_arena_strdup(dataset->arena, line);
+        found++;
+    }
+    free(text);
+    if (found != layout->classes)
+        return cvy_fail(CONVOY_INVALID, "%s: %d class names, expected %d", path, found, layout->classes);
+    return CONVOY_OK;
+}
+
+static convoy_status name_classes(const layout *layout, const char *folder, convoy_dataset *dataset) {
+    dataset->classes = layout->classes;
+    dataset->class_names = cvy_arena_alloc(dataset->arena, (size_t)layout->classes * sizeof(char *));
+    for (int i = 0; i < layout->classes; i++)
+        dataset->class_names[i] =
+            layout->names ? layout->names[i] : cvy_arena_printf(dataset->arena, "%d", i);
+    if (!has_file(folder, layout->names_file))
+        return CONVOY_OK;
+    char *path = cvy_path_join(folder, layout->names_file);
+    convoy_status status = read_names(layout, path, dataset);
+    free(path);
+    return status;
+}
+
+/* ---- Records ---- */
+
+static convoy_status count_records(const layout *layout, const char *path, size_t *count) {
+    struct stat info;
+    if (stat(path, &info) != 0)
+        return cvy_fail(errno == ENOENT ? CONVOY_INVALID : CONVOY_IO, "%s: %s; the set is incomplete", path,
+                        strerror(errno));
+    size_t record = (size_t)layout->labels_per_record + PIXELS, size = (size_t)info.st_size;
+    if (size == 0 || size % record != 0)
+        return cvy_fail(CONVOY_INVALID, "%s: %zu bytes are not a whole number of records of %zu bytes", path,
+                        size, record);
+    *count = size / record;
+    return CONVOY_OK;
+}
+
+/* Reads `count` records to images first... of the set. */
+static convoy_status read_records(const layout *layout, const char *path, size_t first, size_t count,
+                                  convoy_dataset *dataset) {
+    uint8_t labels[2] = {0};
+    const size_t label_bytes = (size_t)layout->labels_per_record;
+    FILE *file = fopen(path, "rb");
+    if (!file)
+        return cvy_fail(CONVOY_IO, "%s: %s", path, strerror(errno));
+    convoy_status status = CONVOY_OK;
+    for (size_t i = 0; status == CONVOY_OK && i < count; i++) {
+        if (fread(labels, 1, label_bytes, file) != label_bytes ||
+            fread(dataset->images + (first + i) * PIXELS, 1, PIXELS, file) != PIXELS) {
+            status = cvy_fail(CONVOY_IO, "%s: record %zu cannot be read: %s", path, i,
+                              ferror(file) ? strerror(errno) : "the file became shorter");
+        } else if (labels[label_bytes - 1] >= layout->classes) {
+            status =
+                cvy_fail(CONVOY_INVALID, "%s: label %d of image %zu is out of range: the set has %d classes",
+                         path, labels[label_bytes - 1], i, layout->classes);
+        }
+        dataset->labels[first + i] = labels[label_bytes - 1];
+    }
+    fclose(file);
+    return status;
+}
+
+static convoy_status cifar_open(const layout *layout, const cvy_dataset_request *request,
+                                convoy_dataset *dataset) {
+    const char *const *files = request->training ? layout->train : &layout->test;
+    size_t file_count = 0, total = 0, counts[MOST_BATCHES];
+    char *paths[MOST_BATCHES] = {NULL};
+    convoy_status status = name_classes(layout, request->folder, dataset);
+    for (; status == CONVOY_OK && file_count < (request->training ? MOST_BATCHES : 1) && files[file_count];
+         file_count++) {
+        paths[file_count] = cvy_path_join(request->folder, files[file_count]);
+        status = count_records(layout, paths[file_count], &counts[file_count]);
+        total += status == CONVOY_OK ? counts[file_count] : 0;
+    }
+    if (status != CONVOY_OK)
+        goto done;
+    if (request->options.limit && total > request->options.limit)
+        total = request->options.limit;
+    dataset->channels = CHANNELS;
+    dataset->height = dataset->width = SIDE;
+    status = cvy_dataset_reserve_labels(dataset, total);
+    if (status == CONVOY_OK)
+        status = cvy_dataset_reserve_images(dataset);
+    for (size_t f = 0, first = 0; status == CONVOY_OK && f < file_count && first < total; f++) {
+        size_t count = counts[f] < total - first ? counts[f] : total - first;
+        status = read_records(layout, paths[f], first, count, dataset);
+        first += count;
+    }
+    if (status == CONVOY_OK)
+        status = cvy_dataset_convert(dataset, request->options.channels);
+done:
+    for (size_t f = 0; f < MOST_BATCHES; f++)
+        free(paths[f]);
+    return status;
+}
+
+convoy_status cvy_cifar10_open(const cvy_dataset_request *request, convoy_dataset *dataset) {
+    return cifar_open(&cifar10, request, dataset);
+}
+
+convoy_status cvy_cifar100_open(const cvy_dataset_request *request, convoy_dataset *dataset) {
+    return cifar_open(&cifar100, request, dataset);
+}

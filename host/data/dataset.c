@@ -1,0 +1,355 @@
+/* The table of dataset formats and of known names, opening a set, and what the accessors answer. */
+#include "data/dataset.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/text.h"
+#include "data/image.h"
+
+static const cvy_dataset_format formats[] = {
+    {"IDX files", cvy_idx_recognise, cvy_idx_open},
+    {"CIFAR-10 binary batches", cvy_cifar10_recognise, cvy_cifar10_open},
+    {"CIFAR-100 binary batches", cvy_cifar100_recognise, cvy_cifar100_open},
+    {"one subfolder of images per class", cvy_folder_recognise, cvy_folder_open},
+};
+enum { FORMATS = sizeof formats / sizeof *formats };
+
+/* Names that need no path. `folders`: what the set's own archive or torchvision calls its folder. */
+typedef struct known_set {
+    const char *name;
+    const char *folders[4];
+    const char *get;
+} known_set;
+
+static const known_set known_sets[] = {
+    {"fashion-mnist",
+     {"fashion-mnist", "FashionMNIST/raw"},
+     "install it with `apt-get install dataset-fashion-mnist` (Debian, Ubuntu), or put its four IDX files "
+     "there"},
+    {"mnist", {"mnist", "MNIST/raw"}, "put its four IDX files (train-images-idx3-ubyte.gz, ...) there"},
+    {"cifar10",
+     {"cifar10", "cifar-10-batches-bin"},
+     "unpack cifar-10-binary.tar.gz of https://www.cs.toronto.edu/~kriz/cifar.html there"},
+    {"cifar100",
+     {"cifar100", "cifar-100-binary"},
+     "unpack cifar-100-binary.tar.gz of https://www.cs.toronto.edu/~kriz/cifar.html there"},
+};
+enum { KNOWN_SETS = sizeof known_sets / sizeof *known_sets };
+
+/* ---- Finding the folder ---- */
+
+static const known_set *find_known(const char *what) {
+    for (size_t i = 0; i < KNOWN_SETS; i++)
+        if (strcmp(known_sets[i].name, what) == 0)
+            return &known_sets[i];
+    return NULL;
+}
+
+static const cvy_dataset_format *recognise(const char *folder) {
+    for (size_t i = 0; i < FORMATS; i++)
+        if (formats[i].recognise(folder))
+            return &formats[i];
+    return NULL;
+}
+
+/* The first place that holds the set; otherwise says where it looked and how to get it. */
+static convoy_status find_known_folder(const known_set *known, char **folder) {
+    const char *const roots[] = {getenv("CONVOY_DATA"), "data", "/usr/share/datasets"};
+    cvy_text looked = {0};
+    for (size_t r = 0; r < sizeof roots / sizeof *roots; r++)
+        for (size_t f = 0; roots[r] && *roots[r] && f < sizeof known->folders / sizeof *known->folders; f++) {
+            if (!known->folders[f])
+                continue;
+            char *path = cvy_path_join(roots[r], known->folders[f]);
+            if (cvy_folder_exists(path) && recognise(path)) {
+                *folder = path;
+                cvy_text_free(&looked);
+                return CONVOY_OK;
+            }
+            cvy_text_add(&looked, "%s%s", looked.length ? ", " : "", path);
+            free(path);
+        }
+    convoy_status status =
+        cvy_fail(CONVOY_INVALID, "data set %s not found: looked for %s; %s, or give the path of its folder",
+                 known->name, cvy_text_get(&looked), known->get);
+    cvy_text_free(&looked);
+    return status;
+}
+
+static convoy_status not_found(const char *what) {
+    const char *names[KNOWN_SETS + 1] = {"synthetic"};
+    cvy_text list = {0};
+    for (size_t i = 0; i < KNOWN_SETS; i++) {
+        names[i + 1] = known_sets[i].name;
+        cvy_text_add(&list, "%s, ", known_sets[i].name);
+    }
+    const char *nearest = cvy_text_nearest(what, names, KNOWN_SETS + 1);
+    convoy_status status = cvy_fail(
+        CONVOY_INVALID, "data %s: no such folder, and not one of the known names (%ssynthetic)%s%s%s", what,
+        cvy_text_get(&list), nearest ? "; did you mean " : "", nearest ? nearest : "", nearest ? "?" : "");
+    cvy_text_free(&list);
+    return status;
+}
+
+static convoy_status not_recognised(const char *folder) {
+    char **names;
+    size_t count;
+    convoy_status status = cvy_folder_list(folder, &names, &count);
+    if (status != CONVOY_OK)
+        return status;
+    cvy_text message = {0};
+    for (size_t i = 0; i < FORMATS; i++)
+        cvy_text_add(&message, "%s%s", i ? ", " : "", formats[i].name);
+    cvy_text_add(&message, count ? "; it holds " : "; it is empty");
+    for (size_t i = 0; i < count && i < 5; i++)
+        cvy_text_add(&message, "%s%s", i ? ", " : "", names[i]);
+    if (count > 5)
+        cvy_text_add(&message, " and %zu more", count - 5);
+    status = cvy_fail(CONVOY_INVALID, "%s: not recognised as a data set: expected %s", folder,
+                      cvy_text_get(&message));
+    cvy_text_free(&message);
+    cvy_names_free(names, count);
+    return status;
+}
+
+/* ---- Opening ---- */
+
+/* "fashion-mnist" of "/usr/share/datasets/fashion-mnist/", "MNIST" of "x/MNIST/raw". */
+static const char *name_of_folder(cvy_arena *arena, const char *folder) {
+    char *real = realpath(folder, NULL);
+    char *path = cvy_arena_strdup(arena, real ? real : folder);
+    free(real);
+    char *slash = strrchr(path, '/');
+    if (slash && slash != path && strcmp(slash, "/raw") == 0) {
+        *slash = '\0';
+        slash = strrchr(path, '/');
+    }
+    return slash && slash[1] ? slash + 1 : path;
+}
+
+static convoy_dataset_options fill_defaults(const convoy_dataset_options *options) {
+    convoy_dataset_options filled = options ? *options : (convoy_dataset_options){0};
+    if (filled.test_fraction == 0)
+        filled.test_fraction = 0.2;
+    if (!filled.memory) {
+        size_t quarter = (size_t)sysconf(_SC_PHYS_PAGES) / 4 * (size_t)sysconf(_SC_PAGESIZE);
+        filled.memory = quarter < ((size_t)2 << 30) ? quarter : (size_t)2 << 30;
+    }
+    if (filled.threads <= 0) {
+        long cores = sysconf(_SC_NPROCESSORS_ONLN);
+        filled.threads = cores < 1 ? 1 : cores < 4 ? (int)cores : 4;
+    }
+    return filled;
+}
+
+static convoy_status check_options(const convoy_dataset_options *options) {
+    if (options->channels != 0 && options->channels != 1 && options->channels != 3)
+        return cvy_fail(CONVOY_INVALID, "images have 1 or 3 channels, not %d", options->channels);
+    if (options->height < 0 || options->width < 0 || options->height > 65535 || options->width > 65535)
+        return cvy_fail(CONVOY_INVALID, "image size %d x %d is out of range", options->height,
+                        options->width);
+    if (!options->height != !options->width)
+        return cvy_fail(CONVOY_INVALID, "an image size needs both height and width, not %d x %d",
+                        options->height, options->width);
+    if (!(options->test_fraction > 0 && options->test_fraction < 1))
+        return cvy_fail(CONVOY_INVALID, "test fraction %g is not between 0 and 1", options->test_fraction);
+    return CONVOY_OK;
+}
+
+static convoy_dataset *create(void) {
+    convoy_dataset *dataset = calloc(1, sizeof *dataset);
+    cvy_arena *arena = cvy_arena_create();
+    if (!dataset || !arena) {
+        free(dataset);
+        cvy_arena_free(arena);
+        return NULL;
+    }
+    dataset->arena = arena;
+    return dataset;
+}
+
+/* `found` receives the folder, malloc'ed, and the format to open it with. */
+static convoy_status find_folder(const char *what, char **folder, const cvy_dataset_format **format) {
+    const known_set *known = find_known(what);
+    if (known) {
+        convoy_status status = find_known_folder(known, folder);
+        if (status != CONVOY_OK)
+            return status;
+    } else if (!cvy_folder_exists(what)) {
+        return cvy_file_exists(what)
+                   ? cvy_fail(CONVOY_INVALID, "data %s: a folder is expected, this is a file", what)
+                   : not_found(what);
+    } else {
+        *folder = strdup(what);
+    }
+    if (!*folder)
+        return cvy_fail_memory("a path", strlen(what));
+    *format = recognise(*folder);
+    return *format ? CONVOY_OK : not_recognised(*folder);
+}
+
+convoy_status convoy_dataset_open(const char *what, const char *split, const convoy_dataset_options *options,
+                                  convoy_dataset **result) {
+    *result = NULL;
+    if (!what || !*what || !split)
+        return cvy_fail(CONVOY_INVALID, "no data set named");
+    if (strcmp(split, "train") != 0 && strcmp(split, "test") != 0)
+        return cvy_fail(CONVOY_INVALID, "split %s: expected train or test", split);
+    char *folder = NULL;
+    cvy_dataset_request request = {.training = strcmp(split, "train") == 0,
+                                   .options = fill_defaults(options)};
+    cvy_dataset_format synthetic = {"synthetic", NULL, cvy_synthetic_open};
+    const cvy_dataset_format *format = &synthetic;
+    convoy_dataset *dataset = create();
+    convoy_status status =
+        dataset ? check_options(&request.options) : cvy_fail_memory("a data set", sizeof *dataset);
+    if (status == CONVOY_OK && strcmp(what, "synthetic") != 0)
+        status = find_folder(what, &folder, &format);
+    if (status != CONVOY_OK)
+        goto done;
+    request.folder = folder;
+    dataset->source = cvy_arena_strdup(dataset->arena, folder ? folder : what);
+    dataset->name = folder && !find_known(what) ? name_of_folder(dataset->arena, folder)
+                                                : cvy_arena_strdup(dataset->arena, what);
+    status = format->open(&request, dataset);
+    if (status == CONVOY_OK && dataset->count > UINT32_MAX)
+        status =
+            cvy_fail(CONVOY_INVALID, "%s: %zu images are more than a set can have", what, dataset->count);
+done:
+    free(folder);
+    if (status == CONVOY_OK)
+        *result = dataset;
+    else
+        convoy_dataset_free(dataset);
+    return status;
+}
+
+convoy_status convoy_dataset_open_files(const char *const *files, size_t count,
+                                        const convoy_dataset_options *options, convoy_dataset **result) {
+    *result = NULL;
+    if (!count)
+        return cvy_fail(CONVOY_INVALID, "no image files named");
+    convoy_dataset_options filled = fill_defaults(options);
+    convoy_dataset *dataset = create();
+    convoy_status status = dataset ? check_options(&filled) : cvy_fail_memory("a data set", sizeof *dataset);
+    if (status == CONVOY_OK) {
+        dataset->name = dataset->source = cvy_arena_strdup(dataset->arena, files[0]);
+        status = cvy_files_open(files, count, &filled, dataset);
+    }
+    if (status == CONVOY_OK)
+        *result = dataset;
+    else
+        convoy_dataset_free(dataset);
+    return status;
+}
+
+void convoy_dataset_free(convoy_dataset *dataset) {
+    if (!dataset)
+        return;
+    if (dataset->paths)
+        for (size_t i = 0; i < dataset->count; i++)
+            free(dataset->paths[i]);
+    free(dataset->paths);
+    free(dataset->labels);
+    free(dataset->images);
+    cvy_arena_free(dataset->arena);
+    free(dataset);
+}
+
+/* ---- What formats share ---- */
+
+size_t cvy_dataset_image_bytes(const convoy_dataset *dataset) {
+    return (size_t)dataset->channels * (size_t)dataset->height * (size_t)dataset->width;
+}
+
+convoy_status cvy_dataset_reserve_labels(convoy_dataset *dataset, size_t count) {
+    dataset->count = count;
+    dataset->labels = calloc(count ? count : 1, sizeof *dataset->labels);
+    return dataset->labels ? CONVOY_OK
+                           : cvy_fail_memory("the labels of a data set", count * sizeof *dataset->labels);
+}
+
+convoy_status cvy_dataset_reserve_images(convoy_dataset *dataset) {
+    size_t bytes, each = cvy_dataset_image_bytes(dataset);
+    if (__builtin_mul_overflow(dataset->count, each, &bytes))
+        return cvy_fail(CONVOY_INVALID, "%zu images of %zu bytes are too many", dataset->count, each);
+    dataset->images = malloc(bytes ? bytes : 1);
+    return dataset->images ? CONVOY_OK : cvy_fail_memory("the images of a data set", bytes);
+}
+
+convoy_status cvy_dataset_convert(convoy_dataset *dataset, int channels) {
+    if (!channels || channels == dataset->channels)
+        return CONVOY_OK;
+    size_t plane = (size_t)dataset->height * (size_t)dataset->width;
+    size_t from_bytes = cvy_dataset_image_bytes(dataset), to_bytes = (size_t)channels * plane;
+    uint8_t *from = dataset->images;
+    dataset->images = NULL;
+    dataset->channels = channels;
+    convoy_status status = cvy_dataset_reserve_images(dataset);
+    for (size_t i = 0; status == CONVOY_OK && i < dataset->count; i++) {
+        const uint8_t *source = from + i * from_bytes;
+        uint8_t *target = dataset->images + i * to_bytes;
+        if (channels == 1)
+            for (size_t p = 0; p < plane; p++)
+                target[p] = cvy_luma(source[p], source[plane + p], source[2 * plane + p]);
+        else
+            for (int c = 0; c < channels; c++)
+                memcpy(target + (size_t)c * plane, source, plane);
+    }
+    free(from);
+    return status;
+}
+
+/* ---- Accessors ---- */
+
+const char *convoy_dataset_name(const convoy_dataset *dataset) {
+    return dataset->name;
+}
+
+size_t convoy_dataset_count(const convoy_dataset *dataset) {
+    return dataset->count;
+}
+
+int convoy_dataset_channels(const convoy_dataset *dataset) {
+    return dataset->channels;
+}
+
+int convoy_dataset_height(const convoy_dataset *dataset) {
+    return dataset->height;
+}
+
+int convoy_dataset_width(const convoy_dataset *dataset) {
+    return dataset->width;
+}
+
+int convoy_dataset_classes(const convoy_dataset *dataset) {
+    return dataset->classes;
+}
+
+const char *convoy_dataset_class_name(const convoy_dataset *dataset, int index) {
+    return index >= 0 && index < dataset->classes ? dataset->class_names[index] : "?";
+}
+
+int convoy_dataset_label(const convoy_dataset *dataset, size_t index) {
+    return dataset->classes && index < dataset->count ? dataset->labels[index] : -1;
+}
+
+const char *convoy_dataset_path(const convoy_dataset *dataset, size_t index) {
+    return dataset->paths && index < dataset->count ? dataset->paths[index] : dataset->source;
+}
+
+convoy_status convoy_dataset_image(const convoy_dataset *dataset, size_t index, uint8_t *image) {
+    if (index >= dataset->count)
+        return cvy_fail(CONVOY_INVALID, "%s: there is no image %zu: it has %zu", dataset->name, index,
+                        dataset->count);
+    if (!dataset->images)
+        return dataset->fetch(dataset, index, image);
+    size_t bytes = cvy_dataset_image_bytes(dataset);
+    memcpy(image, dataset->images + index * bytes, bytes);
+    return CONVOY_OK;
+}

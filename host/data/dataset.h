@@ -1,0 +1,74 @@
+/* What all dataset formats share: the struct behind convoy_dataset, and the row that a format adds to the
+   table in dataset.c. A format fills the struct from a folder; from then on nobody asks where the images came
+   from. */
+#ifndef CVY_DATA_DATASET_H
+#define CVY_DATA_DATASET_H
+
+#include <stdbool.h>
+
+#include "base/arena.h"
+#include "base/status.h"
+#include "convoy/data.h"
+
+struct convoy_dataset {
+    cvy_arena *arena; /* owns name, class names and `source` */
+    const char *name;
+    size_t count;
+    int channels, height, width;
+    int classes; /* 0: no labels */
+    const char **class_names;
+    int32_t *labels;    /* [count], each in 0..classes-1; 0 without labels */
+    uint8_t *images;    /* [count][channels][height][width]; NULL: made one by one by fetch */
+    char **paths;       /* [count], a file each, malloc'ed; NULL: all from `source` */
+    const char *source; /* the one file or folder behind it */
+    uint64_t seed;      /* of synthetic images */
+    /* Writes the bytes of one image, on any thread. NULL when `images` holds them. */
+    convoy_status (*fetch)(const convoy_dataset *dataset, size_t index, uint8_t *image);
+};
+
+/* What a format is asked for: options with every default filled in but the image's shape. */
+typedef struct cvy_dataset_request {
+    const char *folder;
+    bool training;
+    convoy_dataset_options options;
+} cvy_dataset_request;
+
+typedef struct cvy_dataset_format {
+    const char *name;
+    bool (*recognise)(const char *folder);
+    /* Fills `dataset` (zeroed but for arena, name and source); what it leaves in it is freed by the caller.
+     */
+    convoy_status (*open)(const cvy_dataset_request *request, convoy_dataset *dataset);
+} cvy_dataset_format;
+
+bool cvy_idx_recognise(const char *folder);
+convoy_status cvy_idx_open(const cvy_dataset_request *request, convoy_dataset *dataset);
+bool cvy_cifar10_recognise(const char *folder);
+convoy_status cvy_cifar10_open(const cvy_dataset_request *request, convoy_dataset *dataset);
+bool cvy_cifar100_recognise(const char *folder);
+convoy_status cvy_cifar100_open(const cvy_dataset_request *request, convoy_dataset *dataset);
+bool cvy_folder_recognise(const char *folder);
+convoy_status cvy_folder_open(const cvy_dataset_request *request, convoy_dataset *dataset);
+convoy_status cvy_synthetic_open(const cvy_dataset_request *request, convoy_dataset *dataset);
+/* Fills `dataset` from PNG, JPEG and IDX files, unlabelled. */
+convoy_status cvy_files_open(const char *const *files, size_t count, const convoy_dataset_options *options,
+                             convoy_dataset *dataset);
+
+/* Bytes of one image. */
+size_t cvy_dataset_image_bytes(const convoy_dataset *dataset);
+/* Sets count and allocates labels, zeroed. */
+convoy_status cvy_dataset_reserve_labels(convoy_dataset *dataset, size_t count);
+/* Allocates `images` for count images of the shape that is set; the contents are undefined. */
+convoy_status cvy_dataset_reserve_images(convoy_dataset *dataset);
+/* Makes all images with `fetch` on `threads` threads where they fit into `memory` bytes; otherwise leaves
+   them to be made one by one. */
+convoy_status cvy_dataset_keep(convoy_dataset *dataset, size_t memory, int threads);
+/* Brings the images in memory to 1 or 3 channels; 0 leaves them as they are. */
+convoy_status cvy_dataset_convert(convoy_dataset *dataset, int channels);
+
+/* Runs run(context, i) for i in 0..count-1 on `threads` threads and returns the failure with the smallest i,
+   with its message: what is reported does not depend on how the threads raced. */
+convoy_status cvy_parallel(size_t count, int threads, convoy_status (*run)(void *context, size_t index),
+                           void *context);
+
+#endif

@@ -1,0 +1,277 @@
+/* Photographs in folders: one subfolder per class, below train/ and test/ or val/, or split here. */
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "base/rng.h"
+#include "data/dataset.h"
+#include "data/image.h"
+
+/* The images that were found, in the order of classes and names. */
+typedef struct listing {
+    char **paths;
+    int32_t *labels;
+    size_t count, capacity;
+    size_t skipped; /* files that are not images, and one of them */
+    char *skipped_path;
+} listing;
+
+static void listing_free(listing *list) {
+    for (size_t i = 0; i < list->count; i++)
+        free(list->paths[i]);
+    free(list->paths);
+    free(list->labels);
+    free(list->skipped_path);
+}
+
+static convoy_status listing_add(listing *list, const char *folder, const char *name, int label) {
+    if (list->count == list->capacity) {
+        size_t capacity = list->capacity ? 2 * list->capacity : 256;
+        char **paths = realloc(list->paths, capacity * sizeof *paths);
+        list->paths = paths ? paths : list->paths;
+        int32_t *labels = realloc(list->labels, capacity * sizeof *labels);
+        list->labels = labels ? labels : list->labels;
+        if (!paths || !labels)
+            return cvy_fail_memory("a list of images", capacity * sizeof *paths);
+        list->capacity = capacity;
+    }
+    list->paths[list->count] = cvy_path_join(folder, name);
+    list->labels[list->count++] = label;
+    return CONVOY_OK;
+}
+
+static bool is_image_name(const char *name) {
+    static const char *const endings[] = {".png", ".jpg", ".jpeg"};
+    const char *dot = strrchr(name, '.');
+    for (size_t i = 0; dot && i < sizeof endings / sizeof *endings; i++)
+        if (strcasecmp(dot, endings[i]) == 0)
+            return true;
+    return false;
+}
+
+/* ---- Class folders ---- */
+
+/* Keeps the names of subfolders that are not hidden. */
+static convoy_status list_subfolders(const char *folder, char ***names, size_t *count) {
+    convoy_status status = cvy_folder_list(folder, names, count);
+    size_t kept = 0;
+    for (size_t i = 0; status == CONVOY_OK && i < *count; i++) {
+        char *name = (*names)[i], *path = cvy_path_join(folder, name);
+        if (name[0] != '.' && cvy_folder_exists(path))
+            (*names)[kept++] = name;
+        else
+            free(name);
+        free(path);
+    }
+    if (status == CONVOY_OK)
+        *count = kept;
+    return status;
+}
+
+bool cvy_folder_recognise(const char *folder) {
+    char **names;
+    size_t count;
+    if (list_subfolders(folder, &names, &count) != CONVOY_OK)
+        return false;
+    cvy_names_free(names, count);
+    return count > 0;
+}
+
+/* Which of a class's files, sorted by name, belong to the test set when the folder is split here: a draw that
+   depends on the seed, the class and how many there are. Both splits get one where there are two. */
+static bool *draw_test(size_t count, double fraction, uint64_t seed, int class) {
+    bool *test = calloc(count ? count : 1, sizeof *test);
+    uint32_t *order = malloc((count ? count : 1) * sizeof *order);
+    size_t chosen = (size_t)((double)count * fraction + 0.5);
+    chosen = count < 2 ? 0 : chosen < 1 ? 1 : chosen > count - 1 ? count - 1 : chosen;
+    if (test && order) {
+        cvy_rng rng = cvy_rng_stream(seed, CVY_RNG_SPLIT, (uint32_t) class);
+        cvy_rng_shuffle(&rng, order, count);
+        for (size_t i = 0; i < chosen; i++)
+            test[order[i]] = true;
+    } else {
+        free(test);
+        test = NULL;
+    }
+    free(order);
+    return test;
+}
+
+static void note_skipped(listing *list, const char *folder, const char *name) {
+    if (name[0] == '.')
+        return;
+    list->skipped++;
+    if (!list->skipped_path)
+        list->skipped_path = cvy_path_join(folder, name);
+}
+
+/* Adds a class's images; with `split` only those of the wanted split. *found counts the images of both. */
+static convoy_status list_class(const char *folder, int label, bool split, const cvy_dataset_request *request,
+                                listing *list, size_t *found) {
+    char **names;
+    size_t count, images = 0;
+    convoy_status status = cvy_folder_list(folder, &names, &count);
+    if (status != CONVOY_OK)
+        return status;
+    for (size_t i = 0; i < count; i++) { /* images to the front, in order */
+        if (is_image_name(names[i]) && names[i][0] != '.') {
+            char *name = names[i];
+            names[i] = names[images];
+            names[images++] = name;
+        } else {
+            note_skipped(list, folder, names[i]);
+        }
+    }
+    bool *test = draw_test(images, request->options.test_fraction, request->options.seed, label);
+    if (!test)
+        status = cvy_fail_memory("splitting a folder", images);
+    for (size_t i = 0; status == CONVOY_OK && i < images; i++)
+        if (!split || test[i] == !request->training)
+            status = listing_add(list, folder, names[i], label);
+    free(test);
+    cvy_names_free(names, count);
+    *found = images;
+    return status;
+}
+
+static int find_class(char *const *classes, size_t count, const char *name) {
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(classes[i], name) == 0)
+            return (int)i;
+    return -1;
+}
+
+/* The images below `folder`, whose subfolders are classes. Without `split` (the folder is one split of two) a
+   class may have no images in the test set. */
+static convoy_status list_images(const char *folder, bool split, const cvy_dataset_request *request,
+                                 char *const *classes, size_t class_count, listing *list) {
+    char **names;
+    size_t count;
+    convoy_status status = list_subfolders(folder, &names, &count);
+    if (status != CONVOY_OK)
+        return status;
+    for (size_t i = 0; status == CONVOY_OK && i < count; i++) {
+        int label = find_class(classes, class_count, names[i]);
+        size_t found = 0;
+        char *path = cvy_path_join(folder, names[i]);
+        if (label < 0)
+            status = cvy_fail(CONVOY_INVALID, "%s: there is no class %s among the training images", path,
+                              names[i]);
+        else
+            status = list_class(path, label, split, request, list, &found);
+        if (status == CONVOY_OK && !found && (split || request->training))
+            status = cvy_fail(CONVOY_INVALID, "%s: no PNG or JPEG images in this class's folder", path);
+        free(path);
+    }
+    cvy_names_free(names, count);
+    return status;
+}
+
+/* ---- The set ---- */
+
+static char *subfolder(const char *folder, const char *name) {
+    char *path = cvy_path_join(folder, name);
+    if (cvy_folder_exists(path))
+        return path;
+    free(path);
+    return NULL;
+}
+
+/* With a limit, evenly spread over the list, so that every class keeps its share. */
+static void thin_out(listing *list, size_t limit) {
+    if (!limit || limit >= list->count)
+        return;
+    size_t kept = 0;
+    for (size_t i = 0; i < list->count; i++) {
+        /* Image i is taken when the share of the limit passes a whole number at it. */
+        bool take = (i + 1) * limit / list->count > i * limit / list->count;
+        if (take) {
+            list->paths[kept] = list->paths[i];
+            list->labels[kept++] = list->labels[i];
+        } else {
+            free(list->paths[i]);
+        }
+    }
+    list->count = kept;
+}
+
+static convoy_status list_split(const cvy_dataset_request *request, convoy_dataset *dataset, listing *list) {
+    char *train = subfolder(request->folder, "train"), *test = subfolder(request->folder, "test");
+    if (train && !test)
+        test = subfolder(request->folder, "val");
+    const char *root = train ? train : request->folder;
+    bool split = !(train && test);
+    char **classes;
+    size_t count;
+    convoy_status status = list_subfolders(root, &classes, &count);
+    if (status != CONVOY_OK)
+        goto done;
+    if (count < 2)
+        status = cvy_fail(CONVOY_INVALID,
+                          "%s: %zu class folder%s; a classifier needs at least two (one subfolder of "
+                          "images per class)",
+                          root, count, count == 1 ? "" : "s");
+    dataset->classes = (int)count;
+    dataset->class_names = cvy_arena_alloc(dataset->arena, (count ? count : 1) * sizeof(char *));
+    for (size_t i = 0; i < count; i++)
+        dataset->class_names[i] = cvy_arena_strdup(dataset->arena, classes[i]);
+    if (status == CONVOY_OK)
+        status = list_images(split || request->training ? root : test, split, request, classes, count, list);
+    cvy_names_free(classes, count);
+done:
+    free(train);
+    free(test);
+    return status;
+}
+
+static convoy_status fetch(const convoy_dataset *dataset, size_t index, uint8_t *image) {
+    return convoy_image_load(dataset->paths[index], dataset->channels, dataset->height, dataset->width,
+                             image);
+}
+
+/* What the options leave open follows the first image. */
+static convoy_status choose_shape(const convoy_dataset_options *options, convoy_dataset *dataset) {
+    dataset->channels = options->channels;
+    dataset->height = options->height;
+    dataset->width = options->width;
+    if (dataset->channels && dataset->height)
+        return CONVOY_OK;
+    cvy_pixels first;
+    convoy_status status = cvy_image_read(dataset->paths[0], (cvy_wanted){0}, &first);
+    if (status != CONVOY_OK)
+        return status;
+    free(first.data);
+    dataset->channels = dataset->channels ? dataset->channels : first.channels;
+    if (!dataset->height) {
+        dataset->height = first.height;
+        dataset->width = first.width;
+    }
+    return CONVOY_OK;
+}
+
+convoy_status cvy_folder_open(const cvy_dataset_request *request, convoy_dataset *dataset) {
+    listing list = {0};
+    convoy_status status = list_split(request, dataset, &list);
+    if (status == CONVOY_OK && !list.count)
+        status = cvy_fail(CONVOY_INVALID, "%s: no images for the %s split", request->folder,
+                          request->training ? "training" : "test");
+    if (status != CONVOY_OK)
+        goto done;
+    if (list.skipped)
+        cvy_warning("%s: skipped %zu files that are not PNG or JPEG, such as %s", request->folder,
+                    list.skipped, list.skipped_path);
+    thin_out(&list, request->options.limit);
+    dataset->count = list.count;
+    dataset->paths = list.paths;
+    dataset->labels = list.labels;
+    list = (listing){.skipped_path = list.skipped_path};
+    dataset->fetch = fetch;
+    status = choose_shape(&request->options, dataset);
+    if (status == CONVOY_OK)
+        status = cvy_dataset_keep(dataset, request->options.memory, request->options.threads);
+done:
+    listing_free(&list);
+    return status;
+}

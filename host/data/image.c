@@ -1,0 +1,205 @@
+/* Reading a photograph of either format and fitting it to a size: a separable resampler in integers, so that
+   every machine gets the same bytes. */
+#include "data/image.h"
+
+#include <math.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "convoy/data.h"
+
+enum {
+    LARGEST_FILE = 1 << 30,
+    WEIGHT_BITS = 15, /* weights of one output sum to 1 << 15 */
+    EXTRA_BITS = 8,   /* kept between the two passes: 255 << 8 fits 16 bits, its weighted sum 32 */
+};
+
+convoy_status cvy_pixels_create(const char *path, int channels, size_t height, size_t width,
+                                cvy_pixels *pixels) {
+    if (!height || !width || height > CVY_MOST_PIXELS || width > CVY_MOST_PIXELS ||
+        height * width > CVY_MOST_PIXELS)
+        return cvy_fail(CONVOY_INVALID, "%s: an image of %zu x %zu pixels; at most %d megapixels are read",
+                        path, width, height, CVY_MOST_PIXELS / 1000000);
+    *pixels = (cvy_pixels){channels, (int)height, (int)width, malloc(height * width * (size_t)channels)};
+    return pixels->data ? CONVOY_OK : cvy_fail_memory(path, height * width * (size_t)channels);
+}
+
+convoy_status cvy_image_read(const char *path, cvy_wanted wanted, cvy_pixels *pixels) {
+    static const uint8_t png_magic[8] = {0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n'};
+    static const uint8_t jpeg_magic[3] = {0xff, 0xd8, 0xff};
+    memset(pixels, 0, sizeof *pixels);
+    char *data;
+    size_t size;
+    convoy_status status = cvy_file_read(path, LARGEST_FILE, &data, &size);
+    if (status != CONVOY_OK)
+        return status;
+    const uint8_t *file = (const uint8_t *)data;
+    if (size >= sizeof png_magic && memcmp(file, png_magic, sizeof png_magic) == 0)
+        status = cvy_png_decode(path, file, size, pixels);
+    else if (size >= sizeof jpeg_magic && memcmp(file, jpeg_magic, sizeof jpeg_magic) == 0)
+        status = cvy_jpeg_decode(path, file, size, wanted, pixels);
+    else if (size == 0)
+        status = cvy_fail(CONVOY_INVALID, "%s: the file is empty; a PNG or JPEG image is expected", path);
+    else
+        status = cvy_fail(CONVOY_INVALID, "%s: neither PNG nor JPEG: it starts with %02x %02x", path, file[0],
+                          size > 1 ? file[1] : 0);
+    free(data);
+    return status;
+}
+
+/* ---- Resampling ---- */
+
+/* How each of `count` outputs along one axis is mixed from inputs first[i] .. first[i]+taps-1. */
+typedef struct mixing {
+    size_t count, taps;
+    size_t *first;     /* [count] */
+    uint16_t *weights; /* [count][taps] */
+} mixing;
+
+static void mixing_free(mixing *mixing) {
+    free(mixing->first);
+    free(mixing->weights);
+}
+
+/* Output i looks at input position start + (i + 1/2) * scale through a triangle of half-width max(scale, 1).
+ */
+static void mix_one(mixing *mixing, size_t i, double start, double scale, size_t inputs, double *scratch) {
+    double half = scale > 1 ? scale : 1, centre = start + ((double)i + 0.5) * scale, total = 0;
+    double low = floor(centre - half + 0.5);
+    size_t first = low > 0 ? (size_t)low : 0;
+    first = first + mixing->taps > inputs ? inputs - mixing->taps : first;
+    for (size_t t = 0; t < mixing->taps; t++) {
+        double distance = fabs(((double)(first + t) + 0.5 - centre) / half);
+        scratch[t] = distance < 1 ? 1 - distance : 0;
+        total += scratch[t];
+    }
+    /* Rounded weights must still sum to 1: the largest takes the difference. */
+    int left = 1 << WEIGHT_BITS;
+    size_t largest = 0;
+    uint16_t *weights = mixing->weights + i * mixing->taps;
+    for (size_t t = 0; t < mixing->taps; t++) {
+        weights[t] = (uint16_t)lround(scratch[t] / total * (1 << WEIGHT_BITS));
+        left -= weights[t];
+        largest = weights[t] > weights[largest] ? t : largest;
+    }
+    weights[largest] = (uint16_t)(weights[largest] + left);
+    mixing->first[i] = first;
+}
+
+static convoy_status mixing_create(mixing *mixing, size_t count, double start, double scale, size_t inputs) {
+    size_t taps = (size_t)ceil(2 * (scale > 1 ? scale : 1)) + 1;
+    taps = taps < inputs ? taps : inputs;
+    mixing->count = count;
+    mixing->taps = taps;
+    mixing->first = malloc(count * sizeof *mixing->first);
+    mixing->weights = malloc(count * taps * sizeof *mixing->weights);
+    double *scratch = malloc(taps * sizeof *scratch);
+    bool allocated = mixing->first && mixing->weights && scratch;
+    for (size_t i = 0; allocated && i < count; i++)
+        mix_one(mixing, i, start, scale, inputs, scratch);
+    free(scratch);
+    return allocated ? CONVOY_OK
+                     : cvy_fail_memory("resizing an image", count * taps * sizeof *mixing->weights);
+}
+
+/* Rows [height][width][channels] -> [height][columns->count][channels] with EXTRA_BITS more. */
+static void mix_columns(const cvy_pixels *from, const mixing *columns, uint16_t *to) {
+    size_t channels = (size_t)from->channels;
+    for (size_t y = 0; y < (size_t)from->height; y++) {
+        const uint8_t *row = from->data + y * (size_t)from->width * channels;
+        for (size_t x = 0; x < columns->count; x++)
+            for (size_t c = 0; c < channels; c++) {
+                const uint8_t *in = row + columns->first[x] * channels + c;
+                const uint16_t *weights = columns->weights + x * columns->taps;
+                uint32_t sum = 1u << (WEIGHT_BITS - EXTRA_BITS - 1);
+                for (size_t t = 0; t < columns->taps; t++)
+                    sum += (uint32_t)weights[t] * in[t * channels];
+                *to++ = (uint16_t)(sum >> (WEIGHT_BITS - EXTRA_BITS));
+            }
+    }
+}
+
+/* [inputs][row] -> [rows->count][row] bytes. */
+static void mix_rows(const uint16_t *from, const mixing *rows, size_t row, uint8_t *to) {
+    for (size_t y = 0; y < rows->count; y++)
+        for (size_t x = 0; x < row; x++) {
+            uint32_t sum = 1u << (WEIGHT_BITS + EXTRA_BITS - 1);
+            for (size_t t = 0; t < rows->taps; t++)
+                sum += (uint32_t)rows->weights[y * rows->taps + t] * from[(rows->first[y] + t) * row + x];
+            *to++ = (uint8_t)(sum >> (WEIGHT_BITS + EXTRA_BITS));
+        }
+}
+
+/* The centre of `from` that has the shape of `to`, resized to it. */
+static convoy_status resize_and_crop(const cvy_pixels *from, cvy_pixels *to) {
+    double scale = fmin((double)from->width / to->width, (double)from->height / to->height);
+    double left = (from->width - to->width * scale) / 2, top = (from->height - to->height * scale) / 2;
+    mixing columns = {0}, rows = {0};
+    size_t row = (size_t)to->width * (size_t)from->channels,
+           bytes = (size_t)from->height * row * sizeof(uint16_t);
+    uint16_t *narrow = malloc(bytes);
+    convoy_status status = narrow ? CONVOY_OK : cvy_fail_memory("resizing an image", bytes);
+    if (status == CONVOY_OK)
+        status = mixing_create(&columns, (size_t)to->width, left, scale, (size_t)from->width);
+    if (status == CONVOY_OK)
+        status = mixing_create(&rows, (size_t)to->height, top, scale, (size_t)from->height);
+    if (status == CONVOY_OK) {
+        mix_columns(from, &columns, narrow);
+        mix_rows(narrow, &rows, row, to->data);
+    }
+    free(narrow);
+    mixing_free(&columns);
+    mixing_free(&rows);
+    return status;
+}
+
+/* ---- Channels ---- */
+
+uint8_t cvy_luma(uint8_t red, uint8_t green, uint8_t blue) {
+    return (uint8_t)((19595u * red + 38470u * green + 7471u * blue + 32768u) >> 16);
+}
+
+/* [pixels][from] side by side -> [channels][pixels] planes. */
+static void to_planes(const uint8_t *data, int from, size_t pixels, int channels, uint8_t *image) {
+    for (size_t p = 0; p < pixels; p++) {
+        const uint8_t *pixel = data + p * (size_t)from;
+        if (channels == 1) {
+            image[p] = from == 1 ? pixel[0] : cvy_luma(pixel[0], pixel[1], pixel[2]);
+        } else {
+            for (int c = 0; c < channels; c++)
+                image[(size_t)c * pixels + p] = pixel[from == 1 ? 0 : c];
+        }
+    }
+}
+
+convoy_status cvy_image_fit(const cvy_pixels *pixels, int channels, int height, int width, uint8_t *image) {
+    size_t count = (size_t)height * (size_t)width;
+    if (pixels->height == height && pixels->width == width) {
+        to_planes(pixels->data, pixels->channels, count, channels, image);
+        return CONVOY_OK;
+    }
+    cvy_pixels fitted = {pixels->channels, height, width, malloc(count * (size_t)pixels->channels)};
+    if (!fitted.data)
+        return cvy_fail_memory("resizing an image", count * (size_t)pixels->channels);
+    convoy_status status = resize_and_crop(pixels, &fitted);
+    if (status == CONVOY_OK)
+        to_planes(fitted.data, fitted.channels, count, channels, image);
+    free(fitted.data);
+    return status;
+}
+
+convoy_status convoy_image_load(const char *path, int channels, int height, int width, uint8_t *image) {
+    if ((channels != 1 && channels != 3) || height < 1 || width < 1 || height > 65535 || width > 65535)
+        return cvy_fail(CONVOY_INVALID,
+                        "%s: cannot be brought to %d x %d x %d: expected 1 or 3 channels and sides of 1 to "
+                        "65535",
+                        path, channels, height, width);
+    cvy_pixels pixels;
+    convoy_status status = cvy_image_read(path, (cvy_wanted){channels, height, width}, &pixels);
+    if (status == CONVOY_OK)
+        status = cvy_image_fit(&pixels, channels, height, width, image);
+    free(pixels.data);
+    return status;
+}

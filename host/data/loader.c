@@ -1,0 +1,237 @@
+/* The order of an epoch, and its way to the device. */
+#include "data/loader.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "base/rng.h"
+#include "data/dataset.h"
+#include "data/prefetch.h"
+#include "ops/gather.h"
+
+struct cvy_loader {
+    const convoy_dataset *dataset;
+    cvy_loader_options options;
+    size_t batches;
+    uint32_t *order;     /* [count], the epoch's */
+    size_t batch;        /* next */
+    cvy_prefetch *ahead; /* NULL: the set is on the device */
+    cvy_gather *gather;
+    /* Resident: the whole set, and the epoch's order. Otherwise one batch, and 0, 1, 2, ... */
+    cvy_buffer *images, *labels, *indices;
+};
+
+/* ---- Creation ---- */
+
+static convoy_status check(const convoy_dataset *dataset, const cvy_loader_options *options) {
+    if (options->batch_size < 1 || options->pitch < options->batch_size)
+        return cvy_fail(CONVOY_INVALID, "a batch of %d images in a pitch of %d is not possible",
+                        options->batch_size, options->pitch);
+    if (dataset->channels > 4)
+        return cvy_fail(CONVOY_INVALID, "%s has %d channels; at most 4 are possible", dataset->name,
+                        dataset->channels);
+    for (int c = 0; c < dataset->channels; c++)
+        if (!isfinite(options->mean[c]) || !isfinite(options->std[c]) || options->std[c] < 0)
+            return cvy_fail(CONVOY_INVALID,
+                            "channel %d cannot be normalised by mean %g and standard deviation %g", c,
+                            (double)options->mean[c], (double)options->std[c]);
+    return CONVOY_OK;
+}
+
+static convoy_status create_gather(cvy_loader *loader, convoy_device *device) {
+    const cvy_loader_options *options = &loader->options;
+    const convoy_dataset *dataset = loader->dataset;
+    cvy_gather_shape shape = {.pitch = options->pitch,
+                              .channels = dataset->channels,
+                              .in_height = dataset->height,
+                              .in_width = dataset->width,
+                              .out_height = options->out_height ? options->out_height : dataset->height,
+                              .out_width = options->out_width ? options->out_width : dataset->width,
+                              .border = options->border};
+    for (int c = 0; c < dataset->channels; c++) {
+        shape.mean[c] = options->mean[c];
+        shape.std[c] = options->std[c] > 0 ? options->std[c] : 1;
+    }
+    return cvy_gather_create(device, &shape, &loader->gather);
+}
+
+static void free_buffers(cvy_loader *loader) {
+    cvy_buffer_free(loader->images);
+    cvy_buffer_free(loader->labels);
+    cvy_buffer_free(loader->indices);
+    loader->images = loader->labels = loader->indices = NULL;
+}
+
+static convoy_status create_buffers(cvy_loader *loader, convoy_device *device, size_t count) {
+    size_t bytes = count * cvy_dataset_image_bytes(loader->dataset);
+    convoy_status status = cvy_buffer_create(device, bytes, "the data set's images", &loader->images);
+    if (status == CONVOY_OK)
+        status = cvy_buffer_create(device, count * sizeof(int32_t), "the data set's labels", &loader->labels);
+    if (status == CONVOY_OK)
+        status = cvy_buffer_create(device, count * sizeof(uint32_t), "the order of images", &loader->indices);
+    if (status != CONVOY_OK)
+        free_buffers(loader);
+    return status;
+}
+
+static bool fits(const cvy_loader *loader, convoy_device *device) {
+    const cvy_device_traits *traits = cvy_device_get_traits(device);
+    const convoy_dataset *dataset = loader->dataset;
+    size_t images = dataset->count * cvy_dataset_image_bytes(dataset);
+    size_t all = images + dataset->count * (sizeof(int32_t) + sizeof(uint32_t));
+    return dataset->images && all <= loader->options.device_budget && all <= traits->memory / 2 &&
+           images <= traits->max_allocation;
+}
+
+/* Leaves the buffers NULL, without failing, where the set does not fit after all. */
+static convoy_status upload_set(cvy_loader *loader, convoy_device *device) {
+    const convoy_dataset *dataset = loader->dataset;
+    if (!fits(loader, device))
+        return CONVOY_OK;
+    convoy_status status = create_buffers(loader, device, dataset->count);
+    if (status == CONVOY_OK)
+        status = cvy_buffer_write(loader->images, 0, dataset->images,
+                                  dataset->count * cvy_dataset_image_bytes(dataset));
+    if (status == CONVOY_OK)
+        status =
+            cvy_buffer_write(loader->labels, 0, dataset->labels, dataset->count * sizeof *dataset->labels);
+    if (status != CONVOY_MEMORY)
+        return status;
+    cvy_debug("%s does not fit on the device and is uploaded batch by batch: %s", dataset->name,
+              convoy_error_message());
+    free_buffers(loader);
+    return CONVOY_OK;
+}
+
+/* For sets that are not on the device: threads, one batch of buffers, and the indices 0, 1, 2, ... */
+static convoy_status prepare_stream(cvy_loader *loader, convoy_device *device) {
+    size_t batch_size = (size_t)loader->options.batch_size;
+    convoy_status status = cvy_prefetch_create(loader->dataset, loader->options.batch_size,
+                                               loader->options.threads, &loader->ahead);
+    if (status == CONVOY_OK)
+        status = create_buffers(loader, device, batch_size);
+    uint32_t *identity = malloc(batch_size * sizeof *identity);
+    if (status == CONVOY_OK && !identity)
+        status = cvy_fail_memory("the order of images", batch_size * sizeof *identity);
+    for (size_t i = 0; status == CONVOY_OK && i < batch_size; i++)
+        identity[i] = (uint32_t)i;
+    if (status == CONVOY_OK)
+        status = cvy_buffer_write(loader->indices, 0, identity, batch_size * sizeof *identity);
+    free(identity);
+    return status;
+}
+
+convoy_status cvy_loader_create(convoy_device *device, const convoy_dataset *dataset,
+                                const cvy_loader_options *options, cvy_loader **result) {
+    *result = NULL;
+    convoy_status status = check(dataset, options);
+    if (status != CONVOY_OK)
+        return status;
+    cvy_loader *loader = calloc(1, sizeof *loader);
+    if (!loader)
+        return cvy_fail_memory("a loader", sizeof *loader);
+    loader->dataset = dataset;
+    loader->options = *options;
+    size_t batch_size = (size_t)options->batch_size;
+    loader->batches = dataset->count / batch_size + (dataset->count % batch_size && !options->drop_last);
+    loader->batch = loader->batches; /* nothing before the first start */
+    loader->order = malloc(dataset->count * sizeof *loader->order);
+    if (!loader->order)
+        status = cvy_fail_memory("the order of images", dataset->count * sizeof *loader->order);
+    if (status == CONVOY_OK)
+        status = create_gather(loader, device);
+    if (status == CONVOY_OK)
+        status = upload_set(loader, device);
+    if (status == CONVOY_OK && !loader->images)
+        status = prepare_stream(loader, device);
+    if (status == CONVOY_OK)
+        *result = loader;
+    else
+        cvy_loader_free(loader);
+    return status;
+}
+
+void cvy_loader_free(cvy_loader *loader) {
+    if (!loader)
+        return;
+    cvy_prefetch_free(loader->ahead);
+    cvy_gather_free(loader->gather);
+    free_buffers(loader);
+    free(loader->order);
+    free(loader);
+}
+
+size_t cvy_loader_batches(const cvy_loader *loader) {
+    return loader->batches;
+}
+
+bool cvy_loader_resident(const cvy_loader *loader) {
+    return !loader->ahead;
+}
+
+/* ---- Batches ---- */
+
+static size_t images_in(const cvy_loader *loader, size_t batch) {
+    size_t batch_size = (size_t)loader->options.batch_size,
+           left = loader->dataset->count - batch * batch_size;
+    return left < batch_size ? left : batch_size;
+}
+
+convoy_status cvy_loader_start(cvy_loader *loader, uint32_t epoch, size_t position) {
+    size_t count = loader->dataset->count;
+    if (position > loader->batches)
+        return cvy_fail(CONVOY_INVALID, "an epoch of %zu batches cannot begin at batch %zu", loader->batches,
+                        position);
+    if (loader->ahead) /* before `order` changes under its threads */
+        cvy_prefetch_start(loader->ahead, NULL, 0, 0);
+    if (loader->options.shuffle) {
+        cvy_rng rng = cvy_rng_stream(loader->options.seed, CVY_RNG_SHUFFLE, epoch);
+        cvy_rng_shuffle(&rng, loader->order, count);
+    } else {
+        for (size_t i = 0; i < count; i++)
+            loader->order[i] = (uint32_t)i;
+    }
+    loader->batch = position;
+    if (!loader->ahead)
+        return cvy_buffer_write(loader->indices, 0, loader->order, count * sizeof *loader->order);
+    size_t used = loader->options.drop_last ? loader->batches * (size_t)loader->options.batch_size : count;
+    cvy_prefetch_start(loader->ahead, loader->order, used, position);
+    return CONVOY_OK;
+}
+
+/* A batch from the threads into the buffers of one batch. The transfer waits for the step before; decoding
+ * does not. */
+static convoy_status upload_batch(cvy_loader *loader) {
+    const uint8_t *images;
+    const int32_t *labels;
+    int n;
+    convoy_status status = cvy_prefetch_next(loader->ahead, &images, &labels, &n);
+    if (status == CONVOY_OK)
+        status =
+            cvy_buffer_write(loader->images, 0, images, (size_t)n * cvy_dataset_image_bytes(loader->dataset));
+    if (status == CONVOY_OK)
+        status = cvy_buffer_write(loader->labels, 0, labels, (size_t)n * sizeof *labels);
+    return status;
+}
+
+convoy_status cvy_loader_next(cvy_loader *loader, cvy_buffer *input, cvy_buffer *labels, int *n) {
+    *n = 0;
+    if (loader->batch >= loader->batches)
+        return CONVOY_OK;
+    int count = (int)images_in(loader, loader->batch);
+    size_t offset = loader->ahead ? 0 : loader->batch * (size_t)loader->options.batch_size;
+    loader->batch++;
+    convoy_status status = loader->ahead ? upload_batch(loader) : CONVOY_OK;
+    if (status == CONVOY_OK)
+        status = cvy_gather_run(loader->gather, count, loader->images, loader->labels, loader->indices,
+                                offset, input, labels);
+    if (status == CONVOY_OK)
+        *n = count;
+    return status;
+}
+
+const uint32_t *cvy_loader_indices(const cvy_loader *loader) {
+    return loader->batch ? loader->order + (loader->batch - 1) * (size_t)loader->options.batch_size
+                         : loader->order;
+}

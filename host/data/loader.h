@@ -1,0 +1,47 @@
+/* Batches of a data set as a network's input, epoch by epoch. The order of an epoch is a function of (seed,
+   epoch), so that a resumed run sees the same batches. A set that fits is uploaded once as bytes, and a batch
+   is one gather launch; a larger one is decoded ahead by threads and uploaded batch by batch. Both give the
+   same bits. */
+#ifndef CVY_DATA_LOADER_H
+#define CVY_DATA_LOADER_H
+
+#include "convoy/data.h"
+#include "device/device.h"
+
+typedef struct cvy_loader_options {
+    int batch_size, pitch;     /* images per batch; columns of the input buffer */
+    int out_height, out_width; /* of the input without its border; 0: the set's own size */
+    int border;                /* zero pixels around it */
+    float mean[4], std[4];     /* per channel, of pixels / 255; std 0: not normalised */
+    bool shuffle;
+    bool drop_last;       /* leave out a last batch that is not full */
+    uint64_t seed;        /* of the order */
+    size_t device_budget; /* most bytes of the set to keep on the device: 0 none, SIZE_MAX what its limits
+                             allow */
+    int threads;          /* that decode; 0: the machine's cores, at most 4. Never changes the result */
+} cvy_loader_options;
+
+typedef struct cvy_loader cvy_loader;
+
+/* The device and the set must outlive the loader. */
+convoy_status cvy_loader_create(convoy_device *device, const convoy_dataset *dataset,
+                                const cvy_loader_options *options, cvy_loader **loader);
+void cvy_loader_free(cvy_loader *loader); /* NULL is allowed; threads may be in the middle of their work */
+
+/* Batches in an epoch. */
+size_t cvy_loader_batches(const cvy_loader *loader);
+/* Is the set on the device? */
+bool cvy_loader_resident(const cvy_loader *loader);
+
+/* Begins an epoch at batch `position` (0, or where a run continues). */
+convoy_status cvy_loader_start(cvy_loader *loader, uint32_t epoch, size_t position);
+
+/* Puts the next batch on the device: input [channels][out_height + 2 border][out_width + 2 border][pitch]
+   float32, labels [pitch] int32, padding columns 0. *n images; 0 after the epoch's last batch. A damaged
+   image is reported here, with its file's name; the call after it goes on with the next batch. */
+convoy_status cvy_loader_next(cvy_loader *loader, cvy_buffer *input, cvy_buffer *labels, int *n);
+
+/* The images [n] of the batch that cvy_loader_next gave last, as indices into the set. */
+const uint32_t *cvy_loader_indices(const cvy_loader *loader);
+
+#endif

@@ -1,0 +1,218 @@
+/* The ring of staging buffers and the threads that fill it. */
+#include "data/prefetch.h"
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "data/dataset.h"
+
+enum {
+    SLOTS = 3, /* one being read, one ready, one being made */
+    PIECE = 4, /* images that a thread takes at a time */
+    MOST_THREADS = 16,
+};
+
+/* Batch b lives in slot b % SLOTS. */
+typedef struct slot {
+    uint8_t *images;
+    int32_t *labels;
+    size_t done; /* images made, whether or not they failed */
+    convoy_status status;
+    size_t failed_at; /* place in the order of the first failure */
+    char *message;
+} slot;
+
+struct cvy_prefetch {
+    const convoy_dataset *dataset;
+    size_t image_bytes, batch_size;
+    pthread_t threads[MOST_THREADS];
+    int thread_count;
+
+    pthread_mutex_t lock; /* guards all below, and the counts and failures of the slots */
+    pthread_cond_t work;  /* there may be something to make */
+    pthread_cond_t made;  /* a batch became complete, or a thread went idle */
+    bool quit;
+    int busy; /* threads that are making images */
+    const uint32_t *order;
+    size_t count, next; /* places in the order: all, and the first that no thread has taken */
+    size_t batch;       /* that the caller asks for next */
+    size_t released;    /* batches below this one may be overwritten */
+    slot slots[SLOTS];
+};
+
+static size_t smaller(size_t a, size_t b) {
+    return a < b ? a : b;
+}
+
+static size_t images_in(const cvy_prefetch *prefetch, size_t batch) {
+    return smaller(prefetch->batch_size, prefetch->count - batch * prefetch->batch_size);
+}
+
+/* ---- Threads ---- */
+
+static bool can_take(const cvy_prefetch *prefetch) {
+    return prefetch->next < prefetch->count &&
+           prefetch->next / prefetch->batch_size < prefetch->released + SLOTS;
+}
+
+static void note_failure(slot *slot, size_t place, convoy_status status) {
+    if (slot->status != CONVOY_OK && slot->failed_at < place)
+        return;
+    slot->status = status;
+    slot->failed_at = place;
+    free(slot->message);
+    slot->message = strdup(convoy_error_message());
+}
+
+/* Called and left with the lock held. */
+static void make_piece(cvy_prefetch *prefetch) {
+    size_t first = prefetch->next, batch = first / prefetch->batch_size;
+    size_t end = smaller(first + PIECE, batch * prefetch->batch_size + images_in(prefetch, batch));
+    slot *slot = &prefetch->slots[batch % SLOTS];
+    prefetch->next = end;
+    prefetch->busy++;
+    for (size_t place = first; place < end; place++) {
+        size_t at = place % prefetch->batch_size, index = prefetch->order[place];
+        pthread_mutex_unlock(&prefetch->lock);
+        slot->labels[at] = prefetch->dataset->labels[index];
+        convoy_status status =
+            convoy_dataset_image(prefetch->dataset, index, slot->images + at * prefetch->image_bytes);
+        pthread_mutex_lock(&prefetch->lock);
+        if (status != CONVOY_OK)
+            note_failure(slot, place, status);
+    }
+    slot->done += end - first;
+    prefetch->busy--;
+    pthread_cond_broadcast(&prefetch->made);
+}
+
+static void *work(void *argument) {
+    cvy_prefetch *prefetch = argument;
+    pthread_mutex_lock(&prefetch->lock);
+    while (!prefetch->quit) {
+        if (can_take(prefetch))
+            make_piece(prefetch);
+        else
+            pthread_cond_wait(&prefetch->work, &prefetch->lock);
+    }
+    pthread_mutex_unlock(&prefetch->lock);
+    return NULL;
+}
+
+static convoy_status start_threads(cvy_prefetch *prefetch, int threads) {
+    if (threads <= 0) {
+        long cores = sysconf(_SC_NPROCESSORS_ONLN);
+        threads = cores < 1 ? 1 : cores < 4 ? (int)cores : 4;
+    }
+    while (prefetch->thread_count < threads && prefetch->thread_count < MOST_THREADS &&
+           pthread_create(&prefetch->threads[prefetch->thread_count], NULL, work, prefetch) == 0)
+        prefetch->thread_count++;
+    return prefetch->thread_count ? CONVOY_OK
+                                  : cvy_fail(CONVOY_FAILED, "no thread could be started to read images");
+}
+
+/* ---- Life ---- */
+
+convoy_status cvy_prefetch_create(const convoy_dataset *dataset, int batch_size, int threads,
+                                  cvy_prefetch **result) {
+    *result = NULL;
+    cvy_prefetch *prefetch = calloc(1, sizeof *prefetch);
+    if (!prefetch)
+        return cvy_fail_memory("reading images ahead", sizeof *prefetch);
+    prefetch->dataset = dataset;
+    prefetch->image_bytes = cvy_dataset_image_bytes(dataset);
+    prefetch->batch_size = (size_t)batch_size;
+    pthread_mutex_init(&prefetch->lock, NULL);
+    pthread_cond_init(&prefetch->work, NULL);
+    pthread_cond_init(&prefetch->made, NULL);
+    convoy_status status = CONVOY_OK;
+    for (int i = 0; i < SLOTS && status == CONVOY_OK; i++) {
+        slot *slot = &prefetch->slots[i];
+        slot->images = malloc(prefetch->batch_size * prefetch->image_bytes);
+        slot->labels = malloc(prefetch->batch_size * sizeof *slot->labels);
+        if (!slot->images || !slot->labels)
+            status = cvy_fail_memory("reading images ahead", prefetch->batch_size * prefetch->image_bytes);
+    }
+    if (status == CONVOY_OK)
+        status = start_threads(prefetch, threads);
+    if (status == CONVOY_OK)
+        *result = prefetch;
+    else
+        cvy_prefetch_free(prefetch);
+    return status;
+}
+
+void cvy_prefetch_free(cvy_prefetch *prefetch) {
+    if (!prefetch)
+        return;
+    pthread_mutex_lock(&prefetch->lock);
+    prefetch->quit = true;
+    pthread_cond_broadcast(&prefetch->work);
+    pthread_mutex_unlock(&prefetch->lock);
+    for (int i = 0; i < prefetch->thread_count; i++)
+        pthread_join(prefetch->threads[i], NULL);
+    pthread_cond_destroy(&prefetch->made);
+    pthread_cond_destroy(&prefetch->work);
+    pthread_mutex_destroy(&prefetch->lock);
+    for (int i = 0; i < SLOTS; i++) {
+        free(prefetch->slots[i].images);
+        free(prefetch->slots[i].labels);
+        free(prefetch->slots[i].message);
+    }
+    free(prefetch);
+}
+
+/* ---- Batches ---- */
+
+static void clear_slot(slot *slot) {
+    slot->done = 0;
+    slot->status = CONVOY_OK;
+    free(slot->message);
+    slot->message = NULL;
+}
+
+void cvy_prefetch_start(cvy_prefetch *prefetch, const uint32_t *order, size_t count, size_t first) {
+    pthread_mutex_lock(&prefetch->lock);
+    prefetch->next = prefetch->count; /* nobody takes more; the slots are free once nobody is busy */
+    while (prefetch->busy)
+        pthread_cond_wait(&prefetch->made, &prefetch->lock);
+    for (int i = 0; i < SLOTS; i++)
+        clear_slot(&prefetch->slots[i]);
+    prefetch->order = order;
+    prefetch->count = count;
+    prefetch->next = smaller(first * prefetch->batch_size, count);
+    prefetch->batch = prefetch->released = first;
+    pthread_cond_broadcast(&prefetch->work);
+    pthread_mutex_unlock(&prefetch->lock);
+}
+
+convoy_status cvy_prefetch_next(cvy_prefetch *prefetch, const uint8_t **images, const int32_t **labels,
+                                int *n) {
+    convoy_status status = CONVOY_OK;
+    *n = 0;
+    pthread_mutex_lock(&prefetch->lock);
+    if (prefetch->released < prefetch->batch) { /* the batch that the last call handed out */
+        clear_slot(&prefetch->slots[prefetch->released % SLOTS]);
+        prefetch->released = prefetch->batch;
+        pthread_cond_broadcast(&prefetch->work);
+    }
+    if (prefetch->batch * prefetch->batch_size < prefetch->count) {
+        slot *slot = &prefetch->slots[prefetch->batch % SLOTS];
+        size_t wanted = images_in(prefetch, prefetch->batch);
+        while (slot->done < wanted)
+            pthread_cond_wait(&prefetch->made, &prefetch->lock);
+        if (slot->status != CONVOY_OK)
+            status =
+                cvy_fail(slot->status, "%s", slot->message ? slot->message : "an image could not be read");
+        else
+            *n = (int)wanted;
+        *images = slot->images;
+        *labels = slot->labels;
+        prefetch->batch++;
+    }
+    pthread_mutex_unlock(&prefetch->lock);
+    return status;
+}

@@ -1,0 +1,84 @@
+/* Data: labelled images in host memory or decoded on demand, from the formats that image classifiers are
+ * taught with. */
+#ifndef CONVOY_DATA_H
+#define CONVOY_DATA_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "convoy/status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* A set of images, each [channels][height][width] bytes, and their classes. Read-only once open: any number
+   of threads may read it. */
+typedef struct convoy_dataset convoy_dataset;
+
+/* All zero is a good default. */
+typedef struct convoy_dataset_options {
+    int channels;         /* wanted: 1 (grey) or 3 (RGB), converted as needed; 0: as stored */
+    int height, width;    /* size to which photographs are resized (short side) and cropped (centre), and of
+                             synthetic    images; 0: as the first image is stored (28x28 for synthetic ones). IDX
+                             and CIFAR sets    keep their own size: the loader resizes them on the device */
+    double test_fraction; /* of each class, for folders without train/ and test/ or val/; 0: 0.2 */
+    uint64_t seed;        /* of that split, and of synthetic images */
+    size_t limit;         /* at most so many images: the first ones, or evenly spread over a folder; 0: all */
+    size_t memory; /* bytes of decoded photographs or synthetic images to keep in host memory; a larger set is
+                      decoded anew each time; 0: a quarter of the machine's memory, at most 2 GiB */
+    int threads;   /* that decode at opening; 0: the machine's cores, at most 4. Never changes the result */
+    size_t synthetic_images; /* per split; 0: 1024 for training, 256 for testing */
+    int synthetic_classes;   /* 0: 10 */
+} convoy_dataset_options;
+
+/* Opens one split ("train" or "test") of a set. `what` is
+   - "fashion-mnist", "mnist", "cifar10" or "cifar100": looked for under $CONVOY_DATA, data/ and
+   /usr/share/datasets;
+   - "synthetic": images that are made up, learnable, and the same on every machine;
+   - a folder, recognised by what it holds: IDX files (train-images-idx3-ubyte, ..., plain or gzipped),
+   CIFAR-10 or CIFAR-100 in its binary form, or one subfolder of JPEG and PNG images per class, either below
+   train/ and test/ (or val/) or split here by test_fraction. `options` may be NULL. CONVOY_INVALID: nothing
+   there, not recognised, or bad contents; CONVOY_IO: not readable; CONVOY_MEMORY. The message names the file
+   and what was found in it. */
+CONVOY_API convoy_status convoy_dataset_open(const char *what, const char *split,
+                                             const convoy_dataset_options *options, convoy_dataset **dataset);
+
+/* Images without classes, to predict: each file is a PNG, a JPEG or an IDX images file (all its images). With
+   a height and width in `options` every image is brought to that size; without, all must be of one size. */
+CONVOY_API convoy_status convoy_dataset_open_files(const char *const *files, size_t count,
+                                                   const convoy_dataset_options *options,
+                                                   convoy_dataset **dataset);
+
+CONVOY_API void convoy_dataset_free(convoy_dataset *dataset); /* NULL is allowed */
+
+/* "fashion-mnist", "synthetic", or the folder's own name. Strings live as long as the set. */
+CONVOY_API const char *convoy_dataset_name(const convoy_dataset *dataset);
+CONVOY_API size_t convoy_dataset_count(const convoy_dataset *dataset);
+CONVOY_API int convoy_dataset_channels(const convoy_dataset *dataset);
+CONVOY_API int convoy_dataset_height(const convoy_dataset *dataset);
+CONVOY_API int convoy_dataset_width(const convoy_dataset *dataset);
+
+/* How many classes there are (0 without labels), and what class `index` is called. IDX files do not say how
+   many: 10, or the highest training label + 1 where that is more. */
+CONVOY_API int convoy_dataset_classes(const convoy_dataset *dataset);
+CONVOY_API const char *convoy_dataset_class_name(const convoy_dataset *dataset, int index);
+
+/* The class of image `index`, -1 without labels. */
+CONVOY_API int convoy_dataset_label(const convoy_dataset *dataset, size_t index);
+/* The file that image `index` came from; "synthetic" for synthetic ones. */
+CONVOY_API const char *convoy_dataset_path(const convoy_dataset *dataset, size_t index);
+/* Writes the bytes of image `index`, [channels][height][width]. Decodes it where the set is not held in
+ * memory. */
+CONVOY_API convoy_status convoy_dataset_image(const convoy_dataset *dataset, size_t index, uint8_t *image);
+
+/* Decodes one PNG or JPEG file into image [channels][height][width]: the short side is resized to fit, the
+   centre cropped. channels is 1 (grey) or 3 (RGB). Transparency is ignored. CONVOY_INVALID: neither PNG nor
+   JPEG, damaged, or over 100 megapixels; CONVOY_IO: not readable. */
+CONVOY_API convoy_status convoy_image_load(const char *path, int channels, int height, int width,
+                                           uint8_t *image);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
