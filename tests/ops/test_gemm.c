@@ -1,4 +1,5 @@
 /* The matrix product: the reference against the formula, every variant against the reference. */
+#include "device/opencl.h"
 #include "ops/gemm.h"
 #include "support/test.h"
 
@@ -153,6 +154,24 @@ static void tile_cpu_splits_a_long_k(void **state) {
         }
 }
 
+/* What CPUs with shorter vectors and drivers with 32 KiB of local memory get. */
+static void tile_cpu_adapts_to_narrow_vectors(void **state) {
+    (void)state;
+    const int widths[] = {8, 4};
+    for (int i = 0; i < 2; i++) {
+        convoy_device *device = NULL;
+        const char *selector = getenv("CONVOY_TEST_DEVICE");
+        assert_ok(convoy_device_open(selector ? selector : "cpu", &device));
+        device->traits.vector_width = widths[i];
+        device->traits.local_memory = 32 << 10;
+        for (int transposes = 0; transposes < 4; transposes++) {
+            product p = make_product(transposes, 59, 75, 150, 1, 1);
+            check_product(device, "tile_cpu", &p);
+        }
+        convoy_device_close(device);
+    }
+}
+
 /* Few shapes: each new kind of product costs CLBlast seconds of building. */
 static void clblast_agrees(void **state) {
     (void)state;
@@ -206,6 +225,7 @@ int main(void) {
         cmocka_unit_test(tile_cpu_walks_several_blocks),
         cmocka_unit_test(tile_cpu_copies_rows_that_share_cache_sets),
         cmocka_unit_test(tile_cpu_splits_a_long_k),
+        cmocka_unit_test(tile_cpu_adapts_to_narrow_vectors),
         cmocka_unit_test(clblast_agrees),
         cmocka_unit_test(an_empty_k_leaves_the_bias),
         cmocka_unit_test(an_empty_c_does_nothing),

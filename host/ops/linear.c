@@ -1,0 +1,186 @@
+/* Fully connected layer: three matrix products (gemm.h) over [features][pitch] activations, the bias added in
+   the forward product and its gradient summed by a kernel of its own. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "ops/gemm.h"
+#include "ops/linear.h"
+
+enum { PASSES = 3 };
+
+struct cvy_linear {
+    convoy_device *device;
+    cvy_linear_shape shape;
+    cvy_gemm *products[PASSES]; /* NULL where the pass was not asked for */
+    cvy_kernel *bias_gradient;  /* NULL on the host device */
+    size_t rows_per_item;       /* of bias_gradient */
+};
+
+/* forward: y = W x; backward data: gx = W^T gy; backward weights: gW = gy x^T. */
+static cvy_gemm_shape product_shape(const cvy_linear_shape *shape, cvy_linear_pass pass) {
+    size_t in = shape->in_features, out = shape->out_features, pitch = (size_t)shape->pitch;
+    switch (pass) {
+    case CVY_LINEAR_FORWARD:
+        return (cvy_gemm_shape){.m = out, .n = pitch, .k = in, .lda = in, .ldb = pitch, .ldc = pitch};
+    case CVY_LINEAR_BACKWARD_DATA:
+        return (cvy_gemm_shape){
+            .transpose_a = true, .m = in, .n = pitch, .k = out, .lda = in, .ldb = pitch, .ldc = pitch};
+    default:
+        return (cvy_gemm_shape){
+            .transpose_b = true, .m = out, .n = in, .k = pitch, .lda = pitch, .ldb = pitch, .ldc = in};
+    }
+}
+
+/* ---- Reference ---- */
+
+void cvy_linear_forward_reference(const cvy_linear_shape *shape, const float *x, const float *weight,
+                                  const float *bias, float *y) {
+    cvy_gemm_shape product = product_shape(shape, CVY_LINEAR_FORWARD);
+    for (size_t i = 0; bias && i < product.m; i++)
+        for (size_t j = 0; j < product.n; j++)
+            y[i * product.n + j] = bias[i];
+    cvy_gemm_reference(&product, weight, x, y, bias != NULL);
+}
+
+void cvy_linear_backward_data_reference(const cvy_linear_shape *shape, const float *gy, const float *weight,
+                                        float *gx) {
+    cvy_gemm_shape product = product_shape(shape, CVY_LINEAR_BACKWARD_DATA);
+    cvy_gemm_reference(&product, weight, gy, gx, false);
+}
+
+void cvy_linear_backward_weights_reference(const cvy_linear_shape *shape, const float *x, const float *gy,
+                                           float *gweight, float *gbias, bool accumulate) {
+    cvy_gemm_shape product = product_shape(shape, CVY_LINEAR_BACKWARD_WEIGHTS);
+    cvy_gemm_reference(&product, gy, x, gweight, accumulate);
+    for (size_t i = 0; gbias && i < product.m; i++) {
+        double sum = accumulate ? gbias[i] : 0;
+        for (size_t j = 0; j < product.k; j++)
+            sum += gy[i * product.k + j];
+        gbias[i] = (float)sum;
+    }
+}
+
+/* ---- Preparing ---- */
+
+static convoy_status prepare_bias_gradient(cvy_linear *op) {
+    const cvy_device_traits *traits = cvy_device_get_traits(op->device);
+    char options[32] = "";
+    op->rows_per_item = 1;
+    if (traits->host)
+        return CONVOY_OK;
+    if (traits->cpu) {
+        /* A work-item is a group of its own: enough rows to be worth its launch. */
+        op->rows_per_item = 16;
+        snprintf(options, sizeof(options), "-DVW=%d", traits->vector_width < 4 ? 4 : traits->vector_width);
+    }
+    return cvy_kernel_get(op->device, "linear", "linear_bias_gradient", options, &op->bias_gradient);
+}
+
+convoy_status cvy_linear_create(convoy_device *device, const cvy_linear_shape *shape, unsigned passes,
+                                const char *variant, cvy_linear **op) {
+    *op = NULL;
+    if (shape->pitch <= 0 || !shape->in_features || !shape->out_features)
+        return cvy_fail(
+            CONVOY_INVALID,
+            "Linear needs at least one input, output and image; it was given %zu inputs, %zu outputs "
+            "and %d images",
+            shape->in_features, shape->out_features, shape->pitch);
+    cvy_linear *linear = calloc(1, sizeof(*linear));
+    if (!linear)
+        return cvy_fail_memory("a linear op", sizeof(*linear));
+    linear->device = device;
+    linear->shape = *shape;
+    convoy_status status = CONVOY_OK;
+    for (int pass = 0; pass < PASSES && !status; pass++)
+        if (passes & 1u << pass) {
+            cvy_gemm_shape product = product_shape(shape, (cvy_linear_pass)pass);
+            status = cvy_gemm_create(device, &product, variant, &linear->products[pass]);
+        }
+    if (!status && passes & 1u << CVY_LINEAR_BACKWARD_WEIGHTS)
+        status = prepare_bias_gradient(linear);
+    if (status) {
+        cvy_linear_free(linear);
+        return status;
+    }
+    *op = linear;
+    return CONVOY_OK;
+}
+
+void cvy_linear_free(cvy_linear *op) {
+    if (!op)
+        return;
+    for (int pass = 0; pass < PASSES; pass++)
+        cvy_gemm_free(op->products[pass]);
+    free(op);
+}
+
+const char *cvy_linear_variant(const cvy_linear *op, cvy_linear_pass pass) {
+    return op->products[pass] ? cvy_gemm_variant(op->products[pass]) : "none";
+}
+
+size_t cvy_linear_workspace(const cvy_linear *op) {
+    size_t most = 0;
+    for (int pass = 0; pass < PASSES; pass++) {
+        size_t bytes = op->products[pass] ? cvy_gemm_workspace(op->products[pass]) : 0;
+        most = bytes > most ? bytes : most;
+    }
+    return most;
+}
+
+cvy_cost cvy_linear_cost(const cvy_linear *op, cvy_linear_pass pass) {
+    double m = (double)op->shape.out_features, k = (double)op->shape.in_features, n = op->shape.pitch;
+    cvy_cost cost = {.flops = 2 * m * n * k, .bytes = sizeof(float) * (m * k + k * n + m * n)};
+    if (pass != CVY_LINEAR_BACKWARD_DATA) /* the bias or its gradient */
+        cost.flops += m * n;
+    return cost;
+}
+
+/* ---- Running ---- */
+
+static convoy_status product_of(const cvy_linear *op, cvy_linear_pass pass, cvy_gemm **product) {
+    static const char *const names[PASSES] = {"forward", "backward data", "backward weights"};
+    *product = op->products[pass];
+    if (!*product)
+        return cvy_fail(CONVOY_INVALID, "Linear was not prepared for its %s pass", names[pass]);
+    return CONVOY_OK;
+}
+
+convoy_status cvy_linear_forward(cvy_linear *op, cvy_buffer *x, cvy_buffer *weight, cvy_buffer *bias,
+                                 cvy_buffer *y, cvy_buffer *workspace) {
+    cvy_gemm *product = NULL;
+    convoy_status status = product_of(op, CVY_LINEAR_FORWARD, &product);
+    if (!status)
+        status = cvy_gemm_run_bias(product, weight, 0, x, 0, bias, y, 0, false, workspace);
+    return status;
+}
+
+convoy_status cvy_linear_backward_data(cvy_linear *op, cvy_buffer *gy, cvy_buffer *weight, cvy_buffer *gx,
+                                       cvy_buffer *workspace) {
+    cvy_gemm *product = NULL;
+    convoy_status status = product_of(op, CVY_LINEAR_BACKWARD_DATA, &product);
+    if (!status)
+        status = cvy_gemm_run(product, weight, 0, gy, 0, gx, 0, false, workspace);
+    return status;
+}
+
+convoy_status cvy_linear_backward_weights(cvy_linear *op, cvy_buffer *x, cvy_buffer *gy, cvy_buffer *gweight,
+                                          cvy_buffer *gbias, bool accumulate, cvy_buffer *workspace) {
+    cvy_gemm *product = NULL;
+    convoy_status status = product_of(op, CVY_LINEAR_BACKWARD_WEIGHTS, &product);
+    if (status)
+        return status;
+    if (cvy_device_get_traits(op->device)->host) {
+        cvy_linear_backward_weights_reference(&op->shape, cvy_buffer_host(x), cvy_buffer_host(gy),
+                                              cvy_buffer_host(gweight), gbias ? cvy_buffer_host(gbias) : NULL,
+                                              accumulate);
+        return CONVOY_OK;
+    }
+    status = cvy_gemm_run(product, gy, 0, x, 0, gweight, 0, accumulate, workspace);
+    if (status || !gbias)
+        return status;
+    size_t items = (op->shape.out_features + op->rows_per_item - 1) / op->rows_per_item;
+    cvy_grid grid = op->rows_per_item > 1 ? cvy_singles(items, 1, 1) : cvy_items(items);
+    return CVY_LAUNCH(op->bias_gradient, grid, cvy_buf(gy), cvy_buf(gbias), cvy_ulong(op->shape.out_features),
+                      cvy_uint((uint32_t)op->shape.pitch), cvy_uint((uint32_t)op->rows_per_item),
+                      cvy_int(accumulate));
+}
