@@ -1,6 +1,6 @@
 /* Made-up images: learnable, and the same on every machine, for benchmarks, tests and first steps without
-   data. Each class has a pattern of coarse blocks; an image is its class's pattern, shifted by up to two
-   blocks and mixed with noise. Integers only, so that no compiler or processor changes a byte. */
+   data. Each class has a pattern of coarse blocks; an image is its class's pattern, shifted by up to one
+   block and mixed with noise. Integers only, so that no compiler or processor changes a byte. */
 #include <stdlib.h>
 
 #include "base/rng.h"
@@ -8,7 +8,7 @@
 
 enum {
     GRID = 8, /* blocks per side of a pattern */
-    MOST_SHIFT = 2,
+    MOST_SHIFT = 1,
     SIDE = GRID + MOST_SHIFT,
     DEFAULT_SIZE = 28,
     /* RNG steps: patterns are shared by both splits, which never share an image. */

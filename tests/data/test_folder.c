@@ -1,0 +1,269 @@
+/* Photographs in class folders. */
+#include <png.h>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "convoy/data.h"
+#include "support/images.h"
+#include "support/test.h"
+
+enum { SIDE = 4 };
+
+static char *folder;
+static int warnings;
+static char last_warning[512];
+
+static void sink(void *context, cvy_log_level level, const char *message) {
+    (void)context;
+    if (level == CVY_LOG_WARNING)
+        warnings++;
+    snprintf(last_warning, sizeof last_warning, "%s", message);
+}
+
+static int setup(void **state) {
+    (void)state;
+    folder = test_folder_create();
+    warnings = 0;
+    cvy_log_set_sink(sink, NULL);
+    return 0;
+}
+
+static int teardown(void **state) {
+    (void)state;
+    test_folder_remove(folder);
+    cvy_log_set_sink(NULL, NULL);
+    return 0;
+}
+
+/* A flat grey image of this value. */
+static void write_image(const char *name, int value) {
+    uint8_t data[SIDE * SIDE];
+    memset(data, value, sizeof data);
+    test_write_png(folder, name, SIDE, SIDE, PNG_COLOR_TYPE_GRAY, 8, 0, data);
+}
+
+/* <prefix><class>/<i>.png for each class, its value 10 * (class + 1) + i. */
+static void write_classes(const char *prefix, const char *const *classes, int class_count, int images) {
+    for (int c = 0; c < class_count; c++)
+        for (int i = 0; i < images; i++) {
+            char name[64];
+            snprintf(name, sizeof name, "%s%s/%d.png", prefix, classes[c], i);
+            write_image(name, 10 * (c + 1) + i);
+        }
+}
+
+static const char *const animals[] = {"ape", "bee", "cat"};
+
+static int value_of(const convoy_dataset *set, size_t index) {
+    uint8_t image[3 * 64];
+    assert_ok(convoy_dataset_image(set, index, image));
+    return image[0];
+}
+
+/* ---- Splits ---- */
+
+static void train_and_test_folders_are_the_splits(void **state) {
+    (void)state;
+    const char *const others[] = {"test/", "val/"}; /* test/ goes first where there are both */
+    for (int o = 1; o >= 0; o--) {
+        convoy_dataset *set;
+        write_classes("train/", animals, 3, 4);
+        write_classes(others[o], animals + 1, 2, 2 - o);
+        assert_ok(convoy_dataset_open(folder, "train", NULL, &set));
+        assert_int_equal(convoy_dataset_count(set), 12);
+        assert_int_equal(convoy_dataset_classes(set), 3);
+        assert_string_equal(convoy_dataset_class_name(set, 2), "cat");
+        assert_int_equal(convoy_dataset_channels(set), 1);
+        assert_int_equal(convoy_dataset_height(set), SIDE);
+        for (size_t i = 0; i < 12; i++) {
+            assert_int_equal(convoy_dataset_label(set, i), i / 4);
+            assert_int_equal(value_of(set, i), 10 * (i / 4 + 1) + i % 4);
+        }
+        assert_non_null(strstr(convoy_dataset_path(set, 5), "/train/bee/1.png"));
+        convoy_dataset_free(set);
+        assert_ok(convoy_dataset_open(folder, "test", NULL, &set));
+        assert_int_equal(convoy_dataset_count(set), 2 * (2 - o));
+        assert_int_equal(convoy_dataset_classes(set), 3);
+        assert_int_equal(convoy_dataset_label(set, 0), 1); /* classes are the training folder's */
+        convoy_dataset_free(set);
+    }
+    assert_int_equal(warnings, 0);
+}
+
+static void open_both(const convoy_dataset_options *options, convoy_dataset *sets[2]) {
+    assert_ok(convoy_dataset_open(folder, "train", options, &sets[0]));
+    assert_ok(convoy_dataset_open(folder, "test", options, &sets[1]));
+}
+
+static void close_both(convoy_dataset *sets[2]) {
+    convoy_dataset_free(sets[0]);
+    convoy_dataset_free(sets[1]);
+}
+
+/* Bit v is set where an image of value v is in the set. */
+static uint64_t values_in(const convoy_dataset *set) {
+    uint64_t bits = 0;
+    for (size_t i = 0; i < convoy_dataset_count(set); i++)
+        bits |= (uint64_t)1 << value_of(set, i);
+    return bits;
+}
+
+static void a_single_tree_is_split_by_the_seed(void **state) {
+    (void)state;
+    convoy_dataset *sets[2], *again[2];
+    write_classes("", animals, 3, 9);
+    convoy_dataset_options options = {.test_fraction = 0.34, .seed = 5};
+    open_both(&options, sets);
+    assert_int_equal(convoy_dataset_count(sets[0]), 18);
+    assert_int_equal(convoy_dataset_count(sets[1]), 9);
+    uint64_t train = values_in(sets[0]), test = values_in(sets[1]);
+    assert_true((train & test) == 0);
+    for (int c = 0; c < 3; c++) /* three of nine of each class */
+        assert_int_equal(__builtin_popcountll(test >> (10 * (c + 1)) & 0x1ff), 3);
+    open_both(&options, again);
+    assert_true(values_in(again[0]) == train && values_in(again[1]) == test);
+    close_both(again);
+    options.seed = 6;
+    open_both(&options, again);
+    assert_true(values_in(again[1]) != test);
+    close_both(again);
+    close_both(sets);
+}
+
+static void small_classes_keep_one_for_each_split(void **state) {
+    (void)state;
+    convoy_dataset *sets[2];
+    write_classes("", animals, 2, 2);
+    open_both(NULL, sets);
+    assert_int_equal(convoy_dataset_count(sets[0]), 2);
+    assert_int_equal(convoy_dataset_count(sets[1]), 2);
+    close_both(sets);
+}
+
+static void a_limit_spreads_over_the_classes(void **state) {
+    (void)state;
+    write_classes("train/", animals, 3, 8);
+    write_classes("test/", animals, 3, 2);
+    convoy_dataset *set;
+    assert_ok(convoy_dataset_open(folder, "train", &(convoy_dataset_options){.limit = 6}, &set));
+    assert_int_equal(convoy_dataset_count(set), 6);
+    for (size_t i = 0; i < 6; i++)
+        assert_int_equal(convoy_dataset_label(set, i), i / 2);
+    convoy_dataset_free(set);
+}
+
+/* ---- Shapes and memory ---- */
+
+static void images_are_brought_to_the_wanted_shape(void **state) {
+    (void)state;
+    uint8_t data[8 * 6 * 3];
+    for (size_t i = 0; i < sizeof data; i++)
+        data[i] = (uint8_t)(50 + i % 3 * 50);
+    write_classes("", animals, 3, 3);
+    test_write_jpeg(folder, "ape/0.JPEG", 8, 6, 3, 0, data);
+    convoy_dataset_options options = {.channels = 3, .height = 8, .width = 8};
+    convoy_dataset *kept, *streamed;
+    assert_ok(convoy_dataset_open(folder, "train", &options, &kept));
+    options.memory = 1;
+    options.threads = 3;
+    assert_ok(convoy_dataset_open(folder, "train", &options, &streamed));
+    assert_int_equal(convoy_dataset_count(streamed), convoy_dataset_count(kept));
+    for (size_t i = 0; i < convoy_dataset_count(kept); i++) {
+        uint8_t a[3 * 64], b[3 * 64];
+        assert_ok(convoy_dataset_image(kept, i, a));
+        assert_ok(convoy_dataset_image(streamed, i, b));
+        assert_memory_equal(a, b, sizeof a);
+        bool jpeg = strstr(convoy_dataset_path(kept, i), ".JPEG") != NULL;
+        if (jpeg) {
+            assert_in_range(a[0], 46, 54);
+            assert_in_range(a[191], 146, 154);
+        } else {
+            assert_int_equal(a[0], a[191]);
+        }
+    }
+    convoy_dataset_free(kept);
+    convoy_dataset_free(streamed);
+}
+
+/* ---- Bad folders ---- */
+
+static void expect_failure(const char *part) {
+    convoy_dataset *set;
+    assert_fails(convoy_dataset_open(folder, "train", NULL, &set), CONVOY_INVALID, part);
+    assert_null(set);
+}
+
+static void bad_folders_are_refused(void **state) {
+    (void)state;
+    write_classes("", animals, 1, 3);
+    expect_failure("1 class folder; a classifier needs at least two");
+    test_write_file(folder, "bee/.hidden.png", "", 0);
+    expect_failure("/bee: no PNG or JPEG images in this class's folder");
+    write_classes("", animals, 2, 3);
+    test_write_file(folder, "bee/9.jpg", "", 0);
+    convoy_dataset *set;
+    convoy_dataset_options options = {.test_fraction = 0.01};
+    bool in_train = convoy_dataset_open(folder, "train", &options, &set) != CONVOY_OK;
+    if (!in_train) {
+        convoy_dataset_free(set);
+        assert_int_equal(convoy_dataset_open(folder, "test", &options, &set), CONVOY_INVALID);
+    }
+    assert_non_null(strstr(convoy_error_message(), "bee/9.jpg: the file is empty"));
+}
+
+static void a_test_class_must_be_a_training_class(void **state) {
+    (void)state;
+    const char *const dog[] = {"dog"};
+    write_classes("train/", animals, 3, 2);
+    write_classes("test/", dog, 1, 2);
+    convoy_dataset *set;
+    assert_fails(convoy_dataset_open(folder, "test", NULL, &set), CONVOY_INVALID,
+                 "there is no class dog among the training images");
+}
+
+static void other_files_are_skipped_with_one_warning(void **state) {
+    (void)state;
+    write_classes("train/", animals, 3, 2);
+    write_classes("test/", animals, 3, 2);
+    test_write_file(folder, "train/ape/notes.txt", "x", 1);
+    test_write_file(folder, "train/cat/Thumbs.db", "x", 1);
+    test_write_file(folder, "train/cat/.DS_Store", "x", 1);
+    test_write_file(folder, "train/readme.md", "x", 1);
+    convoy_dataset *set;
+    assert_ok(convoy_dataset_open(folder, "train", NULL, &set));
+    assert_int_equal(convoy_dataset_count(set), 6);
+    assert_int_equal(warnings, 1);
+    assert_non_null(strstr(last_warning, "skipped 2 files that are not PNG or JPEG, such as"));
+    convoy_dataset_free(set);
+}
+
+/* The first damaged file in the order of the set is the one reported, however many threads decode. */
+static void the_first_damaged_file_is_reported(void **state) {
+    (void)state;
+    write_classes("train/", animals, 3, 9);
+    write_classes("test/", animals, 3, 1);
+    test_write_file(folder, "train/bee/2.png", "x", 1);
+    test_write_file(folder, "train/bee/3.png", "x", 1);
+    test_write_file(folder, "train/cat/7.png", "x", 1);
+    for (int threads = 1; threads <= 4; threads++) {
+        convoy_dataset *set;
+        assert_fails(
+            convoy_dataset_open(folder, "train", &(convoy_dataset_options){.threads = threads}, &set),
+            CONVOY_INVALID, "train/bee/2.png: neither PNG nor JPEG");
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(train_and_test_folders_are_the_splits, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_single_tree_is_split_by_the_seed, setup, teardown),
+        cmocka_unit_test_setup_teardown(small_classes_keep_one_for_each_split, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_limit_spreads_over_the_classes, setup, teardown),
+        cmocka_unit_test_setup_teardown(images_are_brought_to_the_wanted_shape, setup, teardown),
+        cmocka_unit_test_setup_teardown(bad_folders_are_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_test_class_must_be_a_training_class, setup, teardown),
+        cmocka_unit_test_setup_teardown(other_files_are_skipped_with_one_warning, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_first_damaged_file_is_reported, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

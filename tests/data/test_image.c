@@ -1,0 +1,338 @@
+/* Decoding PNG and JPEG, and fitting to a size. */
+#include <unistd.h>
+
+#include <png.h>
+#include <zlib.h>
+
+#include "base/file.h"
+#include "convoy/data.h"
+#include "data/image.h"
+#include "support/images.h"
+#include "support/test.h"
+
+enum { HEIGHT = 4, WIDTH = 6, PIXELS = HEIGHT * WIDTH };
+
+static char *folder;
+
+static int setup(void **state) {
+    (void)state;
+    folder = test_folder_create();
+    return 0;
+}
+
+static int teardown(void **state) {
+    (void)state;
+    test_folder_remove(folder);
+    return 0;
+}
+
+static uint8_t value(size_t at) {
+    return (uint8_t)(at * 29 + 7);
+}
+
+static convoy_status load(const char *name, int channels, int height, int width, uint8_t *image) {
+    char *path = cvy_path_join(folder, name);
+    convoy_status status = convoy_image_load(path, channels, height, width, image);
+    free(path);
+    return status;
+}
+
+static void expect_pixels(const uint8_t *image, const uint8_t *expected, size_t count, int tolerance) {
+    for (size_t i = 0; i < count; i++)
+        if (abs(image[i] - expected[i]) > tolerance)
+            fail_msg("byte %zu is %d, expected %d", i, image[i], expected[i]);
+}
+
+/* ---- PNG ---- */
+
+static void grey_png_of_every_depth(void **state) {
+    (void)state;
+    uint8_t data[2 * PIXELS], expected[PIXELS], image[3 * PIXELS];
+    for (int bits = 1; bits <= 16; bits *= 2)
+        for (int interlaced = 0; interlaced < 2; interlaced++) {
+            size_t row = (size_t)(WIDTH * bits + 7) / 8;
+            for (size_t i = 0; i < sizeof data; i++)
+                data[i] = value(i);
+            for (size_t y = 0; y < HEIGHT; y++)
+                for (size_t x = 0; x < WIDTH; x++) {
+                    const uint8_t *at = data + y * row + x * (size_t)bits / 8;
+                    unsigned raw = bits == 16 ? (unsigned)(at[0] << 8 | at[1])
+                                              : (unsigned)*at >> (8 - bits - (int)(x * (size_t)bits % 8)) &
+                                                    ((1u << bits) - 1);
+                    unsigned most = (1u << bits) - 1;
+                    expected[y * WIDTH + x] = (uint8_t)((raw * 255 + most / 2) / most);
+                }
+            test_write_png(folder, "x.png", HEIGHT, WIDTH, PNG_COLOR_TYPE_GRAY, bits, interlaced, data);
+            assert_ok(load("x.png", 1, HEIGHT, WIDTH, image));
+            expect_pixels(image, expected, PIXELS, 0);
+            assert_ok(load("x.png", 3, HEIGHT, WIDTH, image));
+            for (int c = 0; c < 3; c++)
+                expect_pixels(image + c * PIXELS, expected, PIXELS, 0);
+        }
+}
+
+/* RGB and RGBA of 8 and 16 bits: planes out, alpha dropped. */
+static void colour_png(void **state) {
+    (void)state;
+    for (int alpha = 0; alpha < 2; alpha++)
+        for (int bits = 8; bits <= 16; bits += 8) {
+            uint8_t data[PIXELS * 4 * 2], expected[3 * PIXELS], grey[PIXELS], image[3 * PIXELS];
+            size_t samples = alpha ? 4 : 3, bytes = (size_t)bits / 8;
+            for (size_t i = 0; i < PIXELS * samples; i++)
+                for (size_t b = 0; b < bytes; b++)
+                    data[i * bytes + b] = value(i); /* 0xabab in 16 bits is 0xab in 8 */
+            for (size_t p = 0; p < PIXELS; p++) {
+                for (size_t c = 0; c < 3; c++)
+                    expected[c * PIXELS + p] = value(p * samples + c);
+                grey[p] = (uint8_t)lround(0.299 * expected[p] + 0.587 * expected[PIXELS + p] +
+                                          0.114 * expected[2 * PIXELS + p]);
+            }
+            test_write_png(folder, "x.png", HEIGHT, WIDTH, alpha ? PNG_COLOR_TYPE_RGBA : PNG_COLOR_TYPE_RGB,
+                           bits, 0, data);
+            assert_ok(load("x.png", 3, HEIGHT, WIDTH, image));
+            expect_pixels(image, expected, sizeof expected, 0);
+            assert_ok(load("x.png", 1, HEIGHT, WIDTH, image));
+            expect_pixels(image, grey, PIXELS, 1);
+        }
+}
+
+static void palette_and_grey_alpha_png(void **state) {
+    (void)state;
+    uint8_t data[2 * PIXELS], expected[3 * PIXELS], image[3 * PIXELS];
+    for (size_t i = 0; i < PIXELS; i++) {
+        data[i] = value(i);
+        expected[i] = value(i);
+        expected[PIXELS + i] = (uint8_t)(255 - value(i));
+        expected[2 * PIXELS + i] = value(i) / 2;
+    }
+    test_write_png(folder, "p.png", HEIGHT, WIDTH, PNG_COLOR_TYPE_PALETTE, 8, 0, data);
+    assert_ok(load("p.png", 3, HEIGHT, WIDTH, image));
+    expect_pixels(image, expected, sizeof expected, 0);
+    for (size_t i = 0; i < 2 * PIXELS; i++)
+        data[i] = value(i);
+    test_write_png(folder, "ga.png", HEIGHT, WIDTH, PNG_COLOR_TYPE_GRAY_ALPHA, 8, 1, data);
+    assert_ok(load("ga.png", 1, HEIGHT, WIDTH, image));
+    for (size_t i = 0; i < PIXELS; i++)
+        assert_int_equal(image[i], value(2 * i));
+}
+
+/* ---- JPEG ---- */
+
+/* Smooth content, so that JPEG keeps it within a few values. */
+static uint8_t smooth(int y, int x, int c) {
+    return (uint8_t)(40 + 6 * y + 3 * x + 20 * c);
+}
+
+static void jpeg_of_every_colour_space(void **state) {
+    (void)state;
+    enum { SIDE = 16, AREA = SIDE * SIDE };
+    for (int channels = 1; channels <= 4; channels += channels == 1 ? 2 : 1)
+        for (int progressive = 0; progressive < 2; progressive++) {
+            uint8_t data[4 * AREA], expected[3 * AREA], image[3 * AREA];
+            for (int p = 0; p < AREA; p++)
+                for (int c = 0; c < channels; c++)
+                    data[p * channels + c] = c == 3 ? 200 : smooth(p / SIDE, p % SIDE, c);
+            for (int p = 0; p < AREA; p++)
+                for (int c = 0; c < 3; c++) {
+                    int light = smooth(p / SIDE, p % SIDE, channels == 1 ? 0 : c);
+                    /* the writer marks CMYK as Adobe's, where 200 of 255 black ink is 55 of 255 */
+                    expected[c * AREA + p] = (uint8_t)(channels == 4 ? light * 200 / 255 : light);
+                }
+            test_write_jpeg(folder, "x.jpg", SIDE, SIDE, channels, progressive, data);
+            assert_ok(load("x.jpg", 3, SIDE, SIDE, image));
+            expect_pixels(image, expected, sizeof expected, 3);
+            uint8_t grey[AREA];
+            for (int p = 0; p < AREA; p++)
+                grey[p] = (uint8_t)lround(0.299 * expected[p] + 0.587 * expected[AREA + p] +
+                                          0.114 * expected[2 * AREA + p]);
+            assert_ok(load("x.jpg", 1, SIDE, SIDE, image));
+            expect_pixels(image, grey, AREA, 3);
+        }
+}
+
+/* libjpeg's own reduction and the full decode agree on a smooth image, and both on the ramp that it shows. */
+static void large_jpeg_is_reduced(void **state) {
+    (void)state;
+    enum { SIDE = 256, SMALL = 32 };
+    uint8_t *data = malloc(SIDE * SIDE), image[SMALL * SMALL];
+    for (int p = 0; p < SIDE * SIDE; p++)
+        data[p] = (uint8_t)(p % SIDE / 2 + p / SIDE / 2);
+    test_write_jpeg(folder, "x.jpg", SIDE, SIDE, 1, 0, data);
+    assert_ok(load("x.jpg", 1, SMALL, SMALL, image));
+    for (int y = 1; y < SMALL - 1; y++)
+        for (int x = 1; x < SMALL - 1; x++)
+            assert_in_range(image[y * SMALL + x] + 2, (8 * x + 3) / 2 + (8 * y + 3) / 2,
+                            (8 * x + 5) / 2 + (8 * y + 5) / 2 + 4);
+    free(data);
+}
+
+/* ---- Fitting ---- */
+
+static void fit(int in_height, int in_width, const uint8_t *data, int height, int width, uint8_t *image) {
+    cvy_pixels pixels = {1, in_height, in_width, (uint8_t *)data};
+    assert_ok(cvy_image_fit(&pixels, 1, height, width, image));
+}
+
+static void the_centre_is_cropped(void **state) {
+    (void)state;
+    /* 2 x 4 -> 2 x 2: the middle columns, untouched */
+    const uint8_t wide[] = {1, 2, 3, 4, 5, 6, 7, 8};
+    uint8_t image[9];
+    fit(2, 4, wide, 2, 2, image);
+    assert_memory_equal(image, ((uint8_t[]){2, 3, 6, 7}), 4);
+    fit(4, 2, wide, 2, 2, image); /* rows 1 2 / 3 4 / 5 6 / 7 8: the middle rows */
+    assert_memory_equal(image, ((uint8_t[]){3, 4, 5, 6}), 4);
+}
+
+/* Reducing by two weighs the neighbours of each pair 1 3 3 1, enlarging interpolates between pixel centres
+   with the border repeated: as Pillow's BILINEAR does. */
+static void resizing_is_bilinear_with_antialiasing(void **state) {
+    (void)state;
+    uint8_t row[8 * 8], image[16 * 16];
+    for (int i = 0; i < 64; i++)
+        row[i] = i % 8 == 4 ? 160 : 0;
+    fit(8, 8, row, 4, 4, image);
+    for (int y = 0; y < 4; y++)
+        assert_memory_equal(image + 4 * y, ((uint8_t[]){0, 20, 60, 0}), 4);
+    const uint8_t four[] = {0, 100, 0, 100};
+    fit(2, 2, four, 4, 4, image);
+    for (int y = 0; y < 4; y++)
+        assert_memory_equal(image + 4 * y, ((uint8_t[]){0, 25, 75, 100}), 4);
+    for (int i = 0; i < 64; i++)
+        row[i] = 201;
+    for (int side = 1; side <= 16; side++) { /* a flat image stays flat, whatever the rounding of weights */
+        fit(8, 8, row, side, side, image);
+        for (int i = 0; i < side * side; i++)
+            assert_int_equal(image[i], 201);
+    }
+    fit(1, 64, row, 1, 1, image);
+    assert_int_equal(image[0], 201);
+}
+
+/* ---- Bad files ---- */
+
+static void put_big_endian(uint8_t *bytes, uint32_t value) {
+    for (int i = 0; i < 4; i++)
+        bytes[i] = (uint8_t)(value >> (24 - 8 * i));
+}
+
+static void bad_files_are_named(void **state) {
+    (void)state;
+    uint8_t image[3 * PIXELS], data[PIXELS * 3];
+    for (size_t i = 0; i < sizeof data; i++)
+        data[i] = value(i);
+    test_write_file(folder, "empty.jpg", "", 0);
+    assert_fails(load("empty.jpg", 1, 2, 2, image), CONVOY_INVALID, "empty.jpg: the file is empty");
+    test_write_file(folder, "text.png", "hello", 5);
+    assert_fails(load("text.png", 1, 2, 2, image), CONVOY_INVALID,
+                 "text.png: neither PNG nor JPEG: it starts with 68 65");
+    test_write_file(folder, "one.png", "h", 1);
+    assert_fails(load("one.png", 1, 2, 2, image), CONVOY_INVALID, "neither PNG nor JPEG");
+    assert_fails(load("absent.png", 1, 2, 2, image), CONVOY_IO, "absent.png");
+    assert_fails(load("", 1, 2, 2, image), CONVOY_IO, folder);
+    assert_fails(load("empty.jpg", 2, 2, 2, image), CONVOY_INVALID, "expected 1 or 3 channels");
+    assert_fails(load("empty.jpg", 1, 0, 2, image), CONVOY_INVALID, "expected 1 or 3 channels");
+    size_t size;
+    test_write_png(folder, "x.png", HEIGHT, WIDTH, PNG_COLOR_TYPE_RGB, 8, 0, data);
+    uint8_t *file = test_read_file(folder, "x.png", &size);
+    test_write_file(folder, "cut.png", file, size / 2);
+    assert_fails(load("cut.png", 3, HEIGHT, WIDTH, image), CONVOY_INVALID, "cut.png: damaged PNG image");
+    /* An absurd size with a right checksum: 60000 x 60000. */
+    put_big_endian(file + 16, 60000);
+    put_big_endian(file + 20, 60000);
+    put_big_endian(file + 29, (uint32_t)crc32(0, file + 12, 17));
+    test_write_file(folder, "huge.png", file, size);
+    assert_fails(load("huge.png", 3, HEIGHT, WIDTH, image), CONVOY_INVALID,
+                 "60000 x 60000 pixels; at most 100 megapixels");
+    free(file);
+}
+
+static void a_damaged_jpeg_is_refused(void **state) {
+    (void)state;
+    enum { SIDE = 64 };
+    uint8_t *data = malloc(SIDE * SIDE * 3), image[3 * SIDE * SIDE];
+    cvy_rng rng = cvy_rng_stream(1, CVY_RNG_SYNTHETIC, 0);
+    for (int i = 0; i < SIDE * SIDE * 3; i++)
+        data[i] = (uint8_t)cvy_rng_u32(&rng);
+    test_write_jpeg(folder, "x.jpg", SIDE, SIDE, 3, 0, data);
+    free(data);
+    assert_ok(load("x.jpg", 3, SIDE, SIDE, image));
+    size_t size;
+    uint8_t *file = test_read_file(folder, "x.jpg", &size);
+    test_write_file(folder, "cut.jpg", file, size / 2);
+    assert_fails(load("cut.jpg", 3, SIDE, SIDE, image), CONVOY_INVALID,
+                 "cut.jpg: damaged JPEG image: Premature end");
+    memset(file + size / 2, 0xff, 64);
+    test_write_file(folder, "bad.jpg", file, size);
+    assert_fails(load("bad.jpg", 3, SIDE, SIDE, image), CONVOY_INVALID, "bad.jpg: damaged JPEG image");
+    test_write_file(folder, "head.jpg", file, 4);
+    assert_fails(load("head.jpg", 3, SIDE, SIDE, image), CONVOY_INVALID, "head.jpg: damaged JPEG image");
+    free(file);
+    file = test_read_file(folder, "x.jpg", &size);
+    for (size_t i = 0; i + 8 < size; i++)
+        if (file[i] == 0xff && file[i + 1] == 0xc0) /* the frame header: precision, then height and width */
+            memcpy(file + i + 5, "\x7f\x00\x7f\x00", 4);
+    test_write_file(folder, "huge.jpg", file, size);
+    assert_fails(load("huge.jpg", 3, SIDE, SIDE, image), CONVOY_INVALID,
+                 "32512 x 32512 pixels; at most 100 megapixels");
+    free(file);
+}
+
+static void try_bytes(bool png, const uint8_t *file, size_t size) {
+    uint8_t *exact = malloc(size ? size : 1),
+            image[3 * 25]; /* a read past the end is one past the allocation */
+    cvy_pixels pixels;
+    memcpy(exact, file, size);
+    convoy_status status = png ? cvy_png_decode("try", exact, size, &pixels)
+                               : cvy_jpeg_decode("try", exact, size, (cvy_wanted){3, 5, 5}, &pixels);
+    if (status == CONVOY_OK)
+        assert_ok(cvy_image_fit(&pixels, 3, 5, 5, image));
+    else
+        assert_non_null(strstr(convoy_error_message(), "try: "));
+    free(pixels.data);
+    free(exact);
+}
+
+/* Any prefix and any flipped byte ends in an image or a message; under AddressSanitizer this means something.
+ */
+static void no_prefix_and_no_flipped_byte_crashes(void **state) {
+    (void)state;
+    uint8_t data[PIXELS * 3];
+    for (size_t i = 0; i < sizeof data; i++)
+        data[i] = value(i);
+    test_write_png(folder, "0", HEIGHT, WIDTH, PNG_COLOR_TYPE_RGB, 8, 1, data);
+    test_write_png(folder, "1", HEIGHT, WIDTH, PNG_COLOR_TYPE_PALETTE, 4, 0, data);
+    test_write_jpeg(folder, "2", HEIGHT, WIDTH, 3, 0, data);
+    test_write_jpeg(folder, "3", HEIGHT, WIDTH, 3, 1, data);
+    for (int f = 0; f < 4; f++) {
+        size_t size;
+        uint8_t *file = test_read_file(folder, (const char *const[]){"0", "1", "2", "3"}[f], &size);
+        for (size_t length = 0; length < size; length++)
+            try_bytes(f < 2, file, length);
+        for (size_t at = 0; at < size; at++) {
+            file[at] ^= 0xff;
+            try_bytes(f < 2, file, size);
+            file[at] ^= 0xff ^ (uint8_t)(1 << at % 8);
+            try_bytes(f < 2, file, size);
+            file[at] ^= (uint8_t)(1 << at % 8);
+        }
+        try_bytes(f < 2, file, size);
+        free(file);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(grey_png_of_every_depth, setup, teardown),
+        cmocka_unit_test_setup_teardown(colour_png, setup, teardown),
+        cmocka_unit_test_setup_teardown(palette_and_grey_alpha_png, setup, teardown),
+        cmocka_unit_test_setup_teardown(jpeg_of_every_colour_space, setup, teardown),
+        cmocka_unit_test_setup_teardown(large_jpeg_is_reduced, setup, teardown),
+        cmocka_unit_test(the_centre_is_cropped),
+        cmocka_unit_test(resizing_is_bilinear_with_antialiasing),
+        cmocka_unit_test_setup_teardown(bad_files_are_named, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_damaged_jpeg_is_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(no_prefix_and_no_flipped_byte_crashes, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
