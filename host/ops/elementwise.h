@@ -8,7 +8,7 @@
 typedef enum cvy_activation { CVY_RELU, CVY_SIGMOID, CVY_TANH, CVY_SCALED_TANH } cvy_activation;
 
 void cvy_activation_forward_reference(cvy_activation kind, size_t count, const float *x, float *y);
-/* From the output alone: relu lets NaN through and passes gradients where y > 0. */
+/* From the output alone: relu lets NaN through and stops gradients where y <= 0. */
 void cvy_activation_backward_reference(cvy_activation kind, size_t count, const float *y, const float *gy,
                                        float *gx);
 

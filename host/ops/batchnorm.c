@@ -1,0 +1,332 @@
+/* Batch normalisation: references, and kernels/batchnorm.cl, which reads x once for the statistics and once
+   to normalise, and x and gy twice backward. */
+#include "ops/batchnorm.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "ops/vector.h"
+
+/* ---- Reference ---- */
+
+static size_t pixels(const cvy_batchnorm_shape *shape) {
+    return (size_t)shape->height * (size_t)shape->width;
+}
+
+/* Where a channel starts. */
+static size_t channel_at(const cvy_batchnorm_shape *shape, int channel) {
+    return (size_t)channel * pixels(shape) * (size_t)shape->pitch;
+}
+
+static void normalise(const cvy_batchnorm_shape *shape, int channel, const float *x, double mean,
+                      double invstd, const float *weight, const float *bias, float *y) {
+    double scale = weight ? invstd * weight[channel] : invstd, shift = bias ? bias[channel] : 0;
+    for (size_t i = channel_at(shape, channel); i < channel_at(shape, channel + 1); i++)
+        y[i] = (float)((x[i] - mean) * scale + shift);
+}
+
+void cvy_batchnorm_forward_training_reference(const cvy_batchnorm_shape *shape, int n, const float *x,
+                                              const float *weight, const float *bias, float *y,
+                                              float *running_mean, float *running_var, float *saved_mean,
+                                              float *saved_invstd) {
+    size_t pitch = (size_t)shape->pitch;
+    double count = (double)n * (double)pixels(shape);
+    for (int c = 0; c < shape->channels; c++) {
+        const float *from = x + channel_at(shape, c);
+        double sum = 0, squares = 0;
+        for (size_t p = 0; p < pixels(shape); p++)
+            for (int i = 0; i < n; i++)
+                sum += from[p * pitch + (size_t)i];
+        double mean = sum / count;
+        for (size_t p = 0; p < pixels(shape); p++)
+            for (int i = 0; i < n; i++)
+                squares += (from[p * pitch + (size_t)i] - mean) * (from[p * pitch + (size_t)i] - mean);
+        double invstd = 1 / sqrt(squares / count + shape->eps);
+        normalise(shape, c, x, mean, invstd, weight, bias, y);
+        saved_mean[c] = (float)mean;
+        saved_invstd[c] = (float)invstd;
+        if (running_mean)
+            running_mean[c] = (float)((1 - shape->momentum) * running_mean[c] + shape->momentum * mean);
+        if (running_var)
+            running_var[c] =
+                (float)((1 - shape->momentum) * running_var[c] + shape->momentum * squares / (count - 1));
+    }
+}
+
+void cvy_batchnorm_forward_eval_reference(const cvy_batchnorm_shape *shape, const float *x,
+                                          const float *weight, const float *bias, const float *running_mean,
+                                          const float *running_var, float *y) {
+    for (int c = 0; c < shape->channels; c++)
+        normalise(shape, c, x, running_mean[c], 1 / sqrt((double)running_var[c] + shape->eps), weight, bias,
+                  y);
+}
+
+void cvy_batchnorm_backward_reference(const cvy_batchnorm_shape *shape, int n, const float *x,
+                                      const float *gy, const float *weight, const float *saved_mean,
+                                      const float *saved_invstd, float *gx, float *gweight, float *gbias,
+                                      bool accumulate) {
+    size_t pitch = (size_t)shape->pitch;
+    double count = (double)n * (double)pixels(shape);
+    for (int c = 0; c < shape->channels; c++) {
+        size_t start = channel_at(shape, c);
+        double mean = saved_mean[c], invstd = saved_invstd[c], sum = 0, product = 0;
+        for (size_t p = 0; p < pixels(shape); p++)
+            for (size_t at = start + p * pitch; at < start + p * pitch + (size_t)n; at++) {
+                sum += gy[at];
+                product += gy[at] * (x[at] - mean);
+            }
+        double factor = weight ? invstd * weight[c] : invstd;
+        for (size_t p = 0; p < pixels(shape); p++)
+            for (size_t i = 0; i < pitch; i++) {
+                size_t at = start + p * pitch + i;
+                double g = gy[at] - sum / count - (x[at] - mean) * invstd * invstd * product / count;
+                gx[at] = i < (size_t)n ? (float)(g * factor) : 0;
+            }
+        if (gweight)
+            gweight[c] = (float)(product * invstd + (accumulate ? gweight[c] : 0));
+        if (gbias)
+            gbias[c] = (float)(sum + (accumulate ? gbias[c] : 0));
+    }
+}
+
+/* ---- Prepared op ---- */
+
+struct cvy_batchnorm {
+    convoy_device *device;
+    cvy_batchnorm_shape shape;
+    bool host;
+    cvy_kernel *statistics, *finish_statistics, *normalise, *gradient_sums, *finish_gradient, *gradient;
+    size_t group_size;     /* items of a work-group of the two kernels that sum */
+    size_t workspace;      /* floats */
+    int channels_together; /* channels that are read a second time while a cache still holds them */
+};
+
+/* How the summing kernels walk through a channel: see the head of kernels/batchnorm.cl. */
+typedef struct walk {
+    int columns, lanes;
+    uint32_t stride, steps, block, blocks, across;
+} walk;
+
+static walk plan_walk(const cvy_batchnorm *op, int n) {
+    const cvy_batchnorm_shape *shape = &op->shape;
+    const cvy_device_traits *traits = cvy_device_get_traits(op->device);
+    int width = cvy_vector_width(op->device);
+    walk w = {.columns = 1, .lanes = width, .stride = (uint32_t)width, .across = 1};
+    size_t steps = pixels(shape) * (size_t)(shape->pitch / width);
+    if (n < shape->pitch) {
+        w.columns = (n + width - 1) / width;
+        w.lanes = n - (w.columns - 1) * width;
+        w.stride = (uint32_t)shape->pitch;
+        steps = pixels(shape);
+        while ((int)w.across < w.columns && 2 * w.across <= op->group_size)
+            w.across *= 2;
+    }
+    /* Several blocks for each core or compute unit, of 4 to 128 KiB on a CPU and 8 vectors or more for each
+       item on a GPU; at most 1024 in a channel, which finish_statistics goes through alone. */
+    size_t units = traits->compute_units > 0 ? (size_t)traits->compute_units : 1;
+    size_t shortest = traits->cpu ? 1024 / (size_t)width : 8 * op->group_size;
+    size_t longest = traits->cpu ? 32768 / (size_t)width : 64 * op->group_size;
+    size_t block = steps * (size_t)w.columns * (size_t)op->channels_together / (8 * units);
+    block = (block < shortest ? shortest : block > longest ? longest : block) / (size_t)w.columns;
+    block = block < steps / 1024 + 1 ? steps / 1024 + 1 : block;
+    w.steps = (uint32_t)steps;
+    w.block = (uint32_t)block;
+    w.blocks = (uint32_t)((steps + block - 1) / block);
+    return w;
+}
+
+static convoy_status build(cvy_batchnorm *op) {
+    const struct {
+        const char *name;
+        cvy_kernel **kernel;
+    } kernels[] = {{"statistics", &op->statistics},
+                   {"finish_statistics", &op->finish_statistics},
+                   {"normalise", &op->normalise},
+                   {"gradient_sums", &op->gradient_sums},
+                   {"finish_gradient", &op->finish_gradient},
+                   {"gradient", &op->gradient}};
+    for (size_t i = 0; i < sizeof kernels / sizeof *kernels; i++) {
+        convoy_status status = cvy_vector_kernel(op->device, "batchnorm", kernels[i].name, kernels[i].kernel);
+        if (status != CONVOY_OK)
+            return status;
+    }
+    return CONVOY_OK;
+}
+
+/* A CPU goes through a few channels at a time, so that the second reading comes from its cache: this many
+   bytes of them. */
+enum { CACHED_BYTES = 8 << 20 };
+
+static void plan(cvy_batchnorm *op) {
+    size_t channel_bytes = channel_at(&op->shape, 1) * sizeof(float);
+    op->group_size = cvy_group_size(op->device, op->statistics, 256);
+    op->channels_together = op->shape.channels;
+    if (cvy_device_get_traits(op->device)->cpu && channel_bytes * (size_t)op->shape.channels > CACHED_BYTES)
+        op->channels_together = channel_bytes < CACHED_BYTES ? (int)(CACHED_BYTES / channel_bytes) : 1;
+    for (int n = 1; n <= op->shape.pitch; n++) {
+        size_t floats = (size_t)op->shape.channels * 3 * (plan_walk(op, n).blocks + 1);
+        op->workspace = floats > op->workspace ? floats : op->workspace;
+    }
+}
+
+convoy_status cvy_batchnorm_create(convoy_device *device, const cvy_batchnorm_shape *shape,
+                                   cvy_batchnorm **op) {
+    if (shape->channels < 1 || shape->height < 1 || shape->width < 1)
+        return cvy_fail(CONVOY_INVALID, "batch normalisation needs an input of at least 1x1x1, not %dx%dx%d",
+                        shape->channels, shape->height, shape->width);
+    if (channel_at(shape, 1) > INT32_MAX)
+        return cvy_fail(
+            CONVOY_INVALID,
+            "batch normalisation of %dx%d pixels and %d images: over 2^31 values in a channel; use a "
+            "smaller batch",
+            shape->height, shape->width, shape->pitch);
+    cvy_batchnorm made = {.device = device, .shape = *shape, .host = cvy_device_get_traits(device)->host};
+    if (!made.host) {
+        convoy_status status = build(&made);
+        if (status != CONVOY_OK)
+            return status;
+        plan(&made);
+    }
+    *op = malloc(sizeof **op);
+    if (!*op)
+        return cvy_fail_memory("a batch normalisation op", sizeof **op);
+    **op = made;
+    return CONVOY_OK;
+}
+
+void cvy_batchnorm_free(cvy_batchnorm *op) {
+    free(op);
+}
+
+const char *cvy_batchnorm_variant(const cvy_batchnorm *op) {
+    return op->host ? "reference" : "blocks";
+}
+
+size_t cvy_batchnorm_workspace(const cvy_batchnorm *op) {
+    return op->workspace * sizeof(float);
+}
+
+cvy_cost cvy_batchnorm_cost(const cvy_batchnorm *op) {
+    double count = (double)channel_at(&op->shape, op->shape.channels);
+    return (cvy_cost){8 * count, 3 * 4 * count};
+}
+
+static convoy_status launch_normalise(cvy_batchnorm *op, int first, int end, cvy_buffer *x, cvy_buffer *mean,
+                                      cvy_buffer *spread, bool is_variance, cvy_buffer *weight,
+                                      cvy_buffer *bias, cvy_buffer *y) {
+    size_t vectors = channel_at(&op->shape, 1) / (size_t)cvy_vector_width(op->device);
+    cvy_blocks blocks = cvy_vector_blocks(op->device, op->normalise, vectors, (size_t)(end - first));
+    return CVY_LAUNCH(op->normalise, blocks.grid, cvy_buf(x), cvy_buf(mean), cvy_buf(spread),
+                      cvy_int(is_variance), cvy_float(op->shape.eps), cvy_buf(weight), cvy_buf(bias),
+                      cvy_buf(y), cvy_ulong(vectors), cvy_int(first), cvy_uint(blocks.block));
+}
+
+static convoy_status check_count(const cvy_batchnorm *op, int n) {
+    if ((size_t)n * pixels(&op->shape) > 1)
+        return CONVOY_OK;
+    return cvy_fail(
+        CONVOY_INVALID,
+        "batch normalisation in training has %d image of %dx%d: more than one value per channel is needed; "
+        "use another batch size",
+        n, op->shape.height, op->shape.width);
+}
+
+convoy_status cvy_batchnorm_forward_training(cvy_batchnorm *op, int n, cvy_buffer *x, cvy_buffer *weight,
+                                             cvy_buffer *bias, cvy_buffer *y, cvy_buffer *running_mean,
+                                             cvy_buffer *running_var, cvy_buffer *saved_mean,
+                                             cvy_buffer *saved_invstd, cvy_buffer *workspace) {
+    const cvy_batchnorm_shape *shape = &op->shape;
+    convoy_status status = check_count(op, n);
+    if (status != CONVOY_OK)
+        return status;
+    if (op->host) {
+        cvy_batchnorm_forward_training_reference(shape, n, cvy_buffer_host(x),
+                                                 weight ? cvy_buffer_host(weight) : NULL,
+                                                 bias ? cvy_buffer_host(bias) : NULL, cvy_buffer_host(y),
+                                                 running_mean ? cvy_buffer_host(running_mean) : NULL,
+                                                 running_var ? cvy_buffer_host(running_var) : NULL,
+                                                 cvy_buffer_host(saved_mean), cvy_buffer_host(saved_invstd));
+        return CONVOY_OK;
+    }
+    walk w = plan_walk(op, n);
+    for (int first = 0; first < shape->channels && status == CONVOY_OK; first += op->channels_together) {
+        int end =
+            first + op->channels_together < shape->channels ? first + op->channels_together : shape->channels;
+        status =
+            CVY_LAUNCH(op->statistics, cvy_groups(op->group_size, w.blocks, (size_t)(end - first), 1),
+                       cvy_buf(x), cvy_ulong(channel_at(shape, 1)), cvy_int(first), cvy_int(w.columns),
+                       cvy_int(w.lanes), cvy_uint(w.stride), cvy_uint(w.steps), cvy_uint(w.block),
+                       cvy_uint(w.across), cvy_buf(workspace), cvy_local(3 * sizeof(float) * op->group_size));
+        if (status == CONVOY_OK)
+            status = CVY_LAUNCH(op->finish_statistics, cvy_items((size_t)(end - first)), cvy_buf(workspace),
+                                cvy_uint(w.blocks), cvy_int(first), cvy_int(end), cvy_float(shape->eps),
+                                cvy_float(shape->momentum), cvy_buf(running_mean), cvy_buf(running_var),
+                                cvy_buf(saved_mean), cvy_buf(saved_invstd));
+        if (status == CONVOY_OK)
+            status = launch_normalise(op, first, end, x, saved_mean, saved_invstd, false, weight, bias, y);
+    }
+    return status;
+}
+
+convoy_status cvy_batchnorm_forward_eval(cvy_batchnorm *op, cvy_buffer *x, cvy_buffer *weight,
+                                         cvy_buffer *bias, cvy_buffer *running_mean, cvy_buffer *running_var,
+                                         cvy_buffer *y) {
+    if (op->host) {
+        cvy_batchnorm_forward_eval_reference(
+            &op->shape, cvy_buffer_host(x), weight ? cvy_buffer_host(weight) : NULL,
+            bias ? cvy_buffer_host(bias) : NULL, cvy_buffer_host(running_mean), cvy_buffer_host(running_var),
+            cvy_buffer_host(y));
+        return CONVOY_OK;
+    }
+    return launch_normalise(op, 0, op->shape.channels, x, running_mean, running_var, true, weight, bias, y);
+}
+
+/* Sums, coefficients and gradient of channels first..end-1. The coefficients lie after all partial sums. */
+static convoy_status launch_backward(cvy_batchnorm *op, int n, int first, int end, cvy_buffer *x,
+                                     cvy_buffer *gy, cvy_buffer *weight, cvy_buffer *saved_mean,
+                                     cvy_buffer *saved_invstd, cvy_buffer *gx, cvy_buffer *gweight,
+                                     cvy_buffer *gbias, bool accumulate, cvy_buffer *workspace) {
+    const cvy_batchnorm_shape *shape = &op->shape;
+    walk w = plan_walk(op, n);
+    int width = cvy_vector_width(op->device);
+    size_t vectors = channel_at(shape, 1) / (size_t)width;
+    convoy_status status = CVY_LAUNCH(
+        op->gradient_sums, cvy_groups(op->group_size, w.blocks, (size_t)(end - first), 1), cvy_buf(x),
+        cvy_buf(gy), cvy_buf(saved_mean), cvy_ulong(channel_at(shape, 1)), cvy_int(first), cvy_int(w.columns),
+        cvy_int(w.lanes), cvy_uint(w.stride), cvy_uint(w.steps), cvy_uint(w.block), cvy_uint(w.across),
+        cvy_buf(workspace), cvy_local(2 * sizeof(float) * op->group_size));
+    if (status == CONVOY_OK)
+        status = CVY_LAUNCH(op->finish_gradient, cvy_items((size_t)(end - first)), cvy_buf(workspace),
+                            cvy_uint(w.blocks), cvy_int(first), cvy_int(end), cvy_int(shape->channels),
+                            cvy_float((float)((double)n * (double)pixels(shape))), cvy_buf(saved_invstd),
+                            cvy_buf(weight), cvy_buf(gweight), cvy_buf(gbias), cvy_int(accumulate));
+    if (status != CONVOY_OK)
+        return status;
+    cvy_blocks blocks = cvy_vector_blocks(op->device, op->gradient, vectors, (size_t)(end - first));
+    return CVY_LAUNCH(op->gradient, blocks.grid, cvy_buf(x), cvy_buf(gy), cvy_buf(saved_mean),
+                      cvy_buf(workspace), cvy_ulong((uint64_t)2 * w.blocks * (uint64_t)shape->channels),
+                      cvy_buf(gx), cvy_ulong(vectors), cvy_int(first), cvy_int(shape->pitch / width),
+                      cvy_int(n), cvy_uint(blocks.block));
+}
+
+convoy_status cvy_batchnorm_backward(cvy_batchnorm *op, int n, cvy_buffer *x, cvy_buffer *gy,
+                                     cvy_buffer *weight, cvy_buffer *saved_mean, cvy_buffer *saved_invstd,
+                                     cvy_buffer *gx, cvy_buffer *gweight, cvy_buffer *gbias, bool accumulate,
+                                     cvy_buffer *workspace) {
+    if (op->host) {
+        cvy_batchnorm_backward_reference(
+            &op->shape, n, cvy_buffer_host(x), cvy_buffer_host(gy), weight ? cvy_buffer_host(weight) : NULL,
+            cvy_buffer_host(saved_mean), cvy_buffer_host(saved_invstd), cvy_buffer_host(gx),
+            gweight ? cvy_buffer_host(gweight) : NULL, gbias ? cvy_buffer_host(gbias) : NULL, accumulate);
+        return CONVOY_OK;
+    }
+    convoy_status status = CONVOY_OK;
+    int together =
+        op->channels_together > 1 ? op->channels_together / 2 : 1; /* two tensors to keep in the cache */
+    for (int first = 0; first < op->shape.channels && status == CONVOY_OK; first += together) {
+        int end = first + together < op->shape.channels ? first + together : op->shape.channels;
+        status = launch_backward(op, n, first, end, x, gy, weight, saved_mean, saved_invstd, gx, gweight,
+                                 gbias, accumulate, workspace);
+    }
+    return status;
+}

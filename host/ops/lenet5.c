@@ -1,0 +1,224 @@
+/* LeNet-5's subsampling and radial-basis units: references, and kernels/lenet5.cl. */
+#include "ops/lenet5.h"
+
+#include <stdlib.h>
+
+#include "ops/vector.h"
+
+/* ---- Subsampling: reference ---- */
+
+static size_t in_at(const cvy_subsample_shape *shape, int channel, int row, int column) {
+    return (((size_t)channel * (size_t)shape->in_height + (size_t)row) * (size_t)shape->in_width +
+            (size_t)column) *
+           (size_t)shape->pitch;
+}
+
+static size_t out_at(const cvy_subsample_shape *shape, int channel, int row, int column) {
+    size_t height = (size_t)(shape->in_height / shape->kernel),
+           width = (size_t)(shape->in_width / shape->kernel);
+    return (((size_t)channel * height + (size_t)row) * width + (size_t)column) * (size_t)shape->pitch;
+}
+
+/* Sum of the window of output (row, column); x starts at the image. */
+static double window_sum(const cvy_subsample_shape *shape, const float *x, int channel, int row, int column) {
+    double sum = 0;
+    for (int r = 0; r < shape->kernel; r++)
+        for (int c = 0; c < shape->kernel; c++)
+            sum += x[in_at(shape, channel, row * shape->kernel + r, column * shape->kernel + c)];
+    return sum;
+}
+
+void cvy_subsample_forward_reference(const cvy_subsample_shape *shape, const float *x, const float *weight,
+                                     const float *bias, float *y) {
+    for (int channel = 0; channel < shape->channels; channel++)
+        for (int row = 0; row < shape->in_height / shape->kernel; row++)
+            for (int column = 0; column < shape->in_width / shape->kernel; column++)
+                for (int i = 0; i < shape->pitch; i++)
+                    y[out_at(shape, channel, row, column) + (size_t)i] =
+                        (float)(weight[channel] * window_sum(shape, x + i, channel, row, column) +
+                                bias[channel]);
+}
+
+void cvy_subsample_backward_reference(const cvy_subsample_shape *shape, const float *x, const float *gy,
+                                      const float *weight, float *gx, float *gweight, float *gbias,
+                                      bool accumulate) {
+    int out_height = shape->in_height / shape->kernel, out_width = shape->in_width / shape->kernel;
+    for (int channel = 0; channel < shape->channels; channel++) {
+        double product = 0, sum = 0;
+        for (int row = 0; row < out_height; row++)
+            for (int column = 0; column < out_width; column++)
+                for (int i = 0; i < shape->pitch; i++) {
+                    float g = gy[out_at(shape, channel, row, column) + (size_t)i];
+                    product += g * window_sum(shape, x + i, channel, row, column);
+                    sum += g;
+                }
+        gweight[channel] = (float)(product + (accumulate ? gweight[channel] : 0));
+        gbias[channel] = (float)(sum + (accumulate ? gbias[channel] : 0));
+        for (int r = 0; gx && r < shape->in_height; r++)
+            for (int c = 0; c < shape->in_width; c++)
+                for (int i = 0; i < shape->pitch; i++) {
+                    int row = r / shape->kernel, column = c / shape->kernel;
+                    gx[in_at(shape, channel, r, c) + (size_t)i] =
+                        row < out_height && column < out_width
+                            ? weight[channel] * gy[out_at(shape, channel, row, column) + (size_t)i]
+                            : 0;
+                }
+    }
+}
+
+/* ---- Subsampling: prepared op ---- */
+
+struct cvy_subsample {
+    convoy_device *device;
+    cvy_subsample_shape shape;
+    bool host;
+    cvy_kernel *forward, *backward, *finish;
+    size_t group_size;
+    cvy_buffer *partials; /* two floats for each channel and row of windows */
+};
+
+static convoy_status build(cvy_subsample *op) {
+    const cvy_subsample_shape *shape = &op->shape;
+    convoy_status status = cvy_vector_kernel(op->device, "lenet5", "subsample_forward", &op->forward);
+    if (status == CONVOY_OK)
+        status = cvy_vector_kernel(op->device, "lenet5", "subsample_backward", &op->backward);
+    if (status == CONVOY_OK)
+        status = cvy_vector_kernel(op->device, "lenet5", "subsample_finish", &op->finish);
+    if (status != CONVOY_OK)
+        return status;
+    size_t vectors = (size_t)(shape->pitch / cvy_vector_width(op->device));
+    op->group_size =
+        cvy_group_size(op->device, op->backward, vectors * (size_t)(shape->in_width / shape->kernel));
+    size_t rows = (size_t)shape->channels * (size_t)(shape->in_height / shape->kernel);
+    return cvy_buffer_create(op->device, 2 * rows * sizeof(float), "partial sums of subsampling",
+                             &op->partials);
+}
+
+convoy_status cvy_subsample_create(convoy_device *device, const cvy_subsample_shape *shape,
+                                   cvy_subsample **op) {
+    if (shape->channels < 1 || shape->kernel < 1 || shape->in_height < shape->kernel ||
+        shape->in_width < shape->kernel)
+        return cvy_fail(CONVOY_INVALID,
+                        "subsampling %dx%dx%d in windows of %d: no window fits; use a smaller kernel",
+                        shape->channels, shape->in_height, shape->in_width, shape->kernel);
+    cvy_subsample *made = malloc(sizeof *made);
+    if (!made)
+        return cvy_fail_memory("a subsampling op", sizeof *made);
+    *made = (cvy_subsample){.device = device, .shape = *shape, .host = cvy_device_get_traits(device)->host};
+    convoy_status status = made->host ? CONVOY_OK : build(made);
+    if (status == CONVOY_OK)
+        *op = made;
+    else
+        cvy_subsample_free(made);
+    return status;
+}
+
+void cvy_subsample_free(cvy_subsample *op) {
+    if (!op)
+        return;
+    cvy_buffer_free(op->partials);
+    free(op);
+}
+
+convoy_status cvy_subsample_forward(cvy_subsample *op, cvy_buffer *x, cvy_buffer *weight, cvy_buffer *bias,
+                                    cvy_buffer *y) {
+    const cvy_subsample_shape *shape = &op->shape;
+    if (op->host) {
+        cvy_subsample_forward_reference(shape, cvy_buffer_host(x), cvy_buffer_host(weight),
+                                        cvy_buffer_host(bias), cvy_buffer_host(y));
+        return CONVOY_OK;
+    }
+    size_t rows = (size_t)(shape->in_height / shape->kernel);
+    return CVY_LAUNCH(op->forward, cvy_groups(op->group_size, 1, rows, (size_t)shape->channels), cvy_buf(x),
+                      cvy_buf(weight), cvy_buf(bias), cvy_buf(y),
+                      cvy_int(shape->pitch / cvy_vector_width(op->device)), cvy_int(shape->in_height),
+                      cvy_int(shape->in_width), cvy_int(shape->kernel));
+}
+
+convoy_status cvy_subsample_backward(cvy_subsample *op, cvy_buffer *x, cvy_buffer *gy, cvy_buffer *weight,
+                                     cvy_buffer *gx, cvy_buffer *gweight, cvy_buffer *gbias,
+                                     bool accumulate) {
+    const cvy_subsample_shape *shape = &op->shape;
+    if (op->host) {
+        cvy_subsample_backward_reference(shape, cvy_buffer_host(x), cvy_buffer_host(gy),
+                                         cvy_buffer_host(weight), gx ? cvy_buffer_host(gx) : NULL,
+                                         cvy_buffer_host(gweight), cvy_buffer_host(gbias), accumulate);
+        return CONVOY_OK;
+    }
+    int rows = (shape->in_height + shape->kernel - 1) / shape->kernel;
+    convoy_status status = CVY_LAUNCH(
+        op->backward, cvy_groups(op->group_size, 1, (size_t)rows, (size_t)shape->channels), cvy_buf(x),
+        cvy_buf(gy), cvy_buf(weight), cvy_buf(gx), cvy_buf(op->partials),
+        cvy_int(shape->pitch / cvy_vector_width(op->device)), cvy_int(shape->in_height),
+        cvy_int(shape->in_width), cvy_int(shape->kernel), cvy_local(2 * sizeof(float) * op->group_size));
+    if (status != CONVOY_OK)
+        return status;
+    return CVY_LAUNCH(op->finish, cvy_items((size_t)shape->channels), cvy_buf(op->partials),
+                      cvy_int(shape->channels), cvy_int(shape->in_height / shape->kernel), cvy_buf(gweight),
+                      cvy_buf(gbias), cvy_int(accumulate));
+}
+
+/* ---- Radial-basis units ---- */
+
+void cvy_rbf_forward_reference(const cvy_rbf_shape *shape, const float *x, const float *weight, float *y) {
+    size_t pitch = (size_t)shape->pitch, features = (size_t)shape->features;
+    for (size_t unit = 0; unit < (size_t)shape->units; unit++)
+        for (size_t i = 0; i < pitch; i++) {
+            double sum = 0;
+            for (size_t j = 0; j < features; j++) {
+                double distance = (double)x[j * pitch + i] - weight[unit * features + j];
+                sum += distance * distance;
+            }
+            y[unit * pitch + i] = (float)sum;
+        }
+}
+
+void cvy_rbf_backward_reference(const cvy_rbf_shape *shape, const float *x, const float *weight,
+                                const float *gy, float *gx) {
+    size_t pitch = (size_t)shape->pitch, features = (size_t)shape->features;
+    for (size_t j = 0; j < features; j++)
+        for (size_t i = 0; i < pitch; i++) {
+            double sum = 0;
+            for (size_t unit = 0; unit < (size_t)shape->units; unit++)
+                sum += 2 * ((double)x[j * pitch + i] - weight[unit * features + j]) * gy[unit * pitch + i];
+            gx[j * pitch + i] = (float)sum;
+        }
+}
+
+/* Items over [rows][vectors]. */
+static cvy_grid rbf_grid(const convoy_device *device, const cvy_kernel *kernel, size_t vectors, int rows) {
+    size_t size = cvy_group_size(device, kernel, vectors);
+    return cvy_groups(size, (vectors + size - 1) / size, (size_t)rows, 1);
+}
+
+convoy_status cvy_rbf_forward(convoy_device *device, const cvy_rbf_shape *shape, cvy_buffer *x,
+                              cvy_buffer *weight, cvy_buffer *y) {
+    if (cvy_device_get_traits(device)->host) {
+        cvy_rbf_forward_reference(shape, cvy_buffer_host(x), cvy_buffer_host(weight), cvy_buffer_host(y));
+        return CONVOY_OK;
+    }
+    cvy_kernel *kernel = NULL;
+    convoy_status status = cvy_vector_kernel(device, "lenet5", "rbf_forward", &kernel);
+    if (status != CONVOY_OK)
+        return status;
+    int vectors = shape->pitch / cvy_vector_width(device);
+    return CVY_LAUNCH(kernel, rbf_grid(device, kernel, (size_t)vectors, shape->units), cvy_buf(x),
+                      cvy_buf(weight), cvy_buf(y), cvy_int(vectors), cvy_int(shape->features));
+}
+
+convoy_status cvy_rbf_backward(convoy_device *device, const cvy_rbf_shape *shape, cvy_buffer *x,
+                               cvy_buffer *weight, cvy_buffer *gy, cvy_buffer *gx) {
+    if (cvy_device_get_traits(device)->host) {
+        cvy_rbf_backward_reference(shape, cvy_buffer_host(x), cvy_buffer_host(weight), cvy_buffer_host(gy),
+                                   cvy_buffer_host(gx));
+        return CONVOY_OK;
+    }
+    cvy_kernel *kernel = NULL;
+    convoy_status status = cvy_vector_kernel(device, "lenet5", "rbf_backward", &kernel);
+    if (status != CONVOY_OK)
+        return status;
+    int vectors = shape->pitch / cvy_vector_width(device);
+    return CVY_LAUNCH(kernel, rbf_grid(device, kernel, (size_t)vectors, shape->features), cvy_buf(x),
+                      cvy_buf(weight), cvy_buf(gy), cvy_buf(gx), cvy_int(vectors), cvy_int(shape->features),
+                      cvy_int(shape->units));
+}

@@ -1,0 +1,229 @@
+/* Cross-entropy, LeNet-5's criterion and softmax: references, and kernels/loss.cl. LeNet-5's criterion over
+   distances y is the cross-entropy of -y with one more class at -1 that is never the answer, so both share
+   their code. */
+#include "ops/loss.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "ops/vector.h"
+
+/* ---- Reference ---- */
+
+/* What the criterion adds to plain cross-entropy: the sign of the outputs, and the rejection class at z = -1.
+ */
+static double sign_of(cvy_loss kind) {
+    return kind == CVY_RBF_MAP ? -1 : 1;
+}
+
+/* The largest z of image i and its first class; a NaN counts as largest, as in torch.argmax. */
+static double largest_output(cvy_loss kind, int classes, size_t pitch, const float *output, size_t i,
+                             int32_t *class) {
+    double largest = sign_of(kind) * output[i];
+    *class = 0;
+    for (int c = 1; c < classes; c++) {
+        double z = sign_of(kind) * output[(size_t)c * pitch + i];
+        if (z > largest || (isnan(z) && !isnan(largest))) {
+            largest = z;
+            *class = c;
+        }
+    }
+    return largest;
+}
+
+void cvy_loss_reference(cvy_loss kind, int classes, int pitch, int n, const float *output,
+                        const int32_t *labels, float grad_scale, float *losses, int32_t *predictions,
+                        float *gradient) {
+    size_t columns = (size_t)pitch;
+    double sign = sign_of(kind);
+    for (size_t i = 0; i < columns; i++) {
+        if (i >= (size_t)n) {
+            for (int c = 0; gradient && c < classes; c++)
+                gradient[(size_t)c * columns + i] = 0;
+            continue;
+        }
+        int32_t label = labels[i];
+        bool usable = label >= 0 && label < classes;
+        double largest = largest_output(kind, classes, columns, output, i, &predictions[i]), sum = 0;
+        if (kind == CVY_RBF_MAP) {
+            largest = largest < -1 ? -1 : largest;
+            sum = exp(-1 - largest);
+        }
+        for (int c = 0; c < classes; c++)
+            sum += exp(sign * output[(size_t)c * columns + i] - largest);
+        losses[i] = usable ? (float)(log(sum) + largest - sign * output[(size_t)label * columns + i]) : NAN;
+        for (int c = 0; gradient && c < classes; c++) {
+            double share = exp(sign * output[(size_t)c * columns + i] - largest) / sum - (c == label);
+            gradient[(size_t)c * columns + i] = usable ? (float)(share * sign * grad_scale) : 0;
+        }
+    }
+}
+
+void cvy_softmax_forward_reference(size_t classes, size_t pitch, const float *x, float *y) {
+    for (size_t i = 0; i < pitch; i++) {
+        double largest = -INFINITY, sum = 0;
+        for (size_t c = 0; c < classes; c++)
+            largest = fmax(largest, x[c * pitch + i]);
+        for (size_t c = 0; c < classes; c++)
+            sum += exp(x[c * pitch + i] - largest);
+        for (size_t c = 0; c < classes; c++)
+            y[c * pitch + i] = (float)(exp(x[c * pitch + i] - largest) / sum);
+    }
+}
+
+void cvy_softmax_backward_reference(size_t classes, size_t pitch, const float *y, const float *gy,
+                                    float *gx) {
+    for (size_t i = 0; i < pitch; i++) {
+        double sum = 0;
+        for (size_t c = 0; c < classes; c++)
+            sum += (double)y[c * pitch + i] * gy[c * pitch + i];
+        for (size_t c = 0; c < classes; c++)
+            gx[c * pitch + i] = (float)(y[c * pitch + i] * (gy[c * pitch + i] - sum));
+    }
+}
+
+/* ---- Prepared loss ---- */
+
+struct cvy_loss_op {
+    convoy_device *device;
+    cvy_loss kind;
+    int classes, pitch;
+    bool host;
+    cvy_kernel *run, *statistics;
+    size_t run_size, statistics_size; /* items of a work-group */
+    cvy_buffer *results;              /* of each image: loss [pitch], 1 where the answer is right [pitch] */
+    float *host_losses;
+    int32_t *host_predictions;
+};
+
+/* Items that share one vector of images. The largest group uses 64 * VW * 8 bytes of local memory. */
+static size_t items_for_classes(const convoy_device *device, const cvy_kernel *kernel, size_t classes) {
+    size_t size = cvy_group_size(device, kernel, classes);
+    size = size > 64 ? 64 : size;
+    while (size > classes)
+        size /= 2;
+    return size;
+}
+
+static convoy_status prepare(cvy_loss_op *op) {
+    size_t pitch = (size_t)op->pitch;
+    if (op->host) {
+        op->host_losses = malloc(pitch * sizeof(float));
+        op->host_predictions = malloc(pitch * sizeof(int32_t));
+        return op->host_losses && op->host_predictions ? CONVOY_OK : cvy_fail_memory("a loss", 8 * pitch);
+    }
+    convoy_status status = cvy_vector_kernel(op->device, "loss", "loss", &op->run);
+    if (status == CONVOY_OK)
+        status = cvy_vector_kernel(op->device, "loss", "loss_statistics", &op->statistics);
+    if (status == CONVOY_OK)
+        status = cvy_buffer_create(op->device, 2 * pitch * sizeof(float), "losses of a batch", &op->results);
+    if (status != CONVOY_OK)
+        return status;
+    op->run_size = items_for_classes(op->device, op->run, (size_t)op->classes);
+    op->statistics_size = cvy_group_size(op->device, op->statistics, pitch);
+    return CONVOY_OK;
+}
+
+convoy_status cvy_loss_create(convoy_device *device, cvy_loss kind, int classes, int pitch,
+                              cvy_loss_op **op) {
+    if (classes < 1)
+        return cvy_fail(CONVOY_INVALID, "a loss over %d classes: the network needs at least one output",
+                        classes);
+    cvy_loss_op *made = calloc(1, sizeof *made);
+    if (!made)
+        return cvy_fail_memory("a loss", sizeof *made);
+    *made = (cvy_loss_op){.device = device, .kind = kind, .classes = classes, .pitch = pitch};
+    made->host = cvy_device_get_traits(device)->host;
+    convoy_status status = prepare(made);
+    if (status == CONVOY_OK)
+        *op = made;
+    else
+        cvy_loss_free(made);
+    return status;
+}
+
+void cvy_loss_free(cvy_loss_op *op) {
+    if (!op)
+        return;
+    cvy_buffer_free(op->results);
+    free(op->host_losses);
+    free(op->host_predictions);
+    free(op);
+}
+
+static void run_on_host(cvy_loss_op *op, int n, cvy_buffer *output, cvy_buffer *labels, float grad_scale,
+                        cvy_buffer *gradient, cvy_buffer *statistics, size_t slot, cvy_buffer *predictions,
+                        size_t prediction_offset) {
+    const int32_t *classes = cvy_buffer_host(labels);
+    cvy_loss_reference(op->kind, op->classes, op->pitch, n, cvy_buffer_host(output), classes, grad_scale,
+                       op->host_losses, op->host_predictions, gradient ? cvy_buffer_host(gradient) : NULL);
+    double losses = 0;
+    int right = 0;
+    for (int i = 0; i < n; i++) {
+        losses += op->host_losses[i];
+        right += op->host_predictions[i] == classes[i];
+        if (predictions)
+            ((int32_t *)cvy_buffer_host(predictions))[prediction_offset + (size_t)i] =
+                op->host_predictions[i];
+    }
+    if (statistics) {
+        float *pair = (float *)cvy_buffer_host(statistics) + 2 * slot;
+        pair[0] = (float)losses;
+        pair[1] = (float)right;
+    }
+}
+
+convoy_status cvy_loss_run(cvy_loss_op *op, int n, cvy_buffer *output, cvy_buffer *labels, float grad_scale,
+                           cvy_buffer *gradient, cvy_buffer *statistics, size_t slot, cvy_buffer *predictions,
+                           size_t prediction_offset) {
+    if (op->host) {
+        run_on_host(op, n, output, labels, grad_scale, gradient, statistics, slot, predictions,
+                    prediction_offset);
+        return CONVOY_OK;
+    }
+    int width = cvy_vector_width(op->device), vectors = op->pitch / width;
+    size_t scratch = op->run_size * (size_t)width * sizeof(float);
+    convoy_status status = CVY_LAUNCH(
+        op->run, cvy_groups(op->run_size, (size_t)vectors, 1, 1), cvy_buf(output), cvy_buf(labels),
+        cvy_int(op->classes), cvy_int(vectors), cvy_int(n), cvy_float((float)sign_of(op->kind)),
+        cvy_int(op->kind == CVY_RBF_MAP), cvy_float(grad_scale), cvy_buf(gradient), cvy_buf(op->results),
+        cvy_buf(predictions), cvy_ulong(prediction_offset), cvy_local(scratch), cvy_local(scratch));
+    if (status != CONVOY_OK || !statistics)
+        return status;
+    return CVY_LAUNCH(op->statistics, cvy_groups(op->statistics_size, 1, 1, 1), cvy_buf(op->results),
+                      cvy_int(op->pitch), cvy_int(n), cvy_buf(statistics), cvy_ulong(slot),
+                      cvy_local(2 * sizeof(float) * op->statistics_size));
+}
+
+/* ---- Softmax ---- */
+
+convoy_status cvy_softmax_forward(convoy_device *device, size_t classes, size_t pitch, cvy_buffer *x,
+                                  cvy_buffer *y) {
+    if (cvy_device_get_traits(device)->host) {
+        cvy_softmax_forward_reference(classes, pitch, cvy_buffer_host(x), cvy_buffer_host(y));
+        return CONVOY_OK;
+    }
+    cvy_kernel *kernel = NULL;
+    convoy_status status = cvy_vector_kernel(device, "loss", "softmax_forward", &kernel);
+    if (status != CONVOY_OK)
+        return status;
+    size_t width = (size_t)cvy_vector_width(device), size = items_for_classes(device, kernel, classes);
+    return CVY_LAUNCH(kernel, cvy_groups(size, pitch / width, 1, 1), cvy_buf(x), cvy_buf(y),
+                      cvy_ulong(classes), cvy_ulong(pitch / width), cvy_local(size * width * sizeof(float)));
+}
+
+convoy_status cvy_softmax_backward(convoy_device *device, size_t classes, size_t pitch, cvy_buffer *y,
+                                   cvy_buffer *gy, cvy_buffer *gx) {
+    if (cvy_device_get_traits(device)->host) {
+        cvy_softmax_backward_reference(classes, pitch, cvy_buffer_host(y), cvy_buffer_host(gy),
+                                       cvy_buffer_host(gx));
+        return CONVOY_OK;
+    }
+    cvy_kernel *kernel = NULL;
+    convoy_status status = cvy_vector_kernel(device, "loss", "softmax_backward", &kernel);
+    if (status != CONVOY_OK)
+        return status;
+    size_t width = (size_t)cvy_vector_width(device), size = items_for_classes(device, kernel, classes);
+    return CVY_LAUNCH(kernel, cvy_groups(size, pitch / width, 1, 1), cvy_buf(y), cvy_buf(gy), cvy_buf(gx),
+                      cvy_ulong(classes), cvy_ulong(pitch / width), cvy_local(size * width * sizeof(float)));
+}

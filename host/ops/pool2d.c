@@ -1,0 +1,286 @@
+/* Maximum, average and adaptive average pooling: checks, references, and kernels/pool2d.cl. */
+#include "ops/pool2d.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ops/vector.h"
+
+/* ---- Checks ---- */
+
+static const char *const axis_names[] = {"height", "width"};
+
+static convoy_status infer_axis(const cvy_pool2d_shape *shape, int axis, int in, int *out) {
+    int kernel = shape->kernel[axis], stride = shape->stride[axis], padding = shape->padding[axis];
+    int dilation = shape->kind == CVY_POOL_MAX ? shape->dilation[axis] : 1;
+    if (kernel < 1 || stride < 1 || dilation < 1 || padding < 0)
+        return cvy_fail(
+            CONVOY_INVALID,
+            "pooling along the %s with kernel_size %d, stride %d, dilation %d, padding %d: the first three "
+            "must be at least 1, the padding at least 0",
+            axis_names[axis], kernel, stride, dilation, padding);
+    if (padding > kernel / 2)
+        return cvy_fail(CONVOY_INVALID,
+                        "pooling padding %d along the %s is over half the kernel_size %d: use at most %d",
+                        padding, axis_names[axis], kernel, kernel / 2);
+    long long span = (long long)dilation * (kernel - 1) + 1;
+    if (span > in + 2LL * padding)
+        return cvy_fail(
+            CONVOY_INVALID,
+            "a pooling window of %lld does not fit an input of %s %d with padding %d: use a smaller "
+            "kernel_size or dilation",
+            span, axis_names[axis], in, padding);
+    *out = (int)((in + 2LL * padding - span) / stride) + 1;
+    return CONVOY_OK;
+}
+
+convoy_status cvy_pool2d_infer(cvy_pool2d_shape *shape) {
+    if (shape->channels < 1 || shape->in_height < 1 || shape->in_width < 1)
+        return cvy_fail(CONVOY_INVALID, "pooling needs an input of at least 1x1x1, not %dx%dx%d",
+                        shape->channels, shape->in_height, shape->in_width);
+    if (shape->kind == CVY_POOL_ADAPTIVE_AVERAGE) {
+        if (shape->out_height < 1 || shape->out_width < 1)
+            return cvy_fail(CONVOY_INVALID, "adaptive pooling to an output_size of %dx%d: use at least 1x1",
+                            shape->out_height, shape->out_width);
+        return CONVOY_OK;
+    }
+    convoy_status status = infer_axis(shape, 0, shape->in_height, &shape->out_height);
+    if (status == CONVOY_OK)
+        status = infer_axis(shape, 1, shape->in_width, &shape->out_width);
+    if (status == CONVOY_OK && shape->kind == CVY_POOL_MAX &&
+        shape->kernel[0] * (long long)shape->kernel[1] > 256)
+        return cvy_fail(CONVOY_INVALID,
+                        "max pooling with a %dx%d kernel: windows of over 256 positions are not supported",
+                        shape->kernel[0], shape->kernel[1]);
+    return status;
+}
+
+/* ---- Reference ---- */
+
+/* Rows (axis 0) or columns (axis 1) first..last-1 of output i's window, where padding counts. */
+static void window(const cvy_pool2d_shape *shape, int axis, int i, int *first, int *last) {
+    int in = axis ? shape->in_width : shape->in_height, out = axis ? shape->out_width : shape->out_height;
+    if (shape->kind == CVY_POOL_ADAPTIVE_AVERAGE) {
+        *first = (int)((long long)i * in / out);
+        *last = (int)(((long long)(i + 1) * in + out - 1) / out);
+        return;
+    }
+    *first = i * shape->stride[axis] - shape->padding[axis];
+    *last = *first + shape->kernel[axis];
+}
+
+static size_t in_at(const cvy_pool2d_shape *shape, int channel, int row, int column) {
+    return (((size_t)channel * (size_t)shape->in_height + (size_t)row) * (size_t)shape->in_width +
+            (size_t)column) *
+           (size_t)shape->pitch;
+}
+
+static size_t out_at(const cvy_pool2d_shape *shape, int channel, int row, int column) {
+    return (((size_t)channel * (size_t)shape->out_height + (size_t)row) * (size_t)shape->out_width +
+            (size_t)column) *
+           (size_t)shape->pitch;
+}
+
+static float average_window(const cvy_pool2d_shape *shape, const float *x, int channel, int row, int column) {
+    int top, bottom, left, right;
+    window(shape, 0, row, &top, &bottom);
+    window(shape, 1, column, &left, &right);
+    double sum = 0;
+    for (int r = top < 0 ? 0 : top; r < bottom && r < shape->in_height; r++)
+        for (int c = left < 0 ? 0 : left; c < right && c < shape->in_width; c++)
+            sum += x[in_at(shape, channel, r, c)];
+    return (float)(sum / ((double)(bottom - top) * (right - left)));
+}
+
+/* x starts at the image. Returns the winner's position in the window, row-major; -1 where the whole window is
+ * padding. */
+static int max_window(const cvy_pool2d_shape *shape, const float *x, int channel, int row, int column,
+                      float *value) {
+    int winner = -1;
+    *value = -INFINITY;
+    for (int r = 0; r < shape->kernel[0]; r++)
+        for (int c = 0; c < shape->kernel[1]; c++) {
+            int in_row = row * shape->stride[0] - shape->padding[0] + r * shape->dilation[0];
+            int in_column = column * shape->stride[1] - shape->padding[1] + c * shape->dilation[1];
+            if (in_row < 0 || in_row >= shape->in_height || in_column < 0 || in_column >= shape->in_width)
+                continue;
+            float candidate = x[in_at(shape, channel, in_row, in_column)];
+            if (winner < 0 || candidate > *value || isnan(candidate)) {
+                *value = candidate;
+                winner = r * shape->kernel[1] + c;
+            }
+        }
+    return winner;
+}
+
+void cvy_pool2d_forward_reference(const cvy_pool2d_shape *shape, const float *x, float *y, uint8_t *indices) {
+    for (int channel = 0; channel < shape->channels; channel++)
+        for (int row = 0; row < shape->out_height; row++)
+            for (int column = 0; column < shape->out_width; column++)
+                for (int i = 0; i < shape->pitch; i++) {
+                    size_t at = out_at(shape, channel, row, column) + (size_t)i;
+                    if (shape->kind != CVY_POOL_MAX) {
+                        y[at] = average_window(shape, x + i, channel, row, column);
+                        continue;
+                    }
+                    int winner = max_window(shape, x + i, channel, row, column, &y[at]);
+                    if (indices)
+                        indices[at] = (uint8_t)winner;
+                }
+}
+
+/* Adds one output's gradient to the inputs of its window. */
+static void spread(const cvy_pool2d_shape *shape, float g, const uint8_t *winner, int channel, int row,
+                   int column, float *gx) {
+    if (winner) {
+        int r = row * shape->stride[0] - shape->padding[0] + *winner / shape->kernel[1] * shape->dilation[0];
+        int c =
+            column * shape->stride[1] - shape->padding[1] + *winner % shape->kernel[1] * shape->dilation[1];
+        /* A dilated window can lie wholly in the padding; then nothing won. */
+        if (r >= 0 && r < shape->in_height && c >= 0 && c < shape->in_width)
+            gx[in_at(shape, channel, r, c)] += g;
+        return;
+    }
+    int top, bottom, left, right;
+    window(shape, 0, row, &top, &bottom);
+    window(shape, 1, column, &left, &right);
+    float share = (float)(g / ((double)(bottom - top) * (right - left)));
+    for (int r = top < 0 ? 0 : top; r < bottom && r < shape->in_height; r++)
+        for (int c = left < 0 ? 0 : left; c < right && c < shape->in_width; c++)
+            gx[in_at(shape, channel, r, c)] += share;
+}
+
+void cvy_pool2d_backward_reference(const cvy_pool2d_shape *shape, const float *gy, const uint8_t *indices,
+                                   float *gx) {
+    memset(gx, 0, in_at(shape, shape->channels, 0, 0) * sizeof(float));
+    for (int channel = 0; channel < shape->channels; channel++)
+        for (int row = 0; row < shape->out_height; row++)
+            for (int column = 0; column < shape->out_width; column++)
+                for (int i = 0; i < shape->pitch; i++) {
+                    size_t at = out_at(shape, channel, row, column) + (size_t)i;
+                    const uint8_t *winner = shape->kind == CVY_POOL_MAX ? &indices[at] : NULL;
+                    spread(shape, gy[at], winner, channel, row, column, gx + i);
+                }
+}
+
+/* ---- Prepared op ---- */
+
+struct cvy_pool2d {
+    convoy_device *device;
+    cvy_pool2d_shape shape;
+    bool host, cells; /* cells: windows do not overlap */
+    cvy_kernel *forward, *backward;
+    size_t forward_size, backward_size; /* items of a work-group */
+};
+
+/* The adaptive kind does not use kernel, stride and the rest: they become 1, 1, 0, 1 so that nothing divides
+ * by 0. */
+static void neutral_window(cvy_pool2d_shape *shape) {
+    for (int axis = 0; axis < 2; axis++) {
+        if (shape->kind == CVY_POOL_ADAPTIVE_AVERAGE) {
+            shape->kernel[axis] = shape->stride[axis] = 1;
+            shape->padding[axis] = 0;
+        }
+        if (shape->kind != CVY_POOL_MAX)
+            shape->dilation[axis] = 1;
+    }
+}
+
+static convoy_status build(cvy_pool2d *op) {
+    const cvy_pool2d_shape *shape = &op->shape;
+    bool max = shape->kind == CVY_POOL_MAX;
+    const char *backward = op->cells ? "cells_backward" : max ? "max_backward" : "average_backward";
+    convoy_status status =
+        cvy_vector_kernel(op->device, "pool2d", max ? "max_forward" : "average_forward", &op->forward);
+    if (status == CONVOY_OK)
+        status = cvy_vector_kernel(op->device, "pool2d", backward, &op->backward);
+    if (status != CONVOY_OK)
+        return status;
+    size_t vectors = (size_t)(shape->pitch / cvy_vector_width(op->device));
+    op->forward_size = cvy_group_size(op->device, op->forward, vectors * (size_t)shape->out_width);
+    op->backward_size = cvy_group_size(op->device, op->backward,
+                                       vectors * (size_t)(op->cells ? shape->out_width : shape->in_width));
+    return CONVOY_OK;
+}
+
+convoy_status cvy_pool2d_create(convoy_device *device, const cvy_pool2d_shape *shape, cvy_pool2d **op) {
+    cvy_pool2d checked = {.device = device, .shape = *shape, .host = cvy_device_get_traits(device)->host};
+    convoy_status status = cvy_pool2d_infer(&checked.shape);
+    if (status != CONVOY_OK)
+        return status;
+    neutral_window(&checked.shape);
+    const cvy_pool2d_shape *s = &checked.shape;
+    checked.cells = s->kind != CVY_POOL_ADAPTIVE_AVERAGE && s->kernel[0] <= s->stride[0] &&
+                    s->kernel[1] <= s->stride[1] && s->dilation[0] == 1 && s->dilation[1] == 1;
+    if (!checked.host && (status = build(&checked)) != CONVOY_OK)
+        return status;
+    *op = malloc(sizeof **op);
+    if (!*op)
+        return cvy_fail_memory("a pooling op", sizeof **op);
+    **op = checked;
+    return CONVOY_OK;
+}
+
+void cvy_pool2d_free(cvy_pool2d *op) {
+    free(op);
+}
+
+const char *cvy_pool2d_variant(const cvy_pool2d *op) {
+    return op->host ? "reference" : op->cells ? "cells" : "windows";
+}
+
+size_t cvy_pool2d_indices_bytes(const cvy_pool2d *op) {
+    return op->shape.kind == CVY_POOL_MAX ? out_at(&op->shape, op->shape.channels, 0, 0) : 0;
+}
+
+cvy_cost cvy_pool2d_cost(const cvy_pool2d *op) {
+    double in = (double)in_at(&op->shape, op->shape.channels, 0, 0);
+    double out = (double)out_at(&op->shape, op->shape.channels, 0, 0);
+    double window_size = op->shape.kind == CVY_POOL_ADAPTIVE_AVERAGE
+                             ? in / out
+                             : (double)op->shape.kernel[0] * op->shape.kernel[1];
+    return (cvy_cost){out * window_size, 4 * (in + out) + (double)cvy_pool2d_indices_bytes(op)};
+}
+
+/* In the order of SHAPE in kernels/pool2d.cl. */
+#define SHAPE(op)                                                                                            \
+    cvy_int((op)->shape.pitch / cvy_vector_width((op)->device)), cvy_int((op)->shape.in_height),             \
+        cvy_int((op)->shape.in_width), cvy_int((op)->shape.out_height), cvy_int((op)->shape.out_width),      \
+        cvy_int((op)->shape.kernel[0]), cvy_int((op)->shape.kernel[1]), cvy_int((op)->shape.stride[0]),      \
+        cvy_int((op)->shape.stride[1]), cvy_int((op)->shape.padding[0]), cvy_int((op)->shape.padding[1]),    \
+        cvy_int((op)->shape.dilation[0]), cvy_int((op)->shape.dilation[1])
+
+convoy_status cvy_pool2d_forward(cvy_pool2d *op, cvy_buffer *x, cvy_buffer *y, cvy_buffer *indices) {
+    const cvy_pool2d_shape *shape = &op->shape;
+    if (op->host) {
+        cvy_pool2d_forward_reference(shape, cvy_buffer_host(x), cvy_buffer_host(y),
+                                     indices ? cvy_buffer_host(indices) : NULL);
+        return CONVOY_OK;
+    }
+    cvy_grid grid = cvy_groups(op->forward_size, 1, (size_t)shape->out_height, (size_t)shape->channels);
+    if (shape->kind == CVY_POOL_MAX)
+        return CVY_LAUNCH(op->forward, grid, cvy_buf(x), cvy_buf(y), cvy_buf(indices), SHAPE(op));
+    return CVY_LAUNCH(op->forward, grid, cvy_buf(x), cvy_buf(y),
+                      cvy_int(shape->kind == CVY_POOL_ADAPTIVE_AVERAGE), SHAPE(op));
+}
+
+convoy_status cvy_pool2d_backward(cvy_pool2d *op, cvy_buffer *gy, cvy_buffer *indices, cvy_buffer *gx) {
+    const cvy_pool2d_shape *shape = &op->shape;
+    bool max = shape->kind == CVY_POOL_MAX;
+    if (op->host) {
+        cvy_pool2d_backward_reference(shape, cvy_buffer_host(gy), max ? cvy_buffer_host(indices) : NULL,
+                                      cvy_buffer_host(gx));
+        return CONVOY_OK;
+    }
+    int rows = op->cells ? (shape->in_height + shape->padding[0] + shape->stride[0] - 1) / shape->stride[0]
+                         : shape->in_height;
+    cvy_grid grid = cvy_groups(op->backward_size, 1, (size_t)rows, (size_t)shape->channels);
+    if (op->cells)
+        return CVY_LAUNCH(op->backward, grid, cvy_buf(gy), cvy_buf(max ? indices : NULL), cvy_buf(gx),
+                          SHAPE(op));
+    if (max)
+        return CVY_LAUNCH(op->backward, grid, cvy_buf(gy), cvy_buf(indices), cvy_buf(gx), SHAPE(op));
+    return CVY_LAUNCH(op->backward, grid, cvy_buf(gy), cvy_buf(gx),
+                      cvy_int(shape->kind == CVY_POOL_ADAPTIVE_AVERAGE), SHAPE(op));
+}

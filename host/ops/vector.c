@@ -1,0 +1,42 @@
+/* Building and spreading the simple kernels: see vector.h. */
+#include "ops/vector.h"
+
+#include <stdio.h>
+
+int cvy_vector_width(const convoy_device *device) {
+    int width = cvy_device_get_traits(device)->vector_width;
+    return width > 1 ? width : 4;
+}
+
+convoy_status cvy_vector_kernel(convoy_device *device, const char *file, const char *function,
+                                cvy_kernel **kernel) {
+    char options[32];
+    snprintf(options, sizeof options, "-DVW=%d", cvy_vector_width(device));
+    return cvy_kernel_get(device, file, function, options, kernel);
+}
+
+size_t cvy_group_size(const convoy_device *device, const cvy_kernel *kernel, size_t pieces) {
+    if (cvy_device_get_traits(device)->cpu)
+        return 1;
+    size_t limit = cvy_kernel_max_work_group(kernel), size = 256;
+    while (size > 1 && (size > limit || size / 2 >= pieces))
+        size /= 2;
+    return size;
+}
+
+/* Blocks are short enough that every core or compute unit has several, and long enough to pay for their
+   start: 2 KiB to 64 KiB on a CPU, one to eight vectors for each item on a GPU. */
+cvy_blocks cvy_vector_blocks(const convoy_device *device, const cvy_kernel *kernel, size_t vectors,
+                             size_t rows) {
+    const cvy_device_traits *traits = cvy_device_get_traits(device);
+    size_t units = traits->compute_units > 0 ? (size_t)traits->compute_units : 1;
+    size_t size = cvy_group_size(device, kernel, vectors), shortest = size, longest = 8 * size;
+    if (traits->cpu) {
+        size_t width = (size_t)cvy_vector_width(device);
+        shortest = 512 / width;
+        longest = 16384 / width;
+    }
+    size_t fair = vectors * rows / (8 * units);
+    size_t block = fair < shortest ? shortest : fair > longest ? longest : fair / size * size;
+    return (cvy_blocks){cvy_groups(size, (vectors + block - 1) / block, rows, 1), (uint32_t)block};
+}

@@ -1,0 +1,34 @@
+/* How the simple kernels are built and spread over a device: each file is built once, for vectors of the
+   device's width (-DVW), and a work-group takes a block of vectors that its items walk through side by side.
+   A CPU gets groups of one item and long blocks, so that a core streams through memory; a GPU gets groups of
+   up to 256. */
+#ifndef CVY_OPS_VECTOR_H
+#define CVY_OPS_VECTOR_H
+
+#include "ops/op.h"
+
+/* Floats in the vectors of these kernels: 16, 8 or 4. Divides every batch pitch. */
+int cvy_vector_width(const convoy_device *device);
+
+/* cvy_kernel_get with the options that all of these kernels share. */
+convoy_status cvy_vector_kernel(convoy_device *device, const char *file, const char *function,
+                                cvy_kernel **kernel);
+
+/* Items of a work-group that has `pieces` pieces of work side by side: 1 on a CPU. */
+size_t cvy_group_size(const convoy_device *device, const cvy_kernel *kernel, size_t pieces);
+
+/* `groups` work-groups in each direction, of `size` items along x. */
+static inline cvy_grid cvy_groups(size_t size, size_t x, size_t y, size_t z) {
+    return (cvy_grid){{size * x, y, z}, {size, 1, 1}};
+}
+
+/* `rows` times `vectors` vectors, cut into blocks of `block` vectors within a row: group x is the block,
+   group y the row. */
+typedef struct cvy_blocks {
+    cvy_grid grid;
+    uint32_t block;
+} cvy_blocks;
+cvy_blocks cvy_vector_blocks(const convoy_device *device, const cvy_kernel *kernel, size_t vectors,
+                             size_t rows);
+
+#endif

@@ -1,0 +1,140 @@
+/* Softmax and losses over [classes][image]. A work-group takes one vector of images (group x); its items share the
+   classes and put their results together in `scratch`, VW floats for each item. */
+#include "common.clh"
+
+#define EACH_CLASS_OF_MINE ulong c = get_local_id(0); c < classes; c += get_local_size(0)
+
+/* The tree that brings the items' values to item 0, for a group of any size: BODY merges `other` into `mine`. */
+#define MERGE_ITEMS(BODY)                                                                                    \
+    for (uint active = get_local_size(0); active > 1; active = (active + 1) / 2) {                           \
+        uint half_way = (active + 1) / 2;                                                                    \
+        barrier(CLK_LOCAL_MEM_FENCE);                                                                        \
+        if (get_local_id(0) < active - half_way) {                                                           \
+            uint mine = get_local_id(0), other = mine + half_way;                                            \
+            BODY                                                                                             \
+        }                                                                                                    \
+    }                                                                                                        \
+    barrier(CLK_LOCAL_MEM_FENCE);
+
+/* Sum over the group's items, for all of them. */
+static floatv group_sum(floatv value, local float *scratch) {
+    barrier(CLK_LOCAL_MEM_FENCE);
+    vstorev(value, get_local_id(0), scratch);
+    MERGE_ITEMS(vstorev(vloadv(mine, scratch) + vloadv(other, scratch), mine, scratch);)
+    return vloadv(0, scratch);
+}
+
+/* True where a comes before b: it is larger (a NaN is larger than any number), or equal and of a lower class. */
+static intv precedes(floatv a, intv class_a, floatv b, intv class_b) {
+    intv larger = (a > b) | (isnan(a) & ~isnan(b)), same = (a == b) | (isnan(a) & isnan(b));
+    return larger | (same & (class_a < class_b));
+}
+
+/* The largest of the items' values and the first class that has it, for all items. */
+static floatv group_largest(floatv value, intv class, local float *scratch, local int *winners, intv *winner) {
+    barrier(CLK_LOCAL_MEM_FENCE);
+    vstorev(value, get_local_id(0), scratch);
+    vstorev(class, get_local_id(0), winners);
+    MERGE_ITEMS(floatv a = vloadv(mine, scratch); floatv b = vloadv(other, scratch);
+                intv class_a = vloadv(mine, winners); intv class_b = vloadv(other, winners);
+                intv wins = precedes(b, class_b, a, class_a); vstorev(select(a, b, wins), mine, scratch);
+                vstorev(select(class_a, class_b, wins), mine, winners);)
+    *winner = vloadv(0, winners);
+    return vloadv(0, scratch);
+}
+
+/* `vectors` is the pitch in vectors. In place is allowed. */
+kernel void softmax_forward(global const float *x, global float *y, ulong classes, ulong vectors,
+                            local float *scratch) {
+    ulong column = get_group_id(0);
+    floatv largest = -INFINITY, sum = 0;
+    for (EACH_CLASS_OF_MINE)
+        largest = fmax(largest, vloadv(c * vectors + column, x));
+    barrier(CLK_LOCAL_MEM_FENCE);
+    vstorev(largest, get_local_id(0), scratch);
+    MERGE_ITEMS(vstorev(fmax(vloadv(mine, scratch), vloadv(other, scratch)), mine, scratch);)
+    largest = vloadv(0, scratch);
+    for (EACH_CLASS_OF_MINE) {
+        floatv value = exp(vloadv(c * vectors + column, x) - largest);
+        vstorev(value, c * vectors + column, y);
+        sum += value;
+    }
+    sum = group_sum(sum, scratch);
+    for (EACH_CLASS_OF_MINE)
+        vstorev(vloadv(c * vectors + column, y) / sum, c * vectors + column, y);
+}
+
+kernel void softmax_backward(global const float *y, global const float *gy, global float *gx, ulong classes,
+                             ulong vectors, local float *scratch) {
+    ulong column = get_group_id(0);
+    floatv sum = 0;
+    for (EACH_CLASS_OF_MINE)
+        sum = fma(vloadv(c * vectors + column, y), vloadv(c * vectors + column, gy), sum);
+    sum = group_sum(sum, scratch);
+    for (EACH_CLASS_OF_MINE) {
+        ulong at = c * vectors + column;
+        vstorev(vloadv(at, y) * (vloadv(at, gy) - sum), at, gx);
+    }
+}
+
+/* Cross-entropy of z = sign * output: -z[label] + log(sum of exp(z)). With sign = -1 and `rejection`, one more class
+   at z = -1 that is never right, this is LeNet-5's criterion. results: losses [pitch], then 1 for each right answer
+   [pitch]. gradient and predictions may be NULL. */
+kernel void loss(global const float *output, global const int *labels, int classes, int vectors, int n, float sign,
+                 int rejection, float grad_scale, global float *gradient, global float *results,
+                 global int *predictions, ulong prediction_offset, local float *scratch, local int *winners) {
+    int column = get_group_id(0);
+    intv image = column * VW + lane_numbers(), real = image < n;
+    intv label = select((intv)-1, vloadv(column, labels), real), winner = (int)get_local_id(0);
+    floatv largest = sign * vloadv(get_local_id(0) * vectors + column, output), sum = 0;
+    for (int c = get_local_id(0) + get_local_size(0); c < classes; c += get_local_size(0)) {
+        floatv z = sign * vloadv(c * vectors + column, output);
+        intv wins = precedes(z, (intv)c, largest, winner);
+        largest = select(largest, z, wins);
+        winner = select(winner, (intv)c, wins);
+    }
+    largest = group_largest(largest, winner, scratch, winners, &winner);
+    if (rejection)
+        largest = select(largest, (floatv)-1, largest < -1);
+    for (int c = get_local_id(0); c < classes; c += get_local_size(0))
+        sum += exp(sign * vloadv(c * vectors + column, output) - largest);
+    sum = group_sum(sum, scratch);
+    if (rejection)
+        sum += exp(-1 - largest);
+    intv usable = (label >= 0) & (label < classes);
+    for (int c = get_local_id(0); gradient && c < classes; c += get_local_size(0)) {
+        floatv share = exp(sign * vloadv(c * vectors + column, output) - largest) / sum;
+        share -= select((floatv)0, (floatv)1, label == c);
+        vstorev(select((floatv)0, share * (sign * grad_scale), usable), c * vectors + column, gradient);
+    }
+    if (get_local_id(0) == 0) {
+        int chosen[VW], right[VW];
+        float outputs[VW];
+        vstorev(winner, 0, chosen);
+        vstorev(select((intv)-1, label, usable), 0, right);
+        for (int lane = 0; lane < VW; lane++) {
+            outputs[lane] = right[lane] < 0 ? NAN : sign * output[(right[lane] * vectors + column) * VW + lane];
+            if (predictions && column * VW + lane < n)
+                predictions[prediction_offset + column * VW + lane] = chosen[lane];
+        }
+        vstorev(log(sum) - (vloadv(0, outputs) - largest), column, results);
+        vstorev(select((floatv)0, (floatv)1, label == winner), vectors + column, results);
+    }
+}
+
+/* statistics[slot] = sum of the losses, number of right answers, of the first n images. One work-group. */
+kernel void loss_statistics(global const float *results, int pitch, int n, global float *statistics, ulong slot,
+                            local float *scratch) {
+    float losses = 0, right = 0;
+    for (int i = get_local_id(0); i < n; i += get_local_size(0)) {
+        losses += results[i];
+        right += results[pitch + i];
+    }
+    scratch[2 * get_local_id(0)] = losses;
+    scratch[2 * get_local_id(0) + 1] = right;
+    MERGE_ITEMS(scratch[2 * mine] += scratch[2 * other]; scratch[2 * mine + 1] += scratch[2 * other + 1];)
+    if (get_local_id(0) == 0) {
+        statistics[2 * slot] = scratch[0];
+        statistics[2 * slot + 1] = scratch[1];
+    }
+}

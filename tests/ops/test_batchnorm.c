@@ -1,0 +1,231 @@
+/* host/ops/batchnorm.h: PyTorch's values, finite differences, kernels against the reference. */
+#define REFERENCE_BATCHNORM
+#include "ops/batchnorm.h"
+#include "ops/data/ops_reference.h"
+#include "ops/ops.h"
+
+/* All buffers of one op, and what the reference makes of the same input. */
+typedef struct fixture {
+    cvy_batchnorm_shape shape;
+    int n;
+    size_t rows, count, channels;
+    cvy_batchnorm *op;
+    cvy_buffer *x, *gy, *weight, *bias, *y, *running_mean, *running_var, *saved_mean, *saved_invstd, *gweight,
+        *gbias;
+    cvy_buffer *workspace;
+} fixture;
+
+static fixture open_fixture(cvy_batchnorm_shape shape, int n, const float *x, const float *gy,
+                            const float *weight, const float *bias, const float *mean, const float *var) {
+    fixture f = {.shape = shape, .n = n, .channels = (size_t)shape.channels};
+    f.rows = f.channels * (size_t)shape.height * (size_t)shape.width;
+    f.count = f.rows * (size_t)shape.pitch;
+    assert_ok(cvy_batchnorm_create(device, &shape, &f.op));
+    f.x = upload(x, f.count), f.gy = upload(gy, f.count), f.y = garbage(f.count);
+    f.weight = upload(weight, f.channels), f.bias = upload(bias, f.channels);
+    f.running_mean = upload(mean, f.channels), f.running_var = upload(var, f.channels);
+    f.saved_mean = garbage(f.channels), f.saved_invstd = garbage(f.channels);
+    f.gweight = garbage(f.channels), f.gbias = garbage(f.channels);
+    f.workspace = garbage(cvy_batchnorm_workspace(f.op) / sizeof(float));
+    return f;
+}
+
+static void close_fixture(fixture *f) {
+    cvy_buffer *buffers[] = {
+        f->x,           f->gy,         f->weight,       f->bias,    f->y,     f->running_mean,
+        f->running_var, f->saved_mean, f->saved_invstd, f->gweight, f->gbias, f->workspace};
+    for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
+        cvy_buffer_free(buffers[i]);
+    cvy_batchnorm_free(f->op);
+}
+
+static convoy_status forward(fixture *f) {
+    return cvy_batchnorm_forward_training(f->op, f->n, f->x, f->weight, f->bias, f->y, f->running_mean,
+                                          f->running_var, f->saved_mean, f->saved_invstd, f->workspace);
+}
+
+/* gx takes the place of gy. */
+static convoy_status backward(fixture *f, bool accumulate) {
+    return cvy_batchnorm_backward(f->op, f->n, f->x, f->gy, f->weight, f->saved_mean, f->saved_invstd, f->gy,
+                                  f->gweight, f->gbias, accumulate, f->workspace);
+}
+
+static void check_buffer(const char *what, cvy_buffer *buffer, const float *expected, size_t count,
+                         double tolerance) {
+    float *actual = test_read(buffer, count);
+    test_close(what, actual, expected, count, tolerance);
+    free(actual);
+}
+
+static void check_columns(const char *what, cvy_buffer *buffer, const float *expected, const fixture *f,
+                          bool padding_zero, double tolerance) {
+    float *actual = test_read(buffer, f->count);
+    test_close_columns(what, actual, expected, f->rows, f->shape.pitch, f->n, padding_zero, tolerance);
+    free(actual);
+}
+
+static void test_recorded(void **state) {
+    (void)state;
+    const cvy_batchnorm_shape shape = {
+        .pitch = 16, .channels = 2, .height = 4, .width = 3, .eps = 1e-5f, .momentum = 0.1f};
+    float *x = spread_rows(bn_x, 24, 3, 16, 1e6f), *gy = spread_rows(bn_gy, 24, 3, 16, 0);
+    fixture f = open_fixture(shape, 3, x, gy, bn_weight, bn_bias, bn_running_mean, bn_running_var);
+    assert_ok(cvy_batchnorm_forward_eval(f.op, f.x, f.weight, f.bias, f.running_mean, f.running_var, f.y));
+    float *y = test_read(f.y, f.count);
+    check_recorded("eval y", y, bn_eval_y, 24, 3, 16, false, 2e-6);
+    free(y);
+    assert_ok(forward(&f));
+    assert_ok(backward(&f, false));
+    y = test_read(f.y, f.count);
+    float *gx = test_read(f.gy, f.count);
+    check_recorded("y", y, bn_y, 24, 3, 16, false, 2e-6);
+    check_recorded("gx", gx, bn_gx, 24, 3, 16, true, 2e-6);
+    check_buffer("gweight", f.gweight, bn_gweight, 2, 2e-6);
+    check_buffer("gbias", f.gbias, bn_gbias, 2, 2e-6);
+    check_buffer("running mean", f.running_mean, bn_new_mean, 2, 1e-6);
+    check_buffer("running variance", f.running_var, bn_new_var, 2, 1e-6);
+    close_fixture(&f);
+    free(x), free(gy), free(y), free(gx);
+}
+
+/* Forward and backward (replacing, then adding) against the reference. The values of channel c lie around 100
+   c, where a naive sum of squares would lose its digits; padding columns hold garbage. */
+static void check_against_reference(cvy_batchnorm_shape shape, int n) {
+    shape.eps = 1e-5f, shape.momentum = 0.3f;
+    size_t channels = (size_t)shape.channels, rows = channels * (size_t)shape.height * (size_t)shape.width;
+    size_t pitch = (size_t)shape.pitch, count = rows * pitch;
+    float *x = test_random(count, 1), *gy = random_gradient(rows, n, shape.pitch, 2);
+    float *weight = test_random(channels, 3), *bias = test_random(channels, 4);
+    float *mean = test_random(channels, 5), *var = test_random(channels, 6), *saved = calloc(2 * channels, 4);
+    float *expected = malloc(count * sizeof(float)), *sums = calloc(2 * channels, 4);
+    for (size_t i = 0; i < count; i++)
+        x[i] = i % pitch < (size_t)n ? x[i] + 100 * (float)(i / (count / channels)) : 1e5f * x[i];
+    fixture f = open_fixture(shape, n, x, gy, weight, bias, mean, var);
+    assert_ok(forward(&f));
+    cvy_batchnorm_forward_training_reference(&shape, n, x, weight, bias, expected, mean, var, saved,
+                                             saved + channels);
+    check_columns("y", f.y, expected, &f, false, 1e-4); /* a few last digits of means up to 500 */
+    check_buffer("running mean", f.running_mean, mean, channels, 1e-6);
+    check_buffer("running variance", f.running_var, var, channels, 1e-5);
+    check_buffer("saved mean", f.saved_mean, saved, channels, 1e-6);
+    check_buffer("saved invstd", f.saved_invstd, saved + channels, channels, 1e-5);
+    /* Backward from the device's own statistics: a mean's last digit times the sum of gy is no small number.
+     */
+    assert_ok(cvy_buffer_read(f.saved_mean, 0, saved, channels * sizeof(float)));
+    assert_ok(cvy_buffer_read(f.saved_invstd, 0, saved + channels, channels * sizeof(float)));
+    assert_ok(backward(&f, false));
+    cvy_batchnorm_backward_reference(&shape, n, x, gy, weight, saved, saved + channels, expected, sums,
+                                     sums + channels, false);
+    check_columns("gx", f.gy, expected, &f, true, 1e-5);
+    check_buffer("gweight", f.gweight, sums, channels, 1e-5);
+    check_buffer("gbias", f.gbias, sums + channels, channels, 1e-5);
+    assert_ok(cvy_buffer_write(f.gy, 0, gy, count * sizeof(float)));
+    assert_ok(backward(&f, true));
+    for (size_t i = 0; i < 2 * channels; i++)
+        sums[i] *= 2;
+    check_buffer("gweight twice", f.gweight, sums, channels, 1e-5);
+    check_buffer("gbias twice", f.gbias, sums + channels, channels, 1e-5);
+    close_fixture(&f);
+    free(x), free(gy), free(weight), free(bias), free(mean), free(var), free(saved), free(expected),
+        free(sums);
+}
+
+static void test_edges(void **state) {
+    (void)state;
+    const int sizes[][3] = {
+        {1, 1, 2}, {3, 5, 7}, {2, 17, 9}, {1, 40, 41}, {5, 1, 1}}; /* channels, height, width */
+    for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++)
+        for (int b = 0; b < BATCHES; b++)
+            if (batches[b][0] * sizes[s][1] * sizes[s][2] > 1)
+                check_against_reference((cvy_batchnorm_shape){.pitch = batches[b][1],
+                                                              .channels = sizes[s][0],
+                                                              .height = sizes[s][1],
+                                                              .width = sizes[s][2]},
+                                        batches[b][0]);
+}
+
+/* Many blocks in a channel, and more bytes than are handled together. */
+static void test_large(void **state) {
+    (void)state;
+    check_against_reference((cvy_batchnorm_shape){.pitch = 32, .channels = 3, .height = 150, .width = 151},
+                            32);
+    check_against_reference((cvy_batchnorm_shape){.pitch = 32, .channels = 2, .height = 90, .width = 151},
+                            19);
+}
+
+/* Without weight, bias, running statistics and parameter gradients. */
+static void test_optional_buffers(void **state) {
+    (void)state;
+    const cvy_batchnorm_shape shape = {
+        .pitch = 16, .channels = 2, .height = 3, .width = 4, .eps = 1e-5f, .momentum = 0.1f};
+    float *x = test_random(384, 1), *gy = random_gradient(24, 5, 16, 2), expected[384], saved[4],
+          ones[2] = {1, 1};
+    fixture f = open_fixture(shape, 5, x, gy, ones, ones, ones, ones);
+    assert_ok(cvy_batchnorm_forward_training(f.op, 5, f.x, NULL, NULL, f.y, NULL, NULL, f.saved_mean,
+                                             f.saved_invstd, f.workspace));
+    assert_ok(cvy_batchnorm_backward(f.op, 5, f.x, f.gy, NULL, f.saved_mean, f.saved_invstd, f.gy, NULL, NULL,
+                                     false, f.workspace));
+    cvy_batchnorm_forward_training_reference(&shape, 5, x, NULL, NULL, expected, NULL, NULL, saved,
+                                             saved + 2);
+    check_columns("y", f.y, expected, &f, false, 1e-5);
+    cvy_batchnorm_backward_reference(&shape, 5, x, gy, NULL, saved, saved + 2, expected, NULL, NULL, false);
+    check_columns("gx", f.gy, expected, &f, true, 1e-5);
+    assert_ok(cvy_batchnorm_forward_eval(f.op, f.x, NULL, NULL, f.running_mean, f.running_var, f.y));
+    cvy_batchnorm_forward_eval_reference(&shape, x, NULL, NULL, ones, ones, expected);
+    check_columns("eval y", f.y, expected, &f, false, 1e-6);
+    close_fixture(&f);
+    free(x), free(gy);
+}
+
+static void test_one_value_is_refused(void **state) {
+    (void)state;
+    const cvy_batchnorm_shape shape = {
+        .pitch = 16, .channels = 2, .height = 1, .width = 1, .eps = 1e-5f, .momentum = 0.1f};
+    const float zeros[32] = {0};
+    fixture f = open_fixture(shape, 1, zeros, zeros, zeros, zeros, zeros, zeros);
+    assert_fails(forward(&f), CONVOY_INVALID, "more than one value per channel");
+    close_fixture(&f);
+}
+
+/* sum(y * gy) as a function of x, by the reference. */
+static double objective(const cvy_batchnorm_shape *shape, const float *x, const float *gy,
+                        const float *weight) {
+    float y[96], saved[4];
+    double sum = 0;
+    cvy_batchnorm_forward_training_reference(shape, 4, x, weight, NULL, y, NULL, NULL, saved, saved + 2);
+    for (int i = 0; i < 96; i++)
+        sum += (double)y[i] * gy[i];
+    return sum;
+}
+
+static void test_finite_differences(void **state) {
+    (void)state;
+    const cvy_batchnorm_shape shape = {.pitch = 16, .channels = 2, .height = 1, .width = 3, .eps = 1e-5f};
+    float *x = test_random(96, 1), *gy = random_gradient(6, 4, 16, 2), weight[2] = {0.7f, -1.3f};
+    float y[96], saved[4], gx[96], gweight[2], gbias[2];
+    cvy_batchnorm_forward_training_reference(&shape, 4, x, weight, NULL, y, NULL, NULL, saved, saved + 2);
+    cvy_batchnorm_backward_reference(&shape, 4, x, gy, weight, saved, saved + 2, gx, gweight, gbias, false);
+    for (int i = 0; i < 96; i++) {
+        float at = x[i];
+        x[i] = at + 1e-2f;
+        double up = objective(&shape, x, gy, weight);
+        x[i] = at - 1e-2f;
+        double down = objective(&shape, x, gy, weight);
+        x[i] = at;
+        double expected = i % 16 < 4 ? (up - down) / 2e-2 : 0;
+        assert_true(fabs(gx[i] - expected) < 5e-3);
+    }
+    free(x), free(gy);
+}
+
+int main(void) {
+    const struct CMUnitTest batchnorm[] = {
+        cmocka_unit_test(test_recorded),
+        cmocka_unit_test(test_edges),
+        cmocka_unit_test(test_large),
+        cmocka_unit_test(test_optional_buffers),
+        cmocka_unit_test(test_one_value_is_refused),
+        cmocka_unit_test(test_finite_differences),
+    };
+    return RUN_ON_DEVICES(batchnorm);
+}

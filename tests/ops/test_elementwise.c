@@ -1,0 +1,117 @@
+/* host/ops/elementwise.h: activations against PyTorch and finite differences, kernels against the reference.
+ */
+#define REFERENCE_ACTIVATIONS
+#include "ops/data/ops_reference.h"
+#include "ops/elementwise.h"
+#include "ops/ops.h"
+
+enum { KINDS = 4, RECORDED = sizeof activation_x / sizeof *activation_x };
+
+static const float *const recorded_y[KINDS] = {relu_y, sigmoid_y, tanh_y, scaled_tanh_y};
+static const float *const recorded_gx[KINDS] = {relu_gx, sigmoid_gx, tanh_gx, scaled_tanh_gx};
+static const char *const names[KINDS] = {"relu", "sigmoid", "tanh", "scaled tanh"};
+
+/* Lengths around the vectors of 4, 8 and 16, and past one block. */
+static const size_t lengths[] = {1, 3, 4, 15, 16, 17, 63, 1000, 50000};
+
+static void test_recorded(void **state) {
+    (void)state;
+    for (int kind = 0; kind < KINDS; kind++) {
+        cvy_buffer *x = upload(activation_x, RECORDED), *gy = upload(activation_gy, RECORDED);
+        cvy_buffer *y = garbage(RECORDED), *gx = garbage(RECORDED);
+        assert_ok(cvy_activation_forward(device, kind, RECORDED, x, y));
+        assert_ok(cvy_activation_backward(device, kind, RECORDED, y, gy, gx));
+        float *actual_y = download(y, RECORDED), *actual_gx = download(gx, RECORDED);
+        check_special(names[kind], actual_y, recorded_y[kind], RECORDED, 2e-7);
+        check_special(names[kind], actual_gx, recorded_gx[kind], RECORDED, 1e-6);
+        free(actual_y);
+        free(actual_gx);
+        cvy_buffer_free(x);
+        cvy_buffer_free(gy);
+    }
+}
+
+static void test_lengths(void **state) {
+    (void)state;
+    for (size_t l = 0; l < sizeof lengths / sizeof *lengths; l++)
+        for (int kind = 0; kind < KINDS; kind++) {
+            size_t count = lengths[l];
+            float *x = test_random(count, 1), *gy = test_random(count, 2),
+                  *expected = malloc(count * sizeof(float));
+            cvy_activation_forward_reference(kind, count, x, expected);
+            cvy_buffer *values = upload(x, count), *gradient = upload(gy, count);
+            assert_ok(cvy_activation_forward(device, kind, count, values, values)); /* in place */
+            assert_ok(cvy_activation_backward(device, kind, count, values, gradient, gradient));
+            float *y = download(values, count), *gx = download(gradient, count);
+            test_close(names[kind], y, expected, count, 3e-7);
+            cvy_activation_backward_reference(kind, count, y, gy, expected);
+            test_close(names[kind], gx, expected, count, 3e-7);
+            free(x), free(gy), free(expected), free(y), free(gx);
+        }
+}
+
+static void test_slopes(void **state) {
+    (void)state;
+    float x[200], up[200], down[200], y[200], ones[200], gx[200];
+    for (int i = 0; i < 200; i++) {
+        x[i] = (float)(i - 100) * 0.05f + 0.01f;
+        ones[i] = 1;
+    }
+    for (int kind = 0; kind < KINDS; kind++) {
+        float higher[200], lower[200], expected[200];
+        for (int i = 0; i < 200; i++) {
+            higher[i] = x[i] + 0.005f;
+            lower[i] = x[i] - 0.005f;
+        }
+        cvy_activation_forward_reference(kind, 200, higher, up);
+        cvy_activation_forward_reference(kind, 200, lower, down);
+        cvy_activation_forward_reference(kind, 200, x, y);
+        for (int i = 0; i < 200; i++)
+            expected[i] = (float)(((double)up[i] - down[i]) / ((double)higher[i] - lower[i]));
+        cvy_activation_backward_reference(kind, 200, y, ones, gx);
+        test_close(names[kind], gx, expected, 200, 1e-4);
+    }
+}
+
+static void test_add_and_multiply(void **state) {
+    (void)state;
+    for (size_t l = 0; l < sizeof lengths / sizeof *lengths; l++) {
+        size_t count = lengths[l];
+        float *a = test_random(count, 3), *b = test_random(count, 4);
+        float *sums = malloc(count * sizeof(float)), *products = malloc(count * sizeof(float));
+        for (size_t i = 0; i < count; i++) {
+            sums[i] = a[i] + b[i];
+            products[i] = a[i] * b[i];
+        }
+        cvy_buffer *left = upload(a, count), *right = upload(b, count), *out = garbage(count);
+        assert_ok(cvy_add(device, count, left, right, out));
+        assert_ok(cvy_multiply(device, count, left, right, right));
+        float *actual_sums = download(out, count), *actual_products = download(right, count);
+        assert_memory_equal(actual_sums, sums, count * sizeof(float));
+        assert_memory_equal(actual_products, products, count * sizeof(float));
+        cvy_buffer_free(left);
+        free(a), free(b), free(sums), free(products), free(actual_sums), free(actual_products);
+    }
+}
+
+/* Nothing is written behind the last element. */
+static void test_stays_inside(void **state) {
+    (void)state;
+    float zeros[64] = {0}, after[64];
+    cvy_buffer *x = upload(zeros, 64), *y = upload(zeros, 64);
+    assert_ok(cvy_activation_forward(device, CVY_SIGMOID, 37, x, y));
+    assert_ok(cvy_buffer_read(y, 0, after, sizeof after));
+    for (int i = 0; i < 64; i++)
+        assert_true(after[i] == (i < 37 ? 0.5f : 0));
+    cvy_buffer_free(x);
+    cvy_buffer_free(y);
+}
+
+int main(void) {
+    const struct CMUnitTest elementwise[] = {
+        cmocka_unit_test(test_recorded),     cmocka_unit_test(test_lengths),
+        cmocka_unit_test(test_slopes),       cmocka_unit_test(test_add_and_multiply),
+        cmocka_unit_test(test_stays_inside),
+    };
+    return RUN_ON_DEVICES(elementwise);
+}

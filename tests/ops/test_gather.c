@@ -1,0 +1,140 @@
+/* host/ops/gather.h: byte images into a batch, plain, resized and with a border. */
+#include "ops/gather.h"
+
+#include "ops/ops.h"
+#include "ops/resize.h"
+
+enum { IMAGES = 70, INDEX_OFFSET = 3 };
+
+static uint8_t *random_bytes(size_t count) {
+    uint8_t *bytes = malloc(count);
+    float *values = test_random(count, 1);
+    assert_non_null(bytes);
+    for (size_t i = 0; i < count; i++)
+        bytes[i] = (uint8_t)((values[i] + 1) * 127.99f);
+    free(values);
+    return bytes;
+}
+
+static size_t out_rows(const cvy_gather_shape *shape) {
+    return (size_t)shape->channels * (size_t)(shape->out_height + 2 * shape->border) *
+           (size_t)(shape->out_width + 2 * shape->border);
+}
+
+static const cvy_gather_shape shapes[] = {
+    {0, 1, 28, 28, 28, 28, 0, {0}, {1}},
+    {0, 1, 28, 28, 28, 28, 2, {0.1307f}, {0.3081f}},
+    {0, 1, 5, 7, 24, 19, 1, {0.5f}, {0.25f}},
+    {0, 3, 32, 32, 32, 32, 0, {0.485f, 0.456f, 0.406f}, {0.229f, 0.224f, 0.225f}},
+    {0, 3, 11, 9, 4, 6, 0, {0.5f, 0.25f, 0}, {1, 2, 0.5f}},
+    {0, 4, 1, 1, 3, 2, 3, {0, 0, 0, 0.5f}, {1, 1, 1, 1}},
+    {0, 1, 17, 23, 17, 46, 0, {0}, {1}},
+};
+
+/* Runs on the device; the caller frees y. */
+static float *run(const cvy_gather_shape *shape, int n, const uint8_t *images, const int32_t *all_labels,
+                  const uint32_t *indices, int32_t *labels) {
+    size_t bytes = IMAGES * (size_t)(shape->channels * shape->in_height * shape->in_width);
+    size_t pitch = (size_t)shape->pitch, count = out_rows(shape) * pitch;
+    cvy_gather *op = NULL;
+    assert_ok(cvy_gather_create(device, shape, &op));
+    cvy_buffer *set = test_buffer(device, images, bytes), *y = garbage(count), *classes = garbage(pitch);
+    cvy_buffer *set_labels = test_buffer(device, all_labels, IMAGES * sizeof(int32_t));
+    cvy_buffer *chosen = test_buffer(device, indices, IMAGES * sizeof(uint32_t));
+    assert_ok(cvy_gather_run(op, n, set, set_labels, chosen, INDEX_OFFSET, y, classes));
+    assert_ok(cvy_buffer_read(classes, 0, labels, pitch * sizeof(int32_t)));
+    cvy_buffer_free(set);
+    cvy_buffer_free(set_labels);
+    cvy_buffer_free(chosen);
+    cvy_buffer_free(classes);
+    cvy_gather_free(op);
+    return download(y, count);
+}
+
+static void test_against_reference(void **state) {
+    (void)state;
+    uint8_t *images = random_bytes(IMAGES * 3 * 32 * 32);
+    int32_t all_labels[IMAGES], labels[64], expected_labels[64];
+    uint32_t indices[IMAGES];
+    for (int i = 0; i < IMAGES; i++) {
+        all_labels[i] = i * i % 10;
+        indices[i] = (uint32_t)(i * 37 + 11) % IMAGES;
+    }
+    for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
+        for (int b = 0; b < BATCHES; b++) {
+            cvy_gather_shape shape = shapes[s];
+            int n = batches[b][0];
+            shape.pitch = batches[b][1];
+            size_t rows = out_rows(&shape), pitch = (size_t)shape.pitch;
+            float *expected = malloc(rows * pitch * sizeof(float));
+            cvy_gather_reference(&shape, n, images, all_labels, indices + INDEX_OFFSET, expected,
+                                 expected_labels);
+            float *y = run(&shape, n, images, all_labels, indices, labels);
+            test_close_columns("gather", y, expected, rows, shape.pitch, n, true, 1e-6);
+            assert_memory_equal(labels, expected_labels, pitch * sizeof(int32_t));
+            free(expected), free(y);
+        }
+    free(images);
+}
+
+/* The reference, by hand: places, border, normalisation, padding columns. */
+static void test_places(void **state) {
+    (void)state;
+    const cvy_gather_shape shape = {16, 2, 2, 3, 2, 3, 1, {0.5f, 0}, {0.5f, 1}};
+    const uint32_t indices[2] = {1, 0};
+    const int32_t all_labels[2] = {7, 8};
+    uint8_t images[24];
+    for (int i = 0; i < 24; i++)
+        images[i] = (uint8_t)(10 * i);
+    float y[2 * 4 * 5 * 16];
+    int32_t labels[16];
+    cvy_gather_reference(&shape, 2, images, all_labels, indices, y, labels);
+    assert_true(labels[0] == 8 && labels[1] == 7 && labels[2] == 0);
+    /* channel 0, pixel (1, 2) of image 1: byte 12 + 5 */
+    assert_true(fabsf(y[(2 * 5 + 3) * 16] - (170 / 255.0f - 0.5f) / 0.5f) < 1e-6f);
+    /* channel 1, pixel (0, 0) of image 0: byte 6 */
+    assert_true(fabsf(y[(20 + 5 + 1) * 16 + 1] - 60 / 255.0f) < 1e-6f);
+    assert_true(y[0] == -1 && y[20 * 16] == 0 && y[2] == 0); /* border of a black image; padding column */
+}
+
+/* The resize is the one of ops/resize.h. */
+static void test_same_resize(void **state) {
+    (void)state;
+    const cvy_gather_shape shape = {16, 1, 9, 6, 13, 15, 0, {0}, {1}};
+    const cvy_resize_shape resize = {16, 1, 9, 6, 13, 15};
+    uint8_t *images = random_bytes(16 * 54);
+    float x[54 * 16], *expected = malloc(13 * 15 * 16 * sizeof(float)),
+                      *y = malloc(13 * 15 * 16 * sizeof(float));
+    int32_t labels[16] = {0}, all_labels[16] = {0};
+    uint32_t indices[16];
+    for (uint32_t i = 0; i < 16; i++) {
+        indices[i] = i;
+        for (uint32_t p = 0; p < 54; p++)
+            x[p * 16 + i] = (float)images[i * 54 + p] / 255;
+    }
+    cvy_resize_forward_reference(&resize, x, expected);
+    cvy_gather_reference(&shape, 16, images, all_labels, indices, y, labels);
+    test_close("resize", y, expected, 13 * 15 * 16, 1e-6);
+    free(images), free(expected), free(y);
+}
+
+static void test_impossible_shapes(void **state) {
+    (void)state;
+    cvy_gather_shape shape = {16, 5, 4, 4, 4, 4, 0, {0}, {1, 1, 1, 1}};
+    cvy_gather *op = NULL;
+    assert_fails(cvy_gather_create(device, &shape, &op), CONVOY_INVALID, "5 channels");
+    shape.channels = 4, shape.out_height = 0;
+    assert_fails(cvy_gather_create(device, &shape, &op), CONVOY_INVALID, "0x4");
+    shape.out_height = 4, shape.std[2] = 0;
+    assert_fails(cvy_gather_create(device, &shape, &op), CONVOY_INVALID, "std of channel 2");
+}
+
+int main(void) {
+    const struct CMUnitTest gather[] = {
+        cmocka_unit_test(test_against_reference),
+        cmocka_unit_test(test_places),
+        cmocka_unit_test(test_same_resize),
+        cmocka_unit_test(test_impossible_shapes),
+    };
+    return RUN_ON_DEVICES(gather);
+}

@@ -1,0 +1,169 @@
+#!/usr/bin/env python3
+"""Writes tests/ops/data/ops_reference.h: small cases of every op but convolution and matrix products, as PyTorch
+computes them in float64. Images are recorded as Convoy keeps them: [channel][row][column][image].
+
+    python3 tools/record_simple_ops.py > tests/ops/data/ops_reference.h
+"""
+import torch
+import torch.nn.functional as F
+
+torch.manual_seed(1)
+
+
+def array(name, values, kind="float"):
+    flat = [float(v) if abs(float(v)) > 1.2e-38 or v != v else 0.0 for v in values.detach().reshape(-1)]
+    print(f"static const {kind} {name}[{len(flat)}] = {{")
+    line = "   "
+    for v in flat:
+        text = "NAN" if v != v else "INFINITY" if v == float("inf") else "-INFINITY" if v == -float("inf") else None
+        if text is None:
+            text = f"{v:.9g}"
+            if kind == "float":
+                text = (text if "." in text or "e" in text else text + ".0") + "f"
+            else:
+                text = str(int(v))
+        if len(line) + len(text) > 106:
+            print(line)
+            line = "   "
+        line += f" {text},"
+    print(line.rstrip(",") + "};")
+
+
+def images(name, values):
+    """[image][channel]... -> [channel]...[image]"""
+    array(name, values.permute(*range(1, values.dim()), 0))
+
+
+def rounded(*size):
+    """Random doubles that a float holds exactly."""
+    return torch.randn(*size).double()
+
+
+def gradient(y, gy, *inputs):
+    return torch.autograd.grad(y, inputs, gy)
+
+
+def pooling():
+    x = rounded(3, 2, 7, 6)
+    x[0, 0, 2, 2] = x[0, 0, 2, 3] = x[0, 0, 3, 2] = 9  # equal maxima
+    x[1, 1, 4, 4] = float("nan")
+    x[2] = -float("inf")
+    x.requires_grad_()
+    images("max_x", x)
+    for name, options in (("max", dict(kernel_size=3, stride=2, padding=1)),
+                          ("dilated", dict(kernel_size=2, stride=1, padding=1, dilation=2)),
+                          ("gaps", dict(kernel_size=2, stride=3))):
+        y, flat = F.max_pool2d(x, return_indices=True, **options)
+        stride, padding, dilation = options["stride"], options.get("padding", 0), options.get("dilation", 1)
+        rows = torch.arange(y.shape[2]).reshape(-1, 1) * stride - padding
+        columns = torch.arange(y.shape[3]) * stride - padding
+        window = (flat // 6 - rows) // dilation * options["kernel_size"] + (flat % 6 - columns) // dilation
+        gy = rounded(*y.shape)
+        images(name + "_y", y)
+        array(name + "_indices", window.permute(1, 2, 3, 0), "uint8_t")
+        images(name + "_gy", gy)
+        images(name + "_gx", gradient(y, gy, x)[0])
+    x = rounded(3, 2, 7, 6).requires_grad_()
+    images("average_x", x)
+    for name, call in (("average", lambda v: F.avg_pool2d(v, 3, 2, 1)), ("cells", lambda v: F.avg_pool2d(v, 2)),
+                       ("adaptive", lambda v: F.adaptive_avg_pool2d(v, (3, 4)))):
+        y = call(x)
+        gy = rounded(*y.shape)
+        images(name + "_y", y)
+        images(name + "_gy", gy)
+        images(name + "_gx", gradient(y, gy, x)[0])
+
+
+def batchnorm():
+    x = (rounded(3, 2, 4, 3) * 2 + 5).float().double().requires_grad_()
+    weight, bias = rounded(2).requires_grad_(), rounded(2).requires_grad_()
+    mean, var, gy = rounded(2), rounded(2).abs(), rounded(3, 2, 4, 3)
+    images("bn_x", x)
+    images("bn_gy", gy)
+    for name, values in (("weight", weight), ("bias", bias), ("running_mean", mean), ("running_var", var)):
+        array("bn_" + name, values)
+    images("bn_eval_y", F.batch_norm(x, mean, var, weight, bias, False, 0.1, 1e-5))
+    y = F.batch_norm(x, mean, var, weight, bias, True, 0.1, 1e-5)
+    gx, gweight, gbias = gradient(y, gy, x, weight, bias)
+    images("bn_y", y)
+    images("bn_gx", gx)
+    for name, values in (("gweight", gweight), ("gbias", gbias), ("new_mean", mean), ("new_var", var)):
+        array("bn_" + name, values)
+
+
+def activations():
+    x = torch.tensor([0.0, -0.0, 1e-8, -1e-8, 0.5, -0.5, 1, -1, 3, -3, 20, -20, 90, -90, 1000, -1000, float("inf"),
+                      -float("inf"), float("nan")]).double().requires_grad_()
+    gy = rounded(x.numel())
+    array("activation_x", x)
+    array("activation_gy", gy)
+    for name, call in (("relu", torch.relu), ("sigmoid", torch.sigmoid), ("tanh", torch.tanh),
+                       ("scaled_tanh", lambda v: 1.7159 * torch.tanh(v * 2 / 3))):
+        y = call(x)
+        array(name + "_y", y)
+        array(name + "_gx", gradient(y, gy, x)[0])
+
+
+def losses():
+    x, labels, gy = (rounded(5, 7) * 4).float().double(), torch.tensor([3, 0, 6, 6, 2]), rounded(5, 7)
+    x[1] += 500
+    x[2, 0] = -float("inf")
+    x.requires_grad_()
+    images("loss_x", x)
+    array("loss_labels", labels, "int32_t")
+    images("softmax_gy", gy)
+    loss = F.cross_entropy(x, labels, reduction="none")
+    array("loss_y", loss)
+    images("loss_gx", gradient(loss.mean(), None, x)[0])
+    y = F.softmax(x, 1)
+    images("softmax_y", y)
+    images("softmax_gx", gradient(y, gy, x)[0])
+    distance = (rounded(5, 7).abs() * 3).float().double()
+    distance[0] += 200
+    distance.requires_grad_()
+    every = torch.cat([-distance, torch.full((5, 1), -1.0).double()], 1)
+    loss = distance.gather(1, labels.reshape(-1, 1)).reshape(-1) + torch.logsumexp(every, 1)
+    images("map_x", distance)
+    array("map_y", loss)
+    images("map_gx", gradient(loss.mean(), None, distance)[0])
+
+
+def resize():
+    x = rounded(2, 2, 5, 7).requires_grad_()
+    y = F.interpolate(x, (11, 4), mode="bilinear", align_corners=False)
+    gy = rounded(*y.shape)
+    images("resize_x", x)
+    images("resize_y", y)
+    images("resize_gy", gy)
+    images("resize_gx", gradient(y, gy, x)[0])
+
+
+def optimizers():
+    start, gradients = rounded(9), rounded(5, 9)
+    array("optimizer_start", start)
+    array("optimizer_gradients", gradients)
+    for name, make in (
+            ("sgd", lambda p: torch.optim.SGD(p, 0.1)),
+            ("sgd_decay", lambda p: torch.optim.SGD(p, 0.1, weight_decay=0.05)),
+            ("sgd_momentum", lambda p: torch.optim.SGD(p, 0.1, momentum=0.9, dampening=0.3, weight_decay=0.05)),
+            ("sgd_nesterov", lambda p: torch.optim.SGD(p, 0.1, momentum=0.9, nesterov=True)),
+            ("adam", lambda p: torch.optim.Adam(p, 0.01)),
+            ("adam_decay", lambda p: torch.optim.Adam(p, 0.01, (0.8, 0.99), 1e-6, 0.1)),
+            ("adamw", lambda p: torch.optim.AdamW(p, 0.01, weight_decay=0.1))):
+        parameter = start.clone().requires_grad_()
+        optimizer = make([parameter])
+        for g in gradients:
+            parameter.grad = g.clone()
+            optimizer.step()
+        array(name + "_end", parameter)
+
+
+print("/* Generated by tools/record_simple_ops.py: what PyTorch computes in float64. */")
+print("#ifndef CVY_TESTS_OPS_REFERENCE_H\n#define CVY_TESTS_OPS_REFERENCE_H\n\n#include <math.h>\n#include <stdint.h>\n")
+sections = (("POOLING", pooling), ("BATCHNORM", batchnorm), ("ACTIVATIONS", activations), ("LOSSES", losses),
+            ("RESIZE", resize), ("OPTIMIZERS", optimizers))
+for macro, section in sections:
+    print(f"#ifdef REFERENCE_{macro}")
+    section()
+    print("#endif\n")
+print("#endif")
