@@ -73,8 +73,9 @@ CONVOY_API const char *convoy_dataset_path(const convoy_dataset *dataset, size_t
 CONVOY_API convoy_status convoy_dataset_image(const convoy_dataset *dataset, size_t index, uint8_t *image);
 
 /* Decodes one PNG or JPEG file into image [channels][height][width]: the short side is resized to fit, the
-   centre cropped. channels is 1 (grey) or 3 (RGB). Transparency is ignored. CONVOY_INVALID: neither PNG nor
-   JPEG, damaged, or over 100 megapixels; CONVOY_IO: not readable. */
+   centre cropped. channels is 1 (grey) or 3 (RGB). Transparency and EXIF orientation are ignored, as
+   torchvision does. CONVOY_INVALID: neither PNG nor JPEG, damaged, or over 100 megapixels; CONVOY_IO: not
+   readable. */
 CONVOY_API convoy_status convoy_image_load(const char *path, int channels, int height, int width,
                                            uint8_t *image);
 

@@ -278,6 +278,32 @@ static void a_damaged_jpeg_is_refused(void **state) {
     free(file);
 }
 
+/* A few bytes of file must not cost minutes: every scan of a progressive image is a pass over all its pixels.
+ */
+static void endless_scans_are_refused(void **state) {
+    (void)state;
+    enum { SIDE = 16, REPEATS = 300 };
+    uint8_t data[SIDE * SIDE * 3], image[3 * SIDE * SIDE];
+    for (size_t i = 0; i < sizeof data; i++)
+        data[i] = value(i);
+    test_write_jpeg(folder, "x.jpg", SIDE, SIDE, 3, 1, data);
+    size_t size, scan = 0;
+    uint8_t *file = test_read_file(folder, "x.jpg", &size);
+    for (size_t i = 0; i + 1 < size; i++)
+        if (file[i] == 0xff && file[i + 1] == 0xda)
+            scan = i; /* the last one; the end marker is two bytes */
+    size_t piece = size - 2 - scan, total = scan + REPEATS * piece + 2;
+    uint8_t *long_file = malloc(total);
+    memcpy(long_file, file, scan);
+    for (size_t r = 0; r < REPEATS; r++)
+        memcpy(long_file + scan + r * piece, file + scan, piece);
+    memcpy(long_file + total - 2, file + size - 2, 2);
+    test_write_file(folder, "long.jpg", long_file, total);
+    assert_fails(load("long.jpg", 3, SIDE, SIDE, image), CONVOY_INVALID, "more than 200 scans");
+    free(long_file);
+    free(file);
+}
+
 static void try_bytes(bool png, const uint8_t *file, size_t size) {
     uint8_t *exact = malloc(size ? size : 1),
             image[3 * 25]; /* a read past the end is one past the allocation */
@@ -332,6 +358,7 @@ int main(void) {
         cmocka_unit_test(resizing_is_bilinear_with_antialiasing),
         cmocka_unit_test_setup_teardown(bad_files_are_named, setup, teardown),
         cmocka_unit_test_setup_teardown(a_damaged_jpeg_is_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(endless_scans_are_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(no_prefix_and_no_flipped_byte_crashes, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

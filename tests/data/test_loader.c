@@ -1,0 +1,342 @@
+/* Batches on the device: the same bits whether the set is resident or streamed, and whatever the threads. */
+#include <unistd.h>
+
+#include <png.h>
+
+#include "base/file.h"
+#include "data/dataset.h"
+#include "data/loader.h"
+#include "ops/gather.h"
+#include "support/images.h"
+#include "support/test.h"
+
+enum { IMAGES = 22, CHANNELS = 3, HEIGHT = 6, WIDTH = 5, BATCH = 8, PITCH = 16, BATCHES = 3 };
+
+/* Resident sets and 1 or 3 threads must not differ. */
+typedef struct way {
+    size_t budget;
+    int threads;
+} way;
+static const way ways[] = {{SIZE_MAX, 1}, {0, 1}, {0, 3}};
+enum { WAYS = sizeof ways / sizeof *ways };
+
+static convoy_dataset *open_set(size_t memory) {
+    convoy_dataset *set;
+    convoy_dataset_options options = {.channels = CHANNELS,
+                                      .height = HEIGHT,
+                                      .width = WIDTH,
+                                      .memory = memory,
+                                      .synthetic_images = IMAGES,
+                                      .synthetic_classes = 4};
+    assert_ok(convoy_dataset_open("synthetic", "train", &options, &set));
+    return set;
+}
+
+static cvy_loader_options default_options(way way) {
+    return (cvy_loader_options){.batch_size = BATCH,
+                                .pitch = PITCH,
+                                .mean = {0.5f, 0.4f, 0.3f},
+                                .std = {0.2f, 0.3f, 0.4f},
+                                .shuffle = true,
+                                .seed = 3,
+                                .device_budget = way.budget,
+                                .threads = way.threads};
+}
+
+/* One loader with its buffers. */
+typedef struct bench {
+    cvy_loader *loader;
+    cvy_buffer *input, *labels;
+    size_t values; /* floats in the input */
+} bench;
+
+static bench open_bench(const convoy_dataset *set, const cvy_loader_options *options) {
+    bench bench;
+    int height = options->out_height ? options->out_height : set->height;
+    int width = options->out_width ? options->out_width : set->width;
+    bench.values = (size_t)set->channels * (size_t)(height + 2 * options->border) *
+                   (size_t)(width + 2 * options->border) * (size_t)options->pitch;
+    assert_ok(cvy_loader_create(test_device(), set, options, &bench.loader));
+    assert_ok(cvy_buffer_create(test_device(), bench.values * sizeof(float), "input", &bench.input));
+    assert_ok(
+        cvy_buffer_create(test_device(), (size_t)options->pitch * sizeof(int32_t), "labels", &bench.labels));
+    return bench;
+}
+
+static void close_bench(bench *bench) {
+    cvy_loader_free(bench->loader);
+    cvy_buffer_free(bench->input);
+    cvy_buffer_free(bench->labels);
+}
+
+/* What the reference makes of the images that the loader says it took. */
+static void expect_batch(bench *bench, const convoy_dataset *set, const cvy_loader_options *options, int n) {
+    int got;
+    assert_ok(cvy_loader_next(bench->loader, bench->input, bench->labels, &got));
+    assert_int_equal(got, n);
+    size_t bytes = cvy_dataset_image_bytes(set);
+    uint8_t *images = malloc(set->count * bytes);
+    for (size_t i = 0; i < set->count; i++)
+        assert_ok(convoy_dataset_image(set, i, images + i * bytes));
+    cvy_gather_shape shape = {.pitch = options->pitch,
+                              .channels = set->channels,
+                              .in_height = set->height,
+                              .in_width = set->width,
+                              .out_height = options->out_height ? options->out_height : set->height,
+                              .out_width = options->out_width ? options->out_width : set->width,
+                              .border = options->border};
+    memcpy(shape.mean, options->mean, sizeof shape.mean);
+    memcpy(shape.std, options->std, sizeof shape.std);
+    float *expected = calloc(bench->values, sizeof *expected),
+          *actual = test_read(bench->input, bench->values);
+    int32_t expected_labels[PITCH], labels[PITCH];
+    cvy_gather_reference(&shape, n, images, set->labels, cvy_loader_indices(bench->loader), expected,
+                         expected_labels);
+    test_close("input", actual, expected, bench->values, 1e-6);
+    assert_ok(cvy_buffer_read(bench->labels, 0, labels, (size_t)options->pitch * sizeof *labels));
+    assert_memory_equal(labels, expected_labels, (size_t)options->pitch * sizeof *labels);
+    free(images);
+    free(expected);
+    free(actual);
+}
+
+static void batches_are_the_sets_images(void **state) {
+    (void)state;
+    for (int w = 0; w < WAYS; w++) {
+        convoy_dataset *set = open_set(0);
+        cvy_loader_options options = default_options(ways[w]);
+        bench bench = open_bench(set, &options);
+        assert_int_equal(cvy_loader_resident(bench.loader), ways[w].budget > 0);
+        assert_int_equal(cvy_loader_batches(bench.loader), BATCHES);
+        assert_ok(cvy_loader_start(bench.loader, 0, 0));
+        bool seen[IMAGES] = {false};
+        for (int b = 0; b < BATCHES; b++) {
+            int n = b == BATCHES - 1 ? IMAGES % BATCH : BATCH;
+            expect_batch(&bench, set, &options, n);
+            for (int i = 0; i < n; i++) {
+                assert_false(seen[cvy_loader_indices(bench.loader)[i]]);
+                seen[cvy_loader_indices(bench.loader)[i]] = true;
+            }
+        }
+        int n;
+        assert_ok(cvy_loader_next(bench.loader, bench.input, bench.labels, &n));
+        assert_int_equal(n, 0);
+        close_bench(&bench);
+        convoy_dataset_free(set);
+    }
+}
+
+static void resizing_and_a_border(void **state) {
+    (void)state;
+    convoy_dataset *set = open_set(0);
+    for (int w = 0; w < WAYS; w++) {
+        cvy_loader_options options = default_options(ways[w]);
+        options.out_height = 9;
+        options.out_width = 11;
+        options.border = 2;
+        bench bench = open_bench(set, &options);
+        assert_ok(cvy_loader_start(bench.loader, 1, 2));
+        expect_batch(&bench, set, &options, IMAGES % BATCH);
+        close_bench(&bench);
+    }
+    convoy_dataset_free(set);
+}
+
+/* The whole epoch's inputs, one after the other; malloc'ed. */
+static float *run_epoch(const convoy_dataset *set, const cvy_loader_options *options, uint32_t epoch,
+                        size_t position, size_t *count) {
+    bench bench = open_bench(set, options);
+    size_t batches = cvy_loader_batches(bench.loader) - position;
+    float *all = malloc((batches ? batches : 1) * bench.values * sizeof *all);
+    assert_ok(cvy_loader_start(bench.loader, epoch, position));
+    for (size_t b = 0; b < batches; b++) {
+        int n;
+        assert_ok(cvy_loader_next(bench.loader, bench.input, bench.labels, &n));
+        assert_int_not_equal(n, 0);
+        assert_ok(cvy_buffer_read(bench.input, 0, all + b * bench.values, bench.values * sizeof *all));
+    }
+    *count = batches * bench.values;
+    close_bench(&bench);
+    return all;
+}
+
+static void every_way_gives_the_same_bits(void **state) {
+    (void)state;
+    convoy_dataset *kept = open_set(0), *made_anew = open_set(1);
+    size_t count, same;
+    cvy_loader_options options = default_options(ways[0]);
+    float *first = run_epoch(kept, &options, 4, 0, &count);
+    for (int w = 1; w < WAYS; w++)
+        for (int s = 0; s < 2; s++) {
+            options = default_options(ways[w]);
+            float *other = run_epoch(s ? made_anew : kept, &options, 4, 0, &same);
+            assert_int_equal(same, count);
+            assert_memory_equal(first, other, count * sizeof *first);
+            free(other);
+        }
+    free(first);
+    convoy_dataset_free(kept);
+    convoy_dataset_free(made_anew);
+}
+
+static void an_epoch_resumes_at_any_batch(void **state) {
+    (void)state;
+    convoy_dataset *set = open_set(0);
+    for (int w = 0; w < WAYS; w++) {
+        size_t count, rest;
+        cvy_loader_options options = default_options(ways[w]);
+        float *whole = run_epoch(set, &options, 7, 0, &count);
+        for (size_t position = 0; position <= BATCHES; position++) {
+            float *part = run_epoch(set, &options, 7, position, &rest);
+            assert_int_equal(rest, count / BATCHES * (BATCHES - position));
+            assert_memory_equal(part, whole + count - rest, rest * sizeof *part);
+            free(part);
+        }
+        free(whole);
+    }
+    convoy_dataset_free(set);
+}
+
+static void the_order_is_of_seed_and_epoch(void **state) {
+    (void)state;
+    convoy_dataset *set = open_set(0);
+    uint32_t orders[4][BATCH];
+    const struct {
+        uint64_t seed;
+        uint32_t epoch;
+    } cases[4] = {{3, 0}, {3, 1}, {4, 0}, {3, 0}};
+    for (int i = 0; i < 4; i++) {
+        cvy_loader_options options = default_options(ways[i % WAYS]);
+        options.seed = cases[i].seed;
+        bench bench = open_bench(set, &options);
+        int n;
+        assert_ok(cvy_loader_start(bench.loader, 9, 0)); /* what ran before has no influence */
+        assert_ok(cvy_loader_start(bench.loader, cases[i].epoch, 0));
+        assert_ok(cvy_loader_next(bench.loader, bench.input, bench.labels, &n));
+        memcpy(orders[i], cvy_loader_indices(bench.loader), sizeof orders[i]);
+        close_bench(&bench);
+    }
+    assert_memory_not_equal(orders[0], orders[1], sizeof orders[0]);
+    assert_memory_not_equal(orders[0], orders[2], sizeof orders[0]);
+    assert_memory_equal(orders[0], orders[3], sizeof orders[0]);
+    convoy_dataset_free(set);
+}
+
+static void without_shuffle_and_without_the_last_batch(void **state) {
+    (void)state;
+    convoy_dataset *set = open_set(0);
+    for (int w = 0; w < WAYS; w++) {
+        cvy_loader_options options = default_options(ways[w]);
+        options.shuffle = false;
+        options.drop_last = true;
+        bench bench = open_bench(set, &options);
+        assert_int_equal(cvy_loader_batches(bench.loader), 2);
+        assert_ok(cvy_loader_start(bench.loader, 0, 0));
+        for (uint32_t b = 0; b < 2; b++) {
+            expect_batch(&bench, set, &options, BATCH);
+            for (uint32_t i = 0; i < BATCH; i++)
+                assert_int_equal(cvy_loader_indices(bench.loader)[i], b * BATCH + i);
+        }
+        int n;
+        assert_ok(cvy_loader_next(bench.loader, bench.input, bench.labels, &n));
+        assert_int_equal(n, 0);
+        close_bench(&bench);
+    }
+    convoy_dataset_free(set);
+}
+
+static void budgets_decide_what_is_resident(void **state) {
+    (void)state;
+    convoy_dataset *set = open_set(0), *made_anew = open_set(1);
+    size_t bytes = IMAGES * (CHANNELS * HEIGHT * WIDTH + 8);
+    const struct {
+        const convoy_dataset *set;
+        size_t budget;
+        bool resident;
+    } cases[] = {{set, bytes, true}, {set, bytes - 1, false}, {made_anew, SIZE_MAX, false}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        cvy_loader_options options = default_options((way){cases[i].budget, 1});
+        bench bench = open_bench(cases[i].set, &options);
+        assert_int_equal(cvy_loader_resident(bench.loader), cases[i].resident);
+        close_bench(&bench);
+    }
+    convoy_dataset_free(set);
+    convoy_dataset_free(made_anew);
+}
+
+static void bad_options_are_refused(void **state) {
+    (void)state;
+    convoy_dataset *set = open_set(0);
+    cvy_loader *loader;
+    cvy_loader_options options = default_options(ways[0]);
+    options.batch_size = 0;
+    assert_fails(cvy_loader_create(test_device(), set, &options, &loader), CONVOY_INVALID,
+                 "a batch of 0 images");
+    options.batch_size = PITCH + 1;
+    assert_fails(cvy_loader_create(test_device(), set, &options, &loader), CONVOY_INVALID,
+                 "17 images in a pitch of 16");
+    options = default_options(ways[0]);
+    options.std[1] = -1;
+    assert_fails(cvy_loader_create(test_device(), set, &options, &loader), CONVOY_INVALID,
+                 "channel 1 cannot be normalised");
+    assert_null(loader);
+    options = default_options(ways[0]);
+    assert_ok(cvy_loader_create(test_device(), set, &options, &loader));
+    assert_fails(cvy_loader_start(loader, 0, 4), CONVOY_INVALID,
+                 "an epoch of 3 batches cannot begin at batch 4");
+    cvy_loader_free(loader);
+    cvy_loader_free(NULL);
+    convoy_dataset_free(set);
+}
+
+/* A photograph that went bad after the set was opened: its batch fails, by name, and the next one is fine. */
+static void a_damaged_photograph_is_named(void **state) {
+    (void)state;
+    char *folder = test_folder_create();
+    uint8_t data[16];
+    for (int c = 0; c < 2; c++)
+        for (int i = 0; i < 10; i++) {
+            char name[32];
+            snprintf(name, sizeof name, "%c/%d.png", 'a' + c, i);
+            memset(data, 10 * c + i, sizeof data);
+            test_write_png(folder, name, 4, 4, PNG_COLOR_TYPE_GRAY, 8, 0, data);
+        }
+    convoy_dataset *set;
+    assert_ok(convoy_dataset_open(folder, "train", &(convoy_dataset_options){.memory = 1}, &set));
+    assert_int_equal(convoy_dataset_count(set), 16);
+    assert_int_equal(truncate(convoy_dataset_path(set, 9), 20), 0);
+    cvy_loader_options options = {.batch_size = 4, .pitch = 16, .std = {1}, .threads = 2};
+    bench bench = open_bench(set, &options);
+    assert_ok(cvy_loader_start(bench.loader, 0, 0));
+    for (int b = 0; b < 4; b++) {
+        int n;
+        if (b != 2) {
+            assert_ok(cvy_loader_next(bench.loader, bench.input, bench.labels, &n));
+            assert_int_equal(n, 4);
+            continue;
+        }
+        assert_fails(cvy_loader_next(bench.loader, bench.input, bench.labels, &n), CONVOY_INVALID,
+                     convoy_dataset_path(set, 9));
+        assert_int_equal(n, 0);
+    }
+    close_bench(&bench);
+    convoy_dataset_free(set);
+    test_folder_remove(folder);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(batches_are_the_sets_images),
+        cmocka_unit_test(resizing_and_a_border),
+        cmocka_unit_test(every_way_gives_the_same_bits),
+        cmocka_unit_test(an_epoch_resumes_at_any_batch),
+        cmocka_unit_test(the_order_is_of_seed_and_epoch),
+        cmocka_unit_test(without_shuffle_and_without_the_last_batch),
+        cmocka_unit_test(budgets_decide_what_is_resident),
+        cmocka_unit_test(bad_options_are_refused),
+        cmocka_unit_test(a_damaged_photograph_is_named),
+    };
+    int failures = cmocka_run_group_tests(tests, NULL, NULL);
+    test_device_close();
+    return failures;
+}
