@@ -265,12 +265,13 @@ static convoy_status reference_run(void *state, const cvy_conv2d_buffers *b) {
     return CONVOY_OK;
 }
 
-static const cvy_conv2d_row reference = {"reference", reference_supports, reference_prepare, reference_run,
-                                         free};
+static const cvy_conv2d_row reference = {
+    "reference", reference_supports, reference_prepare, reference_run, free, NULL};
 
 /* ---- Variants, the preferred one first ---- */
 
-static const cvy_conv2d_row *const variants[] = {&reference, &cvy_conv2d_direct_cpu, &cvy_conv2d_im2col_gemm};
+static const cvy_conv2d_row *const variants[] = {&reference, &cvy_conv2d_winograd_cpu, &cvy_conv2d_direct_cpu,
+                                                 &cvy_conv2d_im2col_gemm};
 enum { VARIANTS = sizeof variants / sizeof *variants };
 
 const char *const *cvy_conv2d_variants(void) {
@@ -287,7 +288,8 @@ static const cvy_conv2d_row *choose(const cvy_device_traits *traits, const cvy_c
             if (!strcmp(variants[i]->name, forced) && variants[i]->supports(traits, shape, pass))
                 return variants[i];
     for (size_t i = 0; i < VARIANTS; i++)
-        if (variants[i]->supports(traits, shape, pass))
+        if (variants[i]->supports(traits, shape, pass) &&
+            (!variants[i]->pays || variants[i]->pays(shape, pass)))
             return variants[i];
     return NULL;
 }

@@ -293,4 +293,4 @@ static convoy_status run(void *prepared, const cvy_conv2d_buffers *buffers) {
                                                   : run_rows(&s->rows, buffers);
 }
 
-const cvy_conv2d_row cvy_conv2d_direct_cpu = {"direct_cpu", supports, prepare, run, free};
+const cvy_conv2d_row cvy_conv2d_direct_cpu = {"direct_cpu", supports, prepare, run, free, NULL};

@@ -21,9 +21,11 @@ typedef struct cvy_conv2d_row {
                              void **state, size_t *workspace);
     convoy_status (*run)(void *state, const cvy_conv2d_buffers *buffers);
     void (*release)(void *state);
+    /* Is it the best choice for a shape that it supports? NULL: always. */
+    bool (*pays)(const cvy_conv2d_shape *shape, cvy_conv2d_pass pass);
 } cvy_conv2d_row;
 
-extern const cvy_conv2d_row cvy_conv2d_direct_cpu, cvy_conv2d_im2col_gemm;
+extern const cvy_conv2d_row cvy_conv2d_winograd_cpu, cvy_conv2d_direct_cpu, cvy_conv2d_im2col_gemm;
 
 /* Floats of the tensors, padding columns included. */
 size_t cvy_conv2d_weights(const cvy_conv2d_shape *shape);

@@ -1,0 +1,143 @@
+/* The weight gradient of a convolution by Winograd's F(3x3, 4x4) and F(5x5, 2x2), for CPUs: a tile of gy plays the
+   kernel over a 6x6 tile of x, and the K x K outputs are the gradient. Three steps: both sides of a block of tiles are
+   transformed into 36 matrices each, [XI][channels][tiles of the block][IMAGES]; 36 matrix products (ops/gemm.h) add
+   gy times x transposed to sums [XI][OUT_C][IN_C]; those are transformed back once, at the end. */
+#include "common.clh"
+
+#ifndef PITCH
+#define PITCH 32
+#define K 3 /* kernel size: 3 or 5 */
+#define IN_C 8
+#define OUT_C 8
+#define IN_H 9
+#define IN_W 9
+#define OUT_H 9
+#define OUT_W 9
+#define PAD_H 1
+#define PAD_W 1
+#define TILE_ROWS 1 /* rows of tiles in a block */
+#define IMAGES 32   /* images in a block */
+#endif
+
+#define T 6
+#define XI (T * T)
+#define M (T + 1 - K) /* edge of a tile of gy: 4 or 2 */
+#define TILES_W ((OUT_W + M - 1) / M)
+#define COLUMNS ((ulong)TILE_ROWS * TILES_W * IMAGES) /* of one matrix */
+
+/* B^T times six values. */
+static inline void input_1d(const floatv *in, int step, floatv *out, int out_step) {
+    const floatv a = in[0], b = in[step], c = in[2 * step], d = in[3 * step], e = in[4 * step], f = in[5 * step];
+    const floatv p = e - 4 * c, q = d - 4 * b, r = e - c, s = 2 * (d - b);
+    out[0] = 4 * a - 5 * c + e;
+    out[out_step] = p + q;
+    out[2 * out_step] = p - q;
+    out[3 * out_step] = r + s;
+    out[4 * out_step] = r - s;
+    out[5 * out_step] = 4 * b - 5 * d + f;
+}
+
+/* G times M values. */
+static inline void gradient_1d(const floatv *in, int step, floatv *out, int out_step) {
+#if M == 4
+    const floatv even1 = in[0] + in[2 * step], odd1 = in[step] + in[3 * step];
+    const floatv even2 = in[0] + 4 * in[2 * step], odd2 = 2 * in[step] + 8 * in[3 * step];
+#else
+    const floatv even1 = in[0], odd1 = in[step], even2 = in[0], odd2 = 2 * in[step];
+#endif
+    out[0] = in[0] * (1.0f / 4);
+    out[out_step] = (even1 + odd1) * (-1.0f / 6);
+    out[2 * out_step] = (even1 - odd1) * (-1.0f / 6);
+    out[3 * out_step] = (even2 + odd2) * (1.0f / 24);
+    out[4 * out_step] = (even2 - odd2) * (1.0f / 24);
+    out[5 * out_step] = in[(M - 1) * step];
+}
+
+/* Work-items: channel, tile of the block. Tiles past the last row become zeros. */
+__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
+conv2d_winograd_tiles_x(__global const float *restrict x, __global float *restrict matrices, ulong matrices_offset,
+                        int tile_row, int image) {
+    const int channel = get_global_id(0), tile = get_global_id(1);
+    const int top = (tile_row + tile / TILES_W) * M - PAD_H, left = tile % TILES_W * M - PAD_W;
+    x += (ulong)channel * IN_H * IN_W * PITCH + image;
+    matrices += matrices_offset + channel * COLUMNS + (ulong)tile * IMAGES;
+    for (int n = 0; n < IMAGES; n += VW) {
+        floatv d[XI], e[XI];
+#pragma unroll
+        for (int r = 0; r < T; r++)
+#pragma unroll
+            for (int c = 0; c < T; c++) {
+                const int row = top + r, column = left + c;
+                d[r * T + c] = row >= 0 && row < IN_H && column >= 0 && column < IN_W
+                                   ? vloadv(0, x + ((ulong)row * IN_W + column) * PITCH + n)
+                                   : (floatv)(0.0f);
+            }
+#pragma unroll
+        for (int r = 0; r < T; r++)
+            input_1d(d + r * T, 1, e + r * T, 1);
+#pragma unroll
+        for (int c = 0; c < T; c++)
+            input_1d(e + c, T, d + c, T);
+#pragma unroll
+        for (int xi = 0; xi < XI; xi++)
+            vstorev(d[xi], 0, matrices + xi * IN_C * COLUMNS + n);
+    }
+}
+
+__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
+conv2d_winograd_tiles_gy(__global const float *restrict gy, __global float *restrict matrices, ulong matrices_offset,
+                         int tile_row, int image) {
+    const int channel = get_global_id(0), tile = get_global_id(1);
+    const int top = (tile_row + tile / TILES_W) * M, left = tile % TILES_W * M;
+    gy += (ulong)channel * OUT_H * OUT_W * PITCH + image;
+    matrices += matrices_offset + channel * COLUMNS + (ulong)tile * IMAGES;
+    for (int n = 0; n < IMAGES; n += VW) {
+        floatv g[M * M], half_way[T * M], u[XI];
+#pragma unroll
+        for (int r = 0; r < M; r++)
+#pragma unroll
+            for (int c = 0; c < M; c++)
+                g[r * M + c] = top + r < OUT_H && left + c < OUT_W
+                                   ? vloadv(0, gy + ((ulong)(top + r) * OUT_W + left + c) * PITCH + n)
+                                   : (floatv)(0.0f);
+#pragma unroll
+        for (int c = 0; c < M; c++)
+            gradient_1d(g + c, M, half_way + c, M);
+#pragma unroll
+        for (int r = 0; r < T; r++)
+            gradient_1d(half_way + r * M, 1, u + r * T, 1);
+#pragma unroll
+        for (int xi = 0; xi < XI; xi++)
+            vstorev(u[xi], 0, matrices + xi * OUT_C * COLUMNS + n);
+    }
+}
+
+/* A^T times six values -> K values. */
+static inline void output_1d(const float *in, int step, float *out, int out_step) {
+    const float sum1 = in[step] + in[2 * step], difference1 = in[step] - in[2 * step];
+    const float sum2 = in[3 * step] + in[4 * step], difference2 = in[3 * step] - in[4 * step];
+    out[0] = in[0] + sum1 + sum2;
+    out[out_step] = difference1 + 2 * difference2;
+    out[2 * out_step] = sum1 + 4 * sum2 + (K == 3 ? in[5 * step] : 0.0f);
+#if K == 5
+    out[3 * out_step] = difference1 + 8 * difference2;
+    out[4 * out_step] = sum1 + 16 * sum2 + in[5 * step];
+#endif
+}
+
+/* gweight[OUT_C][IN_C][K][K] (+)= the sums, transformed back. Work-items: pairs of channels. */
+__kernel void conv2d_winograd_gradient(__global const float *restrict sums, __global float *restrict gweight,
+                                       ulong sums_offset, int accumulate) {
+    const ulong pair = get_global_id(0);
+    if (pair >= (ulong)OUT_C * IN_C)
+        return;
+    float s[XI], half_way[K * T], g[K * K];
+    for (int xi = 0; xi < XI; xi++)
+        s[xi] = sums[sums_offset + (ulong)xi * OUT_C * IN_C + pair];
+    for (int c = 0; c < T; c++)
+        output_1d(s + c, T, half_way + c, T);
+    for (int r = 0; r < K; r++)
+        output_1d(half_way + r * T, 1, g + r * K, 1);
+    for (int k = 0; k < K * K; k++)
+        gweight[pair * K * K + k] = accumulate ? gweight[pair * K * K + k] + g[k] : g[k];
+}
