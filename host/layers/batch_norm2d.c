@@ -1,0 +1,110 @@
+/* BatchNorm2d: torch.nn.BatchNorm2d. */
+#include "layers/types.h"
+#include "ops/batchnorm.h"
+
+typedef struct config {
+    int num_features;
+    double eps, momentum;
+    bool affine, track_running_stats;
+} config;
+
+typedef struct state {
+    cvy_batchnorm *op;
+} state;
+
+static const cvy_param params[] = {
+    {"num_features", CVY_INT, offsetof(config, num_features), "0", 0, 1 << 20, NULL,
+     "maps; inferred, checked where given"},
+    {"eps", CVY_FLOAT, offsetof(config, eps), "1e-5", 1e-30, 1, NULL, "added to the variance"},
+    {"momentum", CVY_FLOAT, offsetof(config, momentum), "0.1", 0, 1, NULL,
+     "weight of a batch in the running statistics"},
+    {"affine", CVY_BOOL, offsetof(config, affine), "true", 0, 0, NULL, "learn a scale and a shift per map"},
+    {"track_running_stats", CVY_BOOL, offsetof(config, track_running_stats), "true", 0, 0, NULL,
+     "keep running statistics for evaluation"},
+    CVY_PARAM_END,
+};
+
+static convoy_status describe(const void *configuration, const cvy_node *node, cvy_dims input,
+                              cvy_arena *arena, cvy_layer_facts *facts) {
+    (void)node, (void)arena;
+    const config *c = configuration;
+    convoy_status status = cvy_layer_check_given("num_features", c->num_features, input.channels, "channels");
+    if (status)
+        return status;
+    size_t channels = (size_t)input.channels;
+    facts->output = input;
+    if (c->affine) {
+        cvy_layer_add_tensor(facts, "weight", CVY_TRAINABLE, CVY_INIT_ONES, 1, &channels);
+        cvy_layer_add_tensor(facts, "bias", CVY_TRAINABLE, CVY_INIT_ZEROS, 1, &channels);
+        facts->multiply_adds = facts->connections = cvy_dims_count(input);
+    }
+    if (c->track_running_stats) {
+        cvy_layer_add_tensor(facts, "running_mean", CVY_STATISTIC, CVY_INIT_ZEROS, 1, &channels);
+        cvy_layer_add_tensor(facts, "running_var", CVY_STATISTIC, CVY_INIT_ONES, 1, &channels);
+        facts->counts_batches = true;
+    }
+    for (int i = 0; i < 2; i++) /* mean, 1/standard deviation */
+        facts->saved[facts->saved_count++] =
+            (cvy_layer_saved){.bytes = channels * sizeof(float), .inference = !c->track_running_stats};
+    facts->backward_needs_x = true;
+    facts->backward_in_place = true;
+    facts->backward_writes_gx = true;
+    return CONVOY_OK;
+}
+
+static convoy_status setup(void *s, cvy_layer_setup *setup) {
+    state *layer = s;
+    const config *c = setup->config;
+    cvy_batchnorm_shape shape = {.pitch = setup->pitch,
+                                 .channels = setup->input.channels,
+                                 .height = setup->input.height,
+                                 .width = setup->input.width,
+                                 .eps = (float)c->eps,
+                                 .momentum = (float)c->momentum};
+    convoy_status status = cvy_batchnorm_create(setup->device, &shape, &layer->op);
+    if (!status)
+        setup->workspace = cvy_batchnorm_workspace(layer->op);
+    return status;
+}
+
+static void release(void *s) {
+    cvy_batchnorm_free(((state *)s)->op);
+}
+
+static convoy_status forward(void *s, const cvy_layer_run *run) {
+    const config *c = run->config;
+    cvy_buffer *weight = c->affine ? run->tensors[0] : NULL, *bias = c->affine ? run->tensors[1] : NULL;
+    int statistics = c->affine ? 2 : 0;
+    cvy_buffer *mean = c->track_running_stats ? run->tensors[statistics] : NULL;
+    cvy_buffer *var = c->track_running_stats ? run->tensors[statistics + 1] : NULL;
+    cvy_batchnorm *op = ((state *)s)->op;
+    if (!run->training && c->track_running_stats)
+        return cvy_batchnorm_forward_eval(op, run->x, weight, bias, mean, var, run->y);
+    return cvy_batchnorm_forward_training(op, run->n, run->x, weight, bias, run->y, mean, var, run->saved[0],
+                                          run->saved[1], run->workspace);
+}
+
+static convoy_status backward(void *s, const cvy_layer_run *run) {
+    const config *c = run->config;
+    return cvy_batchnorm_backward(((state *)s)->op, run->n, run->x, run->gy,
+                                  c->affine ? run->tensors[0] : NULL, run->saved[0], run->saved[1], run->gx,
+                                  c->affine ? run->gradients[0] : NULL, c->affine ? run->gradients[1] : NULL,
+                                  run->accumulate, run->workspace);
+}
+
+static void report(const void *s, const cvy_layer_setup *setup, cvy_layer_report *out) {
+    (void)setup;
+    const cvy_batchnorm *op = ((const state *)s)->op;
+    out->op = "batchnorm";
+    out->cost = cvy_batchnorm_cost(op);
+    cvy_text_add(&out->variant, "%s", cvy_batchnorm_variant(op));
+}
+
+const cvy_layer_type cvy_layer_batch_norm2d = {
+    "BatchNorm2d", "batch normalisation per map",
+    params,        sizeof(config),
+    sizeof(state), describe,
+    setup,         release,
+    forward,       backward,
+    report,
+};

@@ -1,0 +1,197 @@
+/* Conv2d: torch.nn.Conv2d, and LeNet-5's table of connections between input and output maps. */
+#include <string.h>
+
+#include "layers/types.h"
+#include "ops/conv2d.h"
+#include "ops/elementwise.h"
+
+typedef struct config {
+    int in_channels, out_channels;
+    int kernel_size[2], stride[2], padding[2], dilation[2];
+    int groups;
+    bool bias;
+    cvy_node *connections;
+} config;
+
+typedef struct state {
+    cvy_conv2d *op;
+} state;
+
+static const cvy_param params[] = {
+    {"in_channels", CVY_INT, offsetof(config, in_channels), "0", 0, 1 << 20, NULL,
+     "input maps; inferred, checked where given"},
+    {"out_channels", CVY_INT, offsetof(config, out_channels), NULL, 1, 1 << 20, NULL, "output maps"},
+    {"kernel_size", CVY_PAIR, offsetof(config, kernel_size), NULL, 1, 1 << 15, NULL,
+     "height and width of the kernel"},
+    {"stride", CVY_PAIR, offsetof(config, stride), "1", 1, 1 << 15, NULL, "step of the kernel"},
+    {"padding", CVY_PAIR, offsetof(config, padding), "0", 0, 1 << 15, NULL, "zeros on each side"},
+    {"dilation", CVY_PAIR, offsetof(config, dilation), "1", 1, 1 << 15, NULL,
+     "distance between the kernel's taps"},
+    {"groups", CVY_INT, offsetof(config, groups), "1", 1, 1 << 20, NULL,
+     "groups of maps that do not see each other"},
+    {"bias", CVY_BOOL, offsetof(config, bias), "true", 0, 0, NULL, "add a value per output map"},
+    {"connections", CVY_NODE, offsetof(config, connections), "", 0, 0, NULL,
+     "input maps that each output map sees: a list of lists"},
+    CVY_PARAM_END,
+};
+
+static cvy_conv2d_shape shape_of(const config *c, cvy_dims input, int pitch) {
+    return (cvy_conv2d_shape){.pitch = pitch,
+                              .in_channels = input.channels,
+                              .in_height = input.height,
+                              .in_width = input.width,
+                              .out_channels = c->out_channels,
+                              .kernel = {c->kernel_size[0], c->kernel_size[1]},
+                              .stride = {c->stride[0], c->stride[1]},
+                              .padding = {c->padding[0], c->padding[1]},
+                              .dilation = {c->dilation[0], c->dilation[1]},
+                              .groups = c->groups};
+}
+
+/* Marks the input maps of one output map in `row` ([in_channels]) and counts them. */
+static convoy_status read_connections(const cvy_node *list, int in_channels, float *row, size_t *count) {
+    if (list->kind != CVY_SEQUENCE || list->count == 0)
+        return cvy_node_fail(list, "an output map needs a list of the input maps that it sees, as [0, 1, 2]");
+    for (size_t i = 0; i < list->count; i++) {
+        const cvy_node *item = list->items[i];
+        long long map = -1;
+        if (item->kind != CVY_SCALAR || !cvy_text_to_long(item->text, &map) || map < 0 || map >= in_channels)
+            return cvy_node_fail(item, "an input map is a number from 0 to %d, found \"%s\"", in_channels - 1,
+                                 item->kind == CVY_SCALAR ? item->text : "a list");
+        if (row[map] != 0)
+            return cvy_node_fail(item, "input map %lld is listed twice", map);
+        row[map] = 1;
+    }
+    *count = list->count;
+    return CONVOY_OK;
+}
+
+/* Fills the mask and the fan of each output map of `weight`, and how many pairs of maps are connected. */
+static convoy_status describe_connections(const config *c, cvy_dims input, cvy_arena *arena,
+                                          cvy_layer_tensor *weight, size_t *pairs) {
+    const cvy_node *table = c->connections;
+    size_t in = (size_t)input.channels, out = (size_t)c->out_channels;
+    size_t taps = (size_t)c->kernel_size[0] * (size_t)c->kernel_size[1];
+    if (c->groups != 1)
+        return cvy_node_fail(table, "connections and groups exclude each other");
+    if (table->kind != CVY_SEQUENCE || table->count != out)
+        return cvy_node_fail(table, "connections needs one list per output map, %d in all, found %d",
+                             c->out_channels, table->kind == CVY_SEQUENCE ? (int)table->count : 0);
+    float *mask = cvy_arena_alloc(arena, out * in * taps * sizeof *mask);
+    float *row = cvy_arena_alloc(arena, in * sizeof *row);
+    size_t *fans = cvy_arena_alloc(arena, out * sizeof *fans);
+    *pairs = 0;
+    for (size_t o = 0; o < out; o++) {
+        size_t count = 0;
+        memset(row, 0, in * sizeof *row);
+        convoy_status status = read_connections(table->items[o], input.channels, row, &count);
+        if (status)
+            return status;
+        for (size_t i = 0; i < in; i++)
+            for (size_t k = 0; k < taps; k++)
+                mask[(o * in + i) * taps + k] = row[i];
+        fans[o] = count * taps;
+        *pairs += count;
+    }
+    weight->mask = mask;
+    weight->row_fans = fans;
+    return CONVOY_OK;
+}
+
+static convoy_status describe(const void *configuration, const cvy_node *node, cvy_dims input,
+                              cvy_arena *arena, cvy_layer_facts *facts) {
+    (void)node;
+    const config *c = configuration;
+    cvy_conv2d_shape shape = shape_of(c, input, 16);
+    convoy_status status = cvy_layer_check_given("in_channels", c->in_channels, input.channels, "channels");
+    if (!status)
+        status = cvy_conv2d_infer(&shape);
+    if (status)
+        return status;
+    facts->output = (cvy_dims){c->out_channels, shape.out_height, shape.out_width};
+    size_t group_in = (size_t)(input.channels / c->groups), out = (size_t)c->out_channels;
+    size_t taps = (size_t)c->kernel_size[0] * (size_t)c->kernel_size[1];
+    const size_t weight_shape[4] = {out, group_in, (size_t)c->kernel_size[0], (size_t)c->kernel_size[1]};
+    cvy_layer_tensor *weight =
+        cvy_layer_add_tensor(facts, "weight", CVY_TRAINABLE, CVY_INIT_WEIGHT, 4, weight_shape);
+    weight->fan_in = group_in * taps;
+    weight->fan_out = out * taps;
+    size_t pairs = out * group_in;
+    if (c->connections)
+        status = describe_connections(c, input, arena, weight, &pairs);
+    if (status)
+        return status;
+    if (c->bias) {
+        cvy_layer_tensor *bias = cvy_layer_add_tensor(facts, "bias", CVY_TRAINABLE, CVY_INIT_BIAS, 1, &out);
+        bias->fan_in = weight->fan_in;
+        bias->row_fans = weight->row_fans;
+    }
+    size_t pixels = (size_t)shape.out_height * (size_t)shape.out_width;
+    facts->multiply_adds = pairs * taps * pixels;
+    facts->connections = facts->multiply_adds + (c->bias ? out * pixels : 0);
+    facts->absent = (out * group_in - pairs) * taps;
+    facts->backward_needs_x = true;
+    return CONVOY_OK;
+}
+
+static convoy_status setup(void *s, cvy_layer_setup *setup) {
+    state *layer = s;
+    cvy_conv2d_shape shape = shape_of(setup->config, setup->input, setup->pitch);
+    convoy_status status = cvy_conv2d_infer(&shape);
+    if (status)
+        return status;
+    unsigned passes = 1u << CVY_CONV2D_FORWARD;
+    if (setup->training)
+        passes |= 1u << CVY_CONV2D_BACKWARD_WEIGHTS;
+    if (setup->input_gradient)
+        passes |= 1u << CVY_CONV2D_BACKWARD_DATA;
+    status = cvy_conv2d_create(setup->device, &shape, passes, setup->conv2d_variant, &layer->op);
+    if (!status)
+        setup->workspace = cvy_conv2d_workspace(layer->op);
+    return status;
+}
+
+static void release(void *s) {
+    cvy_conv2d_free(((state *)s)->op);
+}
+
+static convoy_status forward(void *s, const cvy_layer_run *run) {
+    return cvy_conv2d_forward(((state *)s)->op, run->x, run->tensors[0], run->tensors[1], run->y,
+                              run->workspace);
+}
+
+static convoy_status backward(void *s, const cvy_layer_run *run) {
+    cvy_conv2d *op = ((state *)s)->op;
+    cvy_buffer *gweight = run->gradients[0];
+    convoy_status status = cvy_conv2d_backward_weights(op, run->x, run->gy, gweight, run->gradients[1],
+                                                       run->accumulate, run->workspace);
+    if (!status && run->masks[0])
+        status = cvy_multiply(run->device, cvy_buffer_bytes(gweight) / sizeof(float), gweight, run->masks[0],
+                              gweight);
+    if (!status && run->gx)
+        status = cvy_conv2d_backward_data(op, run->gy, run->tensors[0], run->gx, run->workspace);
+    return status;
+}
+
+static void report(const void *s, const cvy_layer_setup *setup, cvy_layer_report *out) {
+    const cvy_conv2d *op = ((const state *)s)->op;
+    const cvy_conv2d_pass passes[3] = {CVY_CONV2D_FORWARD, CVY_CONV2D_BACKWARD_DATA,
+                                       CVY_CONV2D_BACKWARD_WEIGHTS};
+    const char *variants[3];
+    int count = 0;
+    for (int i = 0; i < 3; i++) {
+        if ((i > 0 && !setup->training) || (passes[i] == CVY_CONV2D_BACKWARD_DATA && !setup->input_gradient))
+            continue;
+        cvy_cost cost = cvy_conv2d_cost(op, passes[i]);
+        out->cost.flops += cost.flops;
+        out->cost.bytes += cost.bytes;
+        variants[count++] = cvy_conv2d_variant(op, passes[i]);
+    }
+    out->op = "conv2d";
+    cvy_layer_report_variants(out, variants, count);
+}
+
+const cvy_layer_type cvy_layer_conv2d = {
+    "Conv2d", "2-D convolution", params,  sizeof(config), sizeof(state), describe,
+    setup,    release,           forward, backward,       report,
+};

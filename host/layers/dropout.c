@@ -1,0 +1,55 @@
+/* Dropout: torch.nn.Dropout. The mask is a function of (seed, layer, step), so nothing is kept for backward.
+ */
+#include "ops/dropout.h"
+#include "base/rng.h"
+#include "layers/types.h"
+
+typedef struct config {
+    double p;
+} config;
+
+typedef struct state {
+    cvy_dropout_shape shape;
+} state;
+
+static const cvy_param params[] = {
+    {"p", CVY_FLOAT, offsetof(config, p), "0.5", 0, 1, NULL, "probability of a value to become 0"},
+    CVY_PARAM_END,
+};
+
+static convoy_status describe(const void *config, const cvy_node *node, cvy_dims input, cvy_arena *arena,
+                              cvy_layer_facts *facts) {
+    (void)config, (void)node, (void)arena;
+    facts->output = input;
+    facts->forward_in_place = facts->backward_in_place = true;
+    return CONVOY_OK;
+}
+
+static convoy_status setup(void *s, cvy_layer_setup *setup) {
+    ((state *)s)->shape = (cvy_dropout_shape){.pitch = setup->pitch,
+                                              .features = cvy_dims_count(setup->input),
+                                              .p = (float)((const config *)setup->config)->p,
+                                              .seed = setup->seed,
+                                              .purpose = CVY_RNG_LAYER + setup->index};
+    return CONVOY_OK;
+}
+
+static convoy_status forward(void *s, const cvy_layer_run *run) {
+    if (run->training)
+        return cvy_dropout_run(run->device, &((state *)s)->shape, run->step, run->x, run->y);
+    return run->x == run->y ? CONVOY_OK : cvy_buffer_copy(run->x, 0, run->y, 0, cvy_buffer_bytes(run->y));
+}
+
+static convoy_status backward(void *s, const cvy_layer_run *run) {
+    return run->gx ? cvy_dropout_run(run->device, &((state *)s)->shape, run->step, run->gy, run->gx)
+                   : CONVOY_OK;
+}
+
+const cvy_layer_type cvy_layer_dropout = {
+    "Dropout",     "zeroes values at random while training",
+    params,        sizeof(config),
+    sizeof(state), describe,
+    setup,         NULL,
+    forward,       backward,
+    NULL,
+};

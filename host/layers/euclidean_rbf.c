@@ -1,0 +1,85 @@
+/* EuclideanRBF: LeNet-5's output layer, y[i] = sum over j of (x[j] - w[i][j])^2, where w[i] is a 7x12 bitmap
+   of the digit i: +1 for ink, -1 for paper (LeCun et al., 1998). Small outputs are good answers. */
+#include "layers/types.h"
+#include "ops/lenet5.h"
+
+enum { UNITS = 10, COLUMNS = 7, ROWS = 12, FEATURES = COLUMNS * ROWS };
+
+static const char *const bitmaps[UNITS][ROWS] = {
+    {"       ", "  ###  ", " ## ## ", "##   ##", "##   ##", "##   ##", "##   ##", "##   ##", "##   ##",
+     " ## ## ", "  ###  ", "       "},
+    {"       ", "   ##  ", "  ###  ", " ####  ", "   ##  ", "   ##  ", "   ##  ", "   ##  ", "   ##  ",
+     "   ##  ", " ##### ", "       "},
+    {"       ", " ##### ", "##   ##", "     ##", "     ##", "    ## ", "   ##  ", "  ##   ", " ##    ",
+     "##     ", "#######", "       "},
+    {"       ", "###### ", "     ##", "     ##", "     ##", "  #### ", "     ##", "     ##", "     ##",
+     "     ##", "###### ", "       "},
+    {"       ", "    ## ", "   ### ", "  #### ", " ## ## ", "##  ## ", "##  ## ", "#######", "    ## ",
+     "    ## ", "    ## ", "       "},
+    {"       ", "#######", "##     ", "##     ", "##     ", "###### ", "     ##", "     ##", "     ##",
+     "##   ##", " ##### ", "       "},
+    {"       ", "  #### ", " ##    ", "##     ", "##     ", "###### ", "##   ##", "##   ##", "##   ##",
+     "##   ##", " ##### ", "       "},
+    {"       ", "#######", "     ##", "     ##", "    ## ", "    ## ", "   ##  ", "   ##  ", "  ##   ",
+     "  ##   ", "  ##   ", "       "},
+    {"       ", " ##### ", "##   ##", "##   ##", "##   ##", " ##### ", "##   ##", "##   ##", "##   ##",
+     "##   ##", " ##### ", "       "},
+    {"       ", " ##### ", "##   ##", "##   ##", "##   ##", "##   ##", " ######", "     ##", "     ##",
+     "    ## ", " ####  ", "       "},
+};
+
+static const cvy_param params[] = {CVY_PARAM_END};
+
+static convoy_status describe(const void *config, const cvy_node *node, cvy_dims input, cvy_arena *arena,
+                              cvy_layer_facts *facts) {
+    (void)config, (void)node;
+    convoy_status status = cvy_layer_want_vector("EuclideanRBF", input);
+    if (status)
+        return status;
+    if (input.channels != FEATURES)
+        return cvy_fail(
+            CONVOY_INVALID,
+            "EuclideanRBF compares its input with bitmaps of %d pixels, but the input has %d values",
+            FEATURES, input.channels);
+    float *values = cvy_arena_alloc(arena, sizeof(float) * UNITS * FEATURES);
+    for (int i = 0; i < UNITS; i++)
+        for (int j = 0; j < FEATURES; j++)
+            values[i * FEATURES + j] = bitmaps[i][j / COLUMNS][j % COLUMNS] == '#' ? 1.0f : -1.0f;
+    facts->output = (cvy_dims){UNITS, 1, 1};
+    cvy_layer_add_tensor(facts, "weight", CVY_FIXED, CVY_INIT_VALUES, 2, (const size_t[]){UNITS, FEATURES})
+        ->values = values;
+    facts->multiply_adds = facts->connections = UNITS * FEATURES;
+    facts->backward_needs_x = true;
+    return CONVOY_OK;
+}
+
+static cvy_rbf_shape shape_of(const cvy_layer_run *run) {
+    return (cvy_rbf_shape){run->pitch, FEATURES, UNITS};
+}
+
+static convoy_status forward(void *state, const cvy_layer_run *run) {
+    (void)state;
+    cvy_rbf_shape shape = shape_of(run);
+    return cvy_rbf_forward(run->device, &shape, run->x, run->tensors[0], run->y);
+}
+
+static convoy_status backward(void *state, const cvy_layer_run *run) {
+    (void)state;
+    cvy_rbf_shape shape = shape_of(run);
+    return run->gx ? cvy_rbf_backward(run->device, &shape, run->x, run->tensors[0], run->gy, run->gx)
+                   : CONVOY_OK;
+}
+
+const cvy_layer_type cvy_layer_euclidean_rbf = {
+    "EuclideanRBF",
+    "LeNet-5's distances to the bitmaps of the ten digits",
+    params,
+    0,
+    0,
+    describe,
+    NULL,
+    NULL,
+    forward,
+    backward,
+    NULL,
+};

@@ -1,0 +1,155 @@
+/* What a layer type is. A row of the table in layers.c says the type's name as in torch.nn, its parameters,
+   what it does to a shape and which tensors it owns (`describe`, without any device), and how it runs
+   (`setup`, `forward`, `backward`, `release`). Layers never mention OpenCL; the graph floor owns buffers,
+   names and order. */
+#ifndef CVY_LAYERS_LAYER_H
+#define CVY_LAYERS_LAYER_H
+
+#include "base/node.h"
+#include "base/params.h"
+#include "base/text.h"
+#include "ops/op.h"
+
+/* One image (or feature map stack): channels x height x width. A vector has height and width 1. */
+typedef struct cvy_dims {
+    int channels, height, width;
+} cvy_dims;
+
+static inline size_t cvy_dims_count(cvy_dims dims) {
+    return (size_t)dims.channels * (size_t)dims.height * (size_t)dims.width;
+}
+
+enum { CVY_LAYER_TENSORS = 4, CVY_LAYER_SAVED = 2 };
+
+typedef enum cvy_tensor_role {
+    CVY_TRAINABLE, /* has a gradient */
+    CVY_STATISTIC, /* written by a training forward: running mean and variance */
+    CVY_FIXED      /* given by design */
+} cvy_tensor_role;
+
+/* How a new tensor gets its values; the recipe's `init` decides for the first. */
+typedef enum cvy_init_kind {
+    CVY_INIT_WEIGHT,
+    CVY_INIT_BIAS,
+    CVY_INIT_ONES,
+    CVY_INIT_ZEROS,
+    CVY_INIT_VALUES
+} cvy_init_kind;
+
+/* A tensor of the state dict that belongs to a layer. */
+typedef struct cvy_layer_tensor {
+    const char *name; /* "weight", "running_mean" */
+    size_t shape[4];
+    int dimensions;
+    cvy_tensor_role role;
+    cvy_init_kind init;
+    size_t fan_in, fan_out; /* for CVY_INIT_WEIGHT and CVY_INIT_BIAS */
+    const size_t *row_fans; /* fan_in of each row of the first dimension where they differ, or NULL */
+    const float *values;    /* CVY_INIT_VALUES */
+    const float *mask; /* 1 where a connection exists, 0 where not: those values stay 0. NULL: all exist */
+} cvy_layer_tensor;
+
+/* A buffer that carries something from forward to backward (pool indices, batch statistics):
+   bytes + column_bytes * pitch. */
+typedef struct cvy_layer_saved {
+    size_t bytes, column_bytes;
+    bool inference; /* needed by forward even when no backward follows */
+} cvy_layer_saved;
+
+/* What `describe` finds out. */
+typedef struct cvy_layer_facts {
+    cvy_dims output;
+    cvy_layer_tensor tensors[CVY_LAYER_TENSORS]; /* in the state dict's order */
+    int tensor_count;
+    cvy_layer_saved saved[CVY_LAYER_SAVED];
+    int saved_count;
+    bool counts_batches;    /* has num_batches_tracked */
+    bool alias;             /* the output is the input's memory: nothing runs */
+    bool forward_in_place;  /* y may be x */
+    bool backward_in_place; /* gx may be gy */
+    bool backward_needs_x, backward_needs_y;
+    bool backward_writes_gx; /* even where nobody wants it: the graph gives it room */
+    unsigned long long multiply_adds; /* for one image */
+    unsigned long long connections;   /* LeNet-5's way of counting: multiply-adds and biases */
+    unsigned long long absent;        /* weights that a connection table leaves out */
+} cvy_layer_facts;
+
+/* Where a layer is prepared for a device. */
+typedef struct cvy_layer_setup {
+    convoy_device *device;
+    const void *config;
+    cvy_dims input, output;
+    int pitch;
+    bool training;       /* backward will run */
+    bool input_gradient; /* and must produce gx */
+    uint64_t seed;
+    uint32_t index;             /* position of the layer, for random streams */
+    const char *conv2d_variant; /* forced variants, or NULL */
+    const char *gemm_variant;
+    size_t workspace; /* result: bytes of scratch */
+} cvy_layer_setup;
+
+/* What one forward or backward call works on. */
+typedef struct cvy_layer_run {
+    convoy_device *device;
+    const void *config;
+    cvy_dims input, output;
+    int pitch, n;
+    bool training;   /* batch statistics and dropout */
+    bool accumulate; /* parameter gradients are added */
+    uint32_t step;
+    cvy_buffer *x, *y, *gy;
+    cvy_buffer *gx;                           /* NULL: not wanted */
+    cvy_buffer *tensors[CVY_LAYER_TENSORS];   /* by the order of facts.tensors */
+    cvy_buffer *gradients[CVY_LAYER_TENSORS]; /* NULL where not trainable */
+    cvy_buffer *masks[CVY_LAYER_TENSORS];     /* NULL where all connections exist */
+    cvy_buffer *saved[CVY_LAYER_SAVED];       /* NULL where not kept */
+    cvy_buffer *workspace;
+} cvy_layer_run;
+
+/* For `bench`: which op with which variant, and what it costs (forward and backward of one batch). */
+typedef struct cvy_layer_report {
+    const char *op;
+    cvy_text variant;
+    cvy_cost cost;
+} cvy_layer_report;
+
+typedef struct cvy_layer_type {
+    const char *name; /* as in torch.nn */
+    const char *help;
+    const cvy_param *params;
+    size_t config_size, state_size;
+    /* Checks `config` against the input and fills `facts` (zeroed before). `node` is the layer in its file,
+       for messages that point into its parameters; pointers in facts live in `arena`. A plain CONVOY_INVALID
+       message is completed by the caller with file, layer and shapes. */
+    convoy_status (*describe)(const void *config, const cvy_node *node, cvy_dims input, cvy_arena *arena,
+                              cvy_layer_facts *facts);
+    /* The rest is NULL for aliases; setup, release and report may be NULL elsewhere too. `state` is zeroed
+       before setup; release is called after setup even when setup failed. */
+    convoy_status (*setup)(void *state, cvy_layer_setup *setup);
+    void (*release)(void *state);
+    convoy_status (*forward)(void *state, const cvy_layer_run *run);
+    convoy_status (*backward)(void *state, const cvy_layer_run *run);
+    void (*report)(const void *state, const cvy_layer_setup *setup, cvy_layer_report *report);
+} cvy_layer_type;
+
+/* Every layer type; ends with NULL. */
+extern const cvy_layer_type *const cvy_layer_types[];
+/* NULL when there is none of that name. */
+const cvy_layer_type *cvy_layer_type_find(const char *name);
+
+/* ---- Helpers for describe ---- */
+
+/* "1x28x28", or "400" for a vector; in one of eight static per-thread buffers. */
+const char *cvy_dims_text(cvy_dims dims);
+/* Checks a size that the file may leave out (0) against what the input has. */
+convoy_status cvy_layer_check_given(const char *parameter, int given, int found, const char *what);
+/* Linear, EuclideanRBF and Softmax want a vector. */
+convoy_status cvy_layer_want_vector(const char *type, cvy_dims input);
+/* Appends a tensor; `shape` has `dimensions` entries. Returns it for further settings. */
+cvy_layer_tensor *cvy_layer_add_tensor(cvy_layer_facts *facts, const char *name, cvy_tensor_role role,
+                                       cvy_init_kind init, int dimensions, const size_t *shape);
+/* "direct_cpu", or "direct_cpu/im2col_gemm/direct_cpu" where the passes differ. */
+void cvy_layer_report_variants(cvy_layer_report *report, const char *const *variants, int count);
+
+#endif

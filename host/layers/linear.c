@@ -1,0 +1,102 @@
+/* Linear: torch.nn.Linear. */
+#include "ops/linear.h"
+#include "layers/types.h"
+
+typedef struct config {
+    int in_features, out_features;
+    bool bias;
+} config;
+
+typedef struct state {
+    cvy_linear *op;
+} state;
+
+static const cvy_param params[] = {
+    {"in_features", CVY_INT, offsetof(config, in_features), "0", 0, 1 << 28, NULL,
+     "inputs; inferred, checked where given"},
+    {"out_features", CVY_INT, offsetof(config, out_features), NULL, 1, 1 << 24, NULL, "outputs"},
+    {"bias", CVY_BOOL, offsetof(config, bias), "true", 0, 0, NULL, "add a value per output"},
+    CVY_PARAM_END,
+};
+
+static convoy_status describe(const void *configuration, const cvy_node *node, cvy_dims input,
+                              cvy_arena *arena, cvy_layer_facts *facts) {
+    (void)node, (void)arena;
+    const config *c = configuration;
+    convoy_status status = cvy_layer_want_vector("Linear", input);
+    if (!status)
+        status = cvy_layer_check_given("in_features", c->in_features, input.channels, "values");
+    if (status)
+        return status;
+    size_t in = (size_t)input.channels, out = (size_t)c->out_features;
+    facts->output = (cvy_dims){c->out_features, 1, 1};
+    cvy_layer_tensor *weight =
+        cvy_layer_add_tensor(facts, "weight", CVY_TRAINABLE, CVY_INIT_WEIGHT, 2, (const size_t[]){out, in});
+    weight->fan_in = in;
+    weight->fan_out = out;
+    if (c->bias)
+        cvy_layer_add_tensor(facts, "bias", CVY_TRAINABLE, CVY_INIT_BIAS, 1, &out)->fan_in = in;
+    facts->multiply_adds = in * out;
+    facts->connections = in * out + (c->bias ? out : 0);
+    facts->backward_needs_x = true;
+    return CONVOY_OK;
+}
+
+static convoy_status setup(void *s, cvy_layer_setup *setup) {
+    state *layer = s;
+    cvy_linear_shape shape = {setup->pitch, (size_t)setup->input.channels, (size_t)setup->output.channels};
+    unsigned passes = 1u << CVY_LINEAR_FORWARD;
+    if (setup->training)
+        passes |= 1u << CVY_LINEAR_BACKWARD_WEIGHTS;
+    if (setup->input_gradient)
+        passes |= 1u << CVY_LINEAR_BACKWARD_DATA;
+    convoy_status status = cvy_linear_create(setup->device, &shape, passes, setup->gemm_variant, &layer->op);
+    if (!status)
+        setup->workspace = cvy_linear_workspace(layer->op);
+    return status;
+}
+
+static void release(void *s) {
+    cvy_linear_free(((state *)s)->op);
+}
+
+static convoy_status forward(void *s, const cvy_layer_run *run) {
+    return cvy_linear_forward(((state *)s)->op, run->x, run->tensors[0], run->tensors[1], run->y,
+                              run->workspace);
+}
+
+static convoy_status backward(void *s, const cvy_layer_run *run) {
+    cvy_linear *op = ((state *)s)->op;
+    convoy_status status = cvy_linear_backward_weights(op, run->x, run->gy, run->gradients[0],
+                                                       run->gradients[1], run->accumulate, run->workspace);
+    if (!status && run->gx)
+        status = cvy_linear_backward_data(op, run->gy, run->tensors[0], run->gx, run->workspace);
+    return status;
+}
+
+static void report(const void *s, const cvy_layer_setup *setup, cvy_layer_report *out) {
+    const cvy_linear *op = ((const state *)s)->op;
+    const cvy_linear_pass passes[3] = {CVY_LINEAR_FORWARD, CVY_LINEAR_BACKWARD_DATA,
+                                       CVY_LINEAR_BACKWARD_WEIGHTS};
+    const char *variants[3];
+    int count = 0;
+    for (int i = 0; i < 3; i++) {
+        if ((i > 0 && !setup->training) || (passes[i] == CVY_LINEAR_BACKWARD_DATA && !setup->input_gradient))
+            continue;
+        cvy_cost cost = cvy_linear_cost(op, passes[i]);
+        out->cost.flops += cost.flops;
+        out->cost.bytes += cost.bytes;
+        variants[count++] = cvy_linear_variant(op, passes[i]);
+    }
+    out->op = "linear";
+    cvy_layer_report_variants(out, variants, count);
+}
+
+const cvy_layer_type cvy_layer_linear = {
+    "Linear",      "fully connected layer",
+    params,        sizeof(config),
+    sizeof(state), describe,
+    setup,         release,
+    forward,       backward,
+    report,
+};

@@ -1,0 +1,151 @@
+/* MaxPool2d, AvgPool2d and AdaptiveAvgPool2d: one op with three kinds. */
+#include "ops/pool2d.h"
+#include "layers/types.h"
+
+typedef struct config {
+    int kernel_size[2], stride[2], padding[2], dilation[2];
+    int output_size[2];
+} config;
+
+typedef struct state {
+    cvy_pool2d *op;
+} state;
+
+#define WINDOW_PARAMS                                                                                        \
+    {"kernel_size", CVY_PAIR, offsetof(config, kernel_size),   NULL, 1,                                      \
+     1 << 15,       NULL,     "height and width of the window"},                                             \
+        {"stride",                                                                                           \
+         CVY_PAIR,                                                                                           \
+         offsetof(config, stride),                                                                           \
+         "0",                                                                                                \
+         0,                                                                                                  \
+         1 << 15,                                                                                            \
+         NULL,                                                                                               \
+         "step of the window; 0: kernel_size"},                                                              \
+    {                                                                                                        \
+        "padding", CVY_PAIR, offsetof(config, padding), "0", 0, 1 << 15, NULL,                               \
+            "border, at most half the window"                                                                \
+    }
+
+static const cvy_param max_params[] = {
+    WINDOW_PARAMS,
+    {"dilation", CVY_PAIR, offsetof(config, dilation), "1", 1, 1 << 15, NULL,
+     "distance between the window's pixels"},
+    CVY_PARAM_END,
+};
+static const cvy_param average_params[] = {WINDOW_PARAMS, CVY_PARAM_END};
+static const cvy_param adaptive_params[] = {
+    {"output_size", CVY_PAIR, offsetof(config, output_size), NULL, 1, 1 << 15, NULL,
+     "height and width of the output"},
+    CVY_PARAM_END,
+};
+
+static cvy_pool2d_shape shape_of(cvy_pool2d_kind kind, const config *c, cvy_dims input, int pitch) {
+    cvy_pool2d_shape shape = {.kind = kind,
+                              .pitch = pitch,
+                              .channels = input.channels,
+                              .in_height = input.height,
+                              .in_width = input.width,
+                              .out_height = c->output_size[0],
+                              .out_width = c->output_size[1]};
+    for (int i = 0; i < 2; i++) {
+        shape.kernel[i] = c->kernel_size[i];
+        shape.stride[i] = c->stride[i] ? c->stride[i] : c->kernel_size[i];
+        shape.padding[i] = c->padding[i];
+        shape.dilation[i] = c->dilation[i] ? c->dilation[i] : 1;
+    }
+    return shape;
+}
+
+static convoy_status describe_kind(cvy_pool2d_kind kind, const config *c, cvy_dims input,
+                                   cvy_layer_facts *facts) {
+    cvy_pool2d_shape shape = shape_of(kind, c, input, 16);
+    convoy_status status = cvy_pool2d_infer(&shape);
+    if (status)
+        return status;
+    facts->output = (cvy_dims){input.channels, shape.out_height, shape.out_width};
+    if (kind == CVY_POOL_MAX)
+        facts->saved[facts->saved_count++].column_bytes = cvy_dims_count(facts->output);
+    return CONVOY_OK;
+}
+
+static convoy_status setup_kind(cvy_pool2d_kind kind, void *s, cvy_layer_setup *setup) {
+    cvy_pool2d_shape shape = shape_of(kind, setup->config, setup->input, setup->pitch);
+    convoy_status status = cvy_pool2d_infer(&shape);
+    return status ? status : cvy_pool2d_create(setup->device, &shape, &((state *)s)->op);
+}
+
+static void release(void *s) {
+    cvy_pool2d_free(((state *)s)->op);
+}
+
+static convoy_status forward(void *s, const cvy_layer_run *run) {
+    return cvy_pool2d_forward(((state *)s)->op, run->x, run->y, run->training ? run->saved[0] : NULL);
+}
+
+static convoy_status backward(void *s, const cvy_layer_run *run) {
+    return run->gx ? cvy_pool2d_backward(((state *)s)->op, run->gy, run->saved[0], run->gx) : CONVOY_OK;
+}
+
+static void report(const void *s, const cvy_layer_setup *setup, cvy_layer_report *out) {
+    (void)setup;
+    const cvy_pool2d *op = ((const state *)s)->op;
+    out->op = "pool2d";
+    out->cost = cvy_pool2d_cost(op);
+    cvy_text_add(&out->variant, "%s", cvy_pool2d_variant(op));
+}
+
+static convoy_status describe_max(const void *config, const cvy_node *node, cvy_dims input, cvy_arena *arena,
+                                  cvy_layer_facts *facts) {
+    (void)node, (void)arena;
+    return describe_kind(CVY_POOL_MAX, config, input, facts);
+}
+static convoy_status describe_average(const void *config, const cvy_node *node, cvy_dims input,
+                                      cvy_arena *arena, cvy_layer_facts *facts) {
+    (void)node, (void)arena;
+    return describe_kind(CVY_POOL_AVERAGE, config, input, facts);
+}
+static convoy_status describe_adaptive(const void *config, const cvy_node *node, cvy_dims input,
+                                       cvy_arena *arena, cvy_layer_facts *facts) {
+    (void)node, (void)arena;
+    return describe_kind(CVY_POOL_ADAPTIVE_AVERAGE, config, input, facts);
+}
+static convoy_status setup_max(void *s, cvy_layer_setup *setup) {
+    return setup_kind(CVY_POOL_MAX, s, setup);
+}
+static convoy_status setup_average(void *s, cvy_layer_setup *setup) {
+    return setup_kind(CVY_POOL_AVERAGE, s, setup);
+}
+static convoy_status setup_adaptive(void *s, cvy_layer_setup *setup) {
+    return setup_kind(CVY_POOL_ADAPTIVE_AVERAGE, s, setup);
+}
+
+const cvy_layer_type cvy_layer_max_pool2d = {
+    "MaxPool2d",   "largest value of each window",
+    max_params,    sizeof(config),
+    sizeof(state), describe_max,
+    setup_max,     release,
+    forward,       backward,
+    report,
+};
+const cvy_layer_type cvy_layer_avg_pool2d = {
+    "AvgPool2d",    "mean of each window, padding counted",
+    average_params, sizeof(config),
+    sizeof(state),  describe_average,
+    setup_average,  release,
+    forward,        backward,
+    report,
+};
+const cvy_layer_type cvy_layer_adaptive_avg_pool2d = {
+    "AdaptiveAvgPool2d",
+    "mean over a grid of output_size windows",
+    adaptive_params,
+    sizeof(config),
+    sizeof(state),
+    describe_adaptive,
+    setup_adaptive,
+    release,
+    forward,
+    backward,
+    report,
+};

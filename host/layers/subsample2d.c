@@ -1,0 +1,65 @@
+/* Subsample2d: LeNet-5's S2 and S4, the sum of each window times a trainable coefficient plus a trainable
+   bias per map (LeCun et al., 1998). The squashing function is a layer of its own. */
+#include "layers/types.h"
+#include "ops/lenet5.h"
+
+typedef struct config {
+    int kernel_size;
+} config;
+
+typedef struct state {
+    cvy_subsample *op;
+} state;
+
+static const cvy_param params[] = {
+    {"kernel_size", CVY_INT, offsetof(config, kernel_size), "2", 1, 1 << 15, NULL,
+     "side of the window, and its step"},
+    CVY_PARAM_END,
+};
+
+static convoy_status describe(const void *configuration, const cvy_node *node, cvy_dims input,
+                              cvy_arena *arena, cvy_layer_facts *facts) {
+    (void)node, (void)arena;
+    int k = ((const config *)configuration)->kernel_size;
+    if (input.height < k || input.width < k)
+        return cvy_fail(CONVOY_INVALID, "kernel_size %d is larger than the input's %dx%d", k, input.height,
+                        input.width);
+    facts->output = (cvy_dims){input.channels, input.height / k, input.width / k};
+    size_t channels = (size_t)input.channels, window = (size_t)k * (size_t)k;
+    cvy_layer_add_tensor(facts, "weight", CVY_TRAINABLE, CVY_INIT_WEIGHT, 1, &channels);
+    cvy_layer_add_tensor(facts, "bias", CVY_TRAINABLE, CVY_INIT_BIAS, 1, &channels);
+    for (int i = 0; i < 2; i++)
+        facts->tensors[i].fan_in = facts->tensors[i].fan_out = window;
+    facts->multiply_adds = cvy_dims_count(facts->output) * window;
+    facts->connections = cvy_dims_count(facts->output) * (window + 1);
+    facts->backward_needs_x = true;
+    return CONVOY_OK;
+}
+
+static convoy_status setup(void *s, cvy_layer_setup *setup) {
+    cvy_subsample_shape shape = {setup->pitch, setup->input.channels, setup->input.height, setup->input.width,
+                                 ((const config *)setup->config)->kernel_size};
+    return cvy_subsample_create(setup->device, &shape, &((state *)s)->op);
+}
+
+static void release(void *s) {
+    cvy_subsample_free(((state *)s)->op);
+}
+
+static convoy_status forward(void *s, const cvy_layer_run *run) {
+    return cvy_subsample_forward(((state *)s)->op, run->x, run->tensors[0], run->tensors[1], run->y);
+}
+
+static convoy_status backward(void *s, const cvy_layer_run *run) {
+    return cvy_subsample_backward(((state *)s)->op, run->x, run->gy, run->tensors[0], run->gx,
+                                  run->gradients[0], run->gradients[1], run->accumulate);
+}
+
+const cvy_layer_type cvy_layer_subsample2d = {
+    "Subsample2d", "LeNet-5's trainable subsampling",
+    params,        sizeof(config),
+    sizeof(state), describe,
+    setup,         release,
+    forward,       backward,
+    NULL,
+};

@@ -1,0 +1,25 @@
+/* The rows of the layer table, one per type; each is defined in the file of its name. */
+#ifndef CVY_LAYERS_TYPES_H
+#define CVY_LAYERS_TYPES_H
+
+#include "layers/layer.h"
+
+extern const cvy_layer_type cvy_layer_conv2d;
+extern const cvy_layer_type cvy_layer_linear;
+extern const cvy_layer_type cvy_layer_max_pool2d;          /* pool2d.c */
+extern const cvy_layer_type cvy_layer_avg_pool2d;          /* pool2d.c */
+extern const cvy_layer_type cvy_layer_adaptive_avg_pool2d; /* pool2d.c */
+extern const cvy_layer_type cvy_layer_batch_norm2d;
+extern const cvy_layer_type cvy_layer_relu;        /* activation.c */
+extern const cvy_layer_type cvy_layer_sigmoid;     /* activation.c */
+extern const cvy_layer_type cvy_layer_tanh;        /* activation.c */
+extern const cvy_layer_type cvy_layer_scaled_tanh; /* activation.c */
+extern const cvy_layer_type cvy_layer_softmax;
+extern const cvy_layer_type cvy_layer_dropout;
+extern const cvy_layer_type cvy_layer_flatten;  /* reshape.c */
+extern const cvy_layer_type cvy_layer_identity; /* reshape.c */
+extern const cvy_layer_type cvy_layer_upsample;
+extern const cvy_layer_type cvy_layer_subsample2d;
+extern const cvy_layer_type cvy_layer_euclidean_rbf;
+
+#endif
