@@ -31,7 +31,8 @@ extern const cvy_param cvy_recipe_params[];
    run folder keeps as model.yaml: loading it gives the same network and recipe. */
 char *cvy_model_print(const convoy_model *model);
 
-/* convoy_model_save_weights with metadata of the caller's beside its own: pairs key, value, ..., NULL; NULL: none. */
+/* convoy_model_save_weights with metadata of the caller's beside its own: pairs key, value, ..., NULL; NULL:
+ * none. */
 convoy_status cvy_model_save_weights_with(const convoy_model *model, const char *path,
                                           const char *const *metadata);
 
@@ -59,5 +60,13 @@ cvy_named_tensor cvy_tensor_file_get(const cvy_tensor_file *file, size_t index);
 /* NULL data when the name is absent. */
 cvy_named_tensor cvy_tensor_file_find(const cvy_tensor_file *file, const char *name);
 const char *cvy_tensor_file_metadata(const cvy_tensor_file *file, const char *key); /* NULL: absent */
+
+/* Everything that the model's state dict holds, running statistics and num_batches_tracked (I64) included, in
+   PyTorch's order, for checkpoints. `data` points into the model; free(*tensors). */
+convoy_status cvy_model_state(const convoy_model *model, cvy_named_tensor **tensors, size_t *count);
+/* The way back, from the tensors of `file` whose names begin with `prefix` ("": all): strict as
+   convoy_model_load_weights, except that num_batches_tracked may be missing. `path` is for messages. */
+convoy_status cvy_model_set_state(convoy_model *model, const cvy_tensor_file *file, const char *path,
+                                  const char *prefix);
 
 #endif

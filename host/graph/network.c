@@ -1,0 +1,442 @@
+/* Making a network: lay out its parameters, plan its memory, prepare its layers, check that it fits,
+ * allocate, bind. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "graph/network_internal.h"
+#include "ops/conv2d.h"
+#include "ops/gemm.h"
+
+/* Tensors start at multiples of this in the parameter buffer, whatever the device, so that optimizer states
+   fit any device. No OpenCL device wants more (CL_DEVICE_MEM_BASE_ADDR_ALIGN is at most 512 bytes in
+   practice). */
+enum { TENSOR_ALIGNMENT = 1024 };
+
+static size_t round_up(size_t value, size_t multiple) {
+    return (value + multiple - 1) / multiple * multiple;
+}
+
+static size_t tensor_alignment(const cvy_device_traits *traits) {
+    size_t alignment = traits ? traits->view_alignment : 0;
+    return alignment > TENSOR_ALIGNMENT ? round_up(alignment, TENSOR_ALIGNMENT) : TENSOR_ALIGNMENT;
+}
+
+static int pitch_of(int batch_size, int multiple) {
+    return (int)round_up((size_t)batch_size, (size_t)(multiple > 0 ? multiple : 16));
+}
+
+/* ---- parameters ---- */
+
+/* Trainable tensors first, then statistics and fixed weights, then masks. `places` may be NULL. Returns
+   bytes; *trainable receives the floats of the first part. */
+static size_t lay_out(const convoy_model *model, size_t alignment, cvy_tensor_place *places,
+                      size_t *trainable) {
+    size_t at = 0;
+    for (int part = 0; part < 3; part++) {
+        for (size_t t = 0; t < model->tensor_count; t++) {
+            const cvy_model_tensor *tensor = &model->tensors[t];
+            bool learnt = tensor->about->role == CVY_TRAINABLE;
+            if (part == 2 ? !tensor->about->mask : learnt != (part == 0))
+                continue;
+            if (places && part < 2)
+                places[t] = (cvy_tensor_place){at / sizeof(float), SIZE_MAX};
+            else if (places)
+                places[t].mask_offset = at / sizeof(float);
+            at += round_up(tensor->count * sizeof(float), alignment);
+        }
+        if (part == 0)
+            *trainable = at / sizeof(float);
+    }
+    return at;
+}
+
+/* ---- forced variants ---- */
+
+static convoy_status copy_variant(char out[64], const char *name, size_t length, const char *const *known,
+                                  const char *op) {
+    size_t count = 0;
+    cvy_text list = {0};
+    for (; known[count]; count++) {
+        if (strlen(known[count]) == length && memcmp(known[count], name, length) == 0) {
+            memcpy(out, name, length);
+            out[length] = '\0';
+            cvy_text_free(&list);
+            return CONVOY_OK;
+        }
+        cvy_text_add(&list, "%s%s", count ? ", " : "", known[count]);
+    }
+    convoy_status status = cvy_fail(CONVOY_INVALID, "variant %s=%.*s: there is no such variant; %s has: %s",
+                                    op, (int)length, name, op, cvy_text_get(&list));
+    cvy_text_free(&list);
+    return status;
+}
+
+/* "conv2d=im2col_gemm,gemm=clblast" */
+static convoy_status read_variants(convoy_network *network, const char *text) {
+    convoy_status status = CONVOY_OK;
+    while (text && *text && !status) {
+        size_t length = strcspn(text, ","), op = strcspn(text, "=");
+        const char *name = text + op + 1;
+        if (op >= length)
+            return cvy_fail(CONVOY_INVALID, "variant `%s`: expected op=name, as conv2d=im2col_gemm", text);
+        size_t name_length = length - op - 1;
+        if (op == 6 && memcmp(text, "conv2d", 6) == 0)
+            status =
+                copy_variant(network->conv2d_variant, name, name_length, cvy_conv2d_variants(), "conv2d");
+        else if ((op == 4 && memcmp(text, "gemm", 4) == 0) || (op == 6 && memcmp(text, "linear", 6) == 0))
+            status = copy_variant(network->gemm_variant, name, name_length, cvy_gemm_variants(), "gemm");
+        else
+            status = cvy_fail(CONVOY_INVALID,
+                              "variant `%.*s`: only the ops conv2d and gemm have variants to choose from",
+                              (int)length, text);
+        text += text[length] ? length + 1 : length;
+    }
+    return status;
+}
+
+/* ---- does it fit? ---- */
+
+static size_t bytes_needed(const convoy_network *network, const cvy_plan *plan, size_t workspace) {
+    size_t parameters = network->parameter_bytes;
+    if (network->options.training)
+        parameters += network->parameter_count * sizeof(float);
+    return parameters + cvy_plan_bytes(plan) + workspace;
+}
+
+/* Would a batch of this pitch fit? The workspace grows with the batch. */
+static bool would_fit(const convoy_network *network, const cvy_device_traits *traits, int pitch) {
+    cvy_plan *plan;
+    size_t workspace = network->workspace_bytes / (size_t)network->pitch * (size_t)pitch;
+    if (cvy_plan_create(network->model, pitch, network->options.training, traits->view_alignment,
+                        traits->max_allocation, &plan))
+        return false;
+    bool fits =
+        bytes_needed(network, plan, workspace) <= traits->memory && workspace <= traits->max_allocation;
+    cvy_plan_free(plan);
+    return fits;
+}
+
+static convoy_status fail_too_large(const convoy_network *network, const cvy_device_traits *traits,
+                                    const char *need) {
+    int step = traits->pitch_multiple > 0 ? traits->pitch_multiple : 16, low = 0,
+        high = network->pitch / step;
+    while (low + 1 < high) { /* low fits (0: nothing known to), high does not */
+        int middle = low + (high - low) / 2;
+        if (would_fit(network, traits, middle * step))
+            low = middle;
+        else
+            high = middle;
+    }
+    const char *name = convoy_device_get_info(network->device)->name;
+    if (low == 0)
+        return cvy_fail(
+            CONVOY_MEMORY,
+            "%s with batches of %d needs %s; %s has %.1f MB, at most %.1f MB in one piece, and not even "
+            "a batch of %d fits",
+            network->model->name, network->options.batch_size, need, name, (double)traits->memory / 1e6,
+            (double)traits->max_allocation / 1e6, step);
+    return cvy_fail(
+        CONVOY_MEMORY,
+        "%s with batches of %d needs %s; %s has %.1f MB, at most %.1f MB in one piece; a batch size of "
+        "%d would fit",
+        network->model->name, network->options.batch_size, need, name, (double)traits->memory / 1e6,
+        (double)traits->max_allocation / 1e6, low * step);
+}
+
+/* Called before layers are prepared and, with their workspace known, again after. */
+static convoy_status check_fit(const convoy_network *network) {
+    const cvy_device_traits *traits = cvy_device_get_traits(network->device);
+    size_t need = bytes_needed(network, network->plan, network->workspace_bytes);
+    size_t piece = network->parameter_bytes > network->workspace_bytes ? network->parameter_bytes
+                                                                       : network->workspace_bytes;
+    char text[64];
+    if (network->parameter_bytes > traits->max_allocation)
+        return cvy_fail(CONVOY_MEMORY,
+                        "the parameters of %s need %.1f MB in one piece, but %s allows %.1f MB",
+                        network->model->name, (double)network->parameter_bytes / 1e6,
+                        convoy_device_get_info(network->device)->name, (double)traits->max_allocation / 1e6);
+    if (need <= traits->memory && piece <= traits->max_allocation)
+        return CONVOY_OK;
+    snprintf(text, sizeof text, "%.1f MB", (double)need / 1e6);
+    return fail_too_large(network, traits, text);
+}
+
+static convoy_status plan_network(convoy_network *network) {
+    const cvy_device_traits *traits = cvy_device_get_traits(network->device);
+    convoy_status status = cvy_plan_create(network->model, network->pitch, network->options.training,
+                                           traits->view_alignment, traits->max_allocation, &network->plan);
+    if (status == CONVOY_MEMORY)
+        return fail_too_large(network, traits, "a tensor larger than the device allows");
+    return status ? status : check_fit(network);
+}
+
+/* ---- layers ---- */
+
+static convoy_status prepare_step(convoy_network *network, size_t s) {
+    const cvy_step *step = &network->model->steps[s];
+    cvy_bound_step *bound = &network->steps[s];
+    bool input_gradient = false, backward = false;
+    for (size_t i = 0; i < network->plan->backward_count; i++) {
+        const cvy_action *action = &network->plan->backward[i];
+        if (action->step == s && action->kind == CVY_DO_BACKWARD) {
+            backward = true;
+            input_gradient = action->input_gradient;
+        }
+    }
+    bound->setup =
+        (cvy_layer_setup){.device = network->device,
+                          .config = step->config,
+                          .input = step->input_dims[0],
+                          .output = step->output_dims,
+                          .pitch = network->pitch,
+                          .training = backward,
+                          .input_gradient = input_gradient,
+                          .seed = network->options.seed,
+                          .index = (uint32_t)s,
+                          .conv2d_variant = *network->conv2d_variant ? network->conv2d_variant : NULL,
+                          .gemm_variant = *network->gemm_variant ? network->gemm_variant : NULL};
+    bound->run = (cvy_layer_run){.device = network->device,
+                                 .config = step->config,
+                                 .input = step->input_dims[0],
+                                 .output = step->output_dims,
+                                 .pitch = network->pitch};
+    if (step->kind != CVY_STEP_LAYER || step->facts.alias)
+        return CONVOY_OK;
+    bound->state = cvy_arena_alloc(network->memory, step->type->state_size ? step->type->state_size : 1);
+    convoy_status status = step->type->setup ? step->type->setup(bound->state, &bound->setup) : CONVOY_OK;
+    if (status)
+        return cvy_fail_in(status, "layer %s (%s)", step->name, step->type_name);
+    if (bound->setup.workspace > network->workspace_bytes)
+        network->workspace_bytes = bound->setup.workspace;
+    return CONVOY_OK;
+}
+
+/* ---- memory ---- */
+
+static convoy_status view(convoy_network *network, cvy_buffer *parent, size_t offset, size_t bytes,
+                          cvy_buffer **out) {
+    for (size_t i = 0; i < network->view_count; i++) {
+        const cvy_view *known = &network->views[i];
+        if (known->parent == parent && known->offset == offset && known->bytes == bytes) {
+            *out = known->buffer;
+            return CONVOY_OK;
+        }
+    }
+    convoy_status status = cvy_buffer_view(parent, offset, bytes, out);
+    if (status)
+        return status;
+    network->views = cvy_grow(network->memory, network->views, network->view_count, sizeof *network->views);
+    network->views[network->view_count++] = (cvy_view){parent, *out, offset, bytes};
+    return CONVOY_OK;
+}
+
+static convoy_status view_place(convoy_network *network, cvy_place place, cvy_buffer **out) {
+    *out = NULL;
+    if (place.block < 0)
+        return CONVOY_OK;
+    const cvy_block *block = &network->plan->blocks[place.block];
+    if (block->first > block->last) /* kept for nobody */
+        return CONVOY_OK;
+    return view(network, network->arenas[block->arena], block->offset + place.offset, place.bytes, out);
+}
+
+static convoy_status allocate(convoy_network *network) {
+    const cvy_plan *plan = network->plan;
+    convoy_status status = CONVOY_OK;
+    network->arenas = cvy_arena_alloc(network->memory, (plan->arena_count + 1) * sizeof *network->arenas);
+    for (size_t i = 0; i < plan->arena_count && !status; i++)
+        status = cvy_buffer_create(network->device, plan->arena_bytes[i], "activations", &network->arenas[i]);
+    if (!status)
+        status =
+            cvy_buffer_create(network->device, network->parameter_bytes, "parameters", &network->parameters);
+    if (!status && network->options.training)
+        status = cvy_buffer_create(network->device, network->parameter_count * sizeof(float), "gradients",
+                                   &network->gradients);
+    if (!status)
+        status =
+            cvy_buffer_create(network->device, network->workspace_bytes, "workspace", &network->workspace);
+    return status;
+}
+
+static convoy_status bind_step(convoy_network *network, size_t s) {
+    const cvy_step *step = &network->model->steps[s];
+    cvy_layer_run *run = &network->steps[s].run;
+    convoy_status status = CONVOY_OK;
+    run->workspace = network->workspace;
+    for (int i = 0; i < step->facts.tensor_count && !status; i++) {
+        size_t t = step->first_tensor + (size_t)i, bytes = network->model->tensors[t].count * sizeof(float);
+        const cvy_tensor_place *place = &network->tensors[t];
+        status = view(network, network->parameters, place->offset * sizeof(float), bytes, &run->tensors[i]);
+        if (!status && network->gradients && step->facts.tensors[i].role == CVY_TRAINABLE)
+            status =
+                view(network, network->gradients, place->offset * sizeof(float), bytes, &run->gradients[i]);
+        if (!status && place->mask_offset != SIZE_MAX)
+            status =
+                view(network, network->parameters, place->mask_offset * sizeof(float), bytes, &run->masks[i]);
+    }
+    for (int i = 0; i < CVY_LAYER_SAVED && !status; i++)
+        status = view_place(network, network->plan->saved[s][i], &run->saved[i]);
+    return status;
+}
+
+static convoy_status bind_actions(convoy_network *network, const cvy_action *actions, size_t count,
+                                  cvy_bound_action **out) {
+    convoy_status status = CONVOY_OK;
+    *out = cvy_arena_alloc(network->memory, (count + 1) * sizeof **out);
+    for (size_t i = 0; i < count && !status; i++) {
+        cvy_bound_action *bound = &(*out)[i];
+        bound->action = &actions[i];
+        status = view_place(network, actions[i].x, &bound->x);
+        if (!status)
+            status = view_place(network, actions[i].y, &bound->y);
+        if (!status)
+            status = view_place(network, actions[i].gy, &bound->gy);
+        if (!status)
+            status = view_place(network, actions[i].out, &bound->out);
+    }
+    return status;
+}
+
+static convoy_status bind(convoy_network *network) {
+    const cvy_plan *plan = network->plan;
+    convoy_status status = CONVOY_OK;
+    for (size_t s = 0; s < network->model->step_count && !status; s++)
+        status = bind_step(network, s);
+    if (!status)
+        status = bind_actions(network, plan->forward, plan->forward_count, &network->forward);
+    if (!status)
+        status = bind_actions(network, plan->backward, plan->backward_count, &network->backward);
+    if (!status)
+        status = view_place(network, plan->input, &network->input);
+    if (!status)
+        status = view_place(network, plan->output, &network->output);
+    return status ? status : view_place(network, plan->output_gradient, &network->output_gradient);
+}
+
+/* ---- create and close ---- */
+
+static convoy_status create_parts(convoy_network *network) {
+    const convoy_model *model = network->model;
+    const cvy_device_traits *traits = cvy_device_get_traits(network->device);
+    network->pitch = pitch_of(network->options.batch_size, traits->pitch_multiple);
+    network->steps = cvy_arena_alloc(network->memory, model->step_count * sizeof *network->steps);
+    network->tensors = cvy_arena_alloc(network->memory, (model->tensor_count + 1) * sizeof *network->tensors);
+    network->batches_tracked =
+        cvy_arena_alloc(network->memory, model->step_count * sizeof *network->batches_tracked);
+    network->parameter_bytes =
+        lay_out(model, tensor_alignment(traits), network->tensors, &network->parameter_count);
+    convoy_status status = read_variants(network, network->options.variant);
+    if (!status)
+        status = plan_network(network);
+    for (size_t s = 0; s < model->step_count && !status; s++)
+        status = prepare_step(network, s);
+    if (!status)
+        status = check_fit(network);
+    if (!status)
+        status = allocate(network);
+    if (!status)
+        status = bind(network);
+    return status ? status : cvy_network_upload(network);
+}
+
+convoy_status cvy_network_create(convoy_model *model, convoy_device *device,
+                                 const cvy_network_options *options, convoy_network **out) {
+    *out = NULL;
+    if (options->batch_size < 1 || options->batch_size > 1 << 20)
+        return cvy_fail(CONVOY_INVALID, "a batch of %d images is not possible; 1 to %d are",
+                        options->batch_size, 1 << 20);
+    convoy_network *network = calloc(1, sizeof *network);
+    if (!network || !(network->memory = cvy_arena_create())) {
+        free(network);
+        return cvy_fail_memory("a network", sizeof *network);
+    }
+    network->model = model;
+    network->device = device;
+    network->options = *options;
+    convoy_status status = create_parts(network);
+    network->options.variant = NULL; /* the caller's text need not live on */
+    if (status)
+        convoy_network_close(network);
+    else
+        *out = network;
+    return status;
+}
+
+convoy_status convoy_network_open(convoy_model *model, convoy_device *device, int batch_size,
+                                  convoy_network **network) {
+    return cvy_network_create(model, device, &(cvy_network_options){.batch_size = batch_size}, network);
+}
+
+void convoy_network_close(convoy_network *network) {
+    if (!network)
+        return;
+    for (size_t s = 0; network->steps && s < network->model->step_count; s++) {
+        const cvy_layer_type *type = network->model->steps[s].type;
+        if (network->steps[s].state && type->release)
+            type->release(network->steps[s].state);
+        free(network->steps[s].variant);
+    }
+    for (size_t i = network->view_count; i-- > 0;)
+        cvy_buffer_free(network->views[i].buffer);
+    for (size_t i = 0; network->arenas && i < network->plan->arena_count; i++)
+        cvy_buffer_free(network->arenas[i]);
+    cvy_buffer_free(network->workspace);
+    cvy_buffer_free(network->gradients);
+    cvy_buffer_free(network->parameters);
+    cvy_plan_free(network->plan);
+    cvy_arena_free(network->memory);
+    free(network);
+}
+
+/* ---- questions ---- */
+
+convoy_model *cvy_network_model(const convoy_network *network) {
+    return network->model;
+}
+
+int cvy_network_batch_size(const convoy_network *network) {
+    return network->options.batch_size;
+}
+
+int cvy_network_pitch(const convoy_network *network) {
+    return network->pitch;
+}
+
+size_t cvy_network_memory(const convoy_network *network) {
+    return bytes_needed(network, network->plan, network->workspace_bytes);
+}
+
+size_t cvy_model_memory(convoy_model *model, int batch_size, bool training) {
+    cvy_plan *plan;
+    size_t trainable, bytes = lay_out(model, tensor_alignment(NULL), NULL, &trainable);
+    if (cvy_plan_create(model, pitch_of(batch_size, 16), training, 128, SIZE_MAX / 2, &plan))
+        return 0;
+    bytes += cvy_plan_bytes(plan) + (training ? trainable * sizeof(float) : 0);
+    cvy_plan_free(plan);
+    return bytes;
+}
+
+cvy_buffer *cvy_network_input(convoy_network *network) {
+    return network->input;
+}
+
+cvy_buffer *cvy_network_output(convoy_network *network) {
+    return network->output;
+}
+
+cvy_buffer *cvy_network_output_gradient(convoy_network *network) {
+    return network->output_gradient;
+}
+
+cvy_buffer *cvy_network_parameters(convoy_network *network) {
+    return network->parameters;
+}
+
+cvy_buffer *cvy_network_gradients(convoy_network *network) {
+    return network->gradients;
+}
+
+size_t cvy_network_parameter_count(const convoy_network *network) {
+    return network->parameter_count;
+}
