@@ -18,29 +18,37 @@ typedef struct convoy_dataset convoy_dataset;
 
 /* All zero is a good default. */
 typedef struct convoy_dataset_options {
-    int channels;         /* wanted: 1 (grey) or 3 (RGB), converted as needed; 0: as stored */
-    int height, width;    /* size to which photographs are resized (short side) and cropped (centre), and of
-                             synthetic    images; 0: as the first image is stored (28x28 for synthetic ones). IDX
-                             and CIFAR sets    keep their own size: the loader resizes them on the device */
-    double test_fraction; /* of each class, for folders without train/ and test/ or val/; 0: 0.2 */
-    uint64_t seed;        /* of that split, and of synthetic images */
-    size_t limit;         /* at most so many images: the first ones, or evenly spread over a folder; 0: all */
-    size_t memory; /* bytes of decoded photographs or synthetic images to keep in host memory; a larger set is
-                      decoded anew each time; 0: a quarter of the machine's memory, at most 2 GiB */
-    int threads;   /* that decode at opening; 0: the machine's cores, at most 4. Never changes the result */
-    size_t synthetic_images; /* per split; 0: 1024 for training, 256 for testing */
-    int synthetic_classes;   /* 0: 10 */
+    /* Wanted: 1 (grey) or 3 (RGB), converted as needed; 0: as stored. */
+    int channels;
+    /* Size to which photographs are resized (short side) and cropped (centre), and of synthetic images; 0: as
+       the first image is stored (28x28 for synthetic ones). IDX and CIFAR sets keep their own size: the
+       loader resizes them on the device. */
+    int height, width;
+    /* Of each class, for folders without train/ and test/ or val/; 0: 0.2. */
+    double test_fraction;
+    /* Of that split, and of synthetic images. */
+    uint64_t seed;
+    /* At most so many images: the first ones, or evenly spread over a folder; 0: all. */
+    size_t limit;
+    /* Bytes of decoded photographs or synthetic images to keep in host memory; a larger set is decoded anew
+       each time; 0: a quarter of the machine's memory, at most 2 GiB. */
+    size_t memory;
+    /* That decode at opening; 0: the machine's cores, at most 4. Never changes the result. */
+    int threads;
+    /* Per split; 0: 1024 for training, 256 for testing. */
+    size_t synthetic_images;
+    int synthetic_classes; /* 0: 10 */
 } convoy_dataset_options;
 
-/* Opens one split ("train" or "test") of a set. `what` is
-   - "fashion-mnist", "mnist", "cifar10" or "cifar100": looked for under $CONVOY_DATA, data/ and
-   /usr/share/datasets;
-   - "synthetic": images that are made up, learnable, and the same on every machine;
-   - a folder, recognised by what it holds: IDX files (train-images-idx3-ubyte, ..., plain or gzipped),
-   CIFAR-10 or CIFAR-100 in its binary form, or one subfolder of JPEG and PNG images per class, either below
-   train/ and test/ (or val/) or split here by test_fraction. `options` may be NULL. CONVOY_INVALID: nothing
-   there, not recognised, or bad contents; CONVOY_IO: not readable; CONVOY_MEMORY. The message names the file
-   and what was found in it. */
+/* Opens one split ("train" or "test") of a set. `what` is a known name ("fashion-mnist", "mnist", "cifar10",
+   "cifar100"), looked for under $CONVOY_DATA, data/ and /usr/share/datasets; or "synthetic": images that are
+   made up, learnable, and the same on every machine; or a folder, recognised by what it holds: IDX files
+   (train-images-idx3-ubyte, ..., plain or gzipped), CIFAR-10 or CIFAR-100 in its binary form, or one
+   subfolder of JPEG and PNG images per class, either below train/ and test/ (or val/) or split here by
+   test_fraction.
+
+   `options` may be NULL. CONVOY_INVALID: nothing there, not recognised, or bad contents; CONVOY_IO: not
+   readable; CONVOY_MEMORY. The message names the file and what was found in it. */
 CONVOY_API convoy_status convoy_dataset_open(const char *what, const char *split,
                                              const convoy_dataset_options *options, convoy_dataset **dataset);
 
