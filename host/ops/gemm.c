@@ -19,34 +19,43 @@ const char *const *cvy_gemm_variants(void) {
 
 /* ---- Reference ---- */
 
-/* The reference works on REF_ROWS x REF_COLUMNS of C at a time: sums in double, and B brought to [k][n] order
-   REF_DEPTH rows at a time where it is stored transposed, so that the inner loop is always contiguous. */
+/* The reference works on REF_ROWS x REF_COLUMNS of C at a time, with sums in double, and brings REF_DEPTH
+   rows of B to [k][REF_COLUMNS] first, whichever way B is stored. */
 enum { REF_ROWS = 8, REF_COLUMNS = 128, REF_DEPTH = 64 };
 
-static void transpose_block(const float *b, size_t ldb, size_t columns, size_t depth, float *block) {
-    for (size_t j = 0; j < columns; j++)
+/* sum += left * row. Compilers make vector code of a loop of constant length only, so it pays to run on into
+   the zeros after the last column unless there are few columns. */
+static void add_row(double sum[REF_COLUMNS], double left, const float row[REF_COLUMNS], size_t columns) {
+    if (columns > REF_COLUMNS / 4)
+        for (size_t j = 0; j < REF_COLUMNS; j++)
+            sum[j] += left * (double)row[j];
+    else
+        for (size_t j = 0; j < columns; j++)
+            sum[j] += left * (double)row[j];
+}
+
+static void copy_block(const cvy_gemm_shape *s, const float *b, size_t p0, size_t depth, size_t j0,
+                       size_t columns, float block[REF_DEPTH][REF_COLUMNS]) {
+    if (s->transpose_b)
+        for (size_t j = 0; j < columns; j++)
+            for (size_t p = 0; p < depth; p++)
+                block[p][j] = b[(j0 + j) * s->ldb + p0 + p];
+    else
         for (size_t p = 0; p < depth; p++)
-            block[p * REF_COLUMNS + j] = b[j * ldb + p];
+            memcpy(block[p], b + (p0 + p) * s->ldb + j0, columns * sizeof(float));
 }
 
 static void reference_block(const cvy_gemm_shape *s, const float *a, const float *b, float *c,
                             bool accumulate, size_t i0, size_t rows, size_t j0, size_t columns) {
     double sum[REF_ROWS][REF_COLUMNS] = {{0}};
-    float transposed[REF_DEPTH * REF_COLUMNS];
+    float block[REF_DEPTH][REF_COLUMNS] = {{0}};
     for (size_t p0 = 0; p0 < s->k; p0 += REF_DEPTH) {
         size_t depth = s->k - p0 < REF_DEPTH ? s->k - p0 : REF_DEPTH;
-        const float *block = b + p0 * s->ldb + j0;
-        size_t ld = s->ldb;
-        if (s->transpose_b) {
-            transpose_block(b + j0 * s->ldb + p0, s->ldb, columns, depth, transposed);
-            block = transposed;
-            ld = REF_COLUMNS;
-        }
+        copy_block(s, b, p0, depth, j0, columns, block);
         for (size_t i = 0; i < rows; i++)
             for (size_t p = 0; p < depth; p++) {
                 double left = s->transpose_a ? a[(p0 + p) * s->lda + i0 + i] : a[(i0 + i) * s->lda + p0 + p];
-                for (size_t j = 0; j < columns; j++)
-                    sum[i][j] += left * block[p * ld + j];
+                add_row(sum[i], left, block[p], columns);
             }
     }
     for (size_t i = 0; i < rows; i++)
