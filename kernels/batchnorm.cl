@@ -31,15 +31,17 @@ static float sum_lanes(floatv v, int lanes) {
     return sumv(select((floatv)0, v, lane_numbers() < lanes));
 }
 
-/* Moments of steps first, first + every, ... before last: each lane for itself, then the lanes together. */
-static moments column_moments(global const float *x, uint stride, uint first, uint last, uint every, int lanes) {
+/* Moments of x - pivot over steps first, first + every, ... before last: each lane for itself, then the lanes
+   together. */
+static moments column_moments(global const float *x, float pivot, uint stride, uint first, uint last, uint every,
+                              int lanes) {
     floatv mean = 0, squares = 0;
     float count = 0;
     uint step = first;
     for (; step + (CHUNK - 1) * every < last; step += CHUNK * every) {
         floatv v[CHUNK], center = 0, chunk_squares = 0;
         for (uint k = 0; k < CHUNK; k++) {
-            v[k] = vloadv(0, x + (ulong)(step + k * every) * stride);
+            v[k] = vloadv(0, x + (ulong)(step + k * every) * stride) - pivot;
             center += v[k];
         }
         center *= 1.0f / CHUNK;
@@ -52,7 +54,7 @@ static moments column_moments(global const float *x, uint stride, uint first, ui
         count += CHUNK;
     }
     for (; step < last; step += every) {
-        floatv v = vloadv(0, x + (ulong)step * stride), delta = v - mean;
+        floatv v = vloadv(0, x + (ulong)step * stride) - pivot, delta = v - mean;
         count += 1;
         mean = fma(delta, (floatv)(1 / count), mean);
         squares = fma(delta, v - mean, squares);
@@ -64,7 +66,8 @@ static moments column_moments(global const float *x, uint stride, uint first, ui
     return all;
 }
 
-/* `lanes` of the last column are images. Writes partials[channel][block] = count, mean, squares. */
+/* `lanes` of the last column are images. Writes partials[channel][block] = count, mean, squares of x - pivot, where the
+   pivot is the channel's first value: a mean far from 0 costs no digits. */
 kernel void statistics(global const float *x, ulong channel_floats, int first_channel, int columns, int lanes,
                        uint stride, uint steps, uint block, uint across, global float *partials,
                        local float *scratch) {
@@ -73,8 +76,9 @@ kernel void statistics(global const float *x, ulong channel_floats, int first_ch
     uint start = get_group_id(0) * block + item / across;
     uint end = min((uint)(get_group_id(0) + 1) * block, steps);
     moments all = {0, 0, 0};
+    x += channel * channel_floats;
     for (int column = item % across; column < columns; column += across)
-        all = merge(all, column_moments(x + channel * channel_floats + column * VW, stride, start, end, every,
+        all = merge(all, column_moments(x + column * VW, x[0], stride, start, end, every,
                                         column == columns - 1 ? lanes : VW));
     local float *mine = scratch + 3 * item;
     mine[0] = all.count, mine[1] = all.mean, mine[2] = all.squares;
@@ -95,9 +99,10 @@ kernel void statistics(global const float *x, ulong channel_floats, int first_ch
 }
 
 /* One work-item per channel: merges its `blocks` partials, and updates the running statistics (NULL: none). */
-kernel void finish_statistics(global const float *partials, uint blocks, int first_channel, int end_channel, float eps,
-                              float momentum, global float *running_mean, global float *running_var,
-                              global float *saved_mean, global float *saved_invstd) {
+kernel void finish_statistics(global const float *x, ulong channel_floats, global const float *partials, uint blocks,
+                              int first_channel, int end_channel, float eps, float momentum,
+                              global float *running_mean, global float *running_var, global float *saved_mean,
+                              global float *saved_invstd) {
     int channel = first_channel + get_global_id(0);
     if (channel >= end_channel)
         return;
@@ -107,10 +112,11 @@ kernel void finish_statistics(global const float *partials, uint blocks, int fir
         moments next = {from[0], from[1], from[2]};
         all = merge(all, next);
     }
-    saved_mean[channel] = all.mean;
+    float mean = all.mean + x[channel * channel_floats];
+    saved_mean[channel] = mean;
     saved_invstd[channel] = 1 / sqrt(all.squares / all.count + eps);
     if (running_mean)
-        running_mean[channel] += momentum * (all.mean - running_mean[channel]);
+        running_mean[channel] += momentum * (mean - running_mean[channel]);
     if (running_var)
         running_var[channel] += momentum * (all.squares / (all.count - 1) - running_var[channel]);
 }

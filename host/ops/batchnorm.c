@@ -258,8 +258,9 @@ convoy_status cvy_batchnorm_forward_training(cvy_batchnorm *op, int n, cvy_buffe
                        cvy_int(w.lanes), cvy_uint(w.stride), cvy_uint(w.steps), cvy_uint(w.block),
                        cvy_uint(w.across), cvy_buf(workspace), cvy_local(3 * sizeof(float) * op->group_size));
         if (status == CONVOY_OK)
-            status = CVY_LAUNCH(op->finish_statistics, cvy_items((size_t)(end - first)), cvy_buf(workspace),
-                                cvy_uint(w.blocks), cvy_int(first), cvy_int(end), cvy_float(shape->eps),
+            status = CVY_LAUNCH(op->finish_statistics, cvy_items((size_t)(end - first)), cvy_buf(x),
+                                cvy_ulong(channel_at(shape, 1)), cvy_buf(workspace), cvy_uint(w.blocks),
+                                cvy_int(first), cvy_int(end), cvy_float(shape->eps),
                                 cvy_float(shape->momentum), cvy_buf(running_mean), cvy_buf(running_var),
                                 cvy_buf(saved_mean), cvy_buf(saved_invstd));
         if (status == CONVOY_OK)

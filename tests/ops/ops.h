@@ -31,8 +31,19 @@ static inline int close_host(void **state) {
     convoy_device_close(device);
     return 0;
 }
+/* The device under test with a GPU's work-groups and vectors, so that they are tested where there is no GPU.
+ */
+static inline int use_as_gpu(void **state) {
+    (void)state;
+    device = test_device();
+    cvy_device_traits *traits = (cvy_device_traits *)cvy_device_get_traits(device);
+    traits->cpu = false;
+    traits->vector_width = 1;
+    return 0;
+}
 #define RUN_ON_DEVICES(tests)                                                                                \
     (cmocka_run_group_tests_name(#tests, tests, use_device, close_device) ||                                 \
+     cmocka_run_group_tests_name(#tests " as on a GPU", tests, use_as_gpu, close_device) ||                  \
      cmocka_run_group_tests_name(#tests " on the host", tests, use_host, close_host))
 
 static inline cvy_buffer *upload(const void *data, size_t floats) {

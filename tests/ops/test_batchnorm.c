@@ -104,7 +104,7 @@ static void check_against_reference(cvy_batchnorm_shape shape, int n) {
     assert_ok(forward(&f));
     cvy_batchnorm_forward_training_reference(&shape, n, x, weight, bias, expected, mean, var, saved,
                                              saved + channels);
-    check_columns("y", f.y, expected, &f, false, 1e-4); /* a few last digits of means up to 500 */
+    check_columns("y", f.y, expected, &f, false, 3e-5);
     check_buffer("running mean", f.running_mean, mean, channels, 1e-6);
     check_buffer("running variance", f.running_var, var, channels, 1e-5);
     check_buffer("saved mean", f.saved_mean, saved, channels, 1e-6);
@@ -144,13 +144,14 @@ static void test_edges(void **state) {
                                         batches[b][0]);
 }
 
-/* Many blocks in a channel, and more bytes than are handled together. */
+/* Many blocks in a channel; on a CPU with a cache, more bytes than are handled together. */
 static void test_large(void **state) {
     (void)state;
-    check_against_reference((cvy_batchnorm_shape){.pitch = 32, .channels = 3, .height = 150, .width = 151},
-                            32);
-    check_against_reference((cvy_batchnorm_shape){.pitch = 32, .channels = 2, .height = 90, .width = 151},
+    check_against_reference((cvy_batchnorm_shape){.pitch = 32, .channels = 2, .height = 40, .width = 151},
                             19);
+    if (cvy_device_get_traits(device)->compute_units > 1) /* an emulator would take minutes */
+        check_against_reference(
+            (cvy_batchnorm_shape){.pitch = 32, .channels = 3, .height = 150, .width = 151}, 32);
 }
 
 /* Without weight, bias, running statistics and parameter gradients. */
