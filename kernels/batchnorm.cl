@@ -124,15 +124,16 @@ kernel void finish_statistics(global const float *x, ulong channel_floats, globa
 /* y = (x - mean) * invstd * weight + bias; `spread` is invstd, or the variance where `is_variance`. Group x takes
    `block` of the channel's `vectors` vectors. */
 kernel void normalise(global const float *x, global const float *mean, global const float *spread, int is_variance,
-                      float eps, global const float *weight, global const float *bias, global float *y, ulong vectors,
+                      float eps, global const float *weight, global const float *bias, global float *y, uint vectors,
                       int first_channel, uint block) {
     ulong channel = first_channel + get_group_id(1);
     float center = mean[channel], shift = bias ? bias[channel] : 0;
     float scale = is_variance ? 1 / sqrt(spread[channel] + eps) : spread[channel];
     if (weight)
         scale *= weight[channel];
-    ulong end = min((get_group_id(0) + 1) * (ulong)block, vectors), offset = channel * vectors;
-    for (ulong at = get_group_id(0) * (ulong)block + get_local_id(0); at < end; at += get_local_size(0))
+    ulong offset = channel * vectors;
+    uint end = min((uint)(get_group_id(0) + 1) * block, vectors);
+    for (uint at = get_group_id(0) * block + get_local_id(0); at < end; at += get_local_size(0))
         vstorev(fma(vloadv(offset + at, x) - center, (floatv)scale, (floatv)shift), offset + at, y);
 }
 
@@ -209,18 +210,19 @@ kernel void finish_gradient(global float *partials, uint blocks, int first_chann
 
 /* gx = (gy - mean of gy - (x - mean) * slope) * factor, and 0 from lane `n` of each `columns` vectors on. */
 kernel void gradient(global const float *x, global const float *gy, global const float *saved_mean,
-                     global const float *workspace, ulong coefficients_at, global float *gx, ulong vectors,
+                     global const float *workspace, ulong coefficients_at, global float *gx, uint vectors,
                      int first_channel, int columns, int n, uint block) {
     ulong channel = first_channel + get_group_id(1);
     global const float *coefficients = workspace + coefficients_at + 3 * channel;
     float center = saved_mean[channel];
     float level = coefficients[0], slope = coefficients[1], factor = coefficients[2];
-    ulong end = min((get_group_id(0) + 1) * (ulong)block, vectors), offset = channel * vectors;
-    for (ulong at = get_group_id(0) * (ulong)block + get_local_id(0); at < end; at += get_local_size(0)) {
+    ulong offset = channel * vectors;
+    uint end = min((uint)(get_group_id(0) + 1) * block, vectors);
+    for (uint at = get_group_id(0) * block + get_local_id(0); at < end; at += get_local_size(0)) {
         floatv g = vloadv(offset + at, gy) - level;
         g = fma(center - vloadv(offset + at, x), (floatv)slope, g) * factor;
         if (n < columns * VW)
-            g = select((floatv)0, g, (int)(at % columns) * VW + lane_numbers() < n);
+            g = select((floatv)0, g, (int)(at % (uint)columns) * VW + lane_numbers() < n);
         vstorev(g, offset + at, gx);
     }
 }

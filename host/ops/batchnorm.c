@@ -218,7 +218,7 @@ static convoy_status launch_normalise(cvy_batchnorm *op, int first, int end, cvy
     cvy_blocks blocks = cvy_vector_blocks(op->device, op->normalise, vectors, (size_t)(end - first));
     return CVY_LAUNCH(op->normalise, blocks.grid, cvy_buf(x), cvy_buf(mean), cvy_buf(spread),
                       cvy_int(is_variance), cvy_float(op->shape.eps), cvy_buf(weight), cvy_buf(bias),
-                      cvy_buf(y), cvy_ulong(vectors), cvy_int(first), cvy_uint(blocks.block));
+                      cvy_buf(y), cvy_uint((uint32_t)vectors), cvy_int(first), cvy_uint(blocks.block));
 }
 
 static convoy_status check_count(const cvy_batchnorm *op, int n) {
@@ -306,7 +306,7 @@ static convoy_status launch_backward(cvy_batchnorm *op, int n, int first, int en
     cvy_blocks blocks = cvy_vector_blocks(op->device, op->gradient, vectors, (size_t)(end - first));
     return CVY_LAUNCH(op->gradient, blocks.grid, cvy_buf(x), cvy_buf(gy), cvy_buf(saved_mean),
                       cvy_buf(workspace), cvy_ulong((uint64_t)2 * w.blocks * (uint64_t)shape->channels),
-                      cvy_buf(gx), cvy_ulong(vectors), cvy_int(first), cvy_int(shape->pitch / width),
+                      cvy_buf(gx), cvy_uint((uint32_t)vectors), cvy_int(first), cvy_int(shape->pitch / width),
                       cvy_int(n), cvy_uint(blocks.block));
 }
 

@@ -40,10 +40,10 @@ convoy_status cvy_dropout_run(convoy_device *device, const cvy_dropout_shape *sh
     convoy_status status = cvy_vector_kernel(device, "dropout", "dropout", &kernel);
     if (status != CONVOY_OK)
         return status;
-    uint32_t quads = (uint32_t)shape->pitch / 4;
-    size_t count = shape->features * quads;
+    uint32_t vectors = (uint32_t)shape->pitch / 16;
+    size_t count = shape->features * vectors;
     cvy_blocks blocks = cvy_vector_blocks(device, kernel, count, 1);
-    return CVY_LAUNCH(kernel, blocks.grid, cvy_buf(x), cvy_buf(y), cvy_ulong(count), cvy_uint(quads),
+    return CVY_LAUNCH(kernel, blocks.grid, cvy_buf(x), cvy_buf(y), cvy_ulong(count), cvy_uint(vectors),
                       cvy_uint(blocks.block), cvy_float(shape->p), cvy_float(survivor_scale(shape)),
                       cvy_uint(step), cvy_uint(shape->purpose), cvy_uint((uint32_t)shape->seed),
                       cvy_uint((uint32_t)(shape->seed >> 32)));
