@@ -28,12 +28,14 @@ static bool supports(const cvy_device_traits *traits, const cvy_conv2d_shape *s,
     return traits->cpu && unit_steps && size && s->groups == 1;
 }
 
-/* Measured against direct_cpu: the transforms cost per channel, the products per pair of channels. */
+/* Measured against direct_cpu: the transforms cost per channel, the products per pair of channels, and tiles
+   that stick out of a small image are computed all the same. */
 static bool pays(const cvy_conv2d_shape *s, cvy_conv2d_pass pass) {
-    const int least = pass == CVY_CONV2D_BACKWARD_WEIGHTS ? 64 : s->kernel[0] == 3 ? 24 : 32;
-    const int out_height = pass != CVY_CONV2D_BACKWARD_DATA ? s->out_height : s->in_height;
-    const int out_width = pass != CVY_CONV2D_BACKWARD_DATA ? s->out_width : s->in_width;
-    return s->in_channels >= least && s->out_channels >= least && out_height >= TILE && out_width >= TILE;
+    const int least_channels = pass == CVY_CONV2D_BACKWARD_WEIGHTS ? 64 : 24, least_size = 2 * TILE;
+    const int height = pass == CVY_CONV2D_BACKWARD_DATA ? s->in_height : s->out_height;
+    const int width = pass == CVY_CONV2D_BACKWARD_DATA ? s->in_width : s->out_width;
+    return s->in_channels >= least_channels && s->out_channels >= least_channels && height >= least_size &&
+           width >= least_size;
 }
 
 /* The number of work-items, each with its own scratch, that leaves the fewest idle in the last round. */
