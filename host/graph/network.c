@@ -440,3 +440,7 @@ cvy_buffer *cvy_network_gradients(convoy_network *network) {
 size_t cvy_network_parameter_count(const convoy_network *network) {
     return network->parameter_count;
 }
+
+size_t cvy_network_parameter_offset(const convoy_network *network, size_t index) {
+    return convoy_model_tensor(network->model, index).trainable ? network->tensors[index].offset : SIZE_MAX;
+}

@@ -1,0 +1,416 @@
+/* Checkpoints: gathering a run's state from the device into a file, and checking and restoring it. */
+#include "train/checkpoint.h"
+
+#include <locale.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/status.h"
+
+static const char format_name[] = "convoy-checkpoint-1";
+enum { STATES_LIMIT = 2 };
+
+/* PyTorch's names of the optimizer's state, in the order of ops/optimizer.h. */
+static const char *state_name(const cvy_optimizer *optimizer, int state) {
+    if (optimizer->kind == CVY_SGD)
+        return "momentum_buffer";
+    return state == 0 ? "exp_avg" : "exp_avg_sq";
+}
+
+/* ---- the identity of a run ---- */
+
+static bool may_differ(const char *line) {
+    static const char *const keys[] = {
+        "epochs:", "data:", "batch_size:", "reports_per_epoch:", "eval_every:"};
+    line += strspn(line, " ");
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        if (strncmp(line, keys[i], strlen(keys[i])) == 0)
+            return true;
+    return false;
+}
+
+char *cvy_identity_model(const convoy_model *model) {
+    char *text = cvy_model_print(model);
+    if (!text)
+        return NULL;
+    char *out = text;
+    for (char *line = text, *next; *line; line = next) {
+        next = line + strcspn(line, "\n");
+        next += *next == '\n';
+        if (may_differ(line))
+            continue;
+        memmove(out, line, (size_t)(next - line));
+        out += next - line;
+    }
+    *out = '\0';
+    return text;
+}
+
+/* ---- what the file holds ---- */
+
+/* The tensors of a checkpoint as they lie in host memory. */
+typedef struct content {
+    cvy_named_tensor *tensors;
+    size_t count;
+    cvy_arena *names;
+    float *state; /* [states][parameter count], as on the device */
+} content;
+
+static void content_free(content *content) {
+    cvy_arena_free(content->names);
+    free(content->tensors);
+    free(content->state);
+}
+
+/* Adds a copy of `tensor` named "<prefix>.<its name>" with other data. */
+static void add_tensor(content *content, const char *prefix, const cvy_named_tensor *tensor, void *data) {
+    cvy_named_tensor *added = &content->tensors[content->count++];
+    *added = *tensor;
+    added->name = cvy_arena_printf(content->names, "%s.%s", prefix, tensor->name);
+    added->data = data;
+}
+
+static convoy_status add_model(content *content, const convoy_model *model) {
+    cvy_named_tensor *tensors = NULL;
+    size_t count = 0;
+    convoy_status status = cvy_model_state(model, &tensors, &count);
+    if (status)
+        return status;
+    content->tensors = calloc(count * (1 + STATES_LIMIT) + 1, sizeof *content->tensors);
+    if (!content->tensors)
+        status = cvy_fail_memory("the list of a checkpoint's tensors", count * sizeof *tensors);
+    for (size_t i = 0; i < count && !status; i++)
+        add_tensor(content, "model", &tensors[i], tensors[i].data);
+    free(tensors);
+    return status;
+}
+
+/* Lists every tensor that a checkpoint of this run has; `data` points at the model's values and into
+   content->state, which is zeroed. */
+static convoy_status content_create(convoy_network *network, const cvy_optimizer *optimizer,
+                                    content *content) {
+    convoy_model *model = cvy_network_model(network);
+    size_t parameters = cvy_network_parameter_count(network);
+    int states = cvy_optimizer_states(optimizer);
+    content->names = cvy_arena_create();
+    content->state = calloc(parameters * (size_t)states + 1, sizeof(float));
+    if (!content->names || !content->state)
+        return cvy_fail_memory("a checkpoint", parameters * (size_t)states * sizeof(float));
+    convoy_status status = add_model(content, model);
+    for (size_t i = 0; i < convoy_model_tensor_count(model) && !status; i++) {
+        convoy_tensor tensor = convoy_model_tensor(model, i);
+        size_t offset = cvy_network_parameter_offset(network, i);
+        cvy_named_tensor named = {
+            .name = tensor.name, .dtype = "F32", .dimensions = tensor.dimensions, .bytes = sizeof(float)};
+        memcpy(named.shape, tensor.shape, sizeof named.shape);
+        for (int d = 0; d < tensor.dimensions; d++)
+            named.bytes *= tensor.shape[d];
+        for (int s = 0; s < states && offset != SIZE_MAX; s++)
+            add_tensor(content, state_name(optimizer, s), &named,
+                       content->state + (size_t)s * parameters + offset);
+    }
+    return status;
+}
+
+/* ---- saving ---- */
+
+static convoy_status check_finite(const cvy_named_tensor *tensor, unsigned long long step) {
+    const float *values = tensor->data;
+    for (size_t i = 0; strcmp(tensor->dtype, "F32") == 0 && i < tensor->bytes / sizeof(float); i++)
+        if (!isfinite(values[i]))
+            return cvy_fail(
+                CONVOY_FAILED,
+                "after step %llu, %s holds %s: training has diverged. Lower the learning rate or start from "
+                "other weights",
+                step, tensor->name, isnan(values[i]) ? "nan" : "infinity");
+    return CONVOY_OK;
+}
+
+convoy_status cvy_checkpoint_fetch(convoy_network *network, unsigned long long step) {
+    cvy_named_tensor *tensors = NULL;
+    size_t count = 0;
+    convoy_status status = cvy_network_download(network);
+    if (!status)
+        status = cvy_model_state(cvy_network_model(network), &tensors, &count);
+    for (size_t i = 0; i < count && !status; i++)
+        status = check_finite(&tensors[i], step);
+    free(tensors);
+    return status;
+}
+
+/* The scalars as pairs of strings. */
+typedef struct metadata {
+    const char *pairs[64];
+    int count;
+    cvy_arena *arena;
+} metadata;
+
+static void put(metadata *m, const char *key, const char *text) {
+    m->pairs[m->count++] = key;
+    m->pairs[m->count++] = text;
+}
+
+static void put_whole(metadata *m, const char *key, unsigned long long value) {
+    put(m, key, cvy_arena_printf(m->arena, "%llu", value));
+}
+
+/* "%a" and strtod use the radix character of the locale, the file always '.'. */
+static char radix(void) {
+    return *localeconv()->decimal_point;
+}
+
+static void put_real(metadata *m, const char *key, double value) {
+    char text[64];
+    snprintf(text, sizeof text, "%a", value);
+    char *point = strchr(text, radix());
+    if (point)
+        *point = '.';
+    put(m, key, cvy_arena_strdup(m->arena, text));
+}
+
+static void describe(metadata *m, const cvy_identity *identity, const cvy_position *position) {
+    put(m, "format", format_name);
+    put(m, "model", identity->model);
+    put_whole(m, "seed", identity->seed);
+    put_whole(m, "batch_size", (unsigned long long)identity->batch_size);
+    put_whole(m, "train_images", identity->train_images);
+    put(m, "shuffle", identity->shuffle ? "true" : "false");
+    put_whole(m, "epoch", (unsigned long long)position->epoch);
+    put_whole(m, "step", position->step);
+    put_whole(m, "images", position->images);
+    put(m, "unfinished_step", position->unfinished_step ? "true" : "false");
+    put_real(m, "loss_sum", position->loss_sum);
+    put_whole(m, "correct", position->correct);
+    put_real(m, "batch_loss", position->batch_loss);
+    put_real(m, "test_loss", position->test_loss);
+    put_real(m, "test_accuracy", position->test_accuracy);
+    put_real(m, "epoch_train_loss", position->epoch_train_loss);
+    put_real(m, "epoch_train_accuracy", position->epoch_train_accuracy);
+    put_real(m, "best_accuracy", position->best_accuracy);
+    put_whole(m, "best_epoch", (unsigned long long)position->best_epoch);
+    put_real(m, "seconds", position->seconds);
+}
+
+convoy_status cvy_checkpoint_save(const char *path, convoy_network *network, const cvy_optimizer *optimizer,
+                                  cvy_buffer *state, const cvy_identity *identity,
+                                  const cvy_position *position) {
+    content content = {0};
+    metadata metadata = {0};
+    convoy_status status = content_create(network, optimizer, &content);
+    if (status)
+        goto done;
+    size_t bytes =
+        cvy_network_parameter_count(network) * (size_t)cvy_optimizer_states(optimizer) * sizeof(float);
+    if (state && bytes)
+        status = cvy_buffer_read(state, 0, content.state, bytes);
+    for (size_t i = 0; i < content.count && !status; i++)
+        status = check_finite(&content.tensors[i], position->step);
+    if (status)
+        goto done;
+    metadata.arena = content.names;
+    describe(&metadata, identity, position);
+    status = cvy_tensor_file_save(path, content.tensors, content.count, metadata.pairs);
+done:
+    content_free(&content);
+    return status;
+}
+
+/* ---- loading ---- */
+
+/* Reads scalars one after the other; the first that is missing or no number is remembered. */
+typedef struct reader {
+    const cvy_tensor_file *file;
+    const char *bad;
+} reader;
+
+static const char *get(reader *r, const char *key) {
+    const char *text = cvy_tensor_file_metadata(r->file, key);
+    if (!text && !r->bad)
+        r->bad = key;
+    return text ? text : "";
+}
+
+static unsigned long long get_whole(reader *r, const char *key, unsigned long long most) {
+    const char *text = get(r, key);
+    unsigned long long value = 0;
+    int end = 0;
+    if ((*text < '0' || *text > '9' || sscanf(text, "%20llu%n", &value, &end) != 1 || text[end] ||
+         value > most) &&
+        !r->bad)
+        r->bad = key;
+    return value;
+}
+
+static double get_real(reader *r, const char *key) {
+    char text[64], *end = text;
+    snprintf(text, sizeof text, "%s", get(r, key));
+    char *point = strchr(text, '.');
+    if (point)
+        *point = radix();
+    double value = strtod(text, &end);
+    if ((end == text || *end) && !r->bad)
+        r->bad = key;
+    return value;
+}
+
+static bool get_flag(reader *r, const char *key) {
+    const char *text = get(r, key);
+    if (strcmp(text, "true") != 0 && strcmp(text, "false") != 0 && !r->bad)
+        r->bad = key;
+    return strcmp(text, "true") == 0;
+}
+
+static void read_position(reader *r, cvy_position *p) {
+    p->epoch = (int)get_whole(r, "epoch", INT32_MAX);
+    p->step = get_whole(r, "step", UINT64_MAX);
+    p->images = get_whole(r, "images", UINT64_MAX);
+    p->unfinished_step = get_flag(r, "unfinished_step");
+    p->loss_sum = get_real(r, "loss_sum");
+    p->correct = get_whole(r, "correct", UINT64_MAX);
+    p->batch_loss = get_real(r, "batch_loss");
+    p->test_loss = get_real(r, "test_loss");
+    p->test_accuracy = get_real(r, "test_accuracy");
+    p->epoch_train_loss = get_real(r, "epoch_train_loss");
+    p->epoch_train_accuracy = get_real(r, "epoch_train_accuracy");
+    p->best_accuracy = get_real(r, "best_accuracy");
+    p->best_epoch = (int)get_whole(r, "best_epoch", INT32_MAX);
+    p->seconds = get_real(r, "seconds");
+}
+
+/* The first line in which two texts differ, of both. */
+static convoy_status fail_model(const char *path, const char *recorded, const char *present) {
+    for (;;) {
+        size_t a = strcspn(recorded, "\n"), b = strcspn(present, "\n");
+        if (a != b || memcmp(recorded, present, a) != 0 || !recorded[a] || !present[b])
+            return cvy_fail(
+                CONVOY_INVALID,
+                "%s was written by a run of another model or recipe: it has `%.*s` where this run has "
+                "`%.*s`. Resume with the model.yaml beside it, or start anew without resume",
+                path, (int)a, recorded, (int)b, present);
+        recorded += a + 1;
+        present += b + 1;
+    }
+}
+
+static convoy_status check_whole(const char *path, const char *what, const char *option,
+                                 unsigned long long recorded, unsigned long long present) {
+    if (recorded == present)
+        return CONVOY_OK;
+    return cvy_fail(CONVOY_INVALID, "%s was written by a run with %s %llu, not %llu: resume with the same %s",
+                    path, what, recorded, present, option);
+}
+
+static convoy_status check_identity(const char *path, reader *r, const cvy_identity *identity) {
+    const char *format = cvy_tensor_file_metadata(r->file, "format");
+    if (!format || strcmp(format, format_name) != 0)
+        return cvy_fail(
+            CONVOY_INVALID,
+            "%s is no checkpoint that this version reads (format \"%.40s\", wanted \"%s\"); weights alone "
+            "can start a new run as `init`",
+            path, format ? format : "", format_name);
+    const char *model = get(r, "model");
+    unsigned long long batch_size = get_whole(r, "batch_size", INT32_MAX);
+    unsigned long long seed = get_whole(r, "seed", UINT64_MAX);
+    unsigned long long images = get_whole(r, "train_images", UINT64_MAX);
+    bool shuffle = get_flag(r, "shuffle");
+    if (r->bad)
+        return CONVOY_OK; /* reported with the others */
+    if (strcmp(model, identity->model) != 0)
+        return fail_model(path, model, identity->model);
+    convoy_status status = check_whole(path, "a batch size of", "batch size", batch_size,
+                                       (unsigned long long)identity->batch_size);
+    if (!status)
+        status = check_whole(path, "seed", "seed", seed, identity->seed);
+    if (!status)
+        status = check_whole(path, "a number of training images of", "data and limit", images,
+                             identity->train_images);
+    if (!status && shuffle != identity->shuffle)
+        status = cvy_fail(CONVOY_INVALID, "%s was written by a run %s shuffling: resume in the same way",
+                          path, shuffle ? "with" : "without");
+    return status;
+}
+
+static convoy_status check_tensors(const char *path, const cvy_tensor_file *file, const content *content) {
+    for (size_t i = 0; i < content->count; i++) {
+        const cvy_named_tensor *wanted = &content->tensors[i];
+        cvy_named_tensor found = cvy_tensor_file_find(file, wanted->name);
+        if (!found.data)
+            return cvy_fail(CONVOY_INVALID, "%s: tensor %s is missing", path, wanted->name);
+        if (strcmp(found.dtype, wanted->dtype) != 0 || found.bytes != wanted->bytes ||
+            found.dimensions != wanted->dimensions ||
+            memcmp(found.shape, wanted->shape, (size_t)found.dimensions * sizeof(size_t)) != 0)
+            return cvy_fail(CONVOY_INVALID, "%s: tensor %s has another type or shape than the model's", path,
+                            wanted->name);
+    }
+    if (cvy_tensor_file_count(file) != content->count)
+        return cvy_fail(CONVOY_INVALID, "%s holds %zu tensors, this run has %zu", path,
+                        cvy_tensor_file_count(file), content->count);
+    return CONVOY_OK;
+}
+
+static convoy_status check_position(const char *path, const reader *r, const cvy_identity *identity,
+                                    const cvy_position *p) {
+    if (r->bad)
+        return cvy_fail(CONVOY_INVALID, "%s is damaged: its metadata has no sensible \"%s\"", path, r->bad);
+    if (p->epoch < 1 || p->images > identity->train_images || p->correct > p->images ||
+        (p->images % (unsigned long long)identity->batch_size != 0 && p->images != identity->train_images))
+        return cvy_fail(CONVOY_INVALID,
+                        "%s is damaged: epoch %d, image %llu of %llu is no place to go on from", path,
+                        p->epoch, p->images, identity->train_images);
+    return CONVOY_OK;
+}
+
+convoy_status cvy_checkpoint_load(const char *path, convoy_network *network, const cvy_optimizer *optimizer,
+                                  cvy_buffer *state, const cvy_identity *identity, cvy_position *position) {
+    cvy_tensor_file *file = NULL;
+    content content = {0};
+    cvy_position p;
+    convoy_status status = cvy_tensor_file_load(path, &file);
+    if (status)
+        goto done;
+    reader r = {.file = file};
+    status = check_identity(path, &r, identity);
+    if (status)
+        goto done;
+    read_position(&r, &p);
+    status = check_position(path, &r, identity, &p);
+    if (!status)
+        status = content_create(network, optimizer, &content);
+    if (!status)
+        status = check_tensors(path, file, &content);
+    if (status)
+        goto done;
+    for (size_t i = 0; i < content.count; i++)
+        memcpy(content.tensors[i].data, cvy_tensor_file_find(file, content.tensors[i].name).data,
+               content.tensors[i].bytes);
+    status = cvy_network_upload(network);
+    size_t bytes =
+        cvy_network_parameter_count(network) * (size_t)cvy_optimizer_states(optimizer) * sizeof(float);
+    if (!status && state && bytes)
+        status = cvy_buffer_write(state, 0, content.state, bytes);
+    if (!status)
+        *position = p;
+done:
+    content_free(&content);
+    cvy_tensor_file_free(file);
+    return status;
+}
+
+convoy_status cvy_checkpoint_step(const char *path, unsigned long long *step) {
+    *step = 0;
+    if (!cvy_file_exists(path))
+        return CONVOY_OK;
+    cvy_tensor_file *file = NULL;
+    convoy_status status = cvy_tensor_file_load(path, &file);
+    if (status)
+        return status;
+    reader r = {.file = file};
+    *step = get_whole(&r, "step", UINT64_MAX);
+    if (r.bad)
+        status = cvy_fail(CONVOY_INVALID, "%s is no checkpoint: its metadata has no \"step\"", path);
+    cvy_tensor_file_free(file);
+    return status;
+}

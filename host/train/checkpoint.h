@@ -1,0 +1,59 @@
+/* checkpoint.safetensors: all that a run needs to go on to the same bits, on any device. Tensors:
+   "model.<name>" for the state dict, and the optimizer's state under PyTorch's names per trainable tensor
+   ("momentum_buffer.<name>", or "exp_avg.<name>" and "exp_avg_sq.<name>"). Scalars are strings in the file's
+   metadata, doubles as hexadecimal floats: exact, and readable. Random numbers are functions of (seed, step),
+   so there is no generator to save. */
+#ifndef CVY_TRAIN_CHECKPOINT_H
+#define CVY_TRAIN_CHECKPOINT_H
+
+#include "graph/model.h"
+#include "graph/network.h"
+
+/* Where a run stands. */
+typedef struct cvy_position {
+    int epoch;                 /* the one in progress, from 1; epochs + 1 when all are done */
+    unsigned long long step;   /* optimizer steps so far */
+    unsigned long long images; /* of this epoch, already trained on */
+    bool unfinished_step;      /* the reports and evaluation that are due after `step` were not completed */
+    double loss_sum;           /* over the images of this epoch */
+    unsigned long long correct;
+    double batch_loss;
+    double test_loss, test_accuracy;               /* latest evaluation, NaN before the first */
+    double epoch_train_loss, epoch_train_accuracy; /* of the last finished epoch, NaN before */
+    double best_accuracy;                          /* NaN before the first evaluation */
+    int best_epoch;
+    double seconds; /* since training began */
+} cvy_position;
+
+/* What must be the same when a run goes on. */
+typedef struct cvy_identity {
+    const char *model; /* cvy_model_print, without the lines that may differ */
+    unsigned long long seed, train_images;
+    int batch_size;
+    bool shuffle;
+} cvy_identity;
+
+/* cvy_model_print without the recipe lines that do not change what a step computes (epochs, data,
+   reports_per_epoch, eval_every) and without batch_size, which an option may override; malloc'ed. */
+char *cvy_identity_model(const convoy_model *model);
+
+/* Reads the parameters from the device into the model. CONVOY_FAILED when one of them is NaN or infinite:
+   what diverged is never written over what did not. */
+convoy_status cvy_checkpoint_fetch(convoy_network *network, unsigned long long step);
+
+/* Writes the model's values, as fetched, and the optimizer's state [states][count], read from the device;
+   `state` is NULL where there is none. */
+convoy_status cvy_checkpoint_save(const char *path, convoy_network *network, const cvy_optimizer *optimizer,
+                                  cvy_buffer *state, const cvy_identity *identity,
+                                  const cvy_position *position);
+
+/* The other way. Everything is checked before anything is changed: CONVOY_INVALID names what differs from
+ * this run. */
+convoy_status cvy_checkpoint_load(const char *path, convoy_network *network, const cvy_optimizer *optimizer,
+                                  cvy_buffer *state, const cvy_identity *identity, cvy_position *position);
+
+/* Only the step, for the question whether a folder holds a run that has begun; 0 when there is no checkpoint.
+ */
+convoy_status cvy_checkpoint_step(const char *path, unsigned long long *step);
+
+#endif

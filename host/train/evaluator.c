@@ -1,0 +1,298 @@
+/* Evaluation: batches in the set's own order, forward, loss; figures and answers stay on the device until
+   they are asked for. */
+#include "train/evaluator.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/status.h"
+#include "train/metrics.h"
+#include "train/statistics.h"
+
+struct cvy_evaluator {
+    convoy_network *network;
+    cvy_loader *loader;
+    cvy_loss_op *loss;
+    cvy_buffer *labels; /* int32 [pitch] */
+    cvy_statistics statistics;
+    cvy_buffer *truth, *answers; /* int32 [images]; NULL where not wanted */
+    size_t images;
+};
+
+/* ---- feeding ---- */
+
+convoy_status cvy_feed_check(const convoy_model *model, const convoy_dataset *set) {
+    int input[3], channels = convoy_dataset_channels(set), classes = convoy_dataset_classes(set);
+    convoy_model_input(model, input);
+    if (convoy_dataset_count(set) == 0)
+        return cvy_fail(CONVOY_INVALID, "%s holds no images", convoy_dataset_name(set));
+    if (channels != input[0])
+        return cvy_fail(CONVOY_INVALID, "model %s takes images of %d channel%s, but %s has %d",
+                        convoy_model_name(model), input[0], input[0] == 1 ? "" : "s",
+                        convoy_dataset_name(set), channels);
+    if (classes && classes != convoy_model_classes(model))
+        return cvy_fail(
+            CONVOY_INVALID,
+            "model %s has %d outputs, but %s has %d classes: give the last layer as many outputs as there "
+            "are classes, or choose other data",
+            convoy_model_name(model), convoy_model_classes(model), convoy_dataset_name(set), classes);
+    return CONVOY_OK;
+}
+
+/* Half of what is left on the device once the network is there. */
+static size_t device_budget(const convoy_device *device) {
+    size_t memory = cvy_device_get_traits(device)->memory, used = cvy_device_get_counters(device).bytes;
+    return used < memory ? (memory - used) / 2 : 0;
+}
+
+convoy_status cvy_feed_create(convoy_network *network, convoy_device *device, const convoy_dataset *set,
+                              bool shuffle, uint64_t seed, cvy_loader **loader) {
+    const convoy_model *model = cvy_network_model(network);
+    const cvy_recipe *recipe = cvy_model_recipe(model);
+    int input[3];
+    convoy_status status = cvy_feed_check(model, set);
+    if (status)
+        return status;
+    convoy_model_input(model, input);
+    cvy_loader_options options = {
+        .batch_size = cvy_network_batch_size(network),
+        .pitch = cvy_network_pitch(network),
+        .out_height = input[1] - 2 * recipe->border,
+        .out_width = input[2] - 2 * recipe->border,
+        .border = recipe->border,
+        .shuffle = shuffle,
+        .seed = seed,
+        .device_budget = device_budget(device),
+    };
+    for (int c = 0; c < 4; c++) {
+        options.mean[c] = (float)recipe->mean[c];
+        options.std[c] = (float)recipe->std[c];
+    }
+    return cvy_loader_create(device, set, &options, loader);
+}
+
+/* ---- the evaluator ---- */
+
+convoy_status cvy_evaluator_create(convoy_network *network, convoy_device *device, const convoy_dataset *set,
+                                   bool answers, cvy_evaluator **evaluator) {
+    const convoy_model *model = cvy_network_model(network);
+    int pitch = cvy_network_pitch(network);
+    cvy_evaluator *e = *evaluator = NULL;
+    if (convoy_dataset_classes(set) == 0)
+        return cvy_fail(CONVOY_INVALID, "%s has no labels: nothing to evaluate against",
+                        convoy_dataset_name(set));
+    e = calloc(1, sizeof *e);
+    if (!e)
+        return cvy_fail_memory("an evaluator", sizeof *e);
+    e->network = network;
+    e->images = convoy_dataset_count(set);
+    convoy_status status = cvy_feed_create(network, device, set, false, 0, &e->loader);
+    if (!status)
+        status = cvy_loss_create(device, (cvy_loss)cvy_model_recipe(model)->loss, convoy_model_classes(model),
+                                 pitch, &e->loss);
+    if (!status)
+        status = cvy_buffer_create(device, (size_t)pitch * sizeof(int32_t), "labels", &e->labels);
+    if (!status)
+        status = cvy_statistics_create(device, &e->statistics);
+    if (!status && answers)
+        status = cvy_buffer_create(device, e->images * sizeof(int32_t), "true classes", &e->truth);
+    if (!status && answers)
+        status = cvy_buffer_create(device, e->images * sizeof(int32_t), "answers", &e->answers);
+    if (status) {
+        cvy_evaluator_free(e);
+        return status;
+    }
+    *evaluator = e;
+    return CONVOY_OK;
+}
+
+void cvy_evaluator_free(cvy_evaluator *e) {
+    if (!e)
+        return;
+    cvy_loader_free(e->loader);
+    cvy_loss_free(e->loss);
+    cvy_buffer_free(e->labels);
+    cvy_statistics_free(&e->statistics);
+    cvy_buffer_free(e->truth);
+    cvy_buffer_free(e->answers);
+    free(e);
+}
+
+static convoy_status evaluate_batch(cvy_evaluator *e, int n, size_t done) {
+    convoy_status status = cvy_network_forward(e->network, n, false, 0);
+    if (!status)
+        status =
+            cvy_loss_run(e->loss, n, cvy_network_output(e->network), e->labels, 1.0f, NULL,
+                         e->statistics.ring, cvy_statistics_next_slot(&e->statistics, n), e->answers, done);
+    if (!status && e->truth)
+        status = cvy_buffer_copy(e->labels, 0, e->truth, done * sizeof(int32_t), (size_t)n * sizeof(int32_t));
+    return status;
+}
+
+convoy_status cvy_evaluator_run(cvy_evaluator *e, const volatile int *interrupt, double *loss,
+                                double *accuracy) {
+    size_t done = 0;
+    e->statistics.pending = 0; /* of a run that failed in its middle */
+    cvy_statistics_reset(&e->statistics);
+    convoy_status status = cvy_loader_start(e->loader, 0, 0);
+    while (!status) {
+        int n = 0;
+        status = cvy_loader_next(e->loader, cvy_network_input(e->network), e->labels, &n);
+        if (status || n == 0)
+            break;
+        status = evaluate_batch(e, n, done);
+        done += (size_t)n;
+        if (!status && cvy_statistics_due(&e->statistics)) {
+            status = cvy_statistics_read(&e->statistics);
+            if (!status && interrupt && *interrupt)
+                status = cvy_fail(CONVOY_INTERRUPTED, "interrupted after evaluating %zu of %zu images", done,
+                                  e->images);
+        }
+    }
+    if (!status)
+        status = cvy_statistics_read(&e->statistics);
+    *loss = cvy_statistics_loss(&e->statistics);
+    *accuracy = cvy_statistics_accuracy(&e->statistics);
+    return status;
+}
+
+convoy_status cvy_evaluator_answers(cvy_evaluator *e, int32_t *truth, int32_t *answers) {
+    convoy_status status = cvy_buffer_read(e->truth, 0, truth, e->images * sizeof(int32_t));
+    return status ? status : cvy_buffer_read(e->answers, 0, answers, e->images * sizeof(int32_t));
+}
+
+/* ---- the public call ---- */
+
+static int batch_of(const convoy_model *model, const convoy_dataset *set, int batch_size) {
+    size_t images = convoy_dataset_count(set);
+    if (batch_size <= 0)
+        batch_size = cvy_model_recipe(model)->batch_size;
+    return images < (size_t)batch_size ? (int)images : batch_size; /* no room for images that are not there */
+}
+
+static convoy_status fill_evaluation(cvy_evaluator *evaluator, const convoy_dataset *set,
+                                     convoy_evaluation *evaluation) {
+    size_t classes = (size_t)evaluation->class_count, images = evaluation->images;
+    int32_t *truth = calloc(2 * images + 1, sizeof *truth);
+    if (!truth)
+        return cvy_fail_memory("the answers", 2 * images * sizeof *truth);
+    convoy_status status = cvy_evaluator_answers(evaluator, truth, truth + images);
+    if (!status)
+        status = cvy_confusion_count(classes, images, truth, truth + images, evaluation->confusion);
+    free(truth);
+    cvy_class_results(classes, evaluation->confusion, evaluation->classes);
+    for (size_t c = 0; c < classes; c++)
+        evaluation->classes[c].name = convoy_dataset_class_name(set, (int)c);
+    return status;
+}
+
+convoy_status convoy_evaluate(convoy_model *model, convoy_device *device, convoy_dataset *set, int batch_size,
+                              convoy_evaluation **evaluation) {
+    convoy_network *network = NULL;
+    cvy_evaluator *evaluator = NULL;
+    convoy_evaluation *result = NULL;
+    *evaluation = NULL;
+    convoy_status status = cvy_feed_check(model, set);
+    if (status)
+        return status;
+    size_t classes = (size_t)convoy_model_classes(model);
+    cvy_network_options options = {.batch_size = batch_of(model, set, batch_size)};
+    result = calloc(1, sizeof *result);
+    if (result) {
+        result->classes = calloc(classes, sizeof *result->classes);
+        result->confusion = calloc(classes * classes, sizeof *result->confusion);
+    }
+    if (!result || !result->classes || !result->confusion) {
+        status = cvy_fail_memory("an evaluation", classes * classes * sizeof(unsigned long long));
+        goto done;
+    }
+    result->images = convoy_dataset_count(set);
+    result->class_count = (int)classes;
+    status = cvy_network_create(model, device, &options, &network);
+    if (!status)
+        status = cvy_evaluator_create(network, device, set, true, &evaluator);
+    if (!status)
+        status = cvy_evaluator_run(evaluator, NULL, &result->loss, &result->accuracy);
+    if (!status)
+        status = fill_evaluation(evaluator, set, result);
+    if (!status) {
+        *evaluation = result;
+        result = NULL;
+    }
+done:
+    cvy_evaluator_free(evaluator);
+    convoy_network_close(network);
+    convoy_evaluation_free(result);
+    return status;
+}
+
+void convoy_evaluation_free(convoy_evaluation *evaluation) {
+    if (!evaluation)
+        return;
+    free(evaluation->classes);
+    free(evaluation->confusion);
+    free(evaluation);
+}
+
+/* ---- outputs without labels ---- */
+
+/* Columns 0..n-1 of [classes][pitch] as rows of outputs [n][classes]. */
+static void transpose(const float *columns, size_t classes, size_t pitch, size_t n, float *outputs) {
+    for (size_t i = 0; i < n; i++)
+        for (size_t c = 0; c < classes; c++)
+            outputs[i * classes + c] = columns[c * pitch + i];
+}
+
+static convoy_status read_outputs(convoy_network *network, cvy_loader *loader, cvy_buffer *labels,
+                                  float *columns, float *outputs) {
+    size_t classes = (size_t)convoy_model_classes(cvy_network_model(network));
+    size_t pitch = (size_t)cvy_network_pitch(network);
+    convoy_status status = cvy_loader_start(loader, 0, 0);
+    while (!status) {
+        int n = 0;
+        status = cvy_loader_next(loader, cvy_network_input(network), labels, &n);
+        if (status || n == 0)
+            break;
+        status = cvy_network_forward(network, n, false, 0);
+        if (!status)
+            status =
+                cvy_buffer_read(cvy_network_output(network), 0, columns, classes * pitch * sizeof(float));
+        if (!status)
+            transpose(columns, classes, pitch, (size_t)n, outputs);
+        outputs += (size_t)n * classes;
+    }
+    return status;
+}
+
+convoy_status cvy_outputs(convoy_model *model, convoy_device *device, const convoy_dataset *set,
+                          int batch_size, float *outputs) {
+    convoy_network *network = NULL;
+    cvy_loader *loader = NULL;
+    cvy_buffer *labels = NULL;
+    float *columns = NULL;
+    cvy_network_options options = {.batch_size = batch_of(model, set, batch_size)};
+    convoy_status status = cvy_feed_check(model, set);
+    if (status)
+        goto done;
+    status = cvy_network_create(model, device, &options, &network);
+    if (status)
+        goto done;
+    size_t pitch = (size_t)cvy_network_pitch(network), classes = (size_t)convoy_model_classes(model);
+    columns = malloc(classes * pitch * sizeof *columns);
+    if (!columns) {
+        status = cvy_fail_memory("the outputs", classes * pitch * sizeof *columns);
+        goto done;
+    }
+    status = cvy_feed_create(network, device, set, false, 0, &loader);
+    if (!status)
+        status = cvy_buffer_create(device, pitch * sizeof(int32_t), "labels", &labels);
+    if (!status)
+        status = read_outputs(network, loader, labels, columns, outputs);
+done:
+    free(columns);
+    cvy_buffer_free(labels);
+    cvy_loader_free(loader);
+    convoy_network_close(network);
+    return status;
+}

@@ -1,0 +1,36 @@
+/* Runs a network over a whole set, without gradients. During training it is the training network itself that
+   is evaluated, so nothing is copied. */
+#ifndef CVY_TRAIN_EVALUATOR_H
+#define CVY_TRAIN_EVALUATOR_H
+
+#include "convoy/train.h"
+#include "data/loader.h"
+#include "graph/model.h"
+#include "graph/network.h"
+
+/* A loader that brings `set` into the network's input as the model's recipe says. CONVOY_INVALID when the
+   set's channels or classes are not the model's. */
+convoy_status cvy_feed_create(convoy_network *network, convoy_device *device, const convoy_dataset *set,
+                              bool shuffle, uint64_t seed, cvy_loader **loader);
+/* The same checks alone, before anything is built. */
+convoy_status cvy_feed_check(const convoy_model *model, const convoy_dataset *set);
+
+typedef struct cvy_evaluator cvy_evaluator;
+
+/* `answers`: keep every image's class and answer, for the confusion matrix. */
+convoy_status cvy_evaluator_create(convoy_network *network, convoy_device *device, const convoy_dataset *set,
+                                   bool answers, cvy_evaluator **evaluator);
+void cvy_evaluator_free(cvy_evaluator *evaluator); /* NULL is allowed */
+
+/* Mean loss per image and the fraction of right answers. Returns CONVOY_INTERRUPTED within about 0.2 s, or
+   one batch, after *interrupt (NULL: never) became non-zero. */
+convoy_status cvy_evaluator_run(cvy_evaluator *evaluator, const volatile int *interrupt, double *loss,
+                                double *accuracy);
+/* What the last run answered; truth and answers [images of the set]. */
+convoy_status cvy_evaluator_answers(cvy_evaluator *evaluator, int32_t *truth, int32_t *answers);
+
+/* The network's outputs [images of the set][classes] for a set without labels, before any softmax. */
+convoy_status cvy_outputs(convoy_model *model, convoy_device *device, const convoy_dataset *set,
+                          int batch_size, float *outputs);
+
+#endif

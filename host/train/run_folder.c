@@ -1,0 +1,150 @@
+/* Files of a run. metrics.csv is kept in memory and rewritten as a whole: a few kilobytes, and never a torn
+ * row. */
+#include "train/run_folder.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "base/status.h"
+#include "graph/model.h"
+
+static const char metrics_name[] = "metrics.csv";
+static const char metrics_header[] =
+    "epoch,step,train_loss,train_accuracy,test_loss,test_accuracy,seconds,images_per_second\n";
+enum { METRICS_LIMIT = 256 << 20 };
+
+/* base/file.h's writer leaves `<name>.<pid>-<n>.tmp` behind when the process is killed in the middle. */
+static bool is_leftover(const char *name) {
+    static const char *const ours[] = {"model.yaml.", "metrics.csv.", "last.safetensors.",
+                                       "best.safetensors.", "checkpoint.safetensors."};
+    size_t length = strlen(name);
+    if (length < 4 || strcmp(name + length - 4, ".tmp") != 0)
+        return false;
+    for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
+        if (strncmp(name, ours[i], strlen(ours[i])) == 0)
+            return true;
+    return false;
+}
+
+static convoy_status remove_leftovers(const char *path) {
+    char **names;
+    size_t count;
+    convoy_status status = cvy_folder_list(path, &names, &count);
+    if (status)
+        return status;
+    for (size_t i = 0; i < count; i++) {
+        if (!is_leftover(names[i]))
+            continue;
+        char *file = cvy_path_join(path, names[i]);
+        if (unlink(file) != 0)
+            cvy_warning("%s, left by a killed run, cannot be removed", file);
+        free(file);
+    }
+    cvy_names_free(names, count);
+    return CONVOY_OK;
+}
+
+convoy_status cvy_run_folder_open(const char *path, cvy_run_folder *folder) {
+    *folder = (cvy_run_folder){0};
+    convoy_status status = cvy_folder_create(path);
+    if (!status)
+        status = remove_leftovers(path);
+    if (status)
+        return status;
+    folder->path = strdup(path);
+    return folder->path ? CONVOY_OK : cvy_fail_memory("the name of the run folder", strlen(path) + 1);
+}
+
+void cvy_run_folder_close(cvy_run_folder *folder) {
+    free(folder->path);
+    cvy_text_free(&folder->metrics);
+    *folder = (cvy_run_folder){0};
+}
+
+char *cvy_run_folder_path(const cvy_run_folder *folder, const char *name) {
+    return cvy_path_join(folder->path, name);
+}
+
+convoy_status cvy_run_folder_save_text(cvy_run_folder *folder, const char *name, const char *text) {
+    char *path = cvy_run_folder_path(folder, name);
+    convoy_status status = cvy_file_write(path, text, strlen(text));
+    free(path);
+    return status;
+}
+
+/* Copies the rows of `text` whose second field is at most `step`; what is no row of ours ends the copy. */
+static void keep_rows(cvy_text *metrics, const char *text, unsigned long long step) {
+    const char *line = text;
+    for (const char *end; (end = strchr(line, '\n')); line = end + 1) {
+        char *rest;
+        unsigned long epoch = strtoul(line, &rest, 10);
+        if (rest == line || *rest != ',' || epoch == 0)
+            break;
+        const char *field = rest + 1;
+        unsigned long long row_step = strtoull(field, &rest, 10);
+        if (rest == field || *rest != ',' || row_step > step)
+            break;
+        cvy_text_add(metrics, "%.*s", (int)(end - line + 1), line);
+    }
+}
+
+convoy_status cvy_run_folder_start_metrics(cvy_run_folder *folder, bool resumed, unsigned long long step) {
+    convoy_status status = CONVOY_OK;
+    char *path = cvy_run_folder_path(folder, metrics_name), *data = NULL;
+    size_t size, header = strlen(metrics_header);
+    cvy_text_free(&folder->metrics);
+    cvy_text_add(&folder->metrics, "%s", metrics_header);
+    if (resumed && cvy_file_exists(path)) {
+        status = cvy_file_read(path, METRICS_LIMIT, &data, &size);
+        if (!status && strncmp(data, metrics_header, header) == 0)
+            keep_rows(&folder->metrics, data + header, step);
+        else if (!status)
+            cvy_warning("%s is not a table of this program; it is begun anew", path);
+    }
+    free(data);
+    free(path);
+    if (!status)
+        status = cvy_run_folder_save_text(folder, metrics_name, cvy_text_get(&folder->metrics));
+    return status;
+}
+
+static void add_field(cvy_text *text, double value) {
+    cvy_text_add(text, ",");
+    if (isfinite(value))
+        cvy_text_add_number(text, value);
+    else if (isinf(value))
+        cvy_text_add(text, "%s", value > 0 ? "inf" : "-inf");
+}
+
+convoy_status cvy_run_folder_add_metrics(cvy_run_folder *folder, const convoy_progress *p) {
+    cvy_text *text = &folder->metrics;
+    cvy_text_add(text, "%d,%llu", p->epoch, p->step);
+    add_field(text, p->train_loss);
+    add_field(text, p->train_accuracy);
+    add_field(text, p->test_loss);
+    add_field(text, p->test_accuracy);
+    cvy_text_add(text, ",%.3f,%.1f\n", p->seconds, p->images_per_second);
+    return cvy_run_folder_save_text(folder, metrics_name, cvy_text_get(text));
+}
+
+convoy_status cvy_weights_save(const char *path, const convoy_model *model, const convoy_dataset *set) {
+    cvy_text names = {0};
+    for (int c = 0; set && c < convoy_dataset_classes(set); c++)
+        cvy_text_add(&names, "%s%s", c ? "\n" : "", convoy_dataset_class_name(set, c));
+    const char *metadata[] = {"class_names", cvy_text_get(&names), NULL};
+    convoy_status status = cvy_model_save_weights_with(model, path, names.length ? metadata : NULL);
+    cvy_text_free(&names);
+    return status;
+}
+
+convoy_status cvy_run_folder_save_weights(cvy_run_folder *folder, const char *name, const convoy_model *model,
+                                          const convoy_dataset *set) {
+    char *path = cvy_run_folder_path(folder, name);
+    convoy_status status = cvy_weights_save(path, model, set);
+    free(path);
+    return status;
+}

@@ -1,0 +1,516 @@
+/* Training. One batch walks loader -> forward -> loss and its gradient -> backward -> optimizer, all launched
+   without waiting; what comes back is the ring of statistics. What is due after a step (reports, evaluations,
+   files) is a function of the position in the run alone, so that a resumed run does the same at the same
+   steps. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "base/status.h"
+#include "train/checkpoint.h"
+#include "train/evaluator.h"
+#include "train/run_folder.h"
+#include "train/statistics.h"
+
+typedef struct trainer {
+    convoy_model *model;
+    convoy_device *device;
+    convoy_dataset *set;
+    const cvy_recipe *recipe;
+    convoy_train_options options; /* every 0 that means "the recipe's" is filled in */
+    convoy_network *network;
+    cvy_loader *loader;
+    cvy_loss_op *loss;
+    cvy_buffer *labels;        /* int32 [pitch] */
+    cvy_buffer *state;         /* the optimizer's; NULL where it has none */
+    cvy_statistics statistics; /* of the epoch in progress */
+    cvy_evaluator *evaluator;  /* NULL without a test set */
+    cvy_run_folder folder;     /* path NULL: nothing is written */
+    char *checkpoint;          /* its path, or NULL */
+    char *model_text;
+    cvy_identity identity;
+    cvy_position position;
+    size_t batches, images; /* in an epoch */
+    bool saved;             /* a checkpoint of this run exists */
+    bool stop;              /* Ctrl-C was seen, and the state is saved */
+    bool told; /* a resumed run begins with a step that the caller heard of: only its evaluation is missing */
+    double start; /* cvy_seconds() minus the seconds of earlier parts */
+    double busy;  /* seconds of training in finished epochs of this call, and their images */
+    size_t timed;
+} trainer;
+
+/* ---- what the caller hears ---- */
+
+static convoy_progress progress_now(const trainer *t) {
+    const cvy_statistics *s = &t->statistics;
+    return (convoy_progress){
+        .epoch = t->position.epoch,
+        .epochs = t->options.epochs,
+        .step = t->position.step,
+        .images_done = (size_t)t->position.images,
+        .images_total = t->images,
+        .batch_loss = s->batch_loss,
+        .train_loss = cvy_statistics_loss(s),
+        .train_accuracy = cvy_statistics_accuracy(s),
+        .test_loss = t->position.test_loss,
+        .test_accuracy = t->position.test_accuracy,
+        .seconds = cvy_seconds() - t->start,
+        .images_per_second = cvy_statistics_rate(s),
+    };
+}
+
+static void tell(const trainer *t, int kind) {
+    if (!t->options.progress)
+        return;
+    convoy_progress progress = progress_now(t);
+    progress.kind = kind;
+    t->options.progress(t->options.context, &progress);
+}
+
+/* ---- files ---- */
+
+/* The sums of the epoch live in the statistics while it runs and in the position while it is saved. */
+static void position_from_statistics(trainer *t) {
+    t->position.loss_sum = t->statistics.loss_sum;
+    t->position.correct = t->statistics.correct;
+    t->position.batch_loss = t->statistics.batch_loss;
+    t->position.seconds = cvy_seconds() - t->start;
+}
+
+static void statistics_from_position(trainer *t) {
+    cvy_statistics_reset(&t->statistics);
+    t->statistics.loss_sum = t->position.loss_sum;
+    t->statistics.correct = t->position.correct;
+    t->statistics.images = t->position.images;
+    t->statistics.batch_loss = t->position.batch_loss;
+}
+
+/* last.safetensors first: when the checkpoint is there, everything that belongs to it is. */
+static convoy_status save(trainer *t) {
+    if (!t->checkpoint)
+        return CONVOY_OK;
+    position_from_statistics(t);
+    convoy_status status = cvy_checkpoint_fetch(t->network, t->position.step);
+    if (!status)
+        status = cvy_run_folder_save_weights(&t->folder, "last.safetensors", t->model, t->set);
+    if (!status)
+        status = cvy_checkpoint_save(t->checkpoint, t->network, &t->recipe->optimizer, t->state, &t->identity,
+                                     &t->position);
+    t->saved = t->saved || !status;
+    cvy_statistics_resume_clock(&t->statistics);
+    return status;
+}
+
+static convoy_status save_best(trainer *t) {
+    if (!t->folder.path)
+        return CONVOY_OK;
+    convoy_status status = cvy_checkpoint_fetch(t->network, t->position.step);
+    return status ? status : cvy_run_folder_save_weights(&t->folder, "best.safetensors", t->model, t->set);
+}
+
+/* ---- one step and what is due after it ---- */
+
+static convoy_status take_step(trainer *t) {
+    cvy_position *p = &t->position;
+    int n = 0;
+    convoy_status status = cvy_loader_next(t->loader, cvy_network_input(t->network), t->labels, &n);
+    if (!status && n == 0)
+        status = cvy_fail(CONVOY_FAILED, "internal error: epoch %d ended after %llu of %zu images", p->epoch,
+                          p->images, t->images);
+    if (!status)
+        status = cvy_network_forward(t->network, n, true, (uint32_t)p->step);
+    if (!status)
+        status = cvy_loss_run(t->loss, n, cvy_network_output(t->network), t->labels, 1.0f / (float)n,
+                              cvy_network_output_gradient(t->network), t->statistics.ring,
+                              cvy_statistics_next_slot(&t->statistics, n), NULL, 0);
+    if (!status)
+        status = cvy_network_backward(t->network, n, false);
+    if (!status)
+        status = cvy_optimizer_step(
+            t->device, &t->recipe->optimizer, p->step + 1, cvy_network_parameter_count(t->network),
+            cvy_network_parameters(t->network), cvy_network_gradients(t->network), t->state);
+    if (status)
+        return status;
+    p->step++;
+    p->images += (unsigned long long)n;
+    p->unfinished_step = true;
+    return CONVOY_OK;
+}
+
+static convoy_status read_statistics(trainer *t) {
+    convoy_status status = cvy_statistics_read(&t->statistics);
+    if (status || !t->statistics.first_bad)
+        return status;
+    /* The bad batch is among those just read: count back from the last. */
+    unsigned long long step = t->position.step - (t->statistics.read - t->statistics.first_bad);
+    return cvy_fail(
+        CONVOY_FAILED,
+        "the loss became NaN or infinite in step %llu (epoch %d): training has diverged. Lower the learning "
+        "rate (now %g), or start from other weights or data%s%s",
+        step, t->position.epoch, t->recipe->optimizer.lr, t->saved ? "; the last good state is kept in " : "",
+        t->saved ? t->checkpoint : "");
+}
+
+/* Batches of this epoch that are done. */
+static size_t batch_index(const trainer *t) {
+    size_t batch = (size_t)t->options.batch_size;
+    return ((size_t)t->position.images + batch - 1) / batch;
+}
+
+static bool epoch_is_over(const trainer *t) {
+    return t->position.images >= t->images;
+}
+
+/* reports_per_epoch lines, evenly spread, the last at the end of the epoch. */
+static bool report_is_due(const trainer *t) {
+    size_t done = batch_index(t), reports = (size_t)t->recipe->reports_per_epoch;
+    return reports && done && done * reports / t->batches > (done - 1) * reports / t->batches;
+}
+
+static bool evaluation_is_due(const trainer *t) {
+    if (epoch_is_over(t))
+        return true;
+    return t->options.eval_every > 0 && t->evaluator && batch_index(t) % (size_t)t->options.eval_every == 0;
+}
+
+static bool checkpoint_is_due(const trainer *t) {
+    int every = t->options.checkpoint_every;
+    return epoch_is_over(t) || (every > 0 && t->position.step % (unsigned long long)every == 0);
+}
+
+static bool steps_are_used_up(const trainer *t) {
+    return t->options.max_steps && t->position.step >= t->options.max_steps;
+}
+
+/* The test set, the best weights, a row of metrics.csv. */
+static convoy_status evaluate(trainer *t) {
+    cvy_position *p = &t->position;
+    convoy_status status = CONVOY_OK;
+    if (t->evaluator) {
+        status = cvy_evaluator_run(t->evaluator, t->options.interrupt, &p->test_loss, &p->test_accuracy);
+        if (!status && (isnan(p->best_accuracy) || p->test_accuracy > p->best_accuracy)) {
+            p->best_accuracy = p->test_accuracy;
+            p->best_epoch = p->epoch;
+            status = save_best(t);
+        }
+    }
+    if (!status && t->folder.path) {
+        convoy_progress progress = progress_now(t);
+        status = cvy_run_folder_add_metrics(&t->folder, &progress);
+    }
+    cvy_statistics_resume_clock(&t->statistics);
+    return status;
+}
+
+static void begin_next_epoch(trainer *t) {
+    cvy_position *p = &t->position;
+    p->epoch_train_loss = cvy_statistics_loss(&t->statistics);
+    p->epoch_train_accuracy = cvy_statistics_accuracy(&t->statistics);
+    t->busy += t->statistics.busy;
+    t->timed += t->statistics.timed;
+    p->epoch++;
+    p->images = 0;
+    p->loss_sum = 0;
+    p->correct = 0;
+    statistics_from_position(t);
+}
+
+/* An evaluation that Ctrl-C cut short: the state is saved as it was before it, and resuming begins with it.
+ */
+static convoy_status save_unfinished(trainer *t, const cvy_position *before) {
+    t->position.test_loss = before->test_loss;
+    t->position.test_accuracy = before->test_accuracy;
+    convoy_status status = save(t);
+    return status ? status : CONVOY_INTERRUPTED;
+}
+
+/* Reports, evaluations and files that are due at this position. */
+static convoy_status finish_step(trainer *t) {
+    cvy_position before = t->position;
+    bool report = report_is_due(t), evaluation = evaluation_is_due(t), over = epoch_is_over(t);
+    bool stop = t->options.interrupt && *t->options.interrupt;
+    bool checkpoint = stop || steps_are_used_up(t) || checkpoint_is_due(t);
+    convoy_status status = CONVOY_OK;
+    if (report || evaluation || checkpoint || cvy_statistics_due(&t->statistics))
+        status = read_statistics(t);
+    if (status)
+        return status;
+    if (!t->told)
+        tell(t, CONVOY_PROGRESS_STEP);
+    if (!t->told && report)
+        tell(t, CONVOY_PROGRESS_REPORT);
+    t->told = false;
+    if (evaluation) {
+        status = evaluate(t);
+        if (status == CONVOY_INTERRUPTED)
+            return save_unfinished(t, &before);
+        if (status)
+            return status;
+        tell(t, over ? CONVOY_PROGRESS_EPOCH : CONVOY_PROGRESS_TEST);
+    }
+    t->position.unfinished_step = false;
+    if (over)
+        begin_next_epoch(t);
+    t->stop = stop;
+    return checkpoint ? save(t) : CONVOY_OK;
+}
+
+/* ---- the run ---- */
+
+static bool is_done(const trainer *t) {
+    return t->position.epoch > t->options.epochs || steps_are_used_up(t);
+}
+
+static convoy_status fail_interrupted(const trainer *t) {
+    return cvy_fail(CONVOY_INTERRUPTED, "interrupted after step %llu, in epoch %d of %d%s%s",
+                    t->position.step, t->position.epoch, t->options.epochs,
+                    t->checkpoint ? "; the state is saved in " : "", t->checkpoint ? t->checkpoint : "");
+}
+
+/* From the position to the end of its epoch. */
+static convoy_status train_epoch(trainer *t) {
+    int epoch = t->position.epoch;
+    convoy_status status = cvy_loader_start(t->loader, (uint32_t)epoch, batch_index(t));
+    cvy_statistics_resume_clock(&t->statistics);
+    while (!status && t->position.epoch == epoch) {
+        if (!t->position.unfinished_step)
+            status = take_step(t);
+        if (!status)
+            status = finish_step(t);
+        if (!status && t->stop && !is_done(t))
+            status = CONVOY_INTERRUPTED;
+        if (steps_are_used_up(t))
+            break;
+    }
+    return status;
+}
+
+static convoy_status train_all(trainer *t) {
+    convoy_status status = CONVOY_OK;
+    tell(t, CONVOY_PROGRESS_START);
+    while (!status && !is_done(t))
+        status = train_epoch(t);
+    return status == CONVOY_INTERRUPTED ? fail_interrupted(t) : status;
+}
+
+/* ---- setting up ---- */
+
+static convoy_status check_options(const trainer *t) {
+    const convoy_train_options *o = &t->options;
+    if (o->resume && !o->out)
+        return cvy_fail(CONVOY_INVALID, "resume needs the folder of the run that it continues (`out`)");
+    if (o->resume && (o->init || o->keep_weights))
+        return cvy_fail(CONVOY_INVALID,
+                        "resume continues with the weights of the run: leave out the initial weights");
+    if (o->init && o->keep_weights)
+        return cvy_fail(CONVOY_INVALID, "initial weights come from a file or from the model, not from both");
+    if (o->epochs < 1 || o->batch_size < 1 || o->checkpoint_every < 0 || o->eval_every < -1)
+        return cvy_fail(
+            CONVOY_INVALID,
+            "epochs (%d) and batch size (%d) must be at least 1, steps between evaluations (%d) and "
+            "checkpoints (%d) not negative",
+            o->epochs, o->batch_size, o->eval_every, o->checkpoint_every);
+    if (convoy_dataset_classes(t->set) == 0)
+        return cvy_fail(CONVOY_INVALID, "%s has no labels: nothing to learn from",
+                        convoy_dataset_name(t->set));
+    return CONVOY_OK;
+}
+
+static void fill_options(trainer *t, const convoy_train_options *options) {
+    if (options)
+        t->options = *options;
+    if (t->options.epochs == 0)
+        t->options.epochs = t->recipe->epochs;
+    if (t->options.batch_size == 0)
+        t->options.batch_size = t->recipe->batch_size;
+    if (t->options.eval_every == 0)
+        t->options.eval_every = t->recipe->eval_every;
+}
+
+static convoy_status initial_weights(trainer *t) {
+    if (t->options.keep_weights || t->options.resume)
+        return CONVOY_OK;
+    if (t->options.init)
+        return convoy_model_load_weights(t->model, t->options.init);
+    return convoy_model_initialise(t->model, t->options.seed);
+}
+
+/* A folder is taken when its run has begun: a checkpoint of step 0 protects nothing. */
+static convoy_status open_folder(trainer *t) {
+    unsigned long long step = 0;
+    convoy_status status = CONVOY_OK;
+    if (!t->options.out)
+        return CONVOY_OK;
+    t->checkpoint = cvy_path_join(t->options.out, "checkpoint.safetensors");
+    if (t->options.resume && !cvy_file_exists(t->checkpoint))
+        return cvy_fail(CONVOY_INVALID, "cannot resume: there is no %s. Start the run without resume",
+                        t->checkpoint);
+    if (!t->options.resume)
+        status = cvy_checkpoint_step(t->checkpoint, &step);
+    if (!status && step)
+        return cvy_fail(
+            CONVOY_INVALID,
+            "%s already holds a run of %llu steps: resume it, choose another folder, or delete it",
+            t->options.out, step);
+    return status ? status : cvy_run_folder_open(t->options.out, &t->folder);
+}
+
+static convoy_status build(trainer *t, convoy_dataset *test) {
+    cvy_network_options options = {.batch_size = t->options.batch_size,
+                                   .training = true,
+                                   .seed = t->options.seed,
+                                   .variant = t->options.variant};
+    bool shuffle = t->recipe->shuffle && !t->options.no_shuffle;
+    convoy_status status = cvy_network_create(t->model, t->device, &options, &t->network);
+    if (status)
+        return status;
+    size_t pitch = (size_t)cvy_network_pitch(t->network);
+    size_t state =
+        cvy_network_parameter_count(t->network) * (size_t)cvy_optimizer_states(&t->recipe->optimizer);
+    if (state)
+        status = cvy_buffer_create(t->device, state * sizeof(float), "the optimizer's state", &t->state);
+    if (!status)
+        status = cvy_loss_create(t->device, (cvy_loss)t->recipe->loss, convoy_model_classes(t->model),
+                                 (int)pitch, &t->loss);
+    if (!status)
+        status = cvy_buffer_create(t->device, pitch * sizeof(int32_t), "labels", &t->labels);
+    if (!status)
+        status = cvy_statistics_create(t->device, &t->statistics);
+    if (!status)
+        status = cvy_feed_create(t->network, t->device, t->set, shuffle, t->options.seed, &t->loader);
+    if (!status && test)
+        status = cvy_evaluator_create(t->network, t->device, test, false, &t->evaluator);
+    if (status)
+        return status;
+    t->batches = cvy_loader_batches(t->loader);
+    t->identity = (cvy_identity){.model = t->model_text,
+                                 .seed = t->options.seed,
+                                 .train_images = t->images,
+                                 .batch_size = t->options.batch_size,
+                                 .shuffle = shuffle};
+    return CONVOY_OK;
+}
+
+/* The position to begin at, and the folder's first files. */
+static convoy_status begin(trainer *t) {
+    convoy_status status = CONVOY_OK;
+    t->position = (cvy_position){.epoch = 1,
+                                 .batch_loss = NAN,
+                                 .test_loss = NAN,
+                                 .test_accuracy = NAN,
+                                 .epoch_train_loss = NAN,
+                                 .epoch_train_accuracy = NAN,
+                                 .best_accuracy = NAN};
+    if (t->options.resume)
+        status = cvy_checkpoint_load(t->checkpoint, t->network, &t->recipe->optimizer, t->state, &t->identity,
+                                     &t->position);
+    if (status)
+        return status;
+    t->saved = t->options.resume;
+    t->told = t->position.unfinished_step;
+    t->start = cvy_seconds() - t->position.seconds;
+    statistics_from_position(t);
+    if (!t->folder.path)
+        return CONVOY_OK;
+    bool unfinished = t->position.unfinished_step; /* its row comes again */
+    status = cvy_run_folder_start_metrics(&t->folder, t->options.resume, t->position.step - unfinished);
+    if (!status && !t->options.resume) {
+        char *text = cvy_model_print(t->model);
+        status = cvy_run_folder_save_text(&t->folder, "model.yaml", text);
+        free(text);
+        if (!status)
+            status = save(t);
+    }
+    return status;
+}
+
+static void close_trainer(trainer *t) {
+    cvy_evaluator_free(t->evaluator);
+    cvy_loader_free(t->loader);
+    cvy_statistics_free(&t->statistics);
+    cvy_buffer_free(t->labels);
+    cvy_loss_free(t->loss);
+    cvy_buffer_free(t->state);
+    convoy_network_close(t->network);
+    cvy_run_folder_close(&t->folder);
+    free(t->checkpoint);
+    free(t->model_text);
+}
+
+static void fill_result(const trainer *t, convoy_train_result *result) {
+    const cvy_position *p = &t->position;
+    double busy = t->busy + t->statistics.busy;
+    bool within = p->images > 0; /* stopped within an epoch: its running figures are the latest */
+    *result = (convoy_train_result){
+        .epochs = p->epoch - 1,
+        .steps = p->step,
+        .train_loss = within ? cvy_statistics_loss(&t->statistics) : p->epoch_train_loss,
+        .train_accuracy = within ? cvy_statistics_accuracy(&t->statistics) : p->epoch_train_accuracy,
+        .test_loss = p->test_loss,
+        .test_accuracy = p->test_accuracy,
+        .best_test_accuracy = p->best_accuracy,
+        .best_epoch = p->best_epoch,
+        .seconds = cvy_seconds() - t->start,
+        .images_per_second = busy > 0 ? (double)(t->timed + t->statistics.timed) / busy : 0,
+    };
+}
+
+/* Where max_steps ended a run within an epoch: its figures of that moment, for the result alone. */
+static convoy_status evaluate_the_end(trainer *t) {
+    if (!t->evaluator || t->position.images == 0)
+        return CONVOY_OK;
+    cvy_position *p = &t->position;
+    return cvy_evaluator_run(t->evaluator, t->options.interrupt, &p->test_loss, &p->test_accuracy);
+}
+
+convoy_status convoy_train(convoy_model *model, convoy_device *device, convoy_dataset *train,
+                           convoy_dataset *test, const convoy_train_options *options,
+                           convoy_train_result *result) {
+    trainer t = {.model = model,
+                 .device = device,
+                 .set = train,
+                 .recipe = cvy_model_recipe(model),
+                 .images = convoy_dataset_count(train)};
+    bool began = false;
+    fill_options(&t, options);
+    convoy_status status = check_options(&t);
+    if (!status)
+        status = cvy_feed_check(model, train);
+    if (!status && test)
+        status = cvy_feed_check(model, test);
+    if (!status)
+        status = open_folder(&t);
+    if (!status)
+        status = initial_weights(&t);
+    if (status)
+        goto done;
+    t.model_text = cvy_identity_model(model);
+    if (!t.model_text) {
+        status = cvy_fail_memory("the model's text", 0);
+        goto done;
+    }
+    status = build(&t, test);
+    if (!status)
+        status = begin(&t);
+    if (status)
+        goto done;
+    began = true;
+    status = train_all(&t);
+    if (!status)
+        status = evaluate_the_end(&t);
+    if (!status)
+        status = cvy_checkpoint_fetch(t.network, t.position.step);
+done:
+    if (result && began)
+        fill_result(&t, result);
+    else if (result)
+        *result = (convoy_train_result){.train_loss = NAN,
+                                        .train_accuracy = NAN,
+                                        .test_loss = NAN,
+                                        .test_accuracy = NAN,
+                                        .best_test_accuracy = NAN};
+    close_trainer(&t);
+    return status;
+}

@@ -1,0 +1,83 @@
+/* The helpers of run.h. */
+#include "support/run.h"
+
+#include "base/file.h"
+
+const char *test_path(const char *folder, const char *name) {
+    static char paths[512][512];
+    char path[512];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    for (size_t i = 0; i < 512; i++)
+        if (!*paths[i] || strcmp(paths[i], path) == 0)
+            return strcpy(paths[i], path);
+    fail_msg("too many paths in one test program");
+    return NULL;
+}
+
+const char *test_write(const char *folder, const char *name, const char *text) {
+    const char *path = test_path(folder, name);
+    assert_ok(cvy_file_write(path, text, strlen(text)));
+    return path;
+}
+
+const char *test_tiny_model(const char *folder, const char *name, const char *recipe) {
+    char text[4096];
+    snprintf(text, sizeof text,
+             "name: tiny\n"
+             "input: [1, 8, 8]\n"
+             "layers:\n"
+             "  - Conv2d: {out_channels: 4, kernel_size: 3, padding: 1}\n"
+             "  - BatchNorm2d\n"
+             "  - ReLU\n"
+             "  - MaxPool2d: {kernel_size: 2}\n"
+             "  - Flatten\n"
+             "  - Dropout: {p: 0.25}\n"
+             "  - Linear: {out_features: 10}\n"
+             "recipe:\n"
+             "  data: synthetic\n"
+             "%s",
+             recipe);
+    return test_write(folder, name, text);
+}
+
+char *test_read_text(const char *path, size_t *size) {
+    char *data = NULL;
+    size_t bytes;
+    assert_ok(cvy_file_read(path, (size_t)1 << 30, &data, &bytes));
+    if (size)
+        *size = bytes;
+    return data;
+}
+
+void test_same_file(const char *a, const char *b) {
+    size_t size_a, size_b;
+    char *data_a = test_read_text(a, &size_a), *data_b = test_read_text(b, &size_b);
+    if (size_a != size_b || memcmp(data_a, data_b, size_a) != 0)
+        fail_msg("%s (%zu bytes) and %s (%zu bytes) differ", a, size_a, b, size_b);
+    free(data_a);
+    free(data_b);
+}
+
+/* Ends every line before its last two fields. */
+static void cut_times(char *text) {
+    char *out = text;
+    for (char *line = text, *next; *line; line = next) {
+        size_t length = strcspn(line, "\n");
+        next = line + length + (line[length] == '\n');
+        for (int commas = 0; length > 0 && commas < 2;)
+            commas += line[--length] == ',';
+        memmove(out, line, length);
+        out += length;
+        *out++ = '\n';
+    }
+    *out = '\0';
+}
+
+void test_same_metrics(const char *a, const char *b) {
+    char *text_a = test_read_text(a, NULL), *text_b = test_read_text(b, NULL);
+    cut_times(text_a);
+    cut_times(text_b);
+    assert_string_equal(text_a, text_b);
+    free(text_a);
+    free(text_b);
+}

@@ -1,0 +1,314 @@
+/* A run that was stopped and resumed equals one that was not, bit for bit: weights, optimizer state, metrics.
+ */
+#include "base/file.h"
+#include "convoy/train.h"
+#include "graph/model.h"
+#include "support/run.h"
+
+static const char adam[] =
+    "  optimizer: {Adam: {lr: 0.01}}\n  batch_size: 20\n  epochs: 3\n  eval_every: 4\n";
+static const char momentum[] =
+    "  optimizer: {SGD: {lr: 0.1, momentum: 0.9, nesterov: true}}\n  batch_size: 24\n  epochs: 2\n";
+static const char plain[] =
+    "  optimizer: {SGD: {lr: 0.1}}\n  batch_size: 20\n  epochs: 2\n  shuffle: false\n";
+
+typedef struct fixture {
+    char *folder;
+    convoy_dataset *train, *test;
+} fixture;
+
+static convoy_dataset *open_set(const char *split, size_t limit) {
+    convoy_dataset *set = NULL;
+    const convoy_dataset_options options = {
+        .channels = 1, .height = 8, .width = 8, .synthetic_images = limit};
+    assert_ok(convoy_dataset_open("synthetic", split, &options, &set));
+    return set;
+}
+
+static int open_fixture(void **state) {
+    static fixture f;
+    f.folder = test_folder_create();
+    f.train = open_set("train", 200);
+    f.test = open_set("test", 50);
+    *state = &f;
+    return 0;
+}
+
+static int close_fixture(void **state) {
+    fixture *f = *state;
+    convoy_dataset_free(f->train);
+    convoy_dataset_free(f->test);
+    test_folder_remove(f->folder);
+    return 0;
+}
+
+/* One call of convoy_train, as one process would make it. */
+static convoy_status train_on(convoy_device *device, const fixture *f, const char *recipe,
+                              convoy_train_options options, convoy_train_result *result) {
+    convoy_model *model = NULL;
+    assert_ok(convoy_model_load(test_tiny_model(f->folder, "tiny.yaml", recipe), NULL, &model));
+    options.seed = 3;
+    convoy_status status = convoy_train(model, device, f->train, f->test, &options, result);
+    convoy_model_free(model);
+    return status;
+}
+
+static convoy_status train(const fixture *f, const char *recipe, convoy_train_options options) {
+    return train_on(test_device(), f, recipe, options, NULL);
+}
+
+/* Tensors of both checkpoints, and the other files. The checkpoints' metadata hold seconds. */
+static void same_run(const char *a, const char *b) {
+    cvy_tensor_file *files[2];
+    assert_ok(cvy_tensor_file_load(test_path(a, "checkpoint.safetensors"), &files[0]));
+    assert_ok(cvy_tensor_file_load(test_path(b, "checkpoint.safetensors"), &files[1]));
+    assert_int_equal(cvy_tensor_file_count(files[0]), cvy_tensor_file_count(files[1]));
+    for (size_t i = 0; i < cvy_tensor_file_count(files[0]); i++) {
+        cvy_named_tensor x = cvy_tensor_file_get(files[0], i), y = cvy_tensor_file_find(files[1], x.name);
+        assert_non_null(y.data);
+        assert_int_equal(x.bytes, y.bytes);
+        if (memcmp(x.data, y.data, x.bytes) != 0)
+            fail_msg("tensor %s of %s and %s differs", x.name, a, b);
+    }
+    const char *scalars[] = {"epoch",      "step",      "images",          "best_accuracy",
+                             "best_epoch", "test_loss", "epoch_train_loss"};
+    for (size_t i = 0; i < sizeof scalars / sizeof *scalars; i++)
+        assert_string_equal(cvy_tensor_file_metadata(files[0], scalars[i]),
+                            cvy_tensor_file_metadata(files[1], scalars[i]));
+    cvy_tensor_file_free(files[0]);
+    cvy_tensor_file_free(files[1]);
+    test_same_file(test_path(a, "last.safetensors"), test_path(b, "last.safetensors"));
+    test_same_file(test_path(a, "best.safetensors"), test_path(b, "best.safetensors"));
+    test_same_file(test_path(a, "model.yaml"), test_path(b, "model.yaml"));
+    test_same_metrics(test_path(a, "metrics.csv"), test_path(b, "metrics.csv"));
+}
+
+/* Stops after `steps` by max_steps, resumes, and compares with the whole. */
+static void stop_and_resume(const fixture *f, const char *recipe, unsigned long long steps) {
+    const char *whole = test_path(f->folder, "whole"), *parts = test_path(f->folder, "parts");
+    assert_ok(train(f, recipe, (convoy_train_options){.out = whole}));
+    assert_ok(train(f, recipe, (convoy_train_options){.out = parts, .max_steps = steps}));
+    assert_ok(train(f, recipe, (convoy_train_options){.out = parts, .resume = 1}));
+    same_run(whole, parts);
+}
+
+static void resumes_within_an_epoch(void **state) {
+    stop_and_resume(*state, adam, 13);
+}
+static void resumes_at_an_evaluation(void **state) {
+    stop_and_resume(*state, adam, 14);
+}
+static void resumes_at_an_epoch(void **state) {
+    stop_and_resume(*state, adam, 10);
+}
+static void resumes_momentum_and_a_short_last_batch(void **state) {
+    stop_and_resume(*state, momentum, 8); /* 8 of 9 batches: the ninth has 8 images */
+}
+static void resumes_without_optimizer_state(void **state) {
+    stop_and_resume(*state, plain, 11);
+}
+
+/* An interrupt that comes with the STEP event number `at`. */
+typedef struct interruption {
+    int at, seen, flag;
+} interruption;
+
+static void interrupt_at(void *context, const convoy_progress *p) {
+    interruption *i = context;
+    if (p->kind == CONVOY_PROGRESS_STEP && ++i->seen == i->at)
+        i->flag = 1;
+}
+
+/* Interrupted at that step, then at the next one of the rest, and so on until it is done. */
+static void interrupt_and_resume(const fixture *f, int at) {
+    const char *whole = test_path(f->folder, "whole"), *parts = test_path(f->folder, "parts");
+    assert_ok(train(f, adam, (convoy_train_options){.out = whole}));
+    convoy_status status = CONVOY_INTERRUPTED;
+    int runs = 0;
+    for (; status == CONVOY_INTERRUPTED && runs < 60; runs++) {
+        interruption i = {.at = at};
+        status = train(f, adam,
+                       (convoy_train_options){.out = parts,
+                                              .resume = runs > 0,
+                                              .progress = interrupt_at,
+                                              .context = &i,
+                                              .interrupt = &i.flag});
+        if (status == CONVOY_INTERRUPTED)
+            assert_non_null(strstr(convoy_error_message(), "interrupted after step"));
+    }
+    assert_ok(status);
+    assert_true(runs > 1);
+    same_run(whole, parts);
+}
+
+static void resumes_after_interrupts(void **state) {
+    interrupt_and_resume(*state, 5);
+}
+static void resumes_after_interrupted_evaluations(void **state) {
+    interrupt_and_resume(*state, 4); /* steps 4, 8 and 10 are followed by an evaluation */
+}
+static void resumes_after_many_interrupts(void **state) {
+    interrupt_and_resume(*state, 1);
+}
+
+static void copy_file(const char *from, const char *to) {
+    size_t size;
+    char *data = test_read_text(from, &size);
+    assert_ok(cvy_file_write(to, data, size));
+    free(data);
+}
+
+/* Killed after it had gone beyond its checkpoint: files of a later moment lie beside an older checkpoint. */
+static void resumes_from_an_older_checkpoint(void **state) {
+    const fixture *f = *state;
+    const char *whole = test_path(f->folder, "whole"), *parts = test_path(f->folder, "parts");
+    assert_ok(train(f, adam, (convoy_train_options){.out = whole}));
+    assert_ok(train(f, adam, (convoy_train_options){.out = parts, .max_steps = 7}));
+    copy_file(test_path(parts, "checkpoint.safetensors"), test_path(f->folder, "older"));
+    assert_ok(train(f, adam, (convoy_train_options){.out = parts, .resume = 1, .max_steps = 23}));
+    copy_file(test_path(f->folder, "older"), test_path(parts, "checkpoint.safetensors"));
+    assert_ok(train(f, adam, (convoy_train_options){.out = parts, .resume = 1}));
+    same_run(whole, parts);
+}
+
+static void checkpoints_do_not_change_the_run(void **state) {
+    const fixture *f = *state;
+    const char *whole = test_path(f->folder, "whole"), *often = test_path(f->folder, "often");
+    assert_ok(train(f, adam, (convoy_train_options){.out = whole}));
+    assert_ok(train(f, adam, (convoy_train_options){.out = often, .checkpoint_every = 3}));
+    same_run(whole, often);
+}
+
+static void goes_on_for_more_epochs(void **state) {
+    const fixture *f = *state;
+    const char *whole = test_path(f->folder, "whole"), *parts = test_path(f->folder, "parts");
+    convoy_train_result result;
+    assert_ok(train(f, momentum, (convoy_train_options){.out = whole}));
+    assert_ok(train(f, momentum, (convoy_train_options){.out = parts, .epochs = 1}));
+    assert_ok(train(f, momentum, (convoy_train_options){.out = parts, .resume = 1}));
+    same_run(whole, parts);
+    assert_ok(
+        train_on(test_device(), f, momentum, (convoy_train_options){.out = parts, .resume = 1}, &result));
+    assert_true(result.epochs == 2 && result.images_per_second == 0); /* nothing was left to do */
+    same_run(whole, parts);
+}
+
+static void resumes_on_another_device(void **state) {
+    const fixture *f = *state;
+    const char *parts = test_path(f->folder, "parts");
+    convoy_device *host = NULL;
+    convoy_train_result result;
+    assert_ok(convoy_device_open("host", &host));
+    assert_ok(train(f, adam, (convoy_train_options){.out = parts, .max_steps = 13}));
+    assert_ok(train_on(host, f, adam, (convoy_train_options){.out = parts, .resume = 1}, &result));
+    assert_int_equal(result.steps, 30);
+    convoy_device_close(host);
+}
+
+/* ---- checkpoints that do not belong, or are damaged ---- */
+
+static void refuses_another_run(void **state) {
+    const fixture *f = *state;
+    const char *out = test_path(f->folder, "run");
+    const char wider[] = "  optimizer: {Adam: {lr: 0.02}}\n  batch_size: 20\n  epochs: 3\n  eval_every: 4\n";
+    assert_ok(train(f, adam, (convoy_train_options){.out = out, .max_steps = 3}));
+    assert_fails(train(f, wider, (convoy_train_options){.out = out, .resume = 1}), CONVOY_INVALID,
+                 "lr: 0.01");
+    assert_fails(train(f, adam, (convoy_train_options){.out = out, .resume = 1, .batch_size = 10}),
+                 CONVOY_INVALID, "batch size of 20");
+    assert_fails(train(f, adam, (convoy_train_options){.out = out, .resume = 1, .no_shuffle = 1}),
+                 CONVOY_INVALID, "with shuffling");
+    convoy_model *model = NULL;
+    assert_ok(convoy_model_load(test_tiny_model(f->folder, "tiny.yaml", adam), NULL, &model));
+    convoy_train_options options = {.out = out, .resume = 1, .seed = 4};
+    assert_fails(convoy_train(model, test_device(), f->train, f->test, &options, NULL), CONVOY_INVALID,
+                 "seed 3");
+    options.seed = 3;
+    convoy_dataset *fewer = open_set("train", 100);
+    assert_fails(convoy_train(model, test_device(), fewer, f->test, &options, NULL), CONVOY_INVALID,
+                 "training images");
+    convoy_dataset_free(fewer);
+    convoy_model_free(model);
+}
+
+/* Whatever byte is wrong, the answer is an error or a run; never a crash, and never another file. */
+static void survives_damaged_checkpoints(void **state) {
+    const fixture *f = *state;
+    const char *out = test_path(f->folder, "run"), *path = test_path(out, "checkpoint.safetensors");
+    size_t size;
+    assert_ok(train(f, plain, (convoy_train_options){.out = out, .max_steps = 3}));
+    char *good = test_read_text(path, &size);
+    const convoy_train_options resume = {.out = out, .resume = 1, .max_steps = 3};
+    assert_fails((cvy_file_write(path, "", 0), train(f, plain, resume)), CONVOY_INVALID, "checkpoint");
+    for (size_t cut = 1; cut < size; cut += 1 + size / 7) {
+        assert_ok(cvy_file_write(path, good, cut));
+        assert_fails(train(f, plain, resume), CONVOY_INVALID, "checkpoint");
+    }
+    cvy_rng rng = cvy_rng_stream(1, CVY_RNG_SYNTHETIC, 0);
+    for (int i = 0; i < 40; i++) {
+        char *bad = malloc(size);
+        memcpy(bad, good, size);
+        bad[cvy_rng_below(&rng, 1200)] ^= (char)(1 + cvy_rng_below(&rng, 255));
+        assert_ok(cvy_file_write(path, bad, size));
+        free(bad);
+        convoy_status status = train(f, plain, resume);
+        if (status)
+            assert_int_equal(status, CONVOY_INVALID);
+    }
+    assert_ok(cvy_file_write(path, good, size));
+    assert_ok(train(f, plain, resume));
+    free(good);
+}
+
+static void refuses_a_place_that_does_not_exist(void **state) {
+    const fixture *f = *state;
+    const char *out = test_path(f->folder, "run"), *path = test_path(out, "checkpoint.safetensors");
+    const struct {
+        const char *from, *to;
+    } edits[] = {
+        {"\"images\":\"60\"", "\"images\":\"61\""}, /* no batch begins there */
+        {"\"epoch\":\"1\"", "\"epoch\":\"0\""},         {"\"step\":\"3\"", "\"step\":\"x\""},
+        {"\"shuffle\":\"f", "\"shuffle\":\"F"},         {"\"loss_sum\":\"0x", "\"loss_sum\":\"zx"},
+        {"convoy-checkpoint-1", "convoy-checkpoint-9"},
+    };
+    size_t size;
+    assert_ok(train(f, plain, (convoy_train_options){.out = out, .max_steps = 3}));
+    char *good = test_read_text(path, &size);
+    for (size_t i = 0; i < sizeof edits / sizeof *edits; i++) {
+        char *bad = malloc(size);
+        memcpy(bad, good, size);
+        char *place = memmem(bad, size, edits[i].from, strlen(edits[i].from));
+        if (!place)
+            fail_msg("the checkpoint has no %s", edits[i].from);
+        memcpy(place, edits[i].to, strlen(edits[i].to));
+        assert_ok(cvy_file_write(path, bad, size));
+        free(bad);
+        assert_fails(train(f, plain, (convoy_train_options){.out = out, .resume = 1}), CONVOY_INVALID,
+                     "checkpoint");
+    }
+    free(good);
+}
+
+int main(void) {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, open_fixture, close_fixture)
+    const struct CMUnitTest tests[] = {
+        TEST(resumes_within_an_epoch),
+        TEST(resumes_at_an_evaluation),
+        TEST(resumes_at_an_epoch),
+        TEST(resumes_momentum_and_a_short_last_batch),
+        TEST(resumes_without_optimizer_state),
+        TEST(resumes_after_interrupts),
+        TEST(resumes_after_interrupted_evaluations),
+        TEST(resumes_after_many_interrupts),
+        TEST(resumes_from_an_older_checkpoint),
+        TEST(checkpoints_do_not_change_the_run),
+        TEST(goes_on_for_more_epochs),
+        TEST(resumes_on_another_device),
+        TEST(refuses_another_run),
+        TEST(survives_damaged_checkpoints),
+        TEST(refuses_a_place_that_does_not_exist),
+    };
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    test_device_close();
+    return failed;
+}
