@@ -1,0 +1,153 @@
+/* The command `convoy`: what its parts share. A command is a row in main.c's table and a cmd_x.c with its
+   options table and its run function. This floor alone prints and exits: results go to stdout, or as one JSON
+   object with --json; everything for people to read on the way goes to stderr. */
+#ifndef CVY_CLI_CLI_H
+#define CVY_CLI_CLI_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+
+#include "base/arena.h"
+#include "base/params.h"
+#include "base/text.h"
+#include "convoy.h"
+
+/* Every command's options begin with these. */
+typedef struct cli_common {
+    bool json, help;
+    const char *device;
+    const char *set, *variant; /* scratch: may be given several times, collected in cli_call */
+} cli_common;
+
+#define CLI_ROW_JSON                                                                                         \
+    { "json", CVY_FLAG, offsetof(cli_common, json), "", 0, 0, NULL, "print one JSON object on stdout" }
+#define CLI_ROW_HELP                                                                                         \
+    { "help", CVY_FLAG, offsetof(cli_common, help), "", 0, 0, NULL, "show this text" }
+#define CLI_ROW_DEVICE                                                                                       \
+    {                                                                                                        \
+        "device", CVY_TEXT, offsetof(cli_common, device), "", 0, 0, NULL,                                    \
+            "auto, gpu, cpu, host, P:D or part of a name; default: $CONVOY_DEVICE, else auto"                \
+    }
+#define CLI_ROW_SET                                                                                          \
+    {                                                                                                        \
+        "set", CVY_TEXT, offsetof(cli_common, set), "", 0, 0, NULL,                                          \
+            "key=value of the recipe or a parameter of the model; may be repeated"                           \
+    }
+#define CLI_ROW_VARIANT                                                                                      \
+    {                                                                                                        \
+        "variant", CVY_TEXT, offsetof(cli_common, variant), "", 0, 0, NULL,                                  \
+            "op=name forces a kernel variant, as conv2d=im2col_gemm; may be repeated"                        \
+    }
+
+typedef struct cli_call cli_call;
+
+typedef struct cli_command {
+    const char *name, *operands, *summary; /* "train", "MODEL", one line */
+    int operands_min, operands_max;        /* -1: any number */
+    const cvy_param *params;
+    size_t options_size;
+    bool recipe; /* --help lists the recipe's keys */
+    convoy_status (*run)(cli_call *call);
+} cli_command;
+
+extern const cli_command *const cli_commands[]; /* ends with NULL */
+
+/* One invocation. */
+struct cli_call {
+    const cli_command *command;
+    cvy_arena *arena;
+    void *options; /* the command's struct, which begins with cli_common */
+    const char **operands;
+    size_t operand_count;
+    const char **settings; /* "key=value", of --set and of options that stand for one */
+    size_t setting_count;
+    const char *variants; /* "op=name,op=name" or NULL */
+    int argc;
+    char **argv;    /* as main got it */
+    json_t *result; /* with --json: what goes to stdout */
+};
+
+static inline cli_common *cli_common_of(const cli_call *call) {
+    return call->options;
+}
+
+/* ---- arguments.c ---- */
+
+/* Fills the call from the arguments after the command's name. */
+convoy_status cli_parse(cli_call *call, int count, char **arguments);
+void cli_add_setting(cli_call *call, const char *key, const char *value);
+void cli_print_help(const cli_command *command, FILE *out);
+
+/* ---- setup.c ---- */
+
+typedef struct cli_data_request {
+    const char *data; /* NULL: the recipe's */
+    size_t limit_train, limit_test;
+    double test_fraction; /* 0: the recipe's */
+    bool train, test;     /* which splits */
+} cli_data_request;
+
+/* The model of the first operand with the call's settings and the data for it; a model that leaves its
+   outputs to the data
+   ($classes) gets as many as there are classes. What is not asked for is NULL. */
+convoy_status cli_load(const cli_call *call, const cli_data_request *request, convoy_model **model,
+                       convoy_dataset **train, convoy_dataset **test);
+/* CONVOY_INVALID when there is no such file: a wrong name on the command line is bad usage, not a failed
+ * disk. */
+convoy_status cli_check_file(const cli_call *call, const char *what, const char *path);
+/* The model alone. `classes` 0: the file's own. */
+convoy_status cli_load_model(const cli_call *call, int classes, convoy_model **model);
+
+/* Opens the device that was asked for, and says which and why. */
+convoy_status cli_open_device(const cli_call *call, convoy_device **device);
+/* After `status` on *device: under `auto`, when the device failed or was too small, closes it, opens the next
+   one and returns true. */
+bool cli_fall_back(const cli_call *call, convoy_status status, convoy_device **device);
+
+/* ---- output.c ---- */
+
+/* A line for people, on stderr. */
+void cli_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* null for NaN and infinity. */
+json_t *cli_number(double value);
+json_t *cli_numbers(const int *values, size_t count);
+/* "12.3 MiB" */
+const char *cli_bytes(double bytes, char text[32]);
+/* "1,234,567" */
+const char *cli_thousands(unsigned long long value, char text[32]);
+
+/* ---- progress.c ---- */
+
+typedef struct cli_progress {
+    bool terminal;
+    bool drawn;               /* a bar is on the screen */
+    double drawn_at, line_at; /* cvy_seconds() of the last bar and the last plain line */
+    int epoch;                /* whose first event was seen */
+    double epoch_start;       /* cvy_seconds() */
+    size_t epoch_from;        /* images done then */
+} cli_progress;
+
+/* `terminal`: stderr is one. */
+void cli_progress_start(cli_progress *progress, bool terminal);
+/* A convoy_train_options.progress; `context` is a cli_progress. */
+void cli_progress_event(void *context, const convoy_progress *event);
+/* Removes the bar. */
+void cli_progress_end(cli_progress *progress);
+/* Writes the bar's line, at most `columns` wide. */
+void cli_progress_bar(cvy_text *text, const convoy_progress *event, double elapsed, double remaining,
+                      int columns);
+
+/* ---- curves.c ---- */
+
+/* Two curves over epochs 1..count as text; NaN values are left out. */
+void cli_curves(cvy_text *text, const char *title, const double *train, const double *test, size_t count);
+/* Both pictures, of loss and accuracy, from a run's metrics.csv; nothing with fewer than two epochs. */
+void cli_curves_of_run(cvy_text *text, const char *metrics);
+
+/* ---- the commands ---- */
+
+extern const cli_command cli_devices, cli_summary, cli_train, cli_eval, cli_predict, cli_bench;
+
+#endif

@@ -1,0 +1,286 @@
+/* convoy bench MODEL: images per second of training steps (forward, loss, backward, optimizer) and of
+   evaluation, on random images that are already on the device: the step alone, without loader. Medians over
+   windows after a warm-up; then each layer by itself. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/rng.h"
+#include "base/status.h"
+#include "cli/cli.h"
+#include "device/device.h"
+#include "graph/model.h"
+#include "graph/network.h"
+
+typedef struct options {
+    cli_common common;
+    int batch_size, steps, repeats;
+    double seconds;
+    bool no_layers;
+} options;
+
+static const cvy_param params[] = {
+    {"batch-size", CVY_INT, offsetof(options, batch_size), "0", 1, 1 << 24, NULL,
+     "images per step; default: the recipe's"},
+    {"steps", CVY_INT, offsetof(options, steps), "0", 1, 1 << 30, NULL,
+     "training steps to time, instead of --seconds"},
+    {"seconds", CVY_FLOAT, offsetof(options, seconds), "6", 0.01, 86400, NULL,
+     "time for training steps; evaluation takes half of it"},
+    {"repeats", CVY_INT, offsetof(options, repeats), "5", 1, 1000, NULL,
+     "runs of each layer, of which the best counts"},
+    {"no-layers", CVY_FLAG, offsetof(options, no_layers), "", 0, 0, NULL, "leave out the layers"},
+    CLI_ROW_DEVICE,
+    CLI_ROW_SET,
+    CLI_ROW_VARIANT,
+    CLI_ROW_JSON,
+    CLI_ROW_HELP,
+    CVY_PARAM_END,
+};
+
+enum { WARM_UP = 3, WINDOWS = 8, WINDOWS_MIN = 3, WINDOWS_LIMIT = 256 };
+
+/* What one step works on. */
+typedef struct bench {
+    convoy_device *device;
+    convoy_network *network;
+    const cvy_recipe *recipe;
+    cvy_loss_op *loss;
+    cvy_buffer *labels, *state, *statistics;
+    int batch_size;
+    unsigned long long step;
+} bench;
+
+typedef struct figures {
+    double train, eval; /* images per second */
+    unsigned long long launches;
+    size_t train_peak, eval_peak;
+    cvy_layer_timing *layers;
+    size_t layer_count;
+} figures;
+
+/* ---- preparing ---- */
+
+static convoy_status fill_input(const bench *b) {
+    cvy_buffer *input = cvy_network_input(b->network);
+    size_t bytes = cvy_buffer_bytes(input);
+    float *values = malloc(bytes ? bytes : 1);
+    if (!values)
+        return cvy_fail_memory("random images", bytes);
+    cvy_rng rng = cvy_rng_stream(0, CVY_RNG_SYNTHETIC, 0);
+    int pitch = cvy_network_pitch(b->network);
+    for (size_t i = 0; i < bytes / sizeof(float); i++)
+        values[i] = (int)(i % (size_t)pitch) < b->batch_size ? cvy_rng_uniform(&rng) : 0;
+    convoy_status status = cvy_buffer_write(input, 0, values, bytes);
+    free(values);
+    return status;
+}
+
+static convoy_status fill_labels(bench *b) {
+    int classes = convoy_model_classes(cvy_network_model(b->network)), pitch = cvy_network_pitch(b->network);
+    int32_t *values = calloc((size_t)pitch, sizeof *values);
+    if (!values)
+        return cvy_fail_memory("random labels", (size_t)pitch * sizeof *values);
+    cvy_rng rng = cvy_rng_stream(0, CVY_RNG_SYNTHETIC, 1);
+    for (int i = 0; i < b->batch_size; i++)
+        values[i] = (int32_t)cvy_rng_below(&rng, (uint32_t)classes);
+    convoy_status status = cvy_buffer_create(b->device, (size_t)pitch * sizeof *values, "labels", &b->labels);
+    if (!status)
+        status = cvy_buffer_write(b->labels, 0, values, (size_t)pitch * sizeof *values);
+    free(values);
+    return status;
+}
+
+static convoy_status prepare(bench *b, convoy_model *model, bool training, const char *variant) {
+    cvy_network_options options = {.batch_size = b->batch_size, .training = training, .variant = variant};
+    convoy_status status = cvy_network_create(model, b->device, &options, &b->network);
+    if (!status)
+        status = fill_input(b);
+    if (status || !training)
+        return status;
+    size_t state =
+        cvy_network_parameter_count(b->network) * (size_t)cvy_optimizer_states(&b->recipe->optimizer);
+    status = fill_labels(b);
+    if (!status && state)
+        status = cvy_buffer_create(b->device, state * sizeof(float), "the optimizer's state", &b->state);
+    if (!status)
+        status = cvy_buffer_create(b->device, 2 * sizeof(float), "statistics", &b->statistics);
+    if (!status)
+        status = cvy_loss_create(b->device, (cvy_loss)b->recipe->loss, convoy_model_classes(model),
+                                 cvy_network_pitch(b->network), &b->loss);
+    return status;
+}
+
+static void release(bench *b) {
+    cvy_loss_free(b->loss);
+    cvy_buffer_free(b->labels);
+    cvy_buffer_free(b->state);
+    cvy_buffer_free(b->statistics);
+    convoy_network_close(b->network);
+    *b = (bench){.device = b->device, .recipe = b->recipe, .batch_size = b->batch_size};
+}
+
+/* ---- one step ---- */
+
+static convoy_status train_step(bench *b) {
+    int n = b->batch_size;
+    convoy_status status = cvy_network_forward(b->network, n, true, (uint32_t)b->step);
+    if (!status)
+        status = cvy_loss_run(b->loss, n, cvy_network_output(b->network), b->labels, 1.0f / (float)n,
+                              cvy_network_output_gradient(b->network), b->statistics, 0, NULL, 0);
+    if (!status)
+        status = cvy_network_backward(b->network, n, false);
+    if (!status)
+        status = cvy_optimizer_step(
+            b->device, &b->recipe->optimizer, ++b->step, cvy_network_parameter_count(b->network),
+            cvy_network_parameters(b->network), cvy_network_gradients(b->network), b->state);
+    return status;
+}
+
+static convoy_status eval_step(bench *b) {
+    return cvy_network_forward(b->network, b->batch_size, false, 0);
+}
+
+/* ---- timing ---- */
+
+static int by_value(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static convoy_status time_window(bench *b, convoy_status (*step)(bench *), size_t steps, double *seconds) {
+    convoy_status status = CONVOY_OK;
+    double start = cvy_seconds();
+    for (size_t i = 0; i < steps && !status; i++)
+        status = step(b);
+    if (!status)
+        status = cvy_device_finish(b->device);
+    *seconds = cvy_seconds() - start;
+    return status;
+}
+
+/* Images per second: the median over about 8 windows, either of `seconds` in all or of `total` steps in all.
+ */
+static convoy_status time_steps(bench *b, convoy_status (*step)(bench *), size_t total, double seconds,
+                                double *rate) {
+    double rates[WINDOWS_LIMIT], taken, spent = 0;
+    size_t windows = 0, steps = total ? (total + WINDOWS - 1) / WINDOWS : 1, done = 0;
+    convoy_status status = time_window(b, step, WARM_UP - 1, &taken);
+    if (!status)
+        status = time_window(b, step, 1, &taken);
+    while (!status && windows < WINDOWS_LIMIT &&
+           (total ? done < total : windows < WINDOWS_MIN || spent < seconds)) {
+        if (!total)
+            steps = taken > 0 && seconds / WINDOWS > taken ? (size_t)(seconds / WINDOWS / taken) : 1;
+        status = time_window(b, step, steps, &taken);
+        rates[windows++] = (double)steps * b->batch_size / taken;
+        spent += taken;
+        taken /= (double)steps;
+        done += steps;
+    }
+    if (status)
+        return status;
+    qsort(rates, windows, sizeof *rates, by_value);
+    *rate = windows % 2 ? rates[windows / 2] : (rates[windows / 2 - 1] + rates[windows / 2]) / 2;
+    return CONVOY_OK;
+}
+
+static convoy_status measure_training(bench *b, convoy_model *model, const cli_call *call, figures *f) {
+    const options *o = call->options;
+    convoy_status status = prepare(b, model, true, call->variants);
+    if (!status)
+        status = time_steps(b, train_step, (size_t)o->steps, o->seconds, &f->train);
+    unsigned long long before = cvy_device_get_counters(b->device).launches;
+    if (!status)
+        status = train_step(b);
+    f->launches = cvy_device_get_counters(b->device).launches - before;
+    f->train_peak = cvy_device_get_counters(b->device).peak_bytes;
+    if (!status && !o->no_layers)
+        status = cvy_network_time_layers(b->network, o->repeats, &f->layers, &f->layer_count);
+    for (size_t i = 0; i < f->layer_count; i++) { /* the rows outlive the network that owns their strings */
+        f->layers[i].name = cvy_arena_strdup(call->arena, f->layers[i].name);
+        f->layers[i].op = cvy_arena_strdup(call->arena, f->layers[i].op);
+        f->layers[i].variant = cvy_arena_strdup(call->arena, f->layers[i].variant);
+    }
+    return status;
+}
+
+/* ---- output ---- */
+
+static double gflops(const cvy_layer_timing *layer) {
+    double seconds = layer->forward_seconds + layer->backward_seconds;
+    return seconds > 0 ? layer->flops / seconds / 1e9 : 0;
+}
+
+static json_t *figures_json(const convoy_model *model, const bench *b, const figures *f) {
+    json_t *layers = json_array();
+    for (size_t i = 0; i < f->layer_count; i++) {
+        const cvy_layer_timing *l = &f->layers[i];
+        json_array_append_new(
+            layers, json_pack("{s:s, s:s, s:s, s:o, s:o, s:o}", "name", l->name, "op", l->op, "variant",
+                              l->variant, "forward_ms", cli_number(1e3 * l->forward_seconds), "backward_ms",
+                              cli_number(1e3 * l->backward_seconds), "gflops", cli_number(gflops(l))));
+    }
+    return json_pack("{s:s, s:s, s:i, s:o, s:o, s:o}", "model", convoy_model_name(model), "device",
+                     convoy_device_get_info(b->device)->name, "batch_size", b->batch_size,
+                     "train_images_per_second", cli_number(f->train), "eval_images_per_second",
+                     cli_number(f->eval), "layers", layers);
+}
+
+static void print_figures(const convoy_model *model, const bench *b, const figures *f) {
+    char train_peak[32];
+    printf("%s on %s, batches of %d\n", convoy_model_name(model), convoy_device_get_info(b->device)->name,
+           b->batch_size);
+    printf("training    %12.1f images/s  (%.3f ms a step, %llu launches)\n", f->train,
+           1e3 * b->batch_size / f->train, f->launches);
+    printf("evaluation  %12.1f images/s  (%.3f ms a batch)\n", f->eval, 1e3 * b->batch_size / f->eval);
+    printf("device memory at most %s\n", cli_bytes((double)f->train_peak, train_peak));
+    if (f->layer_count)
+        printf("%-16s %-14s %-40s %11s %11s %9s\n", "layer", "op", "variant", "forward ms", "backward ms",
+               "GFLOP/s");
+    for (size_t i = 0; i < f->layer_count; i++) {
+        const cvy_layer_timing *l = &f->layers[i];
+        printf("%-16s %-14s %-40s %11.3f %11.3f %9.1f\n", l->name, l->op, l->variant,
+               1e3 * l->forward_seconds, 1e3 * l->backward_seconds, gflops(l));
+    }
+}
+
+static convoy_status run(cli_call *call) {
+    const options *o = call->options;
+    convoy_model *model = NULL;
+    bench b = {0};
+    figures f = {0};
+    convoy_status status = cli_load_model(call, 0, &model);
+    if (!status)
+        status = cli_open_device(call, &b.device);
+    if (status)
+        goto done;
+    b.recipe = cvy_model_recipe(model);
+    b.batch_size = o->batch_size ? o->batch_size : b.recipe->batch_size;
+    do
+        status = measure_training(&b, model, call, &f);
+    while (release(&b), status && f.train == 0 && cli_fall_back(call, status, &b.device));
+    if (!status)
+        status = prepare(&b, model, false, call->variants);
+    if (!status)
+        status = time_steps(&b, eval_step, (size_t)o->steps, o->seconds / 2, &f.eval);
+    if (!status && o->common.json)
+        call->result = figures_json(model, &b, &f);
+    else if (!status)
+        print_figures(model, &b, &f);
+done:
+    free(f.layers);
+    release(&b);
+    convoy_model_free(model);
+    convoy_device_close(b.device);
+    return status;
+}
+
+const cli_command cli_bench = {"bench",
+                               "MODEL",
+                               "Time training steps, evaluation and each layer, on random images.",
+                               1,
+                               1,
+                               params,
+                               sizeof(options),
+                               false,
+                               run};

@@ -1,0 +1,57 @@
+/* convoy devices: what there is to compute on, and which one `auto` takes and why. */
+#include <stdlib.h>
+
+#include "base/status.h"
+#include "cli/cli.h"
+
+static const cvy_param params[] = {CLI_ROW_JSON, CLI_ROW_HELP, CVY_PARAM_END};
+
+static json_t *device_json(const convoy_device_info *d) {
+    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:i, s:I, s:I, s:s, s:s, s:i, s:b, s:s}", "id", d->id, "name",
+                     d->name, "platform", d->platform, "vendor", d->vendor, "type", d->type, "compute_units",
+                     d->compute_units, "memory", (json_int_t)d->memory, "max_allocation",
+                     (json_int_t)d->max_allocation, "driver", d->driver, "opencl_version", d->opencl_version,
+                     "score", d->score, "chosen", d->chosen, "reason", d->reason);
+}
+
+static void print_device(const convoy_device_info *d) {
+    char memory[32], allocation[32];
+    printf("%s %-5s %-11s %s\n", d->chosen ? "*" : " ", d->id, d->type, d->name);
+    printf("      platform %s; vendor %s; driver %s%s%s\n", d->platform, d->vendor, d->driver,
+           *d->opencl_version ? "; " : "", d->opencl_version);
+    printf("      %d compute units; memory %s, at most %s in one buffer; score %d%s%s\n", d->compute_units,
+           cli_bytes((double)d->memory, memory), cli_bytes((double)d->max_allocation, allocation), d->score,
+           *d->reason ? "; " : "", d->reason);
+}
+
+static convoy_status run(cli_call *call) {
+    convoy_device_info *list = NULL;
+    size_t count = 0;
+    convoy_status status = convoy_device_list(&list, &count);
+    if (status)
+        return status;
+    if (cli_common_of(call)->json) {
+        json_t *devices = json_array();
+        for (size_t i = 0; i < count; i++)
+            json_array_append_new(devices, device_json(&list[i]));
+        call->result = json_pack("{s:o}", "devices", devices);
+        if (!call->result || json_array_size(devices) != count)
+            status = cvy_fail(CONVOY_DEVICE, "a device describes itself in bytes that are no UTF-8");
+    } else {
+        for (size_t i = 0; i < count; i++)
+            print_device(&list[i]);
+        printf("* is what `auto` takes; --device takes an id, a type or part of a name.\n");
+    }
+    free(list);
+    return status;
+}
+
+const cli_command cli_devices = {"devices",
+                                 "",
+                                 "List compute devices, and which one `auto` takes and why.",
+                                 0,
+                                 0,
+                                 params,
+                                 sizeof(cli_common),
+                                 false,
+                                 run};

@@ -1,0 +1,130 @@
+/* convoy eval MODEL --weights F: loss, accuracy, per-class figures and the confusion matrix of a set. */
+#include <string.h>
+
+#include "base/status.h"
+#include "cli/cli.h"
+
+typedef struct options {
+    cli_common common;
+    const char *weights, *data;
+    int split, batch_size;
+    long long limit;
+    double test_fraction;
+} options;
+
+static const cvy_param params[] = {
+    {"weights", CVY_TEXT, offsetof(options, weights), "", 0, 0, NULL,
+     "safetensors file, as a run's best.safetensors"},
+    {"data", CVY_TEXT, offsetof(options, data), "", 0, 0, NULL,
+     "a folder, fashion-mnist, mnist, cifar10, cifar100 or synthetic; default: the recipe's"},
+    {"split", CVY_CHOICE, offsetof(options, split), "test", 0, 0, "train|test", "which images"},
+    {"limit", CVY_SIZE, offsetof(options, limit), "0", 1, 9e18, NULL, "use only so many images"},
+    {"test-fraction", CVY_FLOAT, offsetof(options, test_fraction), "0", 0.001, 0.999, NULL,
+     "of a folder without train/ and test/; default: the recipe's"},
+    {"batch-size", CVY_INT, offsetof(options, batch_size), "0", 1, 1 << 24, NULL,
+     "images at a time; default: the recipe's"},
+    CLI_ROW_DEVICE,
+    CLI_ROW_SET,
+    CLI_ROW_JSON,
+    CLI_ROW_HELP,
+    CVY_PARAM_END,
+};
+
+static json_t *evaluation_json(const convoy_model *model, const convoy_device *device,
+                               const convoy_evaluation *e) {
+    json_t *classes = json_array(), *confusion = json_array();
+    for (int c = 0; c < e->class_count; c++) {
+        const convoy_class_result *r = &e->classes[c];
+        json_t *row = json_array();
+        for (int answer = 0; answer < e->class_count; answer++)
+            json_array_append_new(row, json_integer((json_int_t)e->confusion[c * e->class_count + answer]));
+        json_array_append_new(confusion, row);
+        json_array_append_new(classes, json_pack("{s:s, s:o, s:o, s:o, s:I}", "name", r->name, "precision",
+                                                 cli_number(r->precision), "recall", cli_number(r->recall),
+                                                 "f1", cli_number(r->f1), "support", (json_int_t)r->support));
+    }
+    return json_pack("{s:s, s:s, s:I, s:o, s:o, s:o, s:o}", "model", convoy_model_name(model), "device",
+                     convoy_device_get_info(device)->name, "images", (json_int_t)e->images, "loss",
+                     cli_number(e->loss), "accuracy", cli_number(e->accuracy), "classes", classes,
+                     "confusion", confusion);
+}
+
+/* A matrix of more classes would be wider than any screen. */
+enum { MATRIX_LIMIT = 20 };
+
+static void print_confusion(const convoy_evaluation *e) {
+    if (e->class_count > MATRIX_LIMIT) {
+        printf("confusion matrix of %d classes: see --json\n", e->class_count);
+        return;
+    }
+    printf("confusion matrix (rows: true classes, columns: answers)\n%-6s", "");
+    for (int c = 0; c < e->class_count; c++)
+        printf(" %6d", c);
+    printf("\n");
+    for (int c = 0; c < e->class_count; c++) {
+        printf("%6d", c);
+        for (int answer = 0; answer < e->class_count; answer++)
+            printf(" %6llu", e->confusion[c * e->class_count + answer]);
+        printf("\n");
+    }
+}
+
+static void print_evaluation(const convoy_evaluation *e) {
+    printf("%zu images: loss %.4f, accuracy %.4f\n", e->images, e->loss, e->accuracy);
+    printf("%5s  %-24s %9s %9s %9s %9s\n", "class", "name", "precision", "recall", "f1", "images");
+    for (int c = 0; c < e->class_count; c++) {
+        const convoy_class_result *r = &e->classes[c];
+        printf("%5d  %-24s %9.4f %9.4f %9.4f %9llu\n", c, r->name, r->precision, r->recall, r->f1,
+               r->support);
+    }
+    print_confusion(e);
+}
+
+static convoy_status run(cli_call *call) {
+    const options *o = call->options;
+    convoy_model *model = NULL;
+    convoy_device *device = NULL;
+    convoy_dataset *set = NULL;
+    convoy_evaluation *evaluation = NULL;
+    bool training = o->split == 0;
+    cli_data_request request = {o->data,          (size_t)o->limit, (size_t)o->limit,
+                                o->test_fraction, training,         !training};
+    if (!o->weights)
+        return cvy_fail(CONVOY_INVALID,
+                        "convoy eval: --weights is missing: which weights are to be evaluated?");
+    convoy_status status = cli_check_file(call, "weights file", o->weights);
+    if (!status)
+        status = cli_load(call, &request, &model, training ? &set : NULL, training ? NULL : &set);
+    if (!status)
+        status = convoy_model_load_weights(model, o->weights);
+    if (!status)
+        status = cli_open_device(call, &device);
+    if (status)
+        goto done;
+    do
+        status = convoy_evaluate(model, device, set, o->batch_size, &evaluation);
+    while (cli_fall_back(call, status, &device));
+    if (status)
+        goto done;
+    if (o->common.json)
+        call->result = evaluation_json(model, device, evaluation);
+    else
+        print_evaluation(evaluation);
+done:
+    convoy_evaluation_free(evaluation);
+    convoy_dataset_free(set);
+    convoy_model_free(model);
+    convoy_device_close(device);
+    return status;
+}
+
+const cli_command cli_eval = {
+    "eval",
+    "MODEL",
+    "Evaluate weights on a set: loss, accuracy, per-class figures, confusion matrix.",
+    1,
+    1,
+    params,
+    sizeof(options),
+    false,
+    run};

@@ -1,0 +1,276 @@
+/* convoy train MODEL: trains by the model's recipe and the options that override it. */
+#include <errno.h>
+#include <math.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/status.h"
+#include "cli/cli.h"
+#include "graph/model.h"
+
+typedef struct options {
+    cli_common common;
+    const char *data, *lr, *optimizer, *out, *init;
+    int epochs, batch_size, eval_every, checkpoint_every;
+    long long seed, limit_train, limit_test, max_steps;
+    double test_fraction;
+    bool resume, no_shuffle;
+} options;
+
+#define MANY 9e18
+
+static const cvy_param params[] = {
+    {"data", CVY_TEXT, offsetof(options, data), "", 0, 0, NULL,
+     "a folder, fashion-mnist, mnist, cifar10, cifar100 or synthetic; default: the recipe's"},
+    CLI_ROW_DEVICE,
+    {"epochs", CVY_INT, offsetof(options, epochs), "0", 1, 1 << 20, NULL,
+     "passes over the training set; default: the recipe's"},
+    {"batch-size", CVY_INT, offsetof(options, batch_size), "0", 1, 1 << 24, NULL,
+     "images per step; default: the recipe's"},
+    {"lr", CVY_TEXT, offsetof(options, lr), "", 0, 0, NULL, "learning rate; default: the recipe's"},
+    {"optimizer", CVY_TEXT, offsetof(options, optimizer), "", 0, 0, NULL,
+     "SGD, Adam, AdamW, or with parameters: '{SGD: {lr: 0.1, momentum: 0.9}}'"},
+    {"seed", CVY_SIZE, offsetof(options, seed), "0", 0, MANY, NULL, "of initial weights, order and dropout"},
+    {"out", CVY_TEXT, offsetof(options, out), "", 0, 0, NULL, "run folder; default: runs/<model>-<date>-<n>"},
+    {"init", CVY_TEXT, offsetof(options, init), "", 0, 0, NULL, "weights to start from (safetensors)"},
+    {"resume", CVY_FLAG, offsetof(options, resume), "", 0, 0, NULL,
+     "continue the run in --out, to the same bits"},
+    {"limit-train", CVY_SIZE, offsetof(options, limit_train), "0", 1, MANY, NULL,
+     "use only so many training images"},
+    {"limit-test", CVY_SIZE, offsetof(options, limit_test), "0", 1, MANY, NULL,
+     "use only so many test images"},
+    {"test-fraction", CVY_FLOAT, offsetof(options, test_fraction), "0", 0.001, 0.999, NULL,
+     "of a folder without train/ and test/; default: the recipe's"},
+    {"no-shuffle", CVY_FLAG, offsetof(options, no_shuffle), "", 0, 0, NULL, "keep the set's own order"},
+    {"eval-every", CVY_INT, offsetof(options, eval_every), "-1", 0, 1 << 30, NULL,
+     "steps between evaluations; 0: once an epoch; default: the recipe's"},
+    {"checkpoint-every", CVY_INT, offsetof(options, checkpoint_every), "0", 0, 1 << 30, NULL,
+     "steps between checkpoints; 0: once an epoch"},
+    {"max-steps", CVY_SIZE, offsetof(options, max_steps), "0", 1, MANY, NULL, "stop after so many steps"},
+    CLI_ROW_SET,
+    CLI_ROW_VARIANT,
+    CLI_ROW_JSON,
+    CLI_ROW_HELP,
+    CVY_PARAM_END,
+};
+
+/* ---- Ctrl-C ---- */
+
+static volatile int interrupt;
+
+/* The first signal asks for an end after the step; the default action, restored by SA_RESETHAND, serves the
+ * second. */
+static void on_signal(int number) {
+    static const char message[] = "\nfinishing the step and saving; once more to stop at once\n";
+    int keep = errno;
+    (void)number;
+    interrupt = 1;
+    if (write(STDERR_FILENO, message, sizeof message - 1) < 0)
+        interrupt = 1; /* nobody is listening: the flag alone must do */
+    errno = keep;
+}
+
+static void catch_signals(void) {
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)(SA_RESTART | SA_RESETHAND)};
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
+static void print_quoted(cvy_text *text, const char *word) {
+    if (*word &&
+        !word[strspn(word, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./=:,+@%")]) {
+        cvy_text_add(text, " %s", word);
+        return;
+    }
+    cvy_text_add(text, " '");
+    for (const char *c = word; *c; c++)
+        cvy_text_add(text, *c == '\'' ? "'\\''" : "%c", *c);
+    cvy_text_add(text, "'");
+}
+
+/* The command line that goes on where this one stopped; --init belongs to the beginning only. */
+static void say_how_to_resume(const cli_call *call, const char *out) {
+    const options *o = call->options;
+    cvy_text text = {0};
+    cvy_text_add(&text, "%s", call->argv[0]);
+    for (int i = 1; i < call->argc; i++) {
+        if (strcmp(call->argv[i], "--init") == 0)
+            i++;
+        else if (strncmp(call->argv[i], "--init=", 7) != 0 && strcmp(call->argv[i], "--resume") != 0)
+            print_quoted(&text, call->argv[i]);
+    }
+    if (!o->out) {
+        cvy_text_add(&text, " --out");
+        print_quoted(&text, out);
+    }
+    cli_note("go on with: %s --resume", cvy_text_get(&text));
+    cvy_text_free(&text);
+}
+
+/* ---- the run folder ---- */
+
+/* runs/<model>-<date>-<n> with the first n that is free; in the arena. */
+static convoy_status new_run_folder(cli_call *call, const char *model, const char **out) {
+    char date[16];
+    time_t now = time(NULL);
+    struct tm local;
+    convoy_status status = cvy_folder_create("runs");
+    if (status)
+        return status;
+    strftime(date, sizeof date, "%Y%m%d", localtime_r(&now, &local));
+    char *name = cvy_arena_strdup(call->arena, model);
+    for (char *c = name; *c; c++)
+        if (*c == '/' || *c == ' ')
+            *c = '_';
+    for (int n = 1; n < 100000; n++) {
+        const char *path = cvy_arena_printf(call->arena, "runs/%s-%s-%d", name, date, n);
+        if (mkdir(path, 0777) == 0) {
+            *out = path;
+            return CONVOY_OK;
+        }
+        if (errno != EEXIST)
+            return cvy_fail(CONVOY_IO, "the run folder %s cannot be made: %s. --out chooses another place",
+                            path, strerror(errno));
+    }
+    return cvy_fail(CONVOY_IO, "runs/%s-%s-1 to -99999 all exist: give --out", name, date);
+}
+
+/* ---- the command ---- */
+
+/* Options that stand for a key of the recipe become settings, so that model.yaml in the run folder has them.
+ */
+static void options_to_settings(cli_call *call) {
+    const options *o = call->options;
+    char number[32];
+    if (o->data && !strpbrk(o->data, "[{"))
+        cli_add_setting(call, "data", o->data);
+    if (o->optimizer)
+        cli_add_setting(call, "optimizer", o->optimizer);
+    if (o->lr)
+        cli_add_setting(call, "lr", o->lr);
+    if (o->no_shuffle)
+        cli_add_setting(call, "shuffle", "false");
+    const struct {
+        const char *key;
+        int value, unset;
+    } numbers[] = {
+        {"epochs", o->epochs, 0}, {"batch_size", o->batch_size, 0}, {"eval_every", o->eval_every, -1}};
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        if (numbers[i].value != numbers[i].unset) {
+            snprintf(number, sizeof number, "%d", numbers[i].value);
+            cli_add_setting(call, numbers[i].key, number);
+        }
+}
+
+static json_t *result_json(const convoy_model *model, const convoy_device *device,
+                           const convoy_train_result *r, const char *out) {
+    return json_pack("{s:s, s:s, s:i, s:I, s:o, s:o, s:o, s:o, s:o, s:i, s:o, s:o, s:s}", "model",
+                     convoy_model_name(model), "device", convoy_device_get_info(device)->name, "epochs",
+                     r->epochs, "steps", (json_int_t)r->steps, "train_loss", cli_number(r->train_loss),
+                     "train_accuracy", cli_number(r->train_accuracy), "test_loss", cli_number(r->test_loss),
+                     "test_accuracy", cli_number(r->test_accuracy), "best_test_accuracy",
+                     cli_number(r->best_test_accuracy), "best_epoch", r->best_epoch, "seconds",
+                     cli_number(r->seconds), "images_per_second", cli_number(r->images_per_second), "out",
+                     out);
+}
+
+/* The tutorials' last lines: results, so on stdout unless that belongs to the JSON object. */
+static void print_result(const cli_call *call, const convoy_device *device, const convoy_train_result *r,
+                         const char *out) {
+    FILE *to = cli_common_of(call)->json ? stderr : stdout;
+    cvy_text curves = {0};
+    char *metrics = cvy_path_join(out, "metrics.csv");
+    cli_curves_of_run(&curves, metrics);
+    free(metrics);
+    fputs(cvy_text_get(&curves), to);
+    cvy_text_free(&curves);
+    fprintf(to, "loss %.3f, train acc %.3f", r->train_loss, r->train_accuracy);
+    if (isfinite(r->test_accuracy))
+        fprintf(to, ", test acc %.3f", r->test_accuracy);
+    fprintf(to, "\n");
+    if (r->images_per_second > 0)
+        fprintf(to, "%.1f examples/sec on %s\n", r->images_per_second, convoy_device_get_info(device)->name);
+    fflush(to);
+    if (r->images_per_second == 0)
+        cli_note("nothing was left to do: --epochs of more than %d would train on", r->epochs);
+    cli_note("weights, metrics and checkpoint are in %s", out);
+}
+
+static convoy_status train(cli_call *call, convoy_model *model, convoy_device **device,
+                           convoy_dataset *train_set, convoy_dataset *test_set, const char *out) {
+    const options *o = call->options;
+    cli_progress progress;
+    convoy_train_result result;
+    convoy_train_options train_options = {
+        .seed = (uint64_t)o->seed,
+        .out = out,
+        .init = o->init,
+        .resume = o->resume,
+        .checkpoint_every = o->checkpoint_every,
+        .max_steps = (unsigned long long)o->max_steps,
+        .variant = call->variants,
+        .progress = cli_progress_event,
+        .context = &progress,
+        .interrupt = &interrupt,
+    };
+    convoy_status status;
+    catch_signals();
+    do {
+        cli_progress_start(&progress, isatty(STDERR_FILENO));
+        status = convoy_train(model, *device, train_set, test_set, &train_options, &result);
+        cli_progress_end(&progress);
+    } while (result.steps == 0 && cli_fall_back(call, status, device));
+    if (status == CONVOY_INTERRUPTED && result.steps)
+        say_how_to_resume(call, out);
+    if (status)
+        return status;
+    print_result(call, *device, &result, out);
+    if (o->common.json)
+        call->result = result_json(model, *device, &result, out);
+    return CONVOY_OK;
+}
+
+static convoy_status run(cli_call *call) {
+    const options *o = call->options;
+    convoy_model *model = NULL;
+    convoy_device *device = NULL;
+    convoy_dataset *train_set = NULL, *test_set = NULL;
+    const char *out = o->out;
+    cli_data_request request = {
+        o->data, (size_t)o->limit_train, (size_t)o->limit_test, o->test_fraction, true, true};
+    if (o->resume && !o->out)
+        return cvy_fail(CONVOY_INVALID,
+                        "convoy train: --resume needs --out, the folder of the run that it continues");
+    options_to_settings(call);
+    convoy_status status = o->init ? cli_check_file(call, "weights file", o->init) : CONVOY_OK;
+    if (!status)
+        status = cli_load(call, &request, &model, &train_set, &test_set);
+    if (!status)
+        status = cli_open_device(call, &device);
+    if (!status && !out)
+        status = new_run_folder(call, convoy_model_name(model), &out);
+    if (status)
+        goto done;
+    cli_note("model %s: %zu training and %zu test images of %s, batches of %d, %d epochs",
+             convoy_model_name(model), convoy_dataset_count(train_set), convoy_dataset_count(test_set),
+             convoy_dataset_name(train_set), cvy_model_recipe(model)->batch_size,
+             cvy_model_recipe(model)->epochs);
+    status = train(call, model, &device, train_set, test_set, out);
+    if (status && !o->out && rmdir(out) != 0)
+        errno = 0; /* not empty: something of the run was kept */
+done:
+    convoy_dataset_free(train_set);
+    convoy_dataset_free(test_set);
+    convoy_model_free(model);
+    convoy_device_close(device);
+    return status;
+}
+
+const cli_command cli_train = {
+    "train", "MODEL", "Train a model by its recipe.", 1, 1, params, sizeof(options), true, run};

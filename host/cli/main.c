@@ -1,0 +1,126 @@
+/* The table of commands, and what every one of them has in common: help, errors, exit codes. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/status.h"
+#include "cli/cli.h"
+
+const cli_command *const cli_commands[] = {&cli_devices, &cli_summary, &cli_train, &cli_eval,
+                                           &cli_predict, &cli_bench,   NULL};
+
+static const char exit_codes[] =
+    "Exit codes: 0 done; 1 the run failed (NaN loss, a file could not be written); 2 bad usage, model, data "
+    "or\n"
+    "weights; 3 device not available or failed; 4 out of memory; 130 interrupted.\n";
+
+static void print_usage(FILE *out) {
+    fprintf(out, "convoy trains and evaluates convolutional image classifiers on any OpenCL device or the "
+                 "host CPU.\n\n"
+                 "Usage: convoy COMMAND [options]\n\nCommands:\n");
+    for (const cli_command *const *command = cli_commands; *command; command++) {
+        char call[64];
+        snprintf(call, sizeof call, "%s %s", (*command)->name, (*command)->operands);
+        fprintf(out, "  %-24s %s\n", call, (*command)->summary);
+    }
+    fprintf(out,
+            "\n`convoy COMMAND --help` lists a command's options. `convoy --version` prints the version.\n"
+            "First steps: `convoy devices`, then `convoy train models/lenet.yaml`.\n\n%s",
+            exit_codes);
+}
+
+static const cli_command *find_command(const char *name) {
+    for (const cli_command *const *command = cli_commands; *command; command++)
+        if (strcmp((*command)->name, name) == 0)
+            return *command;
+    return NULL;
+}
+
+static convoy_status fail_unknown_command(const char *name) {
+    const char *names[32];
+    size_t count = 0;
+    for (const cli_command *const *command = cli_commands; *command && count < 32; command++)
+        names[count++] = (*command)->name;
+    const char *nearest = cvy_text_nearest(name, names, count);
+    if (nearest)
+        return cvy_fail(CONVOY_INVALID, "unknown command `%s`; did you mean `%s`?", name, nearest);
+    return cvy_fail(CONVOY_INVALID, "unknown command `%s`; `convoy --help` lists them all", name);
+}
+
+/* The command may not have come as far as reading its options. */
+static bool wants_json(int argc, char **argv) {
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
+        if (strcmp(argv[i], "--json") == 0)
+            return true;
+    return false;
+}
+
+static convoy_status print_json(const json_t *value) {
+    if (json_dumpf(value, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(12)) != 0 ||
+        fputc('\n', stdout) == EOF)
+        return cvy_fail(CONVOY_IO, "the result could not be written to stdout: %s", strerror(errno));
+    return CONVOY_OK;
+}
+
+static convoy_status flush_results(void) {
+    if (fflush(stdout) != 0 || ferror(stdout))
+        return cvy_fail(CONVOY_IO, "the result could not be written to stdout: %s", strerror(errno));
+    return CONVOY_OK;
+}
+
+static void report_failure(convoy_status status, bool json) {
+    fprintf(stderr, "%s: %s\n", status == CONVOY_INTERRUPTED ? "convoy" : "error", convoy_error_message());
+    if (!json)
+        return;
+    json_t *error = json_pack("{s:{s:s, s:i, s:s%}}", "error", "status", convoy_status_name(status),
+                              "exit_code", convoy_status_exit_code(status), "message", convoy_error_message(),
+                              strlen(convoy_error_message()));
+    if (!error) /* bytes that are no UTF-8, out of some file */
+        error = json_pack("{s:{s:s, s:i, s:s}}", "error", "status", convoy_status_name(status), "exit_code",
+                          convoy_status_exit_code(status), "message", "(not printable)");
+    print_json(error);
+    json_decref(error);
+    fflush(stdout);
+}
+
+static convoy_status run_command(int argc, char **argv, cvy_arena *arena) {
+    cli_call call = {.arena = arena, .argc = argc, .argv = argv, .command = find_command(argv[1])};
+    if (!call.command)
+        return fail_unknown_command(argv[1]);
+    convoy_status status = cli_parse(&call, argc - 2, argv + 2);
+    if (!status && cli_common_of(&call)->help) {
+        cli_print_help(call.command, stdout);
+        return flush_results();
+    }
+    if (!status)
+        status = call.command->run(&call);
+    if (!status && call.result)
+        status = print_json(call.result);
+    json_decref(call.result);
+    return status ? status : flush_results();
+}
+
+int main(int argc, char **argv) {
+    const char *first = argc > 1 ? argv[1] : NULL;
+    if (!first) {
+        print_usage(stderr);
+        return convoy_status_exit_code(CONVOY_INVALID);
+    }
+    if (strcmp(first, "--help") == 0 || strcmp(first, "-h") == 0 || strcmp(first, "help") == 0) {
+        print_usage(stdout);
+        return convoy_status_exit_code(flush_results());
+    }
+    if (strcmp(first, "--version") == 0) {
+        printf("convoy %s\n", CONVOY_VERSION);
+        return convoy_status_exit_code(flush_results());
+    }
+    cvy_arena *arena = cvy_arena_create();
+    if (!arena)
+        cvy_abort_memory();
+    convoy_status status = run_command(argc, argv, arena);
+    if (status)
+        report_failure(status, wants_json(argc, argv));
+    cvy_arena_free(arena);
+    return convoy_status_exit_code(status);
+}
