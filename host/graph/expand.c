@@ -226,12 +226,16 @@ static convoy_status expand_construct(expander *e, const scope *names, const cha
     return status;
 }
 
-/* The values of a block's parameters: its defaults, overridden by what the use gives (already substituted).
- */
-static convoy_status bind(const expander *e, const cvy_node *key, const cvy_node *block,
+/* The values of a block's parameters: its defaults, which may use the file's names, overridden by what the
+   use gives (already substituted). */
+static convoy_status bind(const expander *e, const scope *file, const cvy_node *key, const cvy_node *block,
                           const cvy_node *given, const cvy_node **bound) {
     const cvy_node *parameters;
+    cvy_node *defaults = NULL;
     convoy_status status = want_mapping(cvy_node_get(block, "parameters"), "parameters", &parameters);
+    if (!status && parameters)
+        status = substitute(e, file, parameters, NULL, &defaults);
+    parameters = defaults;
     *bound = parameters;
     for (size_t i = 0; given && i < given->count && !status; i++) {
         const cvy_node *name = given->keys[i];
@@ -271,15 +275,15 @@ static convoy_status expand_block(expander *e, const scope *names, const cvy_nod
         status = want_mapping(value, key->text, &given);
     if (!status && given)
         status = substitute(e, names, given, NULL, &filled);
+    while (names->outer) /* a block sees its own names and the file's, not those of the block that uses it */
+        names = names->outer;
     if (!status)
-        status = bind(e, key, block, filled, &bound);
+        status = bind(e, names, key, block, filled, &bound);
     if (status)
         return status;
     const cvy_node *name = filled ? cvy_node_get(filled, "name") : NULL;
     if (name)
         append(e->arena, construct, make_word(e->arena, name, "name"), name);
-    while (names->outer) /* a block sees its own names and the file's, not those of the block that uses it */
-        names = names->outer;
     scope inside = {bound, names};
     return expand_member(e, &inside, cvy_node_get(block, "layers"), "layers", depth, construct);
 }
