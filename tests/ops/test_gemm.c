@@ -1,4 +1,6 @@
 /* The matrix product: the reference against the formula, every variant against the reference. */
+#include <clblast_c.h>
+
 #include "device/opencl.h"
 #include "ops/gemm.h"
 #include "support/test.h"
@@ -183,6 +185,24 @@ static void clblast_agrees(void **state) {
     check_transposes(test_device(), "clblast", 1, 5, 1, 0, 0);
 }
 
+/* Large products go through padded copies in the workspace; here the limit from which they do is lowered to
+ * 16^3. */
+static void clblast_uses_the_workspace(void **state) {
+    (void)state;
+    const char *name = "XGEMM_MIN_INDIRECT_SIZE";
+    const size_t limit = 16;
+    assert_int_equal(
+        CLBlastOverrideParameters(test_device()->id, "GemmRoutine", CLBlastPrecisionSingle, 1, &name, &limit),
+        CLBlastSuccess);
+    product p = make_product(1, 33, 60, 47, 3, 5);
+    cvy_gemm *op = NULL;
+    assert_ok(cvy_gemm_create(test_device(), &p.shape, "clblast", &op));
+    assert_true(cvy_gemm_workspace(op) > 0);
+    cvy_gemm_free(op);
+    check_transposes(test_device(), "clblast", 33, 60, 47, 3, 5);
+    check_transposes(test_device(), "clblast", 64, 64, 64, 0, 0);
+}
+
 static void an_empty_k_leaves_the_bias(void **state) {
     (void)state;
     for (int mode = 0; mode < 4; mode++) {
@@ -231,6 +251,7 @@ int main(void) {
         cmocka_unit_test(tile_cpu_splits_a_long_k),
         cmocka_unit_test(tile_cpu_adapts_to_narrow_vectors),
         cmocka_unit_test(clblast_agrees),
+        cmocka_unit_test(clblast_uses_the_workspace),
         cmocka_unit_test(an_empty_k_leaves_the_bias),
         cmocka_unit_test(an_empty_c_does_nothing),
         cmocka_unit_test(wrong_requests_are_refused),
