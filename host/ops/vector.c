@@ -8,11 +8,10 @@ int cvy_vector_width(const convoy_device *device) {
     return width > 1 ? width : 4;
 }
 
-convoy_status cvy_vector_kernel(convoy_device *device, const char *file, const char *function,
-                                cvy_kernel **kernel) {
+convoy_status cvy_vector_kernel(convoy_device *device, const char *function, cvy_kernel **kernel) {
     char options[32];
     snprintf(options, sizeof options, "-DVW=%d", cvy_vector_width(device));
-    return cvy_kernel_get(device, file, function, options, kernel);
+    return cvy_kernel_get(device, "simple", function, options, kernel);
 }
 
 size_t cvy_group_size(const convoy_device *device, const cvy_kernel *kernel, size_t pieces) {

@@ -1,4 +1,4 @@
-/* How the simple kernels are built and spread over a device: each file is built once, for vectors of the
+/* How the simple kernels are built and spread over a device: they are one program, built for vectors of the
    device's width (-DVW), and a work-group takes a block of vectors that its items walk through side by side.
    A CPU gets groups of one item and long blocks, so that a core streams through memory; a GPU gets groups of
    up to 256. */
@@ -10,9 +10,8 @@
 /* Floats in the vectors of these kernels: 16, 8 or 4. Divides every batch pitch. */
 int cvy_vector_width(const convoy_device *device);
 
-/* cvy_kernel_get with the options that all of these kernels share. */
-convoy_status cvy_vector_kernel(convoy_device *device, const char *file, const char *function,
-                                cvy_kernel **kernel);
+/* A kernel of kernels/simple.cl, the program that holds all of them. */
+convoy_status cvy_vector_kernel(convoy_device *device, const char *function, cvy_kernel **kernel);
 
 /* Items of a work-group that has `pieces` pieces of work side by side: 1 on a CPU. */
 size_t cvy_group_size(const convoy_device *device, const cvy_kernel *kernel, size_t pieces);
