@@ -8,6 +8,7 @@
 #   gcc        build with gcc -Werror; every test on PoCL
 #   clang      build with clang -Werror
 #   sanitize   build with AddressSanitizer and UBSan; every test on PoCL
+#   oclgrind   every kernel under Oclgrind with --data-races; its log must be empty
 #
 # Missing Debian packages are installed first (tools/install_packages.sh test) unless --no-install is given. Builds,
 # logs and kernel caches lie in build-test/. The last line counts what passed and failed; the exit code is 0 only when
@@ -19,7 +20,7 @@ out=$root/build-test
 logs=$out/logs
 
 usage() {
-    sed -n '2,14s/^# \{0,1\}//p' "$0"
+    sed -n '2,15s/^# \{0,1\}//p' "$0"
 }
 
 jobs=$(nproc)
@@ -36,7 +37,7 @@ while [ $# -gt 0 ]; do
         usage
         exit 0
         ;;
-    source | gcc | clang | sanitize) parts+=("$1") ;;
+    source | gcc | clang | sanitize | oclgrind) parts+=("$1") ;;
     *)
         echo "test.sh: what is '$1'? Try --help." >&2
         exit 2
@@ -44,7 +45,7 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
-[ ${#parts[@]} -gt 0 ] || parts=(source gcc clang sanitize)
+[ ${#parts[@]} -gt 0 ] || parts=(source gcc clang sanitize oclgrind)
 
 if [ "$install" = yes ] && ! tools/install_packages.sh test; then
     echo "0 passed, 1 failed (packages could not be installed)"
@@ -138,6 +139,48 @@ part_sanitize() {
     step sanitize-build build sanitize -DCMAKE_C_COMPILER=gcc -DCONVOY_SANITIZE=ON &&
         CONVOY_TEST_QUICK=1 ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1 \
             LSAN_OPTIONS=suppressions=$root/tools/lsan.supp:print_suppressions=0 run_pocl_tests sanitize-tests sanitize
+}
+
+# Every kernel of kernels/ by name, as clang sees it.
+list_kernels() {
+    local file
+    for file in kernels/*.cl; do
+        clang -x cl -cl-std=CL1.2 -Xclang -finclude-default-header -target spir64-unknown-unknown -O0 -S -emit-llvm \
+            -w -Ikernels -o - "$file" | sed -n 's/^define .*spir_kernel void @\([A-Za-z0-9_]*\)(.*/\1/p'
+    done | sort -u
+}
+
+no_kernel_left_out() { # FOLDER
+    local left_out
+    list_kernels >"$1/all"
+    sort -u "$1"/*.kernels >"$1/ran"
+    left_out=$(comm -23 "$1/all" "$1/ran")
+    [ -s "$1/all" ] || return 1
+    [ -z "$left_out" ] || {
+        echo "these kernels never ran under Oclgrind:"
+        echo "$left_out"
+        return 1
+    }
+}
+
+part_oclgrind() {
+    local folder=$out/oclgrind line
+    step oclgrind-build build gcc -DCMAKE_C_COMPILER=gcc || return
+    rm -rf "$folder"
+    mkdir -p "$folder"
+    # The tests that launch kernels on their own: those of the ops, and of what all kernels include.
+    find "$out/gcc" -maxdepth 1 -type f -executable \( -name 'ops_test_*' -o -name device_test_common \) | sort |
+        xargs -P "$jobs" -n 1 tools/test_oclgrind.sh "$folder" | tee "$folder/results"
+    while read -r line; do
+        case $line in
+        ok*) passed=$((passed + 1)) ;;
+        FAILED*)
+            failed=$((failed + 1))
+            failures+=("oclgrind: $(awk '{ print $2 }' <<<"$line")")
+            ;;
+        esac
+    done <"$folder/results"
+    step oclgrind-all-kernels no_kernel_left_out "$folder"
 }
 
 start=$SECONDS

@@ -16,6 +16,11 @@ void test_device_close(void) {
     opened = NULL;
 }
 
+bool test_quick(void) {
+    const char *quick = getenv("CONVOY_TEST_QUICK");
+    return quick && strcmp(quick, "0") != 0;
+}
+
 float *test_random(size_t count, uint32_t seed) {
     float *values = malloc((count ? count : 1) * sizeof(float));
     assert_non_null(values);

@@ -40,6 +40,10 @@
 convoy_device *test_device(void);
 void test_device_close(void);
 
+/* Whether CONVOY_TEST_QUICK asks for the short run: every kernel still runs, over few shapes. For Oclgrind,
+   which is a thousand times slower than a compiled kernel, and for sanitizers. */
+bool test_quick(void);
+
 /* Uniform in [-1, 1), a function of (seed, index). malloc'ed. */
 float *test_random(size_t count, uint32_t seed);
 

@@ -1,0 +1,81 @@
+#!/usr/bin/env bash
+# The same training run on every OpenCL device of this machine, on Mesa's Rusticl and Oclgrind where installed, and on
+# the host: LeNet, 20 steps of 64 images of Fashion-MNIST, whose losses have to agree with the host's within 1e-4.
+# Oclgrind interprets every instruction, so its run is 2 steps of 8 images, compared with the same run on the host.
+#
+#   tools/compare_devices.sh [CONVOY]     the command, by default build/convoy
+#
+# Prints the portability matrix as a Markdown table. A driver that is not installed is named as absent. Exits with 1 if
+# a device fails or its losses differ.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+convoy=${1:-build/convoy}
+runs=$(mktemp -d)
+trap 'rm -rf "$runs"' EXIT
+wrong=0
+
+# train NAME STEPS BATCH WRAPPER... : one loss per line in $runs/NAME.losses. The running loss of the epoch, which
+# metrics.csv holds when every step is followed by an evaluation, differs as soon as one step's loss does.
+train() {
+    local name=$1 steps=$2 batch=$3 device=$4
+    shift 4
+    "$@" "$convoy" train models/lenet.yaml --data fashion-mnist --device "$device" --epochs 1 --batch-size "$batch" \
+        --limit-train $((steps * batch)) --limit-test "$batch" --eval-every 1 --seed 1 --out "$runs/$name" \
+        >"$runs/$name.log" 2>&1 </dev/null || return 1
+    awk -F, 'NR > 1 && !seen[$2]++ { print $3 }' "$runs/$name/metrics.csv" >"$runs/$name.losses"
+    [ "$(wc -l <"$runs/$name.losses")" -eq "$steps" ]
+}
+
+# row TITLE NAME REFERENCE STEPS BATCH DEVICE WRAPPER...: trains, compares, prints a row.
+row() {
+    local title=$1 name=$2 reference=$3 steps=$4 batch=$5 worst verdict
+    if ! train "$name" "$steps" "$batch" "${@:6}"; then
+        echo "| $title | $steps × $batch | | failed: $(tail -n 1 "$runs/$name.log" | tr '|' ' ') |"
+        wrong=1
+        return
+    fi
+    worst=$(paste "$runs/$reference.losses" "$runs/$name.losses" |
+        awk '{ d = $1 - $2; if (d < 0) d = -d; if (d > worst) worst = d; if (d != d) worst = 1 }
+             END { printf "%.1e", worst }')
+    verdict=agrees
+    if ! awk -v worst="$worst" 'BEGIN { exit !(worst <= 1e-4) }'; then
+        verdict="differs"
+        wrong=1
+    fi
+    echo "| $title | $steps × $batch | $worst | $verdict |"
+}
+
+# Rusticl shows llvmpipe only when asked to.
+export RUSTICL_ENABLE=llvmpipe
+if ! "$convoy" devices --json >"$runs/devices.json" 2>"$runs/devices.log"; then
+    cat "$runs/devices.log" >&2
+    exit 1
+fi
+# One "id<TAB>name (platform)" per line.
+tr '\n' ' ' <"$runs/devices.json" | sed 's/}/}\n/g' |
+    sed -n 's/.*"id": *"\([^"]*\)".*"name": *"\([^"]*\)", *"platform": *"\([^"]*\)".*/\1\t\2 (\3)/p' >"$runs/devices"
+
+echo "| device | steps × batch | largest difference of a loss | |"
+echo "|---|---|---|---|"
+if ! train host 20 64 host || ! train host_tiny 2 8 host; then
+    echo "| host | | | failed: $(cat "$runs"/host*.log | tail -n 1) |"
+    exit 1
+fi
+echo "| host | 20 × 64 | the reference | |"
+while IFS=$'\t' read -r id title; do
+    [ "$id" = host ] || row "$title" "device_${id/:/_}" host 20 64 "$id"
+done <"$runs/devices"
+for driver in "Portable Computing Language" rusticl; do
+    grep -qi "$driver" "$runs/devices" || echo "| $driver | | | absent: not installed |"
+done
+if command -v oclgrind >/dev/null; then
+    row Oclgrind oclgrind host_tiny 2 8 Oclgrind oclgrind --log "$runs/oclgrind.log"
+    if [ -s "$runs/oclgrind.log" ]; then
+        echo "Oclgrind's log is not empty:" >&2
+        head -n 20 "$runs/oclgrind.log" >&2
+        wrong=1
+    fi
+else
+    echo "| Oclgrind | | | absent: not installed |"
+fi
+exit $wrong

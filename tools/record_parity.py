@@ -1,0 +1,260 @@
+#!/usr/bin/env python3
+"""Records what PyTorch computes in 50 training steps of each recipe, for tests/train/test_parity.c.
+
+    python3 tools/record_parity.py [--out tests/train/parity] [NETWORK...]
+
+Every network is trained twice from the same weights over the same batches, in float64 and in float32. The first run
+is the truth; how far the second one strays from it, tensor by tensor, is the yardstick: Convoy, which computes in
+float32 too, may stray at most four times as far. Networks are those of models/ without their dropout. Where images
+of 224x224 would make the test long, they are smaller here; layers and widths are the same.
+
+Nothing random is stored. Weights, images and labels come from Philox4x32-10 streams (host/base/rng.h), which this
+file computes as the library does:
+
+    u(purpose, step)[i]   the i-th uniform number of a stream: the top 24 bits of word i % 4 of block i / 4
+    weight                (2 u(WEIGHT, tensor) - 1) * bound; `tensor` counts all tensors of the state dict from 0,
+                          bound is 1/sqrt(fan_in), for alexnet's and lenet's weights sqrt(6/(fan_in + fan_out))
+    batch-norm            weight 1 + (2u - 1)/4, bias (2u - 1)/4, mean 0, variance 1
+    label                 raw word i of stream (LABEL, batch) modulo the number of classes
+    image                 (u(IMAGE, batch) + u(TEMPLATE, label)) / 2: noise over a pattern that its class shares
+
+All of it in float32, where each of these operations rounds alike everywhere.
+
+A tensor of at most 128 values is stored whole. A larger one is stored as a count sketch of 128 buckets (Charikar,
+Chen and Farach-Colton, 2002): element i is added to bucket w & 127 with the sign of bit 7 of w, w being raw word i of
+stream (SKETCH, tensor). The sum of the squared differences of two sketches estimates the squared distance of the
+tensors within about 12 %.
+
+Any PyTorch from 1.13 on does; only torch and numpy are needed.
+"""
+import argparse
+import json
+import math
+import os
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+SEED = 7
+WEIGHT, IMAGE, TEMPLATE, LABEL, SKETCH = 101, 102, 103, 104, 105
+STEPS = 50
+BUCKETS = 128
+
+
+def philox(block, step, purpose):
+    """Four arrays of random words, one per element of `block`; the key is SEED."""
+    low = np.uint64(0xFFFFFFFF)
+    shift = np.uint64(32)
+    block = block.astype(np.uint64)
+    c0, c1 = block & low, block >> shift
+    c2, c3 = np.full_like(block, step), np.full_like(block, purpose)
+    k0, k1 = SEED & 0xFFFFFFFF, SEED >> 32
+    for _ in range(10):
+        p0, p1 = np.uint64(0xD2511F53) * c0, np.uint64(0xCD9E8D57) * c2
+        c0, c1, c2, c3 = (p1 >> shift) ^ c1 ^ np.uint64(k0), p1 & low, (p0 >> shift) ^ c3 ^ np.uint64(k1), p0 & low
+        k0, k1 = (k0 + 0x9E3779B9) & 0xFFFFFFFF, (k1 + 0xBB67AE85) & 0xFFFFFFFF
+    return c0, c1, c2, c3
+
+
+def words(purpose, step, count):
+    blocks = np.arange((count + 3) // 4)
+    return np.stack(philox(blocks, step, purpose), axis=1).reshape(-1)[:count]
+
+
+def uniform(purpose, step, count):
+    return (words(purpose, step, count) >> np.uint64(8)).astype(np.float32) * np.float32(2.0**-24)
+
+
+def batch(index, size, shape, classes):
+    """images [size][C][H][W] float32 and labels [size] of one batch."""
+    pixels = math.prod(shape)
+    labels = (words(LABEL, index, size) % np.uint64(classes)).astype(np.int64)
+    images = uniform(IMAGE, index, size * pixels).reshape(size, pixels)
+    for i, label in enumerate(labels):
+        images[i] = (images[i] + uniform(TEMPLATE, int(label), pixels)) * np.float32(0.5)
+    return torch.from_numpy(images.reshape(size, *shape)), torch.from_numpy(labels)
+
+
+class Subsample(nn.Module):
+    """LeNet-5's pooling: the sum over 2x2 times a coefficient per map, plus a bias."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x):
+        return F.avg_pool2d(x, 2) * 4 * self.weight.view(-1, 1, 1) + self.bias.view(-1, 1, 1)
+
+
+class TableConv2d(nn.Conv2d):
+    """A convolution whose output maps see some of the input maps only."""
+
+    TABLE = ["012", "123", "234", "345", "045", "015", "0123", "1234", "2345", "0345", "0145", "0125", "0134", "1245",
+             "0235", "012345"]
+
+    def __init__(self):
+        super().__init__(6, 16, 5)
+        mask = torch.zeros_like(self.weight)
+        for o, inputs in enumerate(self.TABLE):
+            for i in inputs:
+                mask[o, int(i)] = 1
+        self.register_buffer("mask", mask, persistent=False)
+
+    def forward(self, x):
+        return F.conv2d(x, self.weight * self.mask, self.bias)
+
+
+def network(name):
+    """layers, input shape, classes, batch size, optimizer"""
+    def conv_bn(i, o):
+        return [nn.Conv2d(i, o, 5), nn.BatchNorm2d(o), nn.ReLU()]
+
+    def bn_stem():
+        return [*conv_bn(3, 12), *conv_bn(12, 12), nn.MaxPool2d(2), *conv_bn(12, 24), *conv_bn(24, 24),
+                nn.MaxPool2d(2)]
+
+    def alexnet(channels, classes):
+        return [nn.Conv2d(channels, 96, 11, 4, 1), nn.ReLU(), nn.MaxPool2d(3, 2),
+                nn.Conv2d(96, 256, 5, padding=2), nn.ReLU(), nn.MaxPool2d(3, 2),
+                nn.Conv2d(256, 384, 3, padding=1), nn.ReLU(), nn.Conv2d(384, 384, 3, padding=1), nn.ReLU(),
+                nn.Conv2d(384, 256, 3, padding=1), nn.ReLU(), nn.MaxPool2d(3, 2), nn.Flatten(),
+                nn.Linear(256, 4096), nn.ReLU(), nn.Linear(4096, 4096), nn.ReLU(), nn.Linear(4096, classes)]
+
+    def adam(parameters):
+        return torch.optim.Adam(parameters, lr=1e-3)
+
+    def sgd(lr):
+        return lambda parameters: torch.optim.SGD(parameters, lr=lr)
+
+    return {
+        "lenet": lambda: ([
+            nn.Conv2d(1, 6, 5, padding=2), nn.Sigmoid(), nn.AvgPool2d(2), nn.Conv2d(6, 16, 5), nn.Sigmoid(),
+            nn.AvgPool2d(2), nn.Flatten(), nn.Linear(400, 120), nn.Sigmoid(), nn.Linear(120, 84), nn.Sigmoid(),
+            nn.Linear(84, 10)], (1, 28, 28), 10, 20, sgd(0.9)),
+        "mnist_cnn": lambda: ([
+            nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 16, 3, padding=1), nn.ReLU(),
+            nn.MaxPool2d(2), nn.Flatten(), nn.Linear(784, 10)], (1, 28, 28), 10, 33, adam),
+        "digits_cnn": lambda: ([
+            nn.Conv2d(1, 16, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(16, 32, 5, padding=2), nn.ReLU(),
+            nn.Conv2d(32, 32, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(32, 64, 5, padding=2), nn.ReLU(),
+            nn.Flatten(), nn.Linear(3136, 10)], (1, 28, 28), 10, 12, adam),
+        "monkeypox_bn": lambda: ([*bn_stem(), nn.Flatten(), nn.Linear(864, 2)], (3, 48, 48), 2, 5, sgd(1e-4)),
+        "monkeypox_bn_deep": lambda: ([
+            *bn_stem(), *conv_bn(24, 48), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(48, 2)], (3, 48, 48), 2, 7, adam),
+        "alexnet": lambda: (alexnet(1, 10), (1, 67, 67), 10, 6, sgd(0.01)),
+        "alexnet_imagenet": lambda: (alexnet(3, 1000), (3, 67, 67), 1000, 6, sgd(0.01)),
+        "lenet5": lambda: ([
+            nn.Conv2d(1, 6, 5), Subsample(6), nn.Sigmoid(), TableConv2d(), Subsample(16), nn.Sigmoid(),
+            nn.Conv2d(16, 120, 5), nn.Flatten(), nn.Linear(120, 84), nn.Sigmoid(), Rbf()], (1, 32, 32), 10, 10,
+            sgd(0.01)),
+    }[name]()
+
+
+NETWORKS = ["lenet", "mnist_cnn", "digits_cnn", "monkeypox_bn", "monkeypox_bn_deep", "alexnet", "alexnet_imagenet"]
+
+
+def initial(net, xavier):
+    """The starting values of every tensor by name, float32, and the bound of its uniform numbers."""
+    values, rows = {}, []
+    modules = dict(net.named_modules())
+    tensors = [(n, t) for n, t in net.state_dict().items() if not n.endswith("num_batches_tracked")]
+    for index, (name, tensor) in enumerate(tensors):
+        module, kind = modules[name.rsplit(".", 1)[0]], name.rsplit(".", 1)[1]
+        centre, bound = 0.0, 0.0
+        if kind == "running_var":
+            centre = 1.0
+        elif isinstance(module, nn.BatchNorm2d) and kind in ("weight", "bias"):
+            centre, bound = (1.0 if kind == "weight" else 0.0), 0.25
+        elif kind != "running_mean":
+            fan_in = module.weight[0].numel()
+            bound = 1 / math.sqrt(fan_in)
+            if xavier and kind == "weight":
+                bound = math.sqrt(6 / (fan_in + tensor.shape[0] * tensor[0, 0].numel()))
+        u = uniform(WEIGHT, index, tensor.numel())
+        start = np.float32(centre) + (np.float32(2) * u - np.float32(1)) * np.float32(bound)
+        values[name] = torch.from_numpy(start.reshape(tuple(tensor.shape)))
+        rows.append({"name": name, "shape": list(tensor.shape), "stream": index, "centre": centre, "bound": bound})
+    return values, rows
+
+
+def train(name, dtype):
+    """The 50 losses and the last state dict, in float64 whatever the run's type."""
+    torch.manual_seed(0)
+    layers, shape, classes, size, make_optimizer = network(name)
+    net = nn.Sequential(*layers).to(dtype)
+    start, rows = initial(net, name.startswith(("lenet", "alexnet")))
+    net.load_state_dict({k: v.to(dtype) for k, v in start.items()}, strict=False)
+    net.train()
+    optimizer, losses = make_optimizer(net.parameters()), []
+    for step in range(STEPS):
+        images, labels = batch(step, size, shape, classes)
+        optimizer.zero_grad()
+        loss = F.cross_entropy(net(images.to(dtype)), labels)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    state = net.state_dict()
+    for row in rows:
+        row["value"] = state[row["name"]].double().numpy().reshape(-1)
+        row["moved"] = float(np.linalg.norm(row["value"] - start[row["name"]].double().numpy().reshape(-1)))
+    return losses, rows, net, (shape, classes, size)
+
+
+def sketch(value, stream):
+    w = words(SKETCH, stream, value.size)
+    signed = np.where((w >> np.uint64(7)) & np.uint64(1), -value, value)
+    return np.bincount((w & np.uint64(BUCKETS - 1)).astype(np.int64), weights=signed, minlength=BUCKETS)
+
+
+def bias_before_batchnorm(net):
+    """Names of biases that batch-norm cancels: their gradient is nothing but rounding."""
+    layers = list(net)
+    return {f"{i}.bias" for i in range(len(layers) - 1)
+            if isinstance(layers[i], nn.Conv2d) and isinstance(layers[i + 1], nn.BatchNorm2d)}
+
+
+def record(name):
+    losses, rows, net, (shape, classes, size) = train(name, torch.float64)
+    losses32, rows32, _, _ = train(name, torch.float32)
+    skipped, out = bias_before_batchnorm(net), []
+    for row, row32 in zip(rows, rows32):
+        value, value32 = row.pop("value"), row32["value"]
+        norm = float(np.linalg.norm(value))
+        row["norm"] = norm
+        row["moved"] /= norm
+        row["yardstick"] = float(np.linalg.norm(value32 - value)) / norm
+        row["compare"] = row["name"] not in skipped
+        if value.size <= BUCKETS:
+            row["values"] = value.tolist()
+        else:
+            row["sketch"] = sketch(value, row["stream"]).tolist()
+        out.append(row)
+    yardstick = max(abs(a - b) / abs(a) for a, b in zip(losses, losses32))
+    return {"network": name, "torch": torch.__version__, "input": list(shape), "classes": classes, "batch_size": size,
+            "losses": losses, "loss_yardstick": yardstick, "tensors": out}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("networks", nargs="*", default=[])
+    parser.add_argument("--out", default=os.path.join(os.path.dirname(__file__), "..", "tests", "train", "parity"))
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    os.makedirs(arguments.out, exist_ok=True)
+    for name in arguments.networks or NETWORKS:
+        result = record(name)
+        with open(os.path.join(arguments.out, name + ".json"), "w") as file:
+            json.dump(result, file, indent=1)
+            file.write("\n")
+        worst = max(t["yardstick"] for t in result["tensors"] if t["compare"])
+        still = min(t["moved"] for t in result["tensors"] if t["compare"])
+        print(f"{name}: loss {result['losses'][0]:.4f} -> {result['losses'][-1]:.4f} (float32 strays by "
+              f"{result['loss_yardstick']:.1e}), tensors by at most {worst:.1e}; each moved by "
+              f"{still:.1e} or more", flush=True)
+
+
+if __name__ == "__main__":
+    main()
