@@ -166,18 +166,17 @@ static void tile_cpu_splits_a_long_k(void **state) {
 static void tile_cpu_adapts_to_narrow_vectors(void **state) {
     (void)state;
     const int widths[] = {8, 4};
+    convoy_device *device = test_device();
+    cvy_device_traits real = device->traits;
+    device->traits.local_memory = 32 << 10;
     for (int i = 0; i < 2; i++) {
-        convoy_device *device = NULL;
-        const char *selector = getenv("CONVOY_TEST_DEVICE");
-        assert_ok(convoy_device_open(selector ? selector : "cpu", &device));
         device->traits.vector_width = widths[i];
-        device->traits.local_memory = 32 << 10;
         for (int transposes = 0; transposes < 4; transposes++) {
             product p = make_product(transposes, 59, 75, 150, 1, 1);
             check_product(device, "tile_cpu", &p);
         }
-        convoy_device_close(device);
     }
+    device->traits = real;
 }
 
 /* Few shapes: each new kind of product costs CLBlast seconds of building. */
