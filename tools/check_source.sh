@@ -79,7 +79,8 @@ check_floors() {
 }
 
 check_paths() {
-    git grep -nIE '(^|[^A-Za-z0-9_.$}])/(work|home|root|opt|Users)/' -- . &&
+    # /home/me is nobody's: tests speak of it.
+    git grep -nIE '(^|[^A-Za-z0-9_.$}])/(work|home|root|opt|Users)/' -- . | grep -v '/home/me\b' &&
         complain "paths: the lines above name folders of one machine"
 }
 
