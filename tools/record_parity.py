@@ -13,7 +13,9 @@ file computes as the library does:
 
     u(purpose, step)[i]   the i-th uniform number of a stream: the top 24 bits of word i % 4 of block i / 4
     weight                (2 u(WEIGHT, tensor) - 1) * bound; `tensor` counts all tensors of the state dict from 0,
-                          bound is 1/sqrt(fan_in), for alexnet's and lenet's weights sqrt(6/(fan_in + fan_out))
+                          bound is 1/sqrt(fan_in), for alexnet's and lenet's weights sqrt(6/(fan_in + fan_out)),
+                          for lenet5 2.4/fan_in
+    LeNet-5               absent connections are 0, the units of the output are the signs of such weights
     batch-norm            weight 1 + (2u - 1)/4, bias (2u - 1)/4, mean 0, variance 1
     label                 raw word i of stream (LABEL, batch) modulo the number of classes
     image                 (u(IMAGE, batch) + u(TEMPLATE, label)) / 2: noise over a pattern that its class shares
@@ -31,6 +33,7 @@ import argparse
 import json
 import math
 import os
+from collections import OrderedDict
 
 import numpy as np
 import torch
@@ -107,6 +110,29 @@ class TableConv2d(nn.Conv2d):
         return F.conv2d(x, self.weight * self.mask, self.bias)
 
 
+class ScaledTanh(nn.Module):
+    def forward(self, x):
+        return 1.7159 * torch.tanh(x * 2 / 3)
+
+
+class EuclideanRBF(nn.Module):
+    """Squared distances from fixed vectors of +1 and -1."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("weight", torch.zeros(10, 84))
+
+    def forward(self, x):
+        return (x.unsqueeze(1) - self.weight).square().sum(-1)
+
+
+def rbf_loss(distances, labels):
+    """Equation 9 of LeCun et al., 1998, with j = 1."""
+    right = distances.gather(1, labels.view(-1, 1)).view(-1)
+    j = torch.full_like(distances[:, :1], 1)
+    return (right + torch.logsumexp(-torch.cat([j, distances], 1), 1)).mean()
+
+
 def network(name):
     """layers, input shape, classes, batch size, optimizer"""
     def conv_bn(i, o):
@@ -146,17 +172,20 @@ def network(name):
             *bn_stem(), *conv_bn(24, 48), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(48, 2)], (3, 48, 48), 2, 7, adam),
         "alexnet": lambda: (alexnet(1, 10), (1, 67, 67), 10, 6, sgd(0.01)),
         "alexnet_imagenet": lambda: (alexnet(3, 1000), (3, 67, 67), 1000, 6, sgd(0.01)),
-        "lenet5": lambda: ([
-            nn.Conv2d(1, 6, 5), Subsample(6), nn.Sigmoid(), TableConv2d(), Subsample(16), nn.Sigmoid(),
-            nn.Conv2d(16, 120, 5), nn.Flatten(), nn.Linear(120, 84), nn.Sigmoid(), Rbf()], (1, 32, 32), 10, 10,
-            sgd(0.01)),
+        "lenet5": lambda: (OrderedDict([
+            ("C1", nn.Conv2d(1, 6, 5)), ("S2", Subsample(6)), ("2", ScaledTanh()), ("C3", TableConv2d()),
+            ("S4", Subsample(16)), ("5", ScaledTanh()), ("C5", nn.Conv2d(16, 120, 5)), ("7", ScaledTanh()),
+            ("8", nn.Flatten()), ("F6", nn.Linear(120, 84)), ("10", ScaledTanh()), ("output", EuclideanRBF())]),
+            (1, 32, 32), 10, 10, sgd(0.01)),
     }[name]()
 
 
-NETWORKS = ["lenet", "mnist_cnn", "digits_cnn", "monkeypox_bn", "monkeypox_bn_deep", "alexnet", "alexnet_imagenet"]
+NETWORKS = ["lenet", "mnist_cnn", "digits_cnn", "monkeypox_bn", "monkeypox_bn_deep", "alexnet", "alexnet_imagenet",
+            "lenet5"]
+INIT = {"lenet": "xavier", "alexnet": "xavier", "alexnet_imagenet": "xavier", "lenet5": "lecun"}
 
 
-def initial(net, xavier):
+def initial(net, init):
     """The starting values of every tensor by name, float32, and the bound of its uniform numbers."""
     values, rows = {}, []
     modules = dict(net.named_modules())
@@ -169,14 +198,21 @@ def initial(net, xavier):
         elif isinstance(module, nn.BatchNorm2d) and kind in ("weight", "bias"):
             centre, bound = (1.0 if kind == "weight" else 0.0), 0.25
         elif kind != "running_mean":
-            fan_in = module.weight[0].numel()
+            fan_in = 4 if isinstance(module, Subsample) else module.weight[0].numel()
             bound = 1 / math.sqrt(fan_in)
-            if xavier and kind == "weight":
+            if init == "lecun":
+                bound = 2.4 / fan_in
+            elif init == "xavier" and kind == "weight" and tensor.dim() > 1:
                 bound = math.sqrt(6 / (fan_in + tensor.shape[0] * tensor[0, 0].numel()))
         u = uniform(WEIGHT, index, tensor.numel())
         start = np.float32(centre) + (np.float32(2) * u - np.float32(1)) * np.float32(bound)
+        if isinstance(module, EuclideanRBF):
+            start = np.sign(start)
         values[name] = torch.from_numpy(start.reshape(tuple(tensor.shape)))
-        rows.append({"name": name, "shape": list(tensor.shape), "stream": index, "centre": centre, "bound": bound})
+        if isinstance(module, TableConv2d) and kind == "weight":
+            values[name] *= module.mask.float()
+        rows.append({"name": name, "shape": list(tensor.shape), "stream": index, "centre": centre, "bound": bound,
+                     "signs": isinstance(module, EuclideanRBF)})
     return values, rows
 
 
@@ -184,15 +220,15 @@ def train(name, dtype):
     """The 50 losses and the last state dict, in float64 whatever the run's type."""
     torch.manual_seed(0)
     layers, shape, classes, size, make_optimizer = network(name)
-    net = nn.Sequential(*layers).to(dtype)
-    start, rows = initial(net, name.startswith(("lenet", "alexnet")))
+    net = (nn.Sequential(layers) if isinstance(layers, OrderedDict) else nn.Sequential(*layers)).to(dtype)
+    start, rows = initial(net, INIT.get(name))
     net.load_state_dict({k: v.to(dtype) for k, v in start.items()}, strict=False)
     net.train()
     optimizer, losses = make_optimizer(net.parameters()), []
     for step in range(STEPS):
         images, labels = batch(step, size, shape, classes)
         optimizer.zero_grad()
-        loss = F.cross_entropy(net(images.to(dtype)), labels)
+        loss = (rbf_loss if name == "lenet5" else F.cross_entropy)(net(images.to(dtype)), labels)
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
@@ -250,7 +286,7 @@ def main():
             json.dump(result, file, indent=1)
             file.write("\n")
         worst = max(t["yardstick"] for t in result["tensors"] if t["compare"])
-        still = min(t["moved"] for t in result["tensors"] if t["compare"])
+        still = min(t["moved"] for t in result["tensors"] if t["compare"] and not t["signs"])
         print(f"{name}: loss {result['losses'][0]:.4f} -> {result['losses'][-1]:.4f} (float32 strays by "
               f"{result['loss_yardstick']:.1e}), tensors by at most {worst:.1e}; each moved by "
               f"{still:.1e} or more", flush=True)
