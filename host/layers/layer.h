@@ -68,7 +68,7 @@ typedef struct cvy_layer_facts {
     bool forward_in_place;  /* y may be x */
     bool backward_in_place; /* gx may be gy */
     bool backward_needs_x, backward_needs_y;
-    bool backward_writes_gx; /* even where nobody wants it: the graph gives it room */
+    bool backward_writes_gx;          /* even where nobody wants it: the graph gives it room */
     unsigned long long multiply_adds; /* for one image */
     unsigned long long connections;   /* LeNet-5's way of counting: multiply-adds and biases */
     unsigned long long absent;        /* weights that a connection table leaves out */
