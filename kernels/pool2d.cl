@@ -17,23 +17,24 @@ static int divide_up(int a, int b) {
     return a > 0 ? (a + b - 1) / b : 0;
 }
 
-/* The first of equal maxima; the last NaN, as in PyTorch. */
+/* The part first..last-1 of a window's rows (or columns) that lies in the input; `start` is where the window starts. */
+#define INSIDE(start, in, dilation, kernel_size, first, last)                                                \
+    int first = divide_up(-(start), dilation), last = min(kernel_size, divide_up((in) - (start), dilation));
+
+/* The first of equal maxima; the last NaN, as in PyTorch. A window without any input has no winner: 255. */
 kernel void max_forward(global const float *x, global float *y, global uchar *indices, SHAPE) {
     int row = get_group_id(1), top = row * stride_height - padding_height;
+    INSIDE(top, in_height, dilation_height, kernel_height, first_row, last_row)
     for (int at = get_local_id(0); at < out_width * vectors; at += get_local_size(0)) {
         int column = at / vectors, left = column * stride_width - padding_width;
+        INSIDE(left, in_width, dilation_width, kernel_width, first, last)
         floatv best = -INFINITY;
-        intv winner = -1;
-        for (int r = 0; r < kernel_height; r++) {
-            int in_row = top + r * dilation_height;
-            if (in_row < 0 || in_row >= in_height)
-                continue;
-            for (int c = 0; c < kernel_width; c++) {
-                int in_column = left + c * dilation_width;
-                if (in_column < 0 || in_column >= in_width)
-                    continue;
-                floatv value = vloadv(IN(in_row, in_column) + at % vectors, x);
-                intv wins = (value > best) | isnan(value) | (winner < 0);
+        intv winner = first_row < last_row && first < last ? first_row * kernel_width + first : -1;
+        for (int r = first_row; r < last_row; r++) {
+            ulong from = IN(top + r * dilation_height, left + first * dilation_width) + at % vectors;
+            for (int c = first; c < last; c++, from += dilation_width * vectors) {
+                floatv value = vloadv(from, x);
+                intv wins = (value > best) | isnan(value);
                 best = select(best, value, wins);
                 winner = select(winner, (intv)(r * kernel_width + c), wins);
             }
