@@ -20,7 +20,7 @@
 #ifndef COPY_A
 #define COPY_A 0
 #endif
-#ifndef MR /* rows of the register tile; what is left of m below MR goes in tiles of MS rows */
+#ifndef MR /* rows of the register tile, an even number; what is left of m below MR goes in tiles of MS rows */
 #define MR 6
 #endif
 #ifndef MS
@@ -38,31 +38,41 @@
 #define NR (2 * VW)
 #define COPY_STRIDE (KC + VW)
 
-#if TRANSPOSE_A || COPY_A
+/* Where tiles find element (row, k) of A: a[row * A_ROW + k * A_K]. Constants where A was packed or copied, so that
+   the twelve addresses of a tile are one pointer and twelve displacements. */
+#if TRANSPOSE_A
 #define A_SPACE __local
+#define A_ROW 1
+#define A_K MR
+#elif COPY_A
+#define A_SPACE __local
+#define A_ROW COPY_STRIDE
+#define A_K 1
 #else
 #define A_SPACE __global
+#define A_ROW lda
+#define A_K 1
 #endif
 
 /* TILE(name, ROWS, VECTORS) defines one register tile: `rows` <= ROWS rows of C, `columns` of them (VECTORS vectors
-   of which the last may be partial), += or = the product of `kc` of k. Element (row, k) of A is
-   a[row * a_row + k * a_k]. Rows from `rows` on repeat the last one and are not stored; a tile of MR rows is always
-   full. A macro, because only constant bounds make the array of sums become registers. */
+   of which the last may be partial), += or = the product of `kc` of k. Rows from `rows` on repeat the last one and
+   are not stored; a tile of MR rows is always full. A macro, because only constant bounds make the array of sums
+   become registers. */
 #define TILE(NAME, ROWS, VECTORS)                                                                            \
-    void NAME(A_SPACE const float *a, ulong a_row, ulong a_k, uint rows, __local const float *b, uint kc,    \
+    void NAME(A_SPACE const float *a, ulong lda, uint rows, __local const float *b, uint kc,                 \
               __global float *c, ulong ldc, uint columns, __global const float *bias, bool add) {            \
         floatv sum[ROWS][VECTORS];                                                                           \
         A_SPACE const float *from[ROWS];                                                                     \
         _Pragma("unroll") for (uint r = 0; r < ROWS; r++) {                                                  \
             const uint row = ROWS == MR ? r : min(r, rows - 1);                                              \
-            from[r] = a + row * a_row;                                                                       \
+            from[r] = a + row * A_ROW;                                                                       \
             _Pragma("unroll") for (uint v = 0; v < VECTORS; v++) sum[r][v] = bias ? bias[row] : 0.0f;        \
         }                                                                                                    \
         for (uint k = 0; k < kc; k++, b += NR) {                                                             \
             floatv right[VECTORS];                                                                           \
             _Pragma("unroll") for (uint v = 0; v < VECTORS; v++) right[v] = vloadv(v, b);                    \
             _Pragma("unroll") for (uint r = 0; r < ROWS; r++) {                                              \
-                const floatv left = from[r][k * a_k];                                                        \
+                const floatv left = from[r][k * A_K];                                                        \
                 _Pragma("unroll") for (uint v = 0; v < VECTORS; v++) sum[r][v] =                             \
                     fma(left, right[v], sum[r][v]);                                                          \
             }                                                                                                \
@@ -99,8 +109,15 @@ void pack_a(__local float *packed, __global const float *a, ulong lda, uint rows
         __global const float *row = a + k * lda;
         __local float *to = packed + k * MR;
         uint i = 0;
-        for (; i + MR <= rows; i += MR, to += kc * MR)
-            _Pragma("unroll") for (uint r = 0; r < MR; r++) to[r] = row[i + r];
+        for (; i + MR <= rows; i += MR, to += kc * MR) {
+#if MR == 12
+            vstore8(vload8(0, row + i), 0, to);
+            vstore4(vload4(0, row + i + 8), 0, to + 8);
+#else
+            for (uint r = 0; r < MR; r += 2)
+                vstore2(vload2(0, row + i + r), 0, to + r);
+#endif
+        }
         for (uint r = 0; i < rows; i++, r++)
             to[r] = row[i];
     }
@@ -119,10 +136,11 @@ void pack_a(__local float *packed, __global const float *a, ulong lda, uint rows
 #endif
 
 #if TRANSPOSE_B
-/* A block of VW x VW is transposed in registers, by log2(VW) perfect shuffles of its rows. */
-void transpose(__local float *to, __global const float *from, ulong ld) {
+/* A block of VW x VW is transposed in registers, by log2(VW) perfect shuffles of its rows. Rows from `rows` on repeat
+   the last one. */
+void transpose(__local float *to, __global const float *from, ulong ld, uint rows) {
     floatv x[VW], y[VW];
-    _Pragma("unroll") for (uint i = 0; i < VW; i++) x[i] = vloadv(0, from + i * ld);
+    _Pragma("unroll") for (uint i = 0; i < VW; i++) x[i] = vloadv(0, from + min(i, rows - 1) * ld);
     _Pragma("unroll") for (uint stage = 1; stage < VW; stage *= 2) {
         _Pragma("unroll") for (uint i = 0; i < VW / 2; i++) {
             y[2 * i].even = x[i].lo;
@@ -135,23 +153,24 @@ void transpose(__local float *to, __global const float *from, ulong ld) {
     _Pragma("unroll") for (uint i = 0; i < VW; i++) vstorev(x[i], 0, to + i * NR);
 }
 
-/* b: rows of B as stored, one for each of `columns`, from the first of `kc` values on -> [panel][k][NR], zeros after
-   the last column (up to a whole vector). */
+/* b: rows of B as stored, one for each of `columns`, from the first of `kc` values on -> [panel][k][NR]. What follows
+   the last column is never stored in C. */
 void pack_b(__local float *packed, __global const float *b, ulong ldb, uint columns, uint kc) {
     for (uint j = 0; j < columns; j += VW) {
         __local float *to = packed + j / NR * NR * kc + j % NR;
         __global const float *from = b + j * ldb;
+        const uint rows = min((uint)VW, columns - j);
         uint k = 0;
-        if (j + VW <= columns)
-            for (; k + VW <= kc; k += VW)
-                transpose(to + k * NR, from + k, ldb);
+        for (; k + VW <= kc; k += VW)
+            transpose(to + k * NR, from + k, ldb, rows);
         for (; k < kc; k++)
             for (uint r = 0; r < VW; r++)
-                to[k * NR + r] = j + r < columns ? from[r * ldb + k] : 0.0f;
+                to[k * NR + r] = from[min(r, rows - 1) * ldb + k];
     }
 }
 #else
-/* b: `kc` rows of B, from the first of `columns` on -> [panel][k][NR], zeros after the last column. */
+/* b: `kc` rows of B, from the first of `columns` on -> [panel][k][NR]. What follows the last column is never stored
+   in C. */
 void pack_b(__local float *packed, __global const float *b, ulong ldb, uint columns, uint kc) {
     for (uint k = 0; k < kc; k++) {
         __global const float *row = b + k * ldb;
@@ -161,8 +180,13 @@ void pack_b(__local float *packed, __global const float *b, ulong ldb, uint colu
             vstorev(vloadv(0, row + j), 0, to);
             vstorev(vloadv(1, row + j), 1, to);
         }
+        if (j + VW <= columns) {
+            vstorev(vloadv(0, row + j), 0, to);
+            j += VW;
+            to += VW;
+        }
         if (j < columns)
-            for (uint r = 0; r < NR; r++)
+            for (uint r = 0; r < VW; r++)
                 to[r] = j + r < columns ? row[j + r] : 0.0f;
     }
 }
@@ -171,17 +195,11 @@ void pack_b(__local float *packed, __global const float *b, ulong ldb, uint colu
 /* The tiles of `rows` x `columns` of C over `kc` of k: `rows` of them from a panel's start, b packed. */
 void block(A_SPACE const float *a, ulong lda, __local const float *b, uint rows, uint columns, uint kc,
            __global float *c, ulong ldc, __global const float *bias, bool add) {
-#if TRANSPOSE_A
-    const ulong a_row = 1, a_k = MR, a_panel = kc * MR;
-#elif COPY_A
-    const ulong a_row = COPY_STRIDE, a_k = 1, a_panel = COPY_STRIDE * MR;
-#else
-    const ulong a_row = lda, a_k = 1, a_panel = lda * MR;
-#endif
+    const ulong panel = TRANSPOSE_A ? kc * MR : A_ROW * MR;
     for (uint i = 0, step; i < rows; i += step) {
         const bool full = rows - i >= MR;
         const uint height = full ? MR : min((uint)MS, rows - i);
-        A_SPACE const float *left = a + i / MR * a_panel + i % MR * a_row;
+        A_SPACE const float *left = a + i / MR * panel + i % MR * A_ROW;
         __global const float *start = bias ? bias + i : 0;
         step = height;
         for (uint j = 0; j < columns; j += NR) {
@@ -189,13 +207,13 @@ void block(A_SPACE const float *a, ulong lda, __local const float *b, uint rows,
             __global float *to = c + i * ldc + j;
             const uint width = columns - j;
             if (full && width > VW)
-                full_two(left, a_row, a_k, height, right, kc, to, ldc, width, start, add);
+                full_two(left, lda, height, right, kc, to, ldc, width, start, add);
             else if (full)
-                full_one(left, a_row, a_k, height, right, kc, to, ldc, width, start, add);
+                full_one(left, lda, height, right, kc, to, ldc, width, start, add);
             else if (width > VW)
-                small_two(left, a_row, a_k, height, right, kc, to, ldc, width, start, add);
+                small_two(left, lda, height, right, kc, to, ldc, width, start, add);
             else
-                small_one(left, a_row, a_k, height, right, kc, to, ldc, width, start, add);
+                small_one(left, lda, height, right, kc, to, ldc, width, start, add);
         }
     }
 }

@@ -62,7 +62,9 @@ static double cost(const cvy_gemm_shape *s, const tiling *t, const cvy_device_tr
     double column_blocks = (double)ceil_div(cut->columns, t->column_block);
     double depth_blocks = (double)ceil_div(cut->depth, t->depth);
     double products = padded_rows * vectors * depth;
-    double pack_a = rows * depth * column_blocks * (s->transpose_a ? 4.0 : 1.5) / vector;
+    /* An A that no cache holds comes from memory each time. */
+    double read_a = s->m * s->k * sizeof(float) > (size_t)8 << 20 ? 10.0 : 1.5;
+    double pack_a = rows * depth * column_blocks * (read_a + (s->transpose_a ? 3.0 : 0.0)) / vector;
     double pack_b = depth * columns * (s->transpose_b ? 8.0 : 3.0) / vector;
     double store = rows * columns * depth_blocks * 2.0 / vector;
     double item = products + pack_a + pack_b + store + 3000;
@@ -71,7 +73,8 @@ static double cost(const cvy_gemm_shape *s, const tiling *t, const cvy_device_tr
     /* Cores are never equally fast: about a quarter of an item is waited for at the end. */
     double total = item * (ceil(items / cores) + 0.25);
     if (cut->parts > 1)
-        total += 10000 + (double)(cut->parts + 1) * (double)s->m * (double)s->n * 3.0 / vector / cores;
+        total =
+            1.1 * total + 10000 + (double)cut->parts * (double)s->m * (double)s->n * 12.0 / vector / cores;
     return total;
 }
 
@@ -84,7 +87,9 @@ static size_t more(size_t pieces) {
 static const size_t parts_limit = (size_t)64 << 20;
 
 static cvy_gemm_cut choose_cut(const cvy_gemm_shape *s, const tiling *t, const cvy_device_traits *traits) {
-    size_t row_panels = ceil_div(s->m, t->rows), column_panels = ceil_div(s->n, t->columns);
+    /* Whole cache lines of a transposed A, where there is enough of it. */
+    size_t row_unit = s->transpose_a && s->m >= 4 * t->row_block ? t->row_block : t->rows;
+    size_t row_panels = ceil_div(s->m, row_unit), column_panels = ceil_div(s->n, t->columns);
     size_t depth_blocks = ceil_div(s->k, t->depth);
     size_t most_parts = smaller(depth_blocks, parts_limit / sizeof(float) / s->n / s->m);
     cvy_gemm_cut best = {0};
@@ -92,7 +97,7 @@ static cvy_gemm_cut choose_cut(const cvy_gemm_shape *s, const tiling *t, const c
     for (size_t x = 1; x <= row_panels; x = more(x))
         for (size_t y = 1; y <= column_panels; y = more(y))
             for (size_t z = 1; z == 1 || z <= most_parts; z = more(z)) {
-                cvy_gemm_cut cut = {.rows = ceil_div(row_panels, x) * t->rows,
+                cvy_gemm_cut cut = {.rows = ceil_div(row_panels, x) * row_unit,
                                     .columns = ceil_div(column_panels, y) * t->columns,
                                     .depth = ceil_div(depth_blocks, z) * t->depth};
                 cut.row_items = ceil_div(s->m, cut.rows);
