@@ -36,6 +36,10 @@
 #define NB 32
 #endif
 #define NR (2 * VW)
+/* Distances between packed panels, and between copied rows: one vector more than needed, since multiples of 4 KB would
+   map all of them to the same sets of the first-level cache. */
+#define A_PANEL (KC * MR + VW)
+#define B_PANEL (KC * NR + VW)
 #define COPY_STRIDE (KC + VW)
 
 /* Where tiles find element (row, k) of A: a[row * A_ROW + k * A_K]. Constants where A was packed or copied, so that
@@ -109,7 +113,7 @@ void pack_a(__local float *packed, __global const float *a, ulong lda, uint rows
         __global const float *row = a + k * lda;
         __local float *to = packed + k * MR;
         uint i = 0;
-        for (; i + MR <= rows; i += MR, to += kc * MR) {
+        for (; i + MR <= rows; i += MR, to += A_PANEL) {
 #if MR == 12
             vstore8(vload8(0, row + i), 0, to);
             vstore4(vload4(0, row + i + 8), 0, to + 8);
@@ -157,7 +161,7 @@ void transpose(__local float *to, __global const float *from, ulong ld, uint row
    the last column is never stored in C. */
 void pack_b(__local float *packed, __global const float *b, ulong ldb, uint columns, uint kc) {
     for (uint j = 0; j < columns; j += VW) {
-        __local float *to = packed + j / NR * NR * kc + j % NR;
+        __local float *to = packed + j / NR * B_PANEL + j % NR;
         __global const float *from = b + j * ldb;
         const uint rows = min((uint)VW, columns - j);
         uint k = 0;
@@ -176,7 +180,7 @@ void pack_b(__local float *packed, __global const float *b, ulong ldb, uint colu
         __global const float *row = b + k * ldb;
         __local float *to = packed + k * NR;
         uint j = 0;
-        for (; j + NR <= columns; j += NR, to += kc * NR) {
+        for (; j + NR <= columns; j += NR, to += B_PANEL) {
             vstorev(vloadv(0, row + j), 0, to);
             vstorev(vloadv(1, row + j), 1, to);
         }
@@ -195,7 +199,7 @@ void pack_b(__local float *packed, __global const float *b, ulong ldb, uint colu
 /* The tiles of `rows` x `columns` of C over `kc` of k: `rows` of them from a panel's start, b packed. */
 void block(A_SPACE const float *a, ulong lda, __local const float *b, uint rows, uint columns, uint kc,
            __global float *c, ulong ldc, __global const float *bias, bool add) {
-    const ulong panel = TRANSPOSE_A ? kc * MR : A_ROW * MR;
+    const ulong panel = TRANSPOSE_A ? A_PANEL : A_ROW * MR;
     for (uint i = 0, step; i < rows; i += step) {
         const bool full = rows - i >= MR;
         const uint height = full ? MR : min((uint)MS, rows - i);
@@ -203,7 +207,7 @@ void block(A_SPACE const float *a, ulong lda, __local const float *b, uint rows,
         __global const float *start = bias ? bias + i : 0;
         step = height;
         for (uint j = 0; j < columns; j += NR) {
-            __local const float *right = b + j * kc;
+            __local const float *right = b + j / NR * B_PANEL;
             __global float *to = c + i * ldc + j;
             const uint width = columns - j;
             if (full && width > VW)
@@ -230,9 +234,9 @@ gemm_tile(__global const float *a, ulong a_offset, ulong lda, __global const flo
     /* Blocks of k of equal length: a short last one would cost as many passes over C as a full one. */
     const ulong k_blocks = (k_last - k_first + KC - 1) / KC;
     const ulong k_step = ((k_last - k_first + k_blocks - 1) / k_blocks + VW - 1) / VW * VW;
-    __local float packed_b[KC * NB];
+    __local float packed_b[NB / NR * B_PANEL];
 #if TRANSPOSE_A || COPY_A
-    __local float packed_a[MB * COPY_STRIDE];
+    __local float packed_a[TRANSPOSE_A ? MB / MR * A_PANEL : MB * COPY_STRIDE];
 #endif
     a += a_offset;
     b += b_offset;

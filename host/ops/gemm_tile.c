@@ -20,7 +20,9 @@ static size_t smaller(size_t a, size_t b) {
 }
 
 static size_t packed_bytes(const tiling *t) {
-    return sizeof(float) * (t->depth * t->column_block + t->row_block * (t->depth + t->vector));
+    size_t b_panels = t->column_block / t->columns;
+    return sizeof(float) *
+           (b_panels * (t->depth * t->columns + t->vector) + t->row_block * (t->depth + t->vector));
 }
 
 /* 32 vector registers (AVX-512) hold 12 x 2 sums, 16 (AVX2, NEON's 32 of half the size too) 6 x 2. A block of
@@ -62,9 +64,11 @@ static double cost(const cvy_gemm_shape *s, const tiling *t, const cvy_device_tr
     double column_blocks = (double)ceil_div(cut->columns, t->column_block);
     double depth_blocks = (double)ceil_div(cut->depth, t->depth);
     double products = padded_rows * vectors * depth;
-    /* An A that no cache holds comes from memory each time. */
-    double read_a = s->m * s->k * sizeof(float) > (size_t)8 << 20 ? 10.0 : 1.5;
-    double pack_a = rows * depth * column_blocks * (read_a + (s->transpose_a ? 3.0 : 0.0)) / vector;
+    /* An A that no cache holds comes from memory each time; transposed, its rows of k are cut by the item's
+       edges, past which the hardware prefetches in vain. */
+    double read_a = s->m * s->k * sizeof(float) > (size_t)8 << 20 ? 12.0 : 1.5;
+    double rows_read = s->transpose_a ? rows + 128 : rows;
+    double pack_a = rows_read * depth * column_blocks * (read_a + (s->transpose_a ? 3.0 : 0.0)) / vector;
     double pack_b = depth * columns * (s->transpose_b ? 8.0 : 3.0) / vector;
     double store = rows * columns * depth_blocks * 2.0 / vector;
     double item = products + pack_a + pack_b + store + 3000;
