@@ -17,8 +17,9 @@ convoy_status cvy_vector_kernel(convoy_device *device, const char *function, cvy
 size_t cvy_group_size(const convoy_device *device, const cvy_kernel *kernel, size_t pieces) {
     if (cvy_device_get_traits(device)->cpu)
         return 1;
+    /* Few different sizes: some drivers build a kernel again for each. */
     size_t limit = cvy_kernel_max_work_group(kernel), size = 256;
-    while (size > 1 && (size > limit || size / 2 >= pieces))
+    while (size > 1 && (size > limit || (size > 64 && size / 2 >= pieces)))
         size /= 2;
     return size;
 }

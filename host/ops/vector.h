@@ -13,7 +13,8 @@ int cvy_vector_width(const convoy_device *device);
 /* A kernel of kernels/simple.cl, the program that holds all of them. */
 convoy_status cvy_vector_kernel(convoy_device *device, const char *function, cvy_kernel **kernel);
 
-/* Items of a work-group that has `pieces` pieces of work side by side: 1 on a CPU. */
+/* Items of a work-group that has `pieces` pieces of work side by side: 1 on a CPU, 64 to 256 on a GPU (fewer
+   where the kernel allows no more). There may be more items than pieces. */
 size_t cvy_group_size(const convoy_device *device, const cvy_kernel *kernel, size_t pieces);
 
 /* `groups` work-groups in each direction, of `size` items along x. */

@@ -28,8 +28,8 @@ static void test_group_size_suits_the_pieces(void **state) {
     cvy_kernel *kernel = NULL;
     assert_ok(cvy_vector_kernel(device, "add", &kernel));
     bool cpu = cvy_device_get_traits(device)->cpu;
-    assert_int_equal(cvy_group_size(device, kernel, 1), 1);
-    assert_int_equal(cvy_group_size(device, kernel, 33), cpu ? 1 : 64);
+    assert_int_equal(cvy_group_size(device, kernel, 1), cpu ? 1 : 64);
+    assert_int_equal(cvy_group_size(device, kernel, 65), cpu ? 1 : 128);
     assert_int_equal(cvy_group_size(device, kernel, 1 << 20), cpu ? 1 : 256);
     assert_true(16 % cvy_vector_width(device) == 0);
 }
