@@ -33,10 +33,10 @@ static const known_set known_sets[] = {
      "there"},
     {"mnist", {"mnist", "MNIST/raw"}, "put its four IDX files (train-images-idx3-ubyte.gz, ...) there"},
     {"cifar10",
-     {"cifar10", "cifar-10-batches-bin"},
+     {"cifar-10-batches-bin", "cifar10/cifar-10-batches-bin", "cifar10"},
      "unpack cifar-10-binary.tar.gz of https://www.cs.toronto.edu/~kriz/cifar.html there"},
     {"cifar100",
-     {"cifar100", "cifar-100-binary"},
+     {"cifar-100-binary", "cifar100/cifar-100-binary", "cifar100"},
      "unpack cifar-100-binary.tar.gz of https://www.cs.toronto.edu/~kriz/cifar.html there"},
 };
 enum { KNOWN_SETS = sizeof known_sets / sizeof *known_sets };

@@ -14,6 +14,7 @@ typedef struct listing {
     char **paths;
     int32_t *labels;
     size_t count, capacity;
+    bool split;     /* one tree for both splits, divided here */
     size_t skipped; /* files that are not images, and one of them */
     char *skipped_path;
 } listing;
@@ -202,7 +203,7 @@ static convoy_status list_split(const cvy_dataset_request *request, convoy_datas
     if (train && !test)
         test = subfolder(request->folder, "val");
     const char *root = train ? train : request->folder;
-    bool split = !(train && test);
+    bool split = list->split = !(train && test);
     char **classes;
     size_t count;
     convoy_status status = list_subfolders(root, &classes, &count);
@@ -259,7 +260,7 @@ convoy_status cvy_folder_open(const cvy_dataset_request *request, convoy_dataset
                           request->training ? "training" : "test");
     if (status != CONVOY_OK)
         goto done;
-    if (list.skipped)
+    if (list.skipped && (request->training || !list.split)) /* not twice for one tree */
         cvy_warning("%s: skipped %zu files that are not PNG or JPEG, such as %s", request->folder,
                     list.skipped, list.skipped_path);
     thin_out(&list, request->options.limit);

@@ -1,4 +1,5 @@
 /* CIFAR-10 and CIFAR-100 in their binary form. */
+#include "base/file.h"
 #include "convoy/data.h"
 #include "support/images.h"
 #include "support/test.h"
@@ -115,6 +116,27 @@ static void rgb_becomes_grey_when_asked(void **state) {
     convoy_dataset_free(set);
 }
 
+/* Where the archive's own folder lies below $CONVOY_DATA, or below a folder of the set's name there. */
+static void known_names_find_the_unpacked_archive(void **state) {
+    (void)state;
+    char *root = folder;
+    setenv("CONVOY_DATA", root, 1);
+    for (int nested = 0; nested < 2; nested++) {
+        folder = cvy_path_join(root, nested ? "cifar100/cifar-100-binary" : "cifar10/cifar-10-batches-bin");
+        convoy_dataset *set;
+        if (nested)
+            write_batch("train.bin", 1, 2, 0);
+        else
+            write_cifar10();
+        assert_ok(convoy_dataset_open(nested ? "cifar100" : "cifar10", "train", NULL, &set));
+        assert_int_equal(convoy_dataset_classes(set), nested ? 100 : 10);
+        convoy_dataset_free(set);
+        free(folder);
+    }
+    unsetenv("CONVOY_DATA");
+    folder = root;
+}
+
 static void cifar100_uses_the_fine_label(void **state) {
     (void)state;
     write_batch("train.bin", 1, 2, 0);
@@ -158,6 +180,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(a_limit_may_end_inside_a_batch, setup, teardown),
         cmocka_unit_test_setup_teardown(names_come_from_the_sets_file, setup, teardown),
         cmocka_unit_test_setup_teardown(rgb_becomes_grey_when_asked, setup, teardown),
+        cmocka_unit_test_setup_teardown(known_names_find_the_unpacked_archive, setup, teardown),
         cmocka_unit_test_setup_teardown(cifar100_uses_the_fine_label, setup, teardown),
         cmocka_unit_test_setup_teardown(bad_files_are_refused, setup, teardown),
     };

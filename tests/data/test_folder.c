@@ -237,6 +237,16 @@ static void other_files_are_skipped_with_one_warning(void **state) {
     convoy_dataset_free(set);
 }
 
+static void a_tree_that_is_split_here_warns_once(void **state) {
+    (void)state;
+    convoy_dataset *sets[2];
+    write_classes("", animals, 3, 4);
+    test_write_file(folder, "ape/notes.txt", "x", 1);
+    open_both(NULL, sets);
+    close_both(sets);
+    assert_int_equal(warnings, 1);
+}
+
 /* The first damaged file in the order of the set is the one reported, however many threads decode. */
 static void the_first_damaged_file_is_reported(void **state) {
     (void)state;
@@ -263,6 +273,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(bad_folders_are_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(a_test_class_must_be_a_training_class, setup, teardown),
         cmocka_unit_test_setup_teardown(other_files_are_skipped_with_one_warning, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_tree_that_is_split_here_warns_once, setup, teardown),
         cmocka_unit_test_setup_teardown(the_first_damaged_file_is_reported, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -97,8 +97,10 @@ void test_write_png(const char *folder, const char *name, int height, int width,
     png_color palette[256];
     for (int i = 0; i < 256; i++)
         palette[i] = (png_color){(png_byte)i, (png_byte)(255 - i), (png_byte)(i / 2)};
-    if (colour == PNG_COLOR_TYPE_PALETTE)
+    if (colour == PNG_COLOR_TYPE_PALETTE) {
         png_set_PLTE(png, info, palette, 1 << bits);
+        png_set_tRNS(png, info, (const png_byte[]){0, 100}, 2, NULL);
+    }
     png_write_info(png, info);
     int passes = png_set_interlace_handling(png);
     size_t row = png_get_rowbytes(png, info);

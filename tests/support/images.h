@@ -16,7 +16,7 @@ void test_write_gzip(const char *folder, const char *name, const void *data, siz
 void test_write_idx(const char *folder, const char *name, int dimensions, const uint32_t *sizes,
                     const uint8_t *data);
 /* `colour` is libpng's PNG_COLOR_TYPE_*; rows as PNG stores them (16 bits big-endian). A palette has 256
-   entries, entry i being (i, 255 - i, i / 2). */
+   entries, entry i being (i, 255 - i, i / 2), and its first two are transparent. */
 void test_write_png(const char *folder, const char *name, int height, int width, int colour, int bits,
                     int interlaced, const uint8_t *data);
 /* channels 1, 3 (RGB) or 4 (CMYK, inverted as Adobe's programs do); quality 100 without chroma subsampling.
