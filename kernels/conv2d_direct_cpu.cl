@@ -2,6 +2,9 @@
    images: for each output pixel a tile of MR channels x NV vectors stays in registers while the taps pass by, each a
    few vector loads of x and MR broadcasts of packed weights.
 
+   Wide layers (PATCH) first copy what a few columns need of CHUNK input channels side by side into local memory: the
+   planes lie at distances that would share few cache sets, and the copy serves every channel block.
+
    Both passes are a correlation over an input whose rows lie UP apart: position q = out*STRIDE - PAD + k*DIL of the
    stretched input is row q / UP where UP divides q, and nothing elsewhere. Forward has UP = 1. Backward-data has
    STRIDE = 1 and UP = the layer's stride, on flipped weights with the channels' roles exchanged. */
@@ -34,11 +37,15 @@
 #define IN_STEP_H 1
 #define IN_STEP_W 1
 #define COLUMNS 16 /* output columns whose inputs stay in the cache while the channel blocks pass */
+#define PATCH 1
+#define PATCH_COLUMNS 18 /* input columns that COLUMNS output columns reach */
+#define CHUNK 4          /* input channels; IN_C where there is no patch */
 #define TRANSPOSED 0
 #endif
 
 #define BLOCKS ((OUT_C + MR - 1) / MR)
 #define TAPS (KH * KW)
+#define Y_PLANE ((ulong)OUT_H * OUT_W * PITCH)
 /* Floats of one packed block: MR biases, then [IN_C][KH][KW][MR]. */
 #define PACKED ((ulong)MR * (1 + (ulong)IN_C * TAPS))
 
@@ -83,7 +90,21 @@ static inline taps taps_of(int out, int stride, int up, int pad, int dilation, i
     return t;
 }
 
-static inline void tap(floatv acc[MR][NV], global const float *x, global const float *w) {
+/* What the inner loops read: x itself, or its patch [CHUNK][KH][PATCH_COLUMNS][NV * VW]. Distances in floats from one
+   valid kernel row or column to the next, and from channel to channel. */
+#if PATCH
+#define SPACE local
+#define X_COLUMN (NV * VW)
+#define X_ROW (PATCH_COLUMNS * X_COLUMN)
+#define X_PLANE (KH * X_ROW)
+#else
+#define SPACE global
+#define X_COLUMN PITCH
+#define X_ROW (IN_STEP_H * IN_W * PITCH)
+#define X_PLANE ((ulong)IN_H * IN_W * PITCH)
+#endif
+
+static inline void tap(floatv acc[MR][NV], SPACE const float *x, global const float *w) {
     floatv image[NV];
 #pragma unroll
     for (int v = 0; v < NV; v++)
@@ -100,60 +121,87 @@ static inline void tap(floatv acc[MR][NV], global const float *x, global const f
 #define FULL_FIRST (PAD_W > 0 ? (PAD_W + STRIDE_W - 1) / STRIDE_W : 0)
 #define FULL_LAST (IN_W - 1 + PAD_W >= SPAN ? (IN_W - 1 + PAD_W - SPAN) / STRIDE_W + 1 : 0)
 
-/* One output pixel: x at row rows.in of the group's first channel. */
-static inline void pixel(global const float *restrict x, global const float *restrict block,
-                         global float *restrict y, taps rows, int column, int channels) {
-    floatv acc[MR][NV];
-#pragma unroll
-    for (int m = 0; m < MR; m++)
-#pragma unroll
-        for (int v = 0; v < NV; v++)
-            acc[m][v] = (floatv)(block[m]);
-    global const float *w = block + MR + rows.first * KW * MR;
+/* The products of one output pixel with `channels` input channels. x points at input column `from` of the first valid
+   kernel row, w at the first channel's first tap. */
+static inline void pixel(floatv acc[MR][NV], SPACE const float *x, global const float *w, taps rows, int from,
+                         int column, int channels) {
+    w += rows.first * KW * MR;
     if (UP_W == 1 && column >= FULL_FIRST && column < FULL_LAST) {
-        x += (column * STRIDE_W - PAD_W) * PITCH;
-        for (int in = 0; in < IN_C; in++, x += (ulong)IN_H * IN_W * PITCH, w += TAPS * MR)
-            for (int r = 0; r < rows.count; r++) {
-                global const float *xr = x + (ulong)r * IN_STEP_H * IN_W * PITCH;
-                global const float *wr = w + r * TAP_STEP_H * KW * MR;
+        x += (column * STRIDE_W - PAD_W - from) * X_COLUMN;
+        for (int in = 0; in < channels; in++, x += X_PLANE, w += TAPS * MR)
+            for (int r = 0; r < rows.count; r++)
 #pragma unroll
                 for (int k = 0; k < KW; k++)
-                    tap(acc, xr + k * DIL_W * PITCH, wr + k * MR);
-            }
+                    tap(acc, x + r * X_ROW + k * DIL_W * X_COLUMN, w + (r * TAP_STEP_H * KW + k) * MR);
     } else {
         const taps columns = taps_of(column, STRIDE_W, UP_W, PAD_W, DIL_W, KW, IN_W);
-        x += columns.in * PITCH;
+        x += (columns.in - from) * X_COLUMN;
         w += columns.first * MR;
-        for (int in = 0; in < IN_C; in++, x += (ulong)IN_H * IN_W * PITCH, w += TAPS * MR)
-            for (int r = 0; r < rows.count; r++) {
-                global const float *xr = x + (ulong)r * IN_STEP_H * IN_W * PITCH;
-                global const float *wr = w + r * TAP_STEP_H * KW * MR;
+        for (int in = 0; in < channels; in++, x += X_PLANE, w += TAPS * MR)
+            for (int r = 0; r < rows.count; r++)
                 for (int k = 0; k < columns.count; k++)
-                    tap(acc, xr + k * IN_STEP_W * PITCH, wr + k * TAP_STEP_W * MR);
-            }
+                    tap(acc, x + r * X_ROW + k * IN_STEP_W * X_COLUMN,
+                        w + (r * TAP_STEP_H * KW + k * TAP_STEP_W) * MR);
     }
+}
+
+/* Output columns column..end-1 of one channel block. The first chunk starts from the biases, later ones from what is
+   there. */
+static inline void segment(SPACE const float *x, global const float *block, global float *y, taps rows, int from,
+                           int column, int end, int chunk, int channels) {
+    for (; column < end; column++) {
+        floatv acc[MR][NV];
+        global float *to = y + column * PITCH;
 #pragma unroll
-    for (int m = 0; m < MR; m++)
-        if (m < channels)
+        for (int m = 0; m < MR; m++)
 #pragma unroll
             for (int v = 0; v < NV; v++)
-                vstorev(acc[m][v], v, y + (ulong)m * OUT_H * OUT_W * PITCH);
+                acc[m][v] = chunk && m < channels ? vloadv(v, to + m * Y_PLANE) : (floatv)(block[m]);
+        pixel(acc, x, block + MR + chunk * TAPS * MR, rows, from, column, min(CHUNK, IN_C - chunk));
+#pragma unroll
+        for (int m = 0; m < MR; m++)
+            if (m < channels)
+#pragma unroll
+                for (int v = 0; v < NV; v++)
+                    vstorev(acc[m][v], v, to + m * Y_PLANE);
+    }
 }
 
 /* Work-items: output row, block of NV * VW images, group * splits + which share of the channel blocks. */
 kernel __attribute__((reqd_work_group_size(1, 1, 1))) void conv2d_rows(global const float *restrict x,
                                                                        global const float *restrict packed,
                                                                        global float *restrict y, int splits) {
+#if PATCH
+    local floatv patch[CHUNK * KH * PATCH_COLUMNS * NV];
+#endif
     const int row = get_global_id(0), image = get_global_id(1) * NV * VW;
     const int group = get_global_id(2) / splits, share = get_global_id(2) % splits;
     const taps rows = taps_of(row, STRIDE_H, UP_H, PAD_H, DIL_H, KH, IN_H);
     x += ((ulong)group * IN_C * IN_H + rows.in) * IN_W * PITCH + image;
     y += ((ulong)group * OUT_C * OUT_H + row) * OUT_W * PITCH + image;
-    for (int first = 0; first < OUT_W; first += COLUMNS)
-        for (int b = share; b < BLOCKS; b += splits) {
-            global const float *block = packed + ((ulong)group * BLOCKS + b) * PACKED;
-            global float *to = y + (ulong)b * MR * OUT_H * OUT_W * PITCH;
-            for (int column = first; column < min(first + COLUMNS, OUT_W); column++)
-                pixel(x, block, to + column * PITCH, rows, column, OUT_C - b * MR);
+    for (int first = 0; first < OUT_W; first += COLUMNS) {
+        const int end = min(first + COLUMNS, OUT_W);
+        for (int chunk = 0; chunk < IN_C; chunk += CHUNK) {
+#if PATCH
+            /* Input columns from..to are all that the taps of columns first..end-1 reach. */
+            const int from = max(first * STRIDE_W - PAD_W, 0) / UP_W;
+            const int to = min(max((end - 1) * STRIDE_W - PAD_W + SPAN, 0) / UP_W, IN_W - 1);
+            for (int in = 0; in < min(CHUNK, IN_C - chunk); in++)
+                for (int r = 0; r < rows.count; r++) {
+                    global const float *xr = x + ((ulong)(chunk + in) * IN_H + r * IN_STEP_H) * IN_W * PITCH;
+                    local floatv *copy = patch + (in * KH + r) * PATCH_COLUMNS * NV;
+                    for (int column = from; column <= to; column++)
+                        for (int v = 0; v < NV; v++)
+                            *copy++ = vloadv(v, xr + column * PITCH);
+                }
+            local const float *start = (local const float *)patch;
+#else
+            const int from = 0;
+            global const float *start = x;
+#endif
+            for (int b = share; b < BLOCKS; b += splits)
+                segment(start, packed + ((ulong)group * BLOCKS + b) * PACKED, y + b * MR * Y_PLANE, rows, from, first,
+                        end, chunk, OUT_C - b * MR);
         }
+    }
 }

@@ -76,20 +76,31 @@
 #define X_AT(j) ((j) / TW * X_PLANE + (j) % TW * DIL_W * PITCH)
 #define CLEAR(c, j) floatv a##c##_##j = (floatv)(0.0f);
 #define CLEAR_OUT(c, _) EACH_COL(CLEAR, c)
+/* A step loads the shorter side into registers, and passes over the other. */
+#define LOAD_GY(c, _) const floatv g##c = vloadv(0, gn + c * Y_PLANE);
 #define LOAD_X(_, j) const floatv x##j = vloadv(0, xn + X_AT(j));
-#define FMA(c, j) a##c##_##j = fma(g, x##j, a##c##_##j);
-#define FMA_OUT(c, _)                                                                                        \
+#define FMA_GY(c, j) a##c##_##j = fma(g##c, image, a##c##_##j);
+#define FMA_X(c, j) a##c##_##j = fma(g, x##j, a##c##_##j);
+#define COL(_, j)                                                                                            \
+    {                                                                                                        \
+        const floatv image = vloadv(0, xn + X_AT(j));                                                        \
+        EACH_OUT(FMA_GY, j)                                                                                  \
+    }
+#define OUT(c, _)                                                                                            \
     {                                                                                                        \
         const floatv g = vloadv(0, gn + c * Y_PLANE);                                                        \
-        EACH_COL(FMA, c)                                                                                     \
+        EACH_COL(FMA_X, c)                                                                                   \
     }
-#define LOAD_G(c, _) const floatv g##c = vloadv(0, gn + c * Y_PLANE);
-#define EDGE_FMA(c, j) a##c##_##j = fma(g##c, image, a##c##_##j);
+#if OUTS <= COLS
+#define STEP EACH_OUT(LOAD_GY, 0) EACH_COL(COL, 0)
+#else
+#define STEP EACH_COL(LOAD_X, 0) EACH_OUT(OUT, 0)
+#endif
+/* The same for a column some of whose taps miss the input. */
 #define EDGE_COL(_, j)                                                                                       \
-    if (in + (j) % TW * DIL_W >= 0 && in + (j) % TW * DIL_W < IN_W) {                                        \
-        const floatv image = vloadv(0, xn + X_AT(j));                                                        \
-        EACH_OUT(EDGE_FMA, j)                                                                                \
-    }
+    if (in + (j) % TW * DIL_W >= 0 && in + (j) % TW * DIL_W < IN_W)                                          \
+    COL(_, j)
+#define EDGE_STEP EACH_OUT(LOAD_GY, 0) EACH_COL(EDGE_COL, 0)
 #define PUT(c, j)                                                                                            \
     if (c >= skip_out && (j) / TW >= skip_in)                                                                \
         put(gweight + ((ulong)c * IN_C + (j) / TW) * TAPS + (j) % TW, sumv(a##c##_##j), add);
@@ -125,14 +136,12 @@ static void tile(global const float *restrict x, global const float *restrict gy
                 /* With stride 1 the pixels of a row are contiguous both in x and in gy. */
                 const int columns = STRIDE_W == 1 ? last - column : 1;
                 for (int n = 0; n < columns * PITCH; n += VW, xn += VW, gn += VW) {
-                    EACH_COL(LOAD_X, 0)
-                    EACH_OUT(FMA_OUT, 0)
+                    STEP
                 }
                 column += columns;
             } else {
                 for (int n = 0; n < PITCH; n += VW, xn += VW, gn += VW) {
-                    EACH_OUT(LOAD_G, 0)
-                    EACH_COL(EDGE_COL, 0)
+                    EDGE_STEP
                 }
                 column++;
             }
@@ -182,14 +191,15 @@ conv2d_weights(global const float *restrict x, global const float *restrict gy, 
     }
 }
 
-/* total[i] (+)= sum over splits of partial[offset + split * stride + i]. */
-kernel void conv2d_add_partials(global const float *restrict partial, global float *restrict total, ulong offset,
-                                ulong count, ulong stride, int splits, int accumulate) {
-    const ulong i = get_global_id(0);
-    if (i >= count)
+/* gweight and gbias (or null) (+)= the sum over splits of partial [splits][weights + biases]. */
+kernel void conv2d_add_partials(global const float *restrict partial, global float *restrict gweight,
+                                global float *restrict gbias, ulong weights, ulong biases, int splits, int accumulate) {
+    const ulong i = get_global_id(0), stride = weights + biases;
+    if (i >= stride || (i >= weights && !gbias))
         return;
-    float sum = accumulate ? total[i] : 0.0f;
+    global float *total = i < weights ? gweight + i : gbias + (i - weights);
+    float sum = accumulate ? *total : 0.0f;
     for (int split = 0; split < splits; split++)
-        sum += partial[offset + split * stride + i];
-    total[i] = sum;
+        sum += partial[split * stride + i];
+    *total = sum;
 }

@@ -1,6 +1,7 @@
 /* Variant direct_cpu: register tiles over the contiguous batch axis, for OpenCL devices that are CPUs
    (kernels/conv2d_direct_cpu.cl and kernels/conv2d_direct_cpu_weights.cl). Here: which tile and which cache
    blocks a shape gets, and the launches. */
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -8,13 +9,17 @@
 #include "ops/conv2d_variant.h"
 
 enum {
-    OPTIONS = 1024,
-    GY_CACHE =
-        64 * 1024, /* bytes of gy that a tile of backward-weights passes over, and of x that stay for it */
-    X_CACHE = 320 * 1024,
-    CACHE =
-        512 * 1024, /* bytes that a block may take of a core's second-level cache: half of a common 1 MiB */
-    GROUPS_PER_UNIT = 4 /* work-groups per compute unit that even out the load */
+    OPTIONS = 1024, /* characters of a program's options */
+    /* Work-groups per compute unit that even out the load. */
+    GROUPS_PER_UNIT = 4,
+    /* Bytes, sized for a second-level cache of 1 MiB. The input that a block of output columns reads; the
+       same, copied into a patch; what one output pixel must read for that to pay. */
+    ROWS_CACHE = 512 * 1024,
+    PATCH_BYTES = 256 * 1024,
+    PATCH_FROM = 96 * 1024,
+    /* Backward-weights: the gy that one tile passes over, and the x that stays while all tiles do. */
+    GY_CACHE = 64 * 1024,
+    X_CACHE = 320 * 1024
 };
 
 static int min_int(int a, int b) {
@@ -91,6 +96,34 @@ static axis pass_axis(const cvy_conv2d_shape *s, cvy_conv2d_pass pass, int a) {
     return (axis){out, in, 1, s->stride[a], (s->kernel[a] - 1) * s->dilation[a] - s->padding[a]};
 }
 
+typedef struct rows_blocks {
+    int columns, chunk; /* output columns, input channels */
+    bool patch;
+    int patch_columns;
+} rows_blocks;
+
+/* `bytes` of one input pixel of a tile. What the taps of one output pixel read should stay in the cache for
+   the next pixel; where that is much, and enough channel blocks share the cost, it is copied into a patch,
+   some channels at a time. */
+static rows_blocks choose_rows_blocks(const cvy_conv2d_shape *s, const axis *w, const rows_pass *p, int bytes,
+                                      size_t local_memory) {
+    const size_t column = (size_t)p->in_channels * (size_t)s->kernel[0] * (size_t)bytes;
+    const int span = (s->kernel[1] - 1) * s->dilation[1];
+    rows_blocks blocks = {.chunk = p->in_channels};
+    blocks.patch =
+        p->blocks >= 3 && local_memory >= 2 * PATCH_BYTES && column * (size_t)s->kernel[1] > PATCH_FROM;
+    if (!blocks.patch) {
+        blocks.columns = max_int(4, min_int(w->out, (int)(ROWS_CACHE / (column * (size_t)w->stride))));
+        return blocks;
+    }
+    blocks.columns = ceil_div(w->out, ceil_div(w->out, 16));
+    blocks.patch_columns = min_int(((blocks.columns - 1) * w->stride + span) / w->up + 2, w->in);
+    const size_t channel = (size_t)s->kernel[0] * (size_t)blocks.patch_columns * (size_t)bytes;
+    const int most = max_int(1, (int)(PATCH_BYTES / channel));
+    blocks.chunk = ceil_div(p->in_channels, ceil_div(p->in_channels, most));
+    return blocks;
+}
+
 static convoy_status prepare_rows(convoy_device *device, const cvy_conv2d_shape *s, cvy_conv2d_pass pass,
                                   rows_pass *p, size_t *workspace) {
     const cvy_device_traits *traits = cvy_device_get_traits(device);
@@ -107,10 +140,8 @@ static convoy_status prepare_rows(convoy_device *device, const cvy_conv2d_shape 
     p->image_blocks = s->pitch / (tile.vectors * width);
     const int items = p->out_height * p->image_blocks * p->groups;
     p->splits = min_int(p->blocks, ceil_div(GROUPS_PER_UNIT * traits->compute_units, items));
-    /* As many columns as keep their inputs in the cache while the channel blocks pass over them. */
-    const size_t column = (size_t)p->in_channels * (size_t)s->kernel[0] * (size_t)(tile.vectors * width) *
-                          sizeof(float) * (size_t)w.stride;
-    const int columns = max_int(4, min_int(w.out, (int)(CACHE / column) + 1));
+    const rows_blocks blocks =
+        choose_rows_blocks(s, &w, p, tile.vectors * width * (int)sizeof(float), traits->local_memory);
     const int gcd_h = gcd(h.up, s->dilation[0]), gcd_w = gcd(w.up, s->dilation[1]);
     char options[OPTIONS];
     snprintf(
@@ -118,11 +149,11 @@ static convoy_status prepare_rows(convoy_device *device, const cvy_conv2d_shape 
         "-DPITCH=%d -DVW=%d -DNV=%d -DMR=%d -DGROUPS=%d -DIN_C=%d -DOUT_C=%d -DIN_H=%d -DIN_W=%d -DOUT_H=%d "
         "-DOUT_W=%d -DKH=%d -DKW=%d -DSTRIDE_H=%d -DSTRIDE_W=%d -DUP_H=%d -DUP_W=%d -DPAD_H=%d -DPAD_W=%d "
         "-DDIL_H=%d -DDIL_W=%d -DTAP_STEP_H=%d -DTAP_STEP_W=%d -DIN_STEP_H=%d -DIN_STEP_W=%d -DCOLUMNS=%d "
-        "-DTRANSPOSED=%d",
+        "-DPATCH=%d -DPATCH_COLUMNS=%d -DCHUNK=%d -DTRANSPOSED=%d",
         s->pitch, width, tile.vectors, tile.channels, p->groups, p->in_channels, p->out_channels, h.in, w.in,
         h.out, w.out, s->kernel[0], s->kernel[1], h.stride, w.stride, h.up, w.up, h.pad, w.pad,
         s->dilation[0], s->dilation[1], h.up / gcd_h, w.up / gcd_w, s->dilation[0] / gcd_h,
-        s->dilation[1] / gcd_w, columns, !forward);
+        s->dilation[1] / gcd_w, blocks.columns, blocks.patch, blocks.patch_columns, blocks.chunk, !forward);
     *workspace = (size_t)p->groups * (size_t)p->blocks * (size_t)tile.channels *
                  (1 + (size_t)p->in_channels * (size_t)s->kernel[0] * (size_t)s->kernel[1]) * sizeof(float);
     convoy_status status = cvy_kernel_get(device, "conv2d_direct_cpu", "conv2d_pack", options, &p->pack);
@@ -164,18 +195,25 @@ static int taps_per_tile(int kernel_width, int most) {
     return taps;
 }
 
-/* Cost as for choose_rows_tile: a step costs its fma's or its loads. */
+/* What a step costs: its fma's or its loads, whichever is more, something for every load since many come from
+   the second-level cache, and more from the seventh plane on: planes often lie a multiple of 4 KiB apart,
+   where their lines compete for the same few places of the first-level cache. */
+static long step_cost(int outs, int ins, int taps) {
+    const long sums = (long)outs * ins * taps, loads = outs + ins * taps, planes = outs + ins;
+    return 4 * (sums > loads ? sums : loads) + 2 * loads + 8 + (planes > 6 ? 6 * (planes - 6) : 0);
+}
+
 static weights_tile choose_weights_tile(const cvy_conv2d_shape *s, int vector_width) {
     const int in = s->in_channels / s->groups, out = s->out_channels / s->groups;
     const int most = registers(vector_width) - 1;
     weights_tile tile = {.out = 1, .in = 1, .taps = taps_per_tile(s->kernel[1], vector_width == 16 ? 13 : 7)};
-    int best = INT32_MAX;
+    long best = LONG_MAX;
     for (int o = 1; o <= min_int(out, 12); o++)
         for (int i = 1; i <= in && i * tile.taps <= 14; i++) {
-            const int columns = i * tile.taps, sums = o * columns;
-            if (sums + min_int(o, columns) > most)
+            const int columns = i * tile.taps;
+            if (o * columns + min_int(o, columns) > most)
                 continue;
-            const int cost = ceil_div(out, o) * ceil_div(in, i) * (max_int(sums, o + columns) + 2);
+            const long cost = (long)ceil_div(out, o) * ceil_div(in, i) * step_cost(o, i, tile.taps);
             if (cost < best) {
                 best = cost;
                 tile.out = o;
@@ -241,13 +279,6 @@ static convoy_status prepare_weights(convoy_device *device, const cvy_conv2d_sha
     return status;
 }
 
-static convoy_status add_partials(const weights_pass *p, const cvy_conv2d_buffers *b, cvy_buffer *total,
-                                  size_t offset, size_t count) {
-    return CVY_LAUNCH(p->add, cvy_items(count), cvy_buf(b->workspace), cvy_buf(total), cvy_ulong(offset),
-                      cvy_ulong(count), cvy_ulong(p->weight_count + p->bias_count), cvy_int(p->splits),
-                      cvy_int(b->accumulate));
-}
-
 static convoy_status run_weights(const weights_pass *p, const cvy_conv2d_buffers *b) {
     const cvy_grid grid = cvy_singles((size_t)p->splits, (size_t)p->shares, 1);
     if (p->splits == 1)
@@ -256,11 +287,11 @@ static convoy_status run_weights(const weights_pass *p, const cvy_conv2d_buffers
     convoy_status status = CVY_LAUNCH(p->weights, grid, cvy_buf(b->in), cvy_buf(b->gy), cvy_buf(b->workspace),
                                       cvy_buf(b->gbias ? b->workspace : NULL), cvy_ulong(p->weight_count),
                                       cvy_ulong(p->weight_count + p->bias_count), cvy_int(0));
-    if (!status)
-        status = add_partials(p, b, b->out, 0, p->weight_count);
-    if (!status && b->gbias)
-        status = add_partials(p, b, b->gbias, p->weight_count, p->bias_count);
-    return status;
+    if (status)
+        return status;
+    return CVY_LAUNCH(p->add, cvy_items(p->weight_count + (b->gbias ? p->bias_count : 0)),
+                      cvy_buf(b->workspace), cvy_buf(b->out), cvy_buf(b->gbias), cvy_ulong(p->weight_count),
+                      cvy_ulong(p->bias_count), cvy_int(p->splits), cvy_int(b->accumulate));
 }
 
 /* ---- The row of the table ---- */

@@ -30,6 +30,8 @@ static const conv_case cases[] = {
     {"kernel and stride differ by axis", 16, 3, 12, 1, 13, 12, {1, 4}, {1, 3}, {0, 2}, {1, 1}},
     {"output of one pixel", 33, 5, 9, 1, 5, 5, {5, 5}, {1, 1}, {0, 0}, {1, 1}},
     {"wide kernel, stride 4", 16, 1, 8, 1, 23, 25, {11, 11}, {4, 4}, {1, 1}, {1, 1}},
+    {"many channels", 20, 32, 40, 1, 3, 20, {5, 5}, {1, 1}, {2, 2}, {1, 1}},
+    {"many channels, stride 2", 5, 100, 52, 1, 4, 9, {3, 3}, {2, 2}, {1, 1}, {1, 1}},
     {"padding wider than the kernel", 16, 2, 3, 1, 4, 4, {2, 2}, {1, 1}, {3, 3}, {1, 1}},
 };
 enum { CASES = sizeof cases / sizeof *cases, ALL_PASSES = 7 };
