@@ -22,9 +22,15 @@ static convoy_status fail_unknown(const cli_command *command, const char *given,
     for (const cvy_param *row = command->params; row->name && count < NAMES_LIMIT; row++)
         names[count++] = row->name;
     const char *nearest = cvy_text_nearest(name, names, count);
-    return cvy_fail(CONVOY_INVALID, "convoy %s: unknown option %s%s%s%s. `convoy %s --help` lists them all",
-                    command->name, given, nearest ? "; did you mean --" : "", nearest ? nearest : "",
-                    nearest ? "?" : "", command->name);
+    if (nearest)
+        return cvy_fail(CONVOY_INVALID, "convoy %s: unknown option %s; did you mean --%s?", command->name,
+                        given, nearest);
+    return cvy_fail(CONVOY_INVALID, "convoy %s: unknown option %s; `convoy %s --help` lists them all",
+                    command->name, given, command->name);
+}
+
+bool cli_given(const cli_call *call, const char *name) {
+    return call->given >> (find_row(call->command, name) - call->command->params) & 1;
 }
 
 void cli_add_setting(cli_call *call, const char *key, const char *value) {
@@ -39,6 +45,7 @@ static convoy_status set_option(cli_call *call, const cvy_param *row, const char
                                           cvy_node_scalar(call->arena, place, value));
     if (status)
         return status;
+    call->given |= UINT64_C(1) << (row - call->command->params);
     if (strcmp(row->name, "set") == 0) {
         if (!strchr(value, '='))
             return cvy_fail(CONVOY_INVALID, "convoy %s: --set takes key=value, found `%s`",

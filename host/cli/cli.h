@@ -7,6 +7,7 @@
 #include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 
 #include "base/arena.h"
@@ -64,6 +65,7 @@ struct cli_call {
     const char **settings; /* "key=value", of --set and of options that stand for one */
     size_t setting_count;
     const char *variants; /* "op=name,op=name" or NULL */
+    uint64_t given;       /* bit i: row i of the table was on the command line */
     int argc;
     char **argv;    /* as main got it */
     json_t *result; /* with --json: what goes to stdout */
@@ -77,6 +79,8 @@ static inline cli_common *cli_common_of(const cli_call *call) {
 
 /* Fills the call from the arguments after the command's name. */
 convoy_status cli_parse(cli_call *call, int count, char **arguments);
+/* Was this option on the command line? For those of which 0 is a value like others. */
+bool cli_given(const cli_call *call, const char *name);
 void cli_add_setting(cli_call *call, const char *key, const char *value);
 void cli_print_help(const cli_command *command, FILE *out);
 

@@ -20,9 +20,9 @@ typedef struct options {
 } options;
 
 static const cvy_param params[] = {
-    {"batch-size", CVY_INT, offsetof(options, batch_size), "0", 1, 1 << 24, NULL,
+    {"batch-size", CVY_INT, offsetof(options, batch_size), "", 1, 1 << 20, NULL,
      "images per step; default: the recipe's"},
-    {"steps", CVY_INT, offsetof(options, steps), "0", 1, 1 << 30, NULL,
+    {"steps", CVY_INT, offsetof(options, steps), "", 1, 1 << 30, NULL,
      "training steps to time, instead of --seconds"},
     {"seconds", CVY_FLOAT, offsetof(options, seconds), "6", 0.01, 86400, NULL,
      "time for training steps; evaluation takes half of it"},

@@ -22,7 +22,7 @@ static const cvy_param params[] = {
     {"logits", CVY_FLAG, offsetof(options, logits), "", 0, 0, NULL, "show the network's outputs too"},
     {"data", CVY_TEXT, offsetof(options, data), "", 0, 0, NULL,
      "data set to take class names from; default: those stored with the weights"},
-    {"batch-size", CVY_INT, offsetof(options, batch_size), "0", 1, 1 << 24, NULL,
+    {"batch-size", CVY_INT, offsetof(options, batch_size), "", 1, 1 << 20, NULL,
      "images at a time; default: the recipe's"},
     CLI_ROW_DEVICE,
     CLI_ROW_SET,

@@ -10,9 +10,9 @@ typedef struct options {
 } options;
 
 static const cvy_param params[] = {
-    {"batch-size", CVY_INT, offsetof(options, batch_size), "0", 1, 1 << 24, NULL,
+    {"batch-size", CVY_INT, offsetof(options, batch_size), "", 1, 1 << 20, NULL,
      "for the memory; default: the recipe's"},
-    {"classes", CVY_INT, offsetof(options, classes), "0", 1, 1 << 24, NULL,
+    {"classes", CVY_INT, offsetof(options, classes), "", 1, 1 << 20, NULL,
      "outputs of a model that leaves them to the data"},
     CLI_ROW_SET,
     CLI_ROW_JSON,

@@ -28,9 +28,9 @@ static const cvy_param params[] = {
     {"data", CVY_TEXT, offsetof(options, data), "", 0, 0, NULL,
      "a folder, fashion-mnist, mnist, cifar10, cifar100 or synthetic; default: the recipe's"},
     CLI_ROW_DEVICE,
-    {"epochs", CVY_INT, offsetof(options, epochs), "0", 1, 1 << 20, NULL,
+    {"epochs", CVY_INT, offsetof(options, epochs), "", 1, 1 << 20, NULL,
      "passes over the training set; default: the recipe's"},
-    {"batch-size", CVY_INT, offsetof(options, batch_size), "0", 1, 1 << 24, NULL,
+    {"batch-size", CVY_INT, offsetof(options, batch_size), "", 1, 1 << 20, NULL,
      "images per step; default: the recipe's"},
     {"lr", CVY_TEXT, offsetof(options, lr), "", 0, 0, NULL, "learning rate; default: the recipe's"},
     {"optimizer", CVY_TEXT, offsetof(options, optimizer), "", 0, 0, NULL,
@@ -40,18 +40,18 @@ static const cvy_param params[] = {
     {"init", CVY_TEXT, offsetof(options, init), "", 0, 0, NULL, "weights to start from (safetensors)"},
     {"resume", CVY_FLAG, offsetof(options, resume), "", 0, 0, NULL,
      "continue the run in --out, to the same bits"},
-    {"limit-train", CVY_SIZE, offsetof(options, limit_train), "0", 1, MANY, NULL,
+    {"limit-train", CVY_SIZE, offsetof(options, limit_train), "", 1, MANY, NULL,
      "use only so many training images"},
-    {"limit-test", CVY_SIZE, offsetof(options, limit_test), "0", 1, MANY, NULL,
+    {"limit-test", CVY_SIZE, offsetof(options, limit_test), "", 1, MANY, NULL,
      "use only so many test images"},
-    {"test-fraction", CVY_FLOAT, offsetof(options, test_fraction), "0", 0.001, 0.999, NULL,
+    {"test-fraction", CVY_FLOAT, offsetof(options, test_fraction), "", 0.001, 0.999, NULL,
      "of a folder without train/ and test/; default: the recipe's"},
     {"no-shuffle", CVY_FLAG, offsetof(options, no_shuffle), "", 0, 0, NULL, "keep the set's own order"},
-    {"eval-every", CVY_INT, offsetof(options, eval_every), "-1", 0, 1 << 30, NULL,
+    {"eval-every", CVY_INT, offsetof(options, eval_every), "", 0, 1 << 30, NULL,
      "steps between evaluations; 0: once an epoch; default: the recipe's"},
-    {"checkpoint-every", CVY_INT, offsetof(options, checkpoint_every), "0", 0, 1 << 30, NULL,
+    {"checkpoint-every", CVY_INT, offsetof(options, checkpoint_every), "", 0, 1 << 30, NULL,
      "steps between checkpoints; 0: once an epoch"},
-    {"max-steps", CVY_SIZE, offsetof(options, max_steps), "0", 1, MANY, NULL, "stop after so many steps"},
+    {"max-steps", CVY_SIZE, offsetof(options, max_steps), "", 1, MANY, NULL, "stop after so many steps"},
     CLI_ROW_SET,
     CLI_ROW_VARIANT,
     CLI_ROW_JSON,
@@ -157,12 +157,13 @@ static void options_to_settings(cli_call *call) {
     if (o->no_shuffle)
         cli_add_setting(call, "shuffle", "false");
     const struct {
-        const char *key;
-        int value, unset;
-    } numbers[] = {
-        {"epochs", o->epochs, 0}, {"batch_size", o->batch_size, 0}, {"eval_every", o->eval_every, -1}};
+        const char *key, *option;
+        int value;
+    } numbers[] = {{"epochs", "epochs", o->epochs},
+                   {"batch_size", "batch-size", o->batch_size},
+                   {"eval_every", "eval-every", o->eval_every}};
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
-        if (numbers[i].value != numbers[i].unset) {
+        if (cli_given(call, numbers[i].option)) {
             snprintf(number, sizeof number, "%d", numbers[i].value);
             cli_add_setting(call, numbers[i].key, number);
         }

@@ -40,6 +40,8 @@ static convoy_status open_split(const convoy_model *model, const cli_data_reques
         .width = input[2] - 2 * recipe->border,
         .test_fraction = request->test_fraction > 0 ? request->test_fraction : recipe->test_fraction,
         .limit = training ? request->limit_train : request->limit_test,
+        .synthetic_images =
+            training ? request->limit_train : request->limit_test, /* as many as are asked for */
         .synthetic_classes = convoy_model_classes(model),
     };
     if (!what)

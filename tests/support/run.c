@@ -2,6 +2,7 @@
 #include "support/run.h"
 
 #include "base/file.h"
+#include "graph/model.h"
 
 const char *test_path(const char *folder, const char *name) {
     static char paths[512][512];
@@ -80,4 +81,29 @@ void test_same_metrics(const char *a, const char *b) {
     assert_string_equal(text_a, text_b);
     free(text_a);
     free(text_b);
+}
+
+void test_same_run(const char *a, const char *b) {
+    cvy_tensor_file *files[2];
+    assert_ok(cvy_tensor_file_load(test_path(a, "checkpoint.safetensors"), &files[0]));
+    assert_ok(cvy_tensor_file_load(test_path(b, "checkpoint.safetensors"), &files[1]));
+    assert_int_equal(cvy_tensor_file_count(files[0]), cvy_tensor_file_count(files[1]));
+    for (size_t i = 0; i < cvy_tensor_file_count(files[0]); i++) {
+        cvy_named_tensor x = cvy_tensor_file_get(files[0], i), y = cvy_tensor_file_find(files[1], x.name);
+        assert_non_null(y.data);
+        assert_int_equal(x.bytes, y.bytes);
+        if (memcmp(x.data, y.data, x.bytes) != 0)
+            fail_msg("tensor %s of %s and %s differs", x.name, a, b);
+    }
+    const char *scalars[] = {"epoch",      "step",      "images",          "best_accuracy",
+                             "best_epoch", "test_loss", "epoch_train_loss"};
+    for (size_t i = 0; i < sizeof scalars / sizeof *scalars; i++)
+        assert_string_equal(cvy_tensor_file_metadata(files[0], scalars[i]),
+                            cvy_tensor_file_metadata(files[1], scalars[i]));
+    cvy_tensor_file_free(files[0]);
+    cvy_tensor_file_free(files[1]);
+    test_same_file(test_path(a, "last.safetensors"), test_path(b, "last.safetensors"));
+    test_same_file(test_path(a, "best.safetensors"), test_path(b, "best.safetensors"));
+    test_same_file(test_path(a, "model.yaml"), test_path(b, "model.yaml"));
+    test_same_metrics(test_path(a, "metrics.csv"), test_path(b, "metrics.csv"));
 }

@@ -21,5 +21,8 @@ char *test_read_text(const char *path, size_t *size);
 void test_same_file(const char *a, const char *b);
 /* Both metrics.csv hold the same rows but for the last two columns, which are times. */
 void test_same_metrics(const char *a, const char *b);
+/* Two run folders hold the same run: tensors and position of the checkpoints (their metadata hold seconds),
+   weights, model.yaml and metrics. */
+void test_same_run(const char *a, const char *b);
 
 #endif

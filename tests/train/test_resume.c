@@ -57,39 +57,13 @@ static convoy_status train(const fixture *f, const char *recipe, convoy_train_op
     return train_on(test_device(), f, recipe, options, NULL);
 }
 
-/* Tensors of both checkpoints, and the other files. The checkpoints' metadata hold seconds. */
-static void same_run(const char *a, const char *b) {
-    cvy_tensor_file *files[2];
-    assert_ok(cvy_tensor_file_load(test_path(a, "checkpoint.safetensors"), &files[0]));
-    assert_ok(cvy_tensor_file_load(test_path(b, "checkpoint.safetensors"), &files[1]));
-    assert_int_equal(cvy_tensor_file_count(files[0]), cvy_tensor_file_count(files[1]));
-    for (size_t i = 0; i < cvy_tensor_file_count(files[0]); i++) {
-        cvy_named_tensor x = cvy_tensor_file_get(files[0], i), y = cvy_tensor_file_find(files[1], x.name);
-        assert_non_null(y.data);
-        assert_int_equal(x.bytes, y.bytes);
-        if (memcmp(x.data, y.data, x.bytes) != 0)
-            fail_msg("tensor %s of %s and %s differs", x.name, a, b);
-    }
-    const char *scalars[] = {"epoch",      "step",      "images",          "best_accuracy",
-                             "best_epoch", "test_loss", "epoch_train_loss"};
-    for (size_t i = 0; i < sizeof scalars / sizeof *scalars; i++)
-        assert_string_equal(cvy_tensor_file_metadata(files[0], scalars[i]),
-                            cvy_tensor_file_metadata(files[1], scalars[i]));
-    cvy_tensor_file_free(files[0]);
-    cvy_tensor_file_free(files[1]);
-    test_same_file(test_path(a, "last.safetensors"), test_path(b, "last.safetensors"));
-    test_same_file(test_path(a, "best.safetensors"), test_path(b, "best.safetensors"));
-    test_same_file(test_path(a, "model.yaml"), test_path(b, "model.yaml"));
-    test_same_metrics(test_path(a, "metrics.csv"), test_path(b, "metrics.csv"));
-}
-
 /* Stops after `steps` by max_steps, resumes, and compares with the whole. */
 static void stop_and_resume(const fixture *f, const char *recipe, unsigned long long steps) {
     const char *whole = test_path(f->folder, "whole"), *parts = test_path(f->folder, "parts");
     assert_ok(train(f, recipe, (convoy_train_options){.out = whole}));
     assert_ok(train(f, recipe, (convoy_train_options){.out = parts, .max_steps = steps}));
     assert_ok(train(f, recipe, (convoy_train_options){.out = parts, .resume = 1}));
-    same_run(whole, parts);
+    test_same_run(whole, parts);
 }
 
 static void resumes_within_an_epoch(void **state) {
@@ -138,7 +112,7 @@ static void interrupt_and_resume(const fixture *f, int at) {
     }
     assert_ok(status);
     assert_true(runs > 1);
-    same_run(whole, parts);
+    test_same_run(whole, parts);
 }
 
 static void resumes_after_interrupts(void **state) {
@@ -168,7 +142,7 @@ static void resumes_from_an_older_checkpoint(void **state) {
     assert_ok(train(f, adam, (convoy_train_options){.out = parts, .resume = 1, .max_steps = 23}));
     copy_file(test_path(f->folder, "older"), test_path(parts, "checkpoint.safetensors"));
     assert_ok(train(f, adam, (convoy_train_options){.out = parts, .resume = 1}));
-    same_run(whole, parts);
+    test_same_run(whole, parts);
 }
 
 static void checkpoints_do_not_change_the_run(void **state) {
@@ -176,7 +150,7 @@ static void checkpoints_do_not_change_the_run(void **state) {
     const char *whole = test_path(f->folder, "whole"), *often = test_path(f->folder, "often");
     assert_ok(train(f, adam, (convoy_train_options){.out = whole}));
     assert_ok(train(f, adam, (convoy_train_options){.out = often, .checkpoint_every = 3}));
-    same_run(whole, often);
+    test_same_run(whole, often);
 }
 
 static void goes_on_for_more_epochs(void **state) {
@@ -186,11 +160,11 @@ static void goes_on_for_more_epochs(void **state) {
     assert_ok(train(f, momentum, (convoy_train_options){.out = whole}));
     assert_ok(train(f, momentum, (convoy_train_options){.out = parts, .epochs = 1}));
     assert_ok(train(f, momentum, (convoy_train_options){.out = parts, .resume = 1}));
-    same_run(whole, parts);
+    test_same_run(whole, parts);
     assert_ok(
         train_on(test_device(), f, momentum, (convoy_train_options){.out = parts, .resume = 1}, &result));
     assert_true(result.epochs == 2 && result.images_per_second == 0); /* nothing was left to do */
-    same_run(whole, parts);
+    test_same_run(whole, parts);
 }
 
 static void resumes_on_another_device(void **state) {

@@ -1,0 +1,313 @@
+/* Every command end to end, on tiny models: human output on the right stream, and the exact keys of --json.
+ */
+#include <unistd.h>
+
+#include "base/file.h"
+#include "support/command.h"
+
+static char *folder;      /* of this program */
+static const char *model; /* tiny.yaml */
+static const char *run;   /* of `convoy train`, made by the group's setup */
+static const char *weights;
+
+static int set_up(void **state) {
+    (void)state;
+    folder = test_folder_create();
+    model = test_tiny_model(folder, "tiny.yaml",
+                            "  optimizer: {Adam: {lr: 0.01}}\n  batch_size: 20\n  epochs: 3\n"
+                            "  reports_per_epoch: 2\n  eval_every: 8\n");
+    run = test_path(folder, "run");
+    weights = test_path(run, "best.safetensors");
+    const test_output *r = RUN("train", model, "--limit-train", "200", "--limit-test", "50", "--out", run);
+    if (r->code)
+        fail_msg("training failed: %s", r->err);
+    return 0;
+}
+
+static int tear_down(void **state) {
+    (void)state;
+    test_run_free();
+    test_folder_remove(folder);
+    return 0;
+}
+
+static const json_t *json_of(const test_output *r) {
+    if (r->code)
+        fail_msg("exit code %d: %s", r->code, r->err);
+    if (!r->json)
+        fail_msg("stdout is not one JSON object: %s", r->out);
+    return r->json;
+}
+
+static bool is_fraction(const json_t *value) {
+    return json_is_number(value) && json_number_value(value) >= 0 && json_number_value(value) <= 1;
+}
+
+static void help_and_version(void **state) {
+    (void)state;
+    const test_output *r = RUN("--help");
+    assert_int_equal(r->code, 0);
+    assert_non_null(strstr(r->out, "predict MODEL FILE..."));
+    assert_string_equal(r->err, "");
+    r = RUN("--version");
+    assert_int_equal(r->code, 0);
+    assert_memory_equal(r->out, "convoy 0.", 9);
+    const char *const commands[] = {"devices", "summary", "train", "eval", "predict", "bench"};
+    for (size_t i = 0; i < 6; i++) {
+        r = RUN(commands[i], "--help");
+        assert_int_equal(r->code, 0);
+        assert_non_null(strstr(r->out, "--json"));
+        assert_string_equal(r->err, "");
+    }
+    r = RUN("train", "--help");
+    assert_non_null(strstr(r->out, "reports_per_epoch")); /* a key of the recipe */
+}
+
+static void devices(void **state) {
+    (void)state;
+    const test_output *r = RUN("devices");
+    assert_int_equal(r->code, 0);
+    assert_non_null(strstr(r->out, "host"));
+    assert_string_equal(r->err, "");
+    const json_t *json = json_of(RUN("devices", "--json")), *list = json_object_get(json, "devices");
+    test_keys(json, "devices");
+    assert_true(json_array_size(list) >= 1);
+    int chosen = 0;
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *device = json_array_get(list, i);
+        test_keys(device,
+                  "id name platform vendor type compute_units memory max_allocation driver opencl_version "
+                  "score chosen reason");
+        chosen += json_is_true(json_object_get(device, "chosen"));
+    }
+    assert_int_equal(chosen, 1);
+}
+
+static void summary(void **state) {
+    (void)state;
+    const test_output *r = RUN("summary", model);
+    assert_int_equal(r->code, 0);
+    assert_non_null(strstr(r->out, "Conv2d"));
+    const json_t *json = json_of(RUN("summary", model, "--json"));
+    test_keys(json, "model input layers parameters multiply_adds memory_bytes");
+    assert_string_equal(json_string_value(json_object_get(json, "model")), "tiny");
+    const json_t *layers = json_object_get(json, "layers"), *first = json_array_get(layers, 0);
+    assert_int_equal(json_array_size(layers), 7);
+    test_keys(first, "name type output parameters multiply_adds connections");
+    assert_int_equal(json_integer_value(json_object_get(first, "parameters")), 4 * 9 + 4);
+    assert_int_equal(json_integer_value(json_object_get(first, "multiply_adds")), 64 * 4 * 9);
+    assert_int_equal(json_integer_value(json_object_get(json, "parameters")), 40 + 8 + 650);
+    assert_true(json_integer_value(json_object_get(json, "memory_bytes")) > 0);
+}
+
+static void train_tells_people(void **state) {
+    (void)state;
+    const char *out = test_path(folder, "told");
+    const test_output *r = RUN("train", model, "--limit-train", "200", "--limit-test", "50", "--out", out,
+                               "--device", "auto", "--epochs", "2");
+    if (r->code)
+        fail_msg("exit code %d: %s", r->code, r->err);
+    assert_non_null(strstr(r->out, "\nloss "));
+    assert_non_null(strstr(r->out, ", train acc "));
+    assert_non_null(strstr(r->out, ", test acc "));
+    assert_non_null(strstr(r->out, " examples/sec on "));
+    assert_non_null(strstr(r->out, "loss over epochs 1..2"));
+    assert_non_null(strstr(r->out, "accuracy over epochs 1..2"));
+    assert_non_null(strstr(r->err, "device: "));
+    assert_non_null(strstr(r->err, "auto: "));
+    assert_non_null(strstr(r->err, "epoch 1/2  100/200 (50%)  train loss "));
+    assert_non_null(strstr(r->err, "epoch 2/2  160/200 (80%)  loss "));
+    assert_non_null(strstr(r->err, "test accuracy "));
+    assert_non_null(strstr(r->err, "epoch 2/2  train loss "));
+    assert_non_null(strstr(r->err, "; 0 min "));
+    assert_null(strchr(r->err, '\r')); /* no bar where there is no terminal */
+}
+
+static void train_answers_in_json(void **state) {
+    (void)state;
+    const char *out = test_path(folder, "json");
+    const json_t *json =
+        json_of(RUN("train", model, "--limit-train", "200", "--limit-test", "50", "--out", out, "--json",
+                    "--lr=0.02", "--optimizer", "AdamW", "--batch_size", "40", "--set", "eps=1e-7",
+                    "--no-shuffle", "--seed", "5", "--eval-every", "0"));
+    test_keys(
+        json,
+        "model device epochs steps train_loss train_accuracy test_loss test_accuracy best_test_accuracy "
+        "best_epoch seconds images_per_second out");
+    assert_int_equal(json_integer_value(json_object_get(json, "steps")), 15);
+    assert_int_equal(json_integer_value(json_object_get(json, "epochs")), 3);
+    assert_true(is_fraction(json_object_get(json, "train_accuracy")));
+    assert_true(is_fraction(json_object_get(json, "test_accuracy")));
+    assert_string_equal(json_string_value(json_object_get(json, "out")), out);
+    char *resolved = test_read_text(test_path(out, "model.yaml"), NULL);
+    const char *const lines[] = {"lr: 0.02",   "AdamW",          "batch_size: 40",
+                                 "eps: 1e-07", "shuffle: false", "eval_every: 0"};
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
+        if (!strstr(resolved, lines[i]))
+            fail_msg("model.yaml lacks `%s`:\n%s", lines[i], resolved);
+    free(resolved);
+    json = json_of(RUN("train", model, "--limit-train", "40", "--limit-test", "50", "--out",
+                       test_path(folder, "init"), "--json", "--init", weights, "--lr", "0", "--epochs", "1"));
+    assert_true(json_number_value(json_object_get(json, "test_accuracy")) >
+                0.3); /* it went on from those weights */
+}
+
+static void train_names_its_own_folder(void **state) {
+    (void)state;
+    char *here = getcwd(NULL, 0);
+    assert_int_equal(chdir(folder), 0);
+    for (int i = 1; i <= 2; i++) {
+        const json_t *json = json_of(
+            RUN("train", model, "--limit-train", "40", "--limit-test", "50", "--max-steps", "1", "--json"));
+        const char *out = json_string_value(json_object_get(json, "out"));
+        assert_memory_equal(out, "runs/tiny-", 10);
+        assert_int_equal(out[strlen(out) - 1], '0' + i);
+        assert_true(cvy_file_exists(test_path(out, "checkpoint.safetensors")));
+    }
+    assert_int_equal(chdir(here), 0);
+    free(here);
+}
+
+static void eval(void **state) {
+    (void)state;
+    const test_output *r = RUN("eval", model, "--weights", weights, "--limit", "50");
+    assert_int_equal(r->code, 0);
+    assert_non_null(strstr(r->out, "precision"));
+    assert_non_null(strstr(r->out, "confusion matrix"));
+    const json_t *json = json_of(RUN("eval", model, "--weights", weights, "--limit", "50", "--json"));
+    test_keys(json, "model device images loss accuracy classes confusion");
+    assert_int_equal(json_integer_value(json_object_get(json, "images")), 50);
+    const json_t *classes = json_object_get(json, "classes"), *confusion = json_object_get(json, "confusion");
+    assert_int_equal(json_array_size(classes), 10);
+    json_int_t images = 0, right = 0, support = 0;
+    for (size_t c = 0; c < 10; c++) {
+        test_keys(json_array_get(classes, c), "name precision recall f1 support");
+        support += json_integer_value(json_object_get(json_array_get(classes, c), "support"));
+        for (size_t a = 0; a < 10; a++)
+            images += json_integer_value(json_array_get(json_array_get(confusion, c), a));
+        right += json_integer_value(json_array_get(json_array_get(confusion, c), c));
+    }
+    assert_true(images == 50 && support == 50);
+    double accuracy = json_number_value(json_object_get(json, "accuracy"));
+    assert_true(fabs(accuracy - (double)right / 50) < 1e-9 && accuracy > 0.3);
+    json = json_of(RUN("eval", model, "--weights", weights, "--split", "train", "--limit", "70", "--json"));
+    assert_int_equal(json_integer_value(json_object_get(json, "images")), 70);
+}
+
+/* Three class folders of 8x8 images: dark, grey and bright. */
+static const char *write_class_folders(void) {
+    static const char *const names[] = {"bright", "dark", "grey"};
+    static const uint8_t levels[] = {230, 20, 128};
+    for (int c = 0; c < 3; c++)
+        for (int i = 0; i < 8; i++) {
+            char name[64];
+            uint8_t pixels[64];
+            for (int p = 0; p < 64; p++)
+                pixels[p] = (uint8_t)(levels[c] + (p * 7 + i * 5) % 20);
+            snprintf(name, sizeof name, "shades/%s/%s/%d.png", i < 6 ? "train" : "test", names[c], i);
+            test_write_png(folder, name, 8, 8, 0, 8, 0, pixels);
+        }
+    return test_path(folder, "shades");
+}
+
+static void outputs_follow_the_data(void **state) {
+    (void)state;
+    const char *data = write_class_folders(), *out = test_path(folder, "shades-run");
+    const char *open = test_write(folder, "open.yaml",
+                                  "name: open\ninput: [1, 8, 8]\nparameters: {classes: 2}\nlayers:\n"
+                                  "  - AvgPool2d: {kernel_size: 4}\n  - Flatten\n"
+                                  "  - Linear: {out_features: $classes}\n"
+                                  "recipe:\n  optimizer: {Adam: {lr: 0.2}}\n  batch_size: 6\n  epochs: 60\n");
+    const char *image = test_path(folder, "shades/test/grey/7.png"), *w = test_path(out, "last.safetensors");
+    json_of(RUN("train", open, "--data", data, "--out", out, "--json"));
+    const json_t *json = json_of(RUN("eval", open, "--data", data, "--weights", w, "--json"));
+    assert_int_equal(json_array_size(json_object_get(json, "classes")), 3);
+    assert_true(json_number_value(json_object_get(json, "accuracy")) == 1);
+    json = json_of(RUN("predict", open, "--weights", w, image, "--json", "--top", "1"));
+    const json_t *top = json_object_get(json_array_get(json_object_get(json, "predictions"), 0), "top");
+    assert_int_equal(json_array_size(top), 1);
+    assert_string_equal(json_string_value(json_object_get(json_array_get(top, 0), "name")), "grey");
+    const test_output *r = RUN("predict", open, "--weights", w, image, "--logits", "--data", data);
+    assert_int_equal(r->code, 0);
+    assert_non_null(strstr(r->out, "grey.png") || strstr(r->out, "7.png: grey "));
+    assert_non_null(strstr(r->out, "  outputs "));
+}
+
+static void predict(void **state) {
+    (void)state;
+    uint8_t pixels[3 * 64];
+    for (int i = 0; i < 3 * 64; i++)
+        pixels[i] = (uint8_t)(i * 37);
+    test_write_png(folder, "a.png", 8, 8, 0, 8, 0, pixels);
+    test_write_jpeg(folder, "b.jpg", 8, 8, 1, 0, pixels);
+    test_write_idx(folder, "c-images", 3, (const uint32_t[]){3, 8, 8}, pixels);
+    const char *a = test_path(folder, "a.png"), *b = test_path(folder, "b.jpg"),
+               *c = test_path(folder, "c-images");
+    const json_t *json =
+        json_of(RUN("predict", model, "--weights", weights, a, b, c, "--top", "4", "--json"));
+    test_keys(json, "predictions");
+    const json_t *list = json_object_get(json, "predictions");
+    assert_int_equal(json_array_size(list), 5);
+    for (size_t i = 0; i < 5; i++) {
+        const json_t *one = json_array_get(list, i), *top = json_object_get(one, "top");
+        test_keys(one, "file top logits");
+        assert_int_equal(json_array_size(top), 4);
+        assert_int_equal(json_array_size(json_object_get(one, "logits")), 10);
+        double before = 1;
+        for (size_t k = 0; k < 4; k++) {
+            const json_t *answer = json_array_get(top, k);
+            test_keys(answer, "class name probability");
+            double p = json_number_value(json_object_get(answer, "probability"));
+            assert_true(p >= 0 && p <= before);
+            before = p;
+            size_t class = (size_t)json_integer_value(json_object_get(answer, "class"));
+            assert_true(json_array_get(json_object_get(one, "logits"), class) != NULL);
+        }
+    }
+    assert_string_equal(json_string_value(json_object_get(json_array_get(list, 0), "file")), a);
+    const char *third = json_string_value(json_object_get(json_array_get(list, 4), "file"));
+    assert_string_equal(third + strlen(third) - 3, "[2]");
+    /* The PNG and the first image of the IDX file hold the same pixels. */
+    assert_true(json_equal(json_object_get(json_array_get(list, 0), "logits"),
+                           json_object_get(json_array_get(list, 2), "logits")));
+    const test_output *r = RUN("predict", model, "--weights", weights, a);
+    assert_int_equal(r->code, 0);
+    assert_memory_equal(r->out, a, strlen(a));
+    assert_null(strstr(r->out, "outputs"));
+}
+
+static void bench(void **state) {
+    (void)state;
+    const test_output *r = RUN("bench", model, "--steps", "8");
+    assert_int_equal(r->code, 0);
+    assert_non_null(strstr(r->out, "training"));
+    assert_non_null(strstr(r->out, "launches"));
+    const json_t *json = json_of(RUN("bench", model, "--seconds", "0.05", "--batch-size", "5", "--json"));
+    test_keys(json, "model device batch_size train_images_per_second eval_images_per_second layers");
+    assert_int_equal(json_integer_value(json_object_get(json, "batch_size")), 5);
+    assert_true(json_number_value(json_object_get(json, "train_images_per_second")) > 0);
+    assert_true(json_number_value(json_object_get(json, "eval_images_per_second")) > 0);
+    const json_t *layers = json_object_get(json, "layers");
+    assert_true(json_array_size(layers) >= 5);
+    test_keys(json_array_get(layers, 0), "name op variant forward_ms backward_ms gflops");
+    json = json_of(RUN("bench", model, "--steps", "1", "--variant", "conv2d=im2col_gemm", "--json"));
+    const char *variant =
+        json_string_value(json_object_get(json_array_get(json_object_get(json, "layers"), 0), "variant"));
+    assert_non_null(strstr(variant, "im2col_gemm"));
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(help_and_version),
+        cmocka_unit_test(devices),
+        cmocka_unit_test(summary),
+        cmocka_unit_test(train_tells_people),
+        cmocka_unit_test(train_answers_in_json),
+        cmocka_unit_test(train_names_its_own_folder),
+        cmocka_unit_test(eval),
+        cmocka_unit_test(outputs_follow_the_data),
+        cmocka_unit_test(predict),
+        cmocka_unit_test(bench),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
