@@ -223,6 +223,45 @@ static convoy_status refuse_duplicates(const convoy_model *model) {
     return status;
 }
 
+static bool is_step(const cvy_step *step, const char *type) {
+    return step->kind == CVY_STEP_LAYER && strcmp(step->type->name, type) == 0;
+}
+
+static size_t count_readers(const convoy_model *model, int value) {
+    size_t readers = value == model->output;
+    for (size_t s = 0; s < model->step_count; s++)
+        for (int i = 0; i < model->steps[s].input_count; i++)
+            readers += model->steps[s].inputs[i] == value;
+    return readers;
+}
+
+/* A ReLU in front of a MaxPool2d runs behind it, on a quarter of the values. The result is the same bit for
+   bit: ReLU keeps the order of what it does not make 0, so the same input wins, and where it makes all of a
+   window 0 no gradient passes either way. */
+static void pool_before_relu(convoy_model *model) {
+    cvy_step *listed = cvy_arena_alloc(model->arena, model->step_count * sizeof *listed);
+    memcpy(listed, model->steps, model->step_count * sizeof *listed);
+    model->listed = listed;
+    for (size_t s = 0; s + 1 < model->step_count; s++) {
+        cvy_step *relu = &model->steps[s], *pool = relu + 1;
+        if (!is_step(relu, "ReLU") || !is_step(pool, "MaxPool2d") || pool->inputs[0] != relu->output ||
+            count_readers(model, relu->output) != 1 ||
+            cvy_dims_count(pool->output_dims) >= cvy_dims_count(relu->output_dims))
+            continue;
+        int input = relu->inputs[0], between = relu->output, output = pool->output;
+        cvy_step moved = *relu;
+        pool->inputs[0] = input; /* arrays of the listed steps are shared, but only their dims are shown */
+        pool->output = between;
+        moved.inputs[0] = between;
+        moved.output = output;
+        moved.input_dims = cvy_arena_alloc(model->arena, sizeof *moved.input_dims);
+        moved.input_dims[0] = moved.output_dims = pool->output_dims;
+        model->values[between] = pool->output_dims;
+        *relu = *pool;
+        *pool = moved;
+    }
+}
+
 convoy_status cvy_model_build(convoy_model *model) {
     operand at = {0, model->input};
     new_value(model, model->input);
@@ -234,5 +273,7 @@ convoy_status cvy_model_build(convoy_model *model) {
             cvy_node_fail(model->layers, "the model computes nothing: all its layers pass their input on");
     model->output = at.value;
     model->output_dims = at.dims;
+    if (!status)
+        pool_before_relu(model);
     return status;
 }

@@ -46,7 +46,8 @@ struct convoy_model {
     cvy_recipe recipe;
     const char *optimizer_name; /* "SGD" */
 
-    cvy_step *steps;
+    cvy_step *steps;        /* in running order */
+    const cvy_step *listed; /* the same as the file has them, for summaries */
     size_t step_count;
     cvy_dims *values; /* size of each value */
     int value_count;

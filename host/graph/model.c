@@ -99,7 +99,7 @@ size_t convoy_model_layer_count(const convoy_model *model) {
 }
 
 convoy_layer_info convoy_model_layer(const convoy_model *model, size_t index) {
-    const cvy_step *step = &model->steps[index];
+    const cvy_step *step = &model->listed[index];
     convoy_layer_info info = {
         .name = step->name,
         .type = step->type_name,

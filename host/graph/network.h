@@ -27,7 +27,8 @@ convoy_model *cvy_network_model(const convoy_network *network);
 int cvy_network_batch_size(const convoy_network *network);
 int cvy_network_pitch(const convoy_network *network);
 size_t cvy_network_memory(const convoy_network *network); /* bytes on the device */
-/* The same without a device: what a batch would need (bytes), for `summary`. */
+/* The same without a device: what a batch would need (bytes), for `summary`. The scratch of the device's
+   kernels comes on top of it. */
 size_t cvy_model_memory(convoy_model *model, int batch_size, bool training);
 
 cvy_buffer *cvy_network_input(convoy_network *network);  /* [C][H][W][pitch], written by the loader */

@@ -221,6 +221,36 @@ static void gradients_of_lenet5s_layers(void **state) {
                       3, 5e-3);
 }
 
+/* A ReLU in front of a MaxPool2d runs behind it; a Concat of one branch in between keeps the order of the
+ * file. */
+static void pooling_before_relu_changes_no_bit(void **state) {
+    (void)state;
+    const char *const between[] = {"", "  - Concat: [[Identity]]\n", "  - Concat: [[]]\n"};
+    result results[3];
+    for (size_t i = 0; i < 3; i++) {
+        char yaml[512];
+        snprintf(yaml, sizeof yaml,
+                 "input: [2, 9, 9]\nlayers:\n  - Conv2d: {name: c, out_channels: 4, kernel_size: 3}\n  - "
+                 "ReLU: {name: r}\n%s"
+                 "  - MaxPool2d: {name: p, kernel_size: 3, stride: 2, padding: 1}\n"
+                 "  - Conv2d: {name: d, out_channels: 2, kernel_size: 2}\n  - ReLU\n",
+                 between[i]);
+        convoy_model *model = test_model(yaml);
+        assert_string_equal(model->steps[1].name, i == 0 ? "p" : "r");
+        assert_string_equal(convoy_model_layer(model, 1).name, "r");
+        assert_int_equal(convoy_model_layer(model, 1).output[1], 7);
+        results[i] = run(model, host, 5, 5);
+        convoy_model_free(model);
+    }
+    for (size_t i = 1; i < 3; i++) {
+        assert_memory_equal(results[0].output, results[i].output, results[0].output_count * sizeof(float));
+        assert_memory_equal(results[0].gradients, results[i].gradients,
+                            results[0].gradient_count * sizeof(float));
+    }
+    for (size_t i = 0; i < 3; i++)
+        free_result(&results[i]);
+}
+
 /* Two backward passes that accumulate give twice the gradient. */
 static void gradients_accumulate(void **state) {
     (void)state;
@@ -388,6 +418,7 @@ int main(void) {
         cmocka_unit_test(gradients_of_a_residual_network),
         cmocka_unit_test(gradients_of_a_dense_network),
         cmocka_unit_test(gradients_of_lenet5s_layers),
+        cmocka_unit_test(pooling_before_relu_changes_no_bit),
         cmocka_unit_test(gradients_accumulate),
         cmocka_unit_test(answers_do_not_depend_on_the_batch),
         cmocka_unit_test(training_networks_evaluate),
