@@ -105,7 +105,7 @@ static inline void output_1d(const floatv *in, int step, floatv *out, int out_st
 }
 
 /* One channel's tile for one vector of images. x points at the channel's plane, v at its place in scratch. */
-static inline void transform_input(__global const float *restrict x, __global float *restrict v, int top, int left) {
+static inline void transform_input(__global const float *x, __global float *v, int top, int left) {
     floatv d[XI], e[XI];
 #pragma unroll
     for (int r = 0; r < T; r++)
@@ -128,8 +128,8 @@ static inline void transform_input(__global const float *restrict x, __global fl
 }
 
 /* products[m][xi] = sum over input channels of u[in][m] * v[in], MR channels x NV vectors in registers. */
-static inline void multiply(__global const float *restrict u, __global const float *restrict v,
-                            __global float *restrict products) {
+static inline void multiply(__global const float *u, __global const float *v,
+                            __global float *products) {
     floatv acc[MR][NV];
 #pragma unroll
     for (int m = 0; m < MR; m++)
@@ -155,7 +155,7 @@ static inline void multiply(__global const float *restrict u, __global const flo
 }
 
 /* One channel's products for one vector of images -> M x M output pixels. y points at the tile's first pixel. */
-static inline void transform_output(__global const float *restrict products, floatv bias, __global float *restrict y,
+static inline void transform_output(__global const float *products, floatv bias, __global float *y,
                                     int rows, int columns) {
     floatv p[XI], half_way[M * T], out[M * M];
 #pragma unroll

@@ -223,14 +223,17 @@ static weights_tile choose_weights_tile(const cvy_conv2d_shape *s, int vector_wi
     return tile;
 }
 
-/* Whole rows while a tile's gy fits in GY_CACHE, else a part of one row. */
-static void choose_unit(const cvy_conv2d_shape *s, weights_tile *tile) {
+/* Whole rows while a tile's gy fits in GY_CACHE, else a part of one row; smaller where there would be too few
+   units to occupy all cores. */
+static void choose_unit(const cvy_conv2d_shape *s, int wanted, weights_tile *tile) {
     const int pixel = s->pitch * (int)sizeof(float);
     const int pixels = max_int(1, GY_CACHE / (tile->out * pixel));
     const int column_blocks = ceil_div(s->out_width, min_int(pixels, s->out_width));
     tile->columns = ceil_div(s->out_width, column_blocks);
     tile->rows = max_int(1, min_int(pixels / tile->columns, s->out_height));
-    tile->rows = ceil_div(s->out_height, ceil_div(s->out_height, tile->rows));
+    const int groups = ceil_div(s->out_channels / s->groups, tile->out) * s->groups * column_blocks;
+    const int row_blocks = max_int(ceil_div(s->out_height, tile->rows), ceil_div(wanted, groups));
+    tile->rows = ceil_div(s->out_height, min_int(row_blocks, s->out_height));
     const size_t in_rows = (size_t)(tile->rows - 1) * (size_t)s->stride[0] + (size_t)s->kernel[0];
     const size_t in_columns = (size_t)(tile->columns - 1) * (size_t)s->stride[1] + (size_t)s->kernel[1];
     const size_t channels = X_CACHE / (in_rows * in_columns * (size_t)pixel * (size_t)tile->in);
@@ -256,9 +259,10 @@ static convoy_status prepare_weights(convoy_device *device, const cvy_conv2d_sha
     const cvy_device_traits *traits = cvy_device_get_traits(device);
     const int width = usable_width(traits);
     weights_tile tile = choose_weights_tile(s, width);
+    const int wanted = GROUPS_PER_UNIT * traits->compute_units;
     int shares;
-    choose_unit(s, &tile);
-    choose_split(s, &tile, GROUPS_PER_UNIT * traits->compute_units, p, &shares);
+    choose_unit(s, wanted, &tile);
+    choose_split(s, &tile, wanted, p, &shares);
     p->weight_count = cvy_conv2d_weights(s);
     p->bias_count = (size_t)s->out_channels;
     *workspace = p->splits > 1 ? (size_t)p->splits * (p->weight_count + p->bias_count) * sizeof(float) : 0;
