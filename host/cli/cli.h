@@ -11,6 +11,7 @@
 #include <stdio.h>
 
 #include "base/arena.h"
+#include "base/log.h"
 #include "base/params.h"
 #include "base/text.h"
 #include "convoy.h"
@@ -139,6 +140,8 @@ void cli_progress_start(cli_progress *progress, bool terminal);
 void cli_progress_event(void *context, const convoy_progress *event);
 /* Removes the bar. */
 void cli_progress_end(cli_progress *progress);
+/* A cvy_log_sink that does not tear the bar; `context` is a cli_progress. */
+void cli_progress_log(void *context, cvy_log_level level, const char *message);
 /* Writes the bar's line, at most `columns` wide. */
 void cli_progress_bar(cvy_text *text, const convoy_progress *event, double elapsed, double remaining,
                       int columns);

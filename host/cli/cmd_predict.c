@@ -56,7 +56,8 @@ static convoy_status names_from_weights(cvy_arena *arena, const char *path, clas
 
 static convoy_status names_from_data(cvy_arena *arena, const char *what, class_names *out) {
     convoy_dataset *set = NULL;
-    convoy_status status = convoy_dataset_open(what, "test", NULL, &set);
+    const convoy_dataset_options one = {.limit = 1}; /* the names are all that is wanted */
+    convoy_status status = convoy_dataset_open(what, "test", &one, &set);
     if (status)
         return status;
     out->count = convoy_dataset_classes(set);

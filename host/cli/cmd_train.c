@@ -221,12 +221,15 @@ static convoy_status train(cli_call *call, convoy_model *model, convoy_device **
         .interrupt = &interrupt,
     };
     convoy_status status;
+    cli_progress_start(&progress, isatty(STDERR_FILENO));
+    cvy_log_set_sink(cli_progress_log, &progress);
     catch_signals();
     do {
         cli_progress_start(&progress, isatty(STDERR_FILENO));
         status = convoy_train(model, *device, train_set, test_set, &train_options, &result);
         cli_progress_end(&progress);
     } while (result.steps == 0 && cli_fall_back(call, status, device));
+    cvy_log_set_sink(NULL, NULL);
     if (status == CONVOY_INTERRUPTED && result.steps)
         say_how_to_resume(call, out);
     if (status)

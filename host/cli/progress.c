@@ -71,6 +71,15 @@ void cli_progress_end(cli_progress *progress) {
     progress->drawn = false;
 }
 
+void cli_progress_log(void *context, cvy_log_level level, const char *message) {
+    cli_progress_end(context);
+    cli_note("%s%s",
+             level == CVY_LOG_WARNING ? "warning: "
+             : level == CVY_LOG_DEBUG ? "debug: "
+                                      : "",
+             message);
+}
+
 static void step(cli_progress *progress, const convoy_progress *event, double now) {
     double since = progress->terminal ? progress->drawn_at : progress->line_at;
     if (now - since < (progress->terminal ? bar_seconds : line_seconds))
