@@ -18,7 +18,8 @@ static int set_up(void **state) {
                             "  reports_per_epoch: 2\n  eval_every: 8\n");
     run = test_path(folder, "run");
     weights = test_path(run, "best.safetensors");
-    const test_output *r = RUN("train", model, "--limit-train", "200", "--limit-test", "50", "--out", run);
+    const test_output *r =
+        RUN("train", model, "--limit-train", "200", "--limit-test", "50", "--out", run, "--epochs", "15");
     if (r->code)
         fail_msg("training failed: %s", r->err);
     return 0;

@@ -48,12 +48,12 @@ static convoy_model *tiny(const fixture *f, const char *recipe) {
 
 static void learns_and_agrees_with_evaluation(void **state) {
     const fixture *f = *state;
-    convoy_model *model = tiny(f, "  optimizer: {Adam: {lr: 0.01}}\n  batch_size: 24\n  epochs: 6\n");
+    convoy_model *model = tiny(f, "  optimizer: {Adam: {lr: 0.01}}\n  batch_size: 24\n  epochs: 15\n");
     convoy_train_result result;
     convoy_evaluation *evaluation = NULL;
     assert_ok(convoy_train(model, test_device(), f->train, f->test, NULL, &result));
-    assert_int_equal(result.epochs, 6);
-    assert_int_equal(result.steps, 6 * 9); /* 200 images in batches of 24: the last has 8 */
+    assert_int_equal(result.epochs, 15);
+    assert_int_equal(result.steps, 15 * 9); /* 200 images in batches of 24: the last has 8 */
     assert_true(result.train_loss < 1.5 && result.test_accuracy > 0.5);
     assert_true(result.best_test_accuracy >= result.test_accuracy && result.best_epoch >= 1);
     assert_true(result.images_per_second > 0 && result.seconds > 0);
