@@ -263,12 +263,13 @@ static convoy_status bind(const expander *e, const scope *file, const cvy_node *
 static convoy_status expand_block(expander *e, const scope *names, const cvy_node *key, const cvy_node *value,
                                   int depth, cvy_node *construct) {
     static const char *const keys[] = {"parameters", "layers", NULL};
-    const cvy_node *block = cvy_node_get(e->blocks, key->text), *given, *bound = NULL;
+    const cvy_node *block = cvy_node_get(e->blocks, key->text), *given = NULL, *bound = NULL;
+    const cvy_node *layers = cvy_node_get(block, "layers");
     cvy_node *filled = NULL;
     if (depth >= DEPTH_LIMIT)
         return cvy_node_fail(key, "blocks are nested more than %d deep; does `%s` contain itself?",
                              DEPTH_LIMIT, key->text);
-    if (block->kind != CVY_MAPPING || !cvy_node_get(block, "layers"))
+    if (!layers || layers->kind != CVY_SEQUENCE || layers->count == 0)
         return cvy_node_fail(block, "a block needs {parameters: {...}, layers: [...]}");
     convoy_status status = check_keys(block, key->text, keys);
     if (!status)
@@ -285,7 +286,7 @@ static convoy_status expand_block(expander *e, const scope *names, const cvy_nod
     if (name)
         append(e->arena, construct, make_word(e->arena, name, "name"), name);
     scope inside = {bound, names};
-    return expand_member(e, &inside, cvy_node_get(block, "layers"), "layers", depth, construct);
+    return expand_member(e, &inside, layers, "layers", depth, construct);
 }
 
 static convoy_status expand_layer(expander *e, const scope *names, const cvy_node *node, int depth,

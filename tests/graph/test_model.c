@@ -159,7 +159,7 @@ static void printed_models_are_the_same(void **state) {
     for (size_t i = 0; i < 4; i++) {
         convoy_model *model = load(names[i], &(convoy_model_options){.classes = 7}), *again = NULL;
         char *text = cvy_model_print(model);
-        assert_ok(test_model_load("printed.yaml", text, NULL, &again));
+        assert_ok(test_model_load("graph-printed.yaml", text, NULL, &again));
         char *second = cvy_model_print(again);
         assert_string_equal(text, second);
         assert_int_equal(again->step_count, model->step_count);
@@ -179,7 +179,7 @@ static convoy_status load_with(const char *recipe, const char *const *settings, 
     char yaml[1024];
     snprintf(yaml, sizeof yaml,
              "input: [3, 4, 4]\nlayers: [Flatten, {Linear: {out_features: 2}}]\nrecipe: %s\n", recipe);
-    return test_model_load("recipe.yaml", yaml,
+    return test_model_load("graph-recipe.yaml", yaml,
                            &(convoy_model_options){.settings = settings, .setting_count = count}, model);
 }
 

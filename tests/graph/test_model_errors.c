@@ -3,15 +3,16 @@
 #include "support/models.h"
 
 typedef struct bad_file {
-    const char *yaml, *message; /* the message after "bad.yaml:" */
+    const char *yaml, *message; /* the message after "graph-bad.yaml:" */
 } bad_file;
 
 static void check(const bad_file *files, size_t count) {
     for (size_t i = 0; i < count; i++) {
         convoy_model *model = NULL;
         char expected[512];
-        snprintf(expected, sizeof expected, "bad.yaml:%s", files[i].message);
-        assert_fails(test_model_load("bad.yaml", files[i].yaml, NULL, &model), CONVOY_INVALID, expected);
+        snprintf(expected, sizeof expected, "graph-bad.yaml:%s", files[i].message);
+        assert_fails(test_model_load("graph-bad.yaml", files[i].yaml, NULL, &model), CONVOY_INVALID,
+                     expected);
         if (strncmp(convoy_error_message(), expected, strlen(expected)) != 0)
             fail_msg("the message does not begin with \"%s\": %s", expected, convoy_error_message());
         assert_null(model);
@@ -130,6 +131,7 @@ static void blocks(void **state) {
          "1:41: blocks are nested more than 16 deep"},
         {"blocks: {ReLU: {layers: [Tanh]}}\n" LAYERS "  - ReLU\n",
          "1:10: a block must not have the name of a layer"},
+        {"blocks: {b: {layers: []}}\n" LAYERS "  - b\n", "1:13: a block needs"},
         {"blocks: {b: {layer: [Tanh]}}\n" LAYERS "  - b\n", "1:13: a block needs"},
         {"blocks: {b: {layers: [{Linear: {out_features: $clases}}]}}\nparameters: {classes: 1}\n" LAYERS
          "  - b\n",
@@ -149,7 +151,7 @@ static void blocks_cannot_explode(void **state) {
     for (int i = 0; i < 15; i++)
         cvy_text_add(&text, "  b%d: {layers: [b%d, b%d]}\n", i, i + 1, i + 1);
     cvy_text_add(&text, "  b15: {layers: [ReLU]}\n" LAYERS "  - b0\n");
-    assert_fails(test_model_load("bad.yaml", text.data, NULL, &model), CONVOY_INVALID,
+    assert_fails(test_model_load("graph-bad.yaml", text.data, NULL, &model), CONVOY_INVALID,
                  "more than 10000 layers");
     cvy_text_free(&text);
 }
@@ -195,13 +197,13 @@ static void settings(void **state) {
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         convoy_model *model = NULL;
-        assert_fails(test_model_load("good.yaml", RECIPE "  optimizer: {SGD: {lr: 1}}\n",
+        assert_fails(test_model_load("graph-good.yaml", RECIPE "  optimizer: {SGD: {lr: 1}}\n",
                                      &(convoy_model_options){.settings = &bad[i][0], .setting_count = 1},
                                      &model),
                      CONVOY_INVALID, bad[i][1]);
     }
     convoy_model *model = NULL;
-    assert_fails(test_model_load("good.yaml", RECIPE, &(convoy_model_options){.classes = -1}, &model),
+    assert_fails(test_model_load("graph-good.yaml", RECIPE, &(convoy_model_options){.classes = -1}, &model),
                  CONVOY_INVALID, "-1 classes");
     assert_fails(convoy_model_load("absent.yaml", NULL, &model), CONVOY_IO, "absent.yaml");
 }

@@ -7,7 +7,7 @@
 #include "graph/model.h"
 #include "support/test.h"
 
-static const char path[] = "tensor-file.safetensors";
+static const char path[] = "graph-tensor-file.safetensors";
 
 static void written_files_are_read(void **state) {
     (void)state;

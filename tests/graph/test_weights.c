@@ -5,7 +5,7 @@
 #include "graph/graph.h"
 #include "support/models.h"
 
-static const char path[] = "weights.safetensors";
+static const char path[] = "graph-weights.safetensors";
 static const char yaml[] =
     "input: [1, 4, 4]\n"
     "layers:\n"
