@@ -69,7 +69,7 @@ def build(name):
         return 32, (3, 224, 224), 2, [*photo_stem(), nn.Flatten(), nn.Linear(60000, 2)], sgd(1e-4)
     if name == "monkeypox_bn_deep":
         layers = [*photo_stem(), *conv_bn(24, 48), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(25392, 2)]
-        return 32, (3, 224, 224), 2, layers, sgd(1e-4)
+        return 32, (3, 224, 224), 2, layers, adam
     if name == "alexnet":
         return 128, (1, 224, 224), 10, alexnet(1, 10), sgd(0.01)
     assert name == "alexnet_imagenet"

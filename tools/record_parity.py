@@ -176,7 +176,7 @@ def network(name):
             ("C1", nn.Conv2d(1, 6, 5)), ("S2", Subsample(6)), ("2", ScaledTanh()), ("C3", TableConv2d()),
             ("S4", Subsample(16)), ("5", ScaledTanh()), ("C5", nn.Conv2d(16, 120, 5)), ("7", ScaledTanh()),
             ("8", nn.Flatten()), ("F6", nn.Linear(120, 84)), ("10", ScaledTanh()), ("output", EuclideanRBF())]),
-            (1, 32, 32), 10, 10, sgd(0.01)),
+            (1, 32, 32), 10, 10, sgd(0.003)),
     }[name]()
 
 
