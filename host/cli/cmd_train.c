@@ -199,7 +199,9 @@ static void print_result(const cli_call *call, const convoy_device *device, cons
         fprintf(to, "%.1f examples/sec on %s\n", r->images_per_second, convoy_device_get_info(device)->name);
     fflush(to);
     if (r->images_per_second == 0)
-        cli_note("nothing was left to do: --epochs of more than %d would train on", r->epochs);
+        cli_note("nothing was left to do after %d epochs and %llu steps: more of --epochs or --max-steps "
+                 "would train on",
+                 r->epochs, r->steps);
     cli_note("weights, metrics and checkpoint are in %s", out);
 }
 
