@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The same training run on every OpenCL device of this machine, on Mesa's Rusticl and Oclgrind where installed, and on
-# the host: LeNet, 20 steps of 64 images of Fashion-MNIST, whose losses have to agree with the host's within 1e-4.
+# the host: LeNet, 20 steps of 16 images of Fashion-MNIST, whose losses have to agree with the host's within 1e-4.
 # Oclgrind interprets every instruction, so its run is 2 steps of 8 images, compared with the same run on the host.
 #
 #   tools/compare_devices.sh [CONVOY]     the command, by default build/convoy
@@ -20,7 +20,7 @@ train() {
     local name=$1 steps=$2 batch=$3 device=$4
     shift 4
     "$@" "$convoy" train models/lenet.yaml --data fashion-mnist --device "$device" --epochs 1 --batch-size "$batch" \
-        --limit-train $((steps * batch)) --limit-test "$batch" --eval-every 1 --seed 1 --out "$runs/$name" \
+        --limit-train $((steps * batch)) --limit-test 16 --eval-every 1 --seed 1 --out "$runs/$name" \
         >"$runs/$name.log" 2>&1 </dev/null || return 1
     awk -F, 'NR > 1 && !seen[$2]++ { print $3 }' "$runs/$name/metrics.csv" >"$runs/$name.losses"
     [ "$(wc -l <"$runs/$name.losses")" -eq "$steps" ]
@@ -57,13 +57,13 @@ tr '\n' ' ' <"$runs/devices.json" | sed 's/}/}\n/g' |
 
 echo "| device | steps × batch | largest difference of a loss | |"
 echo "|---|---|---|---|"
-if ! train host 20 64 host || ! train host_tiny 2 8 host; then
+if ! train host 20 16 host || ! train host_tiny 2 8 host; then
     echo "| host | | | failed: $(cat "$runs"/host*.log | tail -n 1) |"
     exit 1
 fi
-echo "| host | 20 × 64 | the reference | |"
+echo "| host | 20 × 16 | the reference | |"
 while IFS=$'\t' read -r id title; do
-    [ "$id" = host ] || row "$title" "device_${id/:/_}" host 20 64 "$id"
+    [ "$id" = host ] || row "$title" "device_${id/:/_}" host 20 16 "$id"
 done <"$runs/devices"
 for driver in "Portable Computing Language" rusticl; do
     grep -qi "$driver" "$runs/devices" || echo "| $driver | | | absent: not installed |"

@@ -6,6 +6,8 @@
 # Without a PART all of them run, in this order:
 #   source     formatting, kernels that compile alone, floors, paths (tools/check_source.sh)
 #   gcc        build with gcc -Werror; every test on PoCL
+#   install    cmake --install, then the program of include/convoy.h built against it in four ways and run
+#   devices    the same training run on every OpenCL driver at hand and on the host; the losses agree
 #   clang      build with clang -Werror
 #   sanitize   build with AddressSanitizer and UBSan; every test on PoCL
 #   oclgrind   every kernel under Oclgrind with --data-races; its log must be empty
@@ -20,7 +22,7 @@ out=$root/build-test
 logs=$out/logs
 
 usage() {
-    sed -n '2,15s/^# \{0,1\}//p' "$0"
+    sed -n '2,17s/^# \{0,1\}//p' "$0"
 }
 
 jobs=$(nproc)
@@ -37,7 +39,7 @@ while [ $# -gt 0 ]; do
         usage
         exit 0
         ;;
-    source | gcc | clang | sanitize | oclgrind) parts+=("$1") ;;
+    source | gcc | install | devices | clang | sanitize | oclgrind) parts+=("$1") ;;
     *)
         echo "test.sh: what is '$1'? Try --help." >&2
         exit 2
@@ -45,7 +47,7 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
-[ ${#parts[@]} -gt 0 ] || parts=(source gcc clang sanitize oclgrind)
+[ ${#parts[@]} -gt 0 ] || parts=(source gcc install devices clang sanitize oclgrind)
 
 if [ "$install" = yes ] && ! tools/install_packages.sh test; then
     echo "0 passed, 1 failed (packages could not be installed)"
@@ -128,6 +130,18 @@ part_source() {
 
 part_gcc() {
     step gcc-build build gcc -DCMAKE_C_COMPILER=gcc && run_pocl_tests gcc-tests gcc
+}
+
+part_install() {
+    step install-build build gcc -DCMAKE_C_COMPILER=gcc &&
+        OCL_ICD_VENDORS=/etc/OpenCL/vendors/pocl.icd CONVOY_DEVICE=cpu step install-use tools/test_install.sh "$out/gcc"
+}
+
+part_devices() {
+    step devices-build build gcc -DCMAKE_C_COMPILER=gcc || return
+    step devices-agree tools/compare_devices.sh "$out/gcc/convoy"
+    # Which drivers there were, and which were absent, belongs in the report.
+    grep '^|' "$logs/devices-agree.log" | sed 's/^/    /'
 }
 
 part_clang() {

@@ -1,0 +1,68 @@
+#!/usr/bin/env bash
+# Installs a build into an empty folder, moves it, and builds the program in the first comment of <convoy.h> against it as
+# its users would: through pkg-config with the shared and with the static library, and through find_package(Convoy).
+# Each of the three trains, evaluates, saves, loads and predicts on synthetic images.
+#
+#   tools/test_install.sh BUILD-FOLDER
+set -euo pipefail
+cd "$(dirname "$0")/.."
+root=$PWD
+build=$(cd "$1" && pwd)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+cmake --install "$build" --prefix "$work/first" >/dev/null
+mv "$work/first" "$work/moved"
+prefix=$work/moved
+libraries=$(dirname "$(find "$prefix" -name libconvoy.a)")
+export PKG_CONFIG_PATH=$libraries/pkgconfig
+for file in bin/convoy include/convoy.h share/convoy/models/lenet.yaml share/doc/convoy/LICENSE; do
+    [ -e "$prefix/$file" ] || {
+        echo "test_install.sh: the installation lacks $file"
+        exit 1
+    }
+done
+
+sed -n '/---- program ----/,/---- end of program ----/p' "$prefix/include/convoy.h" | sed '1d;$d' >"$work/program.c"
+[ -s "$work/program.c" ] || {
+    echo "test_install.sh: include/convoy.h has no program between its marks"
+    exit 1
+}
+
+# try NAME PROGRAM: runs it in a folder of its own. The model is small enough for any device.
+try() {
+    mkdir "$work/run_$1"
+    echo "== $1"
+    (cd "$work/run_$1" && "$2" "$root/tests/models/tiny.yaml" synthetic)
+    [ -s "$work/run_$1/weights.safetensors" ]
+}
+
+cd "$work"
+strict="-std=c11 -O1 -Wall -Wextra -Werror"
+# shellcheck disable=SC2046,SC2086 # flags are words
+cc $strict program.c -o shared $(pkg-config --cflags --libs convoy) -Wl,-rpath,"$libraries"
+# shellcheck disable=SC2046,SC2086
+cc $strict program.c -o static $(pkg-config --static --cflags --libs convoy | sed 's/-lconvoy/-l:libconvoy.a/')
+if ldd ./static | grep -q libconvoy; then
+    echo "test_install.sh: the static program needs libconvoy.so"
+    exit 1
+fi
+try pkg-config-shared "$work/shared"
+try pkg-config-static "$work/static"
+
+mkdir project
+mv program.c project/
+cat >project/CMakeLists.txt <<'END'
+cmake_minimum_required(VERSION 3.25)
+project(user LANGUAGES C)
+find_package(Convoy 0.1 REQUIRED)
+foreach(kind convoy static)
+  add_executable(with_${kind} program.c)
+  target_link_libraries(with_${kind} PRIVATE Convoy::${kind})
+endforeach()
+END
+cmake -S project -B project/build -G Ninja -DCMAKE_PREFIX_PATH="$prefix" >/dev/null
+cmake --build project/build
+try find-package-shared "$work/project/build/with_convoy"
+try find-package-static "$work/project/build/with_static"
+"$prefix/bin/convoy" --version
