@@ -60,8 +60,8 @@ static void test_against_reference(void **state) {
         all_labels[i] = i * i % 10;
         indices[i] = (uint32_t)(i * 37 + 11) % IMAGES;
     }
-    for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
-        for (int b = 0; b < BATCHES; b++) {
+    for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s += test_stride())
+        for (size_t b = 0; b < BATCHES; b += test_stride()) {
             cvy_gather_shape shape = shapes[s];
             int n = batches[b][0];
             shape.pitch = batches[b][1];

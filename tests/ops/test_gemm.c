@@ -235,7 +235,8 @@ static void wrong_requests_are_refused(void **state) {
                  "did you mean \"clblast\"");
     assert_null(op);
     assert_ok(cvy_gemm_create(test_device(), &shape, "tile_cpu", &op));
-    assert_fails(cvy_gemm_run(op, NULL, 0, NULL, 0, NULL, 0, false, NULL), CONVOY_INVALID, "workspace");
+    if (cvy_gemm_workspace(op) > 0) /* a device of one compute unit has no use for a split k */
+        assert_fails(cvy_gemm_run(op, NULL, 0, NULL, 0, NULL, 0, false, NULL), CONVOY_INVALID, "workspace");
     cvy_gemm_free(op);
     convoy_device *host = NULL;
     assert_ok(convoy_device_open("host", &host));

@@ -49,8 +49,8 @@ static void test_subsample_edges(void **state) {
     const cvy_subsample_shape shapes[] = {
         {0, 6, 28, 28, 2}, {0, 1, 5, 7, 2}, {0, 3, 8, 11, 3}, {0, 2, 4, 4, 4}, {0, 2, 3, 5, 1},
     };
-    for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
-        for (int b = 0; b < BATCHES; b++) {
+    for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s += test_stride())
+        for (size_t b = 0; b < BATCHES; b += test_stride()) {
             cvy_subsample_shape shape = shapes[s];
             shape.pitch = batches[b][1];
             check_subsample(shape, batches[b][0]);
@@ -103,7 +103,7 @@ static void check_rbf(cvy_rbf_shape shape, int n) {
 
 static void test_rbf_edges(void **state) {
     (void)state;
-    for (int b = 0; b < BATCHES; b++) {
+    for (size_t b = 0; b < BATCHES; b += test_stride()) {
         check_rbf((cvy_rbf_shape){batches[b][1], 84, 10}, batches[b][0]);
         check_rbf((cvy_rbf_shape){batches[b][1], 1, 1}, batches[b][0]);
         check_rbf((cvy_rbf_shape){batches[b][1], 5, 33}, batches[b][0]);

@@ -21,6 +21,10 @@ bool test_quick(void) {
     return quick && strcmp(quick, "0") != 0;
 }
 
+size_t test_stride(void) {
+    return test_quick() ? 3 : 1;
+}
+
 float *test_random(size_t count, uint32_t seed) {
     float *values = malloc((count ? count : 1) * sizeof(float));
     assert_non_null(values);

@@ -43,6 +43,8 @@ void test_device_close(void);
 /* Whether CONVOY_TEST_QUICK asks for the short run: every kernel still runs, over few shapes. For Oclgrind,
    which is a thousand times slower than a compiled kernel, and for sanitizers. */
 bool test_quick(void);
+/* How far a loop over shapes goes at once: 1; 3 in the short run. */
+size_t test_stride(void);
 
 /* Uniform in [-1, 1), a function of (seed, index). malloc'ed. */
 float *test_random(size_t count, uint32_t seed);
