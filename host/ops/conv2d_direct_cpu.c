@@ -12,9 +12,9 @@ enum {
     OPTIONS = 1024, /* characters of a program's options */
     /* Work-groups per compute unit that even out the load. */
     GROUPS_PER_UNIT = 4,
-    /* Bytes, sized for a second-level cache of 1 MiB. The input that a block of output columns reads; the
-       same, copied into a patch; what one output pixel must read for that to pay. */
-    ROWS_CACHE = 512 * 1024,
+    /* Bytes, sized for a second-level cache of 512 KiB or more. The input that a block of output columns
+       reads; the same, copied into a patch; what one output pixel must read for that to pay. */
+    ROWS_CACHE = 192 * 1024,
     PATCH_BYTES = 256 * 1024,
     PATCH_FROM = 96 * 1024,
     /* Backward-weights: the gy that one tile passes over, and the x that stays while all tiles do. */
