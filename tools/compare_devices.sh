@@ -69,10 +69,10 @@ for driver in "Portable Computing Language" rusticl; do
     grep -qi "$driver" "$runs/devices" || echo "| $driver | | | absent: not installed |"
 done
 if command -v oclgrind >/dev/null; then
-    row Oclgrind oclgrind host_tiny 2 8 Oclgrind oclgrind --log "$runs/oclgrind.log"
-    if [ -s "$runs/oclgrind.log" ]; then
+    row Oclgrind oclgrind host_tiny 2 8 Oclgrind oclgrind --log "$runs/oclgrind.found"
+    if [ -s "$runs/oclgrind.found" ]; then
         echo "Oclgrind's log is not empty:" >&2
-        head -n 20 "$runs/oclgrind.log" >&2
+        head -n 20 "$runs/oclgrind.found" >&2
         wrong=1
     fi
 else
