@@ -20,7 +20,7 @@ field() {
 }
 out=$(field out)
 echo
-echo "LeNet on Fashion-MNIST: test accuracy $(field test_accuracy)"
+LC_ALL=C printf 'LeNet on Fashion-MNIST: test accuracy %.4f\n' "$(field test_accuracy)"
 echo "Weights, metrics and the model are in $out. Next:"
 echo "    build/convoy eval models/lenet.yaml --weights $out/best.safetensors"
 echo "    build/convoy devices"
