@@ -16,7 +16,7 @@ typedef struct options {
     cli_common common;
     int batch_size, steps, repeats;
     double seconds;
-    bool no_layers;
+    bool no_layers, kernels;
 } options;
 
 static const cvy_param params[] = {
@@ -28,6 +28,8 @@ static const cvy_param params[] = {
      "time for training steps; evaluation takes half of it"},
     {"repeats", CVY_INT, offsetof(options, repeats), "5", 1, 1000, NULL,
      "runs of each layer, of which the best counts"},
+    {"kernels", CVY_FLAG, offsetof(options, kernels), "", 0, 0, NULL,
+     "profile each launch: time and launches a step of every kernel"},
     {"no-layers", CVY_FLAG, offsetof(options, no_layers), "", 0, 0, NULL, "leave out the layers"},
     CLI_ROW_DEVICE,
     CLI_ROW_SET,
@@ -37,7 +39,7 @@ static const cvy_param params[] = {
     CVY_PARAM_END,
 };
 
-enum { WARM_UP = 3, WINDOWS = 8, WINDOWS_MIN = 3, WINDOWS_LIMIT = 256 };
+enum { PROFILED = 5, WARM_UP = 3, WINDOWS = 8, WINDOWS_MIN = 3, WINDOWS_LIMIT = 256 };
 
 /* What one step works on. */
 typedef struct bench {
@@ -56,6 +58,8 @@ typedef struct figures {
     size_t train_peak, eval_peak;
     cvy_layer_timing *layers;
     size_t layer_count;
+    cvy_profile_row *kernels; /* of PROFILED steps; NULL unless asked for */
+    size_t kernel_count;
 } figures;
 
 /* ---- preparing ---- */
@@ -184,6 +188,13 @@ static convoy_status time_steps(bench *b, convoy_status (*step)(bench *), size_t
     return CONVOY_OK;
 }
 
+static convoy_status profile(bench *b, figures *f) {
+    convoy_status status = cvy_profile_start(b->device);
+    for (int i = 0; i < PROFILED && !status; i++)
+        status = train_step(b);
+    return status ? status : cvy_profile_stop(b->device, &f->kernels, &f->kernel_count);
+}
+
 static convoy_status measure_training(bench *b, convoy_model *model, const cli_call *call, figures *f) {
     const options *o = call->options;
     convoy_status status = prepare(b, model, true, call->variants);
@@ -194,6 +205,8 @@ static convoy_status measure_training(bench *b, convoy_model *model, const cli_c
         status = train_step(b);
     f->launches = cvy_device_get_counters(b->device).launches - before;
     f->train_peak = cvy_device_get_counters(b->device).peak_bytes;
+    if (!status && o->kernels)
+        status = profile(b, f);
     if (!status && !o->no_layers)
         status = cvy_network_time_layers(b->network, o->repeats, &f->layers, &f->layer_count);
     for (size_t i = 0; i < f->layer_count; i++) { /* the rows outlive the network that owns their strings */
@@ -211,6 +224,15 @@ static double gflops(const cvy_layer_timing *layer) {
     return seconds > 0 ? layer->flops / seconds / 1e9 : 0;
 }
 
+static json_t *kernels_json(const figures *f) {
+    json_t *rows = json_array();
+    for (size_t i = 0; i < f->kernel_count; i++)
+        json_array_append_new(rows, json_pack("{s:s, s:o, s:o}", "kernel", f->kernels[i].kernel, "launches",
+                                              cli_number((double)f->kernels[i].launches / PROFILED), "ms",
+                                              cli_number(1e3 * f->kernels[i].seconds / PROFILED)));
+    return rows;
+}
+
 static json_t *figures_json(const convoy_model *model, const bench *b, const figures *f) {
     json_t *layers = json_array();
     for (size_t i = 0; i < f->layer_count; i++) {
@@ -220,10 +242,13 @@ static json_t *figures_json(const convoy_model *model, const bench *b, const fig
                               l->variant, "forward_ms", cli_number(1e3 * l->forward_seconds), "backward_ms",
                               cli_number(1e3 * l->backward_seconds), "gflops", cli_number(gflops(l))));
     }
-    return json_pack("{s:s, s:s, s:i, s:o, s:o, s:o}", "model", convoy_model_name(model), "device",
-                     convoy_device_get_info(b->device)->name, "batch_size", b->batch_size,
-                     "train_images_per_second", cli_number(f->train), "eval_images_per_second",
-                     cli_number(f->eval), "layers", layers);
+    json_t *result = json_pack("{s:s, s:s, s:i, s:o, s:o, s:o}", "model", convoy_model_name(model), "device",
+                               convoy_device_get_info(b->device)->name, "batch_size", b->batch_size,
+                               "train_images_per_second", cli_number(f->train), "eval_images_per_second",
+                               cli_number(f->eval), "layers", layers);
+    if (f->kernels)
+        json_object_set_new(result, "kernels", kernels_json(f));
+    return result;
 }
 
 static void print_figures(const convoy_model *model, const bench *b, const figures *f) {
@@ -242,6 +267,11 @@ static void print_figures(const convoy_model *model, const bench *b, const figur
         printf("%-16s %-14s %-40s %11.3f %11.3f %9.1f\n", l->name, l->op, l->variant,
                1e3 * l->forward_seconds, 1e3 * l->backward_seconds, gflops(l));
     }
+    if (f->kernels)
+        printf("%-48s %15s %11s\n", "kernel", "launches a step", "ms a step");
+    for (size_t i = 0; i < f->kernel_count; i++)
+        printf("%-48s %15.1f %11.3f\n", f->kernels[i].kernel, (double)f->kernels[i].launches / PROFILED,
+               1e3 * f->kernels[i].seconds / PROFILED);
 }
 
 static convoy_status run(cli_call *call) {
@@ -269,6 +299,7 @@ static convoy_status run(cli_call *call) {
         print_figures(model, &b, &f);
 done:
     free(f.layers);
+    free(f.kernels);
     release(&b);
     convoy_model_free(model);
     convoy_device_close(b.device);

@@ -97,10 +97,15 @@ static convoy_status read_variants(convoy_network *network, const char *text) {
 
 /* ---- does it fit? ---- */
 
+/* Of what training keeps for each trainable float: its gradient and the optimizer's state. */
+static size_t training_bytes(const convoy_model *model, size_t trainable) {
+    return trainable * sizeof(float) * (1 + (size_t)cvy_optimizer_states(&model->recipe.optimizer));
+}
+
 static size_t bytes_needed(const convoy_network *network, const cvy_plan *plan, size_t workspace) {
     size_t parameters = network->parameter_bytes;
     if (network->options.training)
-        parameters += network->parameter_count * sizeof(float);
+        parameters += training_bytes(network->model, network->parameter_count);
     return parameters + cvy_plan_bytes(plan) + workspace;
 }
 
@@ -412,7 +417,7 @@ size_t cvy_model_memory(convoy_model *model, int batch_size, bool training) {
     size_t trainable, bytes = lay_out(model, tensor_alignment(NULL), NULL, &trainable);
     if (cvy_plan_create(model, pitch_of(batch_size, 16), training, 128, SIZE_MAX / 2, &plan))
         return 0;
-    bytes += cvy_plan_bytes(plan) + (training ? trainable * sizeof(float) : 0);
+    bytes += cvy_plan_bytes(plan) + (training ? training_bytes(model, trainable) : 0);
     cvy_plan_free(plan);
     return bytes;
 }

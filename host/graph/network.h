@@ -26,7 +26,8 @@ convoy_status cvy_network_create(convoy_model *model, convoy_device *device,
 convoy_model *cvy_network_model(const convoy_network *network);
 int cvy_network_batch_size(const convoy_network *network);
 int cvy_network_pitch(const convoy_network *network);
-size_t cvy_network_memory(const convoy_network *network); /* bytes on the device */
+/* Bytes on the device; for training with the state of the recipe's optimizer, which train/ allocates. */
+size_t cvy_network_memory(const convoy_network *network);
 /* The same without a device: what a batch would need (bytes), for `summary`. The scratch of the device's
    kernels comes on top of it. */
 size_t cvy_model_memory(convoy_model *model, int batch_size, bool training);

@@ -295,6 +295,11 @@ static void bench(void **state) {
     const char *variant =
         json_string_value(json_object_get(json_array_get(json_object_get(json, "layers"), 0), "variant"));
     assert_non_null(strstr(variant, "im2col_gemm"));
+    json = json_of(RUN("bench", model, "--steps", "1", "--no-layers", "--kernels", "--json"));
+    const json_t *kernel = json_array_get(json_object_get(json, "kernels"), 0);
+    test_keys(kernel, "kernel launches ms");
+    assert_true(json_number_value(json_object_get(kernel, "launches")) >= 1);
+    assert_true(json_number_value(json_object_get(kernel, "ms")) > 0);
 }
 
 int main(void) {
