@@ -195,6 +195,7 @@ static convoy_status build(convoy_device *device, const char *file, const char *
     char name[128], *path = NULL;
     cl_program program = NULL;
     cl_int code = CL_SUCCESS;
+    double start = cvy_seconds();
     snprintf(name, sizeof name, "%s.cl", file);
     cvy_text_add(&all_options, COMMON_OPTIONS "%s%s", *options ? " " : "", options);
     convoy_status status = expand(name, 0, &source);
@@ -220,6 +221,7 @@ static convoy_status build(convoy_device *device, const char *file, const char *
     }
     *out = program;
     program = NULL;
+    cvy_debug("%.0f ms for %s with %s", 1e3 * (cvy_seconds() - start), name, all_options.data);
 done:
     if (program)
         clReleaseProgram(program);

@@ -1,10 +1,10 @@
 /* Fully connected layer: three matrix products (gemm.h) over [features][pitch] activations, the bias added in
    the forward product and its gradient summed by a kernel of its own. */
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "ops/gemm.h"
 #include "ops/linear.h"
+#include "ops/vector.h"
 
 enum { PASSES = 3 };
 
@@ -64,16 +64,12 @@ void cvy_linear_backward_weights_reference(const cvy_linear_shape *shape, const 
 
 static convoy_status prepare_bias_gradient(cvy_linear *op) {
     const cvy_device_traits *traits = cvy_device_get_traits(op->device);
-    char options[32] = "";
     op->rows_per_item = 1;
     if (traits->host)
         return CONVOY_OK;
-    if (traits->cpu) {
-        /* A work-item is a group of its own: enough rows to be worth its launch. */
-        op->rows_per_item = 16;
-        snprintf(options, sizeof(options), "-DVW=%d", traits->vector_width < 4 ? 4 : traits->vector_width);
-    }
-    return cvy_kernel_get(op->device, "linear", "linear_bias_gradient", options, &op->bias_gradient);
+    if (traits->cpu)
+        op->rows_per_item = 16; /* a work-item is a group of its own: enough rows to be worth its launch */
+    return cvy_vector_kernel(op->device, "linear_bias_gradient", &op->bias_gradient);
 }
 
 convoy_status cvy_linear_create(convoy_device *device, const cvy_linear_shape *shape, unsigned passes,
