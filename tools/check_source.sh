@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Checks of the source that no compiler makes for us, each a part that can run alone:
 #
-#   tools/check_source.sh [format] [kernels] [floors] [paths]
+#   tools/check_source.sh [format] [kernels] [targets] [floors] [paths]
 #
 # format   clang-format would change nothing
 # kernels  every kernel file compiles alone as OpenCL C 1.2, with the defaults of its macros
+# targets  every kernel file compiles and links for GPUs that need not be here: AMD's GCN and RDNA, NVIDIA's Volta
 # floors   a floor of host/ includes only floors below it, speaks OpenCL only where it may, and nothing below
 #          cli/ prints to stdout or exits
 # paths    no tracked file names a folder of somebody's machine
@@ -33,6 +34,24 @@ check_kernels() {
         clang -x cl -cl-std=CL1.2 -Xclang -finclude-default-header -fsyntax-only -Wall -Wno-unused-function \
             -Ikernels "$file" || complain "kernels: $file does not compile alone"
     done
+}
+
+# Linking finds what compiling alone does not: missing built-in functions, too much local memory.
+check_targets() {
+    local file object
+    object=$(mktemp)
+    compile() {
+        clang-15 -x cl -cl-std=CL1.2 -Xclang -finclude-default-header -Ikernels "$@" "$file" -o "$object"
+    }
+    for file in kernels/*.cl; do
+        for gpu in gfx906 gfx1030; do
+            compile -target amdgcn-amd-amdhsa -mcpu=$gpu --rocm-device-lib-path=/usr/lib/"$(gcc -dumpmachine)"/amdgcn/bitcode ||
+                complain "targets: $file does not compile for $gpu"
+        done
+        compile -Wno-linker-warnings -target nvptx64-nvidia-nvcl -Xclang -target-cpu -Xclang sm_70 -Xclang -mlink-builtin-bitcode \
+            -Xclang /usr/lib/clc/nvptx64--nvidiacl.bc -S || complain "targets: $file does not compile for sm_70"
+    done
+    rm -f "$object"
 }
 
 # Floors by rank; data and graph share one, and so may not include each other.
@@ -85,12 +104,12 @@ check_paths() {
 }
 
 parts=("$@")
-[ ${#parts[@]} -gt 0 ] || parts=(format kernels floors paths)
+[ ${#parts[@]} -gt 0 ] || parts=(format kernels targets floors paths)
 for part in "${parts[@]}"; do
     case $part in
-    format | kernels | floors | paths) "check_$part" ;;
+    format | kernels | targets | floors | paths) "check_$part" ;;
     *)
-        echo "check_source.sh: no part '$part'; there are format, kernels, floors and paths" >&2
+        echo "check_source.sh: no part '$part'; there are format, kernels, targets, floors and paths" >&2
         exit 2
         ;;
     esac

@@ -4,7 +4,7 @@
 #   tools/test.sh [--no-install] [--jobs N] [PART...]
 #
 # Without a PART all of them run, in this order:
-#   source     formatting, kernels that compile alone, floors, paths (tools/check_source.sh)
+#   source     formatting, kernels that compile alone and for GPUs, floors, paths (tools/check_source.sh)
 #   gcc        build with gcc -Werror; every test on PoCL
 #   install    cmake --install, then the program of include/convoy.h built against it in four ways and run
 #   devices    the same training run on every OpenCL driver at hand and on the host; the losses agree
@@ -123,7 +123,7 @@ run_pocl_tests() { # NAME FOLDER
 
 part_source() {
     local check
-    for check in format kernels floors paths; do
+    for check in format kernels targets floors paths; do
         step "source-$check" tools/check_source.sh "$check"
     done
 }
