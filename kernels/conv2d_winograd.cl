@@ -25,8 +25,8 @@
 #define TRANSPOSED 0
 #endif
 
-#define T 6            /* tile edge */
-#define XI (T * T)     /* products per tile */
+#include "conv2d_winograd.clh"
+
 #define M (T + 1 - K)  /* output pixels per tile edge: 4 or 2 */
 #define WIDTH (NV * VW)
 #define BLOCKS ((OUT_C + MR - 1) / MR)
@@ -78,18 +78,6 @@ conv2d_winograd_weights(__global const float *restrict weight, __global float *r
     }
 }
 
-/* B^T times six values. */
-static inline void input_1d(const floatv *in, int step, floatv *out, int out_step) {
-    const floatv a = in[0], b = in[step], c = in[2 * step], d = in[3 * step], e = in[4 * step], f = in[5 * step];
-    const floatv p = e - 4 * c, q = d - 4 * b, r = e - c, s = 2 * (d - b);
-    out[0] = 4 * a - 5 * c + e;
-    out[out_step] = p + q;
-    out[2 * out_step] = p - q;
-    out[3 * out_step] = r + s;
-    out[4 * out_step] = r - s;
-    out[5 * out_step] = 4 * b - 5 * d + f;
-}
-
 /* A^T times six values -> M values. */
 static inline void output_1d(const floatv *in, int step, floatv *out, int out_step) {
     const floatv sum1 = in[step] + in[2 * step], difference1 = in[step] - in[2 * step];
@@ -102,29 +90,6 @@ static inline void output_1d(const floatv *in, int step, floatv *out, int out_st
 #else
     out[out_step] = difference1 + 2 * difference2 + in[5 * step];
 #endif
-}
-
-/* One channel's tile for one vector of images. x points at the channel's plane, v at its place in scratch. */
-static inline void transform_input(__global const float *x, __global float *v, int top, int left) {
-    floatv d[XI], e[XI];
-#pragma unroll
-    for (int r = 0; r < T; r++)
-#pragma unroll
-        for (int c = 0; c < T; c++) {
-            const int row = top + r, column = left + c;
-            d[r * T + c] = row >= 0 && row < IN_H && column >= 0 && column < IN_W
-                               ? vloadv(0, x + ((ulong)row * IN_W + column) * PITCH)
-                               : (floatv)(0.0f);
-        }
-#pragma unroll
-    for (int r = 0; r < T; r++)
-        input_1d(d + r * T, 1, e + r * T, 1);
-#pragma unroll
-    for (int c = 0; c < T; c++)
-        input_1d(e + c, T, d + c, T);
-#pragma unroll
-    for (int xi = 0; xi < XI; xi++)
-        vstorev(d[xi], 0, v + (ulong)xi * IN_C * WIDTH);
 }
 
 /* products[m][xi] = sum over input channels of u[in][m] * v[in], MR channels x NV vectors in registers. */
@@ -187,8 +152,8 @@ conv2d_winograd(__global const float *restrict x, __global const float *restrict
         const int row = place / TILES_W * M, column = place % TILES_W * M;
         for (int in = 0; in < IN_C; in++)
             for (int n = 0; n < WIDTH; n += VW)
-                transform_input(x + (ulong)in * IN_H * IN_W * PITCH + image + n, v + (ulong)in * WIDTH + n,
-                                row - PAD_H, column - PAD_W);
+                transform_tile(x + (ulong)in * IN_H * IN_W * PITCH + image + n, row - PAD_H, column - PAD_W,
+                               v + (ulong)in * WIDTH + n, (ulong)IN_C * WIDTH);
         for (int block = 0; block < BLOCKS; block++) {
             __global const float *u = packed + (ulong)block * XI * IN_C * MR;
             for (int xi = 0; xi < XI; xi++)

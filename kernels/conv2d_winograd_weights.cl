@@ -19,23 +19,11 @@
 #define IMAGES 32   /* images in a block */
 #endif
 
-#define T 6
-#define XI (T * T)
+#include "conv2d_winograd.clh"
+
 #define M (T + 1 - K) /* edge of a tile of gy: 4 or 2 */
 #define TILES_W ((OUT_W + M - 1) / M)
 #define COLUMNS ((ulong)TILE_ROWS * TILES_W * IMAGES) /* of one matrix */
-
-/* B^T times six values. */
-static inline void input_1d(const floatv *in, int step, floatv *out, int out_step) {
-    const floatv a = in[0], b = in[step], c = in[2 * step], d = in[3 * step], e = in[4 * step], f = in[5 * step];
-    const floatv p = e - 4 * c, q = d - 4 * b, r = e - c, s = 2 * (d - b);
-    out[0] = 4 * a - 5 * c + e;
-    out[out_step] = p + q;
-    out[2 * out_step] = p - q;
-    out[3 * out_step] = r + s;
-    out[4 * out_step] = r - s;
-    out[5 * out_step] = 4 * b - 5 * d + f;
-}
 
 /* G times M values. */
 static inline void gradient_1d(const floatv *in, int step, floatv *out, int out_step) {
@@ -61,27 +49,8 @@ conv2d_winograd_tiles_x(__global const float *restrict x, __global float *restri
     const int top = (tile_row + tile / TILES_W) * M - PAD_H, left = tile % TILES_W * M - PAD_W;
     x += (ulong)channel * IN_H * IN_W * PITCH + image;
     matrices += matrices_offset + channel * COLUMNS + (ulong)tile * IMAGES;
-    for (int n = 0; n < IMAGES; n += VW) {
-        floatv d[XI], e[XI];
-#pragma unroll
-        for (int r = 0; r < T; r++)
-#pragma unroll
-            for (int c = 0; c < T; c++) {
-                const int row = top + r, column = left + c;
-                d[r * T + c] = row >= 0 && row < IN_H && column >= 0 && column < IN_W
-                                   ? vloadv(0, x + ((ulong)row * IN_W + column) * PITCH + n)
-                                   : (floatv)(0.0f);
-            }
-#pragma unroll
-        for (int r = 0; r < T; r++)
-            input_1d(d + r * T, 1, e + r * T, 1);
-#pragma unroll
-        for (int c = 0; c < T; c++)
-            input_1d(e + c, T, d + c, T);
-#pragma unroll
-        for (int xi = 0; xi < XI; xi++)
-            vstorev(d[xi], 0, matrices + xi * IN_C * COLUMNS + n);
-    }
+    for (int n = 0; n < IMAGES; n += VW)
+        transform_tile(x + n, top, left, matrices + n, IN_C * COLUMNS);
 }
 
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void

@@ -53,6 +53,17 @@ static int choose_items(int tiles, int compute_units) {
     return best;
 }
 
+/* Output channels of the register tile: what 32 (AVX-512) or 16 vector registers hold beside two vectors of
+   images, and of those the number that leaves the least of the last tile unused. */
+static int choose_channels(int out_channels, int vector_width) {
+    const int most = vector_width == 16 ? 12 : 6, least = vector_width == 16 ? 8 : 4;
+    int best = most;
+    for (int channels = most; channels >= least; channels--)
+        if ((out_channels + channels - 1) / channels * channels < (out_channels + best - 1) / best * best)
+            best = channels;
+    return best;
+}
+
 static convoy_status prepare_tiles(convoy_device *device, const cvy_conv2d_shape *s, cvy_conv2d_pass pass,
                                    state *p, size_t *workspace) {
     const cvy_device_traits *traits = cvy_device_get_traits(device);
@@ -62,7 +73,7 @@ static convoy_status prepare_tiles(convoy_device *device, const cvy_conv2d_shape
               out = forward ? s->out_channels : s->in_channels;
     const int out_height = forward ? s->out_height : s->in_height,
               out_width = forward ? s->out_width : s->in_width;
-    const int channels = width == 16 ? 12 : 6, pixels = TILE + 1 - kernel; /* MR, M of the kernel */
+    const int channels = choose_channels(out, width), pixels = TILE + 1 - kernel; /* MR, M of the kernel */
     const int tiles = (out_height + pixels - 1) / pixels * ((out_width + pixels - 1) / pixels) *
                       (s->pitch / (vectors * width));
     char options[OPTIONS];

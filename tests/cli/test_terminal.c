@@ -16,7 +16,8 @@ enum { COLUMNS = 70 };
 static char *run_on_terminal(char *const *argv, const char *out) {
     const struct winsize size = {.ws_row = 24, .ws_col = COLUMNS};
     int master = posix_openpt(O_RDWR | O_NOCTTY), status;
-    assert_true(master >= 0);
+    if (master < 0)
+        skip(); /* no pseudo-terminals here: /dev/pts is not mounted */
     assert_int_equal(grantpt(master) || unlockpt(master), 0);
     int slave = open(ptsname(master), O_RDWR | O_NOCTTY);
     assert_true(slave >= 0);
