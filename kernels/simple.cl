@@ -12,3 +12,4 @@
 #include "optimizer.cl"
 #include "linear.cl"
 #include "gemm_sum.cl"
+#include "selfcheck.cl"

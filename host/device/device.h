@@ -70,6 +70,11 @@ convoy_status cvy_buffer_zero(cvy_buffer *buffer, size_t offset, size_t bytes);
    and carries the build log. Never call it on the host device. */
 convoy_status cvy_kernel_get(convoy_device *device, const char *file, const char *function,
                              const char *options, cvy_kernel **kernel);
+/* A kernel of kernels/simple.cl, the program that holds all simple ones, built for vectors of
+ * cvy_vector_width(). */
+convoy_status cvy_kernel_get_simple(convoy_device *device, const char *function, cvy_kernel **kernel);
+/* Floats in the vectors of the simple kernels: 16, 8 or 4. Divides every batch pitch. */
+int cvy_vector_width(const convoy_device *device);
 /* CL_KERNEL_WORK_GROUP_SIZE. */
 size_t cvy_kernel_max_work_group(const cvy_kernel *kernel);
 

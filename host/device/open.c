@@ -38,7 +38,8 @@ static void fill_traits(convoy_device *device) {
         traits->max_work_group = 1;
 }
 
-/* Does this device compute at all? One small kernel, compared with what the host gets. */
+/* Does this device compute at all? One small kernel, compared with what the host gets. It stands among
+   the simple kernels, which every network needs, so it costs a start no program of its own. */
 static convoy_status self_check(convoy_device *device) {
     float values[SELF_CHECK_ITEMS];
     cvy_buffer *buffer = NULL;
@@ -49,7 +50,7 @@ static convoy_status self_check(convoy_device *device) {
     if (status == CONVOY_OK)
         status = cvy_buffer_write(buffer, 0, values, sizeof values);
     if (status == CONVOY_OK)
-        status = cvy_kernel_get(device, "selfcheck", "selfcheck", "", &kernel);
+        status = cvy_kernel_get_simple(device, "selfcheck", &kernel);
     if (status == CONVOY_OK)
         status = CVY_LAUNCH(kernel, cvy_items(SELF_CHECK_ITEMS), cvy_buf(buffer), cvy_float(2),
                             cvy_int(SELF_CHECK_ITEMS));

@@ -327,6 +327,17 @@ convoy_status cvy_kernel_get(convoy_device *device, const char *file, const char
     return CONVOY_OK;
 }
 
+int cvy_vector_width(const convoy_device *device) {
+    int width = device->traits.vector_width;
+    return width > 1 ? width : 4;
+}
+
+convoy_status cvy_kernel_get_simple(convoy_device *device, const char *function, cvy_kernel **kernel) {
+    char options[32];
+    snprintf(options, sizeof options, "-DVW=%d", cvy_vector_width(device));
+    return cvy_kernel_get(device, "simple", function, options, kernel);
+}
+
 size_t cvy_kernel_max_work_group(const cvy_kernel *kernel) {
     return kernel->max_work_group;
 }

@@ -146,7 +146,7 @@ static convoy_status build(cvy_batchnorm *op) {
                    {"finish_gradient", &op->finish_gradient},
                    {"gradient", &op->gradient}};
     for (size_t i = 0; i < sizeof kernels / sizeof *kernels; i++) {
-        convoy_status status = cvy_vector_kernel(op->device, kernels[i].name, kernels[i].kernel);
+        convoy_status status = cvy_kernel_get_simple(op->device, kernels[i].name, kernels[i].kernel);
         if (status != CONVOY_OK)
             return status;
     }

@@ -37,7 +37,7 @@ convoy_status cvy_dropout_run(convoy_device *device, const cvy_dropout_shape *sh
         return CONVOY_OK;
     }
     cvy_kernel *kernel = NULL;
-    convoy_status status = cvy_vector_kernel(device, "dropout", &kernel);
+    convoy_status status = cvy_kernel_get_simple(device, "dropout", &kernel);
     if (status != CONVOY_OK)
         return status;
     uint32_t vectors = (uint32_t)shape->pitch / 16;

@@ -62,7 +62,7 @@ convoy_status cvy_activation_forward(convoy_device *device, cvy_activation kind,
         return CONVOY_OK;
     }
     cvy_kernel *kernel = NULL;
-    convoy_status status = cvy_vector_kernel(device, forward_kernels[kind], &kernel);
+    convoy_status status = cvy_kernel_get_simple(device, forward_kernels[kind], &kernel);
     if (status != CONVOY_OK)
         return status;
     size_t width = (size_t)cvy_vector_width(device);
@@ -74,7 +74,7 @@ convoy_status cvy_activation_forward(convoy_device *device, cvy_activation kind,
 static convoy_status run_two(convoy_device *device, const char *function, size_t count, cvy_buffer *a,
                              cvy_buffer *b, cvy_buffer *out) {
     cvy_kernel *kernel = NULL;
-    convoy_status status = cvy_vector_kernel(device, function, &kernel);
+    convoy_status status = cvy_kernel_get_simple(device, function, &kernel);
     if (status != CONVOY_OK)
         return status;
     size_t width = (size_t)cvy_vector_width(device);

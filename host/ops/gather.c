@@ -114,7 +114,7 @@ done:
 }
 
 static convoy_status prepare(cvy_gather *op) {
-    convoy_status status = cvy_vector_kernel(op->device, "gather", &op->kernel);
+    convoy_status status = cvy_kernel_get_simple(op->device, "gather", &op->kernel);
     if (status != CONVOY_OK)
         return status;
     int vectors = op->shape.pitch / cvy_vector_width(op->device);

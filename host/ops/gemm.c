@@ -140,7 +140,7 @@ convoy_status cvy_gemm_create(convoy_device *device, const cvy_gemm_shape *shape
         return cvy_fail_memory("a gemm op", sizeof(*gemm));
     *gemm = (cvy_gemm){.device = device, .shape = *shape, .variant = chosen};
     if (chosen)
-        status = cvy_vector_kernel(device, "gemm_sum", &gemm->sum);
+        status = cvy_kernel_get_simple(device, "gemm_sum", &gemm->sum);
     if (!status && chosen && shape->m && shape->n && shape->k)
         status = chosen->prepare(gemm);
     if (status) {

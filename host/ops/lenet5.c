@@ -79,11 +79,11 @@ struct cvy_subsample {
 
 static convoy_status build(cvy_subsample *op) {
     const cvy_subsample_shape *shape = &op->shape;
-    convoy_status status = cvy_vector_kernel(op->device, "subsample_forward", &op->forward);
+    convoy_status status = cvy_kernel_get_simple(op->device, "subsample_forward", &op->forward);
     if (status == CONVOY_OK)
-        status = cvy_vector_kernel(op->device, "subsample_backward", &op->backward);
+        status = cvy_kernel_get_simple(op->device, "subsample_backward", &op->backward);
     if (status == CONVOY_OK)
-        status = cvy_vector_kernel(op->device, "subsample_finish", &op->finish);
+        status = cvy_kernel_get_simple(op->device, "subsample_finish", &op->finish);
     if (status != CONVOY_OK)
         return status;
     size_t vectors = (size_t)(shape->pitch / cvy_vector_width(op->device));
@@ -198,7 +198,7 @@ convoy_status cvy_rbf_forward(convoy_device *device, const cvy_rbf_shape *shape,
         return CONVOY_OK;
     }
     cvy_kernel *kernel = NULL;
-    convoy_status status = cvy_vector_kernel(device, "rbf_forward", &kernel);
+    convoy_status status = cvy_kernel_get_simple(device, "rbf_forward", &kernel);
     if (status != CONVOY_OK)
         return status;
     int vectors = shape->pitch / cvy_vector_width(device);
@@ -214,7 +214,7 @@ convoy_status cvy_rbf_backward(convoy_device *device, const cvy_rbf_shape *shape
         return CONVOY_OK;
     }
     cvy_kernel *kernel = NULL;
-    convoy_status status = cvy_vector_kernel(device, "rbf_backward", &kernel);
+    convoy_status status = cvy_kernel_get_simple(device, "rbf_backward", &kernel);
     if (status != CONVOY_OK)
         return status;
     int vectors = shape->pitch / cvy_vector_width(device);

@@ -69,7 +69,7 @@ static convoy_status prepare_bias_gradient(cvy_linear *op) {
         return CONVOY_OK;
     if (traits->cpu)
         op->rows_per_item = 16; /* a work-item is a group of its own: enough rows to be worth its launch */
-    return cvy_vector_kernel(op->device, "linear_bias_gradient", &op->bias_gradient);
+    return cvy_kernel_get_simple(op->device, "linear_bias_gradient", &op->bias_gradient);
 }
 
 convoy_status cvy_linear_create(convoy_device *device, const cvy_linear_shape *shape, unsigned passes,

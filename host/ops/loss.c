@@ -112,9 +112,9 @@ static convoy_status prepare(cvy_loss_op *op) {
         op->host_predictions = malloc(pitch * sizeof(int32_t));
         return op->host_losses && op->host_predictions ? CONVOY_OK : cvy_fail_memory("a loss", 8 * pitch);
     }
-    convoy_status status = cvy_vector_kernel(op->device, "loss", &op->run);
+    convoy_status status = cvy_kernel_get_simple(op->device, "loss", &op->run);
     if (status == CONVOY_OK)
-        status = cvy_vector_kernel(op->device, "loss_statistics", &op->statistics);
+        status = cvy_kernel_get_simple(op->device, "loss_statistics", &op->statistics);
     if (status == CONVOY_OK)
         status = cvy_buffer_create(op->device, 2 * pitch * sizeof(float), "losses of a batch", &op->results);
     if (status != CONVOY_OK)
@@ -204,7 +204,7 @@ convoy_status cvy_softmax_forward(convoy_device *device, size_t classes, size_t 
         return CONVOY_OK;
     }
     cvy_kernel *kernel = NULL;
-    convoy_status status = cvy_vector_kernel(device, "softmax_forward", &kernel);
+    convoy_status status = cvy_kernel_get_simple(device, "softmax_forward", &kernel);
     if (status != CONVOY_OK)
         return status;
     size_t width = (size_t)cvy_vector_width(device), size = items_for_classes(device, kernel, classes);
@@ -220,7 +220,7 @@ convoy_status cvy_softmax_backward(convoy_device *device, size_t classes, size_t
         return CONVOY_OK;
     }
     cvy_kernel *kernel = NULL;
-    convoy_status status = cvy_vector_kernel(device, "softmax_backward", &kernel);
+    convoy_status status = cvy_kernel_get_simple(device, "softmax_backward", &kernel);
     if (status != CONVOY_OK)
         return status;
     size_t width = (size_t)cvy_vector_width(device), size = items_for_classes(device, kernel, classes);

@@ -64,7 +64,7 @@ convoy_status cvy_optimizer_step(convoy_device *device, const cvy_optimizer *opt
         return CONVOY_OK;
     }
     cvy_kernel *kernel = NULL;
-    convoy_status status = cvy_vector_kernel(device, o->kind == CVY_SGD ? "sgd" : "adam", &kernel);
+    convoy_status status = cvy_kernel_get_simple(device, o->kind == CVY_SGD ? "sgd" : "adam", &kernel);
     if (status != CONVOY_OK)
         return status;
     size_t width = (size_t)cvy_vector_width(device);

@@ -192,9 +192,9 @@ static convoy_status build(cvy_pool2d *op) {
     bool max = shape->kind == CVY_POOL_MAX;
     const char *backward = op->cells ? "cells_backward" : max ? "max_backward" : "average_backward";
     convoy_status status =
-        cvy_vector_kernel(op->device, max ? "max_forward" : "average_forward", &op->forward);
+        cvy_kernel_get_simple(op->device, max ? "max_forward" : "average_forward", &op->forward);
     if (status == CONVOY_OK)
-        status = cvy_vector_kernel(op->device, backward, &op->backward);
+        status = cvy_kernel_get_simple(op->device, backward, &op->backward);
     if (status != CONVOY_OK)
         return status;
     size_t vectors = (size_t)(shape->pitch / cvy_vector_width(op->device));

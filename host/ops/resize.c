@@ -86,7 +86,7 @@ void cvy_resize_backward_reference(const cvy_resize_shape *shape, const float *g
 static convoy_status run(convoy_device *device, const char *function, const cvy_resize_shape *shape, int rows,
                          int columns, cvy_buffer *from, cvy_buffer *to) {
     cvy_kernel *kernel = NULL;
-    convoy_status status = cvy_vector_kernel(device, function, &kernel);
+    convoy_status status = cvy_kernel_get_simple(device, function, &kernel);
     if (status != CONVOY_OK)
         return status;
     int vectors = shape->pitch / cvy_vector_width(device);

@@ -1,18 +1,5 @@
-/* Building and spreading the simple kernels: see vector.h. */
+/* Spreading the simple kernels: see vector.h. */
 #include "ops/vector.h"
-
-#include <stdio.h>
-
-int cvy_vector_width(const convoy_device *device) {
-    int width = cvy_device_get_traits(device)->vector_width;
-    return width > 1 ? width : 4;
-}
-
-convoy_status cvy_vector_kernel(convoy_device *device, const char *function, cvy_kernel **kernel) {
-    char options[32];
-    snprintf(options, sizeof options, "-DVW=%d", cvy_vector_width(device));
-    return cvy_kernel_get(device, "simple", function, options, kernel);
-}
 
 size_t cvy_group_size(const convoy_device *device, const cvy_kernel *kernel, size_t pieces) {
     if (cvy_device_get_traits(device)->cpu)

@@ -1,17 +1,10 @@
-/* How the simple kernels are built and spread over a device: they are one program, built for vectors of the
-   device's width (-DVW), and a work-group takes a block of vectors that its items walk through side by side.
-   A CPU gets groups of one item and long blocks, so that a core streams through memory; a GPU gets groups of
-   up to 256. */
+/* How the simple kernels (cvy_kernel_get_simple) are spread over a device: a work-group takes a block of
+   vectors that its items walk through side by side. A CPU gets groups of one item and long blocks, so that a
+   core streams through memory; a GPU gets groups of up to 256. */
 #ifndef CVY_OPS_VECTOR_H
 #define CVY_OPS_VECTOR_H
 
 #include "ops/op.h"
-
-/* Floats in the vectors of these kernels: 16, 8 or 4. Divides every batch pitch. */
-int cvy_vector_width(const convoy_device *device);
-
-/* A kernel of kernels/simple.cl, the program that holds all of them. */
-convoy_status cvy_vector_kernel(convoy_device *device, const char *function, cvy_kernel **kernel);
 
 /* Items of a work-group that has `pieces` pieces of work side by side: 1 on a CPU, 64 to 256 on a GPU (fewer
    where the kernel allows no more). There may be more items than pieces. */
