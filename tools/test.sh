@@ -59,6 +59,9 @@ mkdir -p "$logs"
 export POCL_CACHE_DIR=${POCL_CACHE_DIR:-$out/cache/pocl}
 export CONVOY_CACHE_DIR=${CONVOY_CACHE_DIR:-$out/cache/convoy}
 mkdir -p "$POCL_CACHE_DIR" "$CONVOY_CACHE_DIR"
+# PoCL's own cache is enough for tests: having binaries made of hundreds of small programs would take minutes. The test
+# of the program cache sets this for itself.
+export CONVOY_CACHE=0
 # What tests say must not depend on who runs them.
 unset CONVOY_DEVICE CONVOY_KERNEL_DIR CONVOY_DATA CONVOY_LOG
 
