@@ -41,7 +41,10 @@
 #define PATCH_COLUMNS 18 /* input columns that COLUMNS output columns reach */
 #define CHUNK 4          /* input channels; IN_C where there is no patch */
 #define TRANSPOSED 0
+#define ACTIVATION 0 /* of the output */
 #endif
+
+#include "activation.clh"
 
 #define BLOCKS ((OUT_C + MR - 1) / MR)
 #define TAPS (KH * KW)
@@ -146,9 +149,10 @@ static inline void pixel(floatv acc[MR][NV], SPACE const float *x, global const 
 }
 
 /* Output columns column..end-1 of one channel block. The first chunk starts from the biases, later ones from what is
-   there. */
+   there; the last one ends with the activation. */
 static inline void segment(SPACE const float *x, global const float *block, global float *y, taps rows, int from,
                            int column, int end, int chunk, int channels) {
+    const int last = chunk + CHUNK >= IN_C;
     for (; column < end; column++) {
         floatv acc[MR][NV];
         global float *to = y + column * PITCH;
@@ -163,7 +167,7 @@ static inline void segment(SPACE const float *x, global const float *block, glob
             if (m < channels)
 #pragma unroll
                 for (int v = 0; v < NV; v++)
-                    vstorev(acc[m][v], v, to + m * Y_PLANE);
+                    vstorev(last ? activate(acc[m][v]) : acc[m][v], v, to + m * Y_PLANE);
     }
 }
 

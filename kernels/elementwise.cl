@@ -1,6 +1,7 @@
 /* Ops on a row of floats of any length: activations with their gradients, sum, product. Group g takes vectors
    g * block ... + block; the row's last vector may be part of one. Outputs may be inputs. */
 #include "common.clh"
+#include "activation.clh"
 
 /* Runs BODY for each vector `at` of this work-item's share. */
 #define FOR_EACH_VECTOR(BODY)                                                                                \
@@ -10,7 +11,7 @@
     }
 
 /* y = EXPRESSION of x */
-#define ACTIVATION(NAME, EXPRESSION)                                                                         \
+#define FORWARD(NAME, EXPRESSION)                                                                            \
     kernel void NAME##_forward(global const float *from, global float *to, ulong count, uint block) {        \
         FOR_EACH_VECTOR(floatv x = load_part(from, at, count); store_part(EXPRESSION, at, to, count);)       \
     }
@@ -23,19 +24,17 @@
                         store_part(EXPRESSION, at, to, count);)                                              \
     }
 
-/* Written so that a NaN passes through. */
-ACTIVATION(relu, select(x, (floatv)0, x <= 0))
+FORWARD(relu, RELU(x))
 GRADIENT(relu, select(gy, (floatv)0, y <= 0))
 
-/* exp overflows to infinity for very negative x, and 1 / infinity is the right 0. */
-ACTIVATION(sigmoid, 1 / (1 + exp(-x)))
+FORWARD(sigmoid, SIGMOID(x))
 GRADIENT(sigmoid, gy * (1 - y) * y)
 
-ACTIVATION(tanh, tanh(x))
+FORWARD(tanh, tanh(x))
 GRADIENT(tanh, gy * (1 - y * y))
 
-/* A tanh(S x) with A = 1.7159, S = 2/3; its slope is A S (1 - tanh^2) = S (A - y^2 / A). */
-ACTIVATION(scaled_tanh, 1.7159f * tanh(x * (2.0f / 3.0f)))
+/* The slope is A S (1 - tanh^2) = S (A - y^2 / A). */
+FORWARD(scaled_tanh, SCALED_TANH(x))
 GRADIENT(scaled_tanh, gy * (2.0f / 3.0f) * (1.7159f - y * y * (1.0f / 1.7159f)))
 
 kernel void add(global const float *a, global const float *b, global float *to, ulong count, uint block) {

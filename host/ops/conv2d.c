@@ -140,6 +140,7 @@ void cvy_conv2d_forward_reference(const cvy_conv2d_shape *s, const float *x, con
                         sum[n] = bias ? (double)bias[co] : 0;
                     forward_pixel(s, x + image, weight, co, oh, ow, sum);
                     store(sum, y + image);
+                    cvy_activation_forward_reference(s->activation, LANES, y + image, y + image);
                 }
 }
 
@@ -266,7 +267,7 @@ static convoy_status reference_run(void *state, const cvy_conv2d_buffers *b) {
 }
 
 static const cvy_conv2d_row reference = {
-    "reference", reference_supports, reference_prepare, reference_run, free, NULL};
+    "reference", reference_supports, reference_prepare, reference_run, free, NULL, true};
 
 /* ---- Variants, the preferred one first ---- */
 
@@ -314,6 +315,7 @@ static convoy_status check_forced(const cvy_device_traits *traits, const cvy_con
 /* ---- Entry points ---- */
 
 struct cvy_conv2d {
+    convoy_device *device;
     cvy_conv2d_shape shape;
     const cvy_conv2d_row *rows[PASSES]; /* NULL where the pass was not asked for */
     void *states[PASSES];
@@ -333,6 +335,7 @@ convoy_status cvy_conv2d_create(convoy_device *device, const cvy_conv2d_shape *s
     cvy_conv2d *prepared = calloc(1, sizeof *prepared);
     if (!prepared)
         return cvy_fail_memory("a convolution", sizeof *prepared);
+    prepared->device = device;
     prepared->shape = checked;
     for (int pass = 0; pass < PASSES; pass++) {
         if (!(passes >> pass & 1))
@@ -392,9 +395,12 @@ static convoy_status run(cvy_conv2d *op, cvy_conv2d_pass pass, const cvy_conv2d_
 
 convoy_status cvy_conv2d_forward(cvy_conv2d *op, cvy_buffer *x, cvy_buffer *weight, cvy_buffer *bias,
                                  cvy_buffer *y, cvy_buffer *workspace) {
-    return run(
-        op, CVY_CONV2D_FORWARD,
-        &(cvy_conv2d_buffers){.in = x, .weight = weight, .bias = bias, .out = y, .workspace = workspace});
+    convoy_status status =
+        run(op, CVY_CONV2D_FORWARD,
+            &(cvy_conv2d_buffers){.in = x, .weight = weight, .bias = bias, .out = y, .workspace = workspace});
+    if (status || op->rows[CVY_CONV2D_FORWARD]->fuses_activation)
+        return status;
+    return cvy_activation_forward(op->device, op->shape.activation, cvy_conv2d_outputs(&op->shape), y, y);
 }
 
 convoy_status cvy_conv2d_backward_data(cvy_conv2d *op, cvy_buffer *gy, cvy_buffer *weight, cvy_buffer *gx,

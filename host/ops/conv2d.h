@@ -2,6 +2,7 @@
 #ifndef CVY_OPS_CONV2D_H
 #define CVY_OPS_CONV2D_H
 
+#include "ops/elementwise.h"
 #include "ops/op.h"
 
 typedef struct cvy_conv2d_shape {
@@ -10,6 +11,7 @@ typedef struct cvy_conv2d_shape {
     int out_channels, out_height, out_width;           /* filled in by cvy_conv2d_infer */
     int kernel[2], stride[2], padding[2], dilation[2]; /* [height, width] */
     int groups;
+    cvy_activation activation; /* of the output, in forward; backward takes the gradient in front of it */
 } cvy_conv2d_shape;
 
 /* Checks the shape and fills in out_height and out_width; CONVOY_INVALID says which value is impossible. */

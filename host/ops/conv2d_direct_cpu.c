@@ -149,11 +149,12 @@ static convoy_status prepare_rows(convoy_device *device, const cvy_conv2d_shape 
         "-DPITCH=%d -DVW=%d -DNV=%d -DMR=%d -DGROUPS=%d -DIN_C=%d -DOUT_C=%d -DIN_H=%d -DIN_W=%d -DOUT_H=%d "
         "-DOUT_W=%d -DKH=%d -DKW=%d -DSTRIDE_H=%d -DSTRIDE_W=%d -DUP_H=%d -DUP_W=%d -DPAD_H=%d -DPAD_W=%d "
         "-DDIL_H=%d -DDIL_W=%d -DTAP_STEP_H=%d -DTAP_STEP_W=%d -DIN_STEP_H=%d -DIN_STEP_W=%d -DCOLUMNS=%d "
-        "-DPATCH=%d -DPATCH_COLUMNS=%d -DCHUNK=%d -DTRANSPOSED=%d",
+        "-DPATCH=%d -DPATCH_COLUMNS=%d -DCHUNK=%d -DTRANSPOSED=%d -DACTIVATION=%d",
         s->pitch, width, tile.vectors, tile.channels, p->groups, p->in_channels, p->out_channels, h.in, w.in,
         h.out, w.out, s->kernel[0], s->kernel[1], h.stride, w.stride, h.up, w.up, h.pad, w.pad,
         s->dilation[0], s->dilation[1], h.up / gcd_h, w.up / gcd_w, s->dilation[0] / gcd_h,
-        s->dilation[1] / gcd_w, blocks.columns, blocks.patch, blocks.patch_columns, blocks.chunk, !forward);
+        s->dilation[1] / gcd_w, blocks.columns, blocks.patch, blocks.patch_columns, blocks.chunk, !forward,
+        forward ? (int)s->activation : CVY_IDENTITY);
     *workspace = (size_t)p->groups * (size_t)p->blocks * (size_t)tile.channels *
                  (1 + (size_t)p->in_channels * (size_t)s->kernel[0] * (size_t)s->kernel[1]) * sizeof(float);
     convoy_status status = cvy_kernel_get(device, "conv2d_direct_cpu", "conv2d_pack", options, &p->pack);
@@ -328,4 +329,4 @@ static convoy_status run(void *prepared, const cvy_conv2d_buffers *buffers) {
                                                   : run_rows(&s->rows, buffers);
 }
 
-const cvy_conv2d_row cvy_conv2d_direct_cpu = {"direct_cpu", supports, prepare, run, free, NULL};
+const cvy_conv2d_row cvy_conv2d_direct_cpu = {"direct_cpu", supports, prepare, run, free, NULL, true};

@@ -23,6 +23,7 @@ typedef struct cvy_conv2d_row {
     void (*release)(void *state);
     /* Is it the best choice for a shape that it supports? NULL: always. */
     bool (*pays)(const cvy_conv2d_shape *shape, cvy_conv2d_pass pass);
+    bool fuses_activation; /* run applies shape.activation; else conv2d.c does, in place, afterwards */
 } cvy_conv2d_row;
 
 extern const cvy_conv2d_row cvy_conv2d_winograd_cpu, cvy_conv2d_direct_cpu, cvy_conv2d_im2col_gemm;

@@ -132,4 +132,4 @@ static void release(void *prepared) {
     free(p);
 }
 
-const cvy_conv2d_row cvy_conv2d_winograd_cpu = {"winograd_cpu", supports, prepare, run, release, pays};
+const cvy_conv2d_row cvy_conv2d_winograd_cpu = {"winograd_cpu", supports, prepare, run, release, pays, false};

@@ -11,6 +11,9 @@ void cvy_activation_forward_reference(cvy_activation kind, size_t count, const f
     for (size_t i = 0; i < count; i++) {
         double v = x[i];
         switch (kind) {
+        case CVY_IDENTITY:
+            y[i] = x[i];
+            break;
         case CVY_RELU:
             y[i] = v <= 0 ? 0 : x[i];
             break;
@@ -32,6 +35,9 @@ void cvy_activation_backward_reference(cvy_activation kind, size_t count, const 
     for (size_t i = 0; i < count; i++) {
         double v = y[i], g = gy[i];
         switch (kind) {
+        case CVY_IDENTITY:
+            gx[i] = gy[i];
+            break;
         case CVY_RELU:
             gx[i] = v <= 0 ? 0 : gy[i];
             break;
@@ -50,10 +56,14 @@ void cvy_activation_backward_reference(cvy_activation kind, size_t count, const 
 
 /* ---- Entry points ---- */
 
-static const char *const forward_kernels[] = {"relu_forward", "sigmoid_forward", "tanh_forward",
+static const char *const forward_kernels[] = {NULL, "relu_forward", "sigmoid_forward", "tanh_forward",
                                               "scaled_tanh_forward"};
-static const char *const backward_kernels[] = {"relu_backward", "sigmoid_backward", "tanh_backward",
+static const char *const backward_kernels[] = {NULL, "relu_backward", "sigmoid_backward", "tanh_backward",
                                                "scaled_tanh_backward"};
+
+static convoy_status copy(cvy_buffer *from, cvy_buffer *to, size_t count) {
+    return from == to ? CONVOY_OK : cvy_buffer_copy(from, 0, to, 0, count * sizeof(float));
+}
 
 convoy_status cvy_activation_forward(convoy_device *device, cvy_activation kind, size_t count, cvy_buffer *x,
                                      cvy_buffer *y) {
@@ -61,6 +71,8 @@ convoy_status cvy_activation_forward(convoy_device *device, cvy_activation kind,
         cvy_activation_forward_reference(kind, count, cvy_buffer_host(x), cvy_buffer_host(y));
         return CONVOY_OK;
     }
+    if (kind == CVY_IDENTITY)
+        return copy(x, y, count);
     cvy_kernel *kernel = NULL;
     convoy_status status = cvy_kernel_get_simple(device, forward_kernels[kind], &kernel);
     if (status != CONVOY_OK)
@@ -90,6 +102,8 @@ convoy_status cvy_activation_backward(convoy_device *device, cvy_activation kind
                                           cvy_buffer_host(gx));
         return CONVOY_OK;
     }
+    if (kind == CVY_IDENTITY)
+        return copy(gy, gx, count);
     return run_two(device, backward_kernels[kind], count, y, gy, gx);
 }
 

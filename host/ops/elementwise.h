@@ -4,8 +4,8 @@
 
 #include "ops/op.h"
 
-/* relu; sigmoid; tanh; scaled tanh 1.7159 tanh(2x/3) (LeCun et al. 1998, appendix A). */
-typedef enum cvy_activation { CVY_RELU, CVY_SIGMOID, CVY_TANH, CVY_SCALED_TANH } cvy_activation;
+/* None; relu; sigmoid; tanh; scaled tanh 1.7159 tanh(2x/3) (LeCun et al. 1998, appendix A). */
+typedef enum cvy_activation { CVY_IDENTITY, CVY_RELU, CVY_SIGMOID, CVY_TANH, CVY_SCALED_TANH } cvy_activation;
 
 void cvy_activation_forward_reference(cvy_activation kind, size_t count, const float *x, float *y);
 /* From the output alone: relu lets NaN through and stops gradients where y <= 0. */

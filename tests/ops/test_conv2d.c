@@ -9,30 +9,42 @@ typedef struct conv_case {
     int n; /* images; the pitch is the next multiple of 16 */
     int in, out, groups, height, width;
     int kernel[2], stride[2], padding[2], dilation[2];
+    cvy_activation activation;
 } conv_case;
 
 static const conv_case cases[] = {
-    {"one channel, one image", 1, 1, 6, 1, 9, 7, {5, 5}, {1, 1}, {2, 2}, {1, 1}},
-    {"5 images, 13 channels", 5, 3, 13, 1, 6, 11, {3, 3}, {1, 1}, {0, 0}, {1, 1}},
-    {"16 images, kernel larger than the input", 16, 2, 4, 1, 3, 2, {5, 5}, {1, 1}, {2, 2}, {1, 1}},
-    {"33 images, stride over kernel", 33, 3, 5, 1, 11, 13, {2, 2}, {3, 4}, {1, 1}, {1, 1}},
-    {"60 images, stride 2", 60, 4, 8, 1, 8, 9, {3, 3}, {2, 2}, {1, 1}, {1, 1}},
-    {"dilation 2", 16, 2, 16, 1, 10, 9, {3, 3}, {1, 1}, {2, 2}, {2, 2}},
-    {"dilation 2, stride 2", 33, 2, 3, 1, 10, 9, {3, 2}, {2, 2}, {2, 1}, {2, 2}},
-    {"dilation 3, stride 2", 16, 2, 3, 1, 12, 13, {3, 3}, {2, 2}, {2, 3}, {3, 3}},
-    {"groups", 33, 6, 10, 2, 5, 6, {3, 3}, {1, 1}, {1, 1}, {1, 1}},
-    {"3x3, tiles cut off at two edges", 60, 5, 14, 1, 13, 15, {3, 3}, {1, 1}, {1, 1}, {1, 1}},
-    {"5x5, tiles cut off at two edges", 33, 5, 25, 1, 13, 15, {5, 5}, {1, 1}, {2, 2}, {1, 1}},
-    {"5x5, padding by axis", 33, 35, 25, 1, 13, 11, {5, 5}, {1, 1}, {0, 4}, {1, 1}},
-    {"depthwise", 5, 7, 7, 7, 6, 5, {3, 3}, {1, 1}, {1, 1}, {1, 1}},
-    {"1x1 kernel", 60, 9, 14, 1, 4, 5, {1, 1}, {1, 1}, {0, 0}, {1, 1}},
-    {"1x1 kernel, stride 2", 16, 8, 8, 1, 7, 7, {1, 1}, {2, 2}, {0, 0}, {1, 1}},
-    {"kernel and stride differ by axis", 16, 3, 12, 1, 13, 12, {1, 4}, {1, 3}, {0, 2}, {1, 1}},
-    {"output of one pixel", 33, 5, 9, 1, 5, 5, {5, 5}, {1, 1}, {0, 0}, {1, 1}},
-    {"wide kernel, stride 4", 16, 1, 8, 1, 23, 25, {11, 11}, {4, 4}, {1, 1}, {1, 1}},
-    {"many channels", 20, 32, 40, 1, 3, 20, {5, 5}, {1, 1}, {2, 2}, {1, 1}},
-    {"many channels, stride 2", 5, 100, 52, 1, 4, 9, {3, 3}, {2, 2}, {1, 1}, {1, 1}},
-    {"padding wider than the kernel", 16, 2, 3, 1, 4, 4, {2, 2}, {1, 1}, {3, 3}, {1, 1}},
+    {"one channel, one image", 1, 1, 6, 1, 9, 7, {5, 5}, {1, 1}, {2, 2}, {1, 1}, CVY_SIGMOID},
+    {"5 images, 13 channels", 5, 3, 13, 1, 6, 11, {3, 3}, {1, 1}, {0, 0}, {1, 1}, CVY_RELU},
+    {"16 images, kernel larger than the input",
+     16,
+     2,
+     4,
+     1,
+     3,
+     2,
+     {5, 5},
+     {1, 1},
+     {2, 2},
+     {1, 1},
+     CVY_IDENTITY},
+    {"33 images, stride over kernel", 33, 3, 5, 1, 11, 13, {2, 2}, {3, 4}, {1, 1}, {1, 1}, CVY_IDENTITY},
+    {"60 images, stride 2", 60, 4, 8, 1, 8, 9, {3, 3}, {2, 2}, {1, 1}, {1, 1}, CVY_SIGMOID},
+    {"dilation 2", 16, 2, 16, 1, 10, 9, {3, 3}, {1, 1}, {2, 2}, {2, 2}, CVY_IDENTITY},
+    {"dilation 2, stride 2", 33, 2, 3, 1, 10, 9, {3, 2}, {2, 2}, {2, 1}, {2, 2}, CVY_SCALED_TANH},
+    {"dilation 3, stride 2", 16, 2, 3, 1, 12, 13, {3, 3}, {2, 2}, {2, 3}, {3, 3}, CVY_IDENTITY},
+    {"groups", 33, 6, 10, 2, 5, 6, {3, 3}, {1, 1}, {1, 1}, {1, 1}, CVY_RELU},
+    {"3x3, tiles cut off at two edges", 60, 5, 14, 1, 13, 15, {3, 3}, {1, 1}, {1, 1}, {1, 1}, CVY_RELU},
+    {"5x5, tiles cut off at two edges", 33, 5, 25, 1, 13, 15, {5, 5}, {1, 1}, {2, 2}, {1, 1}, CVY_SIGMOID},
+    {"5x5, padding by axis", 33, 35, 25, 1, 13, 11, {5, 5}, {1, 1}, {0, 4}, {1, 1}, CVY_IDENTITY},
+    {"depthwise", 5, 7, 7, 7, 6, 5, {3, 3}, {1, 1}, {1, 1}, {1, 1}, CVY_IDENTITY},
+    {"1x1 kernel", 60, 9, 14, 1, 4, 5, {1, 1}, {1, 1}, {0, 0}, {1, 1}, CVY_TANH},
+    {"1x1 kernel, stride 2", 16, 8, 8, 1, 7, 7, {1, 1}, {2, 2}, {0, 0}, {1, 1}, CVY_IDENTITY},
+    {"kernel and stride differ by axis", 16, 3, 12, 1, 13, 12, {1, 4}, {1, 3}, {0, 2}, {1, 1}, CVY_IDENTITY},
+    {"output of one pixel", 33, 5, 9, 1, 5, 5, {5, 5}, {1, 1}, {0, 0}, {1, 1}, CVY_IDENTITY},
+    {"wide kernel, stride 4", 16, 1, 8, 1, 23, 25, {11, 11}, {4, 4}, {1, 1}, {1, 1}, CVY_IDENTITY},
+    {"many channels", 20, 32, 40, 1, 3, 20, {5, 5}, {1, 1}, {2, 2}, {1, 1}, CVY_RELU},
+    {"many channels, stride 2", 5, 100, 52, 1, 4, 9, {3, 3}, {2, 2}, {1, 1}, {1, 1}, CVY_RELU},
+    {"padding wider than the kernel", 16, 2, 3, 1, 4, 4, {2, 2}, {1, 1}, {3, 3}, {1, 1}, CVY_IDENTITY},
 };
 enum { CASES = sizeof cases / sizeof *cases, ALL_PASSES = 7 };
 
@@ -46,7 +58,8 @@ static cvy_conv2d_shape shape_of(const conv_case *c) {
                               .stride = {c->stride[0], c->stride[1]},
                               .padding = {c->padding[0], c->padding[1]},
                               .dilation = {c->dilation[0], c->dilation[1]},
-                              .groups = c->groups};
+                              .groups = c->groups,
+                              .activation = c->activation};
     assert_ok(cvy_conv2d_infer(&shape));
     return shape;
 }
