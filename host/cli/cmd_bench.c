@@ -10,7 +10,7 @@
 #include "cli/cli.h"
 #include "device/device.h"
 #include "graph/model.h"
-#include "graph/network.h"
+#include "train/step.h"
 
 typedef struct options {
     cli_common common;
@@ -45,9 +45,7 @@ enum { PROFILED = 5, WARM_UP = 3, WINDOWS = 8, WINDOWS_MIN = 3, WINDOWS_LIMIT = 
 typedef struct bench {
     convoy_device *device;
     convoy_network *network;
-    const cvy_recipe *recipe;
-    cvy_loss_op *loss;
-    cvy_buffer *labels, *state, *statistics;
+    cvy_training training;
     int batch_size;
     unsigned long long step;
 } bench;
@@ -87,9 +85,7 @@ static convoy_status fill_labels(bench *b) {
     cvy_rng rng = cvy_rng_stream(0, CVY_RNG_SYNTHETIC, 1);
     for (int i = 0; i < b->batch_size; i++)
         values[i] = (int32_t)cvy_rng_below(&rng, (uint32_t)classes);
-    convoy_status status = cvy_buffer_create(b->device, (size_t)pitch * sizeof *values, "labels", &b->labels);
-    if (!status)
-        status = cvy_buffer_write(b->labels, 0, values, (size_t)pitch * sizeof *values);
+    convoy_status status = cvy_buffer_write(b->training.labels, 0, values, (size_t)pitch * sizeof *values);
     free(values);
     return status;
 }
@@ -99,45 +95,24 @@ static convoy_status prepare(bench *b, convoy_model *model, bool training, const
     convoy_status status = cvy_network_create(model, b->device, &options, &b->network);
     if (!status)
         status = fill_input(b);
-    if (status || !training)
-        return status;
-    size_t state =
-        cvy_network_parameter_count(b->network) * (size_t)cvy_optimizer_states(&b->recipe->optimizer);
-    status = fill_labels(b);
-    if (!status && state)
-        status = cvy_buffer_create(b->device, state * sizeof(float), "the optimizer's state", &b->state);
-    if (!status)
-        status = cvy_buffer_create(b->device, 2 * sizeof(float), "statistics", &b->statistics);
-    if (!status)
-        status = cvy_loss_create(b->device, (cvy_loss)b->recipe->loss, convoy_model_classes(model),
-                                 cvy_network_pitch(b->network), &b->loss);
+    if (!status && training)
+        status = cvy_training_create(b->network, b->device, &b->training);
+    if (!status && training)
+        status = fill_labels(b);
     return status;
 }
 
 static void release(bench *b) {
-    cvy_loss_free(b->loss);
-    cvy_buffer_free(b->labels);
-    cvy_buffer_free(b->state);
-    cvy_buffer_free(b->statistics);
+    cvy_training_free(&b->training);
     convoy_network_close(b->network);
-    *b = (bench){.device = b->device, .recipe = b->recipe, .batch_size = b->batch_size};
+    *b = (bench){.device = b->device, .batch_size = b->batch_size};
 }
 
 /* ---- one step ---- */
 
 static convoy_status train_step(bench *b) {
-    int n = b->batch_size;
-    convoy_status status = cvy_network_forward(b->network, n, true, (uint32_t)b->step);
-    if (!status)
-        status = cvy_loss_run(b->loss, n, cvy_network_output(b->network), b->labels, 1.0f / (float)n,
-                              cvy_network_output_gradient(b->network), b->statistics, 0, NULL, 0);
-    if (!status)
-        status = cvy_network_backward(b->network, n, false);
-    if (!status)
-        status = cvy_optimizer_step(
-            b->device, &b->recipe->optimizer, ++b->step, cvy_network_parameter_count(b->network),
-            cvy_network_parameters(b->network), cvy_network_gradients(b->network), b->state);
-    return status;
+    b->training.statistics.pending = 0; /* nobody reads the losses of random labels */
+    return cvy_training_step(&b->training, NULL, b->batch_size, b->step++);
 }
 
 static convoy_status eval_step(bench *b) {
@@ -284,8 +259,7 @@ static convoy_status run(cli_call *call) {
         status = cli_open_device(call, &b.device);
     if (status)
         goto done;
-    b.recipe = cvy_model_recipe(model);
-    b.batch_size = o->batch_size ? o->batch_size : b.recipe->batch_size;
+    b.batch_size = o->batch_size ? o->batch_size : cvy_model_recipe(model)->batch_size;
     do
         status = measure_training(&b, model, call, &f);
     while (release(&b), status && f.train == 0 && cli_fall_back(call, status, &b.device));

@@ -12,7 +12,7 @@
 #include "train/checkpoint.h"
 #include "train/evaluator.h"
 #include "train/run_folder.h"
-#include "train/statistics.h"
+#include "train/step.h"
 
 typedef struct trainer {
     convoy_model *model;
@@ -22,13 +22,11 @@ typedef struct trainer {
     convoy_train_options options; /* every 0 that means "the recipe's" is filled in */
     convoy_network *network;
     cvy_loader *loader;
-    cvy_loss_op *loss;
-    cvy_buffer *labels;        /* int32 [pitch] */
-    cvy_buffer *state;         /* the optimizer's; NULL where it has none */
-    cvy_statistics statistics; /* of the epoch in progress */
-    cvy_evaluator *evaluator;  /* NULL without a test set */
-    cvy_run_folder folder;     /* path NULL: nothing is written */
-    char *checkpoint;          /* its path, or NULL */
+    cvy_training training;
+    cvy_statistics *statistics; /* the training's, of the epoch in progress */
+    cvy_evaluator *evaluator;   /* NULL without a test set */
+    cvy_run_folder folder;      /* path NULL: nothing is written */
+    char *checkpoint;           /* its path, or NULL */
     char *model_text;
     cvy_identity identity;
     cvy_position position;
@@ -44,7 +42,7 @@ typedef struct trainer {
 /* ---- what the caller hears ---- */
 
 static convoy_progress progress_now(const trainer *t) {
-    const cvy_statistics *s = &t->statistics;
+    const cvy_statistics *s = t->statistics;
     return (convoy_progress){
         .epoch = t->position.epoch,
         .epochs = t->options.epochs,
@@ -73,18 +71,18 @@ static void tell(const trainer *t, int kind) {
 
 /* The sums of the epoch live in the statistics while it runs and in the position while it is saved. */
 static void position_from_statistics(trainer *t) {
-    t->position.loss_sum = t->statistics.loss_sum;
-    t->position.correct = t->statistics.correct;
-    t->position.batch_loss = t->statistics.batch_loss;
+    t->position.loss_sum = t->statistics->loss_sum;
+    t->position.correct = t->statistics->correct;
+    t->position.batch_loss = t->statistics->batch_loss;
     t->position.seconds = cvy_seconds() - t->start;
 }
 
 static void statistics_from_position(trainer *t) {
-    cvy_statistics_reset(&t->statistics);
-    t->statistics.loss_sum = t->position.loss_sum;
-    t->statistics.correct = t->position.correct;
-    t->statistics.images = t->position.images;
-    t->statistics.batch_loss = t->position.batch_loss;
+    cvy_statistics_reset(t->statistics);
+    t->statistics->loss_sum = t->position.loss_sum;
+    t->statistics->correct = t->position.correct;
+    t->statistics->images = t->position.images;
+    t->statistics->batch_loss = t->position.batch_loss;
 }
 
 /* last.safetensors first: when the checkpoint is there, everything that belongs to it is. */
@@ -96,10 +94,10 @@ static convoy_status save(trainer *t) {
     if (!status)
         status = cvy_run_folder_save_weights(&t->folder, "last.safetensors", t->model, t->set);
     if (!status)
-        status = cvy_checkpoint_save(t->checkpoint, t->network, &t->recipe->optimizer, t->state, &t->identity,
-                                     &t->position);
+        status = cvy_checkpoint_save(t->checkpoint, t->network, &t->recipe->optimizer, t->training.state,
+                                     &t->identity, &t->position);
     t->saved = t->saved || !status;
-    cvy_statistics_resume_clock(&t->statistics);
+    cvy_statistics_resume_clock(t->statistics);
     return status;
 }
 
@@ -114,23 +112,9 @@ static convoy_status save_best(trainer *t) {
 
 static convoy_status take_step(trainer *t) {
     cvy_position *p = &t->position;
-    int n = 0;
-    convoy_status status = cvy_loader_next(t->loader, cvy_network_input(t->network), t->labels, &n);
-    if (!status && n == 0)
-        status = cvy_fail(CONVOY_FAILED, "internal error: epoch %d ended after %llu of %zu images", p->epoch,
-                          p->images, t->images);
-    if (!status)
-        status = cvy_network_forward(t->network, n, true, (uint32_t)p->step);
-    if (!status)
-        status = cvy_loss_run(t->loss, n, cvy_network_output(t->network), t->labels, 1.0f / (float)n,
-                              cvy_network_output_gradient(t->network), t->statistics.ring,
-                              cvy_statistics_next_slot(&t->statistics, n), NULL, 0);
-    if (!status)
-        status = cvy_network_backward(t->network, n, false);
-    if (!status)
-        status = cvy_optimizer_step(
-            t->device, &t->recipe->optimizer, p->step + 1, cvy_network_parameter_count(t->network),
-            cvy_network_parameters(t->network), cvy_network_gradients(t->network), t->state);
+    size_t left = t->images - (size_t)p->images, batch = (size_t)t->options.batch_size;
+    int n = (int)(left < batch ? left : batch);
+    convoy_status status = cvy_training_step(&t->training, t->loader, n, p->step);
     if (status)
         return status;
     p->step++;
@@ -140,11 +124,11 @@ static convoy_status take_step(trainer *t) {
 }
 
 static convoy_status read_statistics(trainer *t) {
-    convoy_status status = cvy_statistics_read(&t->statistics);
-    if (status || !t->statistics.first_bad)
+    convoy_status status = cvy_statistics_read(t->statistics);
+    if (status || !t->statistics->first_bad)
         return status;
     /* The bad batch is among those just read: count back from the last. */
-    unsigned long long step = t->position.step - (t->statistics.read - t->statistics.first_bad);
+    unsigned long long step = t->position.step - (t->statistics->read - t->statistics->first_bad);
     return cvy_fail(
         CONVOY_FAILED,
         "the loss became NaN or infinite in step %llu (epoch %d): training has diverged. Lower the learning "
@@ -200,16 +184,16 @@ static convoy_status evaluate(trainer *t) {
         convoy_progress progress = progress_now(t);
         status = cvy_run_folder_add_metrics(&t->folder, &progress);
     }
-    cvy_statistics_resume_clock(&t->statistics);
+    cvy_statistics_resume_clock(t->statistics);
     return status;
 }
 
 static void begin_next_epoch(trainer *t) {
     cvy_position *p = &t->position;
-    p->epoch_train_loss = cvy_statistics_loss(&t->statistics);
-    p->epoch_train_accuracy = cvy_statistics_accuracy(&t->statistics);
-    t->busy += t->statistics.busy;
-    t->timed += t->statistics.timed;
+    p->epoch_train_loss = cvy_statistics_loss(t->statistics);
+    p->epoch_train_accuracy = cvy_statistics_accuracy(t->statistics);
+    t->busy += t->statistics->busy;
+    t->timed += t->statistics->timed;
     p->epoch++;
     p->images = 0;
     p->loss_sum = 0;
@@ -233,7 +217,7 @@ static convoy_status finish_step(trainer *t) {
     bool stop = t->options.interrupt && *t->options.interrupt;
     bool checkpoint = stop || steps_are_used_up(t) || checkpoint_is_due(t);
     convoy_status status = CONVOY_OK;
-    if (report || evaluation || checkpoint || cvy_statistics_due(&t->statistics))
+    if (report || evaluation || checkpoint || cvy_statistics_due(t->statistics))
         status = read_statistics(t);
     if (status)
         return status;
@@ -273,7 +257,7 @@ static convoy_status fail_interrupted(const trainer *t) {
 static convoy_status train_epoch(trainer *t) {
     int epoch = t->position.epoch;
     convoy_status status = cvy_loader_start(t->loader, (uint32_t)epoch, batch_index(t));
-    cvy_statistics_resume_clock(&t->statistics);
+    cvy_statistics_resume_clock(t->statistics);
     while (!status && t->position.epoch == epoch) {
         if (!t->position.unfinished_step)
             status = take_step(t);
@@ -366,18 +350,7 @@ static convoy_status build(trainer *t, convoy_dataset *test) {
     convoy_status status = cvy_network_create(t->model, t->device, &options, &t->network);
     if (status)
         return status;
-    size_t pitch = (size_t)cvy_network_pitch(t->network);
-    size_t state =
-        cvy_network_parameter_count(t->network) * (size_t)cvy_optimizer_states(&t->recipe->optimizer);
-    if (state)
-        status = cvy_buffer_create(t->device, state * sizeof(float), "the optimizer's state", &t->state);
-    if (!status)
-        status = cvy_loss_create(t->device, (cvy_loss)t->recipe->loss, convoy_model_classes(t->model),
-                                 (int)pitch, &t->loss);
-    if (!status)
-        status = cvy_buffer_create(t->device, pitch * sizeof(int32_t), "labels", &t->labels);
-    if (!status)
-        status = cvy_statistics_create(t->device, &t->statistics);
+    status = cvy_training_create(t->network, t->device, &t->training);
     if (!status)
         status = cvy_feed_create(t->network, t->device, t->set, shuffle, t->options.seed, &t->loader);
     if (!status && test)
@@ -404,8 +377,8 @@ static convoy_status begin(trainer *t) {
                                  .epoch_train_accuracy = NAN,
                                  .best_accuracy = NAN};
     if (t->options.resume)
-        status = cvy_checkpoint_load(t->checkpoint, t->network, &t->recipe->optimizer, t->state, &t->identity,
-                                     &t->position);
+        status = cvy_checkpoint_load(t->checkpoint, t->network, &t->recipe->optimizer, t->training.state,
+                                     &t->identity, &t->position);
     if (status)
         return status;
     t->saved = t->options.resume;
@@ -429,10 +402,7 @@ static convoy_status begin(trainer *t) {
 static void close_trainer(trainer *t) {
     cvy_evaluator_free(t->evaluator);
     cvy_loader_free(t->loader);
-    cvy_statistics_free(&t->statistics);
-    cvy_buffer_free(t->labels);
-    cvy_loss_free(t->loss);
-    cvy_buffer_free(t->state);
+    cvy_training_free(&t->training);
     convoy_network_close(t->network);
     cvy_run_folder_close(&t->folder);
     free(t->checkpoint);
@@ -441,19 +411,19 @@ static void close_trainer(trainer *t) {
 
 static void fill_result(const trainer *t, convoy_train_result *result) {
     const cvy_position *p = &t->position;
-    double busy = t->busy + t->statistics.busy;
+    double busy = t->busy + t->statistics->busy;
     bool within = p->images > 0; /* stopped within an epoch: its running figures are the latest */
     *result = (convoy_train_result){
         .epochs = p->epoch - 1,
         .steps = p->step,
-        .train_loss = within ? cvy_statistics_loss(&t->statistics) : p->epoch_train_loss,
-        .train_accuracy = within ? cvy_statistics_accuracy(&t->statistics) : p->epoch_train_accuracy,
+        .train_loss = within ? cvy_statistics_loss(t->statistics) : p->epoch_train_loss,
+        .train_accuracy = within ? cvy_statistics_accuracy(t->statistics) : p->epoch_train_accuracy,
         .test_loss = p->test_loss,
         .test_accuracy = p->test_accuracy,
         .best_test_accuracy = p->best_accuracy,
         .best_epoch = p->best_epoch,
         .seconds = cvy_seconds() - t->start,
-        .images_per_second = busy > 0 ? (double)(t->timed + t->statistics.timed) / busy : 0,
+        .images_per_second = busy > 0 ? (double)(t->timed + t->statistics->timed) / busy : 0,
     };
 }
 
@@ -474,6 +444,7 @@ convoy_status convoy_train(convoy_model *model, convoy_device *device, convoy_da
                  .recipe = cvy_model_recipe(model),
                  .images = convoy_dataset_count(train)};
     bool began = false;
+    t.statistics = &t.training.statistics;
     fill_options(&t, options);
     convoy_status status = check_options(&t);
     if (!status)
