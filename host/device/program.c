@@ -8,9 +8,10 @@
    binary. Entries are written beside and renamed into place, so several processes can share the folder. A
    missing, foreign, truncated or corrupt entry, or one that the driver refuses, is built from source and
    written again: never an error. CONVOY_CACHE=1
-   caches every program on every driver, CONVOY_CACHE=0 none. PoCL keeps compiled kernels itself, but takes 30
-   ms to hand out a program from its own cache and 3 ms from ours. To give a binary out it compiles every
-   kernel in it, so simple.cl with its dozens is left to PoCL's cache. */
+   caches every program on every driver, CONVOY_CACHE=0 none. Entries are written when the device closes: PoCL
+   compiles every kernel once more to give a binary out, and the first step should not wait for that. PoCL
+   keeps compiled kernels itself, but takes 30 ms to hand out a program from its own cache and 3 ms from ours;
+   simple.cl with its dozens of kernels is left to PoCL's cache. */
 #include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,6 +31,7 @@ enum { MAGIC_SIZE = 8, DIGEST_SIZE = 32, HEADER_SIZE = MAGIC_SIZE + DIGEST_SIZE,
 struct cvy_program {
     cl_program handle;
     char *file, *options;
+    char *path; /* where its binary goes when the device closes; NULL: it is there already, or not wanted */
     cvy_program *next;
 };
 
@@ -195,7 +197,7 @@ static convoy_status fail_build(convoy_device *device, cl_program program, cl_in
     return status;
 }
 
-static convoy_status build(convoy_device *device, const char *file, const char *options, cl_program *out) {
+static convoy_status build(convoy_device *device, const char *file, const char *options, cvy_program *out) {
     cvy_text source = {0}, all_options = {0};
     char name[128], *path = NULL;
     cl_program program = NULL;
@@ -221,10 +223,10 @@ static convoy_status build(convoy_device *device, const char *file, const char *
             status = fail_build(device, program, code, file, all_options.data);
             goto done;
         }
-        if (path)
-            save_binary(program, path);
+        out->path = path;
+        path = NULL;
     }
-    *out = program;
+    out->handle = program;
     program = NULL;
     cvy_debug("%.0f ms for %s with %s", 1e3 * (cvy_seconds() - start), name, all_options.data);
 done:
@@ -248,7 +250,7 @@ static convoy_status get_program(convoy_device *device, const char *file, const 
         return cvy_fail_memory("a program", sizeof *program);
     program->file = strdup(file);
     program->options = strdup(options);
-    convoy_status status = program->file && program->options ? build(device, file, options, &program->handle)
+    convoy_status status = program->file && program->options ? build(device, file, options, program)
                                                              : cvy_fail_memory("a program", strlen(options));
     if (status != CONVOY_OK) {
         free(program->file);
@@ -361,9 +363,12 @@ void cvy_programs_release(convoy_device *device) {
     while (device->programs) {
         cvy_program *program = device->programs;
         device->programs = program->next;
+        if (program->path)
+            save_binary(program->handle, program->path);
         clReleaseProgram(program->handle);
         free(program->file);
         free(program->options);
+        free(program->path);
         free(program);
     }
 }
