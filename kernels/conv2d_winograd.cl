@@ -38,21 +38,6 @@
 #define PACKED ((ulong)BLOCKS * XI * IN_C * MR)
 #define SCRATCH (V_SIZE + (ulong)MR * XI * WIDTH)
 
-/* One row of G: the kernel's taps -> 6 values. */
-static inline void weights_1d(const float *g, int step, float *out, int out_step) {
-#if K == 3
-    const float a = g[0], b = g[step], c = g[2 * step], d = 0, e = 0;
-#else
-    const float a = g[0], b = g[step], c = g[2 * step], d = g[3 * step], e = g[4 * step];
-#endif
-    out[0] = a * (1.0f / 4);
-    out[out_step] = (a + b + c + d + e) * (-1.0f / 6);
-    out[2 * out_step] = (a - b + c - d + e) * (-1.0f / 6);
-    out[3 * out_step] = (a + 2 * b + 4 * c + 8 * d + 16 * e) * (1.0f / 24);
-    out[4 * out_step] = (a - 2 * b + 4 * c - 8 * d + 16 * e) * (1.0f / 24);
-    out[5 * out_step] = K == 3 ? c : e;
-}
-
 /* weight [OUT_C][IN_C][K][K] (TRANSPOSED: [IN_C][OUT_C][K][K], flipped) -> packed [BLOCKS][XI][IN_C][MR].
    Work-items: input channel, block. */
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
@@ -70,26 +55,12 @@ conv2d_winograd_weights(__global const float *restrict weight, __global float *r
 #endif
         }
         for (int c = 0; c < K; c++)
-            weights_1d(g + c, K, half_way + c, K);
+            scalar_kernel_1d(g + c, K, half_way + c, K, K);
         for (int r = 0; r < T; r++)
-            weights_1d(half_way + r * K, 1, u + r * T, 1);
+            scalar_kernel_1d(half_way + r * K, 1, u + r * T, 1, K);
         for (int xi = 0; xi < XI; xi++)
             to[(ulong)xi * IN_C * MR + m] = u[xi];
     }
-}
-
-/* A^T times six values -> M values. */
-static inline void output_1d(const floatv *in, int step, floatv *out, int out_step) {
-    const floatv sum1 = in[step] + in[2 * step], difference1 = in[step] - in[2 * step];
-    const floatv sum2 = in[3 * step] + in[4 * step], difference2 = in[3 * step] - in[4 * step];
-    out[0] = in[0] + sum1 + sum2;
-#if M == 4
-    out[out_step] = difference1 + 2 * difference2;
-    out[2 * out_step] = sum1 + 4 * sum2;
-    out[3 * out_step] = difference1 + 8 * difference2 + in[5 * step];
-#else
-    out[out_step] = difference1 + 2 * difference2 + in[5 * step];
-#endif
 }
 
 /* products[m][xi] = sum over input channels of u[in][m] * v[in], MR channels x NV vectors in registers. */
@@ -128,10 +99,10 @@ static inline void transform_output(__global const float *products, floatv bias,
         p[xi] = vloadv(0, products + xi * WIDTH);
 #pragma unroll
     for (int c = 0; c < T; c++)
-        output_1d(p + c, T, half_way + c, T);
+        output_1d(p + c, T, half_way + c, T, M);
 #pragma unroll
     for (int r = 0; r < M; r++)
-        output_1d(half_way + r * T, 1, out + r * M, 1);
+        output_1d(half_way + r * T, 1, out + r * M, 1, M);
 #pragma unroll
     for (int r = 0; r < M; r++)
 #pragma unroll

@@ -25,22 +25,6 @@
 #define TILES_W ((OUT_W + M - 1) / M)
 #define COLUMNS ((ulong)TILE_ROWS * TILES_W * IMAGES) /* of one matrix */
 
-/* G times M values. */
-static inline void gradient_1d(const floatv *in, int step, floatv *out, int out_step) {
-#if M == 4
-    const floatv even1 = in[0] + in[2 * step], odd1 = in[step] + in[3 * step];
-    const floatv even2 = in[0] + 4 * in[2 * step], odd2 = 2 * in[step] + 8 * in[3 * step];
-#else
-    const floatv even1 = in[0], odd1 = in[step], even2 = in[0], odd2 = 2 * in[step];
-#endif
-    out[0] = in[0] * (1.0f / 4);
-    out[out_step] = (even1 + odd1) * (-1.0f / 6);
-    out[2 * out_step] = (even1 - odd1) * (-1.0f / 6);
-    out[3 * out_step] = (even2 + odd2) * (1.0f / 24);
-    out[4 * out_step] = (even2 - odd2) * (1.0f / 24);
-    out[5 * out_step] = in[(M - 1) * step];
-}
-
 /* Work-items: channel, tile of the block. Tiles past the last row become zeros. */
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
 conv2d_winograd_tiles_x(__global const float *restrict x, __global float *restrict matrices, ulong matrices_offset,
@@ -71,27 +55,14 @@ conv2d_winograd_tiles_gy(__global const float *restrict gy, __global float *rest
                                    : (floatv)(0.0f);
 #pragma unroll
         for (int c = 0; c < M; c++)
-            gradient_1d(g + c, M, half_way + c, M);
+            kernel_1d(g + c, M, half_way + c, M, M);
 #pragma unroll
         for (int r = 0; r < T; r++)
-            gradient_1d(half_way + r * M, 1, u + r * T, 1);
+            kernel_1d(half_way + r * M, 1, u + r * T, 1, M);
 #pragma unroll
         for (int xi = 0; xi < XI; xi++)
             vstorev(u[xi], 0, matrices + xi * OUT_C * COLUMNS + n);
     }
-}
-
-/* A^T times six values -> K values. */
-static inline void output_1d(const float *in, int step, float *out, int out_step) {
-    const float sum1 = in[step] + in[2 * step], difference1 = in[step] - in[2 * step];
-    const float sum2 = in[3 * step] + in[4 * step], difference2 = in[3 * step] - in[4 * step];
-    out[0] = in[0] + sum1 + sum2;
-    out[out_step] = difference1 + 2 * difference2;
-    out[2 * out_step] = sum1 + 4 * sum2 + (K == 3 ? in[5 * step] : 0.0f);
-#if K == 5
-    out[3 * out_step] = difference1 + 8 * difference2;
-    out[4 * out_step] = sum1 + 16 * sum2 + in[5 * step];
-#endif
 }
 
 /* gweight[OUT_C][IN_C][K][K] (+)= the sums, transformed back. Work-items: pairs of channels. */
@@ -104,9 +75,9 @@ __kernel void conv2d_winograd_gradient(__global const float *restrict sums, __gl
     for (int xi = 0; xi < XI; xi++)
         s[xi] = sums[sums_offset + (ulong)xi * OUT_C * IN_C + pair];
     for (int c = 0; c < T; c++)
-        output_1d(s + c, T, half_way + c, T);
+        scalar_output_1d(s + c, T, half_way + c, T, K);
     for (int r = 0; r < K; r++)
-        output_1d(half_way + r * T, 1, g + r * K, 1);
+        scalar_output_1d(half_way + r * T, 1, g + r * K, 1, K);
     for (int k = 0; k < K * K; k++)
         gweight[pair * K * K + k] = accumulate ? gweight[pair * K * K + k] + g[k] : g[k];
 }

@@ -290,7 +290,7 @@ static const cvy_conv2d_row *choose(const cvy_device_traits *traits, const cvy_c
                 return variants[i];
     for (size_t i = 0; i < VARIANTS; i++)
         if (variants[i]->supports(traits, shape, pass) &&
-            (!variants[i]->pays || variants[i]->pays(shape, pass)))
+            (!variants[i]->pays || variants[i]->pays(traits, shape, pass)))
             return variants[i];
     return NULL;
 }

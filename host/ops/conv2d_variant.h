@@ -22,7 +22,7 @@ typedef struct cvy_conv2d_row {
     convoy_status (*run)(void *state, const cvy_conv2d_buffers *buffers);
     void (*release)(void *state);
     /* Is it the best choice for a shape that it supports? NULL: always. */
-    bool (*pays)(const cvy_conv2d_shape *shape, cvy_conv2d_pass pass);
+    bool (*pays)(const cvy_device_traits *traits, const cvy_conv2d_shape *shape, cvy_conv2d_pass pass);
     bool fuses_activation; /* run applies shape.activation; else conv2d.c does, in place, afterwards */
 } cvy_conv2d_row;
 

@@ -30,7 +30,8 @@ static bool supports(const cvy_device_traits *traits, const cvy_conv2d_shape *s,
 
 /* Measured against direct_cpu: the transforms cost per channel, the products per pair of channels, and tiles
    that stick out of a small image are computed all the same. */
-static bool pays(const cvy_conv2d_shape *s, cvy_conv2d_pass pass) {
+static bool pays(const cvy_device_traits *traits, const cvy_conv2d_shape *s, cvy_conv2d_pass pass) {
+    (void)traits; /* a CPU: `supports` */
     const int least_channels = pass == CVY_CONV2D_BACKWARD_WEIGHTS ? 64 : 24, least_size = 2 * TILE;
     const int height = pass == CVY_CONV2D_BACKWARD_DATA ? s->in_height : s->out_height;
     const int width = pass == CVY_CONV2D_BACKWARD_DATA ? s->in_width : s->out_width;
