@@ -122,9 +122,10 @@ kernel void loss(global const float *output, global const int *labels, int class
     }
 }
 
-/* statistics[slot] = sum of the losses, number of right answers, of the first n images. One work-group. */
+/* statistics[slot] = sum of the losses, number of right answers, of the first n images; or both are added to what
+   is there. One work-group. */
 kernel void loss_statistics(global const float *results, int pitch, int n, global float *statistics, ulong slot,
-                            local float *scratch) {
+                            int accumulate, local float *scratch) {
     float losses = 0, right = 0;
     for (int i = get_local_id(0); i < n; i += get_local_size(0)) {
         losses += results[i];
@@ -134,7 +135,7 @@ kernel void loss_statistics(global const float *results, int pitch, int n, globa
     scratch[2 * get_local_id(0) + 1] = right;
     MERGE_ITEMS(scratch[2 * mine] += scratch[2 * other]; scratch[2 * mine + 1] += scratch[2 * other + 1];)
     if (get_local_id(0) == 0) {
-        statistics[2 * slot] = scratch[0];
-        statistics[2 * slot + 1] = scratch[1];
+        statistics[2 * slot] = scratch[0] + (accumulate ? statistics[2 * slot] : 0);
+        statistics[2 * slot + 1] = scratch[1] + (accumulate ? statistics[2 * slot + 1] : 0);
     }
 }

@@ -14,7 +14,7 @@
 
 typedef struct options {
     cli_common common;
-    int batch_size, steps, repeats;
+    int batch_size, micro_batch, steps, repeats;
     double seconds;
     bool no_layers, kernels;
 } options;
@@ -22,6 +22,9 @@ typedef struct options {
 static const cvy_param params[] = {
     {"batch-size", CVY_INT, offsetof(options, batch_size), "", 1, 1 << 20, NULL,
      "images per step; default: the recipe's"},
+    {"micro-batch", CVY_INT, offsetof(options, micro_batch), "", 1, 1 << 20, NULL,
+     "compute a batch in pieces of so many images, to save memory: gradients add up, batch-norm sees a piece "
+     "at a time; default: the recipe's"},
     {"steps", CVY_INT, offsetof(options, steps), "", 1, 1 << 30, NULL,
      "training steps to time, instead of --seconds"},
     {"seconds", CVY_FLOAT, offsetof(options, seconds), "6", 0.01, 86400, NULL,
@@ -46,7 +49,7 @@ typedef struct bench {
     convoy_device *device;
     convoy_network *network;
     cvy_training training;
-    int batch_size;
+    int batch_size, micro_batch; /* equal unless the batch is computed in pieces */
     unsigned long long step;
 } bench;
 
@@ -71,7 +74,7 @@ static convoy_status fill_input(const bench *b) {
     cvy_rng rng = cvy_rng_stream(0, CVY_RNG_SYNTHETIC, 0);
     int pitch = cvy_network_pitch(b->network);
     for (size_t i = 0; i < bytes / sizeof(float); i++)
-        values[i] = (int)(i % (size_t)pitch) < b->batch_size ? cvy_rng_uniform(&rng) : 0;
+        values[i] = (int)(i % (size_t)pitch) < cvy_network_batch_size(b->network) ? cvy_rng_uniform(&rng) : 0;
     convoy_status status = cvy_buffer_write(input, 0, values, bytes);
     free(values);
     return status;
@@ -83,7 +86,7 @@ static convoy_status fill_labels(bench *b) {
     if (!values)
         return cvy_fail_memory("random labels", (size_t)pitch * sizeof *values);
     cvy_rng rng = cvy_rng_stream(0, CVY_RNG_SYNTHETIC, 1);
-    for (int i = 0; i < b->batch_size; i++)
+    for (int i = 0; i < b->micro_batch; i++)
         values[i] = (int32_t)cvy_rng_below(&rng, (uint32_t)classes);
     convoy_status status = cvy_buffer_write(b->training.labels, 0, values, (size_t)pitch * sizeof *values);
     free(values);
@@ -91,12 +94,12 @@ static convoy_status fill_labels(bench *b) {
 }
 
 static convoy_status prepare(bench *b, convoy_model *model, bool training, const char *variant) {
-    cvy_network_options options = {.batch_size = b->batch_size, .training = training, .variant = variant};
+    cvy_network_options options = {.batch_size = b->micro_batch, .training = training, .variant = variant};
     convoy_status status = cvy_network_create(model, b->device, &options, &b->network);
     if (!status)
         status = fill_input(b);
     if (!status && training)
-        status = cvy_training_create(b->network, b->device, &b->training);
+        status = cvy_training_create(b->network, b->device, b->batch_size, &b->training);
     if (!status && training)
         status = fill_labels(b);
     return status;
@@ -105,7 +108,7 @@ static convoy_status prepare(bench *b, convoy_model *model, bool training, const
 static void release(bench *b) {
     cvy_training_free(&b->training);
     convoy_network_close(b->network);
-    *b = (bench){.device = b->device, .batch_size = b->batch_size};
+    *b = (bench){.device = b->device, .batch_size = b->batch_size, .micro_batch = b->micro_batch};
 }
 
 /* ---- one step ---- */
@@ -116,7 +119,12 @@ static convoy_status train_step(bench *b) {
 }
 
 static convoy_status eval_step(bench *b) {
-    return cvy_network_forward(b->network, b->batch_size, false, 0);
+    convoy_status status = CONVOY_OK;
+    for (int done = 0, n; done < b->batch_size && !status; done += n) {
+        n = b->batch_size - done < b->micro_batch ? b->batch_size - done : b->micro_batch;
+        status = cvy_network_forward(b->network, n, false, 0);
+    }
+    return status;
 }
 
 /* ---- timing ---- */
@@ -259,7 +267,11 @@ static convoy_status run(cli_call *call) {
         status = cli_open_device(call, &b.device);
     if (status)
         goto done;
-    b.batch_size = o->batch_size ? o->batch_size : cvy_model_recipe(model)->batch_size;
+    const cvy_recipe *recipe = cvy_model_recipe(model);
+    b.batch_size = o->batch_size ? o->batch_size : recipe->batch_size;
+    b.micro_batch = o->micro_batch ? o->micro_batch : recipe->micro_batch;
+    if (b.micro_batch == 0 || b.micro_batch > b.batch_size)
+        b.micro_batch = b.batch_size;
     do
         status = measure_training(&b, model, call, &f);
     while (release(&b), status && f.train == 0 && cli_fall_back(call, status, &b.device));

@@ -16,7 +16,7 @@
 typedef struct options {
     cli_common common;
     const char *data, *lr, *optimizer, *out, *init;
-    int epochs, batch_size, eval_every, checkpoint_every;
+    int epochs, batch_size, micro_batch, eval_every, checkpoint_every;
     long long seed, limit_train, limit_test, max_steps;
     double test_fraction;
     bool resume, no_shuffle;
@@ -32,6 +32,9 @@ static const cvy_param params[] = {
      "passes over the training set; default: the recipe's"},
     {"batch-size", CVY_INT, offsetof(options, batch_size), "", 1, 1 << 20, NULL,
      "images per step; default: the recipe's"},
+    {"micro-batch", CVY_INT, offsetof(options, micro_batch), "", 1, 1 << 20, NULL,
+     "compute a batch in pieces of so many images, to save memory: gradients add up, batch-norm sees a piece "
+     "at a time; default: the recipe's"},
     {"lr", CVY_TEXT, offsetof(options, lr), "", 0, 0, NULL, "learning rate; default: the recipe's"},
     {"optimizer", CVY_TEXT, offsetof(options, optimizer), "", 0, 0, NULL,
      "SGD, Adam, AdamW, or with parameters: '{SGD: {lr: 0.1, momentum: 0.9}}'"},
@@ -161,6 +164,7 @@ static void options_to_settings(cli_call *call) {
         int value;
     } numbers[] = {{"epochs", "epochs", o->epochs},
                    {"batch_size", "batch-size", o->batch_size},
+                   {"micro_batch", "micro-batch", o->micro_batch},
                    {"eval_every", "eval-every", o->eval_every}};
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
         if (cli_given(call, numbers[i].option)) {

@@ -16,6 +16,8 @@ struct cvy_loader {
     size_t batches;
     uint32_t *order;     /* [count], the epoch's */
     size_t batch;        /* next */
+    size_t begin, left;  /* of the batch in progress: the next piece's place in the order, images to come */
+    size_t given;        /* place in the order of the piece that was given last */
     cvy_prefetch *ahead; /* NULL: the set is on the device */
     cvy_gather *gather;
     /* Resident: the whole set, and the epoch's order. Otherwise one batch, and 0, 1, 2, ... */
@@ -25,9 +27,10 @@ struct cvy_loader {
 /* ---- Creation ---- */
 
 static convoy_status check(const convoy_dataset *dataset, const cvy_loader_options *options) {
-    if (options->batch_size < 1 || options->pitch < options->batch_size)
-        return cvy_fail(CONVOY_INVALID, "a batch of %d images in a pitch of %d is not possible",
-                        options->batch_size, options->pitch);
+    int piece = options->piece ? options->piece : options->batch_size;
+    if (options->batch_size < 1 || piece < 1 || options->pitch < piece)
+        return cvy_fail(CONVOY_INVALID, "a batch of %d images, %d at once in a pitch of %d, is not possible",
+                        options->batch_size, piece, options->pitch);
     if (dataset->channels > 4)
         return cvy_fail(CONVOY_INVALID, "%s has %d channels; at most 4 are possible", dataset->name,
                         dataset->channels);
@@ -133,6 +136,8 @@ convoy_status cvy_loader_create(convoy_device *device, const convoy_dataset *dat
         return cvy_fail_memory("a loader", sizeof *loader);
     loader->dataset = dataset;
     loader->options = *options;
+    if (!options->piece)
+        loader->options.piece = options->batch_size;
     size_t batch_size = (size_t)options->batch_size;
     loader->batches = dataset->count / batch_size + (dataset->count % batch_size && !options->drop_last);
     loader->batch = loader->batches; /* nothing before the first start */
@@ -193,6 +198,7 @@ convoy_status cvy_loader_start(cvy_loader *loader, uint32_t epoch, size_t positi
             loader->order[i] = (uint32_t)i;
     }
     loader->batch = position;
+    loader->left = 0;
     if (!loader->ahead)
         return cvy_buffer_write(loader->indices, 0, loader->order, count * sizeof *loader->order);
     size_t used = loader->options.drop_last ? loader->batches * (size_t)loader->options.batch_size : count;
@@ -215,23 +221,38 @@ static convoy_status upload_batch(cvy_loader *loader) {
     return status;
 }
 
-convoy_status cvy_loader_next(cvy_loader *loader, cvy_buffer *input, cvy_buffer *labels, int *n) {
-    *n = 0;
-    if (loader->batch >= loader->batches)
-        return CONVOY_OK;
-    int count = (int)images_in(loader, loader->batch);
-    size_t offset = loader->ahead ? 0 : loader->batch * (size_t)loader->options.batch_size;
-    loader->batch++;
+/* Makes the next batch the one in progress. */
+static convoy_status begin_batch(cvy_loader *loader) {
+    size_t batch = loader->batch++;
     convoy_status status = loader->ahead ? upload_batch(loader) : CONVOY_OK;
-    if (status == CONVOY_OK)
-        status = cvy_gather_run(loader->gather, count, loader->images, loader->labels, loader->indices,
-                                offset, input, labels);
-    if (status == CONVOY_OK)
-        *n = count;
-    return status;
+    if (status != CONVOY_OK)
+        return status;
+    loader->begin = batch * (size_t)loader->options.batch_size;
+    loader->left = images_in(loader, batch);
+    return CONVOY_OK;
+}
+
+convoy_status cvy_loader_next(cvy_loader *loader, cvy_buffer *input, cvy_buffer *labels, int *n) {
+    size_t piece = (size_t)loader->options.piece;
+    *n = 0;
+    if (!loader->left && loader->batch >= loader->batches)
+        return CONVOY_OK;
+    convoy_status status = loader->left ? CONVOY_OK : begin_batch(loader);
+    if (status != CONVOY_OK)
+        return status;
+    size_t count = loader->left < piece ? loader->left : piece;
+    size_t offset = loader->ahead ? loader->begin % (size_t)loader->options.batch_size : loader->begin;
+    status = cvy_gather_run(loader->gather, (int)count, loader->images, loader->labels, loader->indices,
+                            offset, input, labels);
+    if (status != CONVOY_OK)
+        return status;
+    loader->given = loader->begin;
+    loader->begin += count;
+    loader->left -= count;
+    *n = (int)count;
+    return CONVOY_OK;
 }
 
 const uint32_t *cvy_loader_indices(const cvy_loader *loader) {
-    return loader->batch ? loader->order + (loader->batch - 1) * (size_t)loader->options.batch_size
-                         : loader->order;
+    return loader->order + loader->given;
 }

@@ -10,6 +10,7 @@
 
 typedef struct cvy_loader_options {
     int batch_size, pitch;     /* images per batch; columns of the input buffer */
+    int piece;                 /* most images that come at once: a batch comes in pieces; 0: all */
     int out_height, out_width; /* of the input without its border; 0: the set's own size */
     int border;                /* zero pixels around it */
     float mean[4], std[4];     /* per channel, of pixels / 255; std 0: not normalised */
@@ -38,10 +39,11 @@ convoy_status cvy_loader_start(cvy_loader *loader, uint32_t epoch, size_t positi
 
 /* Puts the next batch on the device: input [channels][out_height + 2 border][out_width + 2 border][pitch]
    float32, labels [pitch] int32, padding columns 0. *n images; 0 after the epoch's last batch. A damaged
-   image is reported here, with its file's name; the call after it goes on with the next batch. */
+   image is reported here, with its file's name; the call after it goes on with the next batch. With
+   options.piece, each call gives the next piece of the batch; none reaches into the next batch. */
 convoy_status cvy_loader_next(cvy_loader *loader, cvy_buffer *input, cvy_buffer *labels, int *n);
 
-/* The images [n] of the batch that cvy_loader_next gave last, as indices into the set. */
+/* The images [n] that cvy_loader_next gave last, as indices into the set. */
 const uint32_t *cvy_loader_indices(const cvy_loader *loader);
 
 #endif

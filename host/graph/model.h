@@ -14,7 +14,8 @@ typedef struct cvy_recipe {
     int loss;                /* cvy_loss: CrossEntropyLoss | RBFLoss */
     cvy_optimizer optimizer; /* from `optimizer: {SGD: {lr: 0.9}}` */
     int batch_size, epochs;
-    int init; /* default | xavier_uniform | kaiming_uniform | kaiming_normal | lecun (LeNet-5's) */
+    int micro_batch; /* images that are computed at a time, their gradients added up; 0: the whole batch */
+    int init;        /* default | xavier_uniform | kaiming_uniform | kaiming_normal | lecun (LeNet-5's) */
     bool shuffle;
     int border;             /* zero-value pixels around the image: lenet5 pads 28 to 32 with 2 */
     double mean[4], std[4]; /* per channel, of pixels scaled to 0..1; default 0 and 1 */

@@ -134,6 +134,10 @@ static convoy_status fail_too_large(const convoy_network *network, const cvy_dev
             high = middle;
     }
     const char *name = convoy_device_get_info(network->device)->name;
+    char keep_batch[96];
+    snprintf(keep_batch, sizeof keep_batch,
+             ", and so would a micro-batch of %d (--micro-batch %d), which keeps the batch", low * step,
+             low * step);
     if (low == 0)
         return cvy_fail(
             CONVOY_MEMORY,
@@ -144,9 +148,9 @@ static convoy_status fail_too_large(const convoy_network *network, const cvy_dev
     return cvy_fail(
         CONVOY_MEMORY,
         "%s with batches of %d needs %s; %s has %.1f MB, at most %.1f MB in one piece; a batch size of "
-        "%d would fit",
+        "%d would fit%s",
         network->model->name, network->options.batch_size, need, name, (double)traits->memory / 1e6,
-        (double)traits->max_allocation / 1e6, low * step);
+        (double)traits->max_allocation / 1e6, low * step, network->options.training ? keep_batch : "");
 }
 
 /* Called before layers are prepared and, with their workspace known, again after. */

@@ -18,6 +18,9 @@ const cvy_param cvy_recipe_params[] = {
     {"optimizer", CVY_NODE, offsetof(fields, optimizer), "", 0, 0, NULL,
      "{SGD: {lr: 0.1}}, {Adam: {}} or {AdamW: {}}"},
     {"batch_size", CVY_INT, offsetof(fields, recipe.batch_size), "64", 1, 1 << 20, NULL, "images per step"},
+    {"micro_batch", CVY_INT, offsetof(fields, recipe.micro_batch), "0", 0, 1 << 20, NULL,
+     "images that are computed at a time, to save memory; their gradients add up to the batch's; batch-norm "
+     "sees a micro-batch at a time; 0: the whole batch"},
     {"epochs", CVY_INT, offsetof(fields, recipe.epochs), "10", 0, 1 << 20, NULL,
      "passes over the training set"},
     {"init", CVY_CHOICE, offsetof(fields, recipe.init), "default", 0, 0,

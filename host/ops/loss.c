@@ -152,8 +152,8 @@ void cvy_loss_free(cvy_loss_op *op) {
 }
 
 static void run_on_host(cvy_loss_op *op, int n, cvy_buffer *output, cvy_buffer *labels, float grad_scale,
-                        cvy_buffer *gradient, cvy_buffer *statistics, size_t slot, cvy_buffer *predictions,
-                        size_t prediction_offset) {
+                        cvy_buffer *gradient, cvy_buffer *statistics, size_t slot, bool accumulate,
+                        cvy_buffer *predictions, size_t prediction_offset) {
     const int32_t *classes = cvy_buffer_host(labels);
     cvy_loss_reference(op->kind, op->classes, op->pitch, n, cvy_buffer_host(output), classes, grad_scale,
                        op->host_losses, op->host_predictions, gradient ? cvy_buffer_host(gradient) : NULL);
@@ -168,16 +168,16 @@ static void run_on_host(cvy_loss_op *op, int n, cvy_buffer *output, cvy_buffer *
     }
     if (statistics) {
         float *pair = (float *)cvy_buffer_host(statistics) + 2 * slot;
-        pair[0] = (float)losses;
-        pair[1] = (float)right;
+        pair[0] = (float)losses + (accumulate ? pair[0] : 0);
+        pair[1] = (float)right + (accumulate ? pair[1] : 0);
     }
 }
 
 convoy_status cvy_loss_run(cvy_loss_op *op, int n, cvy_buffer *output, cvy_buffer *labels, float grad_scale,
-                           cvy_buffer *gradient, cvy_buffer *statistics, size_t slot, cvy_buffer *predictions,
-                           size_t prediction_offset) {
+                           cvy_buffer *gradient, cvy_buffer *statistics, size_t slot, bool accumulate,
+                           cvy_buffer *predictions, size_t prediction_offset) {
     if (op->host) {
-        run_on_host(op, n, output, labels, grad_scale, gradient, statistics, slot, predictions,
+        run_on_host(op, n, output, labels, grad_scale, gradient, statistics, slot, accumulate, predictions,
                     prediction_offset);
         return CONVOY_OK;
     }
@@ -192,7 +192,7 @@ convoy_status cvy_loss_run(cvy_loss_op *op, int n, cvy_buffer *output, cvy_buffe
         return status;
     return CVY_LAUNCH(op->statistics, cvy_groups(op->statistics_size, 1, 1, 1), cvy_buf(op->results),
                       cvy_int(op->pitch), cvy_int(n), cvy_buf(statistics), cvy_ulong(slot),
-                      cvy_local(2 * sizeof(float) * op->statistics_size));
+                      cvy_int(accumulate), cvy_local(2 * sizeof(float) * op->statistics_size));
 }
 
 /* ---- Softmax ---- */

@@ -23,12 +23,13 @@ convoy_status cvy_loss_create(convoy_device *device, cvy_loss kind, int classes,
 void cvy_loss_free(cvy_loss_op *op);
 
 /* output, gradient (or NULL): [classes][pitch]; labels: int32 [pitch].
-   statistics (or NULL): float pairs; pair `slot` becomes {sum of the n losses, number of correct answers}.
+   statistics (or NULL): float pairs; pair `slot` becomes {sum of the n losses, number of correct answers},
+   which `accumulate` adds to what is there.
    predictions (or NULL): int32; n classes are written from element `prediction_offset` on.
    grad_scale is 1/n for the mean over a batch. */
 convoy_status cvy_loss_run(cvy_loss_op *op, int n, cvy_buffer *output, cvy_buffer *labels, float grad_scale,
-                           cvy_buffer *gradient, cvy_buffer *statistics, size_t slot, cvy_buffer *predictions,
-                           size_t prediction_offset);
+                           cvy_buffer *gradient, cvy_buffer *statistics, size_t slot, bool accumulate,
+                           cvy_buffer *predictions, size_t prediction_offset);
 
 /* Softmax over `classes` rows, per column: y [classes][pitch]. In place is allowed. */
 void cvy_softmax_forward_reference(size_t classes, size_t pitch, const float *x, float *y);

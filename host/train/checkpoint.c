@@ -24,7 +24,7 @@ static const char *state_name(const cvy_optimizer *optimizer, int state) {
 
 static bool may_differ(const char *line) {
     static const char *const keys[] = {
-        "epochs:", "data:", "batch_size:", "reports_per_epoch:", "eval_every:"};
+        "epochs:", "data:", "batch_size:", "micro_batch:", "reports_per_epoch:", "eval_every:"};
     line += strspn(line, " ");
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
         if (strncmp(line, keys[i], strlen(keys[i])) == 0)
@@ -176,6 +176,7 @@ static void describe(metadata *m, const cvy_identity *identity, const cvy_positi
     put(m, "model", identity->model);
     put_whole(m, "seed", identity->seed);
     put_whole(m, "batch_size", (unsigned long long)identity->batch_size);
+    put_whole(m, "micro_batch", (unsigned long long)identity->micro_batch);
     put_whole(m, "train_images", identity->train_images);
     put(m, "shuffle", identity->shuffle ? "true" : "false");
     put_whole(m, "epoch", (unsigned long long)position->epoch);
@@ -313,6 +314,9 @@ static convoy_status check_identity(const char *path, reader *r, const cvy_ident
             path, format ? format : "", format_name);
     const char *model = get(r, "model");
     unsigned long long batch_size = get_whole(r, "batch_size", INT32_MAX);
+    unsigned long long micro_batch = batch_size; /* files that do not name it had none */
+    if (cvy_tensor_file_metadata(r->file, "micro_batch"))
+        micro_batch = get_whole(r, "micro_batch", INT32_MAX);
     unsigned long long seed = get_whole(r, "seed", UINT64_MAX);
     unsigned long long images = get_whole(r, "train_images", UINT64_MAX);
     bool shuffle = get_flag(r, "shuffle");
@@ -322,6 +326,9 @@ static convoy_status check_identity(const char *path, reader *r, const cvy_ident
         return fail_model(path, model, identity->model);
     convoy_status status = check_whole(path, "a batch size of", "batch size", batch_size,
                                        (unsigned long long)identity->batch_size);
+    if (!status)
+        status = check_whole(path, "a micro-batch of", "micro-batch", micro_batch,
+                             (unsigned long long)identity->micro_batch);
     if (!status)
         status = check_whole(path, "seed", "seed", seed, identity->seed);
     if (!status)

@@ -29,12 +29,13 @@ typedef struct cvy_position {
 typedef struct cvy_identity {
     const char *model; /* cvy_model_print, without the lines that may differ */
     unsigned long long seed, train_images;
-    int batch_size;
+    int batch_size, micro_batch; /* equal where the batch is computed whole */
     bool shuffle;
 } cvy_identity;
 
 /* cvy_model_print without the recipe lines that do not change what a step computes (epochs, data,
-   reports_per_epoch, eval_every) and without batch_size, which an option may override; malloc'ed. */
+   reports_per_epoch, eval_every) and without batch_size and micro_batch, which options may override;
+   malloc'ed. */
 char *cvy_identity_model(const convoy_model *model);
 
 /* Reads the parameters from the device into the model. CONVOY_FAILED when one of them is NaN or infinite:

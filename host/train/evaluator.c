@@ -47,7 +47,7 @@ static size_t device_budget(const convoy_device *device) {
 }
 
 convoy_status cvy_feed_create(convoy_network *network, convoy_device *device, const convoy_dataset *set,
-                              bool shuffle, uint64_t seed, cvy_loader **loader) {
+                              int batch_size, bool shuffle, uint64_t seed, cvy_loader **loader) {
     const convoy_model *model = cvy_network_model(network);
     const cvy_recipe *recipe = cvy_model_recipe(model);
     int input[3];
@@ -56,7 +56,8 @@ convoy_status cvy_feed_create(convoy_network *network, convoy_device *device, co
         return status;
     convoy_model_input(model, input);
     cvy_loader_options options = {
-        .batch_size = cvy_network_batch_size(network),
+        .batch_size = batch_size,
+        .piece = cvy_network_batch_size(network),
         .pitch = cvy_network_pitch(network),
         .out_height = input[1] - 2 * recipe->border,
         .out_width = input[2] - 2 * recipe->border,
@@ -87,7 +88,8 @@ convoy_status cvy_evaluator_create(convoy_network *network, convoy_device *devic
         return cvy_fail_memory("an evaluator", sizeof *e);
     e->network = network;
     e->images = convoy_dataset_count(set);
-    convoy_status status = cvy_feed_create(network, device, set, false, 0, &e->loader);
+    convoy_status status =
+        cvy_feed_create(network, device, set, cvy_network_batch_size(network), false, 0, &e->loader);
     if (!status)
         status = cvy_loss_create(device, (cvy_loss)cvy_model_recipe(model)->loss, convoy_model_classes(model),
                                  pitch, &e->loss);
@@ -122,9 +124,9 @@ void cvy_evaluator_free(cvy_evaluator *e) {
 static convoy_status evaluate_batch(cvy_evaluator *e, int n, size_t done) {
     convoy_status status = cvy_network_forward(e->network, n, false, 0);
     if (!status)
-        status =
-            cvy_loss_run(e->loss, n, cvy_network_output(e->network), e->labels, 1.0f, NULL,
-                         e->statistics.ring, cvy_statistics_next_slot(&e->statistics, n), e->answers, done);
+        status = cvy_loss_run(e->loss, n, cvy_network_output(e->network), e->labels, 1.0f, NULL,
+                              e->statistics.ring, cvy_statistics_next_slot(&e->statistics, n), false,
+                              e->answers, done);
     if (!status && e->truth)
         status = cvy_buffer_copy(e->labels, 0, e->truth, done * sizeof(int32_t), (size_t)n * sizeof(int32_t));
     return status;
@@ -284,7 +286,7 @@ convoy_status cvy_outputs(convoy_model *model, convoy_device *device, const conv
         status = cvy_fail_memory("the outputs", classes * pitch * sizeof *columns);
         goto done;
     }
-    status = cvy_feed_create(network, device, set, false, 0, &loader);
+    status = cvy_feed_create(network, device, set, options.batch_size, false, 0, &loader);
     if (!status)
         status = cvy_buffer_create(device, pitch * sizeof(int32_t), "labels", &labels);
     if (!status)

@@ -8,10 +8,11 @@
 #include "graph/model.h"
 #include "graph/network.h"
 
-/* A loader that brings `set` into the network's input as the model's recipe says. CONVOY_INVALID when the
-   set's channels or classes are not the model's. */
+/* A loader that brings `set` into the network's input as the model's recipe says, in batches of batch_size
+   images, of which the network may take only a piece at a time. CONVOY_INVALID when the set's channels or
+   classes are not the model's. */
 convoy_status cvy_feed_create(convoy_network *network, convoy_device *device, const convoy_dataset *set,
-                              bool shuffle, uint64_t seed, cvy_loader **loader);
+                              int batch_size, bool shuffle, uint64_t seed, cvy_loader **loader);
 /* The same checks alone, before anything is built. */
 convoy_status cvy_feed_check(const convoy_model *model, const convoy_dataset *set);
 

@@ -3,12 +3,17 @@
 
 #include "base/status.h"
 
-convoy_status cvy_training_create(convoy_network *network, convoy_device *device, cvy_training *training) {
+convoy_status cvy_training_create(convoy_network *network, convoy_device *device, int batch_size,
+                                  cvy_training *training) {
+    unsigned limit = (unsigned)cvy_network_batch_size(network);
     convoy_model *model = cvy_network_model(network);
     const cvy_recipe *recipe = cvy_model_recipe(model);
     size_t pitch = (size_t)cvy_network_pitch(network);
     size_t state = cvy_network_parameter_count(network) * (size_t)cvy_optimizer_states(&recipe->optimizer);
-    *training = (cvy_training){.device = device, .network = network, .recipe = recipe};
+    *training = (cvy_training){.device = device,
+                               .network = network,
+                               .recipe = recipe,
+                               .pieces = ((unsigned)batch_size + limit - 1) / limit};
     convoy_status status = cvy_loss_create(device, (cvy_loss)recipe->loss, convoy_model_classes(model),
                                            (int)pitch, &training->loss);
     if (!status)
@@ -30,21 +35,44 @@ static convoy_status load(cvy_training *t, cvy_loader *loader, int n) {
     int given = 0;
     convoy_status status = cvy_loader_next(loader, cvy_network_input(t->network), t->labels, &given);
     if (!status && given != n)
-        status = cvy_fail(CONVOY_FAILED, "internal error: a batch of %d images where %d were due", given, n);
+        status = cvy_fail(CONVOY_FAILED, "internal error: %d images came where %d were due", given, n);
     return status;
+}
+
+/* What a piece of a batch is computed with. */
+typedef struct piece {
+    int n;
+    float scale;    /* of the loss: 1 / the batch's images */
+    size_t slot;    /* of the statistics */
+    bool first;     /* of its batch */
+    uint32_t index; /* among all pieces of the run, for dropout's masks */
+} piece;
+
+/* The gradients of a piece, in place of what was there or added to it. */
+static convoy_status run_piece(cvy_training *t, const piece *p) {
+    convoy_network *network = t->network;
+    convoy_status status = cvy_network_forward(network, p->n, true, p->index);
+    if (!status)
+        status = cvy_loss_run(t->loss, p->n, cvy_network_output(network), t->labels, p->scale,
+                              cvy_network_output_gradient(network), t->statistics.ring, p->slot, !p->first,
+                              NULL, 0);
+    return status ? status : cvy_network_backward(network, p->n, !p->first);
 }
 
 convoy_status cvy_training_step(cvy_training *t, cvy_loader *loader, int n, unsigned long long step) {
     convoy_network *network = t->network;
-    convoy_status status = loader ? load(t, loader, n) : CONVOY_OK;
-    if (!status)
-        status = cvy_network_forward(network, n, true, (uint32_t)step);
-    if (!status)
-        status = cvy_loss_run(t->loss, n, cvy_network_output(network), t->labels, 1.0f / (float)n,
-                              cvy_network_output_gradient(network), t->statistics.ring,
-                              cvy_statistics_next_slot(&t->statistics, n), NULL, 0);
-    if (!status)
-        status = cvy_network_backward(network, n, false);
+    int limit = cvy_network_batch_size(network);
+    piece p = {.scale = 1.0f / (float)n,
+               .slot = cvy_statistics_next_slot(&t->statistics, n),
+               .first = true,
+               .index = (uint32_t)(step * t->pieces)};
+    convoy_status status = CONVOY_OK;
+    for (int done = 0; done < n && !status; done += p.n, p.index++, p.first = false) {
+        p.n = n - done < limit ? n - done : limit;
+        status = loader ? load(t, loader, p.n) : CONVOY_OK;
+        if (!status)
+            status = run_piece(t, &p);
+    }
     if (!status)
         status = cvy_optimizer_step(t->device, &t->recipe->optimizer, step + 1,
                                     cvy_network_parameter_count(network), cvy_network_parameters(network),

@@ -1,5 +1,8 @@
 /* One training step: forward, loss and its gradient, backward, optimizer, all launched without waiting. Here
-   stands what a step needs beside the network, for the trainer and for `bench` alike. */
+   stands what a step needs beside the network, for the trainer and for `bench` alike.
+
+   A batch larger than the network is computed in pieces whose gradients add up: gradient accumulation, with
+   the loss averaged over the whole batch. As in PyTorch, batch-norm takes its statistics from each piece. */
 #ifndef CVY_TRAIN_STEP_H
 #define CVY_TRAIN_STEP_H
 
@@ -12,19 +15,22 @@ typedef struct cvy_training {
     convoy_device *device;
     convoy_network *network;
     const cvy_recipe *recipe;
+    unsigned pieces; /* of a full batch */
     cvy_loss_op *loss;
     cvy_buffer *labels;        /* int32 [pitch] */
     cvy_buffer *state;         /* the optimizer's; NULL where it has none */
     cvy_statistics statistics; /* a slot for each step; the caller reads them */
 } cvy_training;
 
-/* `network` was made for training and outlives this; its model's recipe says the loss and the optimizer. What
-   a failure leaves is freed by cvy_training_free. */
-convoy_status cvy_training_create(convoy_network *network, convoy_device *device, cvy_training *training);
+/* `network` was made for training and outlives this; its model's recipe says the loss and the optimizer.
+   Batches have at most batch_size images, which may be more than the network takes at a time. What a failure
+   leaves is freed by cvy_training_free. */
+convoy_status cvy_training_create(convoy_network *network, convoy_device *device, int batch_size,
+                                  cvy_training *training);
 void cvy_training_free(cvy_training *training); /* a zeroed one is allowed */
 
 /* Step number `step`, from 0, on the loader's next batch, of `n` images; `loader` NULL: on what the network's
-   input and the labels hold already. */
+   input and the labels hold already, each piece on the same. */
 convoy_status cvy_training_step(cvy_training *training, cvy_loader *loader, int n, unsigned long long step);
 
 #endif

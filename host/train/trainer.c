@@ -290,12 +290,13 @@ static convoy_status check_options(const trainer *t) {
                         "resume continues with the weights of the run: leave out the initial weights");
     if (o->init && o->keep_weights)
         return cvy_fail(CONVOY_INVALID, "initial weights come from a file or from the model, not from both");
-    if (o->epochs < 1 || o->batch_size < 1 || o->checkpoint_every < 0 || o->eval_every < -1)
+    if (o->epochs < 1 || o->batch_size < 1 || o->micro_batch < 1 || o->checkpoint_every < 0 ||
+        o->eval_every < -1)
         return cvy_fail(
             CONVOY_INVALID,
-            "epochs (%d) and batch size (%d) must be at least 1, steps between evaluations (%d) and "
-            "checkpoints (%d) not negative",
-            o->epochs, o->batch_size, o->eval_every, o->checkpoint_every);
+            "epochs (%d), batch size (%d) and micro-batch (%d) must be at least 1, steps between evaluations "
+            "(%d) and checkpoints (%d) not negative",
+            o->epochs, o->batch_size, o->micro_batch, o->eval_every, o->checkpoint_every);
     if (convoy_dataset_classes(t->set) == 0)
         return cvy_fail(CONVOY_INVALID, "%s has no labels: nothing to learn from",
                         convoy_dataset_name(t->set));
@@ -309,6 +310,10 @@ static void fill_options(trainer *t, const convoy_train_options *options) {
         t->options.epochs = t->recipe->epochs;
     if (t->options.batch_size == 0)
         t->options.batch_size = t->recipe->batch_size;
+    if (t->options.micro_batch == 0)
+        t->options.micro_batch = t->recipe->micro_batch;
+    if (t->options.micro_batch == 0 || t->options.micro_batch > t->options.batch_size)
+        t->options.micro_batch = t->options.batch_size;
     if (t->options.eval_every == 0)
         t->options.eval_every = t->recipe->eval_every;
 }
@@ -342,7 +347,7 @@ static convoy_status open_folder(trainer *t) {
 }
 
 static convoy_status build(trainer *t, convoy_dataset *test) {
-    cvy_network_options options = {.batch_size = t->options.batch_size,
+    cvy_network_options options = {.batch_size = t->options.micro_batch,
                                    .training = true,
                                    .seed = t->options.seed,
                                    .variant = t->options.variant};
@@ -350,9 +355,10 @@ static convoy_status build(trainer *t, convoy_dataset *test) {
     convoy_status status = cvy_network_create(t->model, t->device, &options, &t->network);
     if (status)
         return status;
-    status = cvy_training_create(t->network, t->device, &t->training);
+    status = cvy_training_create(t->network, t->device, t->options.batch_size, &t->training);
     if (!status)
-        status = cvy_feed_create(t->network, t->device, t->set, shuffle, t->options.seed, &t->loader);
+        status = cvy_feed_create(t->network, t->device, t->set, t->options.batch_size, shuffle,
+                                 t->options.seed, &t->loader);
     if (!status && test)
         status = cvy_evaluator_create(t->network, t->device, test, false, &t->evaluator);
     if (status)
@@ -362,6 +368,7 @@ static convoy_status build(trainer *t, convoy_dataset *test) {
                                  .seed = t->options.seed,
                                  .train_images = t->images,
                                  .batch_size = t->options.batch_size,
+                                 .micro_batch = t->options.micro_batch,
                                  .shuffle = shuffle};
     return CONVOY_OK;
 }

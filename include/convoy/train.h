@@ -38,14 +38,18 @@ typedef struct convoy_progress {
 /* All zero is a good default. */
 typedef struct convoy_train_options {
     int epochs, batch_size; /* 0: the recipe's */
-    uint64_t seed;          /* of the initial weights, the order of the images and dropout */
-    const char *out;  /* run folder, created; NULL: nothing is written. A folder that holds another run is
-                         CONVOY_INVALID */
+    int micro_batch; /* compute a batch in pieces of so many images, to save memory; their gradients add up to
+                        the batch's, and so do loss and accuracy. Batch-norm takes its statistics from each
+                        piece, as in PyTorch's gradient accumulation. 0: the recipe's, which by default is
+                        the whole batch */
+    uint64_t seed;   /* of the initial weights, the order of the images and dropout */
+    const char *out; /* run folder, created; NULL: nothing is written. A folder that holds another run is
+                        CONVOY_INVALID */
     const char *init; /* weights to start from (safetensors); NULL: initialised from the seed */
     int keep_weights; /* start from the values that the model holds; `init` must be NULL */
     int resume;       /* continue from out/checkpoint.safetensors, to the same bits as if the run had never
-                         stopped. Model, recipe, batch size, seed and data must be those of the run;
-                         `epochs` may grow */
+                         stopped. Model, recipe, batch size, micro-batch, seed and data must be those
+                         of the run; `epochs` may grow */
     int no_shuffle;   /* the set's own order in every epoch */
     int eval_every;   /* steps within an epoch between evaluations of `test`; 0: the recipe's; -1: only at
                          the end of an epoch. Each epoch ends with one */
@@ -83,8 +87,9 @@ typedef struct convoy_train_result {
    - checkpoint.safetensors: what `resume` needs, on any device.
 
    CONVOY_INVALID: options, data or checkpoint do not fit the model. CONVOY_MEMORY: the message names a batch
-   that fits. CONVOY_FAILED: the loss became NaN or infinite; the last checkpoint stays. CONVOY_IO: a file
-   could not be written; the previous one stays. CONVOY_INTERRUPTED: `interrupt` was set; the state is saved.
+   or micro-batch that fits. CONVOY_FAILED: the loss became NaN or infinite; the last checkpoint stays.
+   CONVOY_IO: a file could not be written; the previous one stays. CONVOY_INTERRUPTED: `interrupt` was set;
+   the state is saved.
  */
 CONVOY_API convoy_status convoy_train(convoy_model *model, convoy_device *device, convoy_dataset *train,
                                       convoy_dataset *test, const convoy_train_options *options,

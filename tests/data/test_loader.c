@@ -126,6 +126,42 @@ static void batches_are_the_sets_images(void **state) {
     }
 }
 
+/* 22 images in batches of 8, 3 at a time: no piece reaches into the next batch, and the order is the same. */
+static void batches_come_in_pieces(void **state) {
+    (void)state;
+    const int pieces[] = {3, 3, 2, 3, 3, 2, 3, 3};
+    convoy_dataset *set = open_set(0);
+    for (int w = 0; w < WAYS; w++) {
+        cvy_loader_options options = default_options(ways[w]);
+        bench whole = open_bench(set, &options);
+        options.piece = 3;
+        bench bench = open_bench(set, &options);
+        int n;
+        assert_int_equal(cvy_loader_batches(bench.loader), BATCHES);
+        assert_ok(cvy_loader_start(bench.loader, 2, 0));
+        assert_ok(cvy_loader_start(whole.loader, 2, 0));
+        for (int p = 0, done = 0; p < (int)(sizeof pieces / sizeof *pieces); p++) {
+            if (p % 3 == 0) {
+                assert_ok(cvy_loader_next(whole.loader, whole.input, whole.labels, &n));
+                done = 0;
+            }
+            expect_batch(&bench, set, &options, pieces[p]);
+            for (int i = 0; i < pieces[p]; i++)
+                assert_int_equal(cvy_loader_indices(bench.loader)[i],
+                                 cvy_loader_indices(whole.loader)[done++]);
+        }
+        assert_ok(cvy_loader_next(bench.loader, bench.input, bench.labels, &n));
+        assert_int_equal(n, 0);
+        assert_ok(cvy_loader_start(bench.loader, 2, 1)); /* in the middle of an epoch */
+        expect_batch(&bench, set, &options, 3);
+        assert_ok(cvy_loader_start(bench.loader, 2, 2)); /* and in the middle of a batch */
+        expect_batch(&bench, set, &options, 3);
+        close_bench(&bench);
+        close_bench(&whole);
+    }
+    convoy_dataset_free(set);
+}
+
 static void resizing_and_a_border(void **state) {
     (void)state;
     convoy_dataset *set = open_set(0);
@@ -274,7 +310,7 @@ static void bad_options_are_refused(void **state) {
                  "a batch of 0 images");
     options.batch_size = PITCH + 1;
     assert_fails(cvy_loader_create(test_device(), set, &options, &loader), CONVOY_INVALID,
-                 "17 images in a pitch of 16");
+                 "17 at once in a pitch of 16");
     options = default_options(ways[0]);
     options.std[1] = -1;
     assert_fails(cvy_loader_create(test_device(), set, &options, &loader), CONVOY_INVALID,
@@ -327,6 +363,7 @@ static void a_damaged_photograph_is_named(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(batches_are_the_sets_images),
+        cmocka_unit_test(batches_come_in_pieces),
         cmocka_unit_test(resizing_and_a_border),
         cmocka_unit_test(every_way_gives_the_same_bits),
         cmocka_unit_test(an_epoch_resumes_at_any_batch),

@@ -389,6 +389,7 @@ static void too_large_names_a_batch_that_fits(void **state) {
     convoy_network *network = NULL;
     assert_fails(cvy_network_create(model, host, &options, &network), CONVOY_MEMORY, "a batch size of ");
     int batch = atoi(strstr(convoy_error_message(), "a batch size of ") + 16);
+    assert_int_equal(batch, atoi(strstr(convoy_error_message(), "a micro-batch of ") + 17));
     assert_true(batch >= 16 && batch % 16 == 0);
     assert_true(cvy_model_memory(model, batch, true) <= memory + (1 << 20));
     assert_true(cvy_model_memory(model, batch + 16, true) > memory ||

@@ -25,11 +25,17 @@ static outcome run(cvy_loss kind, int classes, int pitch, int n, const float *ou
                *statistics = upload(marks, 2 * SLOTS);
     cvy_buffer *classes_of = test_buffer(device, labels, (size_t)pitch * sizeof(int32_t));
     cvy_buffer *predictions = test_buffer(device, result.predictions, sizeof result.predictions);
-    assert_ok(
-        cvy_loss_run(op, n, from, classes_of, grad_scale, gradient, statistics, 1, predictions, OFFSET));
+    assert_ok(cvy_loss_run(op, n, from, classes_of, grad_scale, gradient, statistics, 1, false, predictions,
+                           OFFSET));
     assert_ok(cvy_buffer_read(statistics, 0, result.statistics, sizeof result.statistics));
     assert_ok(cvy_buffer_read(predictions, 0, result.predictions, sizeof result.predictions));
-    assert_ok(cvy_loss_run(op, n, from, classes_of, grad_scale, NULL, NULL, 0, NULL, 0)); /* nothing wanted */
+    float twice[2 * SLOTS];
+    assert_ok(cvy_loss_run(op, n, from, classes_of, grad_scale, NULL, statistics, 1, true, NULL, 0));
+    assert_ok(cvy_buffer_read(statistics, 0, twice, sizeof twice));
+    for (int i = 2; i < 4; i++)
+        assert_true(twice[i] == 2 * result.statistics[i] || isnan(twice[i]));
+    assert_ok(cvy_loss_run(op, n, from, classes_of, grad_scale, NULL, NULL, 0, false, NULL,
+                           0)); /* nothing wanted */
     result.gradient = download(gradient, count);
     cvy_buffer_free(from);
     cvy_buffer_free(statistics);

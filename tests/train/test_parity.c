@@ -5,9 +5,8 @@
 #include <jansson.h>
 
 #include "convoy/model.h"
-#include "graph/model.h"
-#include "graph/network.h"
 #include "support/test.h"
+#include "train/step.h"
 
 enum { SEED = 7, WEIGHT = 101, IMAGE = 102, TEMPLATE = 103, LABEL = 104, SKETCH = 105, BUCKETS = 128 };
 
@@ -24,8 +23,7 @@ typedef struct parity_run {
     convoy_model *model;
     convoy_device *device, *own_device;
     convoy_network *network;
-    cvy_loss_op *loss;
-    cvy_buffer *labels, *statistics, *state;
+    cvy_training training;
     int n, classes;
     size_t pixels;
 } parity_run;
@@ -76,7 +74,7 @@ static void set_batch(const parity_run *run, uint32_t index) {
     }
     assert_ok(
         cvy_buffer_write(cvy_network_input(run->network), 0, images, run->pixels * pitch * sizeof(float)));
-    assert_ok(cvy_buffer_write(run->labels, 0, labels, pitch * sizeof(int32_t)));
+    assert_ok(cvy_buffer_write(run->training.labels, 0, labels, pitch * sizeof(int32_t)));
     free(images);
     free(labels);
 }
@@ -153,41 +151,22 @@ static void open_run(const parity_case *given, parity_run *run) {
     cvy_network_options options = {.batch_size = run->n, .training = true, .variant = given->variant};
     assert_ok(cvy_network_create(run->model, run->device, &options, &run->network));
 
-    const cvy_recipe *recipe = cvy_model_recipe(run->model);
-    int pitch = cvy_network_pitch(run->network);
-    assert_ok(cvy_loss_create(run->device, (cvy_loss)recipe->loss, run->classes, pitch, &run->loss));
-    run->labels = test_buffer(run->device, NULL, (size_t)pitch * sizeof(int32_t));
-    run->statistics = test_buffer(run->device, NULL, 2 * sizeof(float));
-    size_t states = (size_t)cvy_optimizer_states(&recipe->optimizer);
-    run->state =
-        test_buffer(run->device, NULL, states * cvy_network_parameter_count(run->network) * sizeof(float));
+    assert_ok(cvy_training_create(run->network, run->device, run->n, &run->training));
 }
 
 static void close_run(parity_run *run) {
-    cvy_buffer_free(run->labels);
-    cvy_buffer_free(run->statistics);
-    cvy_buffer_free(run->state);
-    cvy_loss_free(run->loss);
+    cvy_training_free(&run->training);
     convoy_network_close(run->network);
     convoy_model_free(run->model);
     convoy_device_close(run->own_device);
     json_decref(run->record);
 }
 
-static double train_step(const parity_run *run, uint32_t step) {
-    const cvy_recipe *recipe = cvy_model_recipe(run->model);
-    float statistics[2];
+static double train_step(parity_run *run, uint32_t step) {
     set_batch(run, step);
-    assert_ok(cvy_network_forward(run->network, run->n, true, step));
-    assert_ok(cvy_loss_run(run->loss, run->n, cvy_network_output(run->network), run->labels,
-                           1.0f / (float)run->n, cvy_network_output_gradient(run->network), run->statistics,
-                           0, NULL, 0));
-    assert_ok(cvy_network_backward(run->network, run->n, false));
-    assert_ok(cvy_optimizer_step(
-        run->device, &recipe->optimizer, step + 1, cvy_network_parameter_count(run->network),
-        cvy_network_parameters(run->network), cvy_network_gradients(run->network), run->state));
-    assert_ok(cvy_buffer_read(run->statistics, 0, statistics, sizeof statistics));
-    return (double)statistics[0] / run->n;
+    assert_ok(cvy_training_step(&run->training, NULL, run->n, step));
+    assert_ok(cvy_statistics_read(&run->training.statistics));
+    return run->training.statistics.batch_loss;
 }
 
 static double allowed(double yardstick) {

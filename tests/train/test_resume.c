@@ -12,6 +12,9 @@ static const char momentum[] =
 static const char plain[] =
     "  optimizer: {SGD: {lr: 0.1}}\n  batch_size: 20\n  epochs: 2\n  shuffle: false\n";
 
+static const char pieces[] =
+    "  optimizer: {Adam: {lr: 0.01}}\n  batch_size: 24\n  micro_batch: 7\n  epochs: 2\n";
+
 typedef struct fixture {
     char *folder;
     convoy_dataset *train, *test;
@@ -80,6 +83,10 @@ static void resumes_momentum_and_a_short_last_batch(void **state) {
 }
 static void resumes_without_optimizer_state(void **state) {
     stop_and_resume(*state, plain, 11);
+}
+
+static void resumes_batches_in_pieces(void **state) {
+    stop_and_resume(*state, pieces, 8);
 }
 
 /* An interrupt that comes with the STEP event number `at`. */
@@ -190,6 +197,8 @@ static void refuses_another_run(void **state) {
                  "lr: 0.01");
     assert_fails(train(f, adam, (convoy_train_options){.out = out, .resume = 1, .batch_size = 10}),
                  CONVOY_INVALID, "batch size of 20");
+    assert_fails(train(f, adam, (convoy_train_options){.out = out, .resume = 1, .micro_batch = 5}),
+                 CONVOY_INVALID, "micro-batch of 20, not 5");
     assert_fails(train(f, adam, (convoy_train_options){.out = out, .resume = 1, .no_shuffle = 1}),
                  CONVOY_INVALID, "with shuffling");
     convoy_model *model = NULL;
@@ -271,6 +280,7 @@ int main(void) {
         TEST(resumes_at_an_epoch),
         TEST(resumes_momentum_and_a_short_last_batch),
         TEST(resumes_without_optimizer_state),
+        TEST(resumes_batches_in_pieces),
         TEST(resumes_after_interrupts),
         TEST(resumes_after_interrupted_evaluations),
         TEST(resumes_after_many_interrupts),

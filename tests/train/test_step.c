@@ -1,0 +1,147 @@
+/* A step in pieces: gradients, figures and dropout's masks of a batch that is larger than the network. */
+#include "support/models.h"
+#include "train/step.h"
+
+enum { IMAGES = 50, SIDE = 6, CLASSES = 5 };
+
+static const char plain[] =
+    "input: [1, 6, 6]\n"
+    "layers: [{Conv2d: {out_channels: 4, kernel_size: 3}}, ReLU, {MaxPool2d: {kernel_size: 2}}, Flatten, "
+    "{Linear: {out_features: 5}}]\n"
+    "recipe: {optimizer: {SGD: {lr: 0.1, momentum: 0.9}}}\n";
+static const char dropping[] = "input: [8, 1, 1]\n"
+                               "layers: [{Dropout: {p: 0.5}}, Flatten, {Linear: {out_features: 5}}]\n"
+                               "recipe: {optimizer: {SGD: {lr: 1}}}\n";
+
+/* A model ready to be trained in batches of batch_size, `piece` images at a time. */
+typedef struct subject {
+    convoy_model *model;
+    convoy_network *network;
+    cvy_training training;
+} subject;
+
+static subject open_subject(const char *yaml, int batch_size, int piece) {
+    subject s = {.model = test_model(yaml)};
+    cvy_network_options options = {.batch_size = piece, .training = true, .seed = 9};
+    assert_ok(convoy_model_initialise(s.model, 4));
+    assert_ok(cvy_network_create(s.model, test_device(), &options, &s.network));
+    assert_ok(cvy_training_create(s.network, test_device(), batch_size, &s.training));
+    return s;
+}
+
+static void close_subject(subject *s) {
+    cvy_training_free(&s->training);
+    convoy_network_close(s->network);
+    convoy_model_free(s->model);
+}
+
+static float *parameters(const subject *s) {
+    return test_read(cvy_network_parameters(s->network), cvy_network_parameter_count(s->network));
+}
+
+static convoy_dataset *open_set(void) {
+    convoy_dataset *set = NULL;
+    const convoy_dataset_options options = {.channels = 1,
+                                            .height = SIDE,
+                                            .width = SIDE,
+                                            .synthetic_images = IMAGES,
+                                            .synthetic_classes = CLASSES};
+    assert_ok(convoy_dataset_open("synthetic", "train", &options, &set));
+    return set;
+}
+
+/* Two epochs; *loss is the mean over them. */
+static float *train(const convoy_dataset *set, int batch_size, int piece, double *loss,
+                    unsigned long long *correct) {
+    subject s = open_subject(plain, batch_size, piece);
+    cvy_loader_options options = {.batch_size = batch_size,
+                                  .piece = piece,
+                                  .pitch = cvy_network_pitch(s.network),
+                                  .shuffle = true,
+                                  .device_budget = SIZE_MAX};
+    cvy_loader *loader = NULL;
+    assert_ok(cvy_loader_create(test_device(), set, &options, &loader));
+    unsigned long long step = 0;
+    for (uint32_t epoch = 0; epoch < 2; epoch++) {
+        assert_ok(cvy_loader_start(loader, epoch, 0));
+        for (int done = 0, n; done < IMAGES; done += n) {
+            n = IMAGES - done < batch_size ? IMAGES - done : batch_size;
+            assert_ok(cvy_training_step(&s.training, loader, n, step++));
+            assert_ok(cvy_statistics_read(&s.training.statistics));
+        }
+    }
+    assert_int_equal(s.training.statistics.images, 2 * IMAGES);
+    *loss = cvy_statistics_loss(&s.training.statistics);
+    *correct = s.training.statistics.correct;
+    float *values = parameters(&s);
+    cvy_loader_free(loader);
+    close_subject(&s);
+    return values;
+}
+
+static void pieces_add_up_to_the_batch(void **state) {
+    (void)state;
+    convoy_dataset *set = open_set();
+    double whole_loss, loss;
+    unsigned long long whole_correct, correct;
+    float *expected = train(set, 20, 20, &whole_loss, &whole_correct);
+    subject s = open_subject(plain, 20, 20);
+    size_t count = cvy_network_parameter_count(s.network);
+    float *initial = parameters(&s);
+    assert_true(memcmp(initial, expected, count * sizeof(float)) != 0);
+    close_subject(&s);
+    const int pieces[] = {1, 7, 10, 16, 19};
+    for (size_t i = 0; i < sizeof pieces / sizeof *pieces; i++) {
+        float *actual = train(set, 20, pieces[i], &loss, &correct);
+        test_close("parameters", actual, expected, count, 1e-5);
+        assert_true(fabs(loss - whole_loss) < 1e-5 * whole_loss);
+        assert_int_equal(correct, whole_correct);
+        free(actual);
+    }
+    free(initial);
+    free(expected);
+    convoy_dataset_free(set);
+}
+
+/* Parameters after one step over `n` ones of class 0, of which the network takes 16 at a time. */
+static float *step_over_ones(int batch_size, int n, unsigned long long step, size_t *count) {
+    subject s = open_subject(dropping, batch_size, 16);
+    float ones[8 * 16];
+    for (int i = 0; i < 8 * 16; i++)
+        ones[i] = 1;
+    assert_ok(cvy_buffer_write(cvy_network_input(s.network), 0, ones, sizeof ones));
+    assert_ok(cvy_training_step(&s.training, NULL, n, step));
+    float *values = parameters(&s);
+    *count = cvy_network_parameter_count(s.network);
+    close_subject(&s);
+    return values;
+}
+
+/* Pieces 0 and 1 of a batch of two drop what steps 0 and 1 of whole batches drop: the step is their mean. */
+static void pieces_drop_different_values(void **state) {
+    (void)state;
+    size_t count;
+    float *both = step_over_ones(32, 32, 0, &count), *first = step_over_ones(16, 16, 0, &count);
+    float *second = step_over_ones(16, 16, 1, &count), *late = step_over_ones(32, 16, 1, &count);
+    float *third = step_over_ones(16, 16, 2, &count);
+    assert_true(memcmp(first, second, count * sizeof(float)) != 0);
+    test_close("the last batch, of one piece", late, third, count, 1e-6);
+    for (size_t i = 0; i < count; i++)
+        first[i] = (first[i] + second[i]) / 2;
+    test_close("parameters", both, first, count, 1e-6);
+    free(both);
+    free(first);
+    free(second);
+    free(third);
+    free(late);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(pieces_add_up_to_the_batch),
+        cmocka_unit_test(pieces_drop_different_values),
+    };
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    test_device_close();
+    return failed;
+}
