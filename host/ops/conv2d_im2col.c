@@ -5,13 +5,12 @@
 #include <stdlib.h>
 
 #include "base/status.h"
-#include "ops/conv2d_variant.h"
+#include "ops/conv2d_bias.h"
 #include "ops/gemm.h"
 
 enum {
     MATRIX_BYTES =
-        64 << 20, /* of a chunk: enough columns for an efficient product, little beside activations */
-    STRIPS = 256  /* partial sums of a channel's bias gradient */
+        64 << 20 /* of a chunk: enough columns for an efficient product, little beside activations */
 };
 
 typedef struct im2col {
@@ -23,7 +22,8 @@ typedef struct im2col {
     size_t matrix;              /* where the matrix starts in the workspace, in floats */
     size_t group_in, group_out; /* channels of one group */
     size_t rows;                /* of the matrix: group_in * kernel */
-    cvy_kernel *im2col, *col2im, *fill, *strips, *channels;
+    cvy_kernel *im2col, *col2im, *fill;
+    cvy_conv2d_bias bias_gradient;
 } im2col;
 
 static bool supports(const cvy_device_traits *traits, const cvy_conv2d_shape *shape, cvy_conv2d_pass pass) {
@@ -70,12 +70,9 @@ static convoy_status prepare_kernels(convoy_device *device, im2col *p) {
     const struct {
         const char *function;
         cvy_kernel **kernel;
-    } wanted[] = {{"conv2d_im2col", &p->im2col},
-                  {"conv2d_col2im", &p->col2im},
-                  {"conv2d_fill_bias", &p->fill},
-                  {"conv2d_sum_strips", &p->strips},
-                  {"conv2d_sum_channels", &p->channels}};
-    convoy_status status = CONVOY_OK;
+    } wanted[] = {
+        {"conv2d_im2col", &p->im2col}, {"conv2d_col2im", &p->col2im}, {"conv2d_fill_bias", &p->fill}};
+    convoy_status status = cvy_conv2d_bias_prepare(device, &p->shape, &p->bias_gradient);
     for (size_t i = 0; i < sizeof wanted / sizeof *wanted && !status; i++)
         status = cvy_kernel_get(device, "conv2d_im2col", wanted[i].function, "", wanted[i].kernel);
     return status;
@@ -117,8 +114,7 @@ static convoy_status prepare(convoy_device *device, const cvy_conv2d_shape *shap
         scratch = max_size(scratch, cvy_gemm_workspace(p->last));
     scratch = (scratch + 255) / 256 * 256; /* keeps the matrix aligned for wide loads */
     p->matrix = scratch / sizeof(float);
-    *workspace =
-        scratch + max_size((size_t)p->chunk * pixel, (size_t)shape->out_channels * STRIPS * sizeof(float));
+    *workspace = scratch + max_size((size_t)p->chunk * pixel, p->bias_gradient.scratch * sizeof(float));
     *state = p;
     return CONVOY_OK;
 }
@@ -198,15 +194,8 @@ static convoy_status run_bias(const im2col *p, const cvy_conv2d_buffers *b) {
     if (p->pass == CVY_CONV2D_FORWARD && b->bias)
         return CVY_LAUNCH(p->fill, cvy_items3(plane, channels, 1), cvy_buf(b->bias), cvy_buf(b->out),
                           cvy_ulong(plane), cvy_int((int)channels));
-    if (p->pass != CVY_CONV2D_BACKWARD_WEIGHTS || !b->gbias)
-        return CONVOY_OK;
-    convoy_status status =
-        CVY_LAUNCH(p->strips, cvy_items3(STRIPS, channels, 1), cvy_buf(b->gy), cvy_buf(b->workspace),
-                   cvy_ulong(p->matrix), cvy_ulong(plane), cvy_int(STRIPS), cvy_int((int)channels));
-    if (status)
-        return status;
-    return CVY_LAUNCH(p->channels, cvy_items(channels), cvy_buf(b->workspace), cvy_buf(b->gbias),
-                      cvy_ulong(p->matrix), cvy_int(STRIPS), cvy_int((int)channels), cvy_int(b->accumulate));
+    return p->pass == CVY_CONV2D_BACKWARD_WEIGHTS ? cvy_conv2d_bias_run(&p->bias_gradient, b, p->matrix)
+                                                  : CONVOY_OK;
 }
 
 static convoy_status run(void *state, const cvy_conv2d_buffers *buffers) {

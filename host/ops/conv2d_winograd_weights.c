@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/status.h"
+#include "ops/conv2d_bias.h"
 #include "ops/conv2d_winograd.h"
 #include "ops/gemm.h"
 
@@ -12,16 +13,15 @@ enum {
     TILE = 6,
     PRODUCTS = TILE * TILE,
     BLOCK_BYTES = 24 << 20, /* of both transformed sides: most of a last-level cache */
-    LEAST_COLUMNS = 384,    /* of a block's matrices: shorter products spend their time on their sums */
-    STRIPS = 64             /* partial sums of the bias gradient, per channel */
+    LEAST_COLUMNS = 384     /* of a block's matrices: shorter products spend their time on their sums */
 };
 
 typedef struct weights_state {
-    cvy_kernel *tiles_x, *tiles_gy, *gradient, *strips, *channels;
+    cvy_kernel *tiles_x, *tiles_gy, *gradient;
+    cvy_conv2d_bias bias;
     cvy_gemm *product;
     size_t in_channels, out_channels, columns, tiles; /* columns: of a block's matrices; tiles: of a block */
     int tile_rows, all_tile_rows, images, pitch;
-    size_t plane; /* floats of a channel of gy */
     /* Floats into the workspace, behind what gemm uses of it. */
     size_t x_offset, gy_offset, sums_offset, strips_offset;
 } weights_state;
@@ -51,18 +51,16 @@ static convoy_status get_kernels(convoy_device *device, const cvy_conv2d_shape *
         p->images);
     const struct {
         cvy_kernel **kernel;
-        const char *file, *function, *options;
+        const char *function;
     } wanted[] = {
-        {&p->tiles_x, "conv2d_winograd_weights", "conv2d_winograd_tiles_x", options},
-        {&p->tiles_gy, "conv2d_winograd_weights", "conv2d_winograd_tiles_gy", options},
-        {&p->gradient, "conv2d_winograd_weights", "conv2d_winograd_gradient", options},
-        {&p->strips, "conv2d_im2col", "conv2d_sum_strips", ""},
-        {&p->channels, "conv2d_im2col", "conv2d_sum_channels", ""},
+        {&p->tiles_x, "conv2d_winograd_tiles_x"},
+        {&p->tiles_gy, "conv2d_winograd_tiles_gy"},
+        {&p->gradient, "conv2d_winograd_gradient"},
     };
-    convoy_status status = CONVOY_OK;
+    convoy_status status = cvy_conv2d_bias_prepare(device, s, &p->bias);
     for (size_t i = 0; i < sizeof wanted / sizeof *wanted && !status; i++)
         status =
-            cvy_kernel_get(device, wanted[i].file, wanted[i].function, wanted[i].options, wanted[i].kernel);
+            cvy_kernel_get(device, "conv2d_winograd_weights", wanted[i].function, options, wanted[i].kernel);
     return status;
 }
 
@@ -76,7 +74,6 @@ convoy_status cvy_winograd_weights_prepare(convoy_device *device, const cvy_conv
     p->out_channels = (size_t)s->out_channels;
     p->all_tile_rows = (s->out_height + edge - 1) / edge;
     p->pitch = s->pitch;
-    p->plane = (size_t)s->out_height * (size_t)s->out_width * (size_t)s->pitch;
     choose_block(p, tiles_w, cvy_device_get_traits(device)->vector_width);
     const cvy_gemm_shape product = {.transpose_b = true,
                                     .m = p->out_channels,
@@ -97,7 +94,7 @@ convoy_status cvy_winograd_weights_prepare(convoy_device *device, const cvy_conv
     p->gy_offset = p->x_offset + PRODUCTS * p->in_channels * p->columns;
     p->sums_offset = p->gy_offset + PRODUCTS * p->out_channels * p->columns;
     p->strips_offset = p->sums_offset + PRODUCTS * p->out_channels * p->in_channels;
-    *workspace = (p->strips_offset + STRIPS * p->out_channels) * sizeof(float);
+    *workspace = (p->strips_offset + p->bias.scratch) * sizeof(float);
     *prepared = p;
     return CONVOY_OK;
 }
@@ -118,17 +115,6 @@ static convoy_status run_block(const weights_state *p, const cvy_conv2d_buffers 
     return status;
 }
 
-static convoy_status run_bias(const weights_state *p, const cvy_conv2d_buffers *b) {
-    convoy_status status = CVY_LAUNCH(
-        p->strips, cvy_items3(STRIPS, p->out_channels, 1), cvy_buf(b->gy), cvy_buf(b->workspace),
-        cvy_ulong(p->strips_offset), cvy_ulong(p->plane / 4), cvy_int(STRIPS), cvy_int((int)p->out_channels));
-    if (!status)
-        status = CVY_LAUNCH(p->channels, cvy_items(p->out_channels), cvy_buf(b->workspace), cvy_buf(b->gbias),
-                            cvy_ulong(p->strips_offset), cvy_int(STRIPS), cvy_int((int)p->out_channels),
-                            cvy_int(b->accumulate));
-    return status;
-}
-
 convoy_status cvy_winograd_weights_run(void *prepared, const cvy_conv2d_buffers *b) {
     const weights_state *p = prepared;
     convoy_status status = CONVOY_OK;
@@ -138,7 +124,7 @@ convoy_status cvy_winograd_weights_run(void *prepared, const cvy_conv2d_buffers 
     if (!status)
         status = CVY_LAUNCH(p->gradient, cvy_items(p->out_channels * p->in_channels), cvy_buf(b->workspace),
                             cvy_buf(b->out), cvy_ulong(p->sums_offset), cvy_int(b->accumulate));
-    return !status && b->gbias ? run_bias(p, b) : status;
+    return status ? status : cvy_conv2d_bias_run(&p->bias, b, p->strips_offset);
 }
 
 void cvy_winograd_weights_release(void *prepared) {
