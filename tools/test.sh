@@ -62,6 +62,8 @@ mkdir -p "$POCL_CACHE_DIR" "$CONVOY_CACHE_DIR"
 # PoCL's own cache is enough for tests: having binaries made of hundreds of small programs would take minutes. The test
 # of the program cache sets this for itself.
 export CONVOY_CACHE=0
+# Variants by the heuristics, whatever was measured here before: results must not depend on that.
+export CONVOY_TUNE=0
 # What tests say must not depend on who runs them.
 unset CONVOY_DEVICE CONVOY_KERNEL_DIR CONVOY_DATA CONVOY_LOG
 

@@ -41,6 +41,11 @@ typedef struct cvy_device_counters {
 } cvy_device_counters;
 cvy_device_counters cvy_device_get_counters(const convoy_device *device);
 
+/* What a floor above keeps for as long as the device is open (ops/choice.c does); `release` is called with it
+   when the device closes. One at a time: a second one replaces the first without releasing it. */
+void cvy_device_attach(convoy_device *device, void *data, void (*release)(void *data));
+void *cvy_device_attached(const convoy_device *device); /* NULL: nothing */
+
 /* ---- Buffers ---- */
 
 /* `bytes` may be 0 (then the buffer must not be used in a launch). `what` names it in the message when it
@@ -75,6 +80,9 @@ convoy_status cvy_kernel_get(convoy_device *device, const char *file, const char
 convoy_status cvy_kernel_get_simple(convoy_device *device, const char *function, cvy_kernel **kernel);
 /* Floats in the vectors of the simple kernels: 16, 8 or 4. Divides every batch pitch. */
 int cvy_vector_width(const convoy_device *device);
+/* Digest of the kernel files that begin with one of the words of `prefixes` (NULL-terminated) and of all that
+   kernels include: answers that were found with other kernels do not count. */
+void cvy_kernels_digest(const char *const *prefixes, char hex[33]);
 /* CL_KERNEL_WORK_GROUP_SIZE. */
 size_t cvy_kernel_max_work_group(const cvy_kernel *kernel);
 

@@ -174,6 +174,8 @@ void convoy_device_close(convoy_device *device) {
         hook->call();
         free(hook);
     }
+    if (device->release_attached)
+        device->release_attached(device->attached);
     cvy_programs_release(device);
     if (device->queue)
         clReleaseCommandQueue(device->queue);
@@ -192,6 +194,15 @@ void cvy_device_on_close(convoy_device *device, void (*hook)(void)) {
         return; /* a cache that is not cleared costs memory, nothing else */
     *added = (cvy_close_hook){hook, device->close_hooks};
     device->close_hooks = added;
+}
+
+void cvy_device_attach(convoy_device *device, void *data, void (*release)(void *data)) {
+    device->attached = data;
+    device->release_attached = release;
+}
+
+void *cvy_device_attached(const convoy_device *device) {
+    return device->attached;
 }
 
 const convoy_device_info *convoy_device_get_info(const convoy_device *device) {

@@ -32,6 +32,8 @@ struct convoy_device {
     cvy_program *programs;    /* list */
     cvy_kernel *kernels[256]; /* hash table of lists, keyed by file, function and options */
     cvy_close_hook *close_hooks;
+    void *attached; /* cvy_device_attach */
+    void (*release_attached)(void *data);
     bool wait_each; /* CONVOY_SYNC=1: wait after each launch, so that a fault names its kernel */
     bool profiling;
     cvy_pending *pending;

@@ -73,6 +73,29 @@ static convoy_status expand(const char *name, int depth, cvy_text *out) {
     return status;
 }
 
+static bool has_prefix(const char *name, const char *const *prefixes) {
+    for (; *prefixes; prefixes++)
+        if (!strncmp(name, *prefixes, strlen(*prefixes)))
+            return true;
+    return false;
+}
+
+void cvy_kernels_digest(const char *const *prefixes, char hex[33]) {
+    cvy_hash *hash = cvy_hash_create();
+    for (const cvy_embedded *kernel = cvy_embedded_kernels; kernel->name; kernel++) {
+        const size_t length = strlen(kernel->name);
+        const bool included = length > 4 && !strcmp(kernel->name + length - 4, ".clh");
+        char *source = NULL;
+        if (!included && !has_prefix(kernel->name, prefixes))
+            continue;
+        cvy_hash_add_text(hash, kernel->name);
+        if (read_source(kernel->name, &source) == CONVOY_OK)
+            cvy_hash_add_text(hash, source);
+        free(source);
+    }
+    cvy_hash_finish(hash, hex);
+}
+
 /* ---- Cache ---- */
 
 static void digest(const void *data, size_t size, char hex[33]) {

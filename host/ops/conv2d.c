@@ -1,9 +1,11 @@
 /* 2-D convolution: the checks, the host reference, the table of variants, the entry points. */
 #include "ops/conv2d.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/status.h"
 #include "ops/conv2d_variant.h"
 
@@ -74,6 +76,35 @@ size_t cvy_conv2d_inputs(const cvy_conv2d_shape *shape) {
 size_t cvy_conv2d_outputs(const cvy_conv2d_shape *shape) {
     return (size_t)shape->out_channels * (size_t)shape->out_height * (size_t)shape->out_width *
            (size_t)shape->pitch;
+}
+
+static double flops_of(const cvy_conv2d_shape *shape) {
+    return 2 * (double)cvy_conv2d_weights(shape) * shape->out_height * shape->out_width * shape->pitch;
+}
+
+/* ---- Shapes as words ---- */
+
+const char *const cvy_conv2d_passes[PASSES] = {"forward", "backward_data", "backward_weights"};
+
+void cvy_conv2d_shape_write(const cvy_conv2d_shape *s, char text[CVY_SHAPE_TEXT]) {
+    snprintf(text, CVY_SHAPE_TEXT, "%d,%d,%d,%d,%d,%d,%d,%d,%d,%d,%d,%d,%d,%d", s->pitch, s->in_channels,
+             s->in_height, s->in_width, s->out_channels, s->kernel[0], s->kernel[1], s->stride[0],
+             s->stride[1], s->padding[0], s->padding[1], s->dilation[0], s->dilation[1], s->groups);
+}
+
+bool cvy_conv2d_shape_read(const char *text, cvy_conv2d_shape *s) {
+    *s = (cvy_conv2d_shape){0};
+    return sscanf(text, "%d,%d,%d,%d,%d,%d,%d,%d,%d,%d,%d,%d,%d,%d", &s->pitch, &s->in_channels,
+                  &s->in_height, &s->in_width, &s->out_channels, &s->kernel[0], &s->kernel[1], &s->stride[0],
+                  &s->stride[1], &s->padding[0], &s->padding[1], &s->dilation[0], &s->dilation[1],
+                  &s->groups) == 14 &&
+           cvy_conv2d_infer(s) == CONVOY_OK;
+}
+
+cvy_task cvy_conv2d_task(const cvy_conv2d_shape *shape, cvy_conv2d_pass pass) {
+    cvy_task task = {.op = "conv2d", .pass = cvy_conv2d_passes[pass], .flops = flops_of(shape)};
+    cvy_conv2d_shape_write(shape, task.shape);
+    return task;
 }
 
 /* ---- Reference ---- */
@@ -282,15 +313,64 @@ const char *const *cvy_conv2d_variants(void) {
     return names;
 }
 
-static const cvy_conv2d_row *choose(const cvy_device_traits *traits, const cvy_conv2d_shape *shape,
-                                    cvy_conv2d_pass pass, const char *forced) {
-    if (forced)
-        for (size_t i = 0; i < VARIANTS; i++)
-            if (!strcmp(variants[i]->name, forced) && variants[i]->supports(traits, shape, pass))
-                return variants[i];
+/* Variants are named for what they are made for. */
+static bool is_for_gpus(const cvy_conv2d_row *row) {
+    return strstr(row->name, "_gpu") || strstr(row->name, "_nvidia");
+}
+
+size_t cvy_conv2d_candidates(convoy_device *device, const cvy_conv2d_shape *shape, cvy_conv2d_pass pass,
+                             cvy_candidate_variant *candidates) {
+    const cvy_device_traits *traits = cvy_device_get_traits(device);
+    size_t count = 0;
+    bool settled = false; /* no heuristic comes to the variants behind one that always pays */
+    for (size_t i = 0; i < VARIANTS; i++) {
+        const cvy_conv2d_row *row = variants[i];
+        if (!row->supports(traits, shape, pass))
+            continue;
+        const bool likely = !settled && (!row->pays || row->pays(traits, shape, pass));
+        const cvy_fit fit = likely                            ? CVY_FIT_LIKELY
+                            : traits->cpu && is_for_gpus(row) ? CVY_FIT_FOREIGN
+                                                              : CVY_FIT_POSSIBLE;
+        candidates[count++] = (cvy_candidate_variant){row->name, fit};
+        settled = settled || !row->pays;
+    }
+    return count;
+}
+
+static const cvy_conv2d_row *find_row(const char *name) {
+    for (size_t i = 0; name && i < VARIANTS; i++)
+        if (!strcmp(variants[i]->name, name))
+            return variants[i];
+    return NULL;
+}
+
+static const cvy_conv2d_row *choose_forced(convoy_device *device, const cvy_task *task, const char *forced) {
+    const char *reason = cvy_choice_aside(device, task->op, task->pass, task->shape, forced);
+    if (reason)
+        cvy_warning("conv2d's variant %s is forced, though it was set aside here for %s: %s", forced,
+                    task->pass, reason);
+    return find_row(forced);
+}
+
+/* The forced variant where it runs; what was measured; what the heuristics prefer of those that are not set
+   aside. */
+static const cvy_conv2d_row *choose(convoy_device *device, const cvy_conv2d_shape *shape,
+                                    cvy_conv2d_pass pass, const char *forced, cvy_origin *origin) {
+    const cvy_device_traits *traits = cvy_device_get_traits(device);
+    const cvy_task task = cvy_conv2d_task(shape, pass);
+    const cvy_conv2d_row *row = find_row(forced);
+    *origin = CVY_FORCED;
+    if (row && row->supports(traits, shape, pass))
+        return choose_forced(device, &task, forced);
+    *origin = CVY_MEASURED;
+    row = find_row(cvy_choice_find(device, task.op, task.pass, task.shape));
+    if (row && row->supports(traits, shape, pass))
+        return row;
+    *origin = CVY_GUESSED;
     for (size_t i = 0; i < VARIANTS; i++)
         if (variants[i]->supports(traits, shape, pass) &&
-            (!variants[i]->pays || variants[i]->pays(traits, shape, pass)))
+            (!variants[i]->pays || variants[i]->pays(traits, shape, pass)) &&
+            !cvy_choice_aside(device, task.op, task.pass, task.shape, variants[i]->name))
             return variants[i];
     return NULL;
 }
@@ -318,18 +398,46 @@ struct cvy_conv2d {
     convoy_device *device;
     cvy_conv2d_shape shape;
     const cvy_conv2d_row *rows[PASSES]; /* NULL where the pass was not asked for */
+    cvy_origin origins[PASSES];
     void *states[PASSES];
     size_t workspace;
 };
 
+/* Chooses and prepares one pass. A variant that cannot be made ready, and was not asked for by name, is set
+   aside, and the next one serves. */
+static convoy_status prepare_pass(cvy_conv2d *op, cvy_conv2d_pass pass, const char *variant) {
+    const cvy_task task = cvy_conv2d_task(&op->shape, pass);
+    for (size_t tries = 0; tries < VARIANTS; tries++) {
+        const cvy_conv2d_row *row = choose(op->device, &op->shape, pass, variant, &op->origins[pass]);
+        size_t workspace = 0;
+        if (!row)
+            break;
+        convoy_status status = row->prepare(op->device, &op->shape, pass, &op->states[pass], &workspace);
+        if (status == CONVOY_DEVICE && op->origins[pass] != CVY_FORCED) {
+            cvy_choice_set_aside(op->device, &task, "*", row->name, convoy_error_message());
+            continue;
+        }
+        if (status)
+            return status;
+        op->rows[pass] = row;
+        if (workspace > op->workspace)
+            op->workspace = workspace;
+        return CONVOY_OK;
+    }
+    return cvy_fail(CONVOY_DEVICE,
+                    "conv2d: no variant runs %s of this shape on this device; use another "
+                    "device, as --device host, or `convoy tune --forget` to try those again "
+                    "that were set aside",
+                    task.pass);
+}
+
 convoy_status cvy_conv2d_create(convoy_device *device, const cvy_conv2d_shape *shape, unsigned passes,
                                 const char *variant, cvy_conv2d **op) {
-    const cvy_device_traits *traits = cvy_device_get_traits(device);
     cvy_conv2d_shape checked = *shape;
     *op = NULL;
     convoy_status status = cvy_conv2d_infer(&checked);
     if (!status && variant && passes)
-        status = check_forced(traits, &checked, passes, variant);
+        status = check_forced(cvy_device_get_traits(device), &checked, passes, variant);
     if (status)
         return status;
     cvy_conv2d *prepared = calloc(1, sizeof *prepared);
@@ -337,28 +445,15 @@ convoy_status cvy_conv2d_create(convoy_device *device, const cvy_conv2d_shape *s
         return cvy_fail_memory("a convolution", sizeof *prepared);
     prepared->device = device;
     prepared->shape = checked;
-    for (int pass = 0; pass < PASSES; pass++) {
-        if (!(passes >> pass & 1))
-            continue;
-        const cvy_conv2d_row *row = choose(traits, &checked, (cvy_conv2d_pass)pass, variant);
-        if (!row) {
-            status = cvy_fail(CONVOY_DEVICE,
-                              "conv2d: no variant runs this shape on this device; use --device host");
-            goto done;
-        }
-        size_t workspace = 0;
-        status = row->prepare(device, &checked, (cvy_conv2d_pass)pass, &prepared->states[pass], &workspace);
-        if (status)
-            goto done;
-        prepared->rows[pass] = row;
-        if (workspace > prepared->workspace)
-            prepared->workspace = workspace;
+    for (int pass = 0; pass < PASSES && !status; pass++)
+        if (passes >> pass & 1)
+            status = prepare_pass(prepared, (cvy_conv2d_pass)pass, variant);
+    if (status) {
+        cvy_conv2d_free(prepared);
+        return status;
     }
     *op = prepared;
-    prepared = NULL;
-done:
-    cvy_conv2d_free(prepared);
-    return status;
+    return CONVOY_OK;
 }
 
 void cvy_conv2d_free(cvy_conv2d *op) {
@@ -374,22 +469,25 @@ const char *cvy_conv2d_variant(const cvy_conv2d *op, cvy_conv2d_pass pass) {
     return op->rows[pass] ? op->rows[pass]->name : NULL;
 }
 
+cvy_origin cvy_conv2d_origin(const cvy_conv2d *op, cvy_conv2d_pass pass) {
+    return op->origins[pass];
+}
+
 size_t cvy_conv2d_workspace(const cvy_conv2d *op) {
     return op->workspace;
 }
 
 cvy_cost cvy_conv2d_cost(const cvy_conv2d *op, cvy_conv2d_pass pass) {
     const double weights = (double)cvy_conv2d_weights(&op->shape);
-    const double pixels = (double)op->shape.out_height * op->shape.out_width * op->shape.pitch;
     const double tensors = (double)cvy_conv2d_inputs(&op->shape) + (double)cvy_conv2d_outputs(&op->shape);
     (void)pass; /* all three move the same tensors and multiply each weight once per output pixel */
-    return (cvy_cost){2 * weights * pixels, 4 * (tensors + weights)};
+    return (cvy_cost){flops_of(&op->shape), 4 * (tensors + weights)};
 }
 
 static convoy_status run(cvy_conv2d *op, cvy_conv2d_pass pass, const cvy_conv2d_buffers *buffers) {
-    static const char *const names[PASSES] = {"forward", "backward_data", "backward_weights"};
     if (!op->rows[pass])
-        return cvy_fail(CONVOY_INVALID, "conv2d: %s was not prepared; name it in `passes`", names[pass]);
+        return cvy_fail(CONVOY_INVALID, "conv2d: %s was not prepared; name it in `passes`",
+                        cvy_conv2d_passes[pass]);
     return op->rows[pass]->run(op->states[pass], buffers);
 }
 

@@ -1,8 +1,10 @@
 /* Matrix product: the checks, the host reference, the table of variants and the entry points. gemm_tile.c
    holds the variant for CPUs, gemm_clblast.c the one for GPUs. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/text.h"
 #include "ops/gemm_methods.h"
 #include "ops/vector.h"
@@ -92,6 +94,45 @@ static void run_on_host(const cvy_gemm_shape *s, const cvy_gemm_operands *operan
 
 /* ---- Choosing and preparing ---- */
 
+void cvy_gemm_shape_write(const cvy_gemm_shape *s, char text[CVY_SHAPE_TEXT]) {
+    snprintf(text, CVY_SHAPE_TEXT, "%c%c,%zu,%zu,%zu", s->transpose_a ? 't' : 'n', s->transpose_b ? 't' : 'n',
+             s->m, s->n, s->k);
+}
+
+bool cvy_gemm_shape_read(const char *text, cvy_gemm_shape *s) {
+    char a, b;
+    *s = (cvy_gemm_shape){0};
+    if (sscanf(text, "%c%c,%zu,%zu,%zu", &a, &b, &s->m, &s->n, &s->k) != 5)
+        return false;
+    s->transpose_a = a == 't';
+    s->transpose_b = b == 't';
+    s->lda = s->transpose_a ? s->m : s->k;
+    s->ldb = s->transpose_b ? s->k : s->n;
+    s->ldc = s->n;
+    return true;
+}
+
+cvy_task cvy_gemm_task(const cvy_gemm_shape *s) {
+    cvy_task task = {
+        .op = "gemm", .pass = "product", .flops = 2 * (double)s->m * (double)s->n * (double)s->k};
+    cvy_gemm_shape_write(s, task.shape);
+    return task;
+}
+
+size_t cvy_gemm_candidates(convoy_device *device, const cvy_gemm_shape *shape,
+                           cvy_candidate_variant *candidates) {
+    const cvy_device_traits *traits = cvy_device_get_traits(device);
+    size_t count = 0;
+    for (int i = 0; i < VARIANTS && !traits->host; i++)
+        if (variants[i]->supports(traits, shape)) {
+            const bool first = count == 0 && variants[i]->preferred(traits);
+            /* CLBlast takes seconds to build on a CPU, to run at a fraction of the speed of tile_cpu. */
+            const cvy_fit fit = first ? CVY_FIT_LIKELY : traits->cpu ? CVY_FIT_FOREIGN : CVY_FIT_POSSIBLE;
+            candidates[count++] = (cvy_candidate_variant){variants[i]->name, fit};
+        }
+    return count;
+}
+
 static convoy_status check_shape(const cvy_gemm_shape *s) {
     size_t a = s->transpose_a ? s->m : s->k, b = s->transpose_b ? s->k : s->n;
     if (s->lda < a || s->ldb < b || s->ldc < s->n)
@@ -103,46 +144,86 @@ static convoy_status check_shape(const cvy_gemm_shape *s) {
     return CONVOY_OK;
 }
 
-static convoy_status choose(const cvy_device_traits *traits, const cvy_gemm_shape *shape, const char *name,
-                            const cvy_gemm_method **chosen) {
-    if (name) {
-        for (int i = 0; i < VARIANTS; i++)
-            if (!strcmp(variants[i]->name, name)) {
-                *chosen = variants[i];
-                if (traits->host || !variants[i]->supports(traits, shape))
-                    return cvy_fail(CONVOY_DEVICE, "gemm variant \"%s\" does not run on this device", name);
-                return CONVOY_OK;
-            }
+static const cvy_gemm_method *find_method(const char *name) {
+    for (int i = 0; name && i < VARIANTS; i++)
+        if (!strcmp(variants[i]->name, name))
+            return variants[i];
+    return NULL;
+}
+
+static convoy_status choose_forced(convoy_device *device, const cvy_gemm_shape *shape, const cvy_task *task,
+                                   const char *name, const cvy_gemm_method **chosen) {
+    const cvy_device_traits *traits = cvy_device_get_traits(device);
+    *chosen = find_method(name);
+    if (!*chosen) {
         const char *nearest = cvy_text_nearest(name, cvy_gemm_variants(), VARIANTS);
         return cvy_fail(CONVOY_INVALID, "gemm has no variant \"%s\"; did you mean \"%s\"?", name,
                         nearest ? nearest : variants[0]->name);
     }
-    *chosen = NULL;
-    if (traits->host)
+    if (traits->host || !(*chosen)->supports(traits, shape))
+        return cvy_fail(CONVOY_DEVICE, "gemm variant \"%s\" does not run on this device", name);
+    const char *reason = cvy_choice_aside(device, task->op, task->pass, task->shape, name);
+    if (reason)
+        cvy_warning("gemm's variant %s is forced, though it was set aside here: %s", name, reason);
+    return CONVOY_OK;
+}
+
+/* What was measured; what the heuristics prefer of those that are not set aside. NULL: none. */
+static const cvy_gemm_method *choose(convoy_device *device, const cvy_gemm_shape *shape, const cvy_task *task,
+                                     cvy_origin *origin) {
+    const cvy_device_traits *traits = cvy_device_get_traits(device);
+    const cvy_gemm_method *best = find_method(cvy_choice_find(device, task->op, task->pass, task->shape));
+    *origin = CVY_MEASURED;
+    if (best && best->supports(traits, shape))
+        return best;
+    *origin = CVY_GUESSED;
+    for (int i = 0; i < VARIANTS; i++)
+        if (variants[i]->preferred(traits) && variants[i]->supports(traits, shape) &&
+            !cvy_choice_aside(device, task->op, task->pass, task->shape, variants[i]->name))
+            return variants[i];
+    return NULL;
+}
+
+/* Chooses and prepares. A variant that cannot be made ready, and was not asked for by name, is set aside, and
+   the next one serves. */
+static convoy_status prepare(cvy_gemm *gemm, const char *name) {
+    const cvy_gemm_shape *shape = &gemm->shape;
+    const cvy_task task = cvy_gemm_task(shape);
+    const bool empty = !shape->m || !shape->n || !shape->k;
+    convoy_status status = CONVOY_OK;
+    if (!name && cvy_device_get_traits(gemm->device)->host)
         return CONVOY_OK;
-    for (int i = 0; i < VARIANTS && !*chosen; i++)
-        if (variants[i]->preferred(traits) && variants[i]->supports(traits, shape))
-            *chosen = variants[i];
-    return *chosen ? CONVOY_OK : cvy_fail(CONVOY_DEVICE, "no gemm variant runs on this device");
+    if (name) {
+        gemm->origin = CVY_FORCED;
+        status = choose_forced(gemm->device, shape, &task, name, &gemm->variant);
+        return status || empty ? status : gemm->variant->prepare(gemm);
+    }
+    for (int tries = 0; tries < VARIANTS; tries++) {
+        gemm->variant = choose(gemm->device, shape, &task, &gemm->origin);
+        if (!gemm->variant)
+            break;
+        status = empty ? CONVOY_OK : gemm->variant->prepare(gemm);
+        if (status != CONVOY_DEVICE)
+            return status;
+        cvy_choice_set_aside(gemm->device, &task, "*", gemm->variant->name, convoy_error_message());
+    }
+    return cvy_fail(CONVOY_DEVICE, "no gemm variant runs on this device; use another one, or `convoy tune "
+                                   "--forget` to try those again that were set aside");
 }
 
 convoy_status cvy_gemm_create(convoy_device *device, const cvy_gemm_shape *shape, const char *variant,
                               cvy_gemm **op) {
     *op = NULL;
-    const cvy_gemm_method *chosen = NULL;
     convoy_status status = check_shape(shape);
-    if (!status)
-        status = choose(cvy_device_get_traits(device), shape, variant, &chosen);
     if (status)
         return status;
     cvy_gemm *gemm = calloc(1, sizeof(*gemm));
     if (!gemm)
         return cvy_fail_memory("a gemm op", sizeof(*gemm));
-    *gemm = (cvy_gemm){.device = device, .shape = *shape, .variant = chosen};
-    if (chosen)
+    *gemm = (cvy_gemm){.device = device, .shape = *shape};
+    status = prepare(gemm, variant);
+    if (!status && gemm->variant)
         status = cvy_kernel_get_simple(device, "gemm_sum", &gemm->sum);
-    if (!status && chosen && shape->m && shape->n && shape->k)
-        status = chosen->prepare(gemm);
     if (status) {
         cvy_gemm_free(gemm);
         return status;
@@ -161,6 +242,10 @@ const char *cvy_gemm_variant(const cvy_gemm *op) {
 
 size_t cvy_gemm_workspace(const cvy_gemm *op) {
     return op->workspace;
+}
+
+cvy_origin cvy_gemm_origin(const cvy_gemm *op) {
+    return op->origin;
 }
 
 cvy_cost cvy_gemm_cost(const cvy_gemm *op) {

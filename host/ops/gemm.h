@@ -2,7 +2,7 @@
 #ifndef CVY_OPS_GEMM_H
 #define CVY_OPS_GEMM_H
 
-#include "ops/op.h"
+#include "ops/choice.h"
 
 typedef struct cvy_gemm_shape {
     bool transpose_a, transpose_b; /* A is stored [k][m], B is stored [n][k] */
@@ -14,12 +14,23 @@ void cvy_gemm_reference(const cvy_gemm_shape *shape, const float *a, const float
                         bool accumulate);
 
 typedef struct cvy_gemm cvy_gemm;
-/* `variant`: "clblast", "tile_cpu", or NULL to choose (tile_cpu on CPUs, clblast on GPUs). */
+/* `variant`: "clblast", "tile_cpu", or NULL to choose: what was measured (choice.h), else tile_cpu on CPUs
+   and clblast on GPUs. */
 convoy_status cvy_gemm_create(convoy_device *device, const cvy_gemm_shape *shape, const char *variant,
                               cvy_gemm **op);
 void cvy_gemm_free(cvy_gemm *op);
 const char *cvy_gemm_variant(const cvy_gemm *op);
+cvy_origin cvy_gemm_origin(const cvy_gemm *op);
 const char *const *cvy_gemm_variants(void);
+
+/* As for conv2d: "nt,4096,128,6400" (transpositions, m, n, k); leading dimensions are no part of it and come
+   back as those of dense matrices. */
+void cvy_gemm_shape_write(const cvy_gemm_shape *shape, char text[CVY_SHAPE_TEXT]);
+bool cvy_gemm_shape_read(const char *text, cvy_gemm_shape *shape);
+cvy_task cvy_gemm_task(const cvy_gemm_shape *shape);
+size_t cvy_gemm_candidates(convoy_device *device, const cvy_gemm_shape *shape,
+                           cvy_candidate_variant *candidates);
+
 size_t cvy_gemm_workspace(const cvy_gemm *op);
 cvy_cost cvy_gemm_cost(const cvy_gemm *op);
 

@@ -33,9 +33,10 @@ struct cvy_gemm {
     convoy_device *device;
     cvy_gemm_shape shape;
     const cvy_gemm_method *variant; /* NULL on the host device */
-    size_t workspace;               /* bytes */
-    cvy_kernel *sum;                /* gemm_sum.cl; NULL on the host device */
-    cvy_kernel *tile;               /* tile_cpu */
+    cvy_origin origin;
+    size_t workspace; /* bytes */
+    cvy_kernel *sum;  /* gemm_sum.cl; NULL on the host device */
+    cvy_kernel *tile; /* tile_cpu */
     cvy_gemm_cut cut;
 };
 

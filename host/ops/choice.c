@@ -1,0 +1,398 @@
+/* The store of choices: reading, writing and asking. */
+#include "ops/choice.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/arena.h"
+#include "base/file.h"
+#include "base/hash.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "convoy.h"
+
+#define HEADER "convoy-tuning 1"
+enum {
+    FIELDS = 9, /* of a line, behind its check: key, verdict, op, pass, shape, variant, seconds, device,
+                   reason */
+    CHECK = 16, /* digits */
+    REASON = 256,
+    FILE_LIMIT = 16 << 20,
+    RECORDS_LIMIT = 4096, /* beyond it the oldest go */
+    LOCK_TRIES = 200      /* 10 ms apart */
+};
+
+static const char *const verdict_names[] = {"best", "left", "aside"};
+
+typedef struct record {
+    const char *key;
+    cvy_choice choice;
+} record;
+
+/* Records in the order of the file, their strings in `strings`. */
+typedef struct list {
+    cvy_arena *strings;
+    record *records;
+    size_t count, capacity;
+} list;
+
+/* What a device keeps: the records under its key. */
+typedef struct store {
+    char key[33];
+    list known;
+    cvy_choice *listed; /* of cvy_choice_list */
+} store;
+
+/* ---- Lists ---- */
+
+static void list_free(list *l) {
+    cvy_arena_free(l->strings);
+    free(l->records);
+    *l = (list){0};
+}
+
+/* The strings are copied. */
+static void list_add(list *l, const record *r) {
+    if (!l->strings)
+        l->strings = cvy_arena_create();
+    if (l->count == l->capacity) {
+        l->capacity = l->capacity ? 2 * l->capacity : 64;
+        l->records = realloc(l->records, l->capacity * sizeof *l->records);
+    }
+    if (!l->strings || !l->records)
+        cvy_abort_memory();
+    const cvy_choice *c = &r->choice;
+    l->records[l->count++] = (record){.key = cvy_arena_strdup(l->strings, r->key),
+                                      .choice = {.verdict = c->verdict,
+                                                 .op = cvy_arena_strdup(l->strings, c->op),
+                                                 .pass = cvy_arena_strdup(l->strings, c->pass),
+                                                 .shape = cvy_arena_strdup(l->strings, c->shape),
+                                                 .variant = cvy_arena_strdup(l->strings, c->variant),
+                                                 .seconds = c->seconds,
+                                                 .reason = cvy_arena_strdup(l->strings, c->reason),
+                                                 .device = cvy_arena_strdup(l->strings, c->device)}};
+}
+
+static bool same(const char *a, const char *b) {
+    return strcmp(a, b) == 0;
+}
+
+static bool about(const cvy_choice *c, const char *op, const char *pass, const char *shape) {
+    return same(c->shape, shape) && same(c->op, op) && same(c->pass, pass);
+}
+
+/* Does `newer` take the place of `older`? Each shape has one answer, each variant one reason. */
+static bool replaces(const record *newer, const record *older) {
+    const cvy_choice *n = &newer->choice, *o = &older->choice;
+    if (!same(newer->key, older->key) || !about(o, n->op, n->pass, n->shape) ||
+        (n->verdict == CVY_ASIDE) != (o->verdict == CVY_ASIDE))
+        return false;
+    return n->verdict != CVY_ASIDE || same(n->variant, o->variant);
+}
+
+static void list_put(list *l, const record *r) {
+    size_t kept = 0;
+    for (size_t i = 0; i < l->count; i++)
+        if (!replaces(r, &l->records[i]))
+            l->records[kept++] = l->records[i];
+    l->count = kept;
+    list_add(l, r);
+}
+
+/* ---- File ---- */
+
+static void check_of(const char *line, char digits[33]) {
+    cvy_hash *hash = cvy_hash_create();
+    cvy_hash_add_text(hash, line);
+    cvy_hash_finish(hash, digits);
+    digits[CHECK] = '\0';
+}
+
+/* Cuts the line up. */
+static bool read_record(char *line, record *r) {
+    char digits[33], *fields[FIELDS];
+    if (strlen(line) <= CHECK || line[CHECK] != '\t')
+        return false;
+    line[CHECK] = '\0';
+    char *rest = line + CHECK + 1;
+    check_of(rest, digits);
+    if (!same(digits, line))
+        return false;
+    for (int i = 0; i < FIELDS; i++)
+        if (!(fields[i] = strsep(&rest, "\t")))
+            return false;
+    *r = (record){.key = fields[0],
+                  .choice = {.op = fields[2],
+                             .pass = fields[3],
+                             .shape = fields[4],
+                             .variant = fields[5],
+                             .device = fields[7],
+                             .reason = fields[8]}};
+    if (rest || !cvy_text_to_double(fields[6], &r->choice.seconds))
+        return false;
+    for (int v = CVY_BEST; v <= CVY_ASIDE; v++)
+        if (same(fields[1], verdict_names[v])) {
+            r->choice.verdict = (cvy_verdict)v;
+            return true;
+        }
+    return false;
+}
+
+/* Appends a word without what would end it. */
+static void add_field(cvy_text *text, const char *word) {
+    const size_t from = text->length + 1;
+    cvy_text_add(text, "\t%s", word);
+    for (size_t i = from; i < text->length; i++)
+        if ((unsigned char)text->data[i] < ' ')
+            text->data[i] = ' ';
+}
+
+static void write_record(cvy_text *text, const record *r) {
+    const cvy_choice *c = &r->choice;
+    cvy_text line = {0};
+    char digits[33], seconds[32];
+    snprintf(seconds, sizeof seconds, "%.0f", 1e9 * c->seconds); /* no decimal point: no locale */
+    const char *const words[FIELDS] = {
+        r->key,   verdict_names[c->verdict], c->op, c->pass, c->shape, c->variant, seconds, c->device,
+        c->reason};
+    for (int i = 0; i < FIELDS; i++)
+        add_field(&line, words[i]);
+    check_of(line.data + 1, digits);
+    cvy_text_add(text, "%s%s\n", digits, line.data);
+    cvy_text_free(&line);
+}
+
+static char *file_path(const char *name) {
+    char *folder = cvy_cache_folder();
+    char *path = folder ? cvy_path_join(folder, name) : NULL;
+    free(folder);
+    return path;
+}
+
+/* What is wrong is left out, and the next writing drops it from the file. */
+static void load(list *out) {
+    char *path = file_path("tuning.txt"), *data = NULL;
+    size_t size = 0, lost = 0;
+    if (!path || !cvy_file_exists(path))
+        goto done;
+    if (cvy_file_read(path, FILE_LIMIT, &data, &size) != CONVOY_OK) {
+        cvy_debug("what was measured is not read: %s", convoy_error_message());
+        goto done;
+    }
+    char *rest = data, *line = strsep(&rest, "\n");
+    if (!same(line, HEADER)) {
+        cvy_debug("%s is not a file of measurements of this version; it is written anew", path);
+        goto done;
+    }
+    while ((line = strsep(&rest, "\n"))) {
+        record r;
+        if (!*line)
+            continue;
+        if (read_record(line, &r)) {
+            r.choice.seconds *= 1e-9;
+            list_add(out, &r);
+        } else
+            lost++;
+    }
+    if (lost)
+        cvy_debug("%zu lines of %s are damaged and count for nothing", lost, path);
+done:
+    free(data);
+    free(path);
+}
+
+static void save(const list *l) {
+    char *path = file_path("tuning.txt");
+    cvy_text text = {0};
+    cvy_text_add(&text, HEADER "\n");
+    for (size_t i = l->count > RECORDS_LIMIT ? l->count - RECORDS_LIMIT : 0; i < l->count; i++)
+        write_record(&text, &l->records[i]);
+    if (path && cvy_file_write(path, text.data, text.length) != CONVOY_OK)
+        cvy_debug("what was measured is not kept: %s", convoy_error_message());
+    cvy_text_free(&text);
+    free(path);
+}
+
+/* One process changes the file at a time. Where no lock is to be had (a folder that cannot be written to, a
+   process stopped while it holds the lock), it goes on without: at worst another process' records are lost.
+ */
+static int lock(void) {
+    char *folder = cvy_cache_folder(), *path = file_path("tuning.lock");
+    int fd = -1;
+    if (folder && cvy_folder_create(folder) == CONVOY_OK)
+        fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    const struct timespec pause = {0, 10000000};
+    for (int i = 0; fd >= 0 && i < LOCK_TRIES && flock(fd, LOCK_EX | LOCK_NB) != 0; i++)
+        nanosleep(&pause, NULL);
+    free(folder);
+    free(path);
+    return fd;
+}
+
+static void unlock(int fd) {
+    if (fd >= 0)
+        close(fd);
+}
+
+/* ---- Stores ---- */
+
+static void find_key(convoy_device *device, char key[33]) {
+    static const char *const ops[] = {"conv2d", "gemm", NULL};
+    const convoy_device_info *info = convoy_device_get_info(device);
+    char kernels[33], units[16];
+    cvy_kernels_digest(ops, kernels);
+    snprintf(units, sizeof units, "%d", info->compute_units);
+    const char *const parts[] = {info->name, info->platform, info->driver, info->opencl_version,
+                                 units,      CONVOY_VERSION, kernels};
+    cvy_hash *hash = cvy_hash_create();
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        cvy_hash_add_text(hash, parts[i]);
+    cvy_hash_finish(hash, key);
+}
+
+static void release(void *data) {
+    store *s = data;
+    list_free(&s->known);
+    free(s->listed);
+    free(s);
+}
+
+static void put_own(store *s, const list *all) {
+    for (size_t i = 0; i < all->count; i++)
+        if (same(all->records[i].key, s->key))
+            list_put(&s->known, &all->records[i]);
+}
+
+/* NULL for the host, which has one variant of everything. */
+static store *store_of(convoy_device *device) {
+    if (cvy_device_get_traits(device)->host)
+        return NULL;
+    store *s = cvy_device_attached(device);
+    if (s)
+        return s;
+    s = calloc(1, sizeof *s);
+    if (!s)
+        cvy_abort_memory();
+    find_key(device, s->key);
+    list all = {0};
+    load(&all);
+    put_own(s, &all);
+    list_free(&all);
+    cvy_device_attach(device, s, release);
+    return s;
+}
+
+/* ---- Asking ---- */
+
+static bool is_off(void) {
+    const char *wish = getenv("CONVOY_TUNE");
+    return wish && same(wish, "0");
+}
+
+const char *cvy_choice_aside(convoy_device *device, const char *op, const char *pass, const char *shape,
+                             const char *variant) {
+    const store *s = store_of(device);
+    for (size_t i = 0; s && i < s->known.count; i++) {
+        const cvy_choice *c = &s->known.records[i].choice;
+        if (c->verdict == CVY_ASIDE && same(c->variant, variant) &&
+            (about(c, op, pass, shape) || about(c, op, pass, "*")))
+            return c->reason;
+    }
+    return NULL;
+}
+
+const char *cvy_choice_find(convoy_device *device, const char *op, const char *pass, const char *shape) {
+    const store *s = is_off() ? NULL : store_of(device);
+    for (size_t i = 0; s && i < s->known.count; i++) {
+        const cvy_choice *c = &s->known.records[i].choice;
+        if (c->verdict == CVY_BEST && about(c, op, pass, shape))
+            return cvy_choice_aside(device, op, pass, shape, c->variant) ? NULL : c->variant;
+    }
+    return NULL;
+}
+
+bool cvy_choice_is_settled(convoy_device *device, const cvy_task *task) {
+    const store *s = store_of(device);
+    for (size_t i = 0; s && i < s->known.count; i++) {
+        const cvy_choice *c = &s->known.records[i].choice;
+        if (c->verdict != CVY_ASIDE && about(c, task->op, task->pass, task->shape))
+            return true;
+    }
+    return false;
+}
+
+const cvy_choice *cvy_choice_list(convoy_device *device, size_t *count) {
+    store *s = store_of(device);
+    *count = s ? s->known.count : 0;
+    if (!*count)
+        return NULL;
+    free(s->listed);
+    s->listed = malloc(*count * sizeof *s->listed);
+    if (!s->listed)
+        cvy_abort_memory();
+    for (size_t i = 0; i < *count; i++)
+        s->listed[i] = s->known.records[i].choice;
+    return s->listed;
+}
+
+/* ---- Changing ---- */
+
+void cvy_choice_keep(convoy_device *device, const cvy_choice *choices, size_t count) {
+    store *s = store_of(device);
+    list all = {0};
+    if (!s || !count)
+        return;
+    int fd = lock();
+    load(&all);
+    for (size_t i = 0; i < count; i++) {
+        record r = {s->key, choices[i]};
+        r.choice.device = convoy_device_get_info(device)->name;
+        list_put(&all, &r);
+        list_put(&s->known, &r);
+    }
+    save(&all);
+    unlock(fd);
+    put_own(s, &all); /* what other processes found meanwhile */
+    list_free(&all);
+}
+
+void cvy_choice_set_aside(convoy_device *device, const cvy_task *task, const char *shape, const char *variant,
+                          const char *reason) {
+    const char *where = same(shape, "*") ? "all shapes" : shape;
+    char brief[REASON]; /* a build log may be long */
+    snprintf(brief, sizeof brief, "%s", reason);
+    if (!cvy_choice_aside(device, task->op, task->pass, shape, variant))
+        cvy_warning("%s's variant %s is set aside on %s for %s, %s: %s", task->op, variant,
+                    convoy_device_get_info(device)->name, task->pass, where, brief);
+    cvy_choice_keep(device,
+                    &(cvy_choice){.verdict = CVY_ASIDE,
+                                  .op = task->op,
+                                  .pass = task->pass,
+                                  .shape = shape,
+                                  .variant = variant,
+                                  .reason = brief},
+                    1);
+}
+
+void cvy_choice_forget(convoy_device *device) {
+    store *s = store_of(device);
+    list all = {0}, others = {0};
+    if (!s)
+        return;
+    int fd = lock();
+    load(&all);
+    for (size_t i = 0; i < all.count; i++)
+        if (!same(all.records[i].choice.device, convoy_device_get_info(device)->name))
+            list_add(&others, &all.records[i]);
+    save(&others);
+    unlock(fd);
+    list_free(&all);
+    list_free(&others);
+    list_free(&s->known);
+}

@@ -1,0 +1,311 @@
+/* The store of what was measured: it keeps, it forgets, and whatever is wrong with its file only costs the
+   measurements. */
+#include "ops/choice.h"
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "ops/conv2d.h"
+#include "ops/gemm.h"
+#include "support/images.h"
+#include "support/test.h"
+
+static char *folder, *path;
+
+static int setup(void **state) {
+    (void)state;
+    folder = test_folder_create();
+    path = cvy_path_join(folder, "tuning.txt");
+    setenv("CONVOY_CACHE_DIR", folder, 1);
+    unsetenv("CONVOY_TUNE");
+    return 0;
+}
+
+static int teardown(void **state) {
+    (void)state;
+    free(path);
+    test_folder_remove(folder);
+    return 0;
+}
+
+static convoy_device *open_device(void) {
+    convoy_device *device = NULL;
+    const char *selector = getenv("CONVOY_TEST_DEVICE");
+    assert_ok(convoy_device_open(selector ? selector : "cpu", &device));
+    return device;
+}
+
+static void keep_best(convoy_device *device, const char *shape, const char *variant) {
+    cvy_choice_keep(device,
+                    &(cvy_choice){.verdict = CVY_BEST,
+                                  .op = "conv2d",
+                                  .pass = "forward",
+                                  .shape = shape,
+                                  .variant = variant,
+                                  .seconds = 0.00125,
+                                  .reason = ""},
+                    1);
+}
+
+/* What a device that is opened now knows about the shape. */
+static void assert_found(const char *shape, const char *expected) {
+    convoy_device *device = open_device();
+    const char *found = cvy_choice_find(device, "conv2d", "forward", shape);
+    if (expected)
+        assert_string_equal(found, expected);
+    else
+        assert_null(found);
+    convoy_device_close(device);
+}
+
+static void fresh(void) {
+    remove(path);
+    convoy_device *device = open_device();
+    keep_best(device, "1,2", "direct_cpu");
+    keep_best(device, "3,4", "im2col_gemm");
+    convoy_device_close(device);
+}
+
+static void test_round_trip(void **state) {
+    (void)state;
+    fresh();
+    convoy_device *device = open_device();
+    size_t count = 0;
+    const cvy_choice *list = cvy_choice_list(device, &count);
+    assert_int_equal(count, 2);
+    assert_int_equal(list[0].verdict, CVY_BEST);
+    assert_string_equal(list[0].op, "conv2d");
+    assert_string_equal(list[0].pass, "forward");
+    assert_string_equal(list[0].shape, "1,2");
+    assert_string_equal(list[0].variant, "direct_cpu");
+    assert_true(fabs(list[0].seconds - 0.00125) < 1e-9);
+    assert_string_equal(list[0].device, convoy_device_get_info(device)->name);
+    keep_best(device, "1,2", "winograd_cpu"); /* replaces */
+    assert_string_equal(cvy_choice_find(device, "conv2d", "forward", "1,2"), "winograd_cpu");
+    assert_null(cvy_choice_find(device, "conv2d", "backward_data", "1,2"));
+    convoy_device_close(device);
+    assert_found("1,2", "winograd_cpu");
+    assert_found("3,4", "im2col_gemm");
+    setenv("CONVOY_TUNE", "0", 1);
+    assert_found("1,2", NULL);
+    unsetenv("CONVOY_TUNE");
+}
+
+static void test_set_aside(void **state) {
+    (void)state;
+    fresh();
+    convoy_device *device = open_device();
+    const cvy_task task = {.op = "conv2d", .pass = "forward", .shape = "1,2"};
+    assert_true(cvy_choice_is_settled(device, &task));
+    cvy_choice_set_aside(device, &task, "1,2", "direct_cpu", "it\tended\nbadly");
+    assert_null(cvy_choice_find(device, "conv2d", "forward", "1,2"));
+    convoy_device_close(device);
+    device = open_device();
+    assert_string_equal(cvy_choice_aside(device, "conv2d", "forward", "1,2", "direct_cpu"), "it ended badly");
+    assert_null(cvy_choice_aside(device, "conv2d", "forward", "3,4", "direct_cpu"));
+    assert_null(cvy_choice_aside(device, "conv2d", "forward", "1,2", "im2col_gemm"));
+    assert_null(cvy_choice_find(device, "conv2d", "forward", "1,2"));
+    cvy_choice_set_aside(device, &task, "*", "im2col_gemm", "wrong values");
+    assert_string_equal(cvy_choice_aside(device, "conv2d", "forward", "3,4", "im2col_gemm"), "wrong values");
+    cvy_choice_forget(device);
+    assert_null(cvy_choice_aside(device, "conv2d", "forward", "3,4", "im2col_gemm"));
+    convoy_device_close(device);
+    assert_found("3,4", NULL);
+}
+
+/* A convolution takes what was measured, and never what is set aside. */
+static void test_ops_ask(void **state) {
+    (void)state;
+    remove(path);
+    convoy_device *device = open_device();
+    cvy_conv2d_shape shape = {.pitch = 16,
+                              .in_channels = 3,
+                              .in_height = 6,
+                              .in_width = 5,
+                              .out_channels = 4,
+                              .kernel = {3, 3},
+                              .stride = {1, 1},
+                              .padding = {1, 1},
+                              .dilation = {1, 1},
+                              .groups = 1},
+                     again;
+    assert_ok(cvy_conv2d_infer(&shape));
+    const cvy_task task = cvy_conv2d_task(&shape, CVY_CONV2D_FORWARD);
+    assert_true(cvy_conv2d_shape_read(task.shape, &again));
+    assert_memory_equal(&again, &shape, sizeof shape);
+    assert_false(cvy_conv2d_shape_read("16,3,6", &again));
+    cvy_conv2d *op = NULL;
+    assert_ok(cvy_conv2d_create(device, &shape, 1, NULL, &op));
+    assert_int_equal(cvy_conv2d_origin(op, CVY_CONV2D_FORWARD), CVY_GUESSED);
+    cvy_conv2d_free(op);
+    keep_best(device, task.shape, "im2col_gemm");
+    assert_ok(cvy_conv2d_create(device, &shape, 3, NULL, &op));
+    assert_string_equal(cvy_conv2d_variant(op, CVY_CONV2D_FORWARD), "im2col_gemm");
+    assert_int_equal(cvy_conv2d_origin(op, CVY_CONV2D_FORWARD), CVY_MEASURED);
+    assert_int_equal(cvy_conv2d_origin(op, CVY_CONV2D_BACKWARD_DATA), CVY_GUESSED);
+    cvy_conv2d_free(op);
+    cvy_choice_set_aside(device, &task, "*", "im2col_gemm", "a test");
+    assert_ok(cvy_conv2d_create(device, &shape, 1, NULL, &op));
+    assert_string_not_equal(cvy_conv2d_variant(op, CVY_CONV2D_FORWARD), "im2col_gemm");
+    cvy_conv2d_free(op);
+    assert_ok(cvy_conv2d_create(device, &shape, 1, "im2col_gemm", &op)); /* with a warning */
+    assert_int_equal(cvy_conv2d_origin(op, CVY_CONV2D_FORWARD), CVY_FORCED);
+    cvy_conv2d_free(op);
+    for (const char *const *variant = cvy_conv2d_variants(); *variant; variant++)
+        cvy_choice_set_aside(device, &task, task.shape, *variant, "a test");
+    assert_fails(cvy_conv2d_create(device, &shape, 1, NULL, &op), CONVOY_DEVICE, "set aside");
+    convoy_device_close(device);
+}
+
+static void test_gemm_asks(void **state) {
+    (void)state;
+    remove(path);
+    convoy_device *device = open_device();
+    cvy_gemm_shape shape = {.transpose_b = true, .m = 5, .n = 17, .k = 3, .lda = 3, .ldb = 3, .ldc = 17},
+                   again;
+    const cvy_task task = cvy_gemm_task(&shape);
+    assert_true(cvy_gemm_shape_read(task.shape, &again));
+    assert_memory_equal(&again, &shape, sizeof shape);
+    cvy_gemm *op = NULL;
+    assert_ok(cvy_gemm_create(device, &shape, NULL, &op));
+    const char *first = cvy_gemm_variant(op);
+    assert_int_equal(cvy_gemm_origin(op), CVY_GUESSED);
+    cvy_gemm_free(op);
+    cvy_choice_set_aside(device, &task, "*", first, "a test");
+    if (cvy_gemm_create(device, &shape, NULL, &op) == CONVOY_OK) { /* where there is another one */
+        assert_string_not_equal(cvy_gemm_variant(op), first);
+        cvy_gemm_free(op);
+    } else
+        assert_non_null(strstr(convoy_error_message(), "no gemm variant"));
+    convoy_device_close(device);
+}
+
+/* ---- Damage ---- */
+
+static void damage(const char *data, size_t size) {
+    assert_ok(cvy_file_write(path, data, size));
+}
+
+static void test_truncated(void **state) {
+    (void)state;
+    char *good = NULL;
+    size_t size = 0;
+    fresh();
+    assert_ok(cvy_file_read(path, 1 << 20, &good, &size));
+    damage(good, size - 5);
+    assert_found("1,2", "direct_cpu");
+    assert_found("3,4", NULL);
+    for (size_t keep = 0; keep < size; keep += 7) {
+        damage(good, keep);
+        convoy_device *device = open_device();
+        keep_best(device, "5,6", "direct_cpu"); /* heals the file */
+        convoy_device_close(device);
+        assert_found("5,6", "direct_cpu");
+    }
+    free(good);
+}
+
+static void test_flipped_bytes(void **state) {
+    (void)state;
+    char *good = NULL;
+    size_t size = 0;
+    fresh();
+    assert_ok(cvy_file_read(path, 1 << 20, &good, &size));
+    char *second = strrchr(good, '3');
+    for (; second > good && second[1] != ','; second--)
+        ;
+    second[0] = '9'; /* "3,4" -> "9,4": the check no longer fits */
+    damage(good, size);
+    assert_found("9,4", NULL);
+    assert_found("1,2", "direct_cpu");
+    free(good);
+}
+
+static void test_garbage(void **state) {
+    (void)state;
+    char noise[3000];
+    cvy_rng rng = cvy_rng_stream(1, CVY_RNG_SYNTHETIC, 0);
+    for (size_t i = 0; i < sizeof noise; i++)
+        noise[i] = (char)cvy_rng_below(&rng, 256);
+    damage(noise, sizeof noise);
+    assert_found("1,2", NULL);
+    memcpy(noise, "convoy-tuning 1\n", 16);
+    damage(noise, sizeof noise);
+    assert_found("1,2", NULL);
+    damage("convoy-tuning 2\nwhat a later version wrote\n", 43);
+    assert_found("1,2", NULL);
+    convoy_device *device = open_device();
+    keep_best(device, "1,2", "direct_cpu");
+    convoy_device_close(device);
+    assert_found("1,2", "direct_cpu");
+}
+
+static void test_a_folder_that_cannot_be_written(void **state) {
+    (void)state;
+    setenv("CONVOY_CACHE_DIR", "/proc/no-such-folder", 1);
+    convoy_device *device = open_device();
+    keep_best(device, "1,2", "direct_cpu");
+    assert_string_equal(cvy_choice_find(device, "conv2d", "forward", "1,2"), "direct_cpu");
+    convoy_device_close(device);
+    assert_found("1,2", NULL);
+    setenv("CONVOY_CACHE_DIR", folder, 1);
+}
+
+/* ---- Several processes ---- */
+
+enum { PROCESSES = 4, RECORDS = 25 };
+
+/* One of the processes that write at once. */
+static int write_many(const char *name) {
+    convoy_device *device = open_device();
+    for (int i = 0; i < RECORDS; i++) {
+        char shape[32];
+        snprintf(shape, sizeof shape, "%s,%d", name, i);
+        keep_best(device, shape, "direct_cpu");
+    }
+    convoy_device_close(device);
+    return 0;
+}
+
+static void test_processes_share_the_file(void **state) {
+    (void)state;
+    pid_t children[PROCESSES];
+    fresh();
+    for (int i = 0; i < PROCESSES; i++) {
+        char name[8];
+        snprintf(name, sizeof name, "%d", 100 + i);
+        children[i] = fork();
+        if (children[i] == 0) { /* drivers do not survive a fork: a fresh image of this program */
+            execl("/proc/self/exe", "test_choice", name, (char *)NULL);
+            _exit(127);
+        }
+    }
+    for (int i = 0; i < PROCESSES; i++) {
+        int code = -1;
+        assert_int_equal(waitpid(children[i], &code, 0), children[i]);
+        assert_true(WIFEXITED(code) && WEXITSTATUS(code) == 0);
+    }
+    convoy_device *device = open_device();
+    size_t count = 0;
+    cvy_choice_list(device, &count);
+    assert_int_equal(count, 2 + PROCESSES * RECORDS);
+    convoy_device_close(device);
+}
+
+int main(int argc, char **argv) {
+    if (argc > 1)
+        return write_many(argv[1]);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_set_aside),
+        cmocka_unit_test(test_ops_ask),
+        cmocka_unit_test(test_gemm_asks),
+        cmocka_unit_test(test_truncated),
+        cmocka_unit_test(test_flipped_bytes),
+        cmocka_unit_test(test_garbage),
+        cmocka_unit_test(test_a_folder_that_cannot_be_written),
+        cmocka_unit_test(test_processes_share_the_file),
+    };
+    return cmocka_run_group_tests_name("choice", tests, setup, teardown);
+}
