@@ -1,11 +1,12 @@
-/* The weight gradient of a convolution by Winograd's F(3x3, 4x4) and F(5x5, 2x2), for CPUs: a tile of gy plays the
-   kernel over a 6x6 tile of x, and the K x K outputs are the gradient. Three steps: both sides of a block of tiles are
-   transformed into 36 matrices each, [XI][channels][tiles of the block][IMAGES]; 36 matrix products (ops/gemm.h) add
+/* The weight gradient of a convolution by Winograd's F(K x K, M x M), for CPUs: a tile of M x M of gy plays the kernel
+   over a T x T tile of x, T = 6 or 8, and the K x K outputs are the gradient. Three steps: both sides of a block of
+   tiles are transformed into XI matrices each, [XI][channels][tiles of the block][IMAGES]; XI matrix products (ops/gemm.h) add
    gy times x transposed to sums [XI][OUT_C][IN_C]; those are transformed back once, at the end. */
 #include "common.clh"
 
 #ifndef PITCH
 #define PITCH 32
+#define T 6
 #define K 3 /* kernel size: 3 or 5 */
 #define IN_C 8
 #define OUT_C 8
@@ -21,7 +22,7 @@
 
 #include "conv2d_winograd.clh"
 
-#define M (T + 1 - K) /* edge of a tile of gy: 4 or 2 */
+#define M (T + 1 - K) /* edge of a tile of gy */
 #define TILES_W ((OUT_W + M - 1) / M)
 #define COLUMNS ((ulong)TILE_ROWS * TILES_W * IMAGES) /* of one matrix */
 
@@ -65,19 +66,24 @@ conv2d_winograd_tiles_gy(__global const float *restrict gy, __global float *rest
     }
 }
 
-/* gweight[OUT_C][IN_C][K][K] (+)= the sums, transformed back. Work-items: pairs of channels. */
+/* gweight[OUT_C][IN_C][K][K] (+)= the sums, transformed back. Work-items: vectors of pairs of channels. */
 __kernel void conv2d_winograd_gradient(__global const float *restrict sums, __global float *restrict gweight,
                                        ulong sums_offset, int accumulate) {
-    const ulong pair = get_global_id(0);
-    if (pair >= (ulong)OUT_C * IN_C)
+    const ulong at = get_global_id(0), pairs = (ulong)OUT_C * IN_C;
+    if (at * VW >= pairs)
         return;
-    float s[XI], half_way[K * T], g[K * K];
+    floatv s[XI], half_way[K * T], g[K * K];
+    float lanes[K * K][VW];
     for (int xi = 0; xi < XI; xi++)
-        s[xi] = sums[sums_offset + (ulong)xi * OUT_C * IN_C + pair];
+        s[xi] = load_part(sums + sums_offset + xi * pairs, at, pairs);
     for (int c = 0; c < T; c++)
-        scalar_output_1d(s + c, T, half_way + c, T, K);
+        output_1d(s + c, T, half_way + c, T, K);
     for (int r = 0; r < K; r++)
-        scalar_output_1d(half_way + r * T, 1, g + r * K, 1, K);
+        output_1d(half_way + r * T, 1, g + r * K, 1, K);
     for (int k = 0; k < K * K; k++)
-        gweight[pair * K * K + k] = accumulate ? gweight[pair * K * K + k] + g[k] : g[k];
+        vstorev(g[k], 0, lanes[k]);
+    gweight += at * VW * K * K;
+    for (int lane = 0; lane < min((ulong)VW, pairs - at * VW); lane++, gweight += K * K)
+        for (int k = 0; k < K * K; k++)
+            gweight[k] = accumulate ? gweight[k] + lanes[k][lane] : lanes[k][lane];
 }

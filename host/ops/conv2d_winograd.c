@@ -1,5 +1,6 @@
-/* Variant winograd_cpu: F(4x4, 3x3) and F(2x2, 5x5) for OpenCL devices that are CPUs, forward and
-   backward-data (kernels/conv2d_winograd.cl). Here: when it pays, the register tile, and the launches. */
+/* Variants winograd8_cpu, F(6x6, 3x3) and F(4x4, 5x5), and winograd6_cpu, F(4x4, 3x3) and F(2x2, 5x5), for
+   OpenCL devices that are CPUs, forward and backward-data (kernels/conv2d_winograd.cl). Here: when they pay,
+   the register tile, and the launches. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -8,9 +9,8 @@
 
 enum {
     OPTIONS = 512,
-    TILE = 6,
-    PRODUCTS = TILE * TILE,
-    ITEMS_PER_UNIT = 4 /* work-items per compute unit, so that one slow core does not hold up the rest */
+    ITEMS_PER_UNIT = 4, /* work-items per compute unit, so that one slow core does not hold up the rest */
+    GROUP_CHANNELS = 48 /* output channels whose products are in scratch at a time */
 };
 
 typedef struct state {
@@ -28,15 +28,25 @@ static bool supports(const cvy_device_traits *traits, const cvy_conv2d_shape *s,
     return traits->cpu && unit_steps && size && s->groups == 1;
 }
 
-/* Measured against direct_cpu: the transforms cost per channel, the products per pair of channels, and tiles
-   that stick out of a small image are computed all the same. */
-static bool pays(const cvy_device_traits *traits, const cvy_conv2d_shape *s, cvy_conv2d_pass pass) {
-    (void)traits; /* a CPU: `supports` */
-    const int least_channels = pass == CVY_CONV2D_BACKWARD_WEIGHTS ? 64 : 24, least_size = 2 * TILE;
+/* Measured against direct_cpu: the transforms cost per channel, the products per pair of channels. */
+static bool pays(const cvy_conv2d_shape *s, cvy_conv2d_pass pass) {
+    const int least_channels = pass == CVY_CONV2D_BACKWARD_WEIGHTS ? 64 : s->kernel[0] == 5 ? 12 : 24;
+    const int least_size = s->kernel[0] == 5 ? 6 : 12;
     const int height = pass == CVY_CONV2D_BACKWARD_DATA ? s->in_height : s->out_height;
     const int width = pass == CVY_CONV2D_BACKWARD_DATA ? s->in_width : s->out_width;
     return s->in_channels >= least_channels && s->out_channels >= least_channels && height >= least_size &&
            width >= least_size;
+}
+
+/* 3x3 kernels have larger transformed weights with tiles of 8 than what the fewer products save. */
+static bool pays8(const cvy_device_traits *traits, const cvy_conv2d_shape *s, cvy_conv2d_pass pass) {
+    (void)traits; /* a CPU: `supports` */
+    return (s->kernel[0] == 5 || pass == CVY_CONV2D_BACKWARD_WEIGHTS) && pays(s, pass);
+}
+
+static bool pays6(const cvy_device_traits *traits, const cvy_conv2d_shape *s, cvy_conv2d_pass pass) {
+    (void)traits;
+    return pays(s, pass);
 }
 
 /* The number of work-items, each with its own scratch, that leaves the fewest idle in the last round. */
@@ -65,8 +75,15 @@ static int choose_channels(int out_channels, int vector_width) {
     return best;
 }
 
+/* Blocks of `channels` that make up about GROUP_CHANNELS, in groups of equal size. */
+static int choose_group(int blocks, int channels) {
+    const int most = channels < GROUP_CHANNELS ? GROUP_CHANNELS / channels : 1;
+    const int groups = (blocks + most - 1) / most;
+    return (blocks + groups - 1) / groups;
+}
+
 static convoy_status prepare_tiles(convoy_device *device, const cvy_conv2d_shape *s, cvy_conv2d_pass pass,
-                                   state *p, size_t *workspace) {
+                                   int tile, state *p, size_t *workspace) {
     const cvy_device_traits *traits = cvy_device_get_traits(device);
     const bool forward = pass == CVY_CONV2D_FORWARD;
     const int width = traits->vector_width, kernel = s->kernel[0], vectors = s->pitch % (2 * width) ? 1 : 2;
@@ -74,24 +91,28 @@ static convoy_status prepare_tiles(convoy_device *device, const cvy_conv2d_shape
               out = forward ? s->out_channels : s->in_channels;
     const int out_height = forward ? s->out_height : s->in_height,
               out_width = forward ? s->out_width : s->in_width;
-    const int channels = choose_channels(out, width), pixels = TILE + 1 - kernel; /* MR, M of the kernel */
+    const int channels = choose_channels(out, width), pixels = tile + 1 - kernel; /* MR, M of the kernel */
     const int tiles = (out_height + pixels - 1) / pixels * ((out_width + pixels - 1) / pixels) *
                       (s->pitch / (vectors * width));
     char options[OPTIONS];
     p->in_channels = in;
     p->blocks = (out + channels - 1) / channels;
     p->items = choose_items(tiles, traits->compute_units);
-    const size_t packed = (size_t)p->blocks * (size_t)channels * (size_t)in * PRODUCTS;
-    const size_t scratch = (size_t)(in + channels) * PRODUCTS * (size_t)(vectors * width);
+    const int group = choose_group(p->blocks, channels);
+    const size_t products = (size_t)(tile * tile), tile_width = (size_t)(vectors * width);
+    const size_t packed = (size_t)p->blocks * (size_t)channels * (size_t)in * products;
+    /* V_SIZE and the products of the kernel, with their steps' odd vectors. */
+    const size_t scratch = products * ((size_t)in * tile_width + (in * vectors % 2 ? 0 : (size_t)width)) +
+                           (size_t)(group * channels) * (products * tile_width + (size_t)width);
     *workspace = (packed + (size_t)p->items * scratch) * sizeof(float);
     snprintf(options, sizeof options,
-             "-DPITCH=%d -DVW=%d -DNV=%d -DMR=%d -DK=%d -DIN_C=%d -DOUT_C=%d -DIN_H=%d -DIN_W=%d -DOUT_H=%d "
-             "-DOUT_W=%d "
-             "-DPAD_H=%d -DPAD_W=%d -DTRANSPOSED=%d",
-             s->pitch, width, vectors, channels, kernel, in, out, forward ? s->in_height : s->out_height,
-             forward ? s->in_width : s->out_width, out_height, out_width,
-             forward ? s->padding[0] : kernel - 1 - s->padding[0],
-             forward ? s->padding[1] : kernel - 1 - s->padding[1], !forward);
+             "-DPITCH=%d -DVW=%d -DT=%d -DNV=%d -DMR=%d -DGROUP=%d -DK=%d -DIN_C=%d -DOUT_C=%d -DIN_H=%d "
+             "-DIN_W=%d -DOUT_H=%d -DOUT_W=%d -DPAD_H=%d -DPAD_W=%d -DTRANSPOSED=%d -DACTIVATION=%d",
+             s->pitch, width, tile, vectors, channels, group, kernel, in, out,
+             forward ? s->in_height : s->out_height, forward ? s->in_width : s->out_width, out_height,
+             out_width, forward ? s->padding[0] : kernel - 1 - s->padding[0],
+             forward ? s->padding[1] : kernel - 1 - s->padding[1], !forward,
+             forward ? (int)s->activation : CVY_IDENTITY);
     convoy_status status =
         cvy_kernel_get(device, "conv2d_winograd", "conv2d_winograd_weights", options, &p->weights);
     if (!status)
@@ -99,14 +120,15 @@ static convoy_status prepare_tiles(convoy_device *device, const cvy_conv2d_shape
     return status;
 }
 
-static convoy_status prepare(convoy_device *device, const cvy_conv2d_shape *s, cvy_conv2d_pass pass,
+static convoy_status prepare(convoy_device *device, const cvy_conv2d_shape *s, cvy_conv2d_pass pass, int tile,
                              void **prepared, size_t *workspace) {
     state *p = calloc(1, sizeof *p);
     if (!p)
         return cvy_fail_memory("a convolution", sizeof *p);
-    convoy_status status = pass == CVY_CONV2D_BACKWARD_WEIGHTS
-                               ? cvy_winograd_weights_prepare(device, s, &p->backward_weights, workspace)
-                               : prepare_tiles(device, s, pass, p, workspace);
+    convoy_status status =
+        pass == CVY_CONV2D_BACKWARD_WEIGHTS
+            ? cvy_winograd_weights_prepare(device, s, tile, &p->backward_weights, workspace)
+            : prepare_tiles(device, s, pass, tile, p, workspace);
     if (status)
         free(p);
     else
@@ -133,4 +155,17 @@ static void release(void *prepared) {
     free(p);
 }
 
-const cvy_conv2d_row cvy_conv2d_winograd_cpu = {"winograd_cpu", supports, prepare, run, release, pays, false};
+static convoy_status prepare8(convoy_device *device, const cvy_conv2d_shape *s, cvy_conv2d_pass pass,
+                              void **prepared, size_t *workspace) {
+    return prepare(device, s, pass, 8, prepared, workspace);
+}
+
+static convoy_status prepare6(convoy_device *device, const cvy_conv2d_shape *s, cvy_conv2d_pass pass,
+                              void **prepared, size_t *workspace) {
+    return prepare(device, s, pass, 6, prepared, workspace);
+}
+
+const cvy_conv2d_row cvy_conv2d_winograd8_cpu = {"winograd8_cpu", supports, prepare8, run,
+                                                 release,         pays8,    true};
+const cvy_conv2d_row cvy_conv2d_winograd6_cpu = {"winograd6_cpu", supports, prepare6, run,
+                                                 release,         pays6,    true};
