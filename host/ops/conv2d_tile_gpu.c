@@ -1,0 +1,245 @@
+/* Variant tile_gpu: implicit matrix products in local memory and registers, for OpenCL devices with
+   work-groups (kernels/conv2d_tile_gpu*.cl). Here: which tile a shape gets, and the launches. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/status.h"
+#include "ops/conv2d_variant.h"
+
+enum {
+    OPTIONS = 1024,        /* characters of a program's options */
+    LEAST_WORK_GROUP = 64, /* work-items of the smallest tiles */
+    NARROW_WEIGHTS = 8192, /* bytes of local memory that the narrow kernel stages weights in */
+    OCCUPIED = 256         /* work-items that keep a compute unit busy */
+};
+
+static size_t ceil_div(size_t a, size_t b) {
+    return (a + b - 1) / b;
+}
+
+static int gcd(int a, int b) {
+    return b ? gcd(b, a % b) : a;
+}
+
+static int min_int(int a, int b) {
+    return a < b ? a : b;
+}
+
+/* Floats that one group of channels may have: the kernels count float4 in 32 bits. */
+#define MOST_FLOATS ((size_t)UINT32_MAX * 4)
+
+static bool supports(const cvy_device_traits *traits, const cvy_conv2d_shape *shape, cvy_conv2d_pass pass) {
+    return !traits->host && traits->max_work_group >= LEAST_WORK_GROUP &&
+           traits->local_memory >= NARROW_WEIGHTS && pass != CVY_CONV2D_BACKWARD_WEIGHTS &&
+           cvy_conv2d_inputs(shape) <= MOST_FLOATS && cvy_conv2d_outputs(shape) <= MOST_FLOATS;
+}
+
+static bool pays(const cvy_device_traits *traits, const cvy_conv2d_shape *shape, cvy_conv2d_pass pass) {
+    (void)shape;
+    (void)pass;
+    return !traits->cpu;
+}
+
+/* ---- The correlation that a pass is, see the first comment of conv2d_tile_gpu.clh ---- */
+
+typedef struct axis {
+    int in, out, stride, up, pad, tap_step, in_step;
+} axis;
+
+typedef struct correlation {
+    axis h, w;
+    int in_channels, out_channels; /* of one group */
+    size_t columns;                /* of the largest phase, in floats */
+    int phases;
+} correlation;
+
+static axis axis_of(const cvy_conv2d_shape *s, bool forward, int a) {
+    const int in = a ? s->in_width : s->in_height, out = a ? s->out_width : s->out_height;
+    if (forward)
+        return (axis){in, out, s->stride[a], 1, s->padding[a], 1, s->dilation[a]};
+    const int common = gcd(s->stride[a], s->dilation[a]);
+    return (axis){.in = out,
+                  .out = in,
+                  .stride = 1,
+                  .up = s->stride[a],
+                  .pad = (s->kernel[a] - 1) * s->dilation[a] - s->padding[a],
+                  .tap_step = s->stride[a] / common,
+                  .in_step = s->dilation[a] / common};
+}
+
+static correlation correlation_of(const cvy_conv2d_shape *s, cvy_conv2d_pass pass) {
+    const bool forward = pass == CVY_CONV2D_FORWARD;
+    const int in = s->in_channels / s->groups, out = s->out_channels / s->groups;
+    correlation c = {.h = axis_of(s, forward, 0),
+                     .w = axis_of(s, forward, 1),
+                     .in_channels = forward ? in : out,
+                     .out_channels = forward ? out : in};
+    c.columns = ceil_div((size_t)c.h.out, (size_t)c.h.up) * ceil_div((size_t)c.w.out, (size_t)c.w.up) *
+                (size_t)s->pitch;
+    c.phases = min_int(c.h.up, c.h.out) * min_int(c.w.up, c.w.out);
+    return c;
+}
+
+/* ---- Tiles ---- */
+
+/* Channels x columns of a work-group and of a work-item; with `bm` == `rm` the narrow kernel. Items: 64 to
+ * 256. */
+typedef struct tile {
+    int bm, rm, bn, rn;
+} tile;
+
+static const tile tiles[] = {
+    {128, 8, 128, 8}, {64, 8, 128, 8},  {128, 8, 64, 4},  {96, 12, 128, 8}, {96, 12, 64, 4},
+    {64, 8, 64, 4},   {64, 8, 64, 8},   {48, 12, 128, 8}, {32, 8, 128, 8},  {32, 4, 32, 4},
+    {16, 16, 512, 4}, {16, 16, 256, 4}, {12, 12, 512, 4}, {12, 12, 256, 4}, {8, 8, 1024, 8},
+    {8, 8, 512, 8},   {8, 8, 256, 4},   {4, 4, 1024, 8},  {4, 4, 512, 8},   {4, 4, 256, 4},
+};
+enum { TILES = sizeof tiles / sizeof *tiles, CHUNK = 8 /* of k */ };
+
+static bool is_narrow(const tile *t) {
+    return t->bm == t->rm;
+}
+
+static int items_of(const tile *t) {
+    return t->bm / t->rm * (t->bn / t->rn);
+}
+
+static size_t local_memory_of(const tile *t) {
+    return is_narrow(t) ? NARROW_WEIGHTS : 2 * CHUNK * sizeof(float) * (size_t)(t->bm + t->bn);
+}
+
+/* What a product costs beside its fma: loads from local memory (the narrow kernel's inputs come from the
+   cache, which is slower) and, once per chunk, from global memory. */
+static double cost_of_product(const tile *t) {
+    const double loads = 1.0 / t->rm + 1.0 / t->rn;
+    return is_narrow(t) ? 1 + loads + 4.0 / t->bm : 1 + loads + 8.0 / t->bm + 8.0 / t->bn;
+}
+
+/* Estimated time of a pass: rounds of work-groups over the compute units, each busy only with enough items.
+ */
+static double cost_of(const tile *t, const correlation *c, int groups, int compute_units) {
+    const size_t work_groups = ceil_div((size_t)c->out_channels, (size_t)t->bm) *
+                               ceil_div(c->columns, (size_t)t->bn) * (size_t)c->phases * (size_t)groups;
+    const double per_unit = (double)ceil_div(work_groups, (size_t)compute_units);
+    const double busy = per_unit * items_of(t) / OCCUPIED;
+    return per_unit * t->bm * t->bn * cost_of_product(t) / (busy < 1 ? busy : 1);
+}
+
+/* The cheapest tile with at most `most_items`, of which `supports` makes sure that there is one. */
+static const tile *choose_tile(const cvy_device_traits *traits, const correlation *c, int groups,
+                               size_t most_items) {
+    const tile *best = NULL;
+    double least = 0;
+    for (size_t i = 0; i < TILES; i++) {
+        const tile *t = &tiles[i];
+        if ((size_t)items_of(t) > most_items || local_memory_of(t) > traits->local_memory)
+            continue;
+        const double cost = cost_of(t, c, groups, traits->compute_units);
+        if (!best || cost < least) {
+            best = t;
+            least = cost;
+        }
+    }
+    return best;
+}
+
+/* Rows of a chunk that each of `items` loads, a power of two, where a row is `floats` long. */
+static int rows_per_item(int floats, int items) {
+    int rows = 1;
+    while (CHUNK / rows * (floats / 4) > items)
+        rows *= 2;
+    return rows;
+}
+
+/* ---- Forward and backward-data ---- */
+
+typedef struct state {
+    cvy_kernel *pack, *convolve;
+    size_t items, work_groups, depth; /* depth: work-groups along z */
+    size_t packed_channels, in_channels, groups;
+} state;
+
+static void tile_options(const tile *t, char *options, size_t size) {
+    if (is_narrow(t))
+        snprintf(options, size, "-DBM=%d -DNQ=%d -DITEMS=%d -DKC=%d ", t->bm, t->rn / 4, items_of(t),
+                 NARROW_WEIGHTS / (t->bm * (int)sizeof(float)) / 12 * 12);
+    else
+        snprintf(options, size, "-DBM=%d -DRM=%d -DBN=%d -DRN=%d -DKC=%d -DW_ROWS=%d -DX_ROWS=%d ", t->bm,
+                 t->rm, t->bn, t->rn, CHUNK, rows_per_item(t->bm, items_of(t)),
+                 rows_per_item(t->bn, items_of(t)));
+}
+
+static void shape_options(const cvy_conv2d_shape *s, cvy_conv2d_pass pass, const correlation *c,
+                          char *options, size_t size) {
+    const bool forward = pass == CVY_CONV2D_FORWARD;
+    const axis *h = &c->h, *w = &c->w;
+    snprintf(options, size,
+             "-DPITCH=%d -DGROUPS=%d -DIN_C=%d -DOUT_C=%d -DIN_H=%d -DIN_W=%d -DOUT_H=%d -DOUT_W=%d -DKH=%d "
+             "-DKW=%d -DSTRIDE_H=%d -DSTRIDE_W=%d -DUP_H=%d -DUP_W=%d -DPHASES_W=%d -DPAD_H=%d -DPAD_W=%d "
+             "-DDIL_H=%d -DDIL_W=%d -DTAP_STEP_H=%d -DTAP_STEP_W=%d -DIN_STEP_H=%d -DIN_STEP_W=%d "
+             "-DTRANSPOSED=%d -DACTIVATION=%d",
+             s->pitch, s->groups, c->in_channels, c->out_channels, h->in, w->in, h->out, w->out, s->kernel[0],
+             s->kernel[1], h->stride, w->stride, h->up, w->up, min_int(w->up, w->out), h->pad, w->pad,
+             s->dilation[0], s->dilation[1], h->tap_step, w->tap_step, h->in_step, w->in_step, !forward,
+             forward ? (int)s->activation : CVY_IDENTITY);
+}
+
+static convoy_status get_kernels(convoy_device *device, const cvy_conv2d_shape *s, cvy_conv2d_pass pass,
+                                 const correlation *c, const tile *t, state *p) {
+    const char *file = is_narrow(t) ? "conv2d_tile_gpu_narrow" : "conv2d_tile_gpu";
+    const char *function = is_narrow(t) ? "conv2d_narrow" : "conv2d_tile";
+    char options[OPTIONS];
+    tile_options(t, options, sizeof options);
+    const size_t used = strlen(options);
+    shape_options(s, pass, c, options + used, sizeof options - used);
+    convoy_status status = cvy_kernel_get(device, file, "conv2d_tile_pack", options, &p->pack);
+    return status ? status : cvy_kernel_get(device, file, function, options, &p->convolve);
+}
+
+static convoy_status prepare(convoy_device *device, const cvy_conv2d_shape *shape, cvy_conv2d_pass pass,
+                             void **prepared, size_t *workspace) {
+    const cvy_device_traits *traits = cvy_device_get_traits(device);
+    const correlation c = correlation_of(shape, pass);
+    size_t most = traits->max_work_group;
+    const tile *t = NULL;
+    convoy_status status = CONVOY_OK;
+    state *p = calloc(1, sizeof *p);
+    if (!p)
+        return cvy_fail_memory("a convolution", sizeof *p);
+    /* A kernel may allow less than the device does: then it is a smaller tile's turn. The smallest is taken
+       at its word: Rusticl says 32 and runs 64. */
+    do {
+        t = choose_tile(traits, &c, shape->groups, most);
+        if ((status = get_kernels(device, shape, pass, &c, t, p)))
+            goto done;
+        most = cvy_kernel_max_work_group(p->convolve);
+        most = most > LEAST_WORK_GROUP ? most : LEAST_WORK_GROUP;
+    } while ((size_t)items_of(t) > most);
+    const size_t blocks = ceil_div((size_t)c.out_channels, (size_t)t->bm);
+    p->items = (size_t)items_of(t);
+    p->work_groups = blocks * ceil_div(c.columns, (size_t)t->bn);
+    p->depth = (size_t)c.phases * (size_t)shape->groups;
+    p->packed_channels = blocks * (size_t)t->bm;
+    p->in_channels = (size_t)c.in_channels;
+    p->groups = (size_t)shape->groups;
+    *workspace = p->groups * p->packed_channels * sizeof(float) *
+                 (1 + p->in_channels * (size_t)shape->kernel[0] * (size_t)shape->kernel[1]);
+    *prepared = p;
+    p = NULL;
+done:
+    free(p);
+    return status;
+}
+
+static convoy_status run(void *prepared, const cvy_conv2d_buffers *b) {
+    const state *p = prepared;
+    convoy_status status = CVY_LAUNCH(p->pack, cvy_items3(p->packed_channels, p->in_channels, p->groups),
+                                      cvy_buf(b->weight), cvy_buf(b->bias), cvy_buf(b->workspace));
+    if (status)
+        return status;
+    const cvy_grid grid = {{p->work_groups * p->items, 1, p->depth}, {p->items, 1, 1}};
+    return CVY_LAUNCH(p->convolve, grid, cvy_buf(b->in), cvy_buf(b->workspace), cvy_buf(b->out));
+}
+
+const cvy_conv2d_row cvy_conv2d_tile_gpu = {"tile_gpu", supports, prepare, run, free, pays, true};

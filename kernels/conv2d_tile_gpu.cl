@@ -1,0 +1,133 @@
+/* Convolution on GPUs as an implicit matrix product: a work-group computes BM output channels x BN columns (see
+   conv2d_tile_gpu.clh). Chunks of KC weights and inputs pass through local memory, in two buffers in turn, so that the
+   next chunk's loads are under way while this one is multiplied and one barrier per chunk is enough. Each work-item
+   holds RM x RN sums in registers. */
+#ifndef BM
+#define BM 128
+#define RM 8
+#define BN 128
+#define RN 8
+#define KC 8
+/* Rows of a chunk that one work-item loads; with fewer loads than items, the last items have none. */
+#define W_ROWS 1
+#define X_ROWS 1
+#endif
+
+#include "conv2d_tile_gpu.clh"
+
+#define TY (BM / RM) /* work-items along channels and columns */
+#define TX (BN / RN)
+#define ITEMS (TX * TY)
+#define MQ (RM / 4) /* float4 of weights and of inputs in one item's tile, TY and TX apart */
+#define NQ (RN / 4)
+#define WQ (BM / 4) /* float4 in a row of a chunk */
+#define XQ (BN / 4)
+
+/* Item of the work-group -> its place among TX x TY. 32 neighbours form 8 x 4, so that what they read of a row of
+   local memory is little and broadcast. */
+static inline int2 place_of(int item) {
+    const int block = item / 32;
+    return (int2)(item % 8 + block % (TX / 8) * 8, item / 8 % 4 + block / (TX / 8) * 4);
+}
+
+static inline void multiply_chunk(float4 sums[MQ][NQ][4], local const float4 *w, local const float4 *x) {
+#pragma unroll
+    for (int k = 0; k < KC; k++, w += WQ, x += XQ) {
+        float4 values[NQ];
+#pragma unroll
+        for (int n = 0; n < NQ; n++)
+            values[n] = x[n * TX];
+#pragma unroll
+        for (int m = 0; m < MQ; m++) {
+            const float4 weights = w[m * TY];
+#pragma unroll
+            for (int n = 0; n < NQ; n++)
+                multiply_quad(sums[m][n], weights, values[n]);
+        }
+    }
+}
+
+/* A work-item's share of the chunk that its walks have come to: rows one after another, then on to the next chunk. */
+static inline void fetch_weights(float4 rows[W_ROWS], global const float4 *packed, walk *k, const window *w,
+                                 int quad) {
+#pragma unroll
+    for (int r = 0; r < W_ROWS; r++) {
+        rows[r] = weight_at(packed, k, quad);
+        if (walk_on(k, r < W_ROWS - 1 ? 1 : KC - W_ROWS + 1))
+            weight_tap(k, w);
+    }
+}
+
+static inline void fetch_inputs(float4 rows[X_ROWS], global const float4 *x, walk *k, const window *w,
+                                const column *c) {
+#pragma unroll
+    for (int r = 0; r < X_ROWS; r++) {
+        rows[r] = input_at(x, k);
+        if (walk_on(k, r < X_ROWS - 1 ? 1 : KC - X_ROWS + 1))
+            input_tap(k, w, c);
+    }
+}
+
+/* Work-groups: blocks of channels (innermost, so that neighbours read the same inputs) x blocks of columns of the
+   largest phase; 1; phases * GROUPS. */
+kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void conv2d_tile(global const float4 *restrict x,
+                                                                           global const float4 *restrict packed,
+                                                                           global float4 *restrict y) {
+    local float4 w_tile[2][KC * WQ], x_tile[2][KC * XQ];
+    const int item = get_local_id(0), block = get_group_id(0) % BLOCKS, group = get_group_id(2) % GROUPS;
+    const int first = get_group_id(0) / BLOCKS * XQ;
+    const window w = window_of(get_group_id(2) / GROUPS, first, XQ);
+    x += (ulong)group * IN_C * IN_PLANE;
+    y += (ulong)group * OUT_C * OUT_PLANE;
+    packed += ((ulong)group * BLOCKS + block) * PACKED;
+
+    /* What this item loads... */
+    const int w_quad = item % WQ, w_row = item / WQ * W_ROWS, x_quad = item % XQ, x_row = item / XQ * X_ROWS;
+    const bool loads_w = w_row < KC, loads_x = x_row < KC;
+    const column loaded = column_of(&w, first + x_quad);
+    walk w_walk = weight_walk(w_row, &w), x_walk = input_walk(x_row, &w, &loaded);
+    float4 w_rows[W_ROWS], x_rows[X_ROWS];
+    /* ... and what it computes. */
+    const int2 at = place_of(item);
+    float4 sums[MQ][NQ][4];
+#pragma unroll
+    for (int m = 0; m < MQ; m++)
+#pragma unroll
+        for (int n = 0; n < NQ; n++)
+#pragma unroll
+            for (int i = 0; i < 4; i++)
+                sums[m][n][i] = (float4)(0.0f);
+
+    const int chunks = (w.taps * IN_C + KC - 1) / KC;
+    for (int chunk = 0; chunk <= chunks; chunk++) {
+        if (chunk < chunks) {
+            if (loads_w)
+                fetch_weights(w_rows, packed, &w_walk, &w, w_quad);
+            if (loads_x)
+                fetch_inputs(x_rows, x, &x_walk, &w, &loaded);
+        }
+        if (chunk > 0)
+            multiply_chunk(sums, w_tile[(chunk - 1) % 2] + at.y, x_tile[(chunk - 1) % 2] + at.x);
+        if (chunk < chunks) {
+#pragma unroll
+            for (int r = 0; r < W_ROWS; r++)
+                if (loads_w)
+                    w_tile[chunk % 2][(w_row + r) * WQ + w_quad] = w_rows[r];
+#pragma unroll
+            for (int r = 0; r < X_ROWS; r++)
+                if (loads_x)
+                    x_tile[chunk % 2][(x_row + r) * XQ + x_quad] = x_rows[r];
+        }
+        barrier(CLK_LOCAL_MEM_FENCE);
+    }
+
+#pragma unroll
+    for (int n = 0; n < NQ; n++) {
+        const column stored = column_of(&w, first + at.x + n * TX);
+#pragma unroll
+        for (int m = 0; m < MQ; m++) {
+            const int quad = at.y + m * TY;
+            store_quad(y, &stored, block * BM + quad * 4, sums[m][n], packed[quad]);
+        }
+    }
+}
