@@ -264,6 +264,24 @@ static void tile_gpu_adapts(void **state) {
     device->traits = real;
 }
 
+/* Variants that work in chunks need several where the device allows only small buffers. */
+static void test_chunks(void **state) {
+    (void)state;
+    static const conv_case chunked[] = {
+        {"3x3 in chunks", 33, 5, 14, 1, 13, 15, {3, 3}, {1, 1}, {1, 1}, {1, 1}, CVY_RELU},
+        {"5x5 in chunks", 16, 7, 10, 1, 11, 10, {5, 5}, {1, 1}, {2, 2}, {1, 1}, CVY_IDENTITY}};
+    cvy_device_traits *traits = (cvy_device_traits *)cvy_device_get_traits(test_device());
+    const size_t kept = traits->max_allocation;
+    size_t checked = 0;
+    for (const char *const *variant = cvy_conv2d_variants(); *variant; variant++)
+        for (size_t i = 0; i < sizeof chunked / sizeof *chunked; i++) {
+            traits->max_allocation = 4 << 20;
+            checked += !skipped(&chunked[i]) && check_case(&chunked[i], *variant);
+            traits->max_allocation = kept;
+        }
+    assert_true(checked || test_quick());
+}
+
 /* The same call twice gives the same bits. */
 static void test_deterministic(void **state) {
     (void)state;
@@ -348,9 +366,10 @@ static void test_checks(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_variants), cmocka_unit_test(tile_gpu_adapts),
-                                       cmocka_unit_test(test_deterministic),
-                                       cmocka_unit_test(test_host_device), cmocka_unit_test(test_checks)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_variants),    cmocka_unit_test(tile_gpu_adapts),
+        cmocka_unit_test(test_chunks),      cmocka_unit_test(test_deterministic),
+        cmocka_unit_test(test_host_device), cmocka_unit_test(test_checks)};
     const int failed = cmocka_run_group_tests_name("conv2d", tests, NULL, NULL);
     test_device_close();
     return failed;

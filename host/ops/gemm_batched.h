@@ -1,0 +1,38 @@
+/* Many matrix products of one shape at once, for GPUs (kernels/gemm_batched.cl): a part of other ops, beside
+   the general gemm op. Everything is counted in floats; offsets, steps and pitches are multiples of 4. */
+#ifndef CVY_OPS_GEMM_BATCHED_H
+#define CVY_OPS_GEMM_BATCHED_H
+
+#include "ops/op.h"
+
+typedef struct cvy_gemm_batched_shape {
+    size_t batch, m, n, k;
+    /* Of k in a part, a multiple of 8: ceil(k / depth) products are made for each pair of matrices, C
+       [part][batch][m][n], for the caller to add up. */
+    size_t depth;
+    /* Stored are A [k][m], B [k][n], else A [m][k], B [n][k] with k a multiple of 4. */
+    bool depth_first;
+} cvy_gemm_batched_shape;
+
+typedef struct cvy_gemm_batched {
+    cvy_kernel *kernel;
+    size_t tile_m, tile_n, items; /* of a work-group */
+} cvy_gemm_batched;
+
+/* `batch` matrices in a buffer: where the first one starts, from one to the next, from row to row. */
+typedef struct cvy_matrices {
+    cvy_buffer *buffer;
+    size_t offset, step, pitch;
+} cvy_matrices;
+
+bool cvy_gemm_batched_supports(const cvy_device_traits *traits);
+/* Chooses the tile for this shape; others with the same depth_first may be run with it. Owns nothing. */
+convoy_status cvy_gemm_batched_prepare(convoy_device *device, const cvy_gemm_batched_shape *shape,
+                                       cvy_gemm_batched *op);
+/* C (+)= A B, for `parts` parts: those behind the end of k become (or gain) 0. C's rows are written up to n
+ * rounded up to a multiple of 4. */
+convoy_status cvy_gemm_batched_run(const cvy_gemm_batched *op, const cvy_gemm_batched_shape *shape,
+                                   size_t parts, cvy_matrices a, cvy_matrices b, cvy_matrices c,
+                                   bool accumulate);
+
+#endif
