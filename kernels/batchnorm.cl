@@ -7,6 +7,7 @@
 
    Each block leaves its partial result in `partials[channel][block]`, and one work-item per channel finishes. */
 #include "common.clh"
+#include "activation.clh"
 
 /* Vectors whose mean is taken before their squares: the statistics of a chunk are exact about its own mean. */
 #define CHUNK 8
@@ -121,11 +122,11 @@ kernel void finish_statistics(global const float *x, ulong channel_floats, globa
         running_var[channel] += momentum * (all.squares / (all.count - 1) - running_var[channel]);
 }
 
-/* y = (x - mean) * invstd * weight + bias; `spread` is invstd, or the variance where `is_variance`. Group x takes
+/* y = (x - mean) * invstd * weight + bias, then ReLU where `relu`; `spread` is invstd, or the variance where `is_variance`. Group x takes
    `block` of the channel's `vectors` vectors. */
 kernel void normalise(global const float *x, global const float *mean, global const float *spread, int is_variance,
-                      float eps, global const float *weight, global const float *bias, global float *y, uint vectors,
-                      int first_channel, uint block) {
+                      float eps, global const float *weight, global const float *bias, global float *y, int relu,
+                      uint vectors, int first_channel, uint block) {
     ulong channel = first_channel + get_group_id(1);
     float center = mean[channel], shift = bias ? bias[channel] : 0;
     float scale = is_variance ? 1 / sqrt(spread[channel] + eps) : spread[channel];
@@ -133,27 +134,37 @@ kernel void normalise(global const float *x, global const float *mean, global co
         scale *= weight[channel];
     ulong offset = channel * vectors;
     uint end = min((uint)(get_group_id(0) + 1) * block, vectors);
-    for (uint at = get_group_id(0) * block + get_local_id(0); at < end; at += get_local_size(0))
-        vstorev(fma(vloadv(offset + at, x) - center, (floatv)scale, (floatv)shift), offset + at, y);
+    for (uint at = get_group_id(0) * block + get_local_id(0); at < end; at += get_local_size(0)) {
+        floatv v = fma(vloadv(offset + at, x) - center, (floatv)scale, (floatv)shift);
+        vstorev(relu ? RELU(v) : v, offset + at, y);
+    }
+}
+
+/* gy where ReLU let the output through, computed again from x - mean by the same operations as in `normalise`. */
+static inline floatv pass(floatv gy, floatv centered, float scale, float shift, int relu) {
+    return relu ? select(gy, (floatv)0, fma(centered, (floatv)scale, (floatv)shift) <= 0) : gy;
 }
 
 /* partials[channel][block] = sum of gy, sum of gy * (x - mean), over the same columns as `statistics`. */
 kernel void gradient_sums(global const float *x, global const float *gy, global const float *saved_mean,
-                          ulong channel_floats, int first_channel, int columns, int lanes, uint stride, uint steps,
+                          global const float *saved_invstd, global const float *weight, global const float *bias,
+                          int relu, ulong channel_floats, int first_channel, int columns, int lanes, uint stride, uint steps,
                           uint block, uint across, global float *partials, local float *scratch) {
     uint item = get_local_id(0), every = get_local_size(0) / across;
     ulong channel = first_channel + get_group_id(1);
     uint end = min((uint)(get_group_id(0) + 1) * block, steps);
-    float center = saved_mean[channel], sum = 0, product = 0;
+    float center = saved_mean[channel], shift = bias ? bias[channel] : 0, sum = 0, product = 0;
+    float scale = weight ? saved_invstd[channel] * weight[channel] : saved_invstd[channel];
     for (int column = item % across; column < columns; column += across) {
         ulong offset = channel * channel_floats + column * VW;
         floatv sums = 0, products = 0;
         for (uint step = get_group_id(0) * block + item / across; step < end;) {
             floatv chunk_sums = 0, chunk_products = 0;
             for (uint k = 0; k < CHUNK && step < end; k++, step += every) {
-                floatv g = vloadv(0, gy + offset + (ulong)step * stride);
+                floatv centered = vloadv(0, x + offset + (ulong)step * stride) - center;
+                floatv g = pass(vloadv(0, gy + offset + (ulong)step * stride), centered, scale, shift, relu);
                 chunk_sums += g;
-                chunk_products = fma(g, vloadv(0, x + offset + (ulong)step * stride) - center, chunk_products);
+                chunk_products = fma(g, centered, chunk_products);
             }
             sums += chunk_sums;
             products += chunk_products;
@@ -210,17 +221,18 @@ kernel void finish_gradient(global float *partials, uint blocks, int first_chann
 
 /* gx = (gy - mean of gy - (x - mean) * slope) * factor, and 0 from lane `n` of each `columns` vectors on. */
 kernel void gradient(global const float *x, global const float *gy, global const float *saved_mean,
-                     global const float *workspace, ulong coefficients_at, global float *gx, uint vectors,
+                     global const float *bias, int relu, global const float *workspace, ulong coefficients_at, global float *gx, uint vectors,
                      int first_channel, int columns, int n, uint block) {
     ulong channel = first_channel + get_group_id(1);
     global const float *coefficients = workspace + coefficients_at + 3 * channel;
-    float center = saved_mean[channel];
+    float center = saved_mean[channel], shift = bias ? bias[channel] : 0;
     float level = coefficients[0], slope = coefficients[1], factor = coefficients[2];
     ulong offset = channel * vectors;
     uint end = min((uint)(get_group_id(0) + 1) * block, vectors);
     for (uint at = get_group_id(0) * block + get_local_id(0); at < end; at += get_local_size(0)) {
-        floatv g = vloadv(offset + at, gy) - level;
-        g = fma(center - vloadv(offset + at, x), (floatv)slope, g) * factor;
+        floatv centered = vloadv(offset + at, x) - center;
+        floatv g = pass(vloadv(offset + at, gy), centered, factor, shift, relu) - level;
+        g = fma(centered, (floatv)-slope, g) * factor;
         if (n < columns * VW)
             g = select((floatv)0, g, (int)(at % (uint)columns) * VW + lane_numbers() < n);
         vstorev(g, offset + at, gx);

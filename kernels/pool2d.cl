@@ -1,6 +1,7 @@
 /* Pooling over [channel][row][column][image]. A work-group takes one row of one channel (group y is the row, group z
    the channel); its items walk through the row's vectors of images. */
 #include "common.clh"
+#include "activation.clh"
 
 /* host/ops/pool2d.c passes these in the same order. `vectors` is the pitch in vectors. */
 #define SHAPE                                                                                                \
@@ -21,8 +22,9 @@ static int divide_up(int a, int b) {
 #define INSIDE(start, in, dilation, kernel_size, first, last)                                                \
     int first = divide_up(-(start), dilation), last = min(kernel_size, divide_up((in) - (start), dilation));
 
-/* The first of equal maxima; the last NaN, as in PyTorch. A window without any input has no winner: 255. */
-kernel void max_forward(global const float *x, global float *y, global uchar *indices, SHAPE) {
+/* The first of equal maxima; the last NaN, as in PyTorch. A window without any input has no winner, and where `relu`
+   makes the output 0 nobody wins either: 255. */
+kernel void max_forward(global const float *x, global float *y, global uchar *indices, int relu, SHAPE) {
     int row = get_group_id(1), top = row * stride_height - padding_height;
     INSIDE(top, in_height, dilation_height, kernel_height, first_row, last_row)
     for (int at = get_local_id(0); at < out_width * vectors; at += get_local_size(0)) {
@@ -38,6 +40,10 @@ kernel void max_forward(global const float *x, global float *y, global uchar *in
                 best = select(best, value, wins);
                 winner = select(winner, (intv)(r * kernel_width + c), wins);
             }
+        }
+        if (relu) {
+            winner = select(winner, (intv)-1, best <= 0);
+            best = RELU(best);
         }
         vstorev(best, OUT(row, 0) + at, y);
         if (indices)

@@ -262,6 +262,21 @@ static void pool_before_relu(convoy_model *model) {
     }
 }
 
+/* An activation whose input nobody else reads is applied by the layer that computes it, where that can do so:
+   the values pass through memory once less. */
+static void fuse_activations(convoy_model *model) {
+    for (size_t s = 1; s < model->step_count; s++) {
+        cvy_step *step = &model->steps[s], *producer = step - 1;
+        if (step->facts.activation == CVY_IDENTITY || producer->output != step->inputs[0] ||
+            !(producer->facts.takes_activation >> step->facts.activation & 1) ||
+            count_readers(model, step->inputs[0]) != 1)
+            continue;
+        producer->activation = step->facts.activation;
+        producer->output = step->inputs[0] = step->output;
+        step->fused = true;
+    }
+}
+
 convoy_status cvy_model_build(convoy_model *model) {
     operand at = {0, model->input};
     new_value(model, model->input);
@@ -273,7 +288,9 @@ convoy_status cvy_model_build(convoy_model *model) {
             cvy_node_fail(model->layers, "the model computes nothing: all its layers pass their input on");
     model->output = at.value;
     model->output_dims = at.dims;
-    if (!status)
-        pool_before_relu(model);
-    return status;
+    if (status)
+        return status;
+    pool_before_relu(model);
+    fuse_activations(model);
+    return CONVOY_OK;
 }

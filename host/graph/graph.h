@@ -29,7 +29,15 @@ typedef struct cvy_step {
     int output; /* value */
     cvy_dims output_dims;
     size_t first_tensor; /* of facts.tensor_count in the model's tensors */
+    cvy_activation
+        activation; /* that the step applies to its output: of the step behind it, which is fused */
+    bool fused; /* an activation that the step before it applies: its input and its output are one value */
 } cvy_step;
+
+/* Does forward of the step do anything? */
+static inline bool cvy_step_runs(const cvy_step *step) {
+    return !step->facts.alias && !step->fused;
+}
 
 typedef struct cvy_model_tensor {
     const char *name; /* "4.body.1.weight" */

@@ -199,6 +199,7 @@ static convoy_status prepare_step(convoy_network *network, size_t s) {
                           .input = step->input_dims[0],
                           .output = step->output_dims,
                           .pitch = network->pitch,
+                          .activation = step->activation,
                           .training = backward,
                           .input_gradient = input_gradient,
                           .seed = network->options.seed,

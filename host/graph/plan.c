@@ -73,6 +73,12 @@ static bool has_trainable(const cvy_step *step) {
     return false;
 }
 
+/* The backward of a fused activation is an action of its own, unless the layer before it takes that over too.
+ */
+static bool has_backward_of_its_own(const cvy_step *fused) {
+    return !(fused - 1)->facts.takes_gradient;
+}
+
 static void find_uses(planner *p) {
     const convoy_model *model = p->model;
     for (size_t s = 0; s < model->step_count; s++) {
@@ -80,16 +86,18 @@ static void find_uses(planner *p) {
         bool gradient = has_trainable(step);
         for (int i = 0; i < step->input_count; i++)
             gradient = gradient || p->requires_grad[step->inputs[i]];
-        if (step->facts.alias)
+        if (!cvy_step_runs(step))
             continue;
         p->requires_grad[step->output] = gradient;
         bool backward = p->plan->training && gradient;
+        bool needs_y =
+            step->facts.backward_needs_y || (step->activation && has_backward_of_its_own(step + 1));
         for (int i = 0; i < step->input_count; i++) {
             int *read = &p->last_read[step->inputs[i]];
             if (*read != INT_MAX)
                 *read = backward && step->facts.backward_needs_x ? INT_MAX : (int)s;
         }
-        p->last_read[step->output] = backward && step->facts.backward_needs_y ? INT_MAX : (int)s;
+        p->last_read[step->output] = backward && needs_y ? INT_MAX : (int)s;
     }
     p->last_read[0] = INT_MAX;
     p->last_read[model->output] = INT_MAX;
@@ -173,7 +181,7 @@ static void plan_forward(planner *p) {
         const cvy_step *step = &model->steps[s];
         for (int i = 0; i < CVY_LAYER_SAVED; i++)
             p->plan->saved[s][i] = nowhere;
-        if (step->facts.alias)
+        if (!cvy_step_runs(step))
             continue;
         if (step->kind == CVY_STEP_LAYER)
             plan_layer(p, step, s);
@@ -245,6 +253,23 @@ static void plan_layer_backward(planner *p, const cvy_step *step, size_t s, int 
         p->gradients[gx].users--;
 }
 
+/* The value keeps its name, but from here on its gradient is the one in front of the activation. */
+static void plan_fused_backward(planner *p, const cvy_step *step, size_t s, int gy) {
+    int gx = gy;
+    if (!has_backward_of_its_own(step))
+        return;
+    if (p->gradients[gy].users > 1) {
+        p->gradients[gy].users--;
+        gx = new_gradient(p, new_place(p->plan, p->gradients[gy].place.bytes));
+    }
+    cvy_action *action = add_action(p->plan, true, CVY_DO_BACKWARD, s);
+    action->input_gradient = true;
+    action->y = place_of(p, step->output);
+    action->gy = p->gradients[gy].place;
+    action->out = p->gradients[gx].place;
+    p->value_gradient[step->output] = gx;
+}
+
 /* Both summands have the sum's gradient. */
 static void plan_add_backward(planner *p, const cvy_step *step, size_t s, int gy) {
     for (int i = 0; i < 2; i++)
@@ -287,7 +312,9 @@ static void plan_backward(planner *p) {
         int gy = p->value_gradient[step->output];
         if (step->facts.alias || !p->requires_grad[step->output] || gy < 0)
             continue;
-        if (step->kind == CVY_STEP_LAYER)
+        if (step->fused)
+            plan_fused_backward(p, step, s, gy);
+        else if (step->kind == CVY_STEP_LAYER)
             plan_layer_backward(p, step, s, gy);
         else if (step->kind == CVY_STEP_ADD)
             plan_add_backward(p, step, s, gy);

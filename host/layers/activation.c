@@ -5,10 +5,9 @@
 
 static const cvy_param params[] = {CVY_PARAM_END};
 
-static convoy_status describe(const void *config, const cvy_node *node, cvy_dims input, cvy_arena *arena,
-                              cvy_layer_facts *facts) {
-    (void)config, (void)node, (void)arena;
+static convoy_status describe_kind(cvy_activation kind, cvy_dims input, cvy_layer_facts *facts) {
     facts->output = input;
+    facts->activation = kind;
     facts->forward_in_place = facts->backward_in_place = true;
     facts->backward_needs_y = true;
     return CONVOY_OK;
@@ -37,6 +36,11 @@ static void report(const void *state, const cvy_layer_setup *setup, cvy_layer_re
 }
 
 #define ACTIVATION(row, name, kind, help)                                                                    \
+    static convoy_status row##_describe(const void *config, const cvy_node *node, cvy_dims input,            \
+                                        cvy_arena *arena, cvy_layer_facts *facts) {                          \
+        (void)config, (void)node, (void)arena;                                                               \
+        return describe_kind(kind, input, facts);                                                            \
+    }                                                                                                        \
     static convoy_status row##_forward(void *state, const cvy_layer_run *run) {                              \
         (void)state;                                                                                         \
         return forward_kind(kind, run);                                                                      \
@@ -45,8 +49,8 @@ static void report(const void *state, const cvy_layer_setup *setup, cvy_layer_re
         (void)state;                                                                                         \
         return backward_kind(kind, run);                                                                     \
     }                                                                                                        \
-    const cvy_layer_type cvy_layer_##row = {name, help,          params,         0,     0, describe, NULL,   \
-                                            NULL, row##_forward, row##_backward, report};
+    const cvy_layer_type cvy_layer_##row = {                                                                 \
+        name, help, params, 0, 0, row##_describe, NULL, NULL, row##_forward, row##_backward, report};
 
 ACTIVATION(relu, "ReLU", CVY_RELU, "max(0, x)")
 ACTIVATION(sigmoid, "Sigmoid", CVY_SIGMOID, "1/(1 + exp(-x))")

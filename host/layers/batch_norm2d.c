@@ -47,6 +47,8 @@ static convoy_status describe(const void *configuration, const cvy_node *node, c
         facts->saved[facts->saved_count++] =
             (cvy_layer_saved){.bytes = channels * sizeof(float), .inference = !c->track_running_stats};
     facts->backward_needs_x = true;
+    facts->takes_activation = 1u << CVY_RELU;
+    facts->takes_gradient = true;
     facts->backward_in_place = true;
     facts->backward_writes_gx = true;
     return CONVOY_OK;
@@ -60,7 +62,8 @@ static convoy_status setup(void *s, cvy_layer_setup *setup) {
                                  .height = setup->input.height,
                                  .width = setup->input.width,
                                  .eps = (float)c->eps,
-                                 .momentum = (float)c->momentum};
+                                 .momentum = (float)c->momentum,
+                                 .relu = setup->activation == CVY_RELU};
     convoy_status status = cvy_batchnorm_create(setup->device, &shape, &layer->op);
     if (!status)
         setup->workspace = cvy_batchnorm_workspace(layer->op);
@@ -87,9 +90,9 @@ static convoy_status forward(void *s, const cvy_layer_run *run) {
 static convoy_status backward(void *s, const cvy_layer_run *run) {
     const config *c = run->config;
     return cvy_batchnorm_backward(((state *)s)->op, run->n, run->x, run->gy,
-                                  c->affine ? run->tensors[0] : NULL, run->saved[0], run->saved[1], run->gx,
-                                  c->affine ? run->gradients[0] : NULL, c->affine ? run->gradients[1] : NULL,
-                                  run->accumulate, run->workspace);
+                                  c->affine ? run->tensors[0] : NULL, c->affine ? run->tensors[1] : NULL,
+                                  run->saved[0], run->saved[1], run->gx, c->affine ? run->gradients[0] : NULL,
+                                  c->affine ? run->gradients[1] : NULL, run->accumulate, run->workspace);
 }
 
 static void report(const void *s, const cvy_layer_setup *setup, cvy_layer_report *out) {

@@ -131,12 +131,14 @@ static convoy_status describe(const void *configuration, const cvy_node *node, c
     facts->connections = facts->multiply_adds + (c->bias ? out * pixels : 0);
     facts->absent = (out * group_in - pairs) * taps;
     facts->backward_needs_x = true;
+    facts->takes_activation = ~0u; /* any */
     return CONVOY_OK;
 }
 
 static convoy_status setup(void *s, cvy_layer_setup *setup) {
     state *layer = s;
     cvy_conv2d_shape shape = shape_of(setup->config, setup->input, setup->pitch);
+    shape.activation = setup->activation;
     convoy_status status = cvy_conv2d_infer(&shape);
     if (status)
         return status;

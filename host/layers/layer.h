@@ -8,7 +8,7 @@
 #include "base/node.h"
 #include "base/params.h"
 #include "base/text.h"
-#include "ops/op.h"
+#include "ops/elementwise.h"
 
 /* One image (or feature map stack): channels x height x width. A vector has height and width 1. */
 typedef struct cvy_dims {
@@ -68,7 +68,11 @@ typedef struct cvy_layer_facts {
     bool forward_in_place;  /* y may be x */
     bool backward_in_place; /* gx may be gy */
     bool backward_needs_x, backward_needs_y;
-    bool backward_writes_gx;          /* even where nobody wants it: the graph gives it room */
+    bool backward_writes_gx;   /* even where nobody wants it: the graph gives it room */
+    cvy_activation activation; /* what the layer itself is; CVY_IDENTITY: no activation */
+    /* Bit set of 1 << cvy_activation: what forward can apply to its output (setup->activation). */
+    unsigned takes_activation;
+    bool takes_gradient; /* backward then starts from the gradient behind the activation, not before it */
     unsigned long long multiply_adds; /* for one image */
     unsigned long long connections;   /* LeNet-5's way of counting: multiply-adds and biases */
     unsigned long long absent;        /* weights that a connection table leaves out */
@@ -80,8 +84,9 @@ typedef struct cvy_layer_setup {
     const void *config;
     cvy_dims input, output;
     int pitch;
-    bool training;       /* backward will run */
-    bool input_gradient; /* and must produce gx */
+    cvy_activation activation; /* to apply to the output; one of facts.takes_activation */
+    bool training;             /* backward will run */
+    bool input_gradient;       /* and must produce gx */
     uint64_t seed;
     uint32_t index;             /* position of the layer, for random streams */
     const char *conv2d_variant; /* forced variants, or NULL */

@@ -64,13 +64,17 @@ static convoy_status describe_kind(cvy_pool2d_kind kind, const config *c, cvy_di
     if (status)
         return status;
     facts->output = (cvy_dims){input.channels, shape.out_height, shape.out_width};
-    if (kind == CVY_POOL_MAX)
+    if (kind == CVY_POOL_MAX) {
         facts->saved[facts->saved_count++].column_bytes = cvy_dims_count(facts->output);
+        facts->takes_activation = cvy_pool2d_takes_relu(&shape) ? 1u << CVY_RELU : 0;
+        facts->takes_gradient = true;
+    }
     return CONVOY_OK;
 }
 
 static convoy_status setup_kind(cvy_pool2d_kind kind, void *s, cvy_layer_setup *setup) {
     cvy_pool2d_shape shape = shape_of(kind, setup->config, setup->input, setup->pitch);
+    shape.relu = setup->activation == CVY_RELU;
     convoy_status status = cvy_pool2d_infer(&shape);
     return status ? status : cvy_pool2d_create(setup->device, &shape, &((state *)s)->op);
 }

@@ -18,11 +18,18 @@ static size_t channel_at(const cvy_batchnorm_shape *shape, int channel) {
     return (size_t)channel * pixels(shape) * (size_t)shape->pitch;
 }
 
+/* Does ReLU let the gradient of this output through? */
+static bool passes(const cvy_batchnorm_shape *shape, double y) {
+    return !(shape->relu && y <= 0);
+}
+
 static void normalise(const cvy_batchnorm_shape *shape, int channel, const float *x, double mean,
                       double invstd, const float *weight, const float *bias, float *y) {
     double scale = weight ? invstd * weight[channel] : invstd, shift = bias ? bias[channel] : 0;
-    for (size_t i = channel_at(shape, channel); i < channel_at(shape, channel + 1); i++)
-        y[i] = (float)((x[i] - mean) * scale + shift);
+    for (size_t i = channel_at(shape, channel); i < channel_at(shape, channel + 1); i++) {
+        double v = (x[i] - mean) * scale + shift;
+        y[i] = passes(shape, v) ? (float)v : 0;
+    }
 }
 
 void cvy_batchnorm_forward_training_reference(const cvy_batchnorm_shape *shape, int n, const float *x,
@@ -62,24 +69,26 @@ void cvy_batchnorm_forward_eval_reference(const cvy_batchnorm_shape *shape, cons
 }
 
 void cvy_batchnorm_backward_reference(const cvy_batchnorm_shape *shape, int n, const float *x,
-                                      const float *gy, const float *weight, const float *saved_mean,
-                                      const float *saved_invstd, float *gx, float *gweight, float *gbias,
-                                      bool accumulate) {
+                                      const float *gy, const float *weight, const float *bias,
+                                      const float *saved_mean, const float *saved_invstd, float *gx,
+                                      float *gweight, float *gbias, bool accumulate) {
     size_t pitch = (size_t)shape->pitch;
     double count = (double)n * (double)pixels(shape);
     for (int c = 0; c < shape->channels; c++) {
         size_t start = channel_at(shape, c);
         double mean = saved_mean[c], invstd = saved_invstd[c], sum = 0, product = 0;
+        double factor = weight ? invstd * weight[c] : invstd, shift = bias ? bias[c] : 0;
         for (size_t p = 0; p < pixels(shape); p++)
             for (size_t at = start + p * pitch; at < start + p * pitch + (size_t)n; at++) {
-                sum += gy[at];
-                product += gy[at] * (x[at] - mean);
+                double g = passes(shape, (x[at] - mean) * factor + shift) ? gy[at] : 0;
+                sum += g;
+                product += g * (x[at] - mean);
             }
-        double factor = weight ? invstd * weight[c] : invstd;
         for (size_t p = 0; p < pixels(shape); p++)
             for (size_t i = 0; i < pitch; i++) {
                 size_t at = start + p * pitch + i;
-                double g = gy[at] - sum / count - (x[at] - mean) * invstd * invstd * product / count;
+                double g = passes(shape, (x[at] - mean) * factor + shift) ? gy[at] : 0;
+                g -= sum / count + (x[at] - mean) * invstd * invstd * product / count;
                 gx[at] = i < (size_t)n ? (float)(g * factor) : 0;
             }
         if (gweight)
@@ -218,7 +227,8 @@ static convoy_status launch_normalise(cvy_batchnorm *op, int first, int end, cvy
     cvy_blocks blocks = cvy_vector_blocks(op->device, op->normalise, vectors, (size_t)(end - first));
     return CVY_LAUNCH(op->normalise, blocks.grid, cvy_buf(x), cvy_buf(mean), cvy_buf(spread),
                       cvy_int(is_variance), cvy_float(op->shape.eps), cvy_buf(weight), cvy_buf(bias),
-                      cvy_buf(y), cvy_uint((uint32_t)vectors), cvy_int(first), cvy_uint(blocks.block));
+                      cvy_buf(y), cvy_int(op->shape.relu), cvy_uint((uint32_t)vectors), cvy_int(first),
+                      cvy_uint(blocks.block));
 }
 
 static convoy_status check_count(const cvy_batchnorm *op, int n) {
@@ -284,16 +294,18 @@ convoy_status cvy_batchnorm_forward_eval(cvy_batchnorm *op, cvy_buffer *x, cvy_b
 
 /* Sums, coefficients and gradient of channels first..end-1. The coefficients lie after all partial sums. */
 static convoy_status launch_backward(cvy_batchnorm *op, int n, int first, int end, cvy_buffer *x,
-                                     cvy_buffer *gy, cvy_buffer *weight, cvy_buffer *saved_mean,
-                                     cvy_buffer *saved_invstd, cvy_buffer *gx, cvy_buffer *gweight,
-                                     cvy_buffer *gbias, bool accumulate, cvy_buffer *workspace) {
+                                     cvy_buffer *gy, cvy_buffer *weight, cvy_buffer *bias,
+                                     cvy_buffer *saved_mean, cvy_buffer *saved_invstd, cvy_buffer *gx,
+                                     cvy_buffer *gweight, cvy_buffer *gbias, bool accumulate,
+                                     cvy_buffer *workspace) {
     const cvy_batchnorm_shape *shape = &op->shape;
     walk w = plan_walk(op, n);
     int width = cvy_vector_width(op->device);
     size_t vectors = channel_at(shape, 1) / (size_t)width;
     convoy_status status = CVY_LAUNCH(
         op->gradient_sums, cvy_groups(op->group_size, w.blocks, (size_t)(end - first), 1), cvy_buf(x),
-        cvy_buf(gy), cvy_buf(saved_mean), cvy_ulong(channel_at(shape, 1)), cvy_int(first), cvy_int(w.columns),
+        cvy_buf(gy), cvy_buf(saved_mean), cvy_buf(saved_invstd), cvy_buf(weight), cvy_buf(bias),
+        cvy_int(shape->relu), cvy_ulong(channel_at(shape, 1)), cvy_int(first), cvy_int(w.columns),
         cvy_int(w.lanes), cvy_uint(w.stride), cvy_uint(w.steps), cvy_uint(w.block), cvy_uint(w.across),
         cvy_buf(workspace), cvy_local(2 * sizeof(float) * op->group_size));
     if (status == CONVOY_OK)
@@ -304,21 +316,23 @@ static convoy_status launch_backward(cvy_batchnorm *op, int n, int first, int en
     if (status != CONVOY_OK)
         return status;
     cvy_blocks blocks = cvy_vector_blocks(op->device, op->gradient, vectors, (size_t)(end - first));
-    return CVY_LAUNCH(op->gradient, blocks.grid, cvy_buf(x), cvy_buf(gy), cvy_buf(saved_mean),
-                      cvy_buf(workspace), cvy_ulong((uint64_t)2 * w.blocks * (uint64_t)shape->channels),
-                      cvy_buf(gx), cvy_uint((uint32_t)vectors), cvy_int(first), cvy_int(shape->pitch / width),
-                      cvy_int(n), cvy_uint(blocks.block));
+    return CVY_LAUNCH(op->gradient, blocks.grid, cvy_buf(x), cvy_buf(gy), cvy_buf(saved_mean), cvy_buf(bias),
+                      cvy_int(shape->relu), cvy_buf(workspace),
+                      cvy_ulong((uint64_t)2 * w.blocks * (uint64_t)shape->channels), cvy_buf(gx),
+                      cvy_uint((uint32_t)vectors), cvy_int(first), cvy_int(shape->pitch / width), cvy_int(n),
+                      cvy_uint(blocks.block));
 }
 
 convoy_status cvy_batchnorm_backward(cvy_batchnorm *op, int n, cvy_buffer *x, cvy_buffer *gy,
-                                     cvy_buffer *weight, cvy_buffer *saved_mean, cvy_buffer *saved_invstd,
-                                     cvy_buffer *gx, cvy_buffer *gweight, cvy_buffer *gbias, bool accumulate,
-                                     cvy_buffer *workspace) {
+                                     cvy_buffer *weight, cvy_buffer *bias, cvy_buffer *saved_mean,
+                                     cvy_buffer *saved_invstd, cvy_buffer *gx, cvy_buffer *gweight,
+                                     cvy_buffer *gbias, bool accumulate, cvy_buffer *workspace) {
     if (op->host) {
         cvy_batchnorm_backward_reference(
             &op->shape, n, cvy_buffer_host(x), cvy_buffer_host(gy), weight ? cvy_buffer_host(weight) : NULL,
-            cvy_buffer_host(saved_mean), cvy_buffer_host(saved_invstd), cvy_buffer_host(gx),
-            gweight ? cvy_buffer_host(gweight) : NULL, gbias ? cvy_buffer_host(gbias) : NULL, accumulate);
+            bias ? cvy_buffer_host(bias) : NULL, cvy_buffer_host(saved_mean), cvy_buffer_host(saved_invstd),
+            cvy_buffer_host(gx), gweight ? cvy_buffer_host(gweight) : NULL,
+            gbias ? cvy_buffer_host(gbias) : NULL, accumulate);
         return CONVOY_OK;
     }
     convoy_status status = CONVOY_OK;
@@ -326,8 +340,8 @@ convoy_status cvy_batchnorm_backward(cvy_batchnorm *op, int n, cvy_buffer *x, cv
         op->channels_together > 1 ? op->channels_together / 2 : 1; /* two tensors to keep in the cache */
     for (int first = 0; first < op->shape.channels && status == CONVOY_OK; first += together) {
         int end = first + together < op->shape.channels ? first + together : op->shape.channels;
-        status = launch_backward(op, n, first, end, x, gy, weight, saved_mean, saved_invstd, gx, gweight,
-                                 gbias, accumulate, workspace);
+        status = launch_backward(op, n, first, end, x, gy, weight, bias, saved_mean, saved_invstd, gx,
+                                 gweight, gbias, accumulate, workspace);
     }
     return status;
 }

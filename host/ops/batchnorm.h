@@ -9,6 +9,7 @@ typedef struct cvy_batchnorm_shape {
     int pitch;
     int channels, height, width;
     float eps, momentum;
+    bool relu; /* of the output; backward takes the gradient behind it */
 } cvy_batchnorm_shape;
 
 /* n <= pitch: the real images. weight, bias, running_* and saved_* are [channels]; weight and bias may both
@@ -20,11 +21,12 @@ void cvy_batchnorm_forward_training_reference(const cvy_batchnorm_shape *shape, 
 void cvy_batchnorm_forward_eval_reference(const cvy_batchnorm_shape *shape, const float *x,
                                           const float *weight, const float *bias, const float *running_mean,
                                           const float *running_var, float *y);
-/* gx is 0 in the padding columns. gweight, gbias may be NULL. */
+/* gx is 0 in the padding columns. gweight, gbias may be NULL. bias counts only for ReLU, whose sign it
+ * decides. */
 void cvy_batchnorm_backward_reference(const cvy_batchnorm_shape *shape, int n, const float *x,
-                                      const float *gy, const float *weight, const float *saved_mean,
-                                      const float *saved_invstd, float *gx, float *gweight, float *gbias,
-                                      bool accumulate);
+                                      const float *gy, const float *weight, const float *bias,
+                                      const float *saved_mean, const float *saved_invstd, float *gx,
+                                      float *gweight, float *gbias, bool accumulate);
 
 typedef struct cvy_batchnorm cvy_batchnorm;
 convoy_status cvy_batchnorm_create(convoy_device *device, const cvy_batchnorm_shape *shape,
@@ -43,8 +45,8 @@ convoy_status cvy_batchnorm_forward_eval(cvy_batchnorm *op, cvy_buffer *x, cvy_b
                                          cvy_buffer *y);
 /* gx may be the same buffer as gy. */
 convoy_status cvy_batchnorm_backward(cvy_batchnorm *op, int n, cvy_buffer *x, cvy_buffer *gy,
-                                     cvy_buffer *weight, cvy_buffer *saved_mean, cvy_buffer *saved_invstd,
-                                     cvy_buffer *gx, cvy_buffer *gweight, cvy_buffer *gbias, bool accumulate,
-                                     cvy_buffer *workspace);
+                                     cvy_buffer *weight, cvy_buffer *bias, cvy_buffer *saved_mean,
+                                     cvy_buffer *saved_invstd, cvy_buffer *gx, cvy_buffer *gweight,
+                                     cvy_buffer *gbias, bool accumulate, cvy_buffer *workspace);
 
 #endif

@@ -53,7 +53,13 @@ convoy_status cvy_pool2d_infer(cvy_pool2d_shape *shape) {
         return cvy_fail(CONVOY_INVALID,
                         "max pooling with a %dx%d kernel: windows of over 256 positions are not supported",
                         shape->kernel[0], shape->kernel[1]);
+    if (status == CONVOY_OK && shape->relu && !cvy_pool2d_takes_relu(shape))
+        return cvy_fail(CONVOY_INVALID, "pooling takes a ReLU only with maxima of under 256 positions");
     return status;
+}
+
+bool cvy_pool2d_takes_relu(const cvy_pool2d_shape *shape) {
+    return shape->kind == CVY_POOL_MAX && shape->kernel[0] * shape->kernel[1] < 256;
 }
 
 /* ---- Reference ---- */
@@ -93,8 +99,7 @@ static float average_window(const cvy_pool2d_shape *shape, const float *x, int c
     return (float)(sum / ((double)(bottom - top) * (right - left)));
 }
 
-/* x starts at the image. Returns the winner's position in the window, row-major; -1 where the whole window is
- * padding. */
+/* x starts at the image. Returns the winner's position in the window, row-major; -1 where nobody won. */
 static int max_window(const cvy_pool2d_shape *shape, const float *x, int channel, int row, int column,
                       float *value) {
     int winner = -1;
@@ -111,6 +116,10 @@ static int max_window(const cvy_pool2d_shape *shape, const float *x, int channel
                 winner = r * shape->kernel[1] + c;
             }
         }
+    if (shape->relu && *value <= 0) {
+        *value = 0;
+        winner = -1;
+    }
     return winner;
 }
 
@@ -137,8 +146,8 @@ static void spread(const cvy_pool2d_shape *shape, float g, const uint8_t *winner
         int r = row * shape->stride[0] - shape->padding[0] + *winner / shape->kernel[1] * shape->dilation[0];
         int c =
             column * shape->stride[1] - shape->padding[1] + *winner % shape->kernel[1] * shape->dilation[1];
-        /* A dilated window can lie wholly in the padding; then nothing won. */
-        if (r >= 0 && r < shape->in_height && c >= 0 && c < shape->in_width)
+        bool won = *winner < shape->kernel[0] * shape->kernel[1];
+        if (won && r >= 0 && r < shape->in_height && c >= 0 && c < shape->in_width)
             gx[in_at(shape, channel, r, c)] += g;
         return;
     }
@@ -260,7 +269,8 @@ convoy_status cvy_pool2d_forward(cvy_pool2d *op, cvy_buffer *x, cvy_buffer *y, c
     }
     cvy_grid grid = cvy_groups(op->forward_size, 1, (size_t)shape->out_height, (size_t)shape->channels);
     if (shape->kind == CVY_POOL_MAX)
-        return CVY_LAUNCH(op->forward, grid, cvy_buf(x), cvy_buf(y), cvy_buf(indices), SHAPE(op));
+        return CVY_LAUNCH(op->forward, grid, cvy_buf(x), cvy_buf(y), cvy_buf(indices), cvy_int(shape->relu),
+                          SHAPE(op));
     return CVY_LAUNCH(op->forward, grid, cvy_buf(x), cvy_buf(y),
                       cvy_int(shape->kind == CVY_POOL_ADAPTIVE_AVERAGE), SHAPE(op));
 }

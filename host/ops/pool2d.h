@@ -11,14 +11,19 @@ typedef struct cvy_pool2d_shape {
     int pitch;
     int channels, in_height, in_width;
     int out_height, out_width; /* filled in by cvy_pool2d_infer; given for the adaptive kind */
+    bool relu;                 /* max only: ReLU of the output; backward takes the gradient behind it */
     int kernel[2], stride[2], padding[2], dilation[2]; /* not used by the adaptive kind; dilation: max only */
 } cvy_pool2d_shape;
 
 /* Checks (padding at most half the kernel, as PyTorch) and fills in the output size. */
 convoy_status cvy_pool2d_infer(cvy_pool2d_shape *shape);
 
+/* Is there a number left over among the 256 of an index, for outputs that ReLU made 0? */
+bool cvy_pool2d_takes_relu(const cvy_pool2d_shape *shape);
+
 /* `indices` (max only, else NULL): for each output the winning position inside its window, row-major in
-   kernel rows and columns; the first of equal maxima, and a NaN wins, as in PyTorch. */
+   kernel rows and columns; the first of equal maxima, and a NaN wins, as in PyTorch. 255 where nobody won:
+   the window is all padding, or ReLU made the output 0. */
 void cvy_pool2d_forward_reference(const cvy_pool2d_shape *shape, const float *x, float *y, uint8_t *indices);
 void cvy_pool2d_backward_reference(const cvy_pool2d_shape *shape, const float *gy, const uint8_t *indices,
                                    float *gx);

@@ -251,6 +251,107 @@ static void pooling_before_relu_changes_no_bit(void **state) {
         free_result(&results[i]);
 }
 
+/* Layers that take the activation behind them in all their surroundings; the Identities keep the two apart.
+ */
+static const char fusible[] =
+    "input: [2, 12, 12]\n"
+    "layers:\n"
+    "  - Conv2d: {out_channels: 4, kernel_size: 3, padding: 1}\n"
+    "  - Identity\n"
+    "  - ReLU\n"
+    "  - Conv2d: {out_channels: 6, kernel_size: 3, bias: false, groups: 2}\n"
+    "  - Identity\n"
+    "  - BatchNorm2d\n"
+    "  - Identity\n"
+    "  - ReLU\n"
+    "  - Residual:\n"
+    "      body:\n"
+    "        - BatchNorm2d\n"
+    "        - Identity\n"
+    "        - ReLU\n"
+    "        - Conv2d: {out_channels: 6, kernel_size: 1}\n"
+    "        - Identity\n"
+    "        - BatchNorm2d: {affine: false}\n"
+    "      shortcut:\n"
+    "        - Conv2d: {out_channels: 6, kernel_size: 1}\n"
+    "        - Identity\n"
+    "        - Tanh\n"
+    "  - MaxPool2d: {kernel_size: 3, stride: 2}\n"
+    "  - Identity\n"
+    "  - ReLU\n"
+    "  - Concat:\n"
+    "      - []\n"
+    "      - - Conv2d: {out_channels: 2, kernel_size: 3, padding: 1}\n"
+    "        - Identity\n"
+    "        - ReLU\n"
+    "        - Identity\n"
+    "        - MaxPool2d: {kernel_size: 2, stride: 1, padding: 1}\n"
+    "        - Conv2d: {out_channels: 2, kernel_size: 2, bias: false}\n"
+    "        - Identity\n"
+    "        - BatchNorm2d: {track_running_stats: false}\n"
+    "      - - Conv2d: {out_channels: 3, kernel_size: 1, connections: [[0], [1, 2], [5]]}\n"
+    "        - Identity\n"
+    "        - BatchNorm2d\n"
+    "        - Identity\n"
+    "        - ScaledTanh\n"
+    "  - Flatten\n"
+    "  - Linear: {out_features: 9}\n"
+    "  - Identity\n"
+    "  - Sigmoid\n"
+    "  - Linear: {out_features: 5}\n";
+
+static convoy_model *fusible_model(bool fused) {
+    cvy_text yaml = {0};
+    for (const char *line = fusible; *line;) {
+        int length = (int)(strchr(line, '\n') + 1 - line);
+        const char *identity = strstr(line, "Identity");
+        if (!fused || !identity || identity >= line + length)
+            cvy_text_add(&yaml, "%.*s", length, line);
+        line += length;
+    }
+    convoy_model *model = test_model(yaml.data);
+    cvy_text_free(&yaml);
+    return model;
+}
+
+static size_t count_fused(const convoy_model *model) {
+    size_t count = 0;
+    for (size_t s = 0; s < model->step_count; s++)
+        count += model->steps[s].fused;
+    return count;
+}
+
+/* Outputs, gradients, running statistics, and what the trained networks say in evaluation. */
+static void fusion_changes_nothing_but_rounding(void **state) {
+    (void)state;
+    enum { N = 5, FEATURES = 2 * 12 * 12 };
+    convoy_device *devices[] = {host, test_device()};
+    float *images = test_random(N * FEATURES, 9), answers[2][2][N * 5];
+    for (size_t d = 0; d < 2; d++) {
+        result results[2];
+        for (int fused = 0; fused < 2; fused++) {
+            convoy_model *model = fusible_model(fused);
+            assert_int_equal(count_fused(model), fused ? 6 : 0);
+            results[fused] = run(model, devices[d], N, N); /* leaves its running statistics in the model */
+            for (int training = 0; training < 2; training++) {
+                cvy_network_options options = {.batch_size = N, .training = training};
+                convoy_network *network = NULL;
+                assert_ok(cvy_network_create(model, devices[d], &options, &network));
+                assert_ok(convoy_network_predict(network, images, N, answers[fused][training]));
+                convoy_network_close(network);
+            }
+            convoy_model_free(model);
+        }
+        test_close("output", results[1].output, results[0].output, results[0].output_count, 1e-5);
+        test_close("gradients", results[1].gradients, results[0].gradients, results[0].gradient_count, 1e-4);
+        for (int training = 0; training < 2; training++)
+            test_close("evaluation", answers[1][training], answers[0][training], N * 5, 1e-5);
+        free_result(&results[0]);
+        free_result(&results[1]);
+    }
+    free(images);
+}
+
 /* Two backward passes that accumulate give twice the gradient. */
 static void gradients_accumulate(void **state) {
     (void)state;
@@ -420,6 +521,7 @@ int main(void) {
         cmocka_unit_test(gradients_of_a_dense_network),
         cmocka_unit_test(gradients_of_lenet5s_layers),
         cmocka_unit_test(pooling_before_relu_changes_no_bit),
+        cmocka_unit_test(fusion_changes_nothing_but_rounding),
         cmocka_unit_test(gradients_accumulate),
         cmocka_unit_test(answers_do_not_depend_on_the_batch),
         cmocka_unit_test(training_networks_evaluate),

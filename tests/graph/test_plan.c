@@ -134,19 +134,25 @@ static double slope(size_t s) {
     return 1 + 1 / (double)(s + 3);
 }
 
-/* The gradient of each value when every layer multiplies by its slope, from the graph alone: what a plan must
- * compute. */
+/* What each step must be given as the gradient of its output when every layer multiplies by its slope, from
+   the graph alone. A fused activation changes the gradient of its one value, unless the layer before it does.
+ */
 static double *expected_gradients(const convoy_model *model) {
     double *gradients = calloc((size_t)model->value_count, sizeof *gradients);
+    double *of_step = calloc(model->step_count, sizeof *of_step);
     assert_non_null(gradients);
+    assert_non_null(of_step);
     gradients[model->output] = 1e6;
     for (size_t s = model->step_count; s-- > 0;) {
         const cvy_step *step = &model->steps[s];
-        for (int i = 0; i < step->input_count && !step->facts.alias; i++)
-            gradients[step->inputs[i]] +=
-                gradients[step->output] * (step->kind == CVY_STEP_LAYER ? slope(s) : 1);
+        of_step[s] = gradients[step->output];
+        if (step->fused && !(step - 1)->facts.takes_gradient)
+            gradients[step->output] *= slope(s);
+        for (int i = 0; i < step->input_count && cvy_step_runs(step); i++)
+            gradients[step->inputs[i]] += of_step[s] * (step->kind == CVY_STEP_LAYER ? slope(s) : 1);
     }
-    return gradients;
+    free(gradients);
+    return of_step;
 }
 
 static void simulate_layer_backward(memory *m, const convoy_model *model, const cvy_action *action,
@@ -176,7 +182,7 @@ static void simulate_backward(memory *m, const convoy_model *model) {
     for (size_t i = 0; i < plan->backward_count; i++) {
         const cvy_action *action = &plan->backward[i];
         if (action->kind == CVY_DO_BACKWARD) {
-            simulate_layer_backward(m, model, action, expected[model->steps[action->step].output]);
+            simulate_layer_backward(m, model, action, expected[action->step]);
             done[action->step] = true;
         } else {
             double sum = read_mark(m, action->x) + (action->kind == CVY_DO_ADD ? read_mark(m, action->y) : 0);

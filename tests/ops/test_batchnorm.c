@@ -2,6 +2,7 @@
 #define REFERENCE_BATCHNORM
 #include "ops/batchnorm.h"
 #include "ops/data/ops_reference.h"
+#include "ops/elementwise.h"
 #include "ops/ops.h"
 
 /* All buffers of one op, and what the reference makes of the same input. */
@@ -46,8 +47,8 @@ static convoy_status forward(fixture *f) {
 
 /* gx takes the place of gy. */
 static convoy_status backward(fixture *f, bool accumulate) {
-    return cvy_batchnorm_backward(f->op, f->n, f->x, f->gy, f->weight, f->saved_mean, f->saved_invstd, f->gy,
-                                  f->gweight, f->gbias, accumulate, f->workspace);
+    return cvy_batchnorm_backward(f->op, f->n, f->x, f->gy, f->weight, f->bias, f->saved_mean,
+                                  f->saved_invstd, f->gy, f->gweight, f->gbias, accumulate, f->workspace);
 }
 
 static void check_buffer(const char *what, cvy_buffer *buffer, const float *expected, size_t count,
@@ -114,7 +115,7 @@ static void check_against_reference(cvy_batchnorm_shape shape, int n) {
     assert_ok(cvy_buffer_read(f.saved_mean, 0, saved, channels * sizeof(float)));
     assert_ok(cvy_buffer_read(f.saved_invstd, 0, saved + channels, channels * sizeof(float)));
     assert_ok(backward(&f, false));
-    cvy_batchnorm_backward_reference(&shape, n, x, gy, weight, saved, saved + channels, expected, sums,
+    cvy_batchnorm_backward_reference(&shape, n, x, gy, weight, bias, saved, saved + channels, expected, sums,
                                      sums + channels, false);
     check_columns("gx", f.gy, expected, &f, true, 1e-5);
     check_buffer("gweight", f.gweight, sums, channels, 1e-5);
@@ -164,18 +165,78 @@ static void test_optional_buffers(void **state) {
     fixture f = open_fixture(shape, 5, x, gy, ones, ones, ones, ones);
     assert_ok(cvy_batchnorm_forward_training(f.op, 5, f.x, NULL, NULL, f.y, NULL, NULL, f.saved_mean,
                                              f.saved_invstd, f.workspace));
-    assert_ok(cvy_batchnorm_backward(f.op, 5, f.x, f.gy, NULL, f.saved_mean, f.saved_invstd, f.gy, NULL, NULL,
-                                     false, f.workspace));
+    assert_ok(cvy_batchnorm_backward(f.op, 5, f.x, f.gy, NULL, NULL, f.saved_mean, f.saved_invstd, f.gy, NULL,
+                                     NULL, false, f.workspace));
     cvy_batchnorm_forward_training_reference(&shape, 5, x, NULL, NULL, expected, NULL, NULL, saved,
                                              saved + 2);
     check_columns("y", f.y, expected, &f, false, 1e-5);
-    cvy_batchnorm_backward_reference(&shape, 5, x, gy, NULL, saved, saved + 2, expected, NULL, NULL, false);
+    cvy_batchnorm_backward_reference(&shape, 5, x, gy, NULL, NULL, saved, saved + 2, expected, NULL, NULL,
+                                     false);
     check_columns("gx", f.gy, expected, &f, true, 1e-5);
     assert_ok(cvy_batchnorm_forward_eval(f.op, f.x, NULL, NULL, f.running_mean, f.running_var, f.y));
     cvy_batchnorm_forward_eval_reference(&shape, x, NULL, NULL, ones, ones, expected);
     check_columns("eval y", f.y, expected, &f, false, 1e-6);
     close_fixture(&f);
     free(x), free(gy);
+}
+
+/* With ReLU the op is what the op and the activation do one after the other, forward, backward and in
+   evaluation: the reference cannot say so, where its output and the kernel's lie on two sides of 0. */
+static void check_relu(cvy_batchnorm_shape shape, int n, bool affine) {
+    size_t channels = (size_t)shape.channels, rows = channels * (size_t)shape.height * (size_t)shape.width;
+    size_t count = rows * (size_t)shape.pitch;
+    float *x = test_random(count, 1), *gy = random_gradient(rows, n, shape.pitch, 2), *expected;
+    float *weight = test_random(channels, 3), *bias = test_random(channels, 4);
+    float *mean = test_random(channels, 5), *var = test_random(channels, 6);
+    for (size_t c = 0; c < channels; c++)
+        var[c] = 1 + var[c] * var[c];
+    shape.eps = 1e-5f, shape.momentum = 0.3f;
+    fixture apart = open_fixture(shape, n, x, gy, weight, bias, mean, var);
+    shape.relu = true;
+    fixture fused = open_fixture(shape, n, x, gy, weight, bias, mean, var);
+    fixture *fixtures[] = {&apart, &fused};
+    for (int pass = 0; pass < 2; pass++) { /* evaluation, then training */
+        for (int i = 0; i < 2; i++) {
+            fixture *f = fixtures[i];
+            cvy_buffer *kept_weight = f->weight, *kept_bias = f->bias;
+            if (!affine)
+                f->weight = f->bias = NULL;
+            if (pass)
+                assert_ok(forward(f));
+            else
+                assert_ok(cvy_batchnorm_forward_eval(f->op, f->x, f->weight, f->bias, f->running_mean,
+                                                     f->running_var, f->y));
+            if (i == 0)
+                assert_ok(cvy_activation_forward(device, CVY_RELU, count, f->y, f->y));
+            if (i == 0 && pass)
+                assert_ok(cvy_activation_backward(device, CVY_RELU, count, f->y, f->gy, f->gy));
+            if (pass)
+                assert_ok(backward(f, false));
+            f->weight = kept_weight, f->bias = kept_bias;
+        }
+        expected = test_read(apart.y, count);
+        check_columns(pass ? "y" : "eval y", fused.y, expected, &fused, false, 1e-6);
+        free(expected);
+    }
+    expected = test_read(apart.gy, count);
+    check_columns("gx", fused.gy, expected, &fused, true, 1e-6);
+    free(expected);
+    expected = test_read(apart.gweight, channels);
+    check_buffer("gweight", fused.gweight, expected, channels, 1e-6);
+    free(expected);
+    expected = test_read(apart.gbias, channels);
+    check_buffer("gbias", fused.gbias, expected, channels, 1e-6);
+    free(expected);
+    close_fixture(&apart);
+    close_fixture(&fused);
+    free(x), free(gy), free(weight), free(bias), free(mean), free(var);
+}
+
+static void test_relu(void **state) {
+    (void)state;
+    check_relu((cvy_batchnorm_shape){.pitch = 16, .channels = 3, .height = 5, .width = 7}, 16, true);
+    check_relu((cvy_batchnorm_shape){.pitch = 32, .channels = 2, .height = 6, .width = 3}, 19, true);
+    check_relu((cvy_batchnorm_shape){.pitch = 48, .channels = 2, .height = 1, .width = 9}, 41, false);
 }
 
 static void test_one_value_is_refused(void **state) {
@@ -205,7 +266,8 @@ static void test_finite_differences(void **state) {
     float *x = test_random(96, 1), *gy = random_gradient(6, 4, 16, 2), weight[2] = {0.7f, -1.3f};
     float y[96], saved[4], gx[96], gweight[2], gbias[2];
     cvy_batchnorm_forward_training_reference(&shape, 4, x, weight, NULL, y, NULL, NULL, saved, saved + 2);
-    cvy_batchnorm_backward_reference(&shape, 4, x, gy, weight, saved, saved + 2, gx, gweight, gbias, false);
+    cvy_batchnorm_backward_reference(&shape, 4, x, gy, weight, NULL, saved, saved + 2, gx, gweight, gbias,
+                                     false);
     for (int i = 0; i < 96; i++) {
         float at = x[i];
         x[i] = at + 1e-2f;
@@ -225,6 +287,7 @@ int main(void) {
         cmocka_unit_test(test_edges),
         cmocka_unit_test(test_large),
         cmocka_unit_test(test_optional_buffers),
+        cmocka_unit_test(test_relu),
         cmocka_unit_test(test_one_value_is_refused),
         cmocka_unit_test(test_finite_differences),
     };

@@ -2,6 +2,7 @@
  */
 #define REFERENCE_POOLING
 #include "ops/data/ops_reference.h"
+#include "ops/elementwise.h"
 #include "ops/ops.h"
 #include "ops/pool2d.h"
 
@@ -200,7 +201,10 @@ static void check_against_reference(cvy_pool2d_shape shape, int n) {
     cvy_pool2d *op = NULL;
     assert_ok(cvy_pool2d_create(device, &shape, &op));
     size_t pitch = (size_t)shape.pitch, in = in_rows(&shape), out = out_rows(&shape);
-    float *x = test_random(in * pitch, 5), *gy = random_gradient(out, n, shape.pitch, 6);
+    float *x = test_random(in * pitch, 5);
+    for (size_t i = 0; shape.relu && i < in * pitch; i++)
+        x[i] -= 0.7f; /* maxima on both sides of 0 */
+    float *gy = random_gradient(out, n, shape.pitch, 6);
     float *expected_y = malloc(out * pitch * sizeof(float)),
           *expected_gx = malloc(in * pitch * sizeof(float));
     uint8_t *expected = malloc(out * pitch);
@@ -237,7 +241,46 @@ static void test_edges(void **state) {
             cvy_pool2d_shape shape = edges[e];
             shape.pitch = batches[b][1];
             check_against_reference(shape, batches[b][0]);
+            shape.relu = cvy_pool2d_takes_relu(&shape);
+            if (shape.relu)
+                check_against_reference(shape, batches[b][0]);
         }
+}
+
+/* The reference with ReLU is the one without, and the activation's. */
+static void test_relu(void **state) {
+    (void)state;
+    cvy_pool2d_shape shape = edges[0];
+    shape.pitch = 16;
+    assert_ok(cvy_pool2d_infer(&shape));
+    size_t in = in_rows(&shape) * 16, out = out_rows(&shape) * 16, zeros = 0;
+    float *x = test_random(in, 5), *gy = test_random(out, 6), *y[2], *gx[2];
+    uint8_t *indices = malloc(out);
+    for (size_t i = 0; i < in; i++)
+        x[i] -= 0.7f;
+    for (int fused = 0; fused < 2; fused++) {
+        y[fused] = malloc(out * sizeof(float)), gx[fused] = malloc(in * sizeof(float));
+        shape.relu = fused;
+        float *g = malloc(out * sizeof(float));
+        memcpy(g, gy, out * sizeof(float));
+        cvy_pool2d_forward_reference(&shape, x, y[fused], indices);
+        if (!fused) {
+            cvy_activation_forward_reference(CVY_RELU, out, y[0], y[0]);
+            cvy_activation_backward_reference(CVY_RELU, out, y[0], g, g);
+        }
+        cvy_pool2d_backward_reference(&shape, g, indices, gx[fused]);
+        free(g);
+    }
+    assert_memory_equal(y[0], y[1], out * sizeof(float));
+    assert_memory_equal(gx[0], gx[1], in * sizeof(float));
+    for (size_t i = 0; i < out; i++)
+        zeros += y[1][i] == 0;
+    assert_true(zeros > 0 && zeros < out);
+    shape.kind = CVY_POOL_AVERAGE;
+    assert_fails(cvy_pool2d_infer(&shape), CONVOY_INVALID, "only with maxima");
+    for (int i = 0; i < 2; i++)
+        free(y[i]), free(gx[i]);
+    free(x), free(gy), free(indices);
 }
 
 /* The sum of a gradient field is spread, not changed: sum(gx * x) = sum(gy * y) for these linear ops. */
@@ -292,6 +335,7 @@ int main(void) {
     const struct CMUnitTest pool2d[] = {
         cmocka_unit_test(test_recorded),
         cmocka_unit_test(test_edges),
+        cmocka_unit_test(test_relu),
         cmocka_unit_test(test_average_is_its_own_adjoint),
         cmocka_unit_test(test_impossible_shapes),
     };
