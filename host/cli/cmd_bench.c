@@ -1,13 +1,13 @@
 /* convoy bench MODEL: images per second of training steps (forward, loss, backward, optimizer) and of
    evaluation, on random images that are already on the device: the step alone, without loader. Medians over
-   windows after a warm-up; then each layer by itself. */
+   windows after a warm-up; then each layer by itself, and what the device reaches at most. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/file.h"
 #include "base/rng.h"
 #include "base/status.h"
-#include "cli/cli.h"
+#include "cli/bench.h"
 #include "device/device.h"
 #include "graph/model.h"
 #include "train/step.h"
@@ -42,7 +42,7 @@ static const cvy_param params[] = {
     CVY_PARAM_END,
 };
 
-enum { PROFILED = 5, WARM_UP = 3, WINDOWS = 8, WINDOWS_MIN = 3, WINDOWS_LIMIT = 256 };
+enum { WARM_UP = 3, WINDOWS = 8, WINDOWS_MIN = 3, WINDOWS_LIMIT = 256 };
 
 /* What one step works on. */
 typedef struct bench {
@@ -52,16 +52,6 @@ typedef struct bench {
     int batch_size, micro_batch; /* equal unless the batch is computed in pieces */
     unsigned long long step;
 } bench;
-
-typedef struct figures {
-    double train, eval; /* images per second */
-    unsigned long long launches;
-    size_t train_peak, eval_peak;
-    cvy_layer_timing *layers;
-    size_t layer_count;
-    cvy_profile_row *kernels; /* of PROFILED steps; NULL unless asked for */
-    size_t kernel_count;
-} figures;
 
 /* ---- preparing ---- */
 
@@ -171,14 +161,67 @@ static convoy_status time_steps(bench *b, convoy_status (*step)(bench *), size_t
     return CONVOY_OK;
 }
 
-static convoy_status profile(bench *b, figures *f) {
+static convoy_status profile(bench *b, bench_figures *f) {
     convoy_status status = cvy_profile_start(b->device);
-    for (int i = 0; i < PROFILED && !status; i++)
+    for (int i = 0; i < BENCH_PROFILED && !status; i++)
         status = train_step(b);
     return status ? status : cvy_profile_stop(b->device, &f->kernels, &f->kernel_count);
 }
 
-static convoy_status measure_training(bench *b, convoy_model *model, const cli_call *call, figures *f) {
+/* ---- the parts of a step ---- */
+
+static convoy_status loss_alone(bench *b) {
+    return cvy_training_loss(&b->training, b->micro_batch, 1, 0, false);
+}
+
+static convoy_status optimizer_alone(bench *b) {
+    return cvy_training_update(&b->training, b->step++);
+}
+
+/* The best of `repeats`, without the wait. */
+static convoy_status time_alone(bench *b, convoy_status (*run)(bench *), int repeats, double wait,
+                                double *seconds) {
+    convoy_status status = CONVOY_OK;
+    for (int i = 0; i < repeats && !status; i++) {
+        double taken;
+        status = time_window(b, run, 1, &taken);
+        taken = taken > 2 * wait ? taken - wait : taken / 2;
+        if (i == 0 || taken < *seconds)
+            *seconds = taken;
+    }
+    return status;
+}
+
+/* The loss reads the output and writes its gradient; the optimizer reads parameters, gradients and state, and
+   writes all but the gradients. */
+static void cost_of_parts(const bench *b, bench_figures *f) {
+    double outputs = (double)cvy_buffer_bytes(cvy_network_output(b->network));
+    double parameters = (double)cvy_network_parameter_count(b->network);
+    int states = cvy_optimizer_states(&b->training.recipe->optimizer);
+    f->loss = (cvy_cost){outputs, 2 * outputs};
+    f->optimizer = (cvy_cost){parameters * (2 + 5 * states), parameters * sizeof(float) * (3 + 2 * states)};
+}
+
+static convoy_status measure_parts(bench *b, const cli_call *call, bench_figures *f) {
+    int repeats = ((const options *)call->options)->repeats;
+    convoy_status status = cvy_peak_measure(b->device, &f->peak);
+    double wait = f->peak.wait;
+    if (!status)
+        status = time_alone(b, loss_alone, repeats, wait, &f->loss_seconds);
+    if (!status)
+        status = time_alone(b, optimizer_alone, repeats, wait, &f->optimizer_seconds);
+    if (!status)
+        status = cvy_network_time_layers(b->network, repeats, wait, &f->layers, &f->layer_count);
+    cost_of_parts(b, f);
+    for (size_t i = 0; i < f->layer_count; i++) { /* the rows outlive the network that owns their strings */
+        f->layers[i].name = cvy_arena_strdup(call->arena, f->layers[i].name);
+        f->layers[i].op = cvy_arena_strdup(call->arena, f->layers[i].op);
+        f->layers[i].variant = cvy_arena_strdup(call->arena, f->layers[i].variant);
+    }
+    return status;
+}
+
+static convoy_status measure_training(bench *b, convoy_model *model, const cli_call *call, bench_figures *f) {
     const options *o = call->options;
     convoy_status status = prepare(b, model, true, call->variants);
     if (!status)
@@ -190,78 +233,14 @@ static convoy_status measure_training(bench *b, convoy_model *model, const cli_c
     f->train_peak = cvy_device_get_counters(b->device).peak_bytes;
     if (!status && o->kernels)
         status = profile(b, f);
-    if (!status && !o->no_layers)
-        status = cvy_network_time_layers(b->network, o->repeats, &f->layers, &f->layer_count);
-    for (size_t i = 0; i < f->layer_count; i++) { /* the rows outlive the network that owns their strings */
-        f->layers[i].name = cvy_arena_strdup(call->arena, f->layers[i].name);
-        f->layers[i].op = cvy_arena_strdup(call->arena, f->layers[i].op);
-        f->layers[i].variant = cvy_arena_strdup(call->arena, f->layers[i].variant);
-    }
-    return status;
-}
-
-/* ---- output ---- */
-
-static double gflops(const cvy_layer_timing *layer) {
-    double seconds = layer->forward_seconds + layer->backward_seconds;
-    return seconds > 0 ? layer->flops / seconds / 1e9 : 0;
-}
-
-static json_t *kernels_json(const figures *f) {
-    json_t *rows = json_array();
-    for (size_t i = 0; i < f->kernel_count; i++)
-        json_array_append_new(rows, json_pack("{s:s, s:o, s:o}", "kernel", f->kernels[i].kernel, "launches",
-                                              cli_number((double)f->kernels[i].launches / PROFILED), "ms",
-                                              cli_number(1e3 * f->kernels[i].seconds / PROFILED)));
-    return rows;
-}
-
-static json_t *figures_json(const convoy_model *model, const bench *b, const figures *f) {
-    json_t *layers = json_array();
-    for (size_t i = 0; i < f->layer_count; i++) {
-        const cvy_layer_timing *l = &f->layers[i];
-        json_array_append_new(
-            layers, json_pack("{s:s, s:s, s:s, s:o, s:o, s:o}", "name", l->name, "op", l->op, "variant",
-                              l->variant, "forward_ms", cli_number(1e3 * l->forward_seconds), "backward_ms",
-                              cli_number(1e3 * l->backward_seconds), "gflops", cli_number(gflops(l))));
-    }
-    json_t *result = json_pack("{s:s, s:s, s:i, s:o, s:o, s:o}", "model", convoy_model_name(model), "device",
-                               convoy_device_get_info(b->device)->name, "batch_size", b->batch_size,
-                               "train_images_per_second", cli_number(f->train), "eval_images_per_second",
-                               cli_number(f->eval), "layers", layers);
-    if (f->kernels)
-        json_object_set_new(result, "kernels", kernels_json(f));
-    return result;
-}
-
-static void print_figures(const convoy_model *model, const bench *b, const figures *f) {
-    char train_peak[32];
-    printf("%s on %s, batches of %d\n", convoy_model_name(model), convoy_device_get_info(b->device)->name,
-           b->batch_size);
-    printf("training    %12.1f images/s  (%.3f ms a step, %llu launches)\n", f->train,
-           1e3 * b->batch_size / f->train, f->launches);
-    printf("evaluation  %12.1f images/s  (%.3f ms a batch)\n", f->eval, 1e3 * b->batch_size / f->eval);
-    printf("device memory at most %s\n", cli_bytes((double)f->train_peak, train_peak));
-    if (f->layer_count)
-        printf("%-16s %-14s %-40s %11s %11s %9s\n", "layer", "op", "variant", "forward ms", "backward ms",
-               "GFLOP/s");
-    for (size_t i = 0; i < f->layer_count; i++) {
-        const cvy_layer_timing *l = &f->layers[i];
-        printf("%-16s %-14s %-40s %11.3f %11.3f %9.1f\n", l->name, l->op, l->variant,
-               1e3 * l->forward_seconds, 1e3 * l->backward_seconds, gflops(l));
-    }
-    if (f->kernels)
-        printf("%-48s %15s %11s\n", "kernel", "launches a step", "ms a step");
-    for (size_t i = 0; i < f->kernel_count; i++)
-        printf("%-48s %15.1f %11.3f\n", f->kernels[i].kernel, (double)f->kernels[i].launches / PROFILED,
-               1e3 * f->kernels[i].seconds / PROFILED);
+    return status || o->no_layers ? status : measure_parts(b, call, f);
 }
 
 static convoy_status run(cli_call *call) {
     const options *o = call->options;
     convoy_model *model = NULL;
     bench b = {0};
-    figures f = {0};
+    bench_figures f = {0};
     convoy_status status = cli_load_model(call, 0, &model);
     if (!status)
         status = cli_open_device(call, &b.device);
@@ -279,10 +258,16 @@ static convoy_status run(cli_call *call) {
         status = prepare(&b, model, false, call->variants);
     if (!status)
         status = time_steps(&b, eval_step, (size_t)o->steps, o->seconds / 2, &f.eval);
-    if (!status && o->common.json)
-        call->result = figures_json(model, &b, &f);
-    else if (!status)
-        print_figures(model, &b, &f);
+    if (status)
+        goto done;
+    f.model = convoy_model_name(model);
+    f.device = convoy_device_get_info(b.device)->name;
+    f.batch_size = b.batch_size;
+    f.micro_batch = b.micro_batch;
+    if (o->common.json)
+        call->result = bench_json(&f);
+    else
+        bench_print(&f);
 done:
     free(f.layers);
     free(f.kernels);
@@ -292,12 +277,16 @@ done:
     return status;
 }
 
-const cli_command cli_bench = {"bench",
-                               "MODEL",
-                               "Time training steps, evaluation and each layer, on random images.",
-                               1,
-                               1,
-                               params,
-                               sizeof(options),
-                               false,
-                               run};
+const cli_command cli_bench = {
+    "bench",
+    "MODEL",
+    "Time training steps, evaluation and each layer, on random images, and compare with what the device "
+    "reaches "
+    "at most: `peak` is\nthe least time that a layer's operations or its memory traffic need, over the time "
+    "taken. It may exceed 100 %,\nas Winograd's convolutions need fewer operations than are counted.",
+    1,
+    1,
+    params,
+    sizeof(options),
+    false,
+    run};

@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 #include "convoy/model.h"
-#include "device/device.h"
+#include "ops/op.h"
 
 typedef struct cvy_network_options {
     int batch_size;
@@ -59,12 +59,11 @@ convoy_status cvy_network_download(convoy_network *network);
 typedef struct cvy_layer_timing {
     const char *name, *op, *variant;          /* owned by the network */
     double forward_seconds, backward_seconds; /* of one batch, backward = data + weights */
-    double flops;                             /* forward and backward of one batch */
-    double bytes;
+    cvy_cost forward, backward;               /* of the same */
 } cvy_layer_timing;
-/* Times each layer by itself, waiting after each, best of `repeats`; rows are malloc'ed. Training networks
- * only. */
-convoy_status cvy_network_time_layers(convoy_network *network, int repeats, cvy_layer_timing **rows,
-                                      size_t *count);
+/* Times each layer by itself, waiting after each, best of `repeats`; `wait`: the seconds that a wait costs
+   are taken off. Rows are malloc'ed. Training networks only. */
+convoy_status cvy_network_time_layers(convoy_network *network, int repeats, double wait,
+                                      cvy_layer_timing **rows, size_t *count);
 
 #endif

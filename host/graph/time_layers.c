@@ -5,9 +5,9 @@
 #include "base/file.h"
 #include "graph/network_internal.h"
 
-/* Runs a list of actions once and adds the seconds of each to its step. */
+/* Runs a list of actions once and adds the seconds of each to its step, without those of the wait. */
 static convoy_status time_actions(convoy_network *network, const cvy_bound_action *actions, size_t count,
-                                  const cvy_walk *walk, double *seconds) {
+                                  const cvy_walk *walk, double wait, double *seconds) {
     for (size_t i = 0; i < count; i++) {
         double start = cvy_seconds();
         convoy_status status = cvy_network_run(network, &actions[i], walk);
@@ -15,7 +15,8 @@ static convoy_status time_actions(convoy_network *network, const cvy_bound_actio
             status = cvy_device_finish(network->device);
         if (status)
             return status;
-        seconds[actions[i].action->step] += cvy_seconds() - start;
+        double taken = cvy_seconds() - start;
+        seconds[actions[i].action->step] += taken > 2 * wait ? taken - wait : taken / 2;
     }
     return CONVOY_OK;
 }
@@ -24,6 +25,17 @@ static void keep_best(double *best, const double *seconds, size_t count, bool fi
     for (size_t i = 0; i < count; i++)
         if (first || seconds[i] < best[i])
             best[i] = seconds[i];
+}
+
+/* Of a step whose layer does not say: forward reads its input and writes its output once, backward the other
+   way round, at an operation for each value. */
+static void default_cost(const cvy_bound_step *bound, const cvy_step *step, cvy_layer_report *report) {
+    double in = 0, out = (double)cvy_dims_count(step->output_dims) * bound->setup.pitch;
+    for (int i = 0; i < step->input_count; i++)
+        in += (double)cvy_dims_count(step->input_dims[i]) * bound->setup.pitch;
+    report->forward = (cvy_cost){out, sizeof(float) * (in + out)};
+    double passes = step->kind == CVY_STEP_LAYER && bound->setup.input_gradient ? 2 : 1;
+    report->cost = (cvy_cost){passes * report->forward.flops, passes * report->forward.bytes};
 }
 
 /* What the step is to `bench`: the op, its variant and its cost. */
@@ -35,6 +47,8 @@ static void describe(convoy_network *network, size_t s, cvy_layer_timing *row) {
                                                                      : NULL};
     if (step->type && step->type->report)
         step->type->report(bound->state, &bound->setup, &report);
+    else
+        default_cost(bound, step, &report);
     free(bound->variant);
     bound->variant = report.variant.data; /* the network owns it from here on */
     row->name = step->name;
@@ -45,12 +59,13 @@ static void describe(convoy_network *network, size_t s, cvy_layer_timing *row) {
     }
     row->op = report.op ? report.op : step->type_name;
     row->variant = bound->variant ? bound->variant : "";
-    row->flops = report.cost.flops;
-    row->bytes = report.cost.bytes;
+    row->forward = report.forward;
+    row->backward =
+        (cvy_cost){report.cost.flops - report.forward.flops, report.cost.bytes - report.forward.bytes};
 }
 
-convoy_status cvy_network_time_layers(convoy_network *network, int repeats, cvy_layer_timing **rows,
-                                      size_t *count) {
+convoy_status cvy_network_time_layers(convoy_network *network, int repeats, double wait,
+                                      cvy_layer_timing **rows, size_t *count) {
     size_t steps = network->model->step_count;
     *rows = NULL;
     *count = 0;
@@ -64,10 +79,10 @@ convoy_status cvy_network_time_layers(convoy_network *network, int repeats, cvy_
     cvy_walk walk = {.n = network->options.batch_size, .training = true};
     for (int r = 0; r < repeats && !status; r++) {
         memset(times, 0, 2 * steps * sizeof *times);
-        status = time_actions(network, network->forward, network->plan->forward_count, &walk, times);
+        status = time_actions(network, network->forward, network->plan->forward_count, &walk, wait, times);
         if (!status)
-            status =
-                time_actions(network, network->backward, network->plan->backward_count, &walk, times + steps);
+            status = time_actions(network, network->backward, network->plan->backward_count, &walk, wait,
+                                  times + steps);
         keep_best(best, times, 2 * steps, r == 0);
     }
     for (size_t s = 0; s < steps && !status; s++) {

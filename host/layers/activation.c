@@ -32,6 +32,7 @@ static void report(const void *state, const cvy_layer_setup *setup, cvy_layer_re
     out->op = "activation";
     out->cost.bytes = count * sizeof(float) * (2 + (setup->input_gradient ? 3 : 0));
     out->cost.flops = count * (1 + (setup->input_gradient ? 2 : 0));
+    out->forward = (cvy_cost){count, 2 * count * sizeof(float)};
     cvy_text_add(&out->variant, "elementwise");
 }
 

@@ -96,10 +96,15 @@ static convoy_status backward(void *s, const cvy_layer_run *run) {
 }
 
 static void report(const void *s, const cvy_layer_setup *setup, cvy_layer_report *out) {
-    (void)setup;
     const cvy_batchnorm *op = ((const state *)s)->op;
     out->op = "batchnorm";
-    out->cost = cvy_batchnorm_cost(op);
+    out->forward = cvy_batchnorm_cost(op, false);
+    out->cost = out->forward;
+    if (setup->training) {
+        cvy_cost backward = cvy_batchnorm_cost(op, true);
+        out->cost.flops += backward.flops;
+        out->cost.bytes += backward.bytes;
+    }
     cvy_text_add(&out->variant, "%s", cvy_batchnorm_variant(op));
 }
 

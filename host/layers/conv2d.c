@@ -187,6 +187,8 @@ static void report(const void *s, const cvy_layer_setup *setup, cvy_layer_report
         cvy_cost cost = cvy_conv2d_cost(op, passes[i]);
         out->cost.flops += cost.flops;
         out->cost.bytes += cost.bytes;
+        if (i == 0)
+            out->forward = cost;
         variants[count++] = cvy_conv2d_variant(op, passes[i]);
     }
     out->op = "conv2d";

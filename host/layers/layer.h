@@ -117,6 +117,7 @@ typedef struct cvy_layer_report {
     const char *op;
     cvy_text variant;
     cvy_cost cost;
+    cvy_cost forward; /* the part of it that forward has */
 } cvy_layer_report;
 
 typedef struct cvy_layer_type {

@@ -92,10 +92,11 @@ static convoy_status backward(void *s, const cvy_layer_run *run) {
 }
 
 static void report(const void *s, const cvy_layer_setup *setup, cvy_layer_report *out) {
-    (void)setup;
     const cvy_pool2d *op = ((const state *)s)->op;
+    double passes = setup->input_gradient ? 2 : 1; /* backward moves the same the other way */
     out->op = "pool2d";
-    out->cost = cvy_pool2d_cost(op);
+    out->forward = cvy_pool2d_cost(op);
+    out->cost = (cvy_cost){passes * out->forward.flops, passes * out->forward.bytes};
     cvy_text_add(&out->variant, "%s", cvy_pool2d_variant(op));
 }
 

@@ -215,9 +215,11 @@ size_t cvy_batchnorm_workspace(const cvy_batchnorm *op) {
     return op->workspace * sizeof(float);
 }
 
-cvy_cost cvy_batchnorm_cost(const cvy_batchnorm *op) {
+/* Forward reads x and writes y; backward reads x and gy and writes gx. A channel that no cache holds is read
+   twice, but that is not what must be. */
+cvy_cost cvy_batchnorm_cost(const cvy_batchnorm *op, bool backward) {
     double count = (double)channel_at(&op->shape, op->shape.channels);
-    return (cvy_cost){8 * count, 3 * 4 * count};
+    return backward ? (cvy_cost){10 * count, 3 * 4 * count} : (cvy_cost){5 * count, 2 * 4 * count};
 }
 
 static convoy_status launch_normalise(cvy_batchnorm *op, int first, int end, cvy_buffer *x, cvy_buffer *mean,

@@ -34,7 +34,8 @@ convoy_status cvy_batchnorm_create(convoy_device *device, const cvy_batchnorm_sh
 void cvy_batchnorm_free(cvy_batchnorm *op);
 const char *cvy_batchnorm_variant(const cvy_batchnorm *op);
 size_t cvy_batchnorm_workspace(const cvy_batchnorm *op);
-cvy_cost cvy_batchnorm_cost(const cvy_batchnorm *op);
+/* Forward in training, or backward. */
+cvy_cost cvy_batchnorm_cost(const cvy_batchnorm *op, bool backward);
 
 convoy_status cvy_batchnorm_forward_training(cvy_batchnorm *op, int n, cvy_buffer *x, cvy_buffer *weight,
                                              cvy_buffer *bias, cvy_buffer *y, cvy_buffer *running_mean,

@@ -48,20 +48,28 @@ typedef struct piece {
     uint32_t index; /* among all pieces of the run, for dropout's masks */
 } piece;
 
+convoy_status cvy_training_loss(cvy_training *t, int n, float scale, size_t slot, bool accumulate) {
+    return cvy_loss_run(t->loss, n, cvy_network_output(t->network), t->labels, scale,
+                        cvy_network_output_gradient(t->network), t->statistics.ring, slot, accumulate, NULL,
+                        0);
+}
+
+convoy_status cvy_training_update(cvy_training *t, unsigned long long step) {
+    return cvy_optimizer_step(t->device, &t->recipe->optimizer, step + 1,
+                              cvy_network_parameter_count(t->network), cvy_network_parameters(t->network),
+                              cvy_network_gradients(t->network), t->state);
+}
+
 /* The gradients of a piece, in place of what was there or added to it. */
 static convoy_status run_piece(cvy_training *t, const piece *p) {
-    convoy_network *network = t->network;
-    convoy_status status = cvy_network_forward(network, p->n, true, p->index);
+    convoy_status status = cvy_network_forward(t->network, p->n, true, p->index);
     if (!status)
-        status = cvy_loss_run(t->loss, p->n, cvy_network_output(network), t->labels, p->scale,
-                              cvy_network_output_gradient(network), t->statistics.ring, p->slot, !p->first,
-                              NULL, 0);
-    return status ? status : cvy_network_backward(network, p->n, !p->first);
+        status = cvy_training_loss(t, p->n, p->scale, p->slot, !p->first);
+    return status ? status : cvy_network_backward(t->network, p->n, !p->first);
 }
 
 convoy_status cvy_training_step(cvy_training *t, cvy_loader *loader, int n, unsigned long long step) {
-    convoy_network *network = t->network;
-    int limit = cvy_network_batch_size(network);
+    int limit = cvy_network_batch_size(t->network);
     piece p = {.scale = 1.0f / (float)n,
                .slot = cvy_statistics_next_slot(&t->statistics, n),
                .first = true,
@@ -73,9 +81,5 @@ convoy_status cvy_training_step(cvy_training *t, cvy_loader *loader, int n, unsi
         if (!status)
             status = run_piece(t, &p);
     }
-    if (!status)
-        status = cvy_optimizer_step(t->device, &t->recipe->optimizer, step + 1,
-                                    cvy_network_parameter_count(network), cvy_network_parameters(network),
-                                    cvy_network_gradients(network), t->state);
-    return status;
+    return status ? status : cvy_training_update(t, step);
 }

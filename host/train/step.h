@@ -33,4 +33,9 @@ void cvy_training_free(cvy_training *training); /* a zeroed one is allowed */
    input and the labels hold already, each piece on the same. */
 convoy_status cvy_training_step(cvy_training *training, cvy_loader *loader, int n, unsigned long long step);
 
+/* Two parts of a step, by themselves for `bench`: the loss and its gradient of n images, whose figures go
+   into the statistics' slot; and the optimizer. */
+convoy_status cvy_training_loss(cvy_training *training, int n, float scale, size_t slot, bool accumulate);
+convoy_status cvy_training_update(cvy_training *training, unsigned long long step);
+
 #endif

@@ -284,13 +284,19 @@ static void bench(void **state) {
     assert_non_null(strstr(r->out, "training"));
     assert_non_null(strstr(r->out, "launches"));
     const json_t *json = json_of(RUN("bench", model, "--seconds", "0.05", "--batch-size", "5", "--json"));
-    test_keys(json, "model device batch_size train_images_per_second eval_images_per_second layers");
+    test_keys(json,
+              "model device batch_size micro_batch train_images_per_second eval_images_per_second launches "
+              "memory_peak_bytes peak step layers");
     assert_int_equal(json_integer_value(json_object_get(json, "batch_size")), 5);
     assert_true(json_number_value(json_object_get(json, "train_images_per_second")) > 0);
     assert_true(json_number_value(json_object_get(json, "eval_images_per_second")) > 0);
     const json_t *layers = json_object_get(json, "layers");
     assert_true(json_array_size(layers) >= 5);
-    test_keys(json_array_get(layers, 0), "name op variant forward_ms backward_ms gflops");
+    test_keys(json_array_get(layers, 0),
+              "name op variant forward_ms backward_ms gflops forward_gflops backward_gflops "
+              "forward_gbytes backward_gbytes forward_peak backward_peak");
+    test_keys(json_object_get(json, "peak"), "gflops streams launch_us wait_us");
+    test_keys(json_object_get(json, "step"), "ms floor_ms layers_ms loss_ms optimizer_ms rest_ms");
     json = json_of(RUN("bench", model, "--steps", "1", "--variant", "conv2d=im2col_gemm", "--json"));
     const char *variant =
         json_string_value(json_object_get(json_array_get(json_object_get(json, "layers"), 0), "variant"));

@@ -504,11 +504,12 @@ static void layers_are_timed(void **state) {
     convoy_network *network = open_training(model, test_device(), 5);
     cvy_layer_timing *rows;
     size_t count;
-    assert_ok(cvy_network_time_layers(network, 2, &rows, &count));
+    assert_ok(cvy_network_time_layers(network, 2, 0, &rows, &count));
     assert_int_equal(count, convoy_model_layer_count(model) - 1); /* all but Flatten */
     assert_string_equal(rows[0].name, "0");
     assert_string_equal(rows[0].op, "conv2d");
-    assert_true(rows[0].flops > 0 && rows[0].forward_seconds > 0 && rows[0].backward_seconds > 0);
+    assert_true(rows[0].forward.flops > 0 && rows[0].backward.bytes > 0 && rows[0].forward_seconds > 0 &&
+                rows[0].backward_seconds > 0);
     free(rows);
     convoy_network_close(network);
     convoy_model_free(model);

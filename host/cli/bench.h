@@ -1,0 +1,30 @@
+/* What `convoy bench` measures (cmd_bench.c) and prints (bench_report.c). */
+#ifndef CVY_CLI_BENCH_H
+#define CVY_CLI_BENCH_H
+
+#include "cli/cli.h"
+#include "graph/network.h"
+#include "ops/peak.h"
+
+enum { BENCH_PROFILED = 5 }; /* steps in the profile */
+
+typedef struct bench_figures {
+    const char *model, *device;
+    int batch_size, micro_batch; /* equal unless the batch is computed in pieces */
+    double train, eval;          /* images per second */
+    unsigned long long launches; /* of a training step */
+    size_t train_peak;           /* bytes on the device */
+    cvy_peak peak;               /* all 0 where layers are left out */
+    /* By itself, like the layers; one piece of the batch, but for the optimizer. */
+    cvy_layer_timing *layers;
+    size_t layer_count;
+    double loss_seconds, optimizer_seconds;
+    cvy_cost loss, optimizer;
+    cvy_profile_row *kernels; /* of BENCH_PROFILED steps; NULL unless asked for */
+    size_t kernel_count;
+} bench_figures;
+
+json_t *bench_json(const bench_figures *figures);
+void bench_print(const bench_figures *figures);
+
+#endif
