@@ -23,13 +23,6 @@
 #define WQ (BM / 4) /* float4 in a row of a chunk */
 #define XQ (BN / 4)
 
-/* Item of the work-group -> its place among TX x TY. 32 neighbours form 8 x 4, so that what they read of a row of
-   local memory is little and broadcast. */
-static inline int2 place_of(int item) {
-    const int block = item / 32;
-    return (int2)(item % 8 + block % (TX / 8) * 8, item / 8 % 4 + block / (TX / 8) * 4);
-}
-
 static inline void multiply_chunk(float4 sums[MQ][NQ][4], local const float4 *w, local const float4 *x) {
 #pragma unroll
     for (int k = 0; k < KC; k++, w += WQ, x += XQ) {
@@ -88,7 +81,7 @@ kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void conv2d_tile(globa
     walk w_walk = weight_walk(w_row, &w), x_walk = input_walk(x_row, &w, &loaded);
     float4 w_rows[W_ROWS], x_rows[X_ROWS];
     /* ... and what it computes. */
-    const int2 at = place_of(item);
+    const int2 at = tile_place(item, TX, TY);
     float4 sums[MQ][NQ][4];
 #pragma unroll
     for (int m = 0; m < MQ; m++)

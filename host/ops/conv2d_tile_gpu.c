@@ -1,22 +1,12 @@
 /* Variant tile_gpu: implicit matrix products in local memory and registers, for OpenCL devices with
-   work-groups (kernels/conv2d_tile_gpu*.cl). Here: which tile a shape gets, and the launches. */
+   work-groups. Here: forward and backward-data (kernels/conv2d_tile_gpu.cl, and conv2d_tile_gpu_narrow.cl for
+   few channels), which tile a shape gets, and the launches. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/status.h"
-#include "ops/conv2d_variant.h"
-
-enum {
-    OPTIONS = 1024,        /* characters of a program's options */
-    LEAST_WORK_GROUP = 64, /* work-items of the smallest tiles */
-    NARROW_WEIGHTS = 8192, /* bytes of local memory that the narrow kernel stages weights in */
-    OCCUPIED = 256         /* work-items that keep a compute unit busy */
-};
-
-static size_t ceil_div(size_t a, size_t b) {
-    return (a + b - 1) / b;
-}
+#include "ops/conv2d_tile_gpu.h"
 
 static int gcd(int a, int b) {
     return b ? gcd(b, a % b) : a;
@@ -30,9 +20,10 @@ static int min_int(int a, int b) {
 #define MOST_FLOATS ((size_t)UINT32_MAX * 4)
 
 static bool supports(const cvy_device_traits *traits, const cvy_conv2d_shape *shape, cvy_conv2d_pass pass) {
-    return !traits->host && traits->max_work_group >= LEAST_WORK_GROUP &&
-           traits->local_memory >= NARROW_WEIGHTS && pass != CVY_CONV2D_BACKWARD_WEIGHTS &&
-           cvy_conv2d_inputs(shape) <= MOST_FLOATS && cvy_conv2d_outputs(shape) <= MOST_FLOATS;
+    (void)pass;
+    return !traits->host && traits->max_work_group >= CVY_TILE_LEAST_ITEMS &&
+           traits->local_memory >= CVY_TILE_LEAST_LOCAL && cvy_conv2d_inputs(shape) <= MOST_FLOATS &&
+           cvy_conv2d_outputs(shape) <= MOST_FLOATS;
 }
 
 static bool pays(const cvy_device_traits *traits, const cvy_conv2d_shape *shape, cvy_conv2d_pass pass) {
@@ -75,8 +66,8 @@ static correlation correlation_of(const cvy_conv2d_shape *s, cvy_conv2d_pass pas
                      .w = axis_of(s, forward, 1),
                      .in_channels = forward ? in : out,
                      .out_channels = forward ? out : in};
-    c.columns = ceil_div((size_t)c.h.out, (size_t)c.h.up) * ceil_div((size_t)c.w.out, (size_t)c.w.up) *
-                (size_t)s->pitch;
+    c.columns = cvy_tile_ceil_div((size_t)c.h.out, (size_t)c.h.up) *
+                cvy_tile_ceil_div((size_t)c.w.out, (size_t)c.w.up) * (size_t)s->pitch;
     c.phases = min_int(c.h.up, c.h.out) * min_int(c.w.up, c.w.out);
     return c;
 }
@@ -106,7 +97,7 @@ static int items_of(const tile *t) {
 }
 
 static size_t local_memory_of(const tile *t) {
-    return is_narrow(t) ? NARROW_WEIGHTS : 2 * CHUNK * sizeof(float) * (size_t)(t->bm + t->bn);
+    return is_narrow(t) ? CVY_TILE_LEAST_LOCAL : 2 * CHUNK * sizeof(float) * (size_t)(t->bm + t->bn);
 }
 
 /* What a product costs beside its fma: loads from local memory (the narrow kernel's inputs come from the
@@ -119,10 +110,11 @@ static double cost_of_product(const tile *t) {
 /* Estimated time of a pass: rounds of work-groups over the compute units, each busy only with enough items.
  */
 static double cost_of(const tile *t, const correlation *c, int groups, int compute_units) {
-    const size_t work_groups = ceil_div((size_t)c->out_channels, (size_t)t->bm) *
-                               ceil_div(c->columns, (size_t)t->bn) * (size_t)c->phases * (size_t)groups;
-    const double per_unit = (double)ceil_div(work_groups, (size_t)compute_units);
-    const double busy = per_unit * items_of(t) / OCCUPIED;
+    const size_t work_groups = cvy_tile_ceil_div((size_t)c->out_channels, (size_t)t->bm) *
+                               cvy_tile_ceil_div(c->columns, (size_t)t->bn) * (size_t)c->phases *
+                               (size_t)groups;
+    const double per_unit = (double)cvy_tile_ceil_div(work_groups, (size_t)compute_units);
+    const double busy = per_unit * items_of(t) / CVY_TILE_OCCUPIED;
     return per_unit * t->bm * t->bn * cost_of_product(t) / (busy < 1 ? busy : 1);
 }
 
@@ -152,18 +144,18 @@ static int rows_per_item(int floats, int items) {
     return rows;
 }
 
-/* ---- Forward and backward-data ---- */
+/* ---- Kernels and launches ---- */
 
-typedef struct state {
+typedef struct columns_pass {
     cvy_kernel *pack, *convolve;
     size_t items, work_groups, depth; /* depth: work-groups along z */
     size_t packed_channels, in_channels, groups;
-} state;
+} columns_pass;
 
 static void tile_options(const tile *t, char *options, size_t size) {
     if (is_narrow(t))
         snprintf(options, size, "-DBM=%d -DNQ=%d -DITEMS=%d -DKC=%d ", t->bm, t->rn / 4, items_of(t),
-                 NARROW_WEIGHTS / (t->bm * (int)sizeof(float)) / 12 * 12);
+                 CVY_TILE_LEAST_LOCAL / (t->bm * (int)sizeof(float)) / 12 * 12);
     else
         snprintf(options, size, "-DBM=%d -DRM=%d -DBN=%d -DRN=%d -DKC=%d -DW_ROWS=%d -DX_ROWS=%d ", t->bm,
                  t->rm, t->bn, t->rn, CHUNK, rows_per_item(t->bm, items_of(t)),
@@ -186,10 +178,10 @@ static void shape_options(const cvy_conv2d_shape *s, cvy_conv2d_pass pass, const
 }
 
 static convoy_status get_kernels(convoy_device *device, const cvy_conv2d_shape *s, cvy_conv2d_pass pass,
-                                 const correlation *c, const tile *t, state *p) {
+                                 const correlation *c, const tile *t, columns_pass *p) {
     const char *file = is_narrow(t) ? "conv2d_tile_gpu_narrow" : "conv2d_tile_gpu";
     const char *function = is_narrow(t) ? "conv2d_narrow" : "conv2d_tile";
-    char options[OPTIONS];
+    char options[CVY_TILE_OPTIONS];
     tile_options(t, options, sizeof options);
     const size_t used = strlen(options);
     shape_options(s, pass, c, options + used, sizeof options - used);
@@ -197,49 +189,68 @@ static convoy_status get_kernels(convoy_device *device, const cvy_conv2d_shape *
     return status ? status : cvy_kernel_get(device, file, function, options, &p->convolve);
 }
 
-static convoy_status prepare(convoy_device *device, const cvy_conv2d_shape *shape, cvy_conv2d_pass pass,
-                             void **prepared, size_t *workspace) {
+static convoy_status prepare_columns(convoy_device *device, const cvy_conv2d_shape *shape,
+                                     cvy_conv2d_pass pass, columns_pass *p, size_t *workspace) {
     const cvy_device_traits *traits = cvy_device_get_traits(device);
     const correlation c = correlation_of(shape, pass);
     size_t most = traits->max_work_group;
     const tile *t = NULL;
-    convoy_status status = CONVOY_OK;
-    state *p = calloc(1, sizeof *p);
-    if (!p)
-        return cvy_fail_memory("a convolution", sizeof *p);
-    /* A kernel may allow less than the device does: then it is a smaller tile's turn. The smallest is taken
-       at its word: Rusticl says 32 and runs 64. */
     do {
         t = choose_tile(traits, &c, shape->groups, most);
-        if ((status = get_kernels(device, shape, pass, &c, t, p)))
-            goto done;
-        most = cvy_kernel_max_work_group(p->convolve);
-        most = most > LEAST_WORK_GROUP ? most : LEAST_WORK_GROUP;
+        const convoy_status status = get_kernels(device, shape, pass, &c, t, p);
+        if (status)
+            return status;
+        most = cvy_tile_most_items(p->convolve);
     } while ((size_t)items_of(t) > most);
-    const size_t blocks = ceil_div((size_t)c.out_channels, (size_t)t->bm);
+    const size_t blocks = cvy_tile_ceil_div((size_t)c.out_channels, (size_t)t->bm);
     p->items = (size_t)items_of(t);
-    p->work_groups = blocks * ceil_div(c.columns, (size_t)t->bn);
+    p->work_groups = blocks * cvy_tile_ceil_div(c.columns, (size_t)t->bn);
     p->depth = (size_t)c.phases * (size_t)shape->groups;
     p->packed_channels = blocks * (size_t)t->bm;
     p->in_channels = (size_t)c.in_channels;
     p->groups = (size_t)shape->groups;
     *workspace = p->groups * p->packed_channels * sizeof(float) *
                  (1 + p->in_channels * (size_t)shape->kernel[0] * (size_t)shape->kernel[1]);
-    *prepared = p;
-    p = NULL;
-done:
-    free(p);
-    return status;
+    return CONVOY_OK;
 }
 
-static convoy_status run(void *prepared, const cvy_conv2d_buffers *b) {
-    const state *p = prepared;
+static convoy_status run_columns(const columns_pass *p, const cvy_conv2d_buffers *b) {
     convoy_status status = CVY_LAUNCH(p->pack, cvy_items3(p->packed_channels, p->in_channels, p->groups),
                                       cvy_buf(b->weight), cvy_buf(b->bias), cvy_buf(b->workspace));
     if (status)
         return status;
     const cvy_grid grid = {{p->work_groups * p->items, 1, p->depth}, {p->items, 1, 1}};
     return CVY_LAUNCH(p->convolve, grid, cvy_buf(b->in), cvy_buf(b->workspace), cvy_buf(b->out));
+}
+
+/* ---- The row of the table ---- */
+
+typedef struct state {
+    cvy_conv2d_pass pass;
+    columns_pass columns;
+    cvy_tile_weights weights;
+} state;
+
+static convoy_status prepare(convoy_device *device, const cvy_conv2d_shape *shape, cvy_conv2d_pass pass,
+                             void **prepared, size_t *workspace) {
+    state *s = calloc(1, sizeof *s);
+    if (!s)
+        return cvy_fail_memory("a convolution", sizeof *s);
+    s->pass = pass;
+    const convoy_status status = pass == CVY_CONV2D_BACKWARD_WEIGHTS
+                                     ? cvy_tile_weights_prepare(device, shape, &s->weights, workspace)
+                                     : prepare_columns(device, shape, pass, &s->columns, workspace);
+    if (status)
+        free(s);
+    else
+        *prepared = s;
+    return status;
+}
+
+static convoy_status run(void *prepared, const cvy_conv2d_buffers *buffers) {
+    const state *s = prepared;
+    return s->pass == CVY_CONV2D_BACKWARD_WEIGHTS ? cvy_tile_weights_run(&s->weights, buffers)
+                                                  : run_columns(&s->columns, buffers);
 }
 
 const cvy_conv2d_row cvy_conv2d_tile_gpu = {"tile_gpu", supports, prepare, run, free, pays, true};
