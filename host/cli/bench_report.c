@@ -63,8 +63,8 @@ static void set(json_t *object, const char *key, double value) {
 
 static json_t *layer_json(const bench_figures *f, const cvy_layer_timing *layer) {
     pass ahead = forward(f, layer), back = backward(f, layer), both = add(ahead, back);
-    json_t *row =
-        json_pack("{s:s, s:s, s:s}", "name", layer->name, "op", layer->op, "variant", layer->variant);
+    json_t *row = json_pack("{s:s, s:s, s:s, s:b}", "name", layer->name, "op", layer->op, "variant",
+                            layer->variant, "measured", layer->measured);
     set(row, "forward_ms", 1e3 * ahead.seconds);
     set(row, "backward_ms", 1e3 * back.seconds);
     set(row, "gflops", rate(both.cost.flops, both.seconds));
@@ -146,15 +146,19 @@ static void print_pass(pass p) {
 }
 
 static void print_layers(const bench_figures *f) {
+    bool measured = false;
     printf("%-16s %-11s %-39s %9s %7s %6s %6s %9s %7s %6s %6s\n", "layer", "op", "variant", "forward ms",
            "GFLOP/s", "GB/s", "peak", "back ms", "GFLOP/s", "GB/s", "peak");
     for (size_t i = 0; i < f->layer_count; i++) {
         const cvy_layer_timing *layer = &f->layers[i];
-        printf("%-16s %-11s %-39s ", layer->name, layer->op, layer->variant);
+        measured = measured || layer->measured;
+        printf("%-16s %-11s %c%-38s ", layer->name, layer->op, layer->measured ? '*' : ' ', layer->variant);
         print_pass(forward(f, layer));
         print_pass(backward(f, layer));
         printf("\n");
     }
+    if (measured)
+        printf("* is a choice by measurement (`convoy tune`)\n");
 }
 
 static void print_peak(const bench_figures *f) {

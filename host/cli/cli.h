@@ -46,7 +46,7 @@ typedef struct cli_common {
 typedef struct cli_call cli_call;
 
 typedef struct cli_command {
-    const char *name, *operands, *summary; /* "train", "MODEL", one line */
+    const char *name, *operands, *summary; /* "train", "MODEL", one line; NULL: not listed */
     int operands_min, operands_max;        /* -1: any number */
     const cvy_param *params;
     size_t options_size;
@@ -155,6 +155,7 @@ void cli_curves_of_run(cvy_text *text, const char *metrics);
 
 /* ---- the commands ---- */
 
-extern const cli_command cli_devices, cli_summary, cli_train, cli_eval, cli_predict, cli_bench;
+extern const cli_command cli_devices, cli_summary, cli_train, cli_eval, cli_predict, cli_bench, cli_tune,
+    cli_measure_variants;
 
 #endif

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "graph/network_internal.h"
+#include "graph/tune.h"
 #include "ops/conv2d.h"
 #include "ops/gemm.h"
 
@@ -182,7 +183,7 @@ static convoy_status plan_network(convoy_network *network) {
 
 /* ---- layers ---- */
 
-static convoy_status prepare_step(convoy_network *network, size_t s) {
+static void describe_step(convoy_network *network, size_t s) {
     const cvy_step *step = &network->model->steps[s];
     cvy_bound_step *bound = &network->steps[s];
     bool input_gradient = false, backward = false;
@@ -211,7 +212,16 @@ static convoy_status prepare_step(convoy_network *network, size_t s) {
                                  .input = step->input_dims[0],
                                  .output = step->output_dims,
                                  .pitch = network->pitch};
-    if (step->kind != CVY_STEP_LAYER || step->facts.alias)
+}
+
+static bool has_layer(const cvy_step *step) {
+    return step->kind == CVY_STEP_LAYER && !step->facts.alias;
+}
+
+static convoy_status prepare_step(convoy_network *network, size_t s) {
+    const cvy_step *step = &network->model->steps[s];
+    cvy_bound_step *bound = &network->steps[s];
+    if (!has_layer(step))
         return CONVOY_OK;
     bound->state = cvy_arena_alloc(network->memory, step->type->state_size ? step->type->state_size : 1);
     convoy_status status = step->type->setup ? step->type->setup(bound->state, &bound->setup) : CONVOY_OK;
@@ -220,6 +230,44 @@ static convoy_status prepare_step(convoy_network *network, size_t s) {
     if (bound->setup.workspace > network->workspace_bytes)
         network->workspace_bytes = bound->setup.workspace;
     return CONVOY_OK;
+}
+
+/* ---- choice by measurement ---- */
+
+/* What the layers will choose variants for, each once; malloc'ed. Forced ops are no choice. */
+static convoy_status collect_tasks(const convoy_network *network, cvy_task **tasks, size_t *count) {
+    const convoy_model *model = network->model;
+    cvy_task *list = calloc(model->step_count * CVY_LAYER_TASKS + 1, sizeof *list);
+    *count = 0;
+    if (!list)
+        return cvy_fail_memory("a list of shapes", model->step_count * sizeof *list);
+    for (size_t s = 0; s < model->step_count; s++) {
+        const cvy_step *step = &model->steps[s];
+        cvy_task own[CVY_LAYER_TASKS];
+        const int found =
+            has_layer(step) && step->type->tasks ? step->type->tasks(&network->steps[s].setup, own) : 0;
+        for (int i = 0; i < found; i++) {
+            const bool conv2d = strcmp(own[i].op, "conv2d") == 0;
+            bool known = *(conv2d ? network->conv2d_variant : network->gemm_variant);
+            for (size_t k = 0; k < *count && !known; k++)
+                known = strcmp(list[k].op, own[i].op) == 0 && strcmp(list[k].pass, own[i].pass) == 0 &&
+                        strcmp(list[k].shape, own[i].shape) == 0;
+            if (!known)
+                list[(*count)++] = own[i];
+        }
+    }
+    *tasks = list;
+    return CONVOY_OK;
+}
+
+static convoy_status tune_new_shapes(const convoy_network *network) {
+    cvy_task *tasks = NULL;
+    size_t count = 0;
+    convoy_status status = collect_tasks(network, &tasks, &count);
+    if (!status)
+        cvy_tune_automatically(network->device, tasks, count);
+    free(tasks);
+    return status;
 }
 
 /* ---- memory ---- */
@@ -326,7 +374,8 @@ static convoy_status bind(convoy_network *network) {
 
 /* ---- create and close ---- */
 
-static convoy_status create_parts(convoy_network *network) {
+/* Everything that needs no memory of the device. */
+static convoy_status describe_parts(convoy_network *network) {
     const convoy_model *model = network->model;
     const cvy_device_traits *traits = cvy_device_get_traits(network->device);
     network->pitch = pitch_of(network->options.batch_size, traits->pitch_multiple);
@@ -340,6 +389,15 @@ static convoy_status create_parts(convoy_network *network) {
     if (!status)
         status = plan_network(network);
     for (size_t s = 0; s < model->step_count && !status; s++)
+        describe_step(network, s);
+    return status;
+}
+
+static convoy_status create_parts(convoy_network *network) {
+    convoy_status status = describe_parts(network);
+    if (!status)
+        status = tune_new_shapes(network);
+    for (size_t s = 0; s < network->model->step_count && !status; s++)
         status = prepare_step(network, s);
     if (!status)
         status = check_fit(network);
@@ -350,8 +408,8 @@ static convoy_status create_parts(convoy_network *network) {
     return status ? status : cvy_network_upload(network);
 }
 
-convoy_status cvy_network_create(convoy_model *model, convoy_device *device,
-                                 const cvy_network_options *options, convoy_network **out) {
+static convoy_status begin(convoy_model *model, convoy_device *device, const cvy_network_options *options,
+                           convoy_network **out) {
     *out = NULL;
     if (options->batch_size < 1 || options->batch_size > 1 << 20)
         return cvy_fail(CONVOY_INVALID, "a batch of %d images is not possible; 1 to %d are",
@@ -364,12 +422,35 @@ convoy_status cvy_network_create(convoy_model *model, convoy_device *device,
     network->model = model;
     network->device = device;
     network->options = *options;
-    convoy_status status = create_parts(network);
-    network->options.variant = NULL; /* the caller's text need not live on */
+    *out = network;
+    return CONVOY_OK;
+}
+
+convoy_status cvy_network_create(convoy_model *model, convoy_device *device,
+                                 const cvy_network_options *options, convoy_network **out) {
+    convoy_status status = begin(model, device, options, out);
     if (status)
-        convoy_network_close(network);
-    else
-        *out = network;
+        return status;
+    status = create_parts(*out);
+    (*out)->options.variant = NULL; /* the caller's text need not live on */
+    if (status) {
+        convoy_network_close(*out);
+        *out = NULL;
+    }
+    return status;
+}
+
+convoy_status cvy_network_tasks(convoy_model *model, convoy_device *device,
+                                const cvy_network_options *options, cvy_task **tasks, size_t *count) {
+    convoy_network *network;
+    *tasks = NULL;
+    *count = 0;
+    convoy_status status = begin(model, device, options, &network);
+    if (!status)
+        status = describe_parts(network);
+    if (!status)
+        status = collect_tasks(network, tasks, count);
+    convoy_network_close(network);
     return status;
 }
 

@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 #include "convoy/model.h"
-#include "ops/op.h"
+#include "ops/choice.h"
 
 typedef struct cvy_network_options {
     int batch_size;
@@ -22,6 +22,10 @@ typedef struct cvy_network_options {
    what is needed, what the device has and which batch size would fit. Uploads the model's parameters. */
 convoy_status cvy_network_create(convoy_model *model, convoy_device *device,
                                  const cvy_network_options *options, convoy_network **network);
+
+/* What such a network chooses kernel variants for, each shape once; malloc'ed. */
+convoy_status cvy_network_tasks(convoy_model *model, convoy_device *device,
+                                const cvy_network_options *options, cvy_task **tasks, size_t *count);
 
 convoy_model *cvy_network_model(const convoy_network *network);
 int cvy_network_batch_size(const convoy_network *network);
@@ -58,6 +62,7 @@ convoy_status cvy_network_download(convoy_network *network);
 /* One row per prepared op of each layer, for `bench`. */
 typedef struct cvy_layer_timing {
     const char *name, *op, *variant;          /* owned by the network */
+    bool measured;                            /* the variants were chosen by measurement */
     double forward_seconds, backward_seconds; /* of one batch, backward = data + weights */
     cvy_cost forward, backward;               /* of the same */
 } cvy_layer_timing;

@@ -59,6 +59,7 @@ static void describe(convoy_network *network, size_t s, cvy_layer_timing *row) {
     }
     row->op = report.op ? report.op : step->type_name;
     row->variant = bound->variant ? bound->variant : "";
+    row->measured = report.measured;
     row->forward = report.forward;
     row->backward =
         (cvy_cost){report.cost.flops - report.forward.flops, report.cost.bytes - report.forward.bytes};

@@ -51,7 +51,7 @@ static void report(const void *state, const cvy_layer_setup *setup, cvy_layer_re
         return backward_kind(kind, run);                                                                     \
     }                                                                                                        \
     const cvy_layer_type cvy_layer_##row = {                                                                 \
-        name, help, params, 0, 0, row##_describe, NULL, NULL, row##_forward, row##_backward, report};
+        name, help, params, 0, 0, row##_describe, NULL, NULL, row##_forward, row##_backward, report, NULL};
 
 ACTIVATION(relu, "ReLU", CVY_RELU, "max(0, x)")
 ACTIVATION(sigmoid, "Sigmoid", CVY_SIGMOID, "1/(1 + exp(-x))")

@@ -108,11 +108,9 @@ static void report(const void *s, const cvy_layer_setup *setup, cvy_layer_report
     cvy_text_add(&out->variant, "%s", cvy_batchnorm_variant(op));
 }
 
-const cvy_layer_type cvy_layer_batch_norm2d = {
-    "BatchNorm2d", "batch normalisation per map",
-    params,        sizeof(config),
-    sizeof(state), describe,
-    setup,         release,
-    forward,       backward,
-    report,
-};
+const cvy_layer_type cvy_layer_batch_norm2d = {"BatchNorm2d", "batch normalisation per map",
+                                               params,        sizeof(config),
+                                               sizeof(state), describe,
+                                               setup,         release,
+                                               forward,       backward,
+                                               report,        NULL};

@@ -135,6 +135,26 @@ static convoy_status describe(const void *configuration, const cvy_node *node, c
     return CONVOY_OK;
 }
 
+static unsigned passes_of(const cvy_layer_setup *setup) {
+    unsigned passes = 1u << CVY_CONV2D_FORWARD;
+    if (setup->training)
+        passes |= 1u << CVY_CONV2D_BACKWARD_WEIGHTS;
+    if (setup->input_gradient)
+        passes |= 1u << CVY_CONV2D_BACKWARD_DATA;
+    return passes;
+}
+
+static int tasks(const cvy_layer_setup *setup, cvy_task list[CVY_LAYER_TASKS]) {
+    cvy_conv2d_shape shape = shape_of(setup->config, setup->input, setup->pitch);
+    int count = 0;
+    if (cvy_conv2d_infer(&shape))
+        return 0;
+    for (int pass = 0; pass < 3; pass++)
+        if (passes_of(setup) >> pass & 1)
+            list[count++] = cvy_conv2d_task(&shape, (cvy_conv2d_pass)pass);
+    return count;
+}
+
 static convoy_status setup(void *s, cvy_layer_setup *setup) {
     state *layer = s;
     cvy_conv2d_shape shape = shape_of(setup->config, setup->input, setup->pitch);
@@ -142,11 +162,7 @@ static convoy_status setup(void *s, cvy_layer_setup *setup) {
     convoy_status status = cvy_conv2d_infer(&shape);
     if (status)
         return status;
-    unsigned passes = 1u << CVY_CONV2D_FORWARD;
-    if (setup->training)
-        passes |= 1u << CVY_CONV2D_BACKWARD_WEIGHTS;
-    if (setup->input_gradient)
-        passes |= 1u << CVY_CONV2D_BACKWARD_DATA;
+    const unsigned passes = passes_of(setup);
     status = cvy_conv2d_create(setup->device, &shape, passes, setup->conv2d_variant, &layer->op);
     if (!status)
         setup->workspace = cvy_conv2d_workspace(layer->op);
@@ -180,6 +196,7 @@ static void report(const void *s, const cvy_layer_setup *setup, cvy_layer_report
     const cvy_conv2d_pass passes[3] = {CVY_CONV2D_FORWARD, CVY_CONV2D_BACKWARD_DATA,
                                        CVY_CONV2D_BACKWARD_WEIGHTS};
     const char *variants[3];
+    cvy_origin origins[3];
     int count = 0;
     for (int i = 0; i < 3; i++) {
         if ((i > 0 && !setup->training) || (passes[i] == CVY_CONV2D_BACKWARD_DATA && !setup->input_gradient))
@@ -189,13 +206,14 @@ static void report(const void *s, const cvy_layer_setup *setup, cvy_layer_report
         out->cost.bytes += cost.bytes;
         if (i == 0)
             out->forward = cost;
+        origins[count] = cvy_conv2d_origin(op, passes[i]);
         variants[count++] = cvy_conv2d_variant(op, passes[i]);
     }
     out->op = "conv2d";
-    cvy_layer_report_variants(out, variants, count);
+    cvy_layer_report_variants(out, variants, origins, count);
 }
 
 const cvy_layer_type cvy_layer_conv2d = {
     "Conv2d", "2-D convolution", params,  sizeof(config), sizeof(state), describe,
-    setup,    release,           forward, backward,       report,
+    setup,    release,           forward, backward,       report,        tasks,
 };

@@ -45,11 +45,9 @@ static convoy_status backward(void *s, const cvy_layer_run *run) {
                    : CONVOY_OK;
 }
 
-const cvy_layer_type cvy_layer_dropout = {
-    "Dropout",     "zeroes values at random while training",
-    params,        sizeof(config),
-    sizeof(state), describe,
-    setup,         NULL,
-    forward,       backward,
-    NULL,
-};
+const cvy_layer_type cvy_layer_dropout = {"Dropout",     "zeroes values at random while training",
+                                          params,        sizeof(config),
+                                          sizeof(state), describe,
+                                          setup,         NULL,
+                                          forward,       backward,
+                                          NULL,          NULL};

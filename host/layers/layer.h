@@ -8,6 +8,7 @@
 #include "base/node.h"
 #include "base/params.h"
 #include "base/text.h"
+#include "ops/choice.h"
 #include "ops/elementwise.h"
 
 /* One image (or feature map stack): channels x height x width. A vector has height and width 1. */
@@ -19,7 +20,7 @@ static inline size_t cvy_dims_count(cvy_dims dims) {
     return (size_t)dims.channels * (size_t)dims.height * (size_t)dims.width;
 }
 
-enum { CVY_LAYER_TENSORS = 4, CVY_LAYER_SAVED = 2 };
+enum { CVY_LAYER_TENSORS = 4, CVY_LAYER_SAVED = 2, CVY_LAYER_TASKS = 3 };
 
 typedef enum cvy_tensor_role {
     CVY_TRAINABLE, /* has a gradient */
@@ -116,6 +117,7 @@ typedef struct cvy_layer_run {
 typedef struct cvy_layer_report {
     const char *op;
     cvy_text variant;
+    bool measured; /* all of its variants were chosen by measurement */
     cvy_cost cost;
     cvy_cost forward; /* the part of it that forward has */
 } cvy_layer_report;
@@ -137,6 +139,8 @@ typedef struct cvy_layer_type {
     convoy_status (*forward)(void *state, const cvy_layer_run *run);
     convoy_status (*backward)(void *state, const cvy_layer_run *run);
     void (*report)(const void *state, const cvy_layer_setup *setup, cvy_layer_report *report);
+    /* What `setup` will have to choose variants for; how many. NULL: nothing. */
+    int (*tasks)(const cvy_layer_setup *setup, cvy_task tasks[CVY_LAYER_TASKS]);
 } cvy_layer_type;
 
 /* Every layer type; ends with NULL. */
@@ -156,6 +160,7 @@ convoy_status cvy_layer_want_vector(const char *type, cvy_dims input);
 cvy_layer_tensor *cvy_layer_add_tensor(cvy_layer_facts *facts, const char *name, cvy_tensor_role role,
                                        cvy_init_kind init, int dimensions, const size_t *shape);
 /* "direct_cpu", or "direct_cpu/im2col_gemm/direct_cpu" where the passes differ. */
-void cvy_layer_report_variants(cvy_layer_report *report, const char *const *variants, int count);
+void cvy_layer_report_variants(cvy_layer_report *report, const char *const *variants,
+                               const cvy_origin *origins, int count);
 
 #endif

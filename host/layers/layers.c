@@ -71,8 +71,12 @@ cvy_layer_tensor *cvy_layer_add_tensor(cvy_layer_facts *facts, const char *name,
     return tensor;
 }
 
-void cvy_layer_report_variants(cvy_layer_report *report, const char *const *variants, int count) {
+void cvy_layer_report_variants(cvy_layer_report *report, const char *const *variants,
+                               const cvy_origin *origins, int count) {
     bool same = true;
+    report->measured = true;
+    for (int i = 0; i < count; i++)
+        report->measured = report->measured && origins[i] == CVY_MEASURED;
     for (int i = 1; i < count; i++)
         same = same && strcmp(variants[0], variants[i]) == 0;
     for (int i = 0; i < (same ? 1 : count); i++)

@@ -42,15 +42,33 @@ static convoy_status describe(const void *configuration, const cvy_node *node, c
     return CONVOY_OK;
 }
 
-static convoy_status setup(void *s, cvy_layer_setup *setup) {
-    state *layer = s;
-    cvy_linear_shape shape = {setup->pitch, (size_t)setup->input.channels, (size_t)setup->output.channels};
+static cvy_linear_shape shape_of(const cvy_layer_setup *setup) {
+    return (cvy_linear_shape){setup->pitch, (size_t)setup->input.channels, (size_t)setup->output.channels};
+}
+
+static unsigned passes_of(const cvy_layer_setup *setup) {
     unsigned passes = 1u << CVY_LINEAR_FORWARD;
     if (setup->training)
         passes |= 1u << CVY_LINEAR_BACKWARD_WEIGHTS;
     if (setup->input_gradient)
         passes |= 1u << CVY_LINEAR_BACKWARD_DATA;
-    convoy_status status = cvy_linear_create(setup->device, &shape, passes, setup->gemm_variant, &layer->op);
+    return passes;
+}
+
+static int tasks(const cvy_layer_setup *setup, cvy_task list[CVY_LAYER_TASKS]) {
+    const cvy_linear_shape shape = shape_of(setup);
+    int count = 0;
+    for (int pass = 0; pass < 3; pass++)
+        if (passes_of(setup) >> pass & 1)
+            list[count++] = cvy_linear_task(&shape, (cvy_linear_pass)pass);
+    return count;
+}
+
+static convoy_status setup(void *s, cvy_layer_setup *setup) {
+    state *layer = s;
+    const cvy_linear_shape shape = shape_of(setup);
+    convoy_status status =
+        cvy_linear_create(setup->device, &shape, passes_of(setup), setup->gemm_variant, &layer->op);
     if (!status)
         setup->workspace = cvy_linear_workspace(layer->op);
     return status;
@@ -79,6 +97,7 @@ static void report(const void *s, const cvy_layer_setup *setup, cvy_layer_report
     const cvy_linear_pass passes[3] = {CVY_LINEAR_FORWARD, CVY_LINEAR_BACKWARD_DATA,
                                        CVY_LINEAR_BACKWARD_WEIGHTS};
     const char *variants[3];
+    cvy_origin origins[3];
     int count = 0;
     for (int i = 0; i < 3; i++) {
         if ((i > 0 && !setup->training) || (passes[i] == CVY_LINEAR_BACKWARD_DATA && !setup->input_gradient))
@@ -88,10 +107,11 @@ static void report(const void *s, const cvy_layer_setup *setup, cvy_layer_report
         out->cost.bytes += cost.bytes;
         if (i == 0)
             out->forward = cost;
+        origins[count] = cvy_linear_origin(op, passes[i]);
         variants[count++] = cvy_linear_variant(op, passes[i]);
     }
     out->op = "linear";
-    cvy_layer_report_variants(out, variants, count);
+    cvy_layer_report_variants(out, variants, origins, count);
 }
 
 const cvy_layer_type cvy_layer_linear = {
@@ -100,5 +120,5 @@ const cvy_layer_type cvy_layer_linear = {
     sizeof(state), describe,
     setup,         release,
     forward,       backward,
-    report,
+    report,        tasks,
 };

@@ -125,32 +125,27 @@ static convoy_status setup_adaptive(void *s, cvy_layer_setup *setup) {
     return setup_kind(CVY_POOL_ADAPTIVE_AVERAGE, s, setup);
 }
 
-const cvy_layer_type cvy_layer_max_pool2d = {
-    "MaxPool2d",   "largest value of each window",
-    max_params,    sizeof(config),
-    sizeof(state), describe_max,
-    setup_max,     release,
-    forward,       backward,
-    report,
-};
-const cvy_layer_type cvy_layer_avg_pool2d = {
-    "AvgPool2d",    "mean of each window, padding counted",
-    average_params, sizeof(config),
-    sizeof(state),  describe_average,
-    setup_average,  release,
-    forward,        backward,
-    report,
-};
-const cvy_layer_type cvy_layer_adaptive_avg_pool2d = {
-    "AdaptiveAvgPool2d",
-    "mean over a grid of output_size windows",
-    adaptive_params,
-    sizeof(config),
-    sizeof(state),
-    describe_adaptive,
-    setup_adaptive,
-    release,
-    forward,
-    backward,
-    report,
-};
+const cvy_layer_type cvy_layer_max_pool2d = {"MaxPool2d",   "largest value of each window",
+                                             max_params,    sizeof(config),
+                                             sizeof(state), describe_max,
+                                             setup_max,     release,
+                                             forward,       backward,
+                                             report,        NULL};
+const cvy_layer_type cvy_layer_avg_pool2d = {"AvgPool2d",    "mean of each window, padding counted",
+                                             average_params, sizeof(config),
+                                             sizeof(state),  describe_average,
+                                             setup_average,  release,
+                                             forward,        backward,
+                                             report,         NULL};
+const cvy_layer_type cvy_layer_adaptive_avg_pool2d = {"AdaptiveAvgPool2d",
+                                                      "mean over a grid of output_size windows",
+                                                      adaptive_params,
+                                                      sizeof(config),
+                                                      sizeof(state),
+                                                      describe_adaptive,
+                                                      setup_adaptive,
+                                                      release,
+                                                      forward,
+                                                      backward,
+                                                      report,
+                                                      NULL};

@@ -33,7 +33,9 @@ static convoy_status backward(void *state, const cvy_layer_run *run) {
                                 run->gx);
 }
 
-const cvy_layer_type cvy_layer_softmax = {
-    "Softmax", "exp(x) over its sum", params, sizeof(config), 0, describe, NULL, NULL, forward, backward,
-    NULL,
-};
+const cvy_layer_type cvy_layer_softmax = {"Softmax", "exp(x) over its sum",
+                                          params,    sizeof(config),
+                                          0,         describe,
+                                          NULL,      NULL,
+                                          forward,   backward,
+                                          NULL,      NULL};

@@ -55,11 +55,9 @@ static convoy_status backward(void *s, const cvy_layer_run *run) {
                                   run->gradients[0], run->gradients[1], run->accumulate);
 }
 
-const cvy_layer_type cvy_layer_subsample2d = {
-    "Subsample2d", "LeNet-5's trainable subsampling",
-    params,        sizeof(config),
-    sizeof(state), describe,
-    setup,         release,
-    forward,       backward,
-    NULL,
-};
+const cvy_layer_type cvy_layer_subsample2d = {"Subsample2d", "LeNet-5's trainable subsampling",
+                                              params,        sizeof(config),
+                                              sizeof(state), describe,
+                                              setup,         release,
+                                              forward,       backward,
+                                              NULL,          NULL};

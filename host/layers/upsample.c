@@ -38,6 +38,6 @@ static convoy_status backward(void *state, const cvy_layer_run *run) {
     return run->gx ? cvy_resize_backward(run->device, &shape, run->gy, run->gx) : CONVOY_OK;
 }
 
-const cvy_layer_type cvy_layer_upsample = {
-    "Upsample", "bilinear resize", params, sizeof(config), 0, describe, NULL, NULL, forward, backward, NULL,
-};
+const cvy_layer_type cvy_layer_upsample = {"Upsample", "bilinear resize", params, sizeof(config),
+                                           0,          describe,          NULL,   NULL,
+                                           forward,    backward,          NULL,   NULL};

@@ -114,6 +114,15 @@ const char *cvy_linear_variant(const cvy_linear *op, cvy_linear_pass pass) {
     return op->products[pass] ? cvy_gemm_variant(op->products[pass]) : "none";
 }
 
+cvy_origin cvy_linear_origin(const cvy_linear *op, cvy_linear_pass pass) {
+    return op->products[pass] ? cvy_gemm_origin(op->products[pass]) : CVY_GUESSED;
+}
+
+cvy_task cvy_linear_task(const cvy_linear_shape *shape, cvy_linear_pass pass) {
+    const cvy_gemm_shape product = product_shape(shape, pass);
+    return cvy_gemm_task(&product);
+}
+
 size_t cvy_linear_workspace(const cvy_linear *op) {
     size_t most = 0;
     for (int pass = 0; pass < PASSES; pass++) {

@@ -2,7 +2,7 @@
 #ifndef CVY_OPS_LINEAR_H
 #define CVY_OPS_LINEAR_H
 
-#include "ops/op.h"
+#include "ops/choice.h"
 
 typedef struct cvy_linear_shape {
     int pitch;
@@ -28,6 +28,9 @@ convoy_status cvy_linear_create(convoy_device *device, const cvy_linear_shape *s
                                 const char *variant, cvy_linear **op);
 void cvy_linear_free(cvy_linear *op);
 const char *cvy_linear_variant(const cvy_linear *op, cvy_linear_pass pass);
+cvy_origin cvy_linear_origin(const cvy_linear *op, cvy_linear_pass pass);
+/* The product that the pass is. */
+cvy_task cvy_linear_task(const cvy_linear_shape *shape, cvy_linear_pass pass);
 size_t cvy_linear_workspace(const cvy_linear *op);
 cvy_cost cvy_linear_cost(const cvy_linear *op, cvy_linear_pass pass);
 

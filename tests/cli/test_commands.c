@@ -293,7 +293,7 @@ static void bench(void **state) {
     const json_t *layers = json_object_get(json, "layers");
     assert_true(json_array_size(layers) >= 5);
     test_keys(json_array_get(layers, 0),
-              "name op variant forward_ms backward_ms gflops forward_gflops backward_gflops "
+              "name op variant measured forward_ms backward_ms gflops forward_gflops backward_gflops "
               "forward_gbytes backward_gbytes forward_peak backward_peak");
     test_keys(json_object_get(json, "peak"), "gflops streams launch_us wait_us");
     test_keys(json_object_get(json, "step"), "ms floor_ms layers_ms loss_ms optimizer_ms rest_ms");
