@@ -1,13 +1,20 @@
 /* The weight gradient of a convolution by Winograd's F(K x K, M x M), for CPUs: a tile of M x M of gy plays the kernel
-   over a T x T tile of x, T = 6 or 8, and the K x K outputs are the gradient. Three steps: both sides of a block of
-   tiles are transformed into XI matrices each, [XI][channels][tiles of the block][IMAGES]; XI matrix products (ops/gemm.h) add
-   gy times x transposed to sums [XI][OUT_C][IN_C]; those are transformed back once, at the end. */
+   over a T x T tile of x, T = 6 or 8, and the K x K outputs are the gradient. A unit is one tile for one vector of
+   images. Both sides of a block of UNITS units are transformed, XI matrices each, of x [IN_C][columns] and of gy
+   [columns][OUT_C], a column being one image of one unit; XI products of the two are added to sums [IN_C][OUT_C]; those
+   are transformed back once, at the end.
+
+   Narrow layers do all of it in one kernel, whose work-items share the units and have sums of their own, all in the
+   second level of the cache. In wide layers the sums are too large for that: there each block is transformed by one
+   kernel and multiplied by another, whose work-items share the XI products. */
 #include "common.clh"
 
 #ifndef PITCH
 #define PITCH 32
 #define T 6
-#define K 3 /* kernel size: 3 or 5 */
+#define K 3  /* kernel size: 3 or 5 */
+#define NV 2 /* vectors of output channels per register tile */
+#define MR 4 /* input channels per register tile */
 #define IN_C 8
 #define OUT_C 8
 #define IN_H 9
@@ -16,74 +23,222 @@
 #define OUT_W 9
 #define PAD_H 1
 #define PAD_W 1
-#define TILE_ROWS 1 /* rows of tiles in a block */
-#define IMAGES 32   /* images in a block */
+#define UNITS 1 /* of a block */
 #endif
 
 #include "conv2d_winograd.clh"
 
 #define M (T + 1 - K) /* edge of a tile of gy */
 #define TILES_W ((OUT_W + M - 1) / M)
-#define COLUMNS ((ulong)TILE_ROWS * TILES_W * IMAGES) /* of one matrix */
+#define TILES (((OUT_H + M - 1) / M) * TILES_W)
+#define ALL_UNITS (TILES * (PITCH / VW))
+#define COLUMNS (UNITS * VW)
+#define ROW (NV * VW)
+#define PANELS ((OUT_C + ROW - 1) / ROW)
+#define BLOCKS ((IN_C + MR - 1) / MR)
+#define IN_ROWS (BLOCKS * MR)
+#define OUT_ROWS (PANELS * ROW)
+/* Floats from one of the XI matrices to the next: x [IN_ROWS][COLUMNS], gy [PANELS][COLUMNS][ROW], an odd number of
+   vectors since otherwise all matrices would share few sets of the cache; the sums [IN_ROWS][OUT_ROWS]. */
+#define X_STEP ((ulong)IN_ROWS * COLUMNS + (IN_ROWS * UNITS % 2 ? 0 : VW))
+#define GY_STEP ((ulong)PANELS * COLUMNS * ROW + VW)
+#define SUM_STEP ((ulong)IN_ROWS * OUT_ROWS)
+#define SUMS (XI * SUM_STEP)
+/* Floats of one work-item of the narrow kernel: sums, and those of gy's channels for the bias; both transformed sides. */
+#define PARTIAL (SUMS + OUT_ROWS * VW)
+#define SCRATCH (XI * (X_STEP + GY_STEP))
 
-/* Work-items: channel, tile of the block. Tiles past the last row become zeros. */
-__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
-conv2d_winograd_tiles_x(__global const float *restrict x, __global float *restrict matrices, ulong matrices_offset,
-                        int tile_row, int image) {
-    const int channel = get_global_id(0), tile = get_global_id(1);
-    const int top = (tile_row + tile / TILES_W) * M - PAD_H, left = tile % TILES_W * M - PAD_W;
-    x += (ulong)channel * IN_H * IN_W * PITCH + image;
-    matrices += matrices_offset + channel * COLUMNS + (ulong)tile * IMAGES;
-    for (int n = 0; n < IMAGES; n += VW)
-        transform_tile(x + n, top, left, matrices + n, IN_C * COLUMNS);
+typedef struct unit {
+    int row, column, image; /* of gy */
+} unit;
+
+/* Past the last unit: tiles below the image, which read as zeros. */
+static inline unit unit_at(int at) {
+    const int place = at / (PITCH / VW);
+    const unit u = {place < TILES ? place / TILES_W * M : OUT_H + IN_H + M, place % TILES_W * M,
+                    at % (PITCH / VW) * VW};
+    return u;
 }
 
+/* One channel of x -> its row of the XI matrices. */
+static inline void tile_x(__global const float *x, int channel, unit u, __global float *to) {
+    transform_tile(x + (ulong)channel * IN_H * IN_W * PITCH + u.image, u.row - PAD_H, u.column - PAD_W,
+                   to + channel * COLUMNS, X_STEP);
+}
+
+/* VW rows of VW floats, ROW apart. Each round interleaves the halves of the rows, which turns the bits of a float's
+   place, its row's in front of its column's, by one. */
+static inline void transpose(__global float *rows) {
+    floatv a[VW], b[VW];
+#pragma unroll
+    for (int i = 0; i < VW; i++)
+        a[i] = vloadv(0, rows + i * ROW);
+#pragma unroll
+    for (int round = 1; round < VW; round *= 2) {
+#pragma unroll
+        for (int i = 0; i < VW / 2; i++) {
+            b[2 * i].even = a[i].lo;
+            b[2 * i].odd = a[i + VW / 2].lo;
+            b[2 * i + 1].even = a[i].hi;
+            b[2 * i + 1].odd = a[i + VW / 2].hi;
+        }
+#pragma unroll
+        for (int i = 0; i < VW; i++)
+            a[i] = b[i];
+    }
+#pragma unroll
+    for (int i = 0; i < VW; i++)
+        vstorev(a[i], 0, rows + i * ROW);
+}
+
+/* VW channels of gy, the first one `channel` -> their columns of the XI matrices; their sums are added to bias, a
+   vector each, or null. */
+static inline void tile_gy(__global const float *gy, int channel, unit u, __global float *to, __global float *bias) {
+    to += (ulong)channel / ROW * COLUMNS * ROW + channel % ROW;
+    for (int lane = 0; lane < VW; lane++) {
+        floatv rows[M * T], sum = (floatv)(0.0f);
+        __global const float *from =
+            gy + (((ulong)(channel + lane) * OUT_H + u.row) * OUT_W + u.column) * PITCH + u.image;
+        for (int r = 0; r < M; r++) {
+            floatv g[M];
+#pragma unroll
+            for (int c = 0; c < M; c++) {
+                g[c] = channel + lane < OUT_C && u.row + r < OUT_H && u.column + c < OUT_W
+                           ? vloadv(0, from + ((ulong)r * OUT_W + c) * PITCH)
+                           : (floatv)(0.0f);
+                sum += g[c];
+            }
+            kernel_1d(g, 1, rows + r * T, 1, M);
+        }
+        for (int c = 0; c < T; c++) {
+            floatv column[T];
+            kernel_1d(rows + c, T, column, 1, M);
+#pragma unroll
+            for (int r = 0; r < T; r++)
+                vstorev(column[r], 0, to + (r * T + c) * GY_STEP + lane * ROW);
+        }
+        if (bias)
+            vstorev(vloadv(channel + lane, bias) + sum, channel + lane, bias);
+    }
+    for (int xi = 0; xi < XI; xi++)
+        transpose(to + xi * GY_STEP);
+}
+
+/* sums[m][n] += x[m] * gy[n] over a block's columns, MR input channels x NV vectors of output channels in registers. */
+static inline void multiply(__global const float *x, __global const float *gy, __global float *sums) {
+    floatv acc[MR][NV];
+#pragma unroll
+    for (int m = 0; m < MR; m++)
+#pragma unroll
+        for (int n = 0; n < NV; n++)
+            acc[m][n] = vloadv(n, sums + m * OUT_ROWS);
+    for (int k = 0; k < COLUMNS; k++) {
+        floatv right[NV];
+#pragma unroll
+        for (int n = 0; n < NV; n++)
+            right[n] = vloadv(n, gy + k * ROW);
+#pragma unroll
+        for (int m = 0; m < MR; m++)
+#pragma unroll
+            for (int n = 0; n < NV; n++)
+                acc[m][n] = fma((floatv)(x[m * COLUMNS + k]), right[n], acc[m][n]);
+    }
+#pragma unroll
+    for (int m = 0; m < MR; m++)
+#pragma unroll
+        for (int n = 0; n < NV; n++)
+            vstorev(acc[m][n], n, sums + m * OUT_ROWS);
+}
+
+/* All products of one of the XI pairs of matrices. */
+static inline void multiply_all(__global const float *x, __global const float *gy, __global float *sums) {
+    for (int panel = 0; panel < PANELS; panel++)
+        for (int block = 0; block < BLOCKS; block++)
+            multiply(x + block * MR * COLUMNS, gy + (ulong)panel * COLUMNS * ROW,
+                     sums + (ulong)block * MR * OUT_ROWS + panel * ROW);
+}
+
+static inline void clear(__global float *values, ulong count) {
+    for (ulong i = 0; i < count; i += VW)
+        vstorev((floatv)(0.0f), 0, values + i);
+}
+
+/* Narrow layers. Work-items: any number, of which each takes a range of the units, one a block. Partial results are
+   PARTIAL apart, behind them lies the scratch. */
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
-conv2d_winograd_tiles_gy(__global const float *restrict gy, __global float *restrict matrices, ulong matrices_offset,
-                         int tile_row, int image) {
-    const int channel = get_global_id(0), tile = get_global_id(1);
-    const int top = (tile_row + tile / TILES_W) * M, left = tile % TILES_W * M;
-    gy += (ulong)channel * OUT_H * OUT_W * PITCH + image;
-    matrices += matrices_offset + channel * COLUMNS + (ulong)tile * IMAGES;
-    for (int n = 0; n < IMAGES; n += VW) {
-        floatv g[M * M], half_way[T * M], u[XI];
-#pragma unroll
-        for (int r = 0; r < M; r++)
-#pragma unroll
-            for (int c = 0; c < M; c++)
-                g[r * M + c] = top + r < OUT_H && left + c < OUT_W
-                                   ? vloadv(0, gy + ((ulong)(top + r) * OUT_W + left + c) * PITCH + n)
-                                   : (floatv)(0.0f);
-#pragma unroll
-        for (int c = 0; c < M; c++)
-            kernel_1d(g + c, M, half_way + c, M, M);
-#pragma unroll
-        for (int r = 0; r < T; r++)
-            kernel_1d(half_way + r * M, 1, u + r * T, 1, M);
-#pragma unroll
+conv2d_winograd_narrow(__global const float *restrict x, __global const float *restrict gy,
+                       __global float *restrict workspace) {
+    const ulong item = get_global_id(0), items = get_global_size(0);
+    __global float *sums = workspace + item * PARTIAL, *bias = sums + SUMS;
+    __global float *x_tiles = workspace + items * PARTIAL + item * SCRATCH, *gy_tiles = x_tiles + XI * X_STEP;
+    clear(sums, PARTIAL);
+    for (int at = ALL_UNITS * item / items; at < ALL_UNITS * (item + 1) / items; at++) {
+        const unit u = unit_at(at);
+        for (int in = 0; in < IN_C; in++)
+            tile_x(x, in, u, x_tiles);
+        for (int out = 0; out < OUT_C; out += VW)
+            tile_gy(gy, out, u, gy_tiles, bias);
         for (int xi = 0; xi < XI; xi++)
-            vstorev(u[xi], 0, matrices + xi * OUT_C * COLUMNS + n);
+            multiply_all(x_tiles + xi * X_STEP, gy_tiles + xi * GY_STEP, sums + xi * SUM_STEP);
     }
 }
 
-/* gweight[OUT_C][IN_C][K][K] (+)= the sums, transformed back. Work-items: vectors of pairs of channels. */
-__kernel void conv2d_winograd_gradient(__global const float *restrict sums, __global float *restrict gweight,
-                                       ulong sums_offset, int accumulate) {
-    const ulong at = get_global_id(0), pairs = (ulong)OUT_C * IN_C;
-    if (at * VW >= pairs)
-        return;
+/* Wide layers: the block whose first unit is `first`. Work-items: the block's units; channels of x, then
+   vectors of channels of gy. The workspace holds the partial result and the scratch of one work-item of the narrow
+   kernel. */
+__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
+conv2d_winograd_tiles(__global const float *restrict x, __global const float *restrict gy,
+                      __global float *restrict workspace, int first) {
+    const int at = get_global_id(0), channel = get_global_id(1);
+    const unit u = unit_at(first + at);
+    __global float *x_tiles = workspace + PARTIAL, *gy_tiles = x_tiles + XI * X_STEP;
+    if (channel < IN_C)
+        tile_x(x, channel, u, x_tiles + at * VW);
+    else
+        tile_gy(gy, (channel - IN_C) * VW, u, gy_tiles + at * VW * ROW, 0);
+}
+
+/* Work-items: XI. */
+__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void conv2d_winograd_wide(__global float *restrict workspace,
+                                                                                  int accumulate) {
+    const int xi = get_global_id(0);
+    __global float *sums = workspace + xi * SUM_STEP;
+    __global const float *x_tiles = workspace + PARTIAL, *gy_tiles = x_tiles + XI * X_STEP;
+    if (!accumulate)
+        clear(sums, SUM_STEP);
+    multiply_all(x_tiles + xi * X_STEP, gy_tiles + xi * GY_STEP, sums);
+}
+
+/* gweight[OUT_C][IN_C][K][K] (+)= the sums of all partial results, transformed back; gbias (or null) theirs. Work-items:
+   vector of output channels, input channel. */
+__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
+conv2d_winograd_gradient(__global const float *restrict workspace, __global float *restrict gweight,
+                         __global float *restrict gbias, int partials, int accumulate) {
+    const int out = get_global_id(0) * VW, in = get_global_id(1), lanes = min(VW, OUT_C - out);
     floatv s[XI], half_way[K * T], g[K * K];
-    float lanes[K * K][VW];
-    for (int xi = 0; xi < XI; xi++)
-        s[xi] = load_part(sums + sums_offset + xi * pairs, at, pairs);
+    float taps[K * K][VW];
+    for (int xi = 0; xi < XI; xi++) {
+        s[xi] = (floatv)(0.0f);
+        for (int p = 0; p < partials; p++)
+            s[xi] += vloadv(0, workspace + p * PARTIAL + xi * SUM_STEP + (ulong)in * OUT_ROWS + out);
+    }
     for (int c = 0; c < T; c++)
         output_1d(s + c, T, half_way + c, T, K);
     for (int r = 0; r < K; r++)
         output_1d(half_way + r * T, 1, g + r * K, 1, K);
     for (int k = 0; k < K * K; k++)
-        vstorev(g[k], 0, lanes[k]);
-    gweight += at * VW * K * K;
-    for (int lane = 0; lane < min((ulong)VW, pairs - at * VW); lane++, gweight += K * K)
+        vstorev(g[k], 0, taps[k]);
+    for (int lane = 0; lane < lanes; lane++) {
+        __global float *to = gweight + ((ulong)(out + lane) * IN_C + in) * K * K;
         for (int k = 0; k < K * K; k++)
-            gweight[k] = accumulate ? gweight[k] + lanes[k][lane] : lanes[k][lane];
+            to[k] = accumulate ? to[k] + taps[k][lane] : taps[k][lane];
+    }
+    if (in > 0 || !gbias)
+        return;
+    for (int lane = 0; lane < lanes; lane++) {
+        floatv sum = (floatv)(0.0f);
+        for (int p = 0; p < partials; p++)
+            sum += vloadv(out + lane, workspace + p * PARTIAL + SUMS);
+        gbias[out + lane] = accumulate ? gbias[out + lane] + sumv(sum) : sumv(sum);
+    }
 }

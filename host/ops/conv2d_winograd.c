@@ -30,7 +30,7 @@ static bool supports(const cvy_device_traits *traits, const cvy_conv2d_shape *s,
 
 /* Measured against direct_cpu: the transforms cost per channel, the products per pair of channels. */
 static bool pays(const cvy_conv2d_shape *s, cvy_conv2d_pass pass) {
-    const int least_channels = pass == CVY_CONV2D_BACKWARD_WEIGHTS ? 64 : s->kernel[0] == 5 ? 12 : 24;
+    const int least_channels = s->kernel[0] == 3 ? 32 : pass == CVY_CONV2D_BACKWARD_WEIGHTS ? 16 : 12;
     const int least_size = s->kernel[0] == 5 ? 6 : 12;
     const int height = pass == CVY_CONV2D_BACKWARD_DATA ? s->in_height : s->out_height;
     const int width = pass == CVY_CONV2D_BACKWARD_DATA ? s->in_width : s->out_width;
@@ -151,7 +151,7 @@ static convoy_status run(void *prepared, const cvy_conv2d_buffers *b) {
 static void release(void *prepared) {
     state *p = prepared;
     if (p->backward_weights)
-        cvy_winograd_weights_release(p->backward_weights);
+        free(p->backward_weights);
     free(p);
 }
 

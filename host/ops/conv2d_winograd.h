@@ -8,6 +8,5 @@
 convoy_status cvy_winograd_weights_prepare(convoy_device *device, const cvy_conv2d_shape *shape, int tile,
                                            void **prepared, size_t *workspace);
 convoy_status cvy_winograd_weights_run(void *prepared, const cvy_conv2d_buffers *buffers);
-void cvy_winograd_weights_release(void *prepared);
 
 #endif

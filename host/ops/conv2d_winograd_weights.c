@@ -1,136 +1,156 @@
-/* The backward-weights pass of variants winograd8_cpu and winograd6_cpu (kernels/conv2d_winograd_weights.cl):
-   blocks of tiles that stay in the shared cache between their transform and their matrix products. */
+/* The backward-weights pass of variants winograd8_cpu and winograd6_cpu (kernels/conv2d_winograd_weights.cl).
+   Here: narrow or wide, the register tile, the blocks, and the launches. */
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/status.h"
 #include "ops/conv2d_bias.h"
 #include "ops/conv2d_winograd.h"
-#include "ops/gemm.h"
 
 enum {
     OPTIONS = 512,
-    BLOCK_BYTES = 24 << 20, /* of both transformed sides: most of a last-level cache */
-    LEAST_COLUMNS = 384     /* of a block's matrices: shorter products spend their time on their sums */
+    ITEMS_PER_UNIT = 2,       /* narrow: work-items, each with sums of its own, per compute unit */
+    NARROW_BYTES = 600 << 10, /* of those sums */
+    BLOCK_BYTES = 12 << 20    /* wide: of both transformed sides of a block, which stay in the shared cache */
 };
 
 typedef struct weights_state {
-    cvy_kernel *tiles_x, *tiles_gy, *gradient;
-    cvy_conv2d_bias bias;
-    cvy_gemm *product;
-    size_t products, vector;                          /* elements of a tile, floats of a vector */
-    size_t in_channels, out_channels, columns, tiles; /* columns: of a block's matrices; tiles: of a block */
-    int tile_rows, all_tile_rows, images, pitch;
-    /* Floats into the workspace, behind what gemm uses of it. */
-    size_t x_offset, gy_offset, sums_offset, strips_offset;
+    cvy_kernel *narrow, *tiles, *wide, *gradient;
+    cvy_conv2d_bias bias; /* wide only */
+    int in_channels, out_vectors, xi;
+    int items;            /* narrow: work-items, else 0 */
+    int units, all_units; /* of a block, in all */
+    size_t bias_offset;   /* wide: the bias's scratch in the workspace, in floats */
 } weights_state;
 
-/* Whole rows of tiles of all images, or of fewer where that would leave the cache. */
-static void choose_block(weights_state *p, int tiles_w) {
-    const size_t bytes = (p->in_channels + p->out_channels) * p->products * sizeof(float);
-    p->images = p->pitch;
-    p->tile_rows = 1;
-    while (p->tile_rows < p->all_tile_rows && tiles_w * p->tile_rows * p->images < LEAST_COLUMNS)
-        p->tile_rows++;
-    while (bytes * (size_t)(tiles_w * p->tile_rows * p->images) > BLOCK_BYTES &&
-           p->images % (2 * (int)p->vector) == 0 && tiles_w * p->tile_rows * p->images / 2 >= LEAST_COLUMNS)
-        p->images /= 2;
-    p->tiles = (size_t)(tiles_w * p->tile_rows);
-    p->columns = p->tiles * (size_t)p->images;
+typedef struct register_tile {
+    int channels, vectors; /* MR, NV */
+} register_tile;
+
+static int ceil_div(int a, int b) {
+    return (a + b - 1) / b;
 }
 
-static convoy_status get_kernels(convoy_device *device, const cvy_conv2d_shape *s, int tile,
-                                 weights_state *p) {
-    char options[OPTIONS];
-    snprintf(options, sizeof options,
-             "-DPITCH=%d -DVW=%d -DT=%d -DK=%d -DIN_C=%d -DOUT_C=%d -DIN_H=%d -DIN_W=%d -DOUT_H=%d "
-             "-DOUT_W=%d -DPAD_H=%d "
-             "-DPAD_W=%d -DTILE_ROWS=%d -DIMAGES=%d",
-             s->pitch, (int)p->vector, tile, s->kernel[0], s->in_channels, s->out_channels, s->in_height,
-             s->in_width, s->out_height, s->out_width, s->padding[0], s->padding[1], p->tile_rows, p->images);
+/* A step costs its fma's or its loads, whichever is more; the last tiles of both axes may be partly waste. */
+static register_tile choose_tile(int in_channels, int out_channels, int vector_width) {
+    const int most = vector_width == 16 ? 24 : 12;
+    register_tile best = {1, 1};
+    int best_cost = INT_MAX;
+    for (int vectors = 1; vectors <= 3; vectors++)
+        for (int channels = 1; channels * vectors <= most; channels++) {
+            const int sums = channels * vectors, loads = channels + vectors;
+            const int cost = ceil_div(in_channels, channels) *
+                             ceil_div(out_channels, vectors * vector_width) *
+                             ((sums > loads ? sums : loads) + 1);
+            if (cost < best_cost) {
+                best_cost = cost;
+                best = (register_tile){channels, vectors};
+            }
+        }
+    return best;
+}
+
+static convoy_status get_kernels(convoy_device *device, const char *options, weights_state *p) {
     const struct {
         cvy_kernel **kernel;
         const char *function;
     } wanted[] = {
-        {&p->tiles_x, "conv2d_winograd_tiles_x"},
-        {&p->tiles_gy, "conv2d_winograd_tiles_gy"},
+        {&p->narrow, "conv2d_winograd_narrow"},
+        {&p->tiles, "conv2d_winograd_tiles"},
+        {&p->wide, "conv2d_winograd_wide"},
         {&p->gradient, "conv2d_winograd_gradient"},
     };
-    convoy_status status = cvy_conv2d_bias_prepare(device, s, &p->bias);
+    convoy_status status = CONVOY_OK;
     for (size_t i = 0; i < sizeof wanted / sizeof *wanted && !status; i++)
         status =
             cvy_kernel_get(device, "conv2d_winograd_weights", wanted[i].function, options, wanted[i].kernel);
     return status;
 }
 
+/* The kernel's macros of the same names. */
+typedef struct sizes {
+    size_t columns, x_step, gy_step, sums, partial, scratch;
+} sizes;
+
+static sizes sizes_of(const weights_state *p, int units, int in_rows, int out_rows, int width) {
+    const size_t columns = (size_t)(units * width), xi = (size_t)p->xi;
+    sizes s = {.columns = columns,
+               .x_step = (size_t)in_rows * columns + (in_rows * units % 2 ? 0 : (size_t)width),
+               .gy_step = (size_t)out_rows * columns + (size_t)width,
+               .sums = xi * (size_t)in_rows * (size_t)out_rows};
+    s.partial = s.sums + (size_t)(out_rows * width);
+    s.scratch = xi * (s.x_step + s.gy_step);
+    return s;
+}
+
 convoy_status cvy_winograd_weights_prepare(convoy_device *device, const cvy_conv2d_shape *s, int tile,
                                            void **prepared, size_t *workspace) {
-    const int edge = tile + 1 - s->kernel[0], tiles_w = (s->out_width + edge - 1) / edge;
+    const cvy_device_traits *traits = cvy_device_get_traits(device);
+    const int edge = tile + 1 - s->kernel[0], width = traits->vector_width;
+    const register_tile t = choose_tile(s->in_channels, s->out_channels, width);
+    const int in_rows = ceil_div(s->in_channels, t.channels) * t.channels;
+    const int out_rows = ceil_div(s->out_channels, t.vectors * width) * t.vectors * width;
     weights_state *p = calloc(1, sizeof *p);
     if (!p)
         return cvy_fail_memory("a convolution", sizeof *p);
-    p->vector = (size_t)cvy_device_get_traits(device)->vector_width;
-    p->products = (size_t)(tile * tile);
-    p->in_channels = (size_t)s->in_channels;
-    p->out_channels = (size_t)s->out_channels;
-    p->all_tile_rows = (s->out_height + edge - 1) / edge;
-    p->pitch = s->pitch;
-    choose_block(p, tiles_w);
-    const cvy_gemm_shape product = {.transpose_b = true,
-                                    .m = p->out_channels,
-                                    .n = p->in_channels,
-                                    .k = p->columns,
-                                    .lda = p->columns,
-                                    .ldb = p->columns,
-                                    .ldc = p->in_channels};
-    convoy_status status = cvy_gemm_create(device, &product, NULL, &p->product);
-    if (!status)
-        status = get_kernels(device, s, tile, p);
+    p->xi = tile * tile;
+    p->in_channels = s->in_channels;
+    p->out_vectors = ceil_div(s->out_channels, width);
+    p->all_units = ceil_div(s->out_height, edge) * ceil_div(s->out_width, edge) * (s->pitch / width);
+    const size_t unit_bytes = (size_t)(p->xi * (in_rows + out_rows) * width) * sizeof(float);
+    const size_t sum_bytes = (size_t)p->xi * (size_t)in_rows * (size_t)out_rows * sizeof(float);
+    p->units = 1;
+    if (sum_bytes <= NARROW_BYTES) {
+        p->items = ITEMS_PER_UNIT * traits->compute_units;
+        p->items = p->items < p->all_units ? p->items : p->all_units;
+    } else {
+        const size_t block = 2 * sum_bytes > BLOCK_BYTES ? 2 * sum_bytes : BLOCK_BYTES;
+        const int most = unit_bytes < block ? (int)(block / unit_bytes) : 1;
+        p->units = ceil_div(p->all_units, ceil_div(p->all_units, most));
+    }
+    const sizes z = sizes_of(p, p->units, in_rows, out_rows, width);
+    char options[OPTIONS];
+    snprintf(options, sizeof options,
+             "-DPITCH=%d -DVW=%d -DT=%d -DK=%d -DNV=%d -DMR=%d -DIN_C=%d -DOUT_C=%d -DIN_H=%d -DIN_W=%d "
+             "-DOUT_H=%d -DOUT_W=%d -DPAD_H=%d -DPAD_W=%d -DUNITS=%d",
+             s->pitch, width, tile, s->kernel[0], t.vectors, t.channels, s->in_channels, s->out_channels,
+             s->in_height, s->in_width, s->out_height, s->out_width, s->padding[0], s->padding[1], p->units);
+    convoy_status status = get_kernels(device, options, p);
+    if (!status && !p->items)
+        status = cvy_conv2d_bias_prepare(device, s, &p->bias);
     if (status) {
-        cvy_winograd_weights_release(p);
+        free(p);
         return status;
     }
-    p->x_offset = (cvy_gemm_workspace(p->product) + sizeof(float) - 1) / sizeof(float);
-    p->x_offset = (p->x_offset + 31) / 32 * 32;
-    p->gy_offset = p->x_offset + p->products * p->in_channels * p->columns;
-    p->sums_offset = p->gy_offset + p->products * p->out_channels * p->columns;
-    p->strips_offset = p->sums_offset + p->products * p->out_channels * p->in_channels;
-    *workspace = (p->strips_offset + p->bias.scratch) * sizeof(float);
+    const size_t items = p->items ? (size_t)p->items : 1;
+    p->bias_offset = items * (z.partial + z.scratch);
+    *workspace = (p->bias_offset + p->bias.scratch) * sizeof(float);
     *prepared = p;
     return CONVOY_OK;
 }
 
-static convoy_status run_block(const weights_state *p, const cvy_conv2d_buffers *b, int tile_row, int image) {
+static convoy_status run_block(const weights_state *p, const cvy_conv2d_buffers *b, int first) {
     convoy_status status =
-        CVY_LAUNCH(p->tiles_x, cvy_singles(p->in_channels, p->tiles, 1), cvy_buf(b->in),
-                   cvy_buf(b->workspace), cvy_ulong(p->x_offset), cvy_int(tile_row), cvy_int(image));
+        CVY_LAUNCH(p->tiles, cvy_singles((size_t)p->units, (size_t)(p->in_channels + p->out_vectors), 1),
+                   cvy_buf(b->in), cvy_buf(b->gy), cvy_buf(b->workspace), cvy_int(first));
     if (!status)
         status =
-            CVY_LAUNCH(p->tiles_gy, cvy_singles(p->out_channels, p->tiles, 1), cvy_buf(b->gy),
-                       cvy_buf(b->workspace), cvy_ulong(p->gy_offset), cvy_int(tile_row), cvy_int(image));
-    for (size_t xi = 0; xi < p->products && !status; xi++)
-        status = cvy_gemm_run(p->product, b->workspace, p->gy_offset + xi * p->out_channels * p->columns,
-                              b->workspace, p->x_offset + xi * p->in_channels * p->columns, b->workspace,
-                              p->sums_offset + xi * p->out_channels * p->in_channels,
-                              tile_row > 0 || image > 0, b->workspace);
+            CVY_LAUNCH(p->wide, cvy_singles((size_t)p->xi, 1, 1), cvy_buf(b->workspace), cvy_int(first > 0));
     return status;
 }
 
 convoy_status cvy_winograd_weights_run(void *prepared, const cvy_conv2d_buffers *b) {
     const weights_state *p = prepared;
     convoy_status status = CONVOY_OK;
-    for (int row = 0; row < p->all_tile_rows && !status; row += p->tile_rows)
-        for (int image = 0; image < p->pitch && !status; image += p->images)
-            status = run_block(p, b, row, image);
+    if (p->items)
+        status = CVY_LAUNCH(p->narrow, cvy_singles((size_t)p->items, 1, 1), cvy_buf(b->in), cvy_buf(b->gy),
+                            cvy_buf(b->workspace));
+    for (int first = 0; !p->items && first < p->all_units && !status; first += p->units)
+        status = run_block(p, b, first);
     if (!status)
-        status = CVY_LAUNCH(
-            p->gradient, cvy_items((p->out_channels * p->in_channels + p->vector - 1) / p->vector),
-            cvy_buf(b->workspace), cvy_buf(b->out), cvy_ulong(p->sums_offset), cvy_int(b->accumulate));
-    return status ? status : cvy_conv2d_bias_run(&p->bias, b, p->strips_offset);
-}
-
-void cvy_winograd_weights_release(void *prepared) {
-    weights_state *p = prepared;
-    cvy_gemm_free(p->product);
-    free(p);
+        status = CVY_LAUNCH(p->gradient, cvy_singles((size_t)p->out_vectors, (size_t)p->in_channels, 1),
+                            cvy_buf(b->workspace), cvy_buf(b->out), cvy_buf(p->items ? b->gbias : NULL),
+                            cvy_int(p->items ? p->items : 1), cvy_int(b->accumulate));
+    return status || p->items ? status : cvy_conv2d_bias_run(&p->bias, b, p->bias_offset);
 }
