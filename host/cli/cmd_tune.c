@@ -13,6 +13,7 @@
 #include "graph/model.h"
 #include "graph/network.h"
 #include "graph/tune.h"
+#include "ops/gemm.h"
 
 typedef struct options {
     cli_common common;
@@ -100,6 +101,13 @@ static convoy_status add_model(const cli_call *call, const char *path, convoy_de
     free(tasks);
     convoy_model_free(model);
     return status;
+}
+
+/* CLBlast's parameters come first, since other answers depend on them. */
+static convoy_status add_clblast(const options *o, const convoy_device *device, work *w) {
+    const cvy_task task = cvy_clblast_task();
+    const bool wanted = o->all || !cvy_device_get_traits(device)->cpu;
+    return wanted ? add_tasks(w, &task, 1) : CONVOY_OK;
 }
 
 /* ---- progress ---- */
@@ -236,7 +244,7 @@ static convoy_status measure(cli_call *call, convoy_device *device, work *w) {
                                    .begun = begun,
                                    .ended = ended,
                                    .context = w};
-    convoy_status status = CONVOY_OK;
+    convoy_status status = add_clblast(o, device, w);
     for (size_t i = 0; i < call->operand_count && !status; i++)
         status = add_model(call, call->operands[i], device, w);
     w->results = calloc(w->count + 1, sizeof *w->results);

@@ -202,9 +202,20 @@ bool cvy_task_read(const char *op, const char *pass, const char *shape, cvy_task
         *task = cvy_conv2d_task(&conv, (cvy_conv2d_pass)conv_pass);
     else if (strcmp(op, "gemm") == 0 && cvy_gemm_shape_read(shape, &product))
         *task = cvy_gemm_task(&product);
+    else if (strcmp(op, "clblast") == 0)
+        *task = cvy_clblast_task();
     else
         return false;
     return true;
+}
+
+static size_t clblast_candidates(convoy_device *device, cvy_candidate_variant *candidates) {
+    const char *const *sets = cvy_clblast_sets();
+    const bool cpu = cvy_device_get_traits(device)->cpu;
+    size_t count = 0;
+    for (; sets[count]; count++)
+        candidates[count] = (cvy_candidate_variant){sets[count], cpu ? CVY_FIT_FOREIGN : CVY_FIT_POSSIBLE};
+    return count;
 }
 
 size_t cvy_task_candidates(convoy_device *device, const cvy_task *task, cvy_candidate_variant *candidates) {
@@ -214,12 +225,16 @@ size_t cvy_task_candidates(convoy_device *device, const cvy_task *task, cvy_cand
         return cvy_conv2d_candidates(device, &conv, (cvy_conv2d_pass)pass_of(task->pass), candidates);
     if (strcmp(task->op, "gemm") == 0 && cvy_gemm_shape_read(task->shape, &product))
         return cvy_gemm_candidates(device, &product, candidates);
-    return 0;
+    return strcmp(task->op, "clblast") == 0 ? clblast_candidates(device, candidates) : 0;
 }
 
 static convoy_status open_job(job *j, convoy_device *device, const cvy_task *task, const char *variant,
                               bool small) {
     *j = (job){.device = device, .pass = pass_of(task->pass)};
+    if (strcmp(task->op, "clblast") == 0) {
+        convoy_status status = cvy_clblast_use(device, variant);
+        return status ? status : open_gemm(j, task->shape, "clblast", small);
+    }
     return j->pass < 0 ? open_gemm(j, task->shape, variant, small)
                        : open_conv(j, task->shape, variant, small);
 }

@@ -154,6 +154,8 @@ static convoy_status tune_task(tuning *t, size_t index, const cvy_task *task, cv
              tuned->variants[tuned->winner].seconds);
     if (o->ended)
         o->ended(o->context, index, tuned);
+    if (strcmp(task->op, "clblast") == 0) /* the next process begins with the parameters that won */
+        cvy_tune_process_end(&t->process);
     return CONVOY_OK;
 }
 

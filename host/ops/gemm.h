@@ -34,6 +34,13 @@ size_t cvy_gemm_candidates(convoy_device *device, const cvy_gemm_shape *shape,
 size_t cvy_gemm_workspace(const cvy_gemm *op);
 cvy_cost cvy_gemm_cost(const cvy_gemm *op);
 
+/* Parameters of the variant "clblast": a choice for the whole device, made by measuring one product, under
+   the op "clblast". Names of the sets, NULL-terminated, CLBlast's own first; the task; and the use of one set
+   from now on, whatever was measured. */
+const char *const *cvy_clblast_sets(void);
+cvy_task cvy_clblast_task(void);
+convoy_status cvy_clblast_use(convoy_device *device, const char *set);
+
 /* Offsets are in floats. */
 convoy_status cvy_gemm_run(cvy_gemm *op, cvy_buffer *a, size_t a_offset, cvy_buffer *b, size_t b_offset,
                            cvy_buffer *c, size_t c_offset, bool accumulate, cvy_buffer *workspace);

@@ -2,6 +2,7 @@
    temporaries come from the op's workspace; its programs live in a cache of its own, emptied when the device
    closes. */
 #include <clblast_c.h>
+#include <string.h>
 
 #include "device/opencl.h"
 #include "ops/gemm_methods.h"
@@ -41,6 +42,109 @@ static void clear_cache(void) {
     CLBlastClearCache();
 }
 
+/* ---- Parameters ---- */
+
+/* CLBlast's database leaves out many devices, which then run with parameters that suit none. Each of these
+   sets is good for some kind of device; `convoy tune` finds out which is best on the one at hand. The first
+   is CLBlast's own choice. */
+enum { XGEMM = 16, DIRECT = 10 };
+
+static const char *const xgemm_names[XGEMM] = {"GEMMK", "KREG",  "KWG",   "KWI", "MDIMA", "MDIMC",
+                                               "MWG",   "NDIMB", "NDIMC", "NWG", "SA",    "SB",
+                                               "STRM",  "STRN",  "VWM",   "VWN"};
+static const char *const direct_names[DIRECT] = {"KWID", "MDIMAD", "MDIMCD", "NDIMBD", "NDIMCD",
+                                                 "PADA", "PADB",   "VWMD",   "VWND",   "WGD"};
+static const char *const routine_names[1] = {"XGEMM_MIN_INDIRECT_SIZE"};
+
+typedef struct parameter_set {
+    const char *name;
+    size_t xgemm[XGEMM], direct[DIRECT], routine[1];
+} parameter_set;
+
+static const parameter_set sets[] = {
+    {.name = "default"},
+    {"local_128",
+     {0, 1, 32, 2, 16, 16, 128, 16, 16, 128, 1, 1, 1, 0, 4, 2},
+     {2, 8, 8, 8, 8, 1, 1, 2, 2, 32},
+     {192}},
+    {"local_64",
+     {0, 1, 16, 2, 16, 16, 64, 16, 16, 64, 1, 1, 0, 0, 4, 4},
+     {2, 8, 8, 8, 8, 1, 1, 2, 2, 32},
+     {192}},
+    {"plain_64", {0, 1, 16, 2, 8, 8, 64, 8, 8, 64, 0, 0, 0, 0, 4, 4}, {2, 8, 8, 8, 8, 1, 1, 4, 4, 32}, {128}},
+    {"plain_128",
+     {0, 1, 32, 2, 16, 8, 128, 8, 8, 64, 0, 0, 0, 0, 4, 4},
+     {2, 8, 8, 8, 8, 1, 1, 2, 2, 32},
+     {128}},
+    {"tiles_64", {1, 4, 1, 1, 8, 8, 64, 8, 8, 64, 0, 0, 0, 0, 4, 4}, {2, 8, 8, 8, 8, 1, 1, 4, 4, 32}, {128}},
+    {"wide_128",
+     {0, 1, 32, 2, 8, 8, 128, 8, 8, 64, 0, 0, 0, 0, 16, 8},
+     {2, 8, 8, 8, 8, 0, 0, 4, 4, 64},
+     {64}},
+};
+enum { SETS = sizeof sets / sizeof *sets };
+
+/* What CLBlast was told, which holds for the process. */
+static struct {
+    cl_device_id device;
+    const parameter_set *set;
+    bool fixed; /* by a measurement: what the store says does not count */
+} told;
+
+const char *const *cvy_clblast_sets(void) {
+    static const char *names[SETS + 1];
+    for (size_t i = 0; i < SETS; i++)
+        names[i] = sets[i].name;
+    return names;
+}
+
+static CLBlastStatusCode override(cl_device_id id, const char *kernel, size_t count, const char *const *names,
+                                  const size_t *values) {
+    return CLBlastOverrideParameters(id, kernel, CLBlastPrecisionSingle, count, (const char **)names, values);
+}
+
+static convoy_status tell(cl_device_id id, const parameter_set *set) {
+    if ((told.device == id && told.set == set) || set == &sets[0])
+        return CONVOY_OK;
+    CLBlastStatusCode status = override(id, "Xgemm", XGEMM, xgemm_names, set->xgemm);
+    if (status == CLBlastSuccess)
+        status = override(id, "XgemmDirect", DIRECT, direct_names, set->direct);
+    if (status == CLBlastSuccess)
+        status = override(id, "GemmRoutine", 1, routine_names, set->routine);
+    if (status != CLBlastSuccess)
+        return cvy_fail(CONVOY_DEVICE, "CLBlast refuses the parameters \"%s\" (%d)", set->name, (int)status);
+    told.device = id;
+    told.set = set;
+    return CONVOY_OK;
+}
+
+convoy_status cvy_clblast_use(convoy_device *device, const char *name) {
+    for (size_t i = 0; i < SETS; i++)
+        if (!strcmp(sets[i].name, name)) {
+            told.fixed = true;
+            return tell(device->id, &sets[i]);
+        }
+    return cvy_fail(CONVOY_INVALID, "CLBlast has no parameters \"%s\"", name);
+}
+
+/* The set that measured best, if any was measured. */
+static convoy_status tell_best(convoy_device *device) {
+    const cvy_task task = cvy_clblast_task();
+    const char *best = told.fixed ? NULL : cvy_choice_find(device, task.op, task.pass, task.shape);
+    for (size_t i = 0; best && i < SETS; i++)
+        if (!strcmp(sets[i].name, best))
+            return tell(device->id, &sets[i]);
+    return CONVOY_OK;
+}
+
+cvy_task cvy_clblast_task(void) {
+    const cvy_gemm_shape cube = {.m = 1024, .n = 1024, .k = 1024};
+    cvy_task task = cvy_gemm_task(&cube);
+    task.op = "clblast";
+    task.pass = "parameters";
+    return task;
+}
+
 static CLBlastTranspose transposed(bool yes) {
     return yes ? CLBlastTransposeYes : CLBlastTransposeNo;
 }
@@ -61,6 +165,9 @@ static convoy_status prepare(cvy_gemm *op) {
     const cvy_gemm_shape *s = &op->shape;
     cl_command_queue queue = cvy_device_queue(op->device);
     cvy_device_on_close(op->device, clear_cache);
+    convoy_status told_status = tell_best(op->device);
+    if (told_status)
+        return told_status;
     for (size_t offset = 0; offset < 2; offset++) {
         size_t bytes = 0;
         CLBlastStatusCode status = CLBlastSGemmTempBufferSize(

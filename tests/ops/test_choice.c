@@ -181,6 +181,25 @@ static void test_gemm_asks(void **state) {
     convoy_device_close(device);
 }
 
+/* CLBlast takes every set of parameters, and the one that measured best. */
+static void test_clblast_parameters(void **state) {
+    (void)state;
+    remove(path);
+    convoy_device *device = open_device();
+    const cvy_task task = cvy_clblast_task();
+    const char *const *sets = cvy_clblast_sets();
+    cvy_gemm_shape shape = {.m = 5, .n = 17, .k = 3, .lda = 3, .ldb = 17, .ldc = 17};
+    cvy_gemm *op = NULL;
+    cvy_choice_keep(device, &(cvy_choice){CVY_BEST, task.op, task.pass, task.shape, sets[1], 0.01, "", NULL},
+                    1);
+    assert_ok(cvy_gemm_create(device, &shape, "clblast", &op));
+    cvy_gemm_free(op);
+    for (; *sets; sets++)
+        assert_ok(cvy_clblast_use(device, *sets));
+    assert_fails(cvy_clblast_use(device, "fastest"), CONVOY_INVALID, "fastest");
+    convoy_device_close(device);
+}
+
 /* ---- Damage ---- */
 
 static void damage(const char *data, size_t size) {
@@ -301,6 +320,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_set_aside),
         cmocka_unit_test(test_ops_ask),
         cmocka_unit_test(test_gemm_asks),
+        cmocka_unit_test(test_clblast_parameters),
         cmocka_unit_test(test_truncated),
         cmocka_unit_test(test_flipped_bytes),
         cmocka_unit_test(test_garbage),
