@@ -140,6 +140,23 @@ kernel void normalise(global const float *x, global const float *mean, global co
     }
 }
 
+/* The normalisation of evaluation as part of a convolution: its `row` weights of each channel scaled, its bias (NULL:
+   none) scaled and shifted. One work-item per weight: (within the row, channel). */
+kernel void fold(global const float *conv_weight, global const float *conv_bias, global const float *weight,
+                 global const float *bias, global const float *running_mean, global const float *running_var, float eps,
+                 ulong row, global float *folded_weight, global float *folded_bias) {
+    ulong i = get_global_id(0), channel = get_global_id(1);
+    if (i >= row)
+        return;
+    float scale = 1 / sqrt(running_var[channel] + eps);
+    if (weight)
+        scale *= weight[channel];
+    folded_weight[channel * row + i] = conv_weight[channel * row + i] * scale;
+    if (i == 0)
+        folded_bias[channel] =
+            fma((conv_bias ? conv_bias[channel] : 0) - running_mean[channel], scale, bias ? bias[channel] : 0);
+}
+
 /* gy where ReLU let the output through, computed again from x - mean by the same operations as in `normalise`. */
 static inline floatv pass(floatv gy, floatv centered, float scale, float shift, int relu) {
     return relu ? select(gy, (floatv)0, fma(centered, (floatv)scale, (floatv)shift) <= 0) : gy;

@@ -277,6 +277,24 @@ static void fuse_activations(convoy_model *model) {
     }
 }
 
+/* In evaluation a batch-norm behind a convolution that nobody else reads is part of the convolution's
+   weights. These are computed anew for each batch, which costs next to nothing and is never out of date. */
+static void fold_batchnorms(convoy_model *model) {
+    for (size_t s = 1; s < model->step_count; s++) {
+        cvy_step *norm = &model->steps[s], *convolution = norm - 1;
+        cvy_layer_facts *facts = &convolution->facts;
+        if (!norm->facts.fold || !facts->takes_fold || convolution->activation ||
+            convolution->output != norm->inputs[0] || count_readers(model, norm->inputs[0]) != 1)
+            continue;
+        convolution->fold = s;
+        norm->folded = true;
+        const size_t *shape = facts->tensors[0].shape, weights = shape[0] * shape[1] * shape[2] * shape[3];
+        facts->saved[0] = (cvy_layer_saved){.bytes = weights * sizeof(float), .inference = true};
+        facts->saved[1] = (cvy_layer_saved){.bytes = shape[0] * sizeof(float), .inference = true};
+        facts->saved_count = 2;
+    }
+}
+
 convoy_status cvy_model_build(convoy_model *model) {
     operand at = {0, model->input};
     new_value(model, model->input);
@@ -292,5 +310,6 @@ convoy_status cvy_model_build(convoy_model *model) {
         return status;
     pool_before_relu(model);
     fuse_activations(model);
+    fold_batchnorms(model);
     return CONVOY_OK;
 }

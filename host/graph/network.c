@@ -218,18 +218,38 @@ static bool has_layer(const cvy_step *step) {
     return step->kind == CVY_STEP_LAYER && !step->facts.alias;
 }
 
+static convoy_status prepare_state(convoy_network *network, const cvy_step *step, cvy_layer_setup *setup,
+                                   void **state) {
+    *state = cvy_arena_alloc(network->memory, step->type->state_size ? step->type->state_size : 1);
+    convoy_status status = step->type->setup ? step->type->setup(*state, setup) : CONVOY_OK;
+    if (status)
+        return cvy_fail_in(status, "layer %s (%s)", step->name, step->type_name);
+    if (setup->workspace > network->workspace_bytes)
+        network->workspace_bytes = setup->workspace;
+    return CONVOY_OK;
+}
+
+/* A convolution with a folded batch-norm is another one in evaluation: it ends with the batch-norm's
+ * activation. */
+static convoy_status prepare_folded(convoy_network *network, const cvy_step *step, cvy_bound_step *bound) {
+    cvy_layer_setup setup = bound->setup;
+    setup.activation = network->model->steps[step->fold].activation;
+    setup.training = setup.input_gradient = false;
+    return prepare_state(network, step, &setup, &bound->folded_state);
+}
+
 static convoy_status prepare_step(convoy_network *network, size_t s) {
     const cvy_step *step = &network->model->steps[s];
     cvy_bound_step *bound = &network->steps[s];
     if (!has_layer(step))
         return CONVOY_OK;
-    bound->state = cvy_arena_alloc(network->memory, step->type->state_size ? step->type->state_size : 1);
-    convoy_status status = step->type->setup ? step->type->setup(bound->state, &bound->setup) : CONVOY_OK;
-    if (status)
-        return cvy_fail_in(status, "layer %s (%s)", step->name, step->type_name);
-    if (bound->setup.workspace > network->workspace_bytes)
-        network->workspace_bytes = bound->setup.workspace;
-    return CONVOY_OK;
+    convoy_status status = CONVOY_OK;
+    bool evaluates_otherwise = step->fold || step->folded;
+    if (network->options.training || !evaluates_otherwise)
+        status = prepare_state(network, step, &bound->setup, &bound->state);
+    if (!status && step->fold)
+        status = prepare_folded(network, step, bound);
+    return status;
 }
 
 /* ---- choice by measurement ---- */
@@ -352,6 +372,8 @@ static convoy_status bind_actions(convoy_network *network, const cvy_action *act
             status = view_place(network, actions[i].gy, &bound->gy);
         if (!status)
             status = view_place(network, actions[i].out, &bound->out);
+        if (!status)
+            status = view_place(network, actions[i].folded_out, &bound->folded_out);
     }
     return status;
 }
@@ -464,8 +486,10 @@ void convoy_network_close(convoy_network *network) {
         return;
     for (size_t s = 0; network->steps && s < network->model->step_count; s++) {
         const cvy_layer_type *type = network->model->steps[s].type;
-        if (network->steps[s].state && type->release)
-            type->release(network->steps[s].state);
+        void *states[] = {network->steps[s].state, network->steps[s].folded_state};
+        for (size_t i = 0; i < 2; i++)
+            if (states[i] && type->release)
+                type->release(states[i]);
         free(network->steps[s].variant);
     }
     for (size_t i = network->view_count; i-- > 0;)

@@ -59,8 +59,13 @@ static cvy_action *add_action(cvy_plan *plan, bool backward, cvy_action_kind kin
     size_t *count = backward ? &plan->backward_count : &plan->forward_count;
     *list = cvy_grow(plan->arena, *list, *count, sizeof **list);
     cvy_action *action = &(*list)[(*count)++];
-    *action =
-        (cvy_action){.kind = kind, .step = step, .x = nowhere, .y = nowhere, .gy = nowhere, .out = nowhere};
+    *action = (cvy_action){.kind = kind,
+                           .step = step,
+                           .x = nowhere,
+                           .y = nowhere,
+                           .gy = nowhere,
+                           .out = nowhere,
+                           .folded_out = nowhere};
     return action;
 }
 
@@ -128,15 +133,28 @@ static void plan_saved(planner *p, const cvy_step *step, size_t s) {
     }
 }
 
+/* With a folded batch-norm a convolution has two outputs: its own in training, in evaluation that of the
+   batch-norm. Where no training is planned the first does not exist. */
+static int written_value(const planner *p, const cvy_step *step) {
+    return step->fold && !p->plan->training ? p->model->steps[step->fold].output : step->output;
+}
+
 static void plan_layer(planner *p, const cvy_step *step, size_t s) {
-    int x = step->inputs[0];
+    int x = step->inputs[0], y = written_value(p, step);
+    if (step->folded && !p->plan->training)
+        return;
     size_t bytes = cvy_value_bytes(step->output_dims, p->plan->pitch);
     bool in_place = step->facts.forward_in_place && may_overwrite(p, x, s);
-    p->value_block[step->output] = in_place ? p->value_block[x] : new_block(p->plan, bytes);
+    p->value_block[y] = in_place ? p->value_block[x] : new_block(p->plan, bytes);
     plan_saved(p, step, s);
     cvy_action *action = add_action(p->plan, false, CVY_DO_FORWARD, s);
     action->x = place_of(p, x);
-    action->out = place_of(p, step->output);
+    action->out = place_of(p, y);
+    action->training_only = step->folded;
+    if (step->fold)
+        action->folded_out = action->out;
+    if (step->folded)
+        (action - 1)->folded_out = action->out;
 }
 
 static void plan_add(planner *p, const cvy_step *step, size_t s) {
@@ -331,6 +349,7 @@ static void resolve_actions(cvy_plan *plan, cvy_action *actions, size_t count) {
         actions[i].y = resolve(plan, actions[i].y);
         actions[i].gy = resolve(plan, actions[i].gy);
         actions[i].out = resolve(plan, actions[i].out);
+        actions[i].folded_out = resolve(plan, actions[i].folded_out);
     }
 }
 
@@ -347,6 +366,7 @@ static void touch_action(cvy_plan *plan, const cvy_action *action, int time) {
     touch(plan, action->y, time);
     touch(plan, action->gy, time);
     touch(plan, action->out, time);
+    touch(plan, action->folded_out, time);
     if (action->kind == CVY_DO_FORWARD || action->kind == CVY_DO_BACKWARD)
         for (int i = 0; i < CVY_LAYER_SAVED; i++)
             touch(plan, plan->saved[action->step][i], time);

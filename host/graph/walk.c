@@ -5,28 +5,47 @@
 #include "graph/network_internal.h"
 #include "ops/elementwise.h"
 
+/* Evaluation of a convolution that does the work of the batch-norm behind it. */
+static convoy_status run_folded(convoy_network *network, size_t s, cvy_layer_run *run) {
+    const cvy_step *step = &network->model->steps[s];
+    convoy_status status = network->model->steps[step->fold].facts.fold(
+        &network->steps[step->fold].run, run->tensors[0], run->tensors[1], run->saved[0], run->saved[1]);
+    run->tensors[0] = run->saved[0];
+    run->tensors[1] = run->saved[1];
+    return status ? status : step->type->forward(network->steps[s].folded_state, run);
+}
+
+static convoy_status run_layer(convoy_network *network, const cvy_bound_action *bound, const cvy_walk *walk) {
+    const cvy_action *action = bound->action;
+    const cvy_layer_type *type = network->model->steps[action->step].type;
+    const cvy_bound_step *step = &network->steps[action->step];
+    cvy_layer_run run = step->run;
+    run.n = walk->n;
+    run.training = walk->training;
+    run.accumulate = walk->accumulate;
+    run.step = walk->step;
+    run.x = bound->x;
+    run.gy = bound->gy;
+    if (action->kind == CVY_DO_BACKWARD) {
+        run.y = bound->y;
+        run.gx = bound->out;
+        return type->backward(step->state, &run);
+    }
+    bool folded = bound->folded_out && !walk->training;
+    run.y = folded ? bound->folded_out : bound->out;
+    return folded ? run_folded(network, action->step, &run) : type->forward(step->state, &run);
+}
+
 convoy_status cvy_network_run(convoy_network *network, const cvy_bound_action *bound, const cvy_walk *walk) {
     const cvy_action *action = bound->action;
     const cvy_step *step = &network->model->steps[action->step];
-    convoy_status status;
-    if (action->kind == CVY_DO_ADD) {
+    convoy_status status = CONVOY_OK;
+    if (action->kind == CVY_DO_ADD)
         status = cvy_add(network->device, action->out.bytes / sizeof(float), bound->x, bound->y, bound->out);
-    } else if (action->kind == CVY_DO_COPY) {
+    else if (action->kind == CVY_DO_COPY)
         status = cvy_buffer_copy(bound->x, 0, bound->out, 0, action->out.bytes);
-    } else {
-        cvy_layer_run run = network->steps[action->step].run;
-        bool forward = action->kind == CVY_DO_FORWARD;
-        run.n = walk->n;
-        run.training = walk->training;
-        run.accumulate = walk->accumulate;
-        run.step = walk->step;
-        run.x = bound->x;
-        run.y = forward ? bound->out : bound->y;
-        run.gy = bound->gy;
-        run.gx = forward ? NULL : bound->out;
-        status =
-            (forward ? step->type->forward : step->type->backward)(network->steps[action->step].state, &run);
-    }
+    else if (walk->training || !action->training_only)
+        status = run_layer(network, bound, walk);
     return status ? cvy_fail_in(status, "layer %s (%s)", step->name, step->type_name) : CONVOY_OK;
 }
 

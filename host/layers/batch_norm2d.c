@@ -24,6 +24,17 @@ static const cvy_param params[] = {
     CVY_PARAM_END,
 };
 
+static convoy_status fold(const cvy_layer_run *run, cvy_buffer *weight, cvy_buffer *bias,
+                          cvy_buffer *folded_weight, cvy_buffer *folded_bias) {
+    const config *c = run->config;
+    int statistics = c->affine ? 2 : 0, channels = run->input.channels;
+    size_t row = cvy_buffer_bytes(folded_weight) / sizeof(float) / (size_t)channels;
+    return cvy_batchnorm_fold(run->device, channels, row, (float)c->eps, weight, bias,
+                              c->affine ? run->tensors[0] : NULL, c->affine ? run->tensors[1] : NULL,
+                              run->tensors[statistics], run->tensors[statistics + 1], folded_weight,
+                              folded_bias);
+}
+
 static convoy_status describe(const void *configuration, const cvy_node *node, cvy_dims input,
                               cvy_arena *arena, cvy_layer_facts *facts) {
     (void)node, (void)arena;
@@ -42,6 +53,7 @@ static convoy_status describe(const void *configuration, const cvy_node *node, c
         cvy_layer_add_tensor(facts, "running_mean", CVY_STATISTIC, CVY_INIT_ZEROS, 1, &channels);
         cvy_layer_add_tensor(facts, "running_var", CVY_STATISTIC, CVY_INIT_ONES, 1, &channels);
         facts->counts_batches = true;
+        facts->fold = fold;
     }
     for (int i = 0; i < 2; i++) /* mean, 1/standard deviation */
         facts->saved[facts->saved_count++] =

@@ -132,6 +132,7 @@ static convoy_status describe(const void *configuration, const cvy_node *node, c
     facts->absent = (out * group_in - pairs) * taps;
     facts->backward_needs_x = true;
     facts->takes_activation = ~0u; /* any */
+    facts->takes_fold = true;
     return CONVOY_OK;
 }
 

@@ -57,6 +57,12 @@ typedef struct cvy_layer_saved {
     bool inference; /* needed by forward even when no backward follows */
 } cvy_layer_saved;
 
+struct cvy_layer_run;
+/* Fills copies of a convolution's weight and bias (NULL: none) such that it does the layer's work in
+   evaluation too. `run` has the layer's tensors. */
+typedef convoy_status cvy_layer_fold(const struct cvy_layer_run *run, cvy_buffer *weight, cvy_buffer *bias,
+                                     cvy_buffer *folded_weight, cvy_buffer *folded_bias);
+
 /* What `describe` finds out. */
 typedef struct cvy_layer_facts {
     cvy_dims output;
@@ -73,7 +79,9 @@ typedef struct cvy_layer_facts {
     cvy_activation activation; /* what the layer itself is; CVY_IDENTITY: no activation */
     /* Bit set of 1 << cvy_activation: what forward can apply to its output (setup->activation). */
     unsigned takes_activation;
-    bool takes_gradient; /* backward then starts from the gradient behind the activation, not before it */
+    bool takes_fold; /* tensors 0 and 1 are a weight, a row for each channel of the output, and its bias */
+    cvy_layer_fold *fold; /* NULL: evaluation is not just a scale and a shift of each channel */
+    bool takes_gradient;  /* backward then starts from the gradient behind the activation, not before it */
     unsigned long long multiply_adds; /* for one image */
     unsigned long long connections;   /* LeNet-5's way of counting: multiply-adds and biases */
     unsigned long long absent;        /* weights that a connection table leaves out */

@@ -98,6 +98,19 @@ void cvy_batchnorm_backward_reference(const cvy_batchnorm_shape *shape, int n, c
     }
 }
 
+void cvy_batchnorm_fold_reference(int channels, size_t row, float eps, const float *conv_weight,
+                                  const float *conv_bias, const float *weight, const float *bias,
+                                  const float *running_mean, const float *running_var, float *folded_weight,
+                                  float *folded_bias) {
+    for (int c = 0; c < channels; c++) {
+        double scale = (weight ? weight[c] : 1) / sqrt((double)running_var[c] + eps);
+        for (size_t i = (size_t)c * row; i < (size_t)(c + 1) * row; i++)
+            folded_weight[i] = (float)(conv_weight[i] * scale);
+        double level = conv_bias ? conv_bias[c] : 0;
+        folded_bias[c] = (float)((level - running_mean[c]) * scale + (bias ? bias[c] : 0));
+    }
+}
+
 /* ---- Prepared op ---- */
 
 struct cvy_batchnorm {
@@ -292,6 +305,30 @@ convoy_status cvy_batchnorm_forward_eval(cvy_batchnorm *op, cvy_buffer *x, cvy_b
         return CONVOY_OK;
     }
     return launch_normalise(op, 0, op->shape.channels, x, running_mean, running_var, true, weight, bias, y);
+}
+
+static const float *host_or_null(const cvy_buffer *buffer) {
+    return buffer ? cvy_buffer_host(buffer) : NULL;
+}
+
+convoy_status cvy_batchnorm_fold(convoy_device *device, int channels, size_t row, float eps,
+                                 cvy_buffer *conv_weight, cvy_buffer *conv_bias, cvy_buffer *weight,
+                                 cvy_buffer *bias, cvy_buffer *running_mean, cvy_buffer *running_var,
+                                 cvy_buffer *folded_weight, cvy_buffer *folded_bias) {
+    if (cvy_device_get_traits(device)->host) {
+        cvy_batchnorm_fold_reference(channels, row, eps, cvy_buffer_host(conv_weight),
+                                     host_or_null(conv_bias), host_or_null(weight), host_or_null(bias),
+                                     cvy_buffer_host(running_mean), cvy_buffer_host(running_var),
+                                     cvy_buffer_host(folded_weight), cvy_buffer_host(folded_bias));
+        return CONVOY_OK;
+    }
+    cvy_kernel *kernel = NULL;
+    convoy_status status = cvy_kernel_get_simple(device, "fold", &kernel);
+    if (status != CONVOY_OK)
+        return status;
+    return CVY_LAUNCH(kernel, cvy_items3(row, (size_t)channels, 1), cvy_buf(conv_weight), cvy_buf(conv_bias),
+                      cvy_buf(weight), cvy_buf(bias), cvy_buf(running_mean), cvy_buf(running_var),
+                      cvy_float(eps), cvy_ulong(row), cvy_buf(folded_weight), cvy_buf(folded_bias));
 }
 
 /* Sums, coefficients and gradient of channels first..end-1. The coefficients lie after all partial sums. */

@@ -28,6 +28,11 @@ void cvy_batchnorm_backward_reference(const cvy_batchnorm_shape *shape, int n, c
                                       const float *saved_mean, const float *saved_invstd, float *gx,
                                       float *gweight, float *gbias, bool accumulate);
 
+void cvy_batchnorm_fold_reference(int channels, size_t row, float eps, const float *conv_weight,
+                                  const float *conv_bias, const float *weight, const float *bias,
+                                  const float *running_mean, const float *running_var, float *folded_weight,
+                                  float *folded_bias);
+
 typedef struct cvy_batchnorm cvy_batchnorm;
 convoy_status cvy_batchnorm_create(convoy_device *device, const cvy_batchnorm_shape *shape,
                                    cvy_batchnorm **op);
@@ -44,6 +49,12 @@ convoy_status cvy_batchnorm_forward_training(cvy_batchnorm *op, int n, cvy_buffe
 convoy_status cvy_batchnorm_forward_eval(cvy_batchnorm *op, cvy_buffer *x, cvy_buffer *weight,
                                          cvy_buffer *bias, cvy_buffer *running_mean, cvy_buffer *running_var,
                                          cvy_buffer *y);
+/* Evaluation folded into a convolution in front, whose weight has `row` values for each channel: writes a
+   weight and a bias with which it computes what this op would make of its output. conv_bias may be NULL. */
+convoy_status cvy_batchnorm_fold(convoy_device *device, int channels, size_t row, float eps,
+                                 cvy_buffer *conv_weight, cvy_buffer *conv_bias, cvy_buffer *weight,
+                                 cvy_buffer *bias, cvy_buffer *running_mean, cvy_buffer *running_var,
+                                 cvy_buffer *folded_weight, cvy_buffer *folded_bias);
 /* gx may be the same buffer as gy. */
 convoy_status cvy_batchnorm_backward(cvy_batchnorm *op, int n, cvy_buffer *x, cvy_buffer *gy,
                                      cvy_buffer *weight, cvy_buffer *bias, cvy_buffer *saved_mean,

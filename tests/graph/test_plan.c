@@ -87,7 +87,8 @@ static bool holds_value(const memory *m, const convoy_model *model, cvy_place pl
     return false;
 }
 
-static void simulate_forward(memory *m, const convoy_model *model) {
+/* As training does it, or as evaluation, which leaves out folded batch-norms. */
+static void simulate_forward(memory *m, const convoy_model *model, bool training) {
     const cvy_plan *plan = m->plan;
     write_mark(m, plan->input, 0);
     for (size_t i = 0; i < plan->forward_count; i++) {
@@ -103,13 +104,18 @@ static void simulate_forward(memory *m, const convoy_model *model) {
             write_mark(m, action->out, from);
             continue;
         }
+        if (action->training_only && !training)
+            continue;
         assert_true(holds_value(m, model, action->x, step->inputs[0]));
         if (action->kind == CVY_DO_ADD)
             assert_true(holds_value(m, model, action->y, step->inputs[1]));
         for (int k = 0; k < CVY_LAYER_SAVED; k++)
             if (plan->saved[action->step][k].block >= 0)
                 write_mark(m, plan->saved[action->step][k], -1.0 - 2 * (double)action->step - k);
-        write_mark(m, action->out, step->output);
+        if (!training && action->folded_out.block >= 0)
+            write_mark(m, action->folded_out, model->steps[step->fold].output);
+        else
+            write_mark(m, action->out, step->output);
         assert_true(holds_value(m, model, plan->input, 0));
     }
     assert_true(holds_value(m, model, plan->output, model->output));
@@ -235,9 +241,11 @@ static size_t check_plan(const convoy_model *model, int pitch, bool training, si
     check_blocks(plan, alignment, limit);
     check_places(plan->forward, plan->forward_count, alignment);
     check_places(plan->backward, plan->backward_count, alignment);
-    simulate_forward(m, model);
-    if (training)
+    simulate_forward(m, model, false);
+    if (training) {
+        simulate_forward(m, model, true);
         simulate_backward(m, model);
+    }
     size_t bytes = cvy_plan_bytes(plan);
     free(m);
     cvy_plan_free(plan);

@@ -239,6 +239,38 @@ static void test_relu(void **state) {
     check_relu((cvy_batchnorm_shape){.pitch = 48, .channels = 2, .height = 1, .width = 9}, 41, false);
 }
 
+/* A convolution with folded weights: the kernel against the reference, with and without each optional tensor.
+   The meaning of the reference is checked where networks with and without folding are compared. */
+static void test_fold(void **state) {
+    (void)state;
+    enum { CHANNELS = 5, ROW = 75 };
+    float *values[6], folded[CHANNELS * ROW], folded_bias[CHANNELS];
+    cvy_buffer *buffers[6], *to = garbage(CHANNELS * ROW), *to_bias = garbage(CHANNELS);
+    for (size_t i = 0; i < 6; i++) {
+        size_t count =
+            i ? CHANNELS : CHANNELS * ROW; /* weight and bias; the op's weight, bias, mean, variance */
+        values[i] = test_random(count, 1 + (uint32_t)i);
+        for (size_t k = 0; i == 5 && k < count; k++)
+            values[i][k] = values[i][k] * values[i][k];
+        buffers[i] = upload(values[i], count);
+    }
+    for (int bias = 0; bias < 2; bias++)
+        for (int affine = 0; affine < 2; affine++) {
+            assert_ok(cvy_batchnorm_fold(device, CHANNELS, ROW, 1e-3f, buffers[0], bias ? buffers[1] : NULL,
+                                         affine ? buffers[2] : NULL, affine ? buffers[3] : NULL, buffers[4],
+                                         buffers[5], to, to_bias));
+            cvy_batchnorm_fold_reference(CHANNELS, ROW, 1e-3f, values[0], bias ? values[1] : NULL,
+                                         affine ? values[2] : NULL, affine ? values[3] : NULL, values[4],
+                                         values[5], folded, folded_bias);
+            check_buffer("weight", to, folded, CHANNELS * ROW, 1e-6);
+            check_buffer("bias", to_bias, folded_bias, CHANNELS, 1e-6);
+        }
+    for (size_t i = 0; i < 6; i++)
+        cvy_buffer_free(buffers[i]), free(values[i]);
+    cvy_buffer_free(to);
+    cvy_buffer_free(to_bias);
+}
+
 static void test_one_value_is_refused(void **state) {
     (void)state;
     const cvy_batchnorm_shape shape = {
@@ -288,6 +320,7 @@ int main(void) {
         cmocka_unit_test(test_large),
         cmocka_unit_test(test_optional_buffers),
         cmocka_unit_test(test_relu),
+        cmocka_unit_test(test_fold),
         cmocka_unit_test(test_one_value_is_refused),
         cmocka_unit_test(test_finite_differences),
     };
