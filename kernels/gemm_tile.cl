@@ -1,4 +1,4 @@
-/* Matrix product for CPUs, row-major float32: C[m][n] = op(A) op(B) (+ bias per row) (+ C).
+/* Matrix product for CPUs, row-major float32: C[m][n] = op(A) op(B) (+ bias per row) (+ C), then ACTIVATION.
 
    After Goto and van de Geijn, "Anatomy of high-performance matrix multiplication" (2008): a register tile of MR rows
    x two vectors of columns, and a block of KC x NB of B packed into panels of two vectors that stay in the
@@ -10,6 +10,7 @@
    first-level cache. Where A is stored [k][m] it is packed. B is packed always, and transposed where it is stored
    [n][k]. */
 #include "common.clh"
+#include "activation.clh"
 
 #ifndef TRANSPOSE_A /* A is stored [k][m] */
 #define TRANSPOSE_A 0
@@ -60,11 +61,12 @@
 
 /* TILE(name, ROWS, VECTORS) defines one register tile: `rows` <= ROWS rows of C, `columns` of them (VECTORS vectors
    of which the last may be partial), += or = the product of `kc` of k. Rows from `rows` on repeat the last one and
-   are not stored; a tile of MR rows is always full. A macro, because only constant bounds make the array of sums
+   are not stored; a tile of MR rows is always full. With the `last` of k comes the activation, which the host asks for
+   only where all vectors of columns are whole. A macro, because only constant bounds make the array of sums
    become registers. */
 #define TILE(NAME, ROWS, VECTORS)                                                                            \
     void NAME(A_SPACE const float *a, ulong lda, uint rows, __local const float *b, uint kc,                 \
-              __global float *c, ulong ldc, uint columns, __global const float *bias, bool add) {            \
+              __global float *c, ulong ldc, uint columns, __global const float *bias, bool add, bool last) { \
         floatv sum[ROWS][VECTORS];                                                                           \
         A_SPACE const float *from[ROWS];                                                                     \
         _Pragma("unroll") for (uint r = 0; r < ROWS; r++) {                                                  \
@@ -86,7 +88,8 @@
                 if (ROWS == MR || r < rows)                                                                  \
                     _Pragma("unroll") for (uint v = 0; v < VECTORS; v++) {                                   \
                         __global float *to = c + r * ldc + v * VW;                                           \
-                        vstorev(add ? sum[r][v] + vloadv(0, to) : sum[r][v], 0, to);                         \
+                        const floatv total = add ? sum[r][v] + vloadv(0, to) : sum[r][v];                    \
+                        vstorev(last ? activate(total) : total, 0, to);                                      \
                     }                                                                                        \
             }                                                                                                \
         } else {                                                                                             \
@@ -198,7 +201,7 @@ void pack_b(__local float *packed, __global const float *b, ulong ldb, uint colu
 
 /* The tiles of `rows` x `columns` of C over `kc` of k: `rows` of them from a panel's start, b packed. */
 void block(A_SPACE const float *a, ulong lda, __local const float *b, uint rows, uint columns, uint kc,
-           __global float *c, ulong ldc, __global const float *bias, bool add) {
+           __global float *c, ulong ldc, __global const float *bias, bool add, bool last) {
     const ulong panel = TRANSPOSE_A ? A_PANEL : A_ROW * MR;
     for (uint i = 0, step; i < rows; i += step) {
         const bool full = rows - i >= MR;
@@ -211,13 +214,13 @@ void block(A_SPACE const float *a, ulong lda, __local const float *b, uint rows,
             __global float *to = c + i * ldc + j;
             const uint width = columns - j;
             if (full && width > VW)
-                full_two(left, lda, height, right, kc, to, ldc, width, start, add);
+                full_two(left, lda, height, right, kc, to, ldc, width, start, add, last);
             else if (full)
-                full_one(left, lda, height, right, kc, to, ldc, width, start, add);
+                full_one(left, lda, height, right, kc, to, ldc, width, start, add, last);
             else if (width > VW)
-                small_two(left, lda, height, right, kc, to, ldc, width, start, add);
+                small_two(left, lda, height, right, kc, to, ldc, width, start, add, last);
             else
-                small_one(left, lda, height, right, kc, to, ldc, width, start, add);
+                small_one(left, lda, height, right, kc, to, ldc, width, start, add, last);
         }
     }
 }
@@ -243,7 +246,7 @@ gemm_tile(__global const float *a, ulong a_offset, ulong lda, __global const flo
     c += c_offset + get_global_id(2) * m * ldc;
     for (ulong k0 = k_first; k0 < k_last; k0 += k_step) {
         const uint kc = min(k_step, k_last - k0);
-        const bool first = k0 == k_first, add = accumulate || !first;
+        const bool first = k0 == k_first, add = accumulate || !first, last = k0 + k_step >= k_last;
         for (ulong j = n0; j < n1; j += NB) {
             const uint columns = min((ulong)NB, n1 - j);
             pack_b(packed_b, TRANSPOSE_B ? b + j * ldb + k0 : b + k0 * ldb + j, ldb, columns, kc);
@@ -252,11 +255,11 @@ gemm_tile(__global const float *a, ulong a_offset, ulong lda, __global const flo
                 const uint rows = min((ulong)MB, m1 - i);
                 pack_a(packed_a, TRANSPOSE_A ? a + k0 * lda + i : a + i * lda + k0, lda, rows, kc);
                 block(packed_a, lda, packed_b, rows, columns, kc, c + i * ldc + j, ldc, bias && first ? bias + i : 0,
-                      add);
+                      add, last);
             }
 #else
             block(a + m0 * lda + k0, lda, packed_b, m1 - m0, columns, kc, c + m0 * ldc + j, ldc,
-                  bias && first ? bias + m0 : 0, add);
+                  bias && first ? bias + m0 : 0, add, last);
 #endif
         }
     }

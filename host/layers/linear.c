@@ -39,11 +39,13 @@ static convoy_status describe(const void *configuration, const cvy_node *node, c
     facts->multiply_adds = in * out;
     facts->connections = in * out + (c->bias ? out : 0);
     facts->backward_needs_x = true;
+    facts->takes_activation = ~0u; /* any */
     return CONVOY_OK;
 }
 
 static cvy_linear_shape shape_of(const cvy_layer_setup *setup) {
-    return (cvy_linear_shape){setup->pitch, (size_t)setup->input.channels, (size_t)setup->output.channels};
+    return (cvy_linear_shape){setup->pitch, (size_t)setup->input.channels, (size_t)setup->output.channels,
+                              setup->activation};
 }
 
 static unsigned passes_of(const cvy_layer_setup *setup) {

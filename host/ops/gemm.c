@@ -141,6 +141,9 @@ static convoy_status check_shape(const cvy_gemm_shape *s) {
             "gemm of %zux%zux%zu: leading dimensions %zu, %zu, %zu are below the rows' lengths %zu, "
             "%zu, %zu",
             s->m, s->n, s->k, s->lda, s->ldb, s->ldc, a, b, s->n);
+    if (s->activation && s->ldc != s->n)
+        return cvy_fail(CONVOY_INVALID, "gemm applies an activation only to a dense C: rows of %zu, not %zu",
+                        s->n, s->ldc);
     return CONVOY_OK;
 }
 
@@ -276,18 +279,23 @@ convoy_status cvy_gemm_run_bias(cvy_gemm *op, cvy_buffer *a, size_t a_offset, cv
                                   .b_offset = b_offset,
                                   .c_offset = c_offset,
                                   .accumulate = accumulate};
+    convoy_status status = CONVOY_OK;
     if (!op->shape.m || !op->shape.n)
         return CONVOY_OK;
+    if (op->shape.activation && c_offset)
+        return cvy_fail(CONVOY_INVALID, "gemm applies an activation only to a C that begins its buffer");
     if (op->workspace && (!workspace || cvy_buffer_bytes(workspace) < op->workspace))
         return cvy_fail(CONVOY_INVALID, "gemm needs a workspace of %zu bytes and was given %zu",
                         op->workspace, workspace ? cvy_buffer_bytes(workspace) : 0);
     if (!op->variant)
         run_on_host(&op->shape, &operands);
     else if (op->shape.k)
-        return op->variant->run(op, &operands);
+        status = op->variant->run(op, &operands);
     else if (bias || !accumulate)
-        return cvy_gemm_add_parts(op, &operands, NULL, 0);
-    return CONVOY_OK;
+        status = cvy_gemm_add_parts(op, &operands, NULL, 0);
+    if (status || op->activates || !op->shape.activation)
+        return status;
+    return cvy_activation_forward(op->device, op->shape.activation, op->shape.m * op->shape.n, c, c);
 }
 
 convoy_status cvy_gemm_run(cvy_gemm *op, cvy_buffer *a, size_t a_offset, cvy_buffer *b, size_t b_offset,

@@ -3,11 +3,13 @@
 #define CVY_OPS_GEMM_H
 
 #include "ops/choice.h"
+#include "ops/elementwise.h"
 
 typedef struct cvy_gemm_shape {
     bool transpose_a, transpose_b; /* A is stored [k][m], B is stored [n][k] */
     size_t m, n, k;
-    size_t lda, ldb, ldc; /* floats between rows as stored */
+    size_t lda, ldb, ldc;      /* floats between rows as stored */
+    cvy_activation activation; /* of C when it is complete; then ldc is n, and C begins its buffer */
 } cvy_gemm_shape;
 
 void cvy_gemm_reference(const cvy_gemm_shape *shape, const float *a, const float *b, float *c,
@@ -24,7 +26,7 @@ cvy_origin cvy_gemm_origin(const cvy_gemm *op);
 const char *const *cvy_gemm_variants(void);
 
 /* As for conv2d: "nt,4096,128,6400" (transpositions, m, n, k); leading dimensions are no part of it and come
-   back as those of dense matrices. */
+   back as those of dense matrices; nor is the activation. */
 void cvy_gemm_shape_write(const cvy_gemm_shape *shape, char text[CVY_SHAPE_TEXT]);
 bool cvy_gemm_shape_read(const char *text, cvy_gemm_shape *shape);
 cvy_task cvy_gemm_task(const cvy_gemm_shape *shape);

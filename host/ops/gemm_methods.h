@@ -34,6 +34,7 @@ struct cvy_gemm {
     cvy_gemm_shape shape;
     const cvy_gemm_method *variant; /* NULL on the host device */
     cvy_origin origin;
+    bool activates;   /* the variant applies shape.activation; else gemm.c does, afterwards */
     size_t workspace; /* bytes */
     cvy_kernel *sum;  /* gemm_sum.cl; NULL on the host device */
     cvy_kernel *tile; /* tile_cpu */

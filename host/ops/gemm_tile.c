@@ -133,13 +133,15 @@ static convoy_status prepare(cvy_gemm *op) {
     const cvy_gemm_shape *s = &op->shape;
     const cvy_device_traits *traits = cvy_device_get_traits(op->device);
     tiling t = choose_tiling(traits);
+    op->cut = choose_cut(s, &t, traits);
+    op->activates = s->activation && op->cut.parts == 1 && s->n % t.vector == 0;
     char options[256];
     snprintf(
         options, sizeof(options),
-        "-DVW=%zu -DMR=%zu -DMS=%zu -DMB=%zu -DNB=%zu -DKC=%zu -DTRANSPOSE_A=%d -DTRANSPOSE_B=%d -DCOPY_A=%d",
+        "-DVW=%zu -DMR=%zu -DMS=%zu -DMB=%zu -DNB=%zu -DKC=%zu -DTRANSPOSE_A=%d -DTRANSPOSE_B=%d -DCOPY_A=%d "
+        "-DACTIVATION=%d",
         t.vector, t.rows, t.small_rows, t.row_block, t.column_block, t.depth, s->transpose_a, s->transpose_b,
-        rows_collide(s));
-    op->cut = choose_cut(s, &t, traits);
+        rows_collide(s), op->activates ? (int)s->activation : CVY_IDENTITY);
     if (op->cut.parts > 1)
         op->workspace = op->cut.parts * s->m * s->n * sizeof(float);
     return cvy_kernel_get(op->device, "gemm_tile", "gemm_tile", options, &op->tile);

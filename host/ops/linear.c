@@ -21,7 +21,13 @@ static cvy_gemm_shape product_shape(const cvy_linear_shape *shape, cvy_linear_pa
     size_t in = shape->in_features, out = shape->out_features, pitch = (size_t)shape->pitch;
     switch (pass) {
     case CVY_LINEAR_FORWARD:
-        return (cvy_gemm_shape){.m = out, .n = pitch, .k = in, .lda = in, .ldb = pitch, .ldc = pitch};
+        return (cvy_gemm_shape){.m = out,
+                                .n = pitch,
+                                .k = in,
+                                .lda = in,
+                                .ldb = pitch,
+                                .ldc = pitch,
+                                .activation = shape->activation};
     case CVY_LINEAR_BACKWARD_DATA:
         return (cvy_gemm_shape){
             .transpose_a = true, .m = in, .n = pitch, .k = out, .lda = in, .ldb = pitch, .ldc = pitch};
@@ -40,6 +46,7 @@ void cvy_linear_forward_reference(const cvy_linear_shape *shape, const float *x,
         for (size_t j = 0; j < product.n; j++)
             y[i * product.n + j] = bias[i];
     cvy_gemm_reference(&product, weight, x, y, bias != NULL);
+    cvy_activation_forward_reference(shape->activation, product.m * product.n, y, y);
 }
 
 void cvy_linear_backward_data_reference(const cvy_linear_shape *shape, const float *gy, const float *weight,

@@ -3,10 +3,12 @@
 #define CVY_OPS_LINEAR_H
 
 #include "ops/choice.h"
+#include "ops/elementwise.h"
 
 typedef struct cvy_linear_shape {
     int pitch;
     size_t in_features, out_features;
+    cvy_activation activation; /* of the output, in forward; backward takes the gradient in front of it */
 } cvy_linear_shape;
 
 typedef enum cvy_linear_pass {

@@ -23,9 +23,11 @@ typedef struct problem {
     float *x, *weight, *bias, *gy;
 } problem;
 
-static problem make_problem(int pitch, size_t in, size_t out) {
-    problem p = {
-        .shape = {pitch, in, out}, .xs = in * (size_t)pitch, .ws = in * out, .ys = out * (size_t)pitch};
+static problem make_problem(int pitch, size_t in, size_t out, cvy_activation activation) {
+    problem p = {.shape = {pitch, in, out, activation},
+                 .xs = in * (size_t)pitch,
+                 .ws = in * out,
+                 .ys = out * (size_t)pitch};
     p.x = test_random(p.xs, 1);
     p.weight = test_random(p.ws, 2);
     p.bias = test_random(out, 3);
@@ -69,7 +71,7 @@ static void check_gradient(const char *what, const problem *p, float *values, co
 
 static void the_reference_has_the_right_gradients(void **state) {
     (void)state;
-    problem p = make_problem(8, 5, 3);
+    problem p = make_problem(8, 5, 3, CVY_IDENTITY);
     float *gx = test_random(p.xs, 6), *gweight = test_random(p.ws, 7), *gbias = test_random(3, 8);
     cvy_linear_backward_data_reference(&p.shape, p.gy, p.weight, gx);
     cvy_linear_backward_weights_reference(&p.shape, p.x, p.gy, gweight, gbias, false);
@@ -144,8 +146,9 @@ static void check_backward_weights(convoy_device *device, cvy_linear *op, proble
     cvy_buffer_free(gbias);
 }
 
-static void check_linear(convoy_device *device, const char *variant, int pitch, size_t in, size_t out) {
-    problem p = make_problem(pitch, in, out);
+static void check_linear(convoy_device *device, const char *variant, int pitch, size_t in, size_t out,
+                         cvy_activation activation) {
+    problem p = make_problem(pitch, in, out, activation);
     cvy_linear *op = NULL;
     assert_ok(cvy_linear_create(device, &p.shape, ALL_PASSES, variant, &op));
     cvy_buffer *workspace = test_buffer(device, NULL, cvy_linear_workspace(op));
@@ -159,14 +162,17 @@ static void check_linear(convoy_device *device, const char *variant, int pitch, 
     free_problem(&p);
 }
 
-/* pitch, in, out */
-static const int shapes[][3] = {{16, 1, 1}, {32, 33, 5}, {48, 130, 60}, {64, 3136, 10}, {256, 84, 10}};
+/* pitch, in, out, activation: one product in one block of k, in several, and with k split among work-items */
+static const int shapes[][4] = {{16, 1, 1, CVY_IDENTITY},       {32, 33, 5, CVY_TANH},
+                                {48, 130, 60, CVY_SCALED_TANH}, {64, 3136, 10, CVY_RELU},
+                                {256, 84, 10, CVY_IDENTITY},    {256, 400, 120, CVY_SIGMOID}};
 enum { SHAPES = sizeof(shapes) / sizeof(shapes[0]) };
 
 static void the_device_agrees_with_the_reference(void **state) {
     (void)state;
     for (int i = 0; i < SHAPES; i += test_quick() ? 2 : 1)
-        check_linear(test_device(), NULL, shapes[i][0], (size_t)shapes[i][1], (size_t)shapes[i][2]);
+        check_linear(test_device(), NULL, shapes[i][0], (size_t)shapes[i][1], (size_t)shapes[i][2],
+                     (cvy_activation)shapes[i][3]);
 }
 
 static void the_host_agrees_with_the_reference(void **state) {
@@ -174,25 +180,27 @@ static void the_host_agrees_with_the_reference(void **state) {
     convoy_device *host = NULL;
     assert_ok(convoy_device_open("host", &host));
     for (int i = 0; i < SHAPES; i++)
-        check_linear(host, NULL, shapes[i][0], (size_t)shapes[i][1], (size_t)shapes[i][2]);
+        check_linear(host, NULL, shapes[i][0], (size_t)shapes[i][1], (size_t)shapes[i][2],
+                     (cvy_activation)shapes[i][3]);
     convoy_device_close(host);
 }
 
 static void every_gemm_variant_can_be_forced(void **state) {
     (void)state;
     for (const char *const *name = cvy_gemm_variants(); *name; name++) {
-        cvy_linear_shape shape = {16, 12, 7};
+        cvy_linear_shape shape = {16, 12, 7, CVY_IDENTITY};
         cvy_linear *op = NULL;
         assert_ok(cvy_linear_create(test_device(), &shape, ALL_PASSES, *name, &op));
         assert_string_equal(cvy_linear_variant(op, CVY_LINEAR_BACKWARD_DATA), *name);
         cvy_linear_free(op);
-        check_linear(test_device(), *name, 16, 12, 7);
+        check_linear(test_device(), *name, 16, 12, 7, CVY_IDENTITY);
+        check_linear(test_device(), *name, 16, 12, 7, CVY_SIGMOID);
     }
 }
 
 static void a_pass_that_was_not_prepared_is_refused(void **state) {
     (void)state;
-    cvy_linear_shape shape = {16, 4, 3};
+    cvy_linear_shape shape = {16, 4, 3, CVY_IDENTITY};
     cvy_linear *op = NULL;
     assert_ok(cvy_linear_create(test_device(), &shape, 1 << CVY_LINEAR_FORWARD, NULL, &op));
     assert_fails(cvy_linear_backward_data(op, NULL, NULL, NULL, NULL), CONVOY_INVALID, "backward data");
