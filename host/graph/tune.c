@@ -16,7 +16,7 @@
 static const double margin = 0.97;
 /* Automatic tuning: seconds for a network, seconds of runs per variant, and the work of a pass from which on
    it can pay: a few milliseconds on a CPU of two cores, a tenth of that on a GPU. */
-static const double automatic_seconds = 2.5, automatic_runs = 0.02, automatic_limit = 10;
+static const double automatic_seconds = 4, automatic_runs = 0.02, automatic_limit = 10;
 static const double cpu_flops = 1e9, gpu_flops = 4e9;
 
 static const char *tune_command;
