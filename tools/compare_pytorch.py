@@ -1,32 +1,45 @@
 #!/usr/bin/env python3
-"""Convoy against PyTorch: images per second of a training step and of evaluation, both sides in turn.
+"""Convoy against PyTorch on the same machine, both sides in turn.
 
-    tools/compare_pytorch.py [--rounds N] [--seconds S] [--mode eager|compile|graph] [--device D] [--torch-device D]
-                             [--json FILE] [NETWORK...]
+    tools/compare_pytorch.py [--steps] [--epoch] [--single] [--mode eager,compile,graph] [--rounds N] [--seconds S]
+                             [--device D] [--torch-device D] [--json FILE] [NETWORK...]
 
-Each round runs every network once with `convoy bench` and once with PyTorch, each in a process of its own, so that a
-machine whose speed drifts treats both alike. Data is random and on the device on both sides: this times forward, loss,
-backward and optimizer alone. The ratio is Convoy's rate over PyTorch's in the same round; the table shows the median and
-the spread over rounds. Run it with a Python that has torch (`pip install torch`, or Debian's python3-torch).
+--steps   (the default) images per second of a training step and of evaluation, on random images that are on the
+          device: forward, loss, backward and optimizer alone
+--epoch   seconds for an epoch of training from the files of Fashion-MNIST, as users run it: `convoy train`, and a
+          tutorial's loop with a DataLoader that transforms image by image and with loss.item() at each step
+          (num_workers 0 and 2, the faster counts)
+--single  images per second of evaluation with batches of one image
 
-Prints a Markdown table on stdout; --json writes the figures of every round as well.
+Each round runs every network once with Convoy and once with PyTorch, each in a process of its own, so that a machine
+whose speed drifts treats both alike. A ratio is Convoy's speed over PyTorch's in the same round; tables show the median
+and the spread over rounds. Run it with a Python that has torch (`pip install torch torchvision`, or Debian's
+python3-torch).
+
+Prints Markdown tables on stdout; --json writes the figures of every round as well.
 """
 import argparse
 import datetime
+import gzip
 import json
 import os
 import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+EPOCHS = ["lenet", "mnist_cnn", "digits_cnn"]  # what learns from Fashion-MNIST without resizing
+SINGLE = ["alexnet"]
+WORKERS = [0, 2]
+FASHION = "/usr/share/datasets/fashion-mnist"  # Debian's dataset-fashion-mnist
 NETWORKS = ["lenet", "mnist_cnn", "digits_cnn", "monkeypox_bn", "monkeypox_bn_deep", "alexnet", "alexnet_imagenet"]
 
 
 def build(name):
-    """The network of models/<name>.yaml: (batch size, input shape, classes, layers, optimizer of its recipe)."""
+    """The network of models/<name>.yaml: (batch size, input shape, classes, layers, optimizer)."""
     from torch import nn, optim
 
     def conv_bn(i, o):
@@ -45,8 +58,8 @@ def build(name):
                 nn.Linear(6400, 4096), nn.ReLU(), nn.Dropout(0.5), nn.Linear(4096, 4096), nn.ReLU(), nn.Dropout(0.5),
                 nn.Linear(4096, classes)]
 
-    def sgd(lr):
-        return lambda parameters, **options: optim.SGD(parameters, lr=lr)
+    def sgd(parameters, **options):
+        return optim.SGD(parameters, lr=0.01)
 
     def adam(parameters, **options):
         return optim.Adam(parameters, lr=0.001, **options)
@@ -60,20 +73,20 @@ def build(name):
     mnist = [nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 16, 3, padding=1), nn.ReLU(),
              nn.MaxPool2d(2), nn.Flatten(), nn.Linear(784, 10)]
     if name == "lenet":
-        return 256, (1, 28, 28), 10, lenet, sgd(0.9)
+        return 256, (1, 28, 28), 10, lenet, sgd
     if name == "mnist_cnn":
         return 60, (1, 28, 28), 10, mnist, adam
     if name == "digits_cnn":
         return 64, (1, 28, 28), 10, digits, adam
     if name == "monkeypox_bn":
-        return 32, (3, 224, 224), 2, [*photo_stem(), nn.Flatten(), nn.Linear(60000, 2)], sgd(1e-4)
+        return 32, (3, 224, 224), 2, [*photo_stem(), nn.Flatten(), nn.Linear(60000, 2)], sgd
     if name == "monkeypox_bn_deep":
         layers = [*photo_stem(), *conv_bn(24, 48), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(25392, 2)]
-        return 32, (3, 224, 224), 2, layers, adam
+        return 32, (3, 224, 224), 2, layers, sgd
     if name == "alexnet":
-        return 128, (1, 224, 224), 10, alexnet(1, 10), sgd(0.01)
+        return 128, (1, 224, 224), 10, alexnet(1, 10), sgd
     assert name == "alexnet_imagenet"
-    return 128, (3, 224, 224), 1000, alexnet(3, 1000), sgd(0.01)
+    return 128, (3, 224, 224), 1000, alexnet(3, 1000), sgd
 
 
 def rate(run, wait, images, seconds):
@@ -107,13 +120,14 @@ def graph_of(step):
     return graph.replay
 
 
-def pytorch_side(name, options):
-    """What the child process prints: one JSON object."""
+def time_steps(name, options):
+    """Rates of training steps and evaluation; with --single of the latter alone, with one image."""
     import torch
     batch, shape, classes, layers, make_optimizer = build(name)
     device = torch.device(options.torch_device)
     torch.manual_seed(0)
     network = torch.nn.Sequential(*layers).to(device)
+    batch = 1 if options.single else batch
     images = torch.rand(batch, *shape, device=device)
     labels = torch.randint(0, classes, (batch,), device=device)
     capturable = {"capturable": True} if options.mode == "graph" else {}
@@ -130,35 +144,181 @@ def pytorch_side(name, options):
         with torch.no_grad():
             model(images)
 
-    network.train()
-    training = rate(graph_of(step) if options.mode == "graph" else step, wait, batch, options.seconds)
+    rates = {"batch_size": batch}
+    if not options.single:
+        network.train()
+        rates["train"] = rate(graph_of(step) if options.mode == "graph" else step, wait, batch, options.seconds)
     network.eval()
-    evaluation = rate(infer, wait, batch, options.seconds / 2)
-    print(json.dumps({"batch_size": batch, "version": torch.__version__, "train": training, "eval": evaluation}))
+    rates["eval"] = rate(infer, wait, batch, options.seconds / 2)
+    return rates
 
+
+def read_idx(name):
+    import numpy
+    path = os.path.join(FASHION, name)
+    with (gzip.open(path + ".gz") if os.path.exists(path + ".gz") else open(path, "rb")) as file:
+        data = file.read()
+    dimensions = data[3]
+    sizes = [int.from_bytes(data[4 + 4 * i:8 + 4 * i], "big") for i in range(dimensions)]
+    return numpy.frombuffer(data, numpy.uint8, offset=4 + 4 * dimensions).reshape(sizes)
+
+
+def transform_of():
+    """torchvision's ToTensor on a PIL image, as its FashionMNIST hands them out; the bare minimum without it."""
+    import torch
+    try:
+        from PIL import Image
+        from torchvision.transforms import ToTensor
+    except ImportError:
+        return lambda image: torch.from_numpy(image.copy()).unsqueeze(0).float() / 255
+    to_tensor = ToTensor()
+    return lambda image: to_tensor(Image.fromarray(image, mode="L"))
+
+
+def time_epoch(name, options):
+    """The loop of the tutorials: one epoch over the files."""
+    import warnings
+
+    import torch
+    from torch.utils.data import DataLoader, Dataset
+    warnings.simplefilter("ignore")
+
+    class Images(Dataset):
+        def __init__(self):
+            self.images, self.labels = read_idx("train-images-idx3-ubyte"), read_idx("train-labels-idx1-ubyte")
+            self.transform = transform_of()
+
+        def __len__(self):
+            return len(self.labels)
+
+        def __getitem__(self, index):
+            return self.transform(self.images[index]), int(self.labels[index])
+
+    batch, _, _, layers, make_optimizer = build(name)
+    torch.manual_seed(0)
+    device = torch.device(options.torch_device)
+    network = torch.nn.Sequential(*layers).to(device)
+    optimizer, loss_of = make_optimizer(network.parameters()), torch.nn.CrossEntropyLoss()
+    loader = DataLoader(Images(), batch_size=batch, shuffle=True, num_workers=options.workers)
+    network.train()
+    start, total, right, seen = time.perf_counter(), 0.0, 0, 0
+    for images, labels in loader:
+        images, labels = images.to(device), labels.to(device)
+        optimizer.zero_grad()
+        outputs = network(images)
+        loss = loss_of(outputs, labels)
+        loss.backward()
+        optimizer.step()
+        total += loss.item() * len(labels)
+        right += (outputs.argmax(1) == labels).sum().item()
+        seen += len(labels)
+    return {"batch_size": batch, "seconds": time.perf_counter() - start, "loss": total / seen,
+            "accuracy": right / seen}
+
+
+def pytorch_side(name, options):
+    """What the child process prints: one JSON object."""
+    import torch
+    figures = (time_epoch if options.epoch else time_steps)(name, options)
+    print(json.dumps({"version": torch.__version__, **figures}))
+
+
+# ---- one round ----
 
 def child(command):
+    """The JSON object that a command prints, and how long it ran as `process`."""
+    start = time.perf_counter()
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         sys.exit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr}")
-    return json.loads(done.stdout)
+    return {**json.loads(done.stdout), "process": time.perf_counter() - start}
 
 
-def one_round(name, options):
-    convoy = child([options.convoy, "bench", os.path.join(ROOT, "models", name + ".yaml"), "--json", "--no-layers",
-                    "--seconds", str(options.seconds)] + (["--device", options.device] if options.device else []))
-    torch = child([sys.executable, __file__, "--pytorch-side", "--seconds", str(options.seconds), "--mode", options.mode,
-                   "--torch-device", options.torch_device, name])
-    return {"batch_size": torch["batch_size"], "device": convoy["device"], "torch": torch["version"],
-            "convoy_train": convoy["train_images_per_second"], "convoy_eval": convoy["eval_images_per_second"],
-            "torch_train": torch["train"], "torch_eval": torch["eval"]}
+def convoy(options, command, name, *more):
+    device = ["--device", options.device] if options.device else []
+    return child([options.convoy, command, os.path.join(ROOT, "models", name + ".yaml"), "--json", *device, *more])
 
 
-def cells(rounds, what):
-    ratios = [r[f"convoy_{what}"] / r[f"torch_{what}"] for r in rounds]
-    mine, theirs = (statistics.median(r[f"{side}_{what}"] for r in rounds) for side in ("convoy", "torch"))
-    return (f"{mine:,.0f} | {theirs:,.0f} | **{statistics.median(ratios):.2f}** "
-            f"({min(ratios):.2f}–{max(ratios):.2f})")
+def torch(options, name, *more, mode="eager"):
+    return child([sys.executable, __file__, "--pytorch-side", "--seconds", str(options.seconds), "--mode", mode,
+                  "--torch-device", options.torch_device, *more, name])
+
+
+def steps_round(name, options):
+    mine = convoy(options, "bench", name, "--no-layers", "--seconds", str(options.seconds))
+    return {"convoy": {**mine, "train": mine["train_images_per_second"], "eval": mine["eval_images_per_second"]},
+            **{mode: torch(options, name, mode=mode) for mode in options.modes}}
+
+
+def single_round(name, options):
+    mine = convoy(options, "bench", name, "--no-layers", "--batch-size", "1", "--seconds", str(options.seconds))
+    return {"convoy": {**mine, "eval": mine["eval_images_per_second"]},
+            **{mode: torch(options, name, "--single", mode=mode) for mode in options.modes}}
+
+
+def epoch_round(name, options):
+    """Convoy evaluates 64 test images after the epoch and saves its files; all of that counts. Kernels are in the cache:
+    a run that is not counted puts them there."""
+    def epoch(*more):
+        with tempfile.TemporaryDirectory() as folder:
+            return convoy(options, "train", name, "--data", FASHION, "--epochs", "1", "--limit-test", "64",
+                          "--eval-every", "0", "--out", os.path.join(folder, "run"), *more)
+
+    epoch("--max-steps", "2")
+    mine = epoch()
+    runs = [torch(options, name, "--epoch", "--workers", str(workers)) for workers in WORKERS]
+    theirs = min(runs, key=lambda run: run["seconds"])
+    mine["batch_size"] = theirs["batch_size"]
+    sides = {"convoy": mine, "eager": {**theirs, "process": min(run["process"] for run in runs)}}
+    for side in sides.values():
+        side.update(epoch_rate=1 / side["seconds"], process_rate=1 / side["process"])
+    return sides
+
+
+# ---- tables ----
+
+def ratios(rounds, mode, what):
+    values = [r["convoy"][what] / r[mode][what] for r in rounds]
+    return f"**{statistics.median(values):.2f}** ({min(values):.2f}–{max(values):.2f})"
+
+
+def median(rounds, side, what):
+    return statistics.median(r[side][what] for r in rounds)
+
+
+def rates_table(results, modes, columns):
+    """One row a network; for each of `columns`, Convoy's rate and each mode's rate and ratio."""
+    head = ["network (batch)"]
+    for title, _ in columns:
+        head += [f"{title}: Convoy, images/s", *(cell for mode in modes for cell in (f"PyTorch {mode}", "ratio"))]
+    rows = []
+    for name, rounds in results.items():
+        row = [f"`{name}` ({rounds[0]['convoy']['batch_size']})"]
+        for _, what in columns:
+            row.append(f"{median(rounds, 'convoy', what):,.0f}")
+            for mode in modes:
+                row += [f"{median(rounds, mode, what):,.0f}", ratios(rounds, mode, what)]
+        rows.append(row)
+    return [head, *rows]
+
+
+def epoch_table(results):
+    rows = [["network (batch)", "epoch: Convoy, s", "PyTorch", "ratio", "whole process: Convoy, s", "PyTorch", "ratio"]]
+    for name, rounds in results.items():
+        row = [f"`{name}` ({rounds[0]['convoy']['batch_size']})"]
+        for seconds, what in (("seconds", "epoch_rate"), ("process", "process_rate")):
+            row += [f"{median(rounds, side, seconds):.2f}" for side in ("convoy", "eager")]
+            row.append(ratios(rounds, "eager", what))
+        rows.append(row)
+    return rows
+
+
+def print_table(title, rows):
+    print(f"{title}\n")
+    print("| " + " | ".join(rows[0]) + " |\n|" + "---|" * len(rows[0]))
+    for row in rows[1:]:
+        print("| " + " | ".join(row) + " |")
+    print()
 
 
 def processor():
@@ -170,39 +330,69 @@ def processor():
         return platform.processor() or platform.machine()
 
 
-def main():
+def run_rounds(what, names, run, options):
+    results = {name: [] for name in names}
+    for number in range(options.rounds):
+        for name in names:
+            print(f"{what}, round {number + 1}/{options.rounds}: {name}", file=sys.stderr)
+            results[name].append(run(name, options))
+    return results
+
+
+def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("networks", nargs="*", metavar="NETWORK", help=f"default: {' '.join(NETWORKS)}")
+    parser.add_argument("--steps", action="store_true", help="training steps and evaluation")
+    parser.add_argument("--epoch", action="store_true", help=f"an epoch from the files: {' '.join(EPOCHS)}")
+    parser.add_argument("--single", action="store_true", help=f"one image at a time: {' '.join(SINGLE)}")
     parser.add_argument("--convoy", default=os.path.join(ROOT, "build", "convoy"), help="the command")
     parser.add_argument("--device", default="", help="Convoy's --device")
     parser.add_argument("--torch-device", default="cpu")
-    parser.add_argument("--mode", default="eager", choices=["eager", "compile", "graph"], help="of PyTorch")
+    parser.add_argument("--mode", default="eager", help="of PyTorch: eager, compile, graph, or several with commas")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=4, help="for training; evaluation takes half of it")
+    parser.add_argument("--seconds", type=float, default=4, help="for training steps; evaluation takes half of it")
     parser.add_argument("--json", metavar="FILE", help="write every round's figures")
     parser.add_argument("--pytorch-side", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--workers", type=int, default=0, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    options.modes = options.mode.split(",")
+    unknown = sorted(set(options.networks) - set(NETWORKS)) + sorted(set(options.modes) - {"eager", "compile", "graph"})
+    if unknown:
+        parser.error(f"what is {unknown[0]}? Networks are {', '.join(NETWORKS)}; modes are eager, compile, graph")
+    return options
+
+
+def main():
+    options = arguments()
     if options.pytorch_side:
         return pytorch_side(options.networks[0], options)
-    networks, results = options.networks or NETWORKS, {}
-    unknown = sorted(set(networks) - set(NETWORKS))
-    if unknown:
-        parser.error(f"there is no network {unknown[0]}; there are: {', '.join(NETWORKS)}")
-    for number in range(options.rounds):
-        for name in networks:
-            print(f"round {number + 1}/{options.rounds}: {name}", file=sys.stderr)
-            results.setdefault(name, []).append(one_round(name, options))
-    first = results[networks[0]][0]
-    print(f"Convoy on {first['device']}, PyTorch {first['torch']} ({options.mode}) on {options.torch_device}; "
-          f"{processor()}; {options.rounds} rounds, {datetime.date.today()}.\n")
-    print("| network (batch) | training: Convoy, images/s | PyTorch | ratio | evaluation: Convoy | PyTorch | ratio |")
-    print("|---|---|---|---|---|---|---|")
-    for name, rounds in results.items():
-        print(f"| `{name}` ({rounds[0]['batch_size']}) | {cells(rounds, 'train')} | {cells(rounds, 'eval')} |")
+    tables, record = [], {"date": str(datetime.date.today()), "processor": processor()}
+
+    def measure(what, known, run, table, title):
+        names = [name for name in options.networks or known if name in known]
+        if not names:
+            sys.exit(f"--{what} knows {', '.join(known)}")
+        record[what] = run_rounds(what, names, run, options)
+        tables.append((title, table(record[what])))
+
+    if options.steps or not (options.epoch or options.single):
+        measure("steps", NETWORKS, steps_round, lambda r: rates_table(r, options.modes,
+                [("training", "train"), ("evaluation", "eval")]), "Training steps and evaluation, random images")
+    if options.epoch:
+        measure("epoch", EPOCHS, epoch_round, epoch_table,
+                "An epoch of training on Fashion-MNIST's 60,000 images, from the files")
+    if options.single:
+        measure("single", NETWORKS if options.networks else SINGLE, single_round,
+                lambda r: rates_table(r, options.modes, [("evaluation", "eval")]), "One image at a time")
+    first = next(rounds[0] for what in ("steps", "epoch", "single") for rounds in record.get(what, {}).values())
+    version = next(figures["version"] for side, figures in first.items() if side != "convoy")
+    print(f"Convoy on {first['convoy']['device']}, PyTorch {version} on {options.torch_device}; {processor()}; "
+          f"{options.rounds} rounds, {record['date']}. Ratios: median (lowest–highest round).\n")
+    for title, rows in tables:
+        print_table(title, rows)
     if options.json:
         with open(options.json, "w", encoding="utf-8") as file:
-            json.dump({"date": str(datetime.date.today()), "processor": processor(), "mode": options.mode,
-                       "networks": results}, file, indent=1)
+            json.dump(record, file, indent=1)
             file.write("\n")
     return 0
 

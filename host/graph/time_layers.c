@@ -55,7 +55,9 @@ static void describe(convoy_network *network, size_t s, cvy_layer_timing *row) {
     if (step->fused) { /* the layer before it has the cost; what is left here is the way back */
         free(bound->variant);
         bound->variant = strdup("fused");
-        report.cost = (cvy_cost){0, 0};
+        report.cost.flops -= report.forward.flops;
+        report.cost.bytes -= report.forward.bytes;
+        report.forward = (cvy_cost){0, 0};
     }
     row->op = report.op ? report.op : step->type_name;
     row->variant = bound->variant ? bound->variant : "";
