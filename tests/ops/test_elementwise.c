@@ -5,11 +5,11 @@
 #include "ops/elementwise.h"
 #include "ops/ops.h"
 
-enum { KINDS = 4, RECORDED = sizeof activation_x / sizeof *activation_x };
+enum { KINDS = 5, RECORDED = sizeof activation_x / sizeof *activation_x };
 
-static const float *const recorded_y[KINDS] = {relu_y, sigmoid_y, tanh_y, scaled_tanh_y};
-static const float *const recorded_gx[KINDS] = {relu_gx, sigmoid_gx, tanh_gx, scaled_tanh_gx};
-static const char *const names[KINDS] = {"relu", "sigmoid", "tanh", "scaled tanh"};
+static const float *const recorded_y[KINDS] = {activation_x, relu_y, sigmoid_y, tanh_y, scaled_tanh_y};
+static const float *const recorded_gx[KINDS] = {activation_gy, relu_gx, sigmoid_gx, tanh_gx, scaled_tanh_gx};
+static const char *const names[KINDS] = {"identity", "relu", "sigmoid", "tanh", "scaled tanh"};
 
 /* Lengths around the vectors of 4, 8 and 16, and past one block. */
 static const size_t lengths[] = {1, 3, 4, 15, 16, 17, 63, 1000, 50000};
