@@ -55,7 +55,7 @@
 #define LOADS_X(i) (BN * KQ % ITEMS == 0 || item + (i)*ITEMS < BN * KQ)
 #define TILES (KC * (G_ROW + X_ROW))
 #define SUMS (MQ * NQ * 4 * SLICE) /* of one slice */
-#define LOCAL (TILES > SUMS * SLICES / 2 ? TILES : SUMS * SLICES / 2)
+#define LOCAL (TILES > SUMS * (SLICES / 2) ? TILES : SUMS * (SLICES / 2))
 
 #define P4 (PITCH / 4)
 #define TAPS (KH * KW)

@@ -233,6 +233,7 @@ static const parity_case cases[] = {
     {"digits_cnn", "models/digits_cnn.yaml", "conv2d=im2col_gemm", NULL, false},
     {"monkeypox_bn", "tests/models/monkeypox_bn_48.yaml", "conv2d=direct_cpu", NULL, true},
     {"monkeypox_bn", "tests/models/monkeypox_bn_48.yaml", "conv2d=im2col_gemm", NULL, false},
+    {"monkeypox_bn", "tests/models/monkeypox_bn_48.yaml", "conv2d=tile_gpu", NULL, false},
     {"monkeypox_bn_deep", "tests/models/monkeypox_bn_deep_48.yaml", "conv2d=direct_cpu", NULL, false},
     {"monkeypox_bn_deep", "tests/models/monkeypox_bn_deep_48.yaml", "conv2d=im2col_gemm", NULL, false},
     {"lenet5", "models/lenet5.yaml", "conv2d=direct_cpu", NULL, false},
