@@ -1,7 +1,7 @@
 /* Convolution on GPUs as an implicit matrix product: a work-group computes BM output channels x BN columns (see
    conv2d_tile_gpu.clh). Chunks of KC weights and inputs pass through local memory, in two buffers in turn, so that the
    next chunk's loads are under way while this one is multiplied and one barrier per chunk is enough. Each work-item
-   holds RM x RN sums in registers. */
+   holds RM x RN sums in registers; with MMA (see mma.clh) tensor cores multiply, and RM and RN are 8. */
 #ifndef BM
 #define BM 128
 #define RM 8
@@ -11,6 +11,9 @@
 /* Rows of a chunk that one work-item loads; with fewer loads than items, the last items have none. */
 #define W_ROWS 1
 #define X_ROWS 1
+#endif
+#ifndef MMA
+#define MMA 0
 #endif
 
 #include "conv2d_tile_gpu.clh"
@@ -23,9 +26,31 @@
 #define WQ (BM / 4) /* float4 in a row of a chunk */
 #define XQ (BN / 4)
 
+#if MMA
+#include "mma.clh"
+#define W_LINE (WQ + MMA_GAP) /* float4 from row to row of a chunk in local memory */
+#define X_LINE (XQ + MMA_GAP)
+#define LOCAL_VALUE mma_stored
+
+/* Stores a work-item's sums of one product of 16 x 8: two columns of each of two output channels. */
+static inline void store_pairs(global float4 *y, const column *c, int lane, int channel, float4 sums, float low_bias,
+                               float high_bias) {
+    const float4 results = activate(sums + (float4)(low_bias, low_bias, high_bias, high_bias));
+    global float2 *to = (global float2 *)(y + channel * OUT_PLANE + c->out) + lane / 2;
+    if (c->real && channel < OUT_C)
+        *to = results.xy;
+    if (c->real && channel + 8 < OUT_C)
+        to[8 * 2 * OUT_PLANE] = results.zw;
+}
+#else
+#define W_LINE WQ
+#define X_LINE XQ
+#define LOCAL_VALUE
+#endif
+
 static inline void multiply_chunk(float4 sums[MQ][NQ][4], local const float4 *w, local const float4 *x) {
 #pragma unroll
-    for (int k = 0; k < KC; k++, w += WQ, x += XQ) {
+    for (int k = 0; k < KC; k++, w += W_LINE, x += X_LINE) {
         float4 values[NQ];
 #pragma unroll
         for (int n = 0; n < NQ; n++)
@@ -66,7 +91,7 @@ static inline void fetch_inputs(float4 rows[X_ROWS], global const float4 *x, wal
 kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void conv2d_tile(global const float4 *restrict x,
                                                                            global const float4 *restrict packed,
                                                                            global float4 *restrict y) {
-    local float4 w_tile[2][KC * WQ], x_tile[2][KC * XQ];
+    local float4 w_tile[2][KC * W_LINE], x_tile[2][KC * X_LINE];
     const int item = get_local_id(0), block = get_group_id(0) % BLOCKS, group = get_group_id(2) % GROUPS;
     const int first = get_group_id(0) / BLOCKS * XQ;
     const window w = window_of(get_group_id(2) / GROUPS, first, XQ);
@@ -81,6 +106,16 @@ kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void conv2d_tile(globa
     walk w_walk = weight_walk(w_row, &w), x_walk = input_walk(x_row, &w, &loaded);
     float4 w_rows[W_ROWS], x_rows[X_ROWS];
     /* ... and what it computes. */
+#if MMA
+    local float scratch[MMA_SCRATCH];
+    const mma_place at = mma_place_of(item);
+    float4 sums[MMA_ROWS][MMA_COLUMNS];
+#pragma unroll
+    for (int m = 0; m < MMA_ROWS; m++)
+#pragma unroll
+        for (int n = 0; n < MMA_COLUMNS; n++)
+            sums[m][n] = (float4)(0.0f);
+#else
     const int2 at = tile_place(item, TX, TY);
     float4 sums[MQ][NQ][4];
 #pragma unroll
@@ -90,6 +125,7 @@ kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void conv2d_tile(globa
 #pragma unroll
             for (int i = 0; i < 4; i++)
                 sums[m][n][i] = (float4)(0.0f);
+#endif
 
     const int chunks = (w.taps * IN_C + KC - 1) / KC;
     for (int chunk = 0; chunk <= chunks; chunk++) {
@@ -100,20 +136,37 @@ kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void conv2d_tile(globa
                 fetch_inputs(x_rows, x, &x_walk, &w, &loaded);
         }
         if (chunk > 0)
+#if MMA
+            mma_multiply(sums, w_tile[(chunk - 1) % 2], W_LINE, x_tile[(chunk - 1) % 2], X_LINE, KC, &at, scratch);
+#else
             multiply_chunk(sums, w_tile[(chunk - 1) % 2] + at.y, x_tile[(chunk - 1) % 2] + at.x);
+#endif
         if (chunk < chunks) {
 #pragma unroll
             for (int r = 0; r < W_ROWS; r++)
                 if (loads_w)
-                    w_tile[chunk % 2][(w_row + r) * WQ + w_quad] = w_rows[r];
+                    w_tile[chunk % 2][(w_row + r) * W_LINE + w_quad] = LOCAL_VALUE(w_rows[r]);
 #pragma unroll
             for (int r = 0; r < X_ROWS; r++)
                 if (loads_x)
-                    x_tile[chunk % 2][(x_row + r) * XQ + x_quad] = x_rows[r];
+                    x_tile[chunk % 2][(x_row + r) * X_LINE + x_quad] = LOCAL_VALUE(x_rows[r]);
         }
         barrier(CLK_LOCAL_MEM_FENCE);
     }
 
+#if MMA
+    global const float *bias = (global const float *)packed;
+#pragma unroll
+    for (int n = 0; n < MMA_COLUMNS; n++) {
+        const int place = at.column + n * 8 + at.member * 2;
+        const column stored = column_of(&w, first + place / 4);
+#pragma unroll
+        for (int m = 0; m < MMA_ROWS; m++) {
+            const int row = at.row + m * 16 + at.group;
+            store_pairs(y, &stored, place % 4, block * BM + row, sums[m][n], bias[row], bias[row + 8]);
+        }
+    }
+#else
 #pragma unroll
     for (int n = 0; n < NQ; n++) {
         const column stored = column_of(&w, first + at.x + n * TX);
@@ -123,4 +176,5 @@ kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void conv2d_tile(globa
             store_quad(y, &stored, block * BM + quad * 4, sums[m][n], packed[quad]);
         }
     }
+#endif
 }

@@ -5,7 +5,7 @@
    factors lie along k in memory; they are transposed on their way into local memory, while the loads of the next 16
    are under way. A column whose tap lies outside the input reads zeros, all images alike. Where the tile is small,
    SLICES sets of work-items share the 16 images and add up their sums at the end. The ranges of k are added up by
-   conv2d_tile_add_partials, in fixed order.
+   conv2d_tile_add_partials, in fixed order. With MMA (see mma.clh) tensor cores multiply; RM and RN are 8 and SLICES 1.
 
    Indices of float4 within one group of channels are 32-bit: 64 GiB. */
 #include "common.clh"
@@ -36,6 +36,10 @@
 #define ADD_RESULTS 4 /* of a work-group of 64 that adds up partial results; divides 64 */
 #endif
 
+#ifndef MMA
+#define MMA 0
+#endif
+
 #define KC 16
 #define KQ (KC / 4)
 #define TY (BM / RM)
@@ -44,9 +48,17 @@
 #define ITEMS (SLICE * SLICES)
 #define MQ (RM / 4)
 #define NQ (RN / 4)
-/* float4 from one k to the next: one more than needed, so that transposed stores spread over the banks. */
-#define G_ROW (BM / 4 + 1)
-#define X_ROW (BN / 4 + 1)
+#if MMA
+#include "mma.clh"
+#define GAP MMA_GAP
+#define LOCAL_VALUE mma_stored
+#else
+#define GAP 1 /* so that transposed stores spread over the banks */
+#define LOCAL_VALUE
+#endif
+/* float4 from one k to the next. */
+#define G_ROW (BM / 4 + GAP)
+#define X_ROW (BN / 4 + GAP)
 /* Loads of one work-item. */
 #define G_LOADS ((BM * KQ + ITEMS - 1) / ITEMS)
 #define X_LOADS ((BN * KQ + ITEMS - 1) / ITEMS)
@@ -193,6 +205,16 @@ conv2d_tile_weights(global const float4 *restrict x, global const float4 *restri
     for (int i = 0; i < G_LOADS; i++)
         biases[i] = 0.0f;
     /* ... and what it computes. */
+#if MMA
+    local float scratch[MMA_SCRATCH];
+    const mma_place at = mma_place_of(item);
+    float4 sums[MMA_ROWS][MMA_COLUMNS];
+#pragma unroll
+    for (int m = 0; m < MMA_ROWS; m++)
+#pragma unroll
+        for (int n = 0; n < MMA_COLUMNS; n++)
+            sums[m][n] = (float4)(0.0f);
+#else
     const int slice = item / SLICE;
     const int2 at = tile_place(item % SLICE, TX, TY);
     float4 sums[MQ][NQ][4];
@@ -203,6 +225,7 @@ conv2d_tile_weights(global const float4 *restrict x, global const float4 *restri
 #pragma unroll
             for (int i = 0; i < 4; i++)
                 sums[m][n][i] = (float4)(0.0f);
+#endif
 
     unit u = unit_of(first);
     for (uint next = first; next <= end; next++) { /* loads unit `next`, multiplies the one before */
@@ -219,17 +242,21 @@ conv2d_tile_weights(global const float4 *restrict x, global const float4 *restri
             next_unit(&u);
         }
         if (next > first)
+#if MMA
+            mma_multiply(sums, g_tile, G_ROW, x_tile, X_ROW, KC, &at, scratch);
+#else
             multiply_unit(sums, g_tile + slice * G_ROW + at.y, x_tile + slice * X_ROW + at.x);
+#endif
         barrier(CLK_LOCAL_MEM_FENCE);
         if (next < end) {
 #pragma unroll
             for (int i = 0; i < G_LOADS; i++)
                 if (LOADS_G(i))
-                    store_transposed(g_tile, G_ROW, (item + i * ITEMS) / KQ, quad, g_values[i]);
+                    store_transposed(g_tile, G_ROW, (item + i * ITEMS) / KQ, quad, LOCAL_VALUE(g_values[i]));
 #pragma unroll
             for (int i = 0; i < X_LOADS; i++)
                 if (LOADS_X(i))
-                    store_transposed(x_tile, X_ROW, (item + i * ITEMS) / KQ, quad, x_values[i]);
+                    store_transposed(x_tile, X_ROW, (item + i * ITEMS) / KQ, quad, LOCAL_VALUE(x_values[i]));
         }
         barrier(CLK_LOCAL_MEM_FENCE);
     }
@@ -246,8 +273,23 @@ conv2d_tile_weights(global const float4 *restrict x, global const float4 *restri
                 accumulate);
         barrier(CLK_LOCAL_MEM_FENCE);
     }
-    add_slices(sums, memory, slice, item % SLICE);
     gweight += get_group_id(1) * stride + (ulong)group * OUT_C * COLUMNS;
+#if MMA
+#pragma unroll
+    for (int m = 0; m < MMA_ROWS; m++)
+#pragma unroll
+        for (int n = 0; n < MMA_COLUMNS; n++) {
+            const float lanes[4] = {sums[m][n].x, sums[m][n].y, sums[m][n].z, sums[m][n].w};
+#pragma unroll
+            for (int i = 0; i < 4; i++) {
+                const int out = block + at.row + m * 16 + at.group + i / 2 * 8;
+                const int column = columns + at.column + n * 8 + at.member * 2 + i % 2;
+                if (out < OUT_C && column < COLUMNS)
+                    put(gweight + (ulong)out * COLUMNS + column, lanes[i], accumulate);
+            }
+        }
+#else
+    add_slices(sums, memory, slice, item % SLICE);
 #pragma unroll
     for (int m = 0; m < MQ; m++)
 #pragma unroll
@@ -261,6 +303,7 @@ conv2d_tile_weights(global const float4 *restrict x, global const float4 *restri
                     if (slice == 0 && out < OUT_C && column + lane < COLUMNS)
                         put(gweight + (ulong)out * COLUMNS + column + lane, lanes[lane], accumulate);
             }
+#endif
 }
 
 /* Adds up `splits` partial results, each weights then biases: ADD_RESULTS per work-group, STRIPS items to each. */

@@ -5,7 +5,8 @@
 #
 # format   clang-format would change nothing
 # kernels  every kernel file compiles alone as OpenCL C 1.2, with the defaults of its macros
-# targets  every kernel file compiles and links for GPUs that need not be here: AMD's GCN and RDNA, NVIDIA's Volta
+# targets  every kernel file compiles and links for GPUs that need not be here: AMD's GCN and RDNA, NVIDIA's
+#          Volta, and Ampere with its tensor cores
 # floors   a floor of host/ includes only floors below it, speaks OpenCL only where it may, and nothing below
 #          cli/ prints to stdout or exits
 # paths    no tracked file names a folder of somebody's machine
@@ -38,7 +39,7 @@ check_kernels() {
 
 # Linking finds what compiling alone does not: missing built-in functions, too much local memory.
 check_targets() {
-    local file object
+    local file object gpu precision
     object=$(mktemp)
     compile() {
         clang-15 -x cl -cl-std=CL1.2 -Xclang -finclude-default-header -Ikernels "$@" "$file" -o "$object"
@@ -50,6 +51,12 @@ check_targets() {
         done
         compile -Wno-linker-warnings -target nvptx64-nvidia-nvcl -Xclang -target-cpu -Xclang sm_70 -Xclang -mlink-builtin-bitcode \
             -Xclang /usr/lib/clc/nvptx64--nvidiacl.bc -S || complain "targets: $file does not compile for sm_70"
+        grep -q '"mma.clh"' "$file" || continue
+        for precision in 1 2; do
+            compile -DMMA=$precision -Wno-linker-warnings -target nvptx64-nvidia-nvcl -Xclang -target-cpu -Xclang sm_80 \
+                -Xclang -mlink-builtin-bitcode -Xclang /usr/lib/clc/nvptx64--nvidiacl.bc -S &&
+                grep -q 'mma\.sync' "$object" || complain "targets: $file does not compile with MMA=$precision for sm_80"
+        done
     done
     rm -f "$object"
 }

@@ -20,6 +20,7 @@
 typedef struct cli_common {
     bool json, help;
     const char *device;
+    int precision;             /* convoy_precision */
     const char *set, *variant; /* scratch: may be given several times, collected in cli_call */
 } cli_common;
 
@@ -31,6 +32,11 @@ typedef struct cli_common {
     {                                                                                                        \
         "device", CVY_TEXT, offsetof(cli_common, device), "", 0, 0, NULL,                                    \
             "auto, gpu, cpu, host, P:D or part of a name; default: $CONVOY_DEVICE, else auto"                \
+    }
+#define CLI_ROW_PRECISION                                                                                    \
+    {                                                                                                        \
+        "precision", CVY_CHOICE, offsetof(cli_common, precision), "float32", 0, 0, "float32|tf32|bf16",      \
+            "round the factors of convolutions for tensor cores (NVIDIA); sums are float32"                  \
     }
 #define CLI_ROW_SET                                                                                          \
     {                                                                                                        \

@@ -35,6 +35,7 @@ static const cvy_param params[] = {
      "profile each launch: time and launches a step of every kernel"},
     {"no-layers", CVY_FLAG, offsetof(options, no_layers), "", 0, 0, NULL, "leave out the layers"},
     CLI_ROW_DEVICE,
+    CLI_ROW_PRECISION,
     CLI_ROW_SET,
     CLI_ROW_VARIANT,
     CLI_ROW_JSON,

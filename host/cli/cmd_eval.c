@@ -24,6 +24,7 @@ static const cvy_param params[] = {
     {"batch-size", CVY_INT, offsetof(options, batch_size), "", 1, 1 << 20, NULL,
      "images at a time; default: the recipe's"},
     CLI_ROW_DEVICE,
+    CLI_ROW_PRECISION,
     CLI_ROW_SET,
     CLI_ROW_JSON,
     CLI_ROW_HELP,

@@ -28,6 +28,7 @@ static const cvy_param params[] = {
     {"data", CVY_TEXT, offsetof(options, data), "", 0, 0, NULL,
      "a folder, fashion-mnist, mnist, cifar10, cifar100 or synthetic; default: the recipe's"},
     CLI_ROW_DEVICE,
+    CLI_ROW_PRECISION,
     {"epochs", CVY_INT, offsetof(options, epochs), "", 1, 1 << 20, NULL,
      "passes over the training set; default: the recipe's"},
     {"batch-size", CVY_INT, offsetof(options, batch_size), "", 1, 1 << 20, NULL,

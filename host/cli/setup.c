@@ -105,8 +105,19 @@ static void say_device(const cli_call *call, const convoy_device *device) {
              is_auto(call) && *info->reason ? "; auto: " : "", is_auto(call) ? info->reason : "");
 }
 
+static convoy_status open_device(const cli_call *call, const char *selector, convoy_device **device) {
+    convoy_status status = convoy_device_open(selector, device);
+    if (!status)
+        status = convoy_device_set_precision(*device, (convoy_precision)cli_common_of(call)->precision);
+    if (status) {
+        convoy_device_close(*device);
+        *device = NULL;
+    }
+    return status;
+}
+
 convoy_status cli_open_device(const cli_call *call, convoy_device **device) {
-    convoy_status status = convoy_device_open(selector_of(call), device);
+    convoy_status status = open_device(call, selector_of(call), device);
     if (!status)
         say_device(call, *device);
     return status;
@@ -135,7 +146,7 @@ bool cli_fall_back(const cli_call *call, convoy_status status, convoy_device **d
     if (convoy_device_list(&list, &count) == CONVOY_OK) {
         const convoy_device_info *next = next_best(list, count, &present);
         convoy_device *other = NULL;
-        if (next && convoy_device_open(next->id, &other) == CONVOY_OK) {
+        if (next && open_device(call, next->id, &other) == CONVOY_OK) {
             cvy_warning("%s cannot be used (%s); trying the next device", present.name, reason);
             convoy_device_close(*device);
             *device = other;

@@ -14,6 +14,13 @@
 typedef struct cvy_buffer cvy_buffer;
 typedef struct cvy_kernel cvy_kernel;
 
+/* How kernels multiply matrices in hardware (kernels/mma.clh). */
+typedef enum cvy_tensor_cores {
+    CVY_TENSOR_NONE,
+    CVY_TENSOR_NVIDIA,  /* mma.sync of compute capability 8.0 on */
+    CVY_TENSOR_EMULATED /* set by tests: the same through local memory, on any device */
+} cvy_tensor_cores;
+
 /* What kernels are chosen by. */
 typedef struct cvy_device_traits {
     bool host;          /* no OpenCL: buffers are host memory, there are no kernels */
@@ -26,6 +33,8 @@ typedef struct cvy_device_traits {
     size_t max_allocation; /* bytes in one buffer */
     size_t memory;         /* bytes in all */
     size_t view_alignment; /* bytes; offsets of views are multiples of it */
+    cvy_tensor_cores tensor_cores;
+    convoy_precision precision; /* asked for; other than CONVOY_FLOAT32 only with tensor cores */
 } cvy_device_traits;
 
 const cvy_device_traits *cvy_device_get_traits(const convoy_device *device);

@@ -9,6 +9,19 @@
 
 enum { PITCH_MULTIPLE = 16, SELF_CHECK_ITEMS = 1000 };
 
+/* Of cl_nv_device_attribute_query, which OpenCL's own header does not have. */
+#define COMPUTE_CAPABILITY_MAJOR_NV 0x4000
+enum { LEAST_TENSOR_CAPABILITY = 8 };
+
+/* 0 on devices that are not NVIDIA's: they do not know the query. */
+static unsigned compute_capability(const convoy_device *device) {
+    cl_uint major = 0;
+    if (!device->id ||
+        clGetDeviceInfo(device->id, COMPUTE_CAPABILITY_MAJOR_NV, sizeof major, &major, NULL) != CL_SUCCESS)
+        return 0;
+    return major;
+}
+
 static void fill_traits(convoy_device *device) {
     cvy_device_traits *traits = &device->traits;
     traits->pitch_multiple = PITCH_MULTIPLE;
@@ -36,6 +49,9 @@ static void fill_traits(convoy_device *device) {
     traits->view_alignment = bits / 8 > 128 ? bits / 8 : 128;
     if (traits->max_work_group == 0)
         traits->max_work_group = 1;
+    if (cvy_text_contains(device->info.vendor, "NVIDIA") &&
+        compute_capability(device) >= LEAST_TENSOR_CAPABILITY)
+        traits->tensor_cores = CVY_TENSOR_NVIDIA;
 }
 
 /* Does this device compute at all? One small kernel, compared with what the host gets. It stands among
@@ -219,4 +235,24 @@ cvy_device_counters cvy_device_get_counters(const convoy_device *device) {
 
 cl_command_queue cvy_device_queue(const convoy_device *device) {
     return device->queue;
+}
+
+convoy_status convoy_device_set_precision(convoy_device *device, convoy_precision precision) {
+    static const char *const names[] = {"float32", "tf32", "bf16"};
+    const convoy_device_info *info = &device->info;
+    if ((unsigned)precision >= sizeof names / sizeof *names)
+        return cvy_fail(CONVOY_INVALID, "there is no precision %d", (int)precision);
+    if (precision != CONVOY_FLOAT32 && device->traits.tensor_cores == CVY_TENSOR_NONE) {
+        const unsigned capability = compute_capability(device);
+        char found[64] = "which is not one of NVIDIA's GPUs";
+        if (capability)
+            snprintf(found, sizeof found, "whose compute capability is %u", capability);
+        return cvy_fail(
+            CONVOY_DEVICE,
+            "precision %s needs tensor cores of compute capability %d.0 or newer, and there are none "
+            "on %s (%s, %s), %s; leave the precision at float32",
+            names[precision], LEAST_TENSOR_CAPABILITY, info->name, info->id, info->platform, found);
+    }
+    device->traits.precision = precision;
+    return CONVOY_OK;
 }

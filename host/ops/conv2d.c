@@ -303,6 +303,7 @@ static const cvy_conv2d_row reference = {
 /* ---- Variants, the preferred one first ---- */
 
 static const cvy_conv2d_row *const variants[] = {&reference,
+                                                 &cvy_conv2d_mma_nvidia,
                                                  &cvy_conv2d_winograd8_cpu,
                                                  &cvy_conv2d_winograd6_cpu,
                                                  &cvy_conv2d_direct_cpu,
@@ -368,7 +369,9 @@ static const cvy_conv2d_row *choose(convoy_device *device, const cvy_conv2d_shap
     if (row && row->supports(traits, shape, pass))
         return choose_forced(device, &task, forced);
     *origin = CVY_MEASURED;
-    row = find_row(cvy_choice_find(device, task.op, task.pass, task.shape));
+    row = traits->precision == CONVOY_FLOAT32 /* what measurements are made in */
+              ? find_row(cvy_choice_find(device, task.op, task.pass, task.shape))
+              : NULL;
     if (row && row->supports(traits, shape, pass))
         return row;
     *origin = CVY_GUESSED;

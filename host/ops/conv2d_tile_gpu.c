@@ -1,6 +1,9 @@
 /* Variant tile_gpu: implicit matrix products in local memory and registers, for OpenCL devices with
    work-groups. Here: forward and backward-data (kernels/conv2d_tile_gpu.cl, and conv2d_tile_gpu_narrow.cl for
-   few channels), which tile a shape gets, and the launches. */
+   few channels), which tile a shape gets, and the launches.
+
+   Variant mma_nvidia: the same kernels with the inner products on tensor cores (kernels/mma.clh), where the
+   device was asked for TF32 or BF16. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +18,8 @@ static int gcd(int a, int b) {
 static int min_int(int a, int b) {
     return a < b ? a : b;
 }
+
+enum { MMA_LEAST_LOCAL = 24 << 10, MMA_LEAST_CHANNELS = 16 };
 
 /* Floats that one group of channels may have: the kernels count float4 in 32 bits. */
 #define MOST_FLOATS ((size_t)UINT32_MAX * 4)
@@ -86,7 +91,7 @@ static const tile tiles[] = {
     {16, 16, 512, 4}, {16, 16, 256, 4}, {12, 12, 512, 4}, {12, 12, 256, 4}, {8, 8, 1024, 8},
     {8, 8, 512, 8},   {8, 8, 256, 4},   {4, 4, 1024, 8},  {4, 4, 512, 8},   {4, 4, 256, 4},
 };
-enum { TILES = sizeof tiles / sizeof *tiles, CHUNK = 8 /* of k */ };
+enum { TILES = sizeof tiles / sizeof *tiles };
 
 static bool is_narrow(const tile *t) {
     return t->bm == t->rm;
@@ -96,8 +101,21 @@ static int items_of(const tile *t) {
     return t->bm / t->rm * (t->bn / t->rn);
 }
 
-static size_t local_memory_of(const tile *t) {
-    return is_narrow(t) ? CVY_TILE_LEAST_LOCAL : 2 * CHUNK * sizeof(float) * (size_t)(t->bm + t->bn);
+/* Steps of k that pass through local memory at once; `mma` as cvy_tile_mma has it. */
+static int chunk_of(int mma) {
+    return mma == 2 ? 16 : 8;
+}
+
+static bool fits(const cvy_device_traits *traits, const tile *t, int mma, size_t most_items) {
+    if ((size_t)items_of(t) > most_items)
+        return false;
+    if (is_narrow(t))
+        return !mma && traits->local_memory >= CVY_TILE_LEAST_LOCAL;
+    size_t local = sizeof(float) * (size_t)(2 * chunk_of(mma) * (t->bm + t->bn));
+    if (mma)
+        local += cvy_tile_mma_local(traits, mma, 2 * chunk_of(mma), items_of(t));
+    return local <= traits->local_memory &&
+           (!mma || (t->bm % 32 == 0 && t->bm != 96 && t->rm == 8 && t->rn == 8));
 }
 
 /* What a product costs beside its fma: loads from local memory (the narrow kernel's inputs come from the
@@ -119,13 +137,13 @@ static double cost_of(const tile *t, const correlation *c, int groups, int compu
 }
 
 /* The cheapest tile with at most `most_items`, of which `supports` makes sure that there is one. */
-static const tile *choose_tile(const cvy_device_traits *traits, const correlation *c, int groups,
+static const tile *choose_tile(const cvy_device_traits *traits, const correlation *c, int groups, int mma,
                                size_t most_items) {
     const tile *best = NULL;
     double least = 0;
     for (size_t i = 0; i < TILES; i++) {
         const tile *t = &tiles[i];
-        if ((size_t)items_of(t) > most_items || local_memory_of(t) > traits->local_memory)
+        if (!fits(traits, t, mma, most_items))
             continue;
         const double cost = cost_of(t, c, groups, traits->compute_units);
         if (!best || cost < least) {
@@ -137,9 +155,9 @@ static const tile *choose_tile(const cvy_device_traits *traits, const correlatio
 }
 
 /* Rows of a chunk that each of `items` loads, a power of two, where a row is `floats` long. */
-static int rows_per_item(int floats, int items) {
+static int rows_per_item(int chunk, int floats, int items) {
     int rows = 1;
-    while (CHUNK / rows * (floats / 4) > items)
+    while (chunk / rows * (floats / 4) > items)
         rows *= 2;
     return rows;
 }
@@ -152,14 +170,18 @@ typedef struct columns_pass {
     size_t packed_channels, in_channels, groups;
 } columns_pass;
 
-static void tile_options(const tile *t, char *options, size_t size) {
+static void tile_options(const cvy_device_traits *traits, const tile *t, int mma, char *options,
+                         size_t size) {
+    const int chunk = chunk_of(mma);
     if (is_narrow(t))
         snprintf(options, size, "-DBM=%d -DNQ=%d -DITEMS=%d -DKC=%d ", t->bm, t->rn / 4, items_of(t),
                  CVY_TILE_LEAST_LOCAL / (t->bm * (int)sizeof(float)) / 12 * 12);
     else
-        snprintf(options, size, "-DBM=%d -DRM=%d -DBN=%d -DRN=%d -DKC=%d -DW_ROWS=%d -DX_ROWS=%d ", t->bm,
-                 t->rm, t->bn, t->rn, CHUNK, rows_per_item(t->bm, items_of(t)),
-                 rows_per_item(t->bn, items_of(t)));
+        snprintf(
+            options, size,
+            "-DBM=%d -DRM=%d -DBN=%d -DRN=%d -DKC=%d -DW_ROWS=%d -DX_ROWS=%d -DMMA=%d -DMMA_EMULATED=%d ",
+            t->bm, t->rm, t->bn, t->rn, chunk, rows_per_item(chunk, t->bm, items_of(t)),
+            rows_per_item(chunk, t->bn, items_of(t)), mma, traits->tensor_cores == CVY_TENSOR_EMULATED);
 }
 
 static void shape_options(const cvy_conv2d_shape *s, cvy_conv2d_pass pass, const correlation *c,
@@ -178,11 +200,11 @@ static void shape_options(const cvy_conv2d_shape *s, cvy_conv2d_pass pass, const
 }
 
 static convoy_status get_kernels(convoy_device *device, const cvy_conv2d_shape *s, cvy_conv2d_pass pass,
-                                 const correlation *c, const tile *t, columns_pass *p) {
+                                 const correlation *c, const tile *t, int mma, columns_pass *p) {
     const char *file = is_narrow(t) ? "conv2d_tile_gpu_narrow" : "conv2d_tile_gpu";
     const char *function = is_narrow(t) ? "conv2d_narrow" : "conv2d_tile";
     char options[CVY_TILE_OPTIONS];
-    tile_options(t, options, sizeof options);
+    tile_options(cvy_device_get_traits(device), t, mma, options, sizeof options);
     const size_t used = strlen(options);
     shape_options(s, pass, c, options + used, sizeof options - used);
     convoy_status status = cvy_kernel_get(device, file, "conv2d_tile_pack", options, &p->pack);
@@ -190,14 +212,14 @@ static convoy_status get_kernels(convoy_device *device, const cvy_conv2d_shape *
 }
 
 static convoy_status prepare_columns(convoy_device *device, const cvy_conv2d_shape *shape,
-                                     cvy_conv2d_pass pass, columns_pass *p, size_t *workspace) {
+                                     cvy_conv2d_pass pass, int mma, columns_pass *p, size_t *workspace) {
     const cvy_device_traits *traits = cvy_device_get_traits(device);
     const correlation c = correlation_of(shape, pass);
     size_t most = traits->max_work_group;
     const tile *t = NULL;
     do {
-        t = choose_tile(traits, &c, shape->groups, most);
-        const convoy_status status = get_kernels(device, shape, pass, &c, t, p);
+        t = choose_tile(traits, &c, shape->groups, mma, most);
+        const convoy_status status = get_kernels(device, shape, pass, &c, t, mma, p);
         if (status)
             return status;
         most = cvy_tile_most_items(p->convolve);
@@ -223,7 +245,7 @@ static convoy_status run_columns(const columns_pass *p, const cvy_conv2d_buffers
     return CVY_LAUNCH(p->convolve, grid, cvy_buf(b->in), cvy_buf(b->workspace), cvy_buf(b->out));
 }
 
-/* ---- The row of the table ---- */
+/* ---- The rows of the table ---- */
 
 typedef struct state {
     cvy_conv2d_pass pass;
@@ -231,20 +253,46 @@ typedef struct state {
     cvy_tile_weights weights;
 } state;
 
-static convoy_status prepare(convoy_device *device, const cvy_conv2d_shape *shape, cvy_conv2d_pass pass,
-                             void **prepared, size_t *workspace) {
+static convoy_status prepare_pass(convoy_device *device, const cvy_conv2d_shape *shape, cvy_conv2d_pass pass,
+                                  int mma, void **prepared, size_t *workspace) {
     state *s = calloc(1, sizeof *s);
     if (!s)
         return cvy_fail_memory("a convolution", sizeof *s);
     s->pass = pass;
     const convoy_status status = pass == CVY_CONV2D_BACKWARD_WEIGHTS
-                                     ? cvy_tile_weights_prepare(device, shape, &s->weights, workspace)
-                                     : prepare_columns(device, shape, pass, &s->columns, workspace);
+                                     ? cvy_tile_weights_prepare(device, shape, mma, &s->weights, workspace)
+                                     : prepare_columns(device, shape, pass, mma, &s->columns, workspace);
     if (status)
         free(s);
     else
         *prepared = s;
     return status;
+}
+
+static convoy_status prepare(convoy_device *device, const cvy_conv2d_shape *shape, cvy_conv2d_pass pass,
+                             void **prepared, size_t *workspace) {
+    return prepare_pass(device, shape, pass, 0, prepared, workspace);
+}
+
+static convoy_status mma_prepare(convoy_device *device, const cvy_conv2d_shape *shape, cvy_conv2d_pass pass,
+                                 void **prepared, size_t *workspace) {
+    return prepare_pass(device, shape, pass, cvy_tile_mma(cvy_device_get_traits(device)), prepared,
+                        workspace);
+}
+
+/* The smallest tile of BF16 takes most: 64 x 64, 16 deep, in two buffers. */
+static bool mma_supports(const cvy_device_traits *traits, const cvy_conv2d_shape *shape,
+                         cvy_conv2d_pass pass) {
+    return traits->tensor_cores != CVY_TENSOR_NONE && traits->precision != CONVOY_FLOAT32 &&
+           traits->local_memory >= MMA_LEAST_LOCAL && supports(traits, shape, pass);
+}
+
+/* Tiles of tensor cores have 32 output channels (columns, in backward-weights) or more; the narrow kernel
+   wastes less on a few. */
+static bool mma_pays(const cvy_device_traits *traits, const cvy_conv2d_shape *shape, cvy_conv2d_pass pass) {
+    const int in = shape->in_channels / shape->groups, out = shape->out_channels / shape->groups;
+    (void)traits;
+    return pass == CVY_CONV2D_BACKWARD_DATA ? in >= MMA_LEAST_CHANNELS : out >= MMA_LEAST_CHANNELS;
 }
 
 static convoy_status run(void *prepared, const cvy_conv2d_buffers *buffers) {
@@ -254,3 +302,5 @@ static convoy_status run(void *prepared, const cvy_conv2d_buffers *buffers) {
 }
 
 const cvy_conv2d_row cvy_conv2d_tile_gpu = {"tile_gpu", supports, prepare, run, free, pays, true};
+const cvy_conv2d_row cvy_conv2d_mma_nvidia = {"mma_nvidia", mma_supports, mma_prepare, run,
+                                              free,         mma_pays,     true};

@@ -23,6 +23,18 @@ static inline size_t cvy_tile_most_items(const cvy_kernel *kernel) {
     return most > CVY_TILE_LEAST_ITEMS ? most : CVY_TILE_LEAST_ITEMS;
 }
 
+/* With tensor cores (kernels/mma.clh): 1 for TF32, 2 for BF16; 0 without. */
+static inline int cvy_tile_mma(const cvy_device_traits *traits) {
+    return traits->precision == CONVOY_TF32 ? 1 : traits->precision == CONVOY_BF16 ? 2 : 0;
+}
+/* What the tensor cores' kernels take of local memory beside a tile of `rows` x (bm + bn): the gaps behind
+   rows, and the scratch of the emulation. */
+static inline size_t cvy_tile_mma_local(const cvy_device_traits *traits, int mma, int rows, int items) {
+    const int gaps = 2 * 4 * (3 - mma) * rows;
+    const int scratch = traits->tensor_cores == CVY_TENSOR_EMULATED ? items / 32 * 24 * 8 * mma : 0;
+    return sizeof(float) * (size_t)(gaps + scratch);
+}
+
 /* A prepared backward-weights pass. */
 typedef struct cvy_tile_weights {
     cvy_kernel *weights, *add;
@@ -31,7 +43,7 @@ typedef struct cvy_tile_weights {
     size_t weight_count, bias_count;
 } cvy_tile_weights;
 
-convoy_status cvy_tile_weights_prepare(convoy_device *device, const cvy_conv2d_shape *shape,
+convoy_status cvy_tile_weights_prepare(convoy_device *device, const cvy_conv2d_shape *shape, int mma,
                                        cvy_tile_weights *prepared, size_t *workspace);
 convoy_status cvy_tile_weights_run(const cvy_tile_weights *prepared, const cvy_conv2d_buffers *buffers);
 

@@ -67,14 +67,21 @@ static double cost_of(const tile *t, const cvy_conv2d_shape *s) {
            (1 + 1.0 / t->rm + 1.0 / t->rn + 16.0 / t->bm + 16.0 / t->bn);
 }
 
+/* `mma` as cvy_tile_mma has it: then only tiles for tensor cores. */
+static bool fits(const cvy_device_traits *traits, const tile *t, int mma) {
+    size_t local = local_memory_of(t);
+    if (mma)
+        local += cvy_tile_mma_local(traits, mma, UNIT, (int)items_of(t));
+    return local <= traits->local_memory && (!mma || (t->bm % 64 == 0 && t->slices == 1));
+}
+
 /* The cheapest tile with at most `most_items`, of which `supports` makes sure that there is one. */
-static const tile *choose_tile(const cvy_device_traits *traits, const cvy_conv2d_shape *s,
+static const tile *choose_tile(const cvy_device_traits *traits, const cvy_conv2d_shape *s, int mma,
                                size_t most_items) {
     const tile *best = NULL;
     for (size_t i = 0; i < TILES; i++) {
         const tile *t = &tiles[i];
-        if (items_of(t) <= most_items && local_memory_of(t) <= traits->local_memory &&
-            (!best || cost_of(t, s) < cost_of(best, s)))
+        if (items_of(t) <= most_items && fits(traits, t, mma) && (!best || cost_of(t, s) < cost_of(best, s)))
             best = t;
     }
     return best;
@@ -95,7 +102,7 @@ static void split(const cvy_device_traits *traits, const cvy_conv2d_shape *s, co
     p->add_results = p->splits >= ADD_ITEMS ? ADD_ITEMS / 16 : ADD_ITEMS;
 }
 
-static convoy_status get_kernels(convoy_device *device, const cvy_conv2d_shape *s, const tile *t,
+static convoy_status get_kernels(convoy_device *device, const cvy_conv2d_shape *s, const tile *t, int mma,
                                  cvy_tile_weights *p) {
     static const char *const file = "conv2d_tile_gpu_weights";
     char options[CVY_TILE_OPTIONS];
@@ -103,16 +110,16 @@ static convoy_status get_kernels(convoy_device *device, const cvy_conv2d_shape *
         options, sizeof options,
         "-DPITCH=%d -DGROUPS=%d -DIN_C=%d -DOUT_C=%d -DIN_H=%d -DIN_W=%d -DOUT_H=%d -DOUT_W=%d -DKH=%d "
         "-DKW=%d -DSTRIDE_H=%d -DSTRIDE_W=%d -DPAD_H=%d -DPAD_W=%d -DDIL_H=%d -DDIL_W=%d -DBM=%d -DRM=%d "
-        "-DBN=%d -DRN=%d -DSLICES=%d -DADD_RESULTS=%zu",
+        "-DBN=%d -DRN=%d -DSLICES=%d -DADD_RESULTS=%zu -DMMA=%d -DMMA_EMULATED=%d",
         s->pitch, s->groups, s->in_channels / s->groups, s->out_channels / s->groups, s->in_height,
         s->in_width, s->out_height, s->out_width, s->kernel[0], s->kernel[1], s->stride[0], s->stride[1],
         s->padding[0], s->padding[1], s->dilation[0], s->dilation[1], t->bm, t->rm, t->bn, t->rn, t->slices,
-        p->add_results);
+        p->add_results, mma, cvy_device_get_traits(device)->tensor_cores == CVY_TENSOR_EMULATED);
     convoy_status status = cvy_kernel_get(device, file, "conv2d_tile_weights", options, &p->weights);
     return status ? status : cvy_kernel_get(device, file, "conv2d_tile_add_partials", options, &p->add);
 }
 
-convoy_status cvy_tile_weights_prepare(convoy_device *device, const cvy_conv2d_shape *shape,
+convoy_status cvy_tile_weights_prepare(convoy_device *device, const cvy_conv2d_shape *shape, int mma,
                                        cvy_tile_weights *p, size_t *workspace) {
     const cvy_device_traits *traits = cvy_device_get_traits(device);
     size_t most = traits->max_work_group;
@@ -120,9 +127,9 @@ convoy_status cvy_tile_weights_prepare(convoy_device *device, const cvy_conv2d_s
     p->weight_count = cvy_conv2d_weights(shape);
     p->bias_count = (size_t)shape->out_channels;
     do {
-        const tile *t = choose_tile(traits, shape, most);
+        const tile *t = choose_tile(traits, shape, mma, most);
         split(traits, shape, t, p);
-        const convoy_status status = get_kernels(device, shape, t, p);
+        const convoy_status status = get_kernels(device, shape, t, mma, p);
         if (status)
             return status;
         most = cvy_tile_most_items(p->weights);

@@ -41,6 +41,19 @@ CONVOY_API void convoy_device_close(convoy_device *device);
 /* What was opened; lives as long as the device. */
 CONVOY_API const convoy_device_info *convoy_device_get_info(const convoy_device *device);
 
+/* What the factors of convolutions are rounded to; their sums are float32 in any case. Figures: relative
+   error of a factor. */
+typedef enum convoy_precision {
+    CONVOY_FLOAT32, /* not rounded: what frameworks compute on CPUs */
+    CONVOY_TF32,    /* 2^-11, the default of PyTorch's convolutions on NVIDIA's GPUs */
+    CONVOY_BF16     /* 2^-9 */
+} convoy_precision;
+
+/* For networks that are opened on the device from now on. TF32 and BF16 need tensor cores that OpenCL can
+   reach, which NVIDIA's GPUs of compute capability 8.0 or newer have; on other devices they are
+   CONVOY_DEVICE. Layers that have no kernel for tensor cores stay float32. */
+CONVOY_API convoy_status convoy_device_set_precision(convoy_device *device, convoy_precision precision);
+
 #ifdef __cplusplus
 }
 #endif

@@ -126,6 +126,10 @@ static void free_buffers(cvy_buffer **buffers, size_t count) {
 /* Relative to the largest expected value (at least 1). Winograd's transforms multiply by up to 16 and take
    the differences again; RECIPES.md allows it 1e-4. */
 static double tolerance_of(const cvy_conv2d *op, cvy_conv2d_pass pass) {
+    /* Both factors of each product are off by at most 2^-11 (TF32) or 2^-9 (BF16); rounding errors are
+       independent, so that those of a sum grow as the sum itself does. */
+    if (!strcmp(cvy_conv2d_variant(op, pass), "mma_nvidia"))
+        return cvy_device_get_traits(test_device())->precision == CONVOY_TF32 ? 0x2p-11 : 0x2p-9;
     if (!strncmp(cvy_conv2d_variant(op, pass), "winograd", 8))
         return 2e-5;
     return pass == CVY_CONV2D_BACKWARD_WEIGHTS ? 5e-6 : 2e-6;
@@ -285,6 +289,41 @@ static void tile_gpu_adapts(void **state) {
     device->traits = real;
 }
 
+/* The tensor cores' fragments, on a device that emulates them: TF32 and BF16, tiles of all sizes. */
+static void test_mma(void **state) {
+    (void)state;
+    static const struct {
+        conv_case shape;
+        size_t max_work_group;
+    } tests[] = {
+        {{"130 channels", 16, 3, 130, 1, 3, 3, {2, 2}, {1, 1}, {1, 1}, {1, 1}, CVY_RELU}, 256},
+        {{"70 channels, stride 2", 16, 20, 70, 1, 5, 3, {3, 2}, {2, 1}, {1, 1}, {1, 1}, CVY_IDENTITY}, 128},
+        {{"two groups of 20", 20, 10, 40, 2, 2, 5, {1, 3}, {1, 2}, {0, 2}, {1, 2}, CVY_IDENTITY}, 64},
+        {{"3 channels", 5, 3, 6, 1, 4, 3, {3, 3}, {1, 1}, {1, 1}, {1, 1}, CVY_IDENTITY}, 64}};
+    cvy_device_traits *traits = (cvy_device_traits *)cvy_device_get_traits(test_device());
+    const cvy_device_traits kept = *traits;
+    traits->tensor_cores = CVY_TENSOR_EMULATED;
+    traits->compute_units = 1;
+    for (int precision = CONVOY_TF32; precision <= CONVOY_BF16; precision++)
+        for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) {
+            traits->max_work_group = tests[i].max_work_group;
+            assert_ok(convoy_device_set_precision(test_device(), (convoy_precision)precision));
+            assert_true(skipped(&tests[i].shape) || check_case(&tests[i].shape, "mma_nvidia"));
+        }
+    *traits = kept;
+}
+
+static void test_precision(void **state) {
+    (void)state;
+    convoy_device *host = NULL;
+    assert_ok(convoy_device_open("host", &host));
+    assert_ok(convoy_device_set_precision(host, CONVOY_FLOAT32));
+    assert_fails(convoy_device_set_precision(host, CONVOY_BF16), CONVOY_DEVICE, "bf16");
+    assert_fails(convoy_device_set_precision(host, CONVOY_TF32), CONVOY_DEVICE, "compute capability");
+    assert_fails(convoy_device_set_precision(host, (convoy_precision)7), CONVOY_INVALID, "precision");
+    convoy_device_close(host);
+}
+
 /* Variants that work in chunks need several where the device allows only small buffers. */
 static void test_chunks(void **state) {
     (void)state;
@@ -389,7 +428,8 @@ static void test_checks(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_variants),    cmocka_unit_test(tile_gpu_adapts),
-        cmocka_unit_test(test_chunks),      cmocka_unit_test(test_deterministic),
+        cmocka_unit_test(test_chunks),      cmocka_unit_test(test_mma),
+        cmocka_unit_test(test_precision),   cmocka_unit_test(test_deterministic),
         cmocka_unit_test(test_host_device), cmocka_unit_test(test_checks)};
     const int failed = cmocka_run_group_tests_name("conv2d", tests, NULL, NULL);
     test_device_close();
