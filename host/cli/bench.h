@@ -13,8 +13,8 @@ typedef struct bench_figures {
     int batch_size, micro_batch; /* equal unless the batch is computed in pieces */
     double train, eval;          /* images per second */
     unsigned long long launches; /* of a training step */
-    size_t train_peak;           /* bytes on the device */
-    cvy_peak peak;               /* all 0 where layers are left out */
+    cli_memory memory;
+    cvy_peak peak; /* all 0 where layers are left out */
     /* By itself, like the layers; one piece of the batch, but for the optimizer. */
     cvy_layer_timing *layers;
     size_t layer_count;

@@ -15,6 +15,7 @@
 #include "base/params.h"
 #include "base/text.h"
 #include "convoy.h"
+#include "graph/network.h"
 
 /* Every command's options begin with these. */
 typedef struct cli_common {
@@ -128,6 +129,17 @@ json_t *cli_numbers(const int *values, size_t count);
 const char *cli_bytes(double bytes, char text[32]);
 /* "1,234,567" */
 const char *cli_thousands(unsigned long long value, char text[32]);
+
+/* What training and evaluation need of a device's memory; on a device with its workspace and, measured, what
+   Convoy's buffers held at most. */
+typedef struct cli_memory {
+    cvy_memory training, evaluation;
+    bool on_device;
+    size_t training_measured, evaluation_measured; /* bytes */
+} cli_memory;
+/* {"training": {"parameters": bytes, ...}, "evaluation": {...}} */
+json_t *cli_memory_json(const cli_memory *memory);
+void cli_print_memory(const cli_memory *memory);
 
 /* ---- progress.c ---- */
 

@@ -230,11 +230,29 @@ static convoy_status measure_training(bench *b, convoy_model *model, const cli_c
     unsigned long long before = cvy_device_get_counters(b->device).launches;
     if (!status)
         status = train_step(b);
+    if (status)
+        return status;
     f->launches = cvy_device_get_counters(b->device).launches - before;
-    f->train_peak = cvy_device_get_counters(b->device).peak_bytes;
-    if (!status && o->kernels)
+    f->memory.training = cvy_network_memory(b->network);
+    f->memory.training_measured = cvy_device_get_counters(b->device).peak_bytes;
+    if (o->kernels)
         status = profile(b, f);
     return status || o->no_layers ? status : measure_parts(b, call, f);
+}
+
+/* Everything is allocated once, so that what is there in the end was the most. */
+static convoy_status measure_evaluation(bench *b, convoy_model *model, const cli_call *call,
+                                        bench_figures *f) {
+    const options *o = call->options;
+    convoy_status status = prepare(b, model, false, call->variants);
+    if (!status)
+        status = time_steps(b, eval_step, (size_t)o->steps, o->seconds / 2, &f->eval);
+    if (status)
+        return status;
+    f->memory.evaluation = cvy_network_memory(b->network);
+    f->memory.evaluation_measured = cvy_device_get_counters(b->device).bytes;
+    f->memory.on_device = true;
+    return CONVOY_OK;
 }
 
 static convoy_status run(cli_call *call) {
@@ -256,9 +274,7 @@ static convoy_status run(cli_call *call) {
         status = measure_training(&b, model, call, &f);
     while (release(&b), status && f.train == 0 && cli_fall_back(call, status, &b.device));
     if (!status)
-        status = prepare(&b, model, false, call->variants);
-    if (!status)
-        status = time_steps(&b, eval_step, (size_t)o->steps, o->seconds / 2, &f.eval);
+        status = measure_evaluation(&b, model, call, &f);
     if (status)
         goto done;
     f.model = convoy_model_name(model);

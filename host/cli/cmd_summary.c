@@ -2,16 +2,17 @@
 #include "base/status.h"
 #include "cli/cli.h"
 #include "graph/model.h"
-#include "graph/network.h"
 
 typedef struct options {
     cli_common common;
-    int batch_size, classes;
+    int batch_size, micro_batch, classes;
 } options;
 
 static const cvy_param params[] = {
     {"batch-size", CVY_INT, offsetof(options, batch_size), "", 1, 1 << 20, NULL,
      "for the memory; default: the recipe's"},
+    {"micro-batch", CVY_INT, offsetof(options, micro_batch), "", 1, 1 << 20, NULL,
+     "for the memory: a batch is computed in pieces of so many images; default: the recipe's"},
     {"classes", CVY_INT, offsetof(options, classes), "", 1, 1 << 20, NULL,
      "outputs of a model that leaves them to the data"},
     CLI_ROW_SET,
@@ -22,6 +23,8 @@ static const cvy_param params[] = {
 
 typedef struct totals {
     unsigned long long parameters, multiply_adds;
+    int batch_size, micro_batch; /* equal unless the batch is computed in pieces */
+    cli_memory memory;
 } totals;
 
 static json_t *layer_json(const convoy_layer_info *layer) {
@@ -31,7 +34,7 @@ static json_t *layer_json(const convoy_layer_info *layer) {
                      (json_int_t)layer->connections);
 }
 
-static json_t *summary_json(const convoy_model *model, totals totals, size_t memory) {
+static json_t *summary_json(const convoy_model *model, const totals *totals) {
     json_t *layers = json_array();
     int input[3];
     convoy_model_input(model, input);
@@ -39,9 +42,12 @@ static json_t *summary_json(const convoy_model *model, totals totals, size_t mem
         convoy_layer_info layer = convoy_model_layer(model, i);
         json_array_append_new(layers, layer_json(&layer));
     }
-    return json_pack("{s:s, s:o, s:o, s:I, s:I, s:I}", "model", convoy_model_name(model), "input",
-                     cli_numbers(input, 3), "layers", layers, "parameters", (json_int_t)totals.parameters,
-                     "multiply_adds", (json_int_t)totals.multiply_adds, "memory_bytes", (json_int_t)memory);
+    return json_pack("{s:s, s:o, s:o, s:I, s:I, s:i, s:i, s:I, s:o}", "model", convoy_model_name(model),
+                     "input", cli_numbers(input, 3), "layers", layers, "parameters",
+                     (json_int_t)totals->parameters, "multiply_adds", (json_int_t)totals->multiply_adds,
+                     "batch_size", totals->batch_size, "micro_batch", totals->micro_batch, "memory_bytes",
+                     (json_int_t)cvy_memory_total(&totals->memory.training), "memory",
+                     cli_memory_json(&totals->memory));
 }
 
 static void print_row(const convoy_layer_info *layer) {
@@ -52,8 +58,8 @@ static void print_row(const convoy_layer_info *layer) {
            cli_thousands(layer->connections, connections));
 }
 
-static void print_summary(const convoy_model *model, totals totals, size_t memory, int batch_size) {
-    char parameters[32], multiply_adds[32], bytes[32];
+static void print_summary(const convoy_model *model, const totals *totals) {
+    char parameters[32], multiply_adds[32];
     int input[3];
     convoy_model_input(model, input);
     printf("%s: input %d x %d x %d\n", convoy_model_name(model), input[0], input[1], input[2]);
@@ -63,15 +69,33 @@ static void print_summary(const convoy_model *model, totals totals, size_t memor
         convoy_layer_info layer = convoy_model_layer(model, i);
         print_row(&layer);
     }
-    printf("%s parameters; %s multiply-adds for an image; %s to train with batches of %d\n",
-           cli_thousands(totals.parameters, parameters), cli_thousands(totals.multiply_adds, multiply_adds),
-           cli_bytes((double)memory, bytes), batch_size);
+    printf("%s parameters; %s multiply-adds for an image; in batches of %d",
+           cli_thousands(totals->parameters, parameters), cli_thousands(totals->multiply_adds, multiply_adds),
+           totals->batch_size);
+    if (totals->micro_batch < totals->batch_size)
+        printf(", in pieces of %d", totals->micro_batch);
+    printf(" (the scratch of a device's kernels comes on top: see convoy bench):\n");
+    cli_print_memory(&totals->memory);
+}
+
+static totals sum(const convoy_model *model, const options *o) {
+    const cvy_recipe *recipe = cvy_model_recipe(model);
+    totals t = {.batch_size = o->batch_size ? o->batch_size : recipe->batch_size,
+                .micro_batch = o->micro_batch ? o->micro_batch : recipe->micro_batch};
+    if (t.micro_batch == 0 || t.micro_batch > t.batch_size)
+        t.micro_batch = t.batch_size;
+    for (size_t i = 0; i < convoy_model_layer_count(model); i++) {
+        t.parameters += convoy_model_layer(model, i).parameters;
+        t.multiply_adds += convoy_model_layer(model, i).multiply_adds;
+    }
+    t.memory.training = cvy_model_memory(model, t.micro_batch, true);
+    t.memory.evaluation = cvy_model_memory(model, t.micro_batch, false);
+    return t;
 }
 
 static convoy_status run(cli_call *call) {
     const options *o = call->options;
     convoy_model *model = NULL;
-    totals totals = {0, 0};
     convoy_status status = cli_load_model(call, o->classes, &model);
     if (status)
         return status;
@@ -82,16 +106,11 @@ static convoy_status run(cli_call *call) {
         convoy_model_free(model);
         return status;
     }
-    int batch_size = o->batch_size ? o->batch_size : cvy_model_recipe(model)->batch_size;
-    size_t memory = cvy_model_memory(model, batch_size, true);
-    for (size_t i = 0; i < convoy_model_layer_count(model); i++) {
-        totals.parameters += convoy_model_layer(model, i).parameters;
-        totals.multiply_adds += convoy_model_layer(model, i).multiply_adds;
-    }
+    totals totals = sum(model, o);
     if (o->common.json)
-        call->result = summary_json(model, totals, memory);
+        call->result = summary_json(model, &totals);
     else
-        print_summary(model, totals, memory, batch_size);
+        print_summary(model, &totals);
     convoy_model_free(model);
     return CONVOY_OK;
 }

@@ -47,3 +47,54 @@ const char *cli_thousands(unsigned long long value, char text[32]) {
     text[out] = '\0';
     return text;
 }
+
+/* ---- memory by part ---- */
+
+static json_t *parts_json(const cli_memory *memory, const cvy_memory *parts, size_t measured) {
+    json_t *json =
+        json_pack("{s:I, s:I, s:I, s:I, s:I}", "parameters", (json_int_t)parts->parameters, "gradients",
+                  (json_int_t)parts->gradients, "optimizer", (json_int_t)parts->optimizer, "activations",
+                  (json_int_t)parts->activations, "total", (json_int_t)cvy_memory_total(parts));
+    if (memory->on_device) {
+        json_object_set_new(json, "workspace", json_integer((json_int_t)parts->workspace));
+        json_object_set_new(json, "measured", json_integer((json_int_t)measured));
+    }
+    return json;
+}
+
+json_t *cli_memory_json(const cli_memory *memory) {
+    return json_pack("{s:o, s:o}", "training",
+                     parts_json(memory, &memory->training, memory->training_measured), "evaluation",
+                     parts_json(memory, &memory->evaluation, memory->evaluation_measured));
+}
+
+static void print_column(size_t bytes) {
+    char text[32];
+    printf(" %12s", cli_bytes((double)bytes, text));
+}
+
+static void print_parts(const char *title, const cli_memory *memory, const cvy_memory *parts,
+                        size_t measured) {
+    printf("%-18s", title);
+    print_column(parts->parameters);
+    print_column(parts->gradients);
+    print_column(parts->optimizer);
+    print_column(parts->activations);
+    if (memory->on_device)
+        print_column(parts->workspace);
+    print_column(cvy_memory_total(parts));
+    if (memory->on_device)
+        print_column(measured);
+    printf("\n");
+}
+
+void cli_print_memory(const cli_memory *memory) {
+    printf("%-18s %12s %12s %12s %12s", "device memory", "parameters", "gradients", "optimizer",
+           "activations");
+    if (memory->on_device)
+        printf(" %12s %12s %12s\n", "workspace", "total", "measured");
+    else
+        printf(" %12s\n", "total");
+    print_parts("training", memory, &memory->training, memory->training_measured);
+    print_parts("evaluation", memory, &memory->evaluation, memory->evaluation_measured);
+}

@@ -1,6 +1,4 @@
-/* Making a network: lay out its parameters, plan its memory, prepare its layers, check that it fits,
- * allocate, bind. */
-#include <stdio.h>
+/* Making a network: plan its memory (memory.c), prepare its layers, check that it fits, allocate, bind. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,49 +6,6 @@
 #include "graph/tune.h"
 #include "ops/conv2d.h"
 #include "ops/gemm.h"
-
-/* Tensors start at multiples of this in the parameter buffer, whatever the device, so that optimizer states
-   fit any device. No OpenCL device wants more (CL_DEVICE_MEM_BASE_ADDR_ALIGN is at most 512 bytes in
-   practice). */
-enum { TENSOR_ALIGNMENT = 1024 };
-
-static size_t round_up(size_t value, size_t multiple) {
-    return (value + multiple - 1) / multiple * multiple;
-}
-
-static size_t tensor_alignment(const cvy_device_traits *traits) {
-    size_t alignment = traits ? traits->view_alignment : 0;
-    return alignment > TENSOR_ALIGNMENT ? round_up(alignment, TENSOR_ALIGNMENT) : TENSOR_ALIGNMENT;
-}
-
-static int pitch_of(int batch_size, int multiple) {
-    return (int)round_up((size_t)batch_size, (size_t)(multiple > 0 ? multiple : 16));
-}
-
-/* ---- parameters ---- */
-
-/* Trainable tensors first, then statistics and fixed weights, then masks. `places` may be NULL. Returns
-   bytes; *trainable receives the floats of the first part. */
-static size_t lay_out(const convoy_model *model, size_t alignment, cvy_tensor_place *places,
-                      size_t *trainable) {
-    size_t at = 0;
-    for (int part = 0; part < 3; part++) {
-        for (size_t t = 0; t < model->tensor_count; t++) {
-            const cvy_model_tensor *tensor = &model->tensors[t];
-            bool learnt = tensor->about->role == CVY_TRAINABLE;
-            if (part == 2 ? !tensor->about->mask : learnt != (part == 0))
-                continue;
-            if (places && part < 2)
-                places[t] = (cvy_tensor_place){at / sizeof(float), SIZE_MAX};
-            else if (places)
-                places[t].mask_offset = at / sizeof(float);
-            at += round_up(tensor->count * sizeof(float), alignment);
-        }
-        if (part == 0)
-            *trainable = at / sizeof(float);
-    }
-    return at;
-}
 
 /* ---- forced variants ---- */
 
@@ -94,91 +49,6 @@ static convoy_status read_variants(convoy_network *network, const char *text) {
         text += text[length] ? length + 1 : length;
     }
     return status;
-}
-
-/* ---- does it fit? ---- */
-
-/* Of what training keeps for each trainable float: its gradient and the optimizer's state. */
-static size_t training_bytes(const convoy_model *model, size_t trainable) {
-    return trainable * sizeof(float) * (1 + (size_t)cvy_optimizer_states(&model->recipe.optimizer));
-}
-
-static size_t bytes_needed(const convoy_network *network, const cvy_plan *plan, size_t workspace) {
-    size_t parameters = network->parameter_bytes;
-    if (network->options.training)
-        parameters += training_bytes(network->model, network->parameter_count);
-    return parameters + cvy_plan_bytes(plan) + workspace;
-}
-
-/* Would a batch of this pitch fit? The workspace grows with the batch. */
-static bool would_fit(const convoy_network *network, const cvy_device_traits *traits, int pitch) {
-    cvy_plan *plan;
-    size_t workspace = network->workspace_bytes / (size_t)network->pitch * (size_t)pitch;
-    if (cvy_plan_create(network->model, pitch, network->options.training, traits->view_alignment,
-                        traits->max_allocation, &plan))
-        return false;
-    bool fits =
-        bytes_needed(network, plan, workspace) <= traits->memory && workspace <= traits->max_allocation;
-    cvy_plan_free(plan);
-    return fits;
-}
-
-static convoy_status fail_too_large(const convoy_network *network, const cvy_device_traits *traits,
-                                    const char *need) {
-    int step = traits->pitch_multiple > 0 ? traits->pitch_multiple : 16, low = 0,
-        high = network->pitch / step;
-    while (low + 1 < high) { /* low fits (0: nothing known to), high does not */
-        int middle = low + (high - low) / 2;
-        if (would_fit(network, traits, middle * step))
-            low = middle;
-        else
-            high = middle;
-    }
-    const char *name = convoy_device_get_info(network->device)->name;
-    char keep_batch[96];
-    snprintf(keep_batch, sizeof keep_batch,
-             ", and so would a micro-batch of %d (--micro-batch %d), which keeps the batch", low * step,
-             low * step);
-    if (low == 0)
-        return cvy_fail(
-            CONVOY_MEMORY,
-            "%s with batches of %d needs %s; %s has %.1f MB, at most %.1f MB in one piece, and not even "
-            "a batch of %d fits",
-            network->model->name, network->options.batch_size, need, name, (double)traits->memory / 1e6,
-            (double)traits->max_allocation / 1e6, step);
-    return cvy_fail(
-        CONVOY_MEMORY,
-        "%s with batches of %d needs %s; %s has %.1f MB, at most %.1f MB in one piece; a batch size of "
-        "%d would fit%s",
-        network->model->name, network->options.batch_size, need, name, (double)traits->memory / 1e6,
-        (double)traits->max_allocation / 1e6, low * step, network->options.training ? keep_batch : "");
-}
-
-/* Called before layers are prepared and, with their workspace known, again after. */
-static convoy_status check_fit(const convoy_network *network) {
-    const cvy_device_traits *traits = cvy_device_get_traits(network->device);
-    size_t need = bytes_needed(network, network->plan, network->workspace_bytes);
-    size_t piece = network->parameter_bytes > network->workspace_bytes ? network->parameter_bytes
-                                                                       : network->workspace_bytes;
-    char text[64];
-    if (network->parameter_bytes > traits->max_allocation)
-        return cvy_fail(CONVOY_MEMORY,
-                        "the parameters of %s need %.1f MB in one piece, but %s allows %.1f MB",
-                        network->model->name, (double)network->parameter_bytes / 1e6,
-                        convoy_device_get_info(network->device)->name, (double)traits->max_allocation / 1e6);
-    if (need <= traits->memory && piece <= traits->max_allocation)
-        return CONVOY_OK;
-    snprintf(text, sizeof text, "%.1f MB", (double)need / 1e6);
-    return fail_too_large(network, traits, text);
-}
-
-static convoy_status plan_network(convoy_network *network) {
-    const cvy_device_traits *traits = cvy_device_get_traits(network->device);
-    convoy_status status = cvy_plan_create(network->model, network->pitch, network->options.training,
-                                           traits->view_alignment, traits->max_allocation, &network->plan);
-    if (status == CONVOY_MEMORY)
-        return fail_too_large(network, traits, "a tensor larger than the device allows");
-    return status ? status : check_fit(network);
 }
 
 /* ---- layers ---- */
@@ -290,7 +160,7 @@ static convoy_status tune_new_shapes(const convoy_network *network) {
     return status;
 }
 
-/* ---- memory ---- */
+/* ---- buffers ---- */
 
 static convoy_status view(convoy_network *network, cvy_buffer *parent, size_t offset, size_t bytes,
                           cvy_buffer **out) {
@@ -399,17 +269,13 @@ static convoy_status bind(convoy_network *network) {
 /* Everything that needs no memory of the device. */
 static convoy_status describe_parts(convoy_network *network) {
     const convoy_model *model = network->model;
-    const cvy_device_traits *traits = cvy_device_get_traits(network->device);
-    network->pitch = pitch_of(network->options.batch_size, traits->pitch_multiple);
     network->steps = cvy_arena_alloc(network->memory, model->step_count * sizeof *network->steps);
     network->tensors = cvy_arena_alloc(network->memory, (model->tensor_count + 1) * sizeof *network->tensors);
     network->batches_tracked =
         cvy_arena_alloc(network->memory, model->step_count * sizeof *network->batches_tracked);
-    network->parameter_bytes =
-        lay_out(model, tensor_alignment(traits), network->tensors, &network->parameter_count);
     convoy_status status = read_variants(network, network->options.variant);
     if (!status)
-        status = plan_network(network);
+        status = cvy_network_plan_memory(network);
     for (size_t s = 0; s < model->step_count && !status; s++)
         describe_step(network, s);
     return status;
@@ -422,7 +288,7 @@ static convoy_status create_parts(convoy_network *network) {
     for (size_t s = 0; s < network->model->step_count && !status; s++)
         status = prepare_step(network, s);
     if (!status)
-        status = check_fit(network);
+        status = cvy_network_check_fit(network);
     if (!status)
         status = allocate(network);
     if (!status)
@@ -516,20 +382,6 @@ int cvy_network_batch_size(const convoy_network *network) {
 
 int cvy_network_pitch(const convoy_network *network) {
     return network->pitch;
-}
-
-size_t cvy_network_memory(const convoy_network *network) {
-    return bytes_needed(network, network->plan, network->workspace_bytes);
-}
-
-size_t cvy_model_memory(convoy_model *model, int batch_size, bool training) {
-    cvy_plan *plan;
-    size_t trainable, bytes = lay_out(model, tensor_alignment(NULL), NULL, &trainable);
-    if (cvy_plan_create(model, pitch_of(batch_size, 16), training, 128, SIZE_MAX / 2, &plan))
-        return 0;
-    bytes += cvy_plan_bytes(plan) + (training ? training_bytes(model, trainable) : 0);
-    cvy_plan_free(plan);
-    return bytes;
 }
 
 cvy_buffer *cvy_network_input(convoy_network *network) {

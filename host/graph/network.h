@@ -30,11 +30,18 @@ convoy_status cvy_network_tasks(convoy_model *model, convoy_device *device,
 convoy_model *cvy_network_model(const convoy_network *network);
 int cvy_network_batch_size(const convoy_network *network);
 int cvy_network_pitch(const convoy_network *network);
-/* Bytes on the device; for training with the state of the recipe's optimizer, which train/ allocates. */
-size_t cvy_network_memory(const convoy_network *network);
-/* The same without a device: what a batch would need (bytes), for `summary`. The scratch of the device's
-   kernels comes on top of it. */
-size_t cvy_model_memory(convoy_model *model, int batch_size, bool training);
+
+/* Bytes on the device, by what they hold. Labels and losses (a few bytes for an image) are not counted. */
+typedef struct cvy_memory {
+    size_t parameters;           /* with statistics, fixed weights and masks */
+    size_t gradients, optimizer; /* of training; train/ allocates the state of the recipe's optimizer */
+    size_t activations;          /* of all layers, forward and backward, shared by lifetime */
+    size_t workspace;            /* scratch that the kernels of all layers share */
+} cvy_memory;
+size_t cvy_memory_total(const cvy_memory *parts);
+cvy_memory cvy_network_memory(const convoy_network *network);
+/* The same without a device, hence without workspace: it depends on the kernels that a device runs. */
+cvy_memory cvy_model_memory(const convoy_model *model, int batch_size, bool training);
 
 cvy_buffer *cvy_network_input(convoy_network *network);  /* [C][H][W][pitch], written by the loader */
 cvy_buffer *cvy_network_output(convoy_network *network); /* [classes][pitch] */

@@ -1,4 +1,5 @@
-/* The inside of a network, shared by network.c (making one), walk.c (running it) and time_layers.c. */
+/* The inside of a network, shared by network.c (making one), memory.c (what it needs), walk.c (running it)
+   and time_layers.c. */
 #ifndef CVY_GRAPH_NETWORK_INTERNAL_H
 #define CVY_GRAPH_NETWORK_INTERNAL_H
 
@@ -60,6 +61,11 @@ typedef struct cvy_walk {
     bool training, accumulate;
     uint32_t step;
 } cvy_walk;
+
+/* Fills pitch, tensors, parameter_*, plan; CONVOY_MEMORY when the device is too small for them. */
+convoy_status cvy_network_plan_memory(convoy_network *network);
+/* Again once the layers are prepared and their workspace is known. */
+convoy_status cvy_network_check_fit(const convoy_network *network);
 
 /* Runs one action. */
 convoy_status cvy_network_run(convoy_network *network, const cvy_bound_action *bound, const cvy_walk *walk);

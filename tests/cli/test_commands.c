@@ -90,7 +90,7 @@ static void summary(void **state) {
     assert_int_equal(r->code, 0);
     assert_non_null(strstr(r->out, "Conv2d"));
     const json_t *json = json_of(RUN("summary", model, "--json"));
-    test_keys(json, "model input layers parameters multiply_adds memory_bytes");
+    test_keys(json, "model input layers parameters multiply_adds batch_size micro_batch memory_bytes memory");
     assert_string_equal(json_string_value(json_object_get(json, "model")), "tiny");
     const json_t *layers = json_object_get(json, "layers"), *first = json_array_get(layers, 0);
     assert_int_equal(json_array_size(layers), 7);
@@ -98,7 +98,16 @@ static void summary(void **state) {
     assert_int_equal(json_integer_value(json_object_get(first, "parameters")), 4 * 9 + 4);
     assert_int_equal(json_integer_value(json_object_get(first, "multiply_adds")), 64 * 4 * 9);
     assert_int_equal(json_integer_value(json_object_get(json, "parameters")), 40 + 8 + 650);
-    assert_true(json_integer_value(json_object_get(json, "memory_bytes")) > 0);
+    const json_t *memory = json_object_get(json, "memory");
+    const json_t *training = json_object_get(memory, "training");
+    test_keys(memory, "training evaluation");
+    test_keys(training, "parameters gradients optimizer activations total");
+    const json_int_t bytes = json_integer_value(json_object_get(json, "memory_bytes"));
+    assert_true(bytes > json_integer_value(json_object_get(json_object_get(memory, "evaluation"), "total")));
+    assert_int_equal(bytes, json_integer_value(json_object_get(training, "total")));
+    json = json_of(RUN("summary", model, "--batch-size", "64", "--micro-batch", "16", "--json"));
+    assert_int_equal(json_integer_value(json_object_get(json, "micro_batch")), 16);
+    assert_true(json_integer_value(json_object_get(json, "memory_bytes")) < bytes);
 }
 
 static void train_tells_people(void **state) {
@@ -286,7 +295,12 @@ static void bench(void **state) {
     const json_t *json = json_of(RUN("bench", model, "--seconds", "0.05", "--batch-size", "5", "--json"));
     test_keys(json,
               "model device batch_size micro_batch train_images_per_second eval_images_per_second launches "
-              "memory_peak_bytes peak step layers");
+              "memory_planned_bytes memory_peak_bytes memory peak step layers");
+    test_keys(json_object_get(json_object_get(json, "memory"), "training"),
+              "parameters gradients optimizer activations workspace total measured");
+    const json_int_t planned = json_integer_value(json_object_get(json, "memory_planned_bytes"));
+    const json_int_t peak = json_integer_value(json_object_get(json, "memory_peak_bytes"));
+    assert_true(planned > 0 && planned <= peak && peak < planned + (1 << 14));
     assert_int_equal(json_integer_value(json_object_get(json, "batch_size")), 5);
     assert_true(json_number_value(json_object_get(json, "train_images_per_second")) > 0);
     assert_true(json_number_value(json_object_get(json, "eval_images_per_second")) > 0);

@@ -136,10 +136,69 @@ static void pieces_drop_different_values(void **state) {
     free(late);
 }
 
+/* ---- memory ---- */
+
+/* What the plan leaves out: labels, losses and answers of a batch, the ring of statistics, and a cache line
+   for each of the buffers. */
+static size_t beside_the_plan(int pitch) {
+    return 3 * sizeof(int32_t) * (size_t)pitch + 2 * sizeof(float) * CVY_STATISTICS_SLOTS + 16 * (size_t)64;
+}
+
+/* `before`: bytes in use before the network was made. */
+static void assert_as_planned(const convoy_network *network, size_t before) {
+    cvy_memory parts = cvy_network_memory(network);
+    size_t planned = cvy_memory_total(&parts), used = cvy_device_get_counters(test_device()).bytes - before;
+    if (used < planned || used > planned + beside_the_plan(cvy_network_pitch(network)))
+        fail_msg("%zu bytes were planned, %zu are in use", planned, used);
+}
+
+/* Without a device, but for the workspace, the plan is the same. */
+static void assert_foreseen(const convoy_network *network, bool training) {
+    cvy_memory parts = cvy_network_memory(network);
+    cvy_memory foreseen =
+        cvy_model_memory(cvy_network_model(network), cvy_network_batch_size(network), training);
+    parts.workspace = 0;
+    assert_int_equal(cvy_memory_total(&foreseen), cvy_memory_total(&parts));
+}
+
+static void check_memory(const char *yaml, int batch_size, int piece) {
+    size_t before = cvy_device_get_counters(test_device()).bytes;
+    subject s = open_subject(yaml, batch_size, piece);
+    assert_ok(cvy_training_step(&s.training, NULL, batch_size, 0));
+    assert_as_planned(s.network, before);
+    assert_foreseen(s.network, true);
+    cvy_training_free(&s.training);
+    convoy_network_close(s.network);
+    assert_int_equal(cvy_device_get_counters(test_device()).bytes, before);
+
+    cvy_network_options options = {.batch_size = piece};
+    assert_ok(cvy_network_create(s.model, test_device(), &options, &s.network));
+    assert_ok(cvy_network_forward(s.network, piece, false, 0));
+    assert_as_planned(s.network, before);
+    assert_foreseen(s.network, false);
+    convoy_network_close(s.network);
+    convoy_model_free(s.model);
+}
+
+static void memory_is_as_planned(void **state) {
+    (void)state;
+    static const char normalised[] =
+        "input: [3, 13, 11]\n"
+        "layers: [{Conv2d: {out_channels: 12, kernel_size: 5}}, BatchNorm2d, ReLU, {MaxPool2d: {kernel_size: "
+        "2}}, {Conv2d: {out_channels: 20, kernel_size: 3, padding: 1}}, ReLU, Flatten, {Linear: "
+        "{out_features: 30}}, ReLU, {Dropout: {p: 0.5}}, {Linear: {out_features: 7}}]\n"
+        "recipe: {optimizer: {Adam: {lr: 0.001}}}\n";
+    check_memory(plain, 50, 50);
+    check_memory(plain, 50, 17);
+    check_memory(dropping, 33, 33);
+    check_memory(normalised, 40, 40);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pieces_add_up_to_the_batch),
         cmocka_unit_test(pieces_drop_different_values),
+        cmocka_unit_test(memory_is_as_planned),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     test_device_close();
