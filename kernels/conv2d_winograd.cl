@@ -5,7 +5,8 @@
    A work-item takes one tile for NV vectors of images at a time: transforms the tile of each input channel into
    scratch, multiplies each of the XI elements by the transformed weights in register tiles of MR output channels x NV
    vectors, and transforms back. All of it is vector code over the contiguous batch axis. GROUP blocks of MR channels
-   pass over one element of all input channels, which stays in the first level of the cache, before the next.
+   pass over one element of all input channels, which stays in the first level of the cache, before the next. Where the
+   transformed weights are large, BATCH tiles share each pass over them.
 
    Backward-data is the same convolution of gy with flipped weights and the channels' roles exchanged: TRANSPOSED. */
 #include "common.clh"
@@ -16,6 +17,7 @@
 #define NV 2 /* vectors of images per tile */
 #define MR 4 /* output channels per register tile */
 #define GROUP 2
+#define BATCH 1
 #define K 3 /* kernel size: 3 or 5 */
 #define IN_C 8
 #define OUT_C 8
@@ -42,7 +44,7 @@
    the products, [GROUP * MR][XI][WIDTH]. An odd number of vectors, or elements would share few sets of the cache. */
 #define V_STEP ((ulong)IN_C * WIDTH + (IN_C * NV % 2 ? 0 : VW))
 #define P_STEP ((ulong)XI * WIDTH + VW)
-/* Floats of one work-item's scratch. Before all scratch lie the PACKED floats of the transformed weights. */
+/* Floats of the scratch of one tile. Before all scratch lie the PACKED floats of the transformed weights. */
 #define V_SIZE (XI * V_STEP)
 #define PACKED ((ulong)BLOCKS * XI * IN_C * MR)
 #define SCRATCH (V_SIZE + GROUP * MR * P_STEP)
@@ -124,34 +126,56 @@ static inline void transform_output(__global const float *products, floatv bias,
     }
 }
 
+typedef struct place {
+    int row, column, image; /* of the output */
+} place;
+
+static inline place place_of(int tile) {
+    const int at = tile / (PITCH / WIDTH);
+    const place p = {at / TILES_W * M, at % TILES_W * M, tile % (PITCH / WIDTH) * WIDTH};
+    return p;
+}
+
+/* One channel's tile, all its images. */
+static inline void tile_in(__global const float *x, int channel, place p, __global float *v) {
+    x += (ulong)channel * IN_H * IN_W * PITCH + p.image;
+    for (int n = 0; n < WIDTH; n += VW)
+        transform_tile(x + n, p.row - PAD_H, p.column - PAD_W, v + n, V_STEP);
+}
+
+static inline void tile_out(__global const float *products, __global const float *bias, __global float *y, int channel,
+                            place p) {
+    const floatv b = (floatv)(bias ? bias[channel] : 0.0f);
+    y += (((ulong)channel * OUT_H + p.row) * OUT_W + p.column) * PITCH + p.image;
+    for (int n = 0; n < WIDTH; n += VW)
+        transform_output(products + n, b, y + n, OUT_H - p.row, OUT_W - p.column);
+}
+
 /* Work-items: any number, of which each takes a range of the tiles. bias may be null. workspace holds the packed
-   weights and SCRATCH floats for each work-item. */
+   weights and BATCH times SCRATCH floats for each work-item. */
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
 conv2d_winograd(__global const float *restrict x, __global const float *restrict bias, __global float *restrict y,
                 __global float *restrict workspace) {
     const ulong item = get_global_id(0), items = get_global_size(0);
     __global const float *packed = workspace;
-    __global float *v = workspace + PACKED + item * SCRATCH, *products = v + V_SIZE;
-    for (int tile = TILES * item / items; tile < TILES * (item + 1) / items; tile++) {
-        const int image = tile % (PITCH / WIDTH) * WIDTH, place = tile / (PITCH / WIDTH);
-        const int row = place / TILES_W * M, column = place % TILES_W * M;
-        for (int in = 0; in < IN_C; in++)
-            for (int n = 0; n < WIDTH; n += VW)
-                transform_tile(x + (ulong)in * IN_H * IN_W * PITCH + image + n, row - PAD_H, column - PAD_W,
-                               v + in * WIDTH + n, V_STEP);
+    __global float *v = workspace + PACKED + item * BATCH * SCRATCH, *products = v + V_SIZE;
+    const int end = TILES * (item + 1) / items;
+    for (int batch = TILES * item / items; batch < end; batch += BATCH) {
+        const int count = min(BATCH, end - batch);
+        for (int t = 0; t < count; t++)
+            for (int in = 0; in < IN_C; in++)
+                tile_in(x, in, place_of(batch + t), v + t * SCRATCH + in * WIDTH);
         for (int first = 0; first < BLOCKS; first += GROUP) {
             const int blocks = min(GROUP, BLOCKS - first);
             for (int xi = 0; xi < XI; xi++)
                 for (int block = 0; block < blocks; block++)
-                    multiply(packed + ((first + block) * XI + xi) * ((ulong)IN_C * MR), v + xi * V_STEP,
-                             products + block * MR * P_STEP + xi * WIDTH);
-            for (int m = 0; m < min(blocks * MR, OUT_C - first * MR); m++) {
-                const int out = first * MR + m;
-                const floatv b = (floatv)(bias ? bias[out] : 0.0f);
-                __global float *to = y + (((ulong)out * OUT_H + row) * OUT_W + column) * PITCH + image;
-                for (int n = 0; n < WIDTH; n += VW)
-                    transform_output(products + m * P_STEP + n, b, to + n, OUT_H - row, OUT_W - column);
-            }
+                    for (int t = 0; t < count; t++)
+                        multiply(packed + ((first + block) * XI + xi) * ((ulong)IN_C * MR),
+                                 v + t * SCRATCH + xi * V_STEP,
+                                 products + t * SCRATCH + block * MR * P_STEP + xi * WIDTH);
+            for (int t = 0; t < count; t++)
+                for (int m = 0; m < min(blocks * MR, OUT_C - first * MR); m++)
+                    tile_out(products + t * SCRATCH + m * P_STEP, bias, y, first * MR + m, place_of(batch + t));
         }
     }
 }

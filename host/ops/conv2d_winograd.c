@@ -9,8 +9,12 @@
 
 enum {
     OPTIONS = 512,
-    ITEMS_PER_UNIT = 4, /* work-items per compute unit, so that one slow core does not hold up the rest */
-    GROUP_CHANNELS = 48 /* output channels whose products are in scratch at a time */
+    ITEMS_PER_UNIT = 4,  /* work-items per compute unit, so that one slow core does not hold up the rest */
+    GROUP_CHANNELS = 48, /* output channels whose products are in scratch at a time */
+    /* Bytes of transformed weights that a second-level cache holds; each pass over more of them serves
+       several tiles, and more than a few gain nothing. */
+    WEIGHTS_CACHE = 512 << 10,
+    BATCH = 4
 };
 
 typedef struct state {
@@ -28,25 +32,16 @@ static bool supports(const cvy_device_traits *traits, const cvy_conv2d_shape *s,
     return traits->cpu && unit_steps && size && s->groups == 1;
 }
 
-/* Measured against direct_cpu: the transforms cost per channel, the products per pair of channels. */
-static bool pays(const cvy_conv2d_shape *s, cvy_conv2d_pass pass) {
+/* Measured against direct_cpu: the transforms cost per channel, the products per pair of channels. Wherever
+   tiles of 6 pay, tiles of 8 do too, and are more in front. */
+static bool pays(const cvy_device_traits *traits, const cvy_conv2d_shape *s, cvy_conv2d_pass pass) {
+    (void)traits; /* a CPU: `supports` */
     const int least_channels = s->kernel[0] == 3 ? 32 : pass == CVY_CONV2D_BACKWARD_WEIGHTS ? 16 : 12;
     const int least_size = s->kernel[0] == 5 ? 6 : 12;
     const int height = pass == CVY_CONV2D_BACKWARD_DATA ? s->in_height : s->out_height;
     const int width = pass == CVY_CONV2D_BACKWARD_DATA ? s->in_width : s->out_width;
     return s->in_channels >= least_channels && s->out_channels >= least_channels && height >= least_size &&
            width >= least_size;
-}
-
-/* 3x3 kernels have larger transformed weights with tiles of 8 than what the fewer products save. */
-static bool pays8(const cvy_device_traits *traits, const cvy_conv2d_shape *s, cvy_conv2d_pass pass) {
-    (void)traits; /* a CPU: `supports` */
-    return (s->kernel[0] == 5 || pass == CVY_CONV2D_BACKWARD_WEIGHTS) && pays(s, pass);
-}
-
-static bool pays6(const cvy_device_traits *traits, const cvy_conv2d_shape *s, cvy_conv2d_pass pass) {
-    (void)traits;
-    return pays(s, pass);
 }
 
 /* The number of work-items, each with its own scratch, that leaves the fewest idle in the last round. */
@@ -97,18 +92,20 @@ static convoy_status prepare_tiles(convoy_device *device, const cvy_conv2d_shape
     char options[OPTIONS];
     p->in_channels = in;
     p->blocks = (out + channels - 1) / channels;
-    p->items = choose_items(tiles, traits->compute_units);
     const int group = choose_group(p->blocks, channels);
     const size_t products = (size_t)(tile * tile), tile_width = (size_t)(vectors * width);
     const size_t packed = (size_t)p->blocks * (size_t)channels * (size_t)in * products;
+    const int batch = packed * sizeof(float) > WEIGHTS_CACHE ? BATCH : 1;
+    p->items = choose_items(tiles / batch, traits->compute_units);
     /* V_SIZE and the products of the kernel, with their steps' odd vectors. */
     const size_t scratch = products * ((size_t)in * tile_width + (in * vectors % 2 ? 0 : (size_t)width)) +
                            (size_t)(group * channels) * (products * tile_width + (size_t)width);
-    *workspace = (packed + (size_t)p->items * scratch) * sizeof(float);
+    *workspace = (packed + (size_t)(p->items * batch) * scratch) * sizeof(float);
     snprintf(options, sizeof options,
-             "-DPITCH=%d -DVW=%d -DT=%d -DNV=%d -DMR=%d -DGROUP=%d -DK=%d -DIN_C=%d -DOUT_C=%d -DIN_H=%d "
+             "-DPITCH=%d -DVW=%d -DT=%d -DNV=%d -DMR=%d -DGROUP=%d -DBATCH=%d -DK=%d -DIN_C=%d -DOUT_C=%d "
+             "-DIN_H=%d "
              "-DIN_W=%d -DOUT_H=%d -DOUT_W=%d -DPAD_H=%d -DPAD_W=%d -DTRANSPOSED=%d -DACTIVATION=%d",
-             s->pitch, width, tile, vectors, channels, group, kernel, in, out,
+             s->pitch, width, tile, vectors, channels, group, batch, kernel, in, out,
              forward ? s->in_height : s->out_height, forward ? s->in_width : s->out_width, out_height,
              out_width, forward ? s->padding[0] : kernel - 1 - s->padding[0],
              forward ? s->padding[1] : kernel - 1 - s->padding[1], !forward,
@@ -166,6 +163,6 @@ static convoy_status prepare6(convoy_device *device, const cvy_conv2d_shape *s, 
 }
 
 const cvy_conv2d_row cvy_conv2d_winograd8_cpu = {"winograd8_cpu", supports, prepare8, run,
-                                                 release,         pays8,    true};
+                                                 release,         pays,     true};
 const cvy_conv2d_row cvy_conv2d_winograd6_cpu = {"winograd6_cpu", supports, prepare6, run,
-                                                 release,         pays6,    true};
+                                                 release,         pays,     true};
