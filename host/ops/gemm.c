@@ -1,5 +1,5 @@
-/* Matrix product: the checks, the host reference, the table of variants and the entry points. gemm_tile.c
-   holds the variant for CPUs, gemm_clblast.c the one for GPUs. */
+/* Matrix product: the checks, the host reference, the table of variants and the entry points. gemm_vector.c
+   and gemm_tile.c hold the variants for CPUs, gemm_clblast.c the one for GPUs. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,7 +10,8 @@
 #include "ops/vector.h"
 
 /* In order of preference. */
-static const cvy_gemm_method *const variants[] = {&cvy_gemm_tile_cpu, &cvy_gemm_clblast};
+static const cvy_gemm_method *const variants[] = {&cvy_gemm_vector_cpu, &cvy_gemm_tile_cpu,
+                                                  &cvy_gemm_clblast};
 enum { VARIANTS = sizeof(variants) / sizeof(variants[0]) };
 
 const char *const *cvy_gemm_variants(void) {

@@ -16,8 +16,8 @@ void cvy_gemm_reference(const cvy_gemm_shape *shape, const float *a, const float
                         bool accumulate);
 
 typedef struct cvy_gemm cvy_gemm;
-/* `variant`: "clblast", "tile_cpu", or NULL to choose: what was measured (choice.h), else tile_cpu on CPUs
-   and clblast on GPUs. */
+/* `variant`: "clblast", "tile_cpu", "vector_cpu", or NULL to choose: what was measured (choice.h), else
+   vector_cpu for a few columns and tile_cpu for more on CPUs, clblast on GPUs. */
 convoy_status cvy_gemm_create(convoy_device *device, const cvy_gemm_shape *shape, const char *variant,
                               cvy_gemm **op);
 void cvy_gemm_free(cvy_gemm *op);

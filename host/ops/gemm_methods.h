@@ -34,14 +34,15 @@ struct cvy_gemm {
     cvy_gemm_shape shape;
     const cvy_gemm_method *variant; /* NULL on the host device */
     cvy_origin origin;
-    bool activates;   /* the variant applies shape.activation; else gemm.c does, afterwards */
-    size_t workspace; /* bytes */
-    cvy_kernel *sum;  /* gemm_sum.cl; NULL on the host device */
-    cvy_kernel *tile; /* tile_cpu */
+    bool activates;      /* the variant applies shape.activation; else gemm.c does, afterwards */
+    size_t workspace;    /* bytes */
+    cvy_kernel *sum;     /* gemm_sum.cl; NULL on the host device */
+    cvy_kernel *tile;    /* tile_cpu, vector_cpu */
+    cvy_kernel *columns; /* vector_cpu */
     cvy_gemm_cut cut;
 };
 
-extern const cvy_gemm_method cvy_gemm_tile_cpu, cvy_gemm_clblast;
+extern const cvy_gemm_method cvy_gemm_vector_cpu, cvy_gemm_tile_cpu, cvy_gemm_clblast;
 
 /* C (+)= the sum of `parts` matrices [m][n] (+ bias); with no parts, C becomes (or gains) the bias or 0. */
 convoy_status cvy_gemm_add_parts(cvy_gemm *op, const cvy_gemm_operands *operands, cvy_buffer *from,

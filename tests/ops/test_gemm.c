@@ -179,6 +179,31 @@ static void tile_cpu_adapts_to_narrow_vectors(void **state) {
     device->traits = real;
 }
 
+/* Every number of columns, rows and k that are no multiple of what a step takes, vectors of every width. */
+static void vector_cpu_takes_a_few_columns(void **state) {
+    (void)state;
+    static const size_t few[][3] = {{1, 1, 1},   {9, 1, 130}, {37, 2, 33},   {5, 3, 70},
+                                    {10, 4, 16}, {7, 5, 9},   {600, 1, 411}, {33, 8, 47}};
+    const int widths[] = {16, 8, 4};
+    convoy_device *device = test_device();
+    const cvy_device_traits real = device->traits;
+    for (size_t i = 0; i < sizeof few / sizeof *few; i++)
+        for (int w = 0; w < (test_quick() ? 1 : 3); w++) {
+            device->traits.vector_width = widths[w];
+            for (int mode = 0; mode < 4; mode++) {
+                product p = make_product(0, few[i][0], few[i][1], few[i][2], few[i][1] > 1 ? i % 3 : 0, 3);
+                p.accumulate = mode & 1;
+                p.with_bias = mode & 2;
+                check_product(device, "vector_cpu", &p);
+            }
+        }
+    device->traits = real;
+    product wide = make_product(0, 5, 9, 7, 0, 0), transposed = make_product(2, 5, 3, 7, 0, 0);
+    cvy_gemm *op = NULL;
+    assert_fails(cvy_gemm_create(device, &wide.shape, "vector_cpu", &op), CONVOY_DEVICE, "vector_cpu");
+    assert_fails(cvy_gemm_create(device, &transposed.shape, "vector_cpu", &op), CONVOY_DEVICE, "vector_cpu");
+}
+
 /* Few shapes: each new kind of product costs CLBlast seconds of building. */
 static void clblast_agrees(void **state) {
     (void)state;
@@ -252,6 +277,7 @@ int main(void) {
         cmocka_unit_test(tile_cpu_copies_rows_that_share_cache_sets),
         cmocka_unit_test(tile_cpu_splits_a_long_k),
         cmocka_unit_test(tile_cpu_adapts_to_narrow_vectors),
+        cmocka_unit_test(vector_cpu_takes_a_few_columns),
         cmocka_unit_test(clblast_agrees),
         cmocka_unit_test(clblast_uses_the_workspace),
         cmocka_unit_test(an_empty_k_leaves_the_bias),
