@@ -19,6 +19,15 @@ static size_t tensor_alignment(const cvy_device_traits *traits) {
     return alignment > TENSOR_ALIGNMENT ? round_up(alignment, TENSOR_ALIGNMENT) : TENSOR_ALIGNMENT;
 }
 
+/* Small batches that are only evaluated get by with the next power of two on CPUs, where 16 images would cost
+   as much as 16 times one. */
+static int small_pitch_of(int batch_size) {
+    int pitch = 1;
+    while (pitch < batch_size)
+        pitch *= 2;
+    return pitch;
+}
+
 static int pitch_of(int batch_size, int multiple) {
     return (int)round_up((size_t)batch_size, (size_t)(multiple > 0 ? multiple : 16));
 }
@@ -144,7 +153,10 @@ convoy_status cvy_network_check_fit(const convoy_network *network) {
 
 convoy_status cvy_network_plan_memory(convoy_network *network) {
     const cvy_device_traits *traits = cvy_device_get_traits(network->device);
-    network->pitch = pitch_of(network->options.batch_size, traits->pitch_multiple);
+    const bool few = !network->options.training && network->options.batch_size < 16;
+    network->pitch = few && (traits->cpu || traits->host)
+                         ? small_pitch_of(network->options.batch_size)
+                         : pitch_of(network->options.batch_size, traits->pitch_multiple);
     network->parameter_bytes =
         lay_out(network->model, tensor_alignment(traits), network->tensors, &network->parameter_count);
     convoy_status status = cvy_plan_create(network->model, network->pitch, network->options.training,

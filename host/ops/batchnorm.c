@@ -132,7 +132,7 @@ typedef struct walk {
 static walk plan_walk(const cvy_batchnorm *op, int n) {
     const cvy_batchnorm_shape *shape = &op->shape;
     const cvy_device_traits *traits = cvy_device_get_traits(op->device);
-    int width = cvy_vector_width(op->device);
+    int width = cvy_pitch_width(op->device, (size_t)shape->pitch);
     walk w = {.columns = 1, .lanes = width, .stride = (uint32_t)width, .across = 1};
     size_t steps = pixels(shape) * (size_t)(shape->pitch / width);
     if (n < shape->pitch) {
@@ -157,6 +157,13 @@ static walk plan_walk(const cvy_batchnorm *op, int n) {
     return w;
 }
 
+/* The largest power of two that divides a channel: normalise, which does not tell images apart, goes through
+   it with vectors of up to that many floats. */
+static size_t channel_unit(const cvy_batchnorm *op) {
+    const size_t floats = channel_at(&op->shape, 1);
+    return floats & (~floats + 1);
+}
+
 static convoy_status build(cvy_batchnorm *op) {
     const struct {
         const char *name;
@@ -168,7 +175,10 @@ static convoy_status build(cvy_batchnorm *op) {
                    {"finish_gradient", &op->finish_gradient},
                    {"gradient", &op->gradient}};
     for (size_t i = 0; i < sizeof kernels / sizeof *kernels; i++) {
-        convoy_status status = cvy_kernel_get_simple(op->device, kernels[i].name, kernels[i].kernel);
+        const bool normalises = kernels[i].kernel == &op->normalise;
+        convoy_status status =
+            cvy_kernel_get_pitch(op->device, "batchnorm", kernels[i].name,
+                                 normalises ? channel_unit(op) : (size_t)op->shape.pitch, kernels[i].kernel);
         if (status != CONVOY_OK)
             return status;
     }
@@ -238,7 +248,7 @@ cvy_cost cvy_batchnorm_cost(const cvy_batchnorm *op, bool backward) {
 static convoy_status launch_normalise(cvy_batchnorm *op, int first, int end, cvy_buffer *x, cvy_buffer *mean,
                                       cvy_buffer *spread, bool is_variance, cvy_buffer *weight,
                                       cvy_buffer *bias, cvy_buffer *y) {
-    size_t vectors = channel_at(&op->shape, 1) / (size_t)cvy_vector_width(op->device);
+    size_t vectors = channel_at(&op->shape, 1) / (size_t)cvy_pitch_width(op->device, channel_unit(op));
     cvy_blocks blocks = cvy_vector_blocks(op->device, op->normalise, vectors, (size_t)(end - first));
     return CVY_LAUNCH(op->normalise, blocks.grid, cvy_buf(x), cvy_buf(mean), cvy_buf(spread),
                       cvy_int(is_variance), cvy_float(op->shape.eps), cvy_buf(weight), cvy_buf(bias),
@@ -339,7 +349,7 @@ static convoy_status launch_backward(cvy_batchnorm *op, int n, int first, int en
                                      cvy_buffer *workspace) {
     const cvy_batchnorm_shape *shape = &op->shape;
     walk w = plan_walk(op, n);
-    int width = cvy_vector_width(op->device);
+    int width = cvy_pitch_width(op->device, (size_t)shape->pitch);
     size_t vectors = channel_at(shape, 1) / (size_t)width;
     convoy_status status = CVY_LAUNCH(
         op->gradient_sums, cvy_groups(op->group_size, w.blocks, (size_t)(end - first), 1), cvy_buf(x),

@@ -32,6 +32,10 @@ static convoy_status infer_axis(const char *axis, int in, int kernel, int stride
     return CONVOY_OK;
 }
 
+static bool is_small(int pitch) {
+    return pitch == 1 || pitch == 2 || pitch == 4 || pitch == 8;
+}
+
 convoy_status cvy_conv2d_infer(cvy_conv2d_shape *shape) {
     static const char *const axes[2] = {"height", "width"};
     convoy_status status;
@@ -41,8 +45,9 @@ convoy_status cvy_conv2d_infer(cvy_conv2d_shape *shape) {
         (status = check_positive("the input's width", shape->in_width)) ||
         (status = check_positive("groups", shape->groups)))
         return status;
-    if (shape->pitch <= 0 || shape->pitch % 16)
-        return cvy_fail(CONVOY_INVALID, "conv2d: the batch pitch is %d; it must be a positive multiple of 16",
+    if (shape->pitch <= 0 || (shape->pitch % 16 && !is_small(shape->pitch)))
+        return cvy_fail(CONVOY_INVALID,
+                        "conv2d: the batch pitch is %d; it must be 1, 2, 4, 8 or a positive multiple of 16",
                         shape->pitch);
     for (int a = 0; a < 2; a++) {
         if ((status = check_positive("kernel_size", shape->kernel[a])) ||
@@ -108,7 +113,7 @@ cvy_task cvy_conv2d_task(const cvy_conv2d_shape *shape, cvy_conv2d_pass pass) {
 }
 
 /* ---- Reference ---- */
-/* Sixteen images at a time, so that the sums of the inner loop stay in registers. */
+/* Sixteen images at a time, so that the sums of the inner loop stay in registers; forward also fewer. */
 
 enum { LANES = 16 };
 
@@ -123,9 +128,13 @@ static const float *pixel(const float *plane, size_t channel, int height, int wi
     return plane + ((channel * (size_t)height + row) * (size_t)width + column) * (size_t)pitch;
 }
 
-static void add_scaled(double sum[LANES], double factor, const float *values) {
-    for (int n = 0; n < LANES; n++)
-        sum[n] += factor * (double)values[n];
+static void add_scaled(double sum[LANES], double factor, const float *values, int lanes) {
+    if (lanes == LANES)
+        for (int n = 0; n < LANES; n++)
+            sum[n] += factor * (double)values[n];
+    else
+        for (int n = 0; n < lanes; n++)
+            sum[n] += factor * (double)values[n];
 }
 
 static double add_products(double sum, const float *a, const float *b) {
@@ -137,12 +146,12 @@ static double add_products(double sum, const float *a, const float *b) {
     return sum;
 }
 
-static void store(const double sum[LANES], float *to) {
-    for (int n = 0; n < LANES; n++)
+static void store(const double sum[LANES], float *to, int lanes) {
+    for (int n = 0; n < lanes; n++)
         to[n] = (float)sum[n];
 }
 
-/* The sum over one output pixel's taps, for LANES images from `image` on. */
+/* The sum over one output pixel's taps, for LANES images (all, where they are fewer). */
 static void forward_pixel(const cvy_conv2d_shape *s, const float *x, const float *weight, int co, int oh,
                           int ow, double sum[LANES]) {
     const int in_channels = s->in_channels / s->groups, group = co / (s->out_channels / s->groups);
@@ -155,13 +164,15 @@ static void forward_pixel(const cvy_conv2d_shape *s, const float *x, const float
                 if (ih >= 0 && iw >= 0)
                     add_scaled(sum, *w,
                                pixel(x, (size_t)(group * in_channels + ci), s->in_height, s->in_width,
-                                     s->pitch, (size_t)ih, (size_t)iw));
+                                     s->pitch, (size_t)ih, (size_t)iw),
+                               s->pitch < LANES ? s->pitch : LANES);
             }
         }
 }
 
 void cvy_conv2d_forward_reference(const cvy_conv2d_shape *s, const float *x, const float *weight,
                                   const float *bias, float *y) {
+    const int lanes = s->pitch < LANES ? s->pitch : LANES;
     for (int co = 0; co < s->out_channels; co++)
         for (int oh = 0; oh < s->out_height; oh++)
             for (int ow = 0; ow < s->out_width; ow++, y += s->pitch)
@@ -170,8 +181,8 @@ void cvy_conv2d_forward_reference(const cvy_conv2d_shape *s, const float *x, con
                     for (int n = 0; n < LANES; n++)
                         sum[n] = bias ? (double)bias[co] : 0;
                     forward_pixel(s, x + image, weight, co, oh, ow, sum);
-                    store(sum, y + image);
-                    cvy_activation_forward_reference(s->activation, LANES, y + image, y + image);
+                    store(sum, y + image, lanes);
+                    cvy_activation_forward_reference(s->activation, (size_t)lanes, y + image, y + image);
                 }
 }
 
@@ -195,7 +206,8 @@ static void backward_data_pixel(const cvy_conv2d_shape *s, const float *gy, cons
                 if (oh >= 0 && ow >= 0)
                     add_scaled(
                         sum, *w,
-                        pixel(gy, (size_t)co, s->out_height, s->out_width, s->pitch, (size_t)oh, (size_t)ow));
+                        pixel(gy, (size_t)co, s->out_height, s->out_width, s->pitch, (size_t)oh, (size_t)ow),
+                        LANES);
             }
         }
     }
@@ -209,7 +221,7 @@ void cvy_conv2d_backward_data_reference(const cvy_conv2d_shape *s, const float *
                 for (int image = 0; image < s->pitch; image += LANES) {
                     double sum[LANES] = {0};
                     backward_data_pixel(s, gy + image, weight, ci, ih, iw, sum);
-                    store(sum, gx + image);
+                    store(sum, gx + image, LANES);
                 }
 }
 
@@ -255,9 +267,7 @@ void cvy_conv2d_backward_weights_reference(const cvy_conv2d_shape *s, const floa
 
 static bool reference_supports(const cvy_device_traits *traits, const cvy_conv2d_shape *shape,
                                cvy_conv2d_pass pass) {
-    (void)shape;
-    (void)pass;
-    return traits->host;
+    return traits->host && (shape->pitch % LANES == 0 || pass == CVY_CONV2D_FORWARD);
 }
 
 typedef struct reference_state {
@@ -307,6 +317,7 @@ static const cvy_conv2d_row *const variants[] = {&reference,
                                                  &cvy_conv2d_winograd8_cpu,
                                                  &cvy_conv2d_winograd6_cpu,
                                                  &cvy_conv2d_direct_cpu,
+                                                 &cvy_conv2d_columns_cpu,
                                                  &cvy_conv2d_winograd_gpu,
                                                  &cvy_conv2d_tile_gpu,
                                                  &cvy_conv2d_im2col_gemm};
@@ -317,6 +328,13 @@ const char *const *cvy_conv2d_variants(void) {
     for (size_t i = 0; i < VARIANTS; i++)
         names[i] = variants[i]->name;
     return names;
+}
+
+/* A pitch that is no multiple of 16 is for those that were made for few images. */
+static bool runs(const cvy_conv2d_row *row, const cvy_device_traits *traits, const cvy_conv2d_shape *shape,
+                 cvy_conv2d_pass pass) {
+    return (shape->pitch % 16 == 0 || row == &reference || row == &cvy_conv2d_columns_cpu) &&
+           row->supports(traits, shape, pass);
 }
 
 /* Variants are named for what they are made for. */
@@ -331,7 +349,7 @@ size_t cvy_conv2d_candidates(convoy_device *device, const cvy_conv2d_shape *shap
     bool settled = false; /* no heuristic comes to the variants behind one that always pays */
     for (size_t i = 0; i < VARIANTS; i++) {
         const cvy_conv2d_row *row = variants[i];
-        if (!row->supports(traits, shape, pass))
+        if (!runs(row, traits, shape, pass))
             continue;
         const bool likely = !settled && (!row->pays || row->pays(traits, shape, pass));
         const cvy_fit fit = likely                            ? CVY_FIT_LIKELY
@@ -366,17 +384,17 @@ static const cvy_conv2d_row *choose(convoy_device *device, const cvy_conv2d_shap
     const cvy_task task = cvy_conv2d_task(shape, pass);
     const cvy_conv2d_row *row = find_row(forced);
     *origin = CVY_FORCED;
-    if (row && row->supports(traits, shape, pass))
+    if (row && runs(row, traits, shape, pass))
         return choose_forced(device, &task, forced);
     *origin = CVY_MEASURED;
     row = traits->precision == CONVOY_FLOAT32 /* what measurements are made in */
               ? find_row(cvy_choice_find(device, task.op, task.pass, task.shape))
               : NULL;
-    if (row && row->supports(traits, shape, pass))
+    if (row && runs(row, traits, shape, pass))
         return row;
     *origin = CVY_GUESSED;
     for (size_t i = 0; i < VARIANTS; i++)
-        if (variants[i]->supports(traits, shape, pass) &&
+        if (runs(variants[i], traits, shape, pass) &&
             (!variants[i]->pays || variants[i]->pays(traits, shape, pass)) &&
             !cvy_choice_aside(device, task.op, task.pass, task.shape, variants[i]->name))
             return variants[i];
@@ -391,7 +409,7 @@ static convoy_status check_forced(const cvy_device_traits *traits, const cvy_con
             continue;
         known = true;
         for (int pass = 0; pass < PASSES; pass++)
-            if (passes >> pass & 1 && variants[i]->supports(traits, shape, (cvy_conv2d_pass)pass))
+            if (passes >> pass & 1 && runs(variants[i], traits, shape, (cvy_conv2d_pass)pass))
                 return CONVOY_OK;
     }
     return known

@@ -114,10 +114,11 @@ done:
 }
 
 static convoy_status prepare(cvy_gather *op) {
-    convoy_status status = cvy_kernel_get_simple(op->device, "gather", &op->kernel);
+    convoy_status status =
+        cvy_kernel_get_pitch(op->device, "gather", "gather", (size_t)op->shape.pitch, &op->kernel);
     if (status != CONVOY_OK)
         return status;
-    int vectors = op->shape.pitch / cvy_vector_width(op->device);
+    int vectors = op->shape.pitch / cvy_pitch_width(op->device, (size_t)op->shape.pitch);
     op->group_size = cvy_group_size(op->device, op->kernel, (size_t)vectors);
     /* A core makes whole rows; a GPU needs more work-items than an image has rows. */
     op->length = cvy_device_get_traits(op->device)->cpu ? op->shape.out_width + 2 * op->shape.border : 8;
@@ -157,7 +158,8 @@ convoy_status cvy_gather_run(cvy_gather *op, int n, cvy_buffer *images, cvy_buff
                              cvy_buffer_host(labels));
         return CONVOY_OK;
     }
-    size_t vectors = (size_t)(shape->pitch / cvy_vector_width(op->device)), size = op->group_size;
+    size_t vectors = (size_t)(shape->pitch / cvy_pitch_width(op->device, (size_t)op->shape.pitch)),
+           size = op->group_size;
     int width = shape->out_width + 2 * shape->border, parts = (width + op->length - 1) / op->length;
     cvy_grid grid =
         cvy_groups(size, (vectors + size - 1) / size, (size_t)(shape->out_height + 2 * shape->border),

@@ -79,14 +79,17 @@ struct cvy_subsample {
 
 static convoy_status build(cvy_subsample *op) {
     const cvy_subsample_shape *shape = &op->shape;
-    convoy_status status = cvy_kernel_get_simple(op->device, "subsample_forward", &op->forward);
+    convoy_status status = cvy_kernel_get_pitch(op->device, "lenet5", "subsample_forward",
+                                                (size_t)op->shape.pitch, &op->forward);
     if (status == CONVOY_OK)
-        status = cvy_kernel_get_simple(op->device, "subsample_backward", &op->backward);
+        status = cvy_kernel_get_pitch(op->device, "lenet5", "subsample_backward", (size_t)op->shape.pitch,
+                                      &op->backward);
     if (status == CONVOY_OK)
-        status = cvy_kernel_get_simple(op->device, "subsample_finish", &op->finish);
+        status = cvy_kernel_get_pitch(op->device, "lenet5", "subsample_finish", (size_t)op->shape.pitch,
+                                      &op->finish);
     if (status != CONVOY_OK)
         return status;
-    size_t vectors = (size_t)(shape->pitch / cvy_vector_width(op->device));
+    size_t vectors = (size_t)(shape->pitch / cvy_pitch_width(op->device, (size_t)shape->pitch));
     op->group_size =
         cvy_group_size(op->device, op->backward, vectors * (size_t)(shape->in_width / shape->kernel));
     size_t rows = (size_t)shape->channels * (size_t)(shape->in_height / shape->kernel);
@@ -131,8 +134,8 @@ convoy_status cvy_subsample_forward(cvy_subsample *op, cvy_buffer *x, cvy_buffer
     size_t rows = (size_t)(shape->in_height / shape->kernel);
     return CVY_LAUNCH(op->forward, cvy_groups(op->group_size, 1, rows, (size_t)shape->channels), cvy_buf(x),
                       cvy_buf(weight), cvy_buf(bias), cvy_buf(y),
-                      cvy_int(shape->pitch / cvy_vector_width(op->device)), cvy_int(shape->in_height),
-                      cvy_int(shape->in_width), cvy_int(shape->kernel));
+                      cvy_int(shape->pitch / cvy_pitch_width(op->device, (size_t)shape->pitch)),
+                      cvy_int(shape->in_height), cvy_int(shape->in_width), cvy_int(shape->kernel));
 }
 
 convoy_status cvy_subsample_backward(cvy_subsample *op, cvy_buffer *x, cvy_buffer *gy, cvy_buffer *weight,
@@ -149,7 +152,7 @@ convoy_status cvy_subsample_backward(cvy_subsample *op, cvy_buffer *x, cvy_buffe
     convoy_status status = CVY_LAUNCH(
         op->backward, cvy_groups(op->group_size, 1, (size_t)rows, (size_t)shape->channels), cvy_buf(x),
         cvy_buf(gy), cvy_buf(weight), cvy_buf(gx), cvy_buf(op->partials),
-        cvy_int(shape->pitch / cvy_vector_width(op->device)), cvy_int(shape->in_height),
+        cvy_int(shape->pitch / cvy_pitch_width(op->device, (size_t)shape->pitch)), cvy_int(shape->in_height),
         cvy_int(shape->in_width), cvy_int(shape->kernel), cvy_local(2 * sizeof(float) * op->group_size));
     if (status != CONVOY_OK)
         return status;
@@ -198,10 +201,11 @@ convoy_status cvy_rbf_forward(convoy_device *device, const cvy_rbf_shape *shape,
         return CONVOY_OK;
     }
     cvy_kernel *kernel = NULL;
-    convoy_status status = cvy_kernel_get_simple(device, "rbf_forward", &kernel);
+    convoy_status status =
+        cvy_kernel_get_pitch(device, "lenet5", "rbf_forward", (size_t)shape->pitch, &kernel);
     if (status != CONVOY_OK)
         return status;
-    int vectors = shape->pitch / cvy_vector_width(device);
+    int vectors = shape->pitch / cvy_pitch_width(device, (size_t)shape->pitch);
     return CVY_LAUNCH(kernel, rbf_grid(device, kernel, (size_t)vectors, shape->units), cvy_buf(x),
                       cvy_buf(weight), cvy_buf(y), cvy_int(vectors), cvy_int(shape->features));
 }
@@ -214,10 +218,11 @@ convoy_status cvy_rbf_backward(convoy_device *device, const cvy_rbf_shape *shape
         return CONVOY_OK;
     }
     cvy_kernel *kernel = NULL;
-    convoy_status status = cvy_kernel_get_simple(device, "rbf_backward", &kernel);
+    convoy_status status =
+        cvy_kernel_get_pitch(device, "lenet5", "rbf_backward", (size_t)shape->pitch, &kernel);
     if (status != CONVOY_OK)
         return status;
-    int vectors = shape->pitch / cvy_vector_width(device);
+    int vectors = shape->pitch / cvy_pitch_width(device, (size_t)shape->pitch);
     return CVY_LAUNCH(kernel, rbf_grid(device, kernel, (size_t)vectors, shape->features), cvy_buf(x),
                       cvy_buf(weight), cvy_buf(gy), cvy_buf(gx), cvy_int(vectors), cvy_int(shape->features),
                       cvy_int(shape->units));

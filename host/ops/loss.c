@@ -112,7 +112,7 @@ static convoy_status prepare(cvy_loss_op *op) {
         op->host_predictions = malloc(pitch * sizeof(int32_t));
         return op->host_losses && op->host_predictions ? CONVOY_OK : cvy_fail_memory("a loss", 8 * pitch);
     }
-    convoy_status status = cvy_kernel_get_simple(op->device, "loss", &op->run);
+    convoy_status status = cvy_kernel_get_pitch(op->device, "loss", "loss", pitch, &op->run);
     if (status == CONVOY_OK)
         status = cvy_kernel_get_simple(op->device, "loss_statistics", &op->statistics);
     if (status == CONVOY_OK)
@@ -181,7 +181,7 @@ convoy_status cvy_loss_run(cvy_loss_op *op, int n, cvy_buffer *output, cvy_buffe
                     prediction_offset);
         return CONVOY_OK;
     }
-    int width = cvy_vector_width(op->device), vectors = op->pitch / width;
+    int width = cvy_pitch_width(op->device, (size_t)op->pitch), vectors = op->pitch / width;
     size_t scratch = op->run_size * (size_t)width * sizeof(float);
     convoy_status status = CVY_LAUNCH(
         op->run, cvy_groups(op->run_size, (size_t)vectors, 1, 1), cvy_buf(output), cvy_buf(labels),
@@ -204,10 +204,10 @@ convoy_status cvy_softmax_forward(convoy_device *device, size_t classes, size_t 
         return CONVOY_OK;
     }
     cvy_kernel *kernel = NULL;
-    convoy_status status = cvy_kernel_get_simple(device, "softmax_forward", &kernel);
+    convoy_status status = cvy_kernel_get_pitch(device, "loss", "softmax_forward", pitch, &kernel);
     if (status != CONVOY_OK)
         return status;
-    size_t width = (size_t)cvy_vector_width(device), size = items_for_classes(device, kernel, classes);
+    size_t width = (size_t)cvy_pitch_width(device, pitch), size = items_for_classes(device, kernel, classes);
     return CVY_LAUNCH(kernel, cvy_groups(size, pitch / width, 1, 1), cvy_buf(x), cvy_buf(y),
                       cvy_ulong(classes), cvy_ulong(pitch / width), cvy_local(size * width * sizeof(float)));
 }
@@ -220,10 +220,10 @@ convoy_status cvy_softmax_backward(convoy_device *device, size_t classes, size_t
         return CONVOY_OK;
     }
     cvy_kernel *kernel = NULL;
-    convoy_status status = cvy_kernel_get_simple(device, "softmax_backward", &kernel);
+    convoy_status status = cvy_kernel_get_pitch(device, "loss", "softmax_backward", pitch, &kernel);
     if (status != CONVOY_OK)
         return status;
-    size_t width = (size_t)cvy_vector_width(device), size = items_for_classes(device, kernel, classes);
+    size_t width = (size_t)cvy_pitch_width(device, pitch), size = items_for_classes(device, kernel, classes);
     return CVY_LAUNCH(kernel, cvy_groups(size, pitch / width, 1, 1), cvy_buf(y), cvy_buf(gy), cvy_buf(gx),
                       cvy_ulong(classes), cvy_ulong(pitch / width), cvy_local(size * width * sizeof(float)));
 }

@@ -200,13 +200,13 @@ static convoy_status build(cvy_pool2d *op) {
     const cvy_pool2d_shape *shape = &op->shape;
     bool max = shape->kind == CVY_POOL_MAX;
     const char *backward = op->cells ? "cells_backward" : max ? "max_backward" : "average_backward";
-    convoy_status status =
-        cvy_kernel_get_simple(op->device, max ? "max_forward" : "average_forward", &op->forward);
+    convoy_status status = cvy_kernel_get_pitch(op->device, "pool2d", max ? "max_forward" : "average_forward",
+                                                (size_t)shape->pitch, &op->forward);
     if (status == CONVOY_OK)
-        status = cvy_kernel_get_simple(op->device, backward, &op->backward);
+        status = cvy_kernel_get_pitch(op->device, "pool2d", backward, (size_t)shape->pitch, &op->backward);
     if (status != CONVOY_OK)
         return status;
-    size_t vectors = (size_t)(shape->pitch / cvy_vector_width(op->device));
+    size_t vectors = (size_t)(shape->pitch / cvy_pitch_width(op->device, (size_t)shape->pitch));
     op->forward_size = cvy_group_size(op->device, op->forward, vectors * (size_t)shape->out_width);
     op->backward_size = cvy_group_size(op->device, op->backward,
                                        vectors * (size_t)(op->cells ? shape->out_width : shape->in_width));
@@ -254,11 +254,11 @@ cvy_cost cvy_pool2d_cost(const cvy_pool2d *op) {
 
 /* In the order of SHAPE in kernels/pool2d.cl. */
 #define SHAPE(op)                                                                                            \
-    cvy_int((op)->shape.pitch / cvy_vector_width((op)->device)), cvy_int((op)->shape.in_height),             \
-        cvy_int((op)->shape.in_width), cvy_int((op)->shape.out_height), cvy_int((op)->shape.out_width),      \
-        cvy_int((op)->shape.kernel[0]), cvy_int((op)->shape.kernel[1]), cvy_int((op)->shape.stride[0]),      \
-        cvy_int((op)->shape.stride[1]), cvy_int((op)->shape.padding[0]), cvy_int((op)->shape.padding[1]),    \
-        cvy_int((op)->shape.dilation[0]), cvy_int((op)->shape.dilation[1])
+    cvy_int((op)->shape.pitch / cvy_pitch_width((op)->device, (size_t)(op)->shape.pitch)),                   \
+        cvy_int((op)->shape.in_height), cvy_int((op)->shape.in_width), cvy_int((op)->shape.out_height),      \
+        cvy_int((op)->shape.out_width), cvy_int((op)->shape.kernel[0]), cvy_int((op)->shape.kernel[1]),      \
+        cvy_int((op)->shape.stride[0]), cvy_int((op)->shape.stride[1]), cvy_int((op)->shape.padding[0]),     \
+        cvy_int((op)->shape.padding[1]), cvy_int((op)->shape.dilation[0]), cvy_int((op)->shape.dilation[1])
 
 convoy_status cvy_pool2d_forward(cvy_pool2d *op, cvy_buffer *x, cvy_buffer *y, cvy_buffer *indices) {
     const cvy_pool2d_shape *shape = &op->shape;

@@ -86,10 +86,10 @@ void cvy_resize_backward_reference(const cvy_resize_shape *shape, const float *g
 static convoy_status run(convoy_device *device, const char *function, const cvy_resize_shape *shape, int rows,
                          int columns, cvy_buffer *from, cvy_buffer *to) {
     cvy_kernel *kernel = NULL;
-    convoy_status status = cvy_kernel_get_simple(device, function, &kernel);
+    convoy_status status = cvy_kernel_get_pitch(device, "resize", function, (size_t)shape->pitch, &kernel);
     if (status != CONVOY_OK)
         return status;
-    int vectors = shape->pitch / cvy_vector_width(device);
+    int vectors = shape->pitch / cvy_pitch_width(device, (size_t)shape->pitch);
     size_t size = cvy_group_size(device, kernel, (size_t)columns * (size_t)vectors);
     return CVY_LAUNCH(kernel, cvy_groups(size, 1, (size_t)rows, (size_t)shape->channels), cvy_buf(from),
                       cvy_buf(to), cvy_int(vectors), cvy_int(shape->in_height), cvy_int(shape->in_width),

@@ -10,6 +10,15 @@
    where the kernel allows no more). There may be more items than pieces. */
 size_t cvy_group_size(const convoy_device *device, const cvy_kernel *kernel, size_t pieces);
 
+/* Images in a vector of a kernel that steps through batches of this pitch: cvy_vector_width(), or a pitch
+ * below it.
+ */
+int cvy_pitch_width(const convoy_device *device, size_t pitch);
+/* A simple kernel for vectors of that many images: of the one program that holds them all, or, where the
+   pitch is below a vector, of a program of its own file kernels/<file>.cl. */
+convoy_status cvy_kernel_get_pitch(convoy_device *device, const char *file, const char *function,
+                                   size_t pitch, cvy_kernel **kernel);
+
 /* `groups` work-groups in each direction, of `size` items along x. */
 static inline cvy_grid cvy_groups(size_t size, size_t x, size_t y, size_t z) {
     return (cvy_grid){{size * x, y, z}, {size, 1, 1}};

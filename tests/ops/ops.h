@@ -8,8 +8,9 @@
 /* The device that the running group of tests uses. */
 static convoy_device *device;
 
-/* Images and pitch. */
-static const int batches[][2] = {{1, 16}, {5, 16}, {16, 16}, {33, 48}, {60, 64}};
+/* Images and pitch; the small pitches are for forward on CPUs, but ops need not know. */
+static const int batches[][2] = {{1, 16}, {5, 16}, {16, 16}, {33, 48}, {60, 64},
+                                 {1, 1},  {2, 2},  {3, 4},   {8, 8}};
 enum { BATCHES = sizeof batches / sizeof *batches };
 
 static inline int use_device(void **state) {

@@ -342,6 +342,40 @@ static void test_chunks(void **state) {
     assert_true(checked || test_quick());
 }
 
+/* Forward of one to eight images, whose pitch is their number rounded up to a power of two, with vectors of
+   each width. */
+static void test_few_images(void **state) {
+    (void)state;
+    convoy_device *device = test_device();
+    cvy_device_traits *traits = (cvy_device_traits *)cvy_device_get_traits(device);
+    const int real = traits->vector_width, widths[] = {16, 8, 4};
+    if (!traits->cpu)
+        skip();
+    for (size_t i = 0; i < CASES; i++) {
+        conv_case c = cases[i];
+        for (int k = 0; k < 4; k++) {
+            cvy_conv2d_shape shape = shape_of(&c);
+            shape.pitch = 1 << k;
+            if (skipped(&c) || (test_quick() && k != (int)i % 4))
+                continue;
+            tensors t = tensors_of(&shape, shape.pitch);
+            cvy_conv2d *op = NULL;
+            char what[128];
+            traits->vector_width = widths[(i + (size_t)k) % 3];
+            assert_ok(cvy_conv2d_create(device, &shape, 1 << CVY_CONV2D_FORWARD, NULL, &op));
+            assert_string_equal(cvy_conv2d_variant(op, CVY_CONV2D_FORWARD), "columns_cpu");
+            for (int with = 0; with < 2; with++) {
+                snprintf(what, sizeof what, "columns_cpu, %s, pitch %d, vectors of %d, bias %d", c.name,
+                         shape.pitch, traits->vector_width, with);
+                check_forward(op, &shape, &t, shape.pitch, what, with);
+            }
+            traits->vector_width = real;
+            cvy_conv2d_free(op);
+            tensors_free(&t);
+        }
+    }
+}
+
 /* The same call twice gives the same bits. */
 static void test_deterministic(void **state) {
     (void)state;
@@ -427,10 +461,11 @@ static void test_checks(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_variants),    cmocka_unit_test(tile_gpu_adapts),
-        cmocka_unit_test(test_chunks),      cmocka_unit_test(test_mma),
-        cmocka_unit_test(test_precision),   cmocka_unit_test(test_deterministic),
-        cmocka_unit_test(test_host_device), cmocka_unit_test(test_checks)};
+        cmocka_unit_test(test_variants),      cmocka_unit_test(test_few_images),
+        cmocka_unit_test(tile_gpu_adapts),    cmocka_unit_test(test_chunks),
+        cmocka_unit_test(test_mma),           cmocka_unit_test(test_precision),
+        cmocka_unit_test(test_deterministic), cmocka_unit_test(test_host_device),
+        cmocka_unit_test(test_checks)};
     const int failed = cmocka_run_group_tests_name("conv2d", tests, NULL, NULL);
     test_device_close();
     return failed;
