@@ -228,6 +228,13 @@ static convoy_status bind_step(convoy_network *network, size_t s) {
     return status;
 }
 
+/* A copy takes an offset, which need not suit a view: it gets the whole block. */
+static cvy_place place_to_bind(const cvy_plan *plan, const cvy_action *action, cvy_place place) {
+    if (action->kind != CVY_DO_COPY || place.block < 0)
+        return place;
+    return (cvy_place){place.block, 0, plan->blocks[place.block].bytes};
+}
+
 static convoy_status bind_actions(convoy_network *network, const cvy_action *actions, size_t count,
                                   cvy_bound_action **out) {
     convoy_status status = CONVOY_OK;
@@ -235,13 +242,14 @@ static convoy_status bind_actions(convoy_network *network, const cvy_action *act
     for (size_t i = 0; i < count && !status; i++) {
         cvy_bound_action *bound = &(*out)[i];
         bound->action = &actions[i];
-        status = view_place(network, actions[i].x, &bound->x);
+        status = view_place(network, place_to_bind(network->plan, &actions[i], actions[i].x), &bound->x);
         if (!status)
             status = view_place(network, actions[i].y, &bound->y);
         if (!status)
             status = view_place(network, actions[i].gy, &bound->gy);
         if (!status)
-            status = view_place(network, actions[i].out, &bound->out);
+            status =
+                view_place(network, place_to_bind(network->plan, &actions[i], actions[i].out), &bound->out);
         if (!status)
             status = view_place(network, actions[i].folded_out, &bound->folded_out);
     }

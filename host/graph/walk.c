@@ -43,7 +43,8 @@ convoy_status cvy_network_run(convoy_network *network, const cvy_bound_action *b
     if (action->kind == CVY_DO_ADD)
         status = cvy_add(network->device, action->out.bytes / sizeof(float), bound->x, bound->y, bound->out);
     else if (action->kind == CVY_DO_COPY)
-        status = cvy_buffer_copy(bound->x, 0, bound->out, 0, action->out.bytes);
+        status =
+            cvy_buffer_copy(bound->x, action->x.offset, bound->out, action->out.offset, action->out.bytes);
     else if (walk->training || !action->training_only)
         status = run_layer(network, bound, walk);
     return status ? cvy_fail_in(status, "layer %s (%s)", step->name, step->type_name) : CONVOY_OK;

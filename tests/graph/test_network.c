@@ -386,14 +386,21 @@ static void answers_do_not_depend_on_the_batch(void **state) {
     float *images = test_random(COUNT * FEATURES, 5), many[COUNT * 10], single[10];
     convoy_network *wide, *narrow;
     assert_ok(convoy_network_open(model, test_device(), 16, &wide));
-    assert_ok(convoy_network_open(model, test_device(), 1, &narrow));
     assert_ok(convoy_network_predict(wide, images, COUNT, many));
-    for (size_t i = 0; i < COUNT; i++) {
-        assert_ok(convoy_network_predict(narrow, images + i * FEATURES, 1, single));
-        test_close("one image", single, many + i * 10, 10, 1e-6);
+    for (int batch = 1; batch <= 8; batch += batch < 4 ? 1 : 4) {
+        assert_ok(convoy_network_open(model, test_device(), batch, &narrow));
+        assert_true(batch == 3 || narrow->pitch == batch || !cvy_device_get_traits(test_device())->cpu);
+        for (size_t i = 0; i < COUNT; i++) {
+            assert_ok(convoy_network_predict(narrow, images + i * FEATURES, 1, single));
+            test_close("one image", single, many + i * 10, 10, 1e-6);
+        }
+        float *few = malloc(COUNT * 10 * sizeof *few);
+        assert_ok(convoy_network_predict(narrow, images, COUNT, few));
+        test_close("a few images", few, many, COUNT * 10, 1e-6);
+        free(few);
+        convoy_network_close(narrow);
     }
     free(images);
-    convoy_network_close(narrow);
     convoy_network_close(wide);
     convoy_model_free(model);
 }
