@@ -18,7 +18,7 @@
 typedef struct options {
     cli_common common;
     int batch_size;
-    double seconds, limit;
+    double seconds, limit, build_limit;
     bool all, list, forget;
 } options;
 
@@ -28,7 +28,9 @@ static const cvy_param params[] = {
     {"seconds", CVY_FLOAT, offsetof(options, seconds), "0.3", 0.001, 3600, NULL,
      "time to run each variant for each shape"},
     {"limit", CVY_FLOAT, offsetof(options, limit), "60", 0.1, 86400, NULL,
-     "seconds after which a run counts as hung"},
+     "seconds after which a variant that runs counts as hung"},
+    {"build-limit", CVY_FLOAT, offsetof(options, build_limit), "120", 0.1, 86400, NULL,
+     "the same while it is built and run for the first time"},
     {"all", CVY_FLAG, offsetof(options, all), "", 0, 0, NULL,
      "measure variants too that are made for other kinds of devices"},
     {"list", CVY_FLAG, offsetof(options, list), "", 0, 0, NULL, "show what is known, and measure nothing"},
@@ -239,6 +241,7 @@ static convoy_status measure(cli_call *call, convoy_device *device, work *w) {
     const options *o = call->options;
     const cvy_tune_options tune = {.seconds = o->seconds,
                                    .limit = o->limit,
+                                   .build_limit = o->build_limit,
                                    .all = o->all,
                                    .interrupt = &interrupt,
                                    .begun = begun,

@@ -263,7 +263,6 @@ static void free_memory(memory *m) {
 
 static convoy_status allocate(const job *j, memory *m) {
     convoy_status status = CONVOY_OK;
-    *m = (memory){0};
     for (int i = 0; i < INPUTS && !status; i++)
         if (j->inputs[i])
             status = cvy_buffer_create(j->device, j->inputs[i] * sizeof(float), "inputs", &m->inputs[i]);
@@ -337,22 +336,20 @@ static convoy_status check_run(const job *j, const memory *m, float *const *in, 
     return status;
 }
 
-static convoy_status check(const job *j) {
-    memory m;
+static convoy_status check(const job *j, const memory *m) {
     float *in[INPUTS] = {NULL};
-    convoy_status status = allocate(j, &m);
+    convoy_status status = CONVOY_OK;
     for (int i = 0; i < INPUTS && !status; i++) {
         in[i] = random_floats(j->inputs[i], (uint32_t)i);
         if (!in[i])
             status = cvy_fail_memory("a check", j->inputs[i] * sizeof(float));
         else if (j->inputs[i])
-            status = cvy_buffer_write(m.inputs[i], 0, in[i], j->inputs[i] * sizeof(float));
+            status = cvy_buffer_write(m->inputs[i], 0, in[i], j->inputs[i] * sizeof(float));
     }
     for (int accumulate = 0; accumulate <= j->accumulates && !status; accumulate++)
-        status = check_run(j, &m, in, accumulate);
+        status = check_run(j, m, in, accumulate);
     for (int i = 0; i < INPUTS; i++)
         free(in[i]);
-    free_memory(&m);
     return status;
 }
 
@@ -372,59 +369,71 @@ static convoy_status fill(cvy_buffer *buffer, const float *block, size_t block_b
     return status;
 }
 
+static convoy_status fill_inputs(const job *j, const memory *m) {
+    enum { BLOCK = 1 << 18 };
+    float *block = random_floats(BLOCK, 20);
+    convoy_status status = block ? CONVOY_OK : cvy_fail_memory("random values", BLOCK * sizeof *block);
+    for (int i = 0; i < INPUTS && !status; i++)
+        if (j->inputs[i])
+            status = fill(m->inputs[i], block, BLOCK * sizeof *block);
+    free(block);
+    return status;
+}
+
+static convoy_status run_to_end(const job *j, const memory *m, bool accumulate) {
+    convoy_status status = run_job(j, m, accumulate);
+    return status ? status : cvy_device_finish(j->device);
+}
+
 static convoy_status run_for(const job *j, const memory *m, double seconds, double *best) {
-    convoy_status status = run_job(j, m, false);
-    if (!status)
-        status = cvy_device_finish(j->device);
+    convoy_status status = CONVOY_OK;
     double now = cvy_seconds();
     const double end = now + seconds;
     *best = INFINITY;
     for (int run = 0; (run < RUNS_MIN || now < end) && !status; run++) {
         const double start = now;
-        status = run_job(j, m, false);
-        if (!status)
-            status = cvy_device_finish(j->device);
+        status = run_to_end(j, m, false);
         now = cvy_seconds();
         *best = fmin(*best, now - start);
     }
     return status;
 }
 
-static convoy_status time_job(const job *j, double seconds, double *best) {
-    enum { BLOCK = 1 << 18 };
-    memory m;
-    float *block = random_floats(BLOCK, 20);
-    convoy_status status = block ? allocate(j, &m) : cvy_fail_memory("random values", BLOCK * sizeof *block);
-    if (!block)
-        return status;
-    for (int i = 0; i < INPUTS && !status; i++)
-        if (m.inputs[i])
-            status = fill(m.inputs[i], block, BLOCK * sizeof *block);
+/* ---- All of it ---- */
+
+static convoy_status prepare(job *j, memory *m, convoy_device *device, const cvy_task *task,
+                             const char *variant, bool small) {
+    free_memory(m);
+    close_job(j);
+    convoy_status status = open_job(j, device, task, variant, small);
     if (!status)
-        status = run_for(j, &m, seconds, best);
-    free_memory(&m);
-    free(block);
-    return status;
+        status = allocate(j, m);
+    return status ? status : fill_inputs(j, m);
 }
 
-/* ---- All of it ---- */
+/* Each way to run that a later stage takes. */
+static convoy_status run_first(const job *j, const memory *m, bool small) {
+    convoy_status status = run_to_end(j, m, false);
+    return status || !small || !j->accumulates ? status : run_to_end(j, m, true);
+}
 
 convoy_status cvy_measure(convoy_device *device, const cvy_task *task, const char *variant, double seconds,
                           void (*done)(void *context, cvy_stage stage), void *context, double *best) {
-    job j;
-    convoy_status status = open_job(&j, device, task, variant, true);
+    job j = {0};
+    memory m = {0};
+    convoy_status status = CONVOY_OK;
     for (cvy_stage stage = CVY_STAGE_BUILD; stage < CVY_STAGE_DONE && !status; stage++) {
-        if (stage == CVY_STAGE_CHECK)
-            status = check(&j);
-        if (stage == CVY_STAGE_BUILD_REAL) {
-            close_job(&j);
-            status = open_job(&j, device, task, variant, false);
-        }
-        if (stage == CVY_STAGE_TIME)
-            status = time_job(&j, seconds, best);
+        const bool small = stage <= CVY_STAGE_CHECK;
+        if (stage == CVY_STAGE_BUILD || stage == CVY_STAGE_BUILD_REAL)
+            status = prepare(&j, &m, device, task, variant, small);
+        else if (stage == CVY_STAGE_FIRST || stage == CVY_STAGE_FIRST_REAL)
+            status = run_first(&j, &m, small);
+        else
+            status = small ? check(&j, &m) : run_for(&j, &m, seconds, best);
         if (!status)
             done(context, stage);
     }
+    free_memory(&m);
     close_job(&j);
     return status;
 }

@@ -13,8 +13,10 @@ size_t cvy_task_candidates(convoy_device *device, const cvy_task *task, cvy_cand
 /* The steps of a measurement, each of which may fail, crash or hang on a bad driver. */
 typedef enum cvy_stage {
     CVY_STAGE_BUILD, /* for a small shape with the same kernel, stride, padding and dilation */
-    CVY_STAGE_CHECK, /* run that, and compare with the host reference: CONVOY_FAILED where they differ */
+    CVY_STAGE_FIRST, /* run that: some drivers compile only now */
+    CVY_STAGE_CHECK, /* again, and compare with the host reference: CONVOY_FAILED where they differ */
     CVY_STAGE_BUILD_REAL,
+    CVY_STAGE_FIRST_REAL,
     CVY_STAGE_TIME,
     CVY_STAGE_DONE
 } cvy_stage;

@@ -16,7 +16,7 @@
 static const double margin = 0.97;
 /* Automatic tuning: seconds for a network, seconds of runs per variant, and the work of a pass from which on
    it can pay: a few milliseconds on a CPU of two cores, a tenth of that on a GPU. */
-static const double automatic_seconds = 4, automatic_runs = 0.02, automatic_limit = 10;
+static const double automatic_seconds = 4, automatic_runs = 0.02;
 static const double cpu_flops = 1e9, gpu_flops = 4e9;
 
 static const char *tune_command;
@@ -60,8 +60,12 @@ static void list_variants(const tuning *t, const cvy_task *task, cvy_tuned *tune
     }
 }
 
-static const char *const stages[] = {"building it for a small shape", "running it on a small shape",
-                                     "building it", "running it"};
+static const char *const stages[] = {"building it for a small shape",
+                                     "the first run on a small shape",
+                                     "running it on a small shape",
+                                     "building it",
+                                     "the first run",
+                                     "running it"};
 
 /* A variant that fails on the small shape is bad for all shapes; one that fails on the real one may be good
    for others. */
@@ -73,9 +77,13 @@ static void set_aside(const tuning *t, const cvy_task *task, const cvy_reply *re
 
 static convoy_status measure(tuning *t, const cvy_task *task, cvy_tuned_variant *v) {
     cvy_reply reply;
-    const cvy_patience patience = {t->options->limit, t->options->deadline, t->options->interrupt};
+    const cvy_tune_options *o = t->options;
+    const cvy_patience patience = {.limit = o->limit + o->seconds,
+                                   .build_limit = o->build_limit,
+                                   .deadline = o->deadline,
+                                   .interrupt = o->interrupt};
     const cvy_answer answer = cvy_tune_process_ask(&t->process, tune_command, t->device, task, v->name,
-                                                   t->options->seconds, &patience, &reply);
+                                                   o->seconds, &patience, &reply);
     switch (answer) {
     case CVY_ANSWER_BEST:
         v->outcome = CVY_OUTCOME_TIMED;
@@ -209,10 +217,13 @@ void cvy_tune_automatically(convoy_device *device, const cvy_task *tasks, size_t
             list[wanted++] = tasks[i];
     cvy_tuned *results = wanted ? calloc(wanted, sizeof *results) : NULL;
     if (results) {
-        const cvy_tune_options options = {.seconds = automatic_runs,
-                                          .limit = automatic_limit,
-                                          .deadline = cvy_seconds() + automatic_seconds,
-                                          .likely = true};
+        const cvy_tune_options options = {
+            .seconds = automatic_runs,
+            /* The budget ends first: no variant is set aside for its slowness. */
+            .limit = INFINITY,
+            .build_limit = INFINITY,
+            .deadline = cvy_seconds() + automatic_seconds,
+            .likely = true};
         qsort(list, wanted, sizeof *list, by_work);
         cvy_info(
             "tuning: measuring kernel variants for %zu new shapes, %.1f s at most (CONVOY_TUNE=0: never; "

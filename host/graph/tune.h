@@ -31,12 +31,13 @@ typedef struct cvy_tuned {
 } cvy_tuned;
 
 typedef struct cvy_tune_options {
-    double seconds;  /* of runs per variant */
-    double limit;    /* seconds after which a run counts as hung; builds may take ten times as long */
-    double deadline; /* on the clock of cvy_seconds(): nothing is begun after it, and what runs is ended;
+    double seconds;     /* of runs per variant */
+    double limit;       /* seconds beyond those after which runs count as hung */
+    double build_limit; /* the same for building, and for the first run, in which drivers may compile */
+    double deadline;    /* on the clock of cvy_seconds(): nothing is begun after it, and what runs is ended;
                         0: none */
-    bool all;        /* variants for other kinds of devices too */
-    bool likely;     /* only those that the heuristics might take */
+    bool all;           /* variants for other kinds of devices too */
+    bool likely;        /* only those that the heuristics might take */
     const volatile int *interrupt; /* non-zero: stop, CONVOY_INTERRUPTED; NULL: never */
     /* Before each measurement and after each task; NULL: nobody listens. */
     void (*begun)(void *context, size_t index, const cvy_task *task, const char *variant);

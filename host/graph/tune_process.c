@@ -23,7 +23,6 @@
 extern char **environ;
 
 static const double start_limit = 60; /* seconds; a cold driver compiles its first kernel */
-static const double build_factor = 10;
 
 /* ---- Starting and ending ---- */
 
@@ -161,8 +160,9 @@ static void read_failure(char *line, cvy_reply *reply) {
 static cvy_answer read_answers(cvy_tune_process *process, const cvy_patience *patience, cvy_reply *reply) {
     char line[sizeof process->line];
     for (;;) {
-        const bool builds = reply->stage == CVY_STAGE_BUILD || reply->stage == CVY_STAGE_BUILD_REAL;
-        cvy_answer answer = wait_line(process, patience->limit * (builds ? build_factor : 1), patience, line);
+        const bool runs = reply->stage == CVY_STAGE_CHECK || reply->stage == CVY_STAGE_TIME;
+        cvy_answer answer =
+            wait_line(process, runs ? patience->limit : patience->build_limit, patience, line);
         if (answer != CVY_ANSWER_BEST)
             return answer;
         if (strncmp(line, "best\t", 5) == 0) {

@@ -33,7 +33,7 @@ typedef struct cvy_reply {
 } cvy_reply;
 
 typedef struct cvy_patience {
-    double limit, deadline; /* as in cvy_tune_options */
+    double limit, build_limit, deadline; /* as in cvy_tune_options */
     const volatile int *interrupt;
 } cvy_patience;
 
