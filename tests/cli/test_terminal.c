@@ -74,7 +74,7 @@ static void draws_one_line(void **state) {
         assert_true(percent && percent < end && count && count < end && strchr(count, '<') < end);
     }
     assert_true(bars >= 1);
-    assert_non_null(strstr(text, "\r\033[Kepoch 2/2  train loss ")); /* the bar makes room for lines */
+    assert_non_null(strstr(text, "\r\033[Kepoch 1/2  train loss ")); /* the bar makes room for lines */
     free(text);
     test_folder_remove(folder);
 }
