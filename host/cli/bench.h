@@ -10,9 +10,9 @@ enum { BENCH_PROFILED = 5 }; /* steps in the profile */
 
 typedef struct bench_figures {
     const char *model, *device;
-    int batch_size, micro_batch; /* equal unless the batch is computed in pieces */
-    double train, eval;          /* images per second */
-    unsigned long long launches; /* of a training step */
+    int batch_size, micro_batch;        /* equal unless the batch is computed in pieces */
+    double train, eval;                 /* images per second */
+    unsigned long long launches, waits; /* of a training step */
     cli_memory memory;
     cvy_peak peak; /* all 0 where layers are left out */
     /* By itself, like the layers; one piece of the batch, but for the optimizer. */

@@ -120,9 +120,10 @@ json_t *bench_json(const bench_figures *f) {
     for (size_t i = 0; i < f->layer_count; i++)
         json_array_append_new(layers, layer_json(f, &f->layers[i]));
     json_t *result = json_pack(
-        "{s:s, s:s, s:i, s:i, s:I, s:I, s:I, s:o, s:o}", "model", f->model, "device", f->device, "batch_size",
-        f->batch_size, "micro_batch", f->micro_batch, "launches", (json_int_t)f->launches,
-        "memory_planned_bytes", (json_int_t)cvy_memory_total(&f->memory.training), "memory_peak_bytes",
+        "{s:s, s:s, s:i, s:i, s:I, s:I, s:I, s:I, s:o, s:o}", "model", f->model, "device", f->device,
+        "batch_size", f->batch_size, "micro_batch", f->micro_batch, "launches", (json_int_t)f->launches,
+        "waits", (json_int_t)f->waits, "memory_planned_bytes",
+        (json_int_t)cvy_memory_total(&f->memory.training), "memory_peak_bytes",
         (json_int_t)f->memory.training_measured, "memory", cli_memory_json(&f->memory), "layers", layers);
     set(result, "train_images_per_second", f->train);
     set(result, "eval_images_per_second", f->eval);
@@ -194,8 +195,8 @@ void bench_print(const bench_figures *f) {
     printf("%s on %s, batches of %d", f->model, f->device, f->batch_size);
     if (f->micro_batch < f->batch_size)
         printf(" in pieces of %d", f->micro_batch);
-    printf("\ntraining    %12.1f images/s  (%.3f ms a step, %llu launches)\n", f->train,
-           1e3 * f->batch_size / f->train, f->launches);
+    printf("\ntraining    %12.1f images/s  (%.3f ms a step, %llu launches, %llu waits)\n", f->train,
+           1e3 * f->batch_size / f->train, f->launches, f->waits);
     printf("evaluation  %12.1f images/s  (%.3f ms a batch)\n", f->eval, 1e3 * f->batch_size / f->eval);
     print_peak(f);
     cli_print_memory(&f->memory);

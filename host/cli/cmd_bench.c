@@ -227,12 +227,13 @@ static convoy_status measure_training(bench *b, convoy_model *model, const cli_c
     convoy_status status = prepare(b, model, true, call->variants);
     if (!status)
         status = time_steps(b, train_step, (size_t)o->steps, o->seconds, &f->train);
-    unsigned long long before = cvy_device_get_counters(b->device).launches;
+    cvy_device_counters before = cvy_device_get_counters(b->device);
     if (!status)
         status = train_step(b);
     if (status)
         return status;
-    f->launches = cvy_device_get_counters(b->device).launches - before;
+    f->launches = cvy_device_get_counters(b->device).launches - before.launches;
+    f->waits = cvy_device_get_counters(b->device).waits - before.waits;
     f->memory.training = cvy_network_memory(b->network);
     f->memory.training_measured = cvy_device_get_counters(b->device).peak_bytes;
     if (o->kernels)

@@ -10,6 +10,14 @@
 #include "data/prefetch.h"
 #include "ops/gather.h"
 
+/* Images on the device as bytes, and their labels. */
+typedef struct store {
+    cvy_buffer *images, *labels;
+    cvy_transfer *transfer; /* NULL: the set is resident */
+} store;
+
+enum { STORES = 2 }; /* while one batch is gathered from, the next one is uploaded into the other */
+
 struct cvy_loader {
     const convoy_dataset *dataset;
     cvy_loader_options options;
@@ -20,8 +28,11 @@ struct cvy_loader {
     size_t given;        /* place in the order of the piece that was given last */
     cvy_prefetch *ahead; /* NULL: the set is on the device */
     cvy_gather *gather;
-    /* Resident: the whole set, and the epoch's order. Otherwise one batch, and 0, 1, 2, ... */
-    cvy_buffer *images, *labels, *indices;
+    /* Resident: the whole set in the first, and the epoch's order. Otherwise batch b in stores[b % STORES],
+       and 0, 1, 2, ... */
+    store stores[STORES];
+    cvy_buffer *indices;
+    size_t uploaded; /* streamed: batches below this one were fetched, or failed */
 };
 
 /* ---- Creation ---- */
@@ -60,17 +71,27 @@ static convoy_status create_gather(cvy_loader *loader, convoy_device *device) {
 }
 
 static void free_buffers(cvy_loader *loader) {
-    cvy_buffer_free(loader->images);
-    cvy_buffer_free(loader->labels);
+    for (int s = 0; s < STORES; s++) {
+        store *store = &loader->stores[s];
+        cvy_transfer_free(store->transfer); /* before what it reads and writes */
+        cvy_buffer_free(store->images);
+        cvy_buffer_free(store->labels);
+        *store = (struct store){0};
+    }
     cvy_buffer_free(loader->indices);
-    loader->images = loader->labels = loader->indices = NULL;
+    loader->indices = NULL;
 }
 
-static convoy_status create_buffers(cvy_loader *loader, convoy_device *device, size_t count) {
+static convoy_status create_buffers(cvy_loader *loader, convoy_device *device, size_t count, int stores) {
     size_t bytes = count * cvy_dataset_image_bytes(loader->dataset);
-    convoy_status status = cvy_buffer_create(device, bytes, "the data set's images", &loader->images);
-    if (status == CONVOY_OK)
-        status = cvy_buffer_create(device, count * sizeof(int32_t), "the data set's labels", &loader->labels);
+    convoy_status status = CONVOY_OK;
+    for (int s = 0; s < stores && status == CONVOY_OK; s++) {
+        store *store = &loader->stores[s];
+        status = cvy_buffer_create(device, bytes, "the data set's images", &store->images);
+        if (status == CONVOY_OK)
+            status =
+                cvy_buffer_create(device, count * sizeof(int32_t), "the data set's labels", &store->labels);
+    }
     if (status == CONVOY_OK)
         status = cvy_buffer_create(device, count * sizeof(uint32_t), "the order of images", &loader->indices);
     if (status != CONVOY_OK)
@@ -92,13 +113,13 @@ static convoy_status upload_set(cvy_loader *loader, convoy_device *device) {
     const convoy_dataset *dataset = loader->dataset;
     if (!fits(loader, device))
         return CONVOY_OK;
-    convoy_status status = create_buffers(loader, device, dataset->count);
+    convoy_status status = create_buffers(loader, device, dataset->count, 1);
     if (status == CONVOY_OK)
-        status = cvy_buffer_write(loader->images, 0, dataset->images,
+        status = cvy_buffer_write(loader->stores[0].images, 0, dataset->images,
                                   dataset->count * cvy_dataset_image_bytes(dataset));
     if (status == CONVOY_OK)
-        status =
-            cvy_buffer_write(loader->labels, 0, dataset->labels, dataset->count * sizeof *dataset->labels);
+        status = cvy_buffer_write(loader->stores[0].labels, 0, dataset->labels,
+                                  dataset->count * sizeof *dataset->labels);
     if (status != CONVOY_MEMORY)
         return status;
     cvy_debug("%s does not fit on the device and is uploaded batch by batch: %s", dataset->name,
@@ -107,13 +128,15 @@ static convoy_status upload_set(cvy_loader *loader, convoy_device *device) {
     return CONVOY_OK;
 }
 
-/* For sets that are not on the device: threads, one batch of buffers, and the indices 0, 1, 2, ... */
+/* For sets that are not on the device: threads, buffers for two batches, and the indices 0, 1, 2, ... */
 static convoy_status prepare_stream(cvy_loader *loader, convoy_device *device) {
     size_t batch_size = (size_t)loader->options.batch_size;
     convoy_status status = cvy_prefetch_create(loader->dataset, loader->options.batch_size,
                                                loader->options.threads, &loader->ahead);
     if (status == CONVOY_OK)
-        status = create_buffers(loader, device, batch_size);
+        status = create_buffers(loader, device, batch_size, STORES);
+    for (int s = 0; s < STORES && status == CONVOY_OK; s++)
+        status = cvy_transfer_create(device, &loader->stores[s].transfer);
     uint32_t *identity = malloc(batch_size * sizeof *identity);
     if (status == CONVOY_OK && !identity)
         status = cvy_fail_memory("the order of images", batch_size * sizeof *identity);
@@ -148,7 +171,7 @@ convoy_status cvy_loader_create(convoy_device *device, const convoy_dataset *dat
         status = create_gather(loader, device);
     if (status == CONVOY_OK)
         status = upload_set(loader, device);
-    if (status == CONVOY_OK && !loader->images)
+    if (status == CONVOY_OK && !loader->stores[0].images)
         status = prepare_stream(loader, device);
     if (status == CONVOY_OK)
         *result = loader;
@@ -160,9 +183,9 @@ convoy_status cvy_loader_create(convoy_device *device, const convoy_dataset *dat
 void cvy_loader_free(cvy_loader *loader) {
     if (!loader)
         return;
+    free_buffers(loader); /* uploads read the memory of `ahead` */
     cvy_prefetch_free(loader->ahead);
     cvy_gather_free(loader->gather);
-    free_buffers(loader);
     free(loader->order);
     free(loader);
 }
@@ -183,13 +206,28 @@ static size_t images_in(const cvy_loader *loader, size_t batch) {
     return left < batch_size ? left : batch_size;
 }
 
+/* Ends what a former epoch left under way: its uploads before their memory is decoded into again, and its
+   launches before a buffer that they read is uploaded into. */
+static convoy_status end_stream(cvy_loader *loader) {
+    convoy_status status = CONVOY_OK;
+    for (int s = 0; s < STORES && status == CONVOY_OK; s++) {
+        status = cvy_transfer_finish(loader->stores[s].transfer);
+        if (status == CONVOY_OK)
+            status = cvy_transfer_after_launches(loader->stores[s].transfer);
+    }
+    if (status == CONVOY_OK) /* before `order` changes under its threads */
+        cvy_prefetch_start(loader->ahead, NULL, 0, 0);
+    return status;
+}
+
 convoy_status cvy_loader_start(cvy_loader *loader, uint32_t epoch, size_t position) {
     size_t count = loader->dataset->count;
     if (position > loader->batches)
         return cvy_fail(CONVOY_INVALID, "an epoch of %zu batches cannot begin at batch %zu", loader->batches,
                         position);
-    if (loader->ahead) /* before `order` changes under its threads */
-        cvy_prefetch_start(loader->ahead, NULL, 0, 0);
+    convoy_status status = loader->ahead ? end_stream(loader) : CONVOY_OK;
+    if (status != CONVOY_OK)
+        return status;
     if (loader->options.shuffle) {
         cvy_rng rng = cvy_rng_stream(loader->options.seed, CVY_RNG_SHUFFLE, epoch);
         cvy_rng_shuffle(&rng, loader->order, count);
@@ -197,7 +235,7 @@ convoy_status cvy_loader_start(cvy_loader *loader, uint32_t epoch, size_t positi
         for (size_t i = 0; i < count; i++)
             loader->order[i] = (uint32_t)i;
     }
-    loader->batch = position;
+    loader->batch = loader->uploaded = position;
     loader->left = 0;
     if (!loader->ahead)
         return cvy_buffer_write(loader->indices, 0, loader->order, count * sizeof *loader->order);
@@ -206,25 +244,46 @@ convoy_status cvy_loader_start(cvy_loader *loader, uint32_t epoch, size_t positi
     return CONVOY_OK;
 }
 
-/* A batch from the threads into the buffers of one batch. The transfer waits for the step before; decoding
- * does not. */
+/* Sends the next batch of the threads on its way. Its store's former upload has ended before the threads may
+   overwrite what that one read. */
 static convoy_status upload_batch(cvy_loader *loader) {
     const uint8_t *images;
     const int32_t *labels;
     int n;
-    convoy_status status = cvy_prefetch_next(loader->ahead, &images, &labels, &n);
+    store *store = &loader->stores[loader->uploaded++ % STORES];
+    convoy_status status = cvy_transfer_finish(store->transfer);
     if (status == CONVOY_OK)
-        status =
-            cvy_buffer_write(loader->images, 0, images, (size_t)n * cvy_dataset_image_bytes(loader->dataset));
+        status = cvy_prefetch_next(loader->ahead, &images, &labels, &n);
     if (status == CONVOY_OK)
-        status = cvy_buffer_write(loader->labels, 0, labels, (size_t)n * sizeof *labels);
+        status = cvy_transfer_start(store->transfer, store->images, 0, images,
+                                    (size_t)n * cvy_dataset_image_bytes(loader->dataset));
+    if (status == CONVOY_OK)
+        status = cvy_transfer_start(store->transfer, store->labels, 0, labels, (size_t)n * sizeof *labels);
     return status;
+}
+
+/* The batch in a store was gathered: what comes into it next waits for that. The batch after it is sent on
+   its way now if it is decoded; if not, when it is asked for, so that the step before it does not wait here.
+ */
+static convoy_status leave_store(cvy_loader *loader, store *store) {
+    convoy_status status = cvy_transfer_after_launches(store->transfer);
+    if (status == CONVOY_OK && cvy_prefetch_ready(loader->ahead))
+        status = upload_batch(loader);
+    return status;
+}
+
+static store *store_of(cvy_loader *loader, size_t batch) {
+    return &loader->stores[loader->ahead ? batch % STORES : 0];
 }
 
 /* Makes the next batch the one in progress. */
 static convoy_status begin_batch(cvy_loader *loader) {
     size_t batch = loader->batch++;
-    convoy_status status = loader->ahead ? upload_batch(loader) : CONVOY_OK;
+    convoy_status status = CONVOY_OK;
+    if (loader->ahead && loader->uploaded <= batch)
+        status = upload_batch(loader);
+    if (status == CONVOY_OK && loader->ahead)
+        status = cvy_transfer_before_launches(store_of(loader, batch)->transfer);
     if (status != CONVOY_OK)
         return status;
     loader->begin = batch * (size_t)loader->options.batch_size;
@@ -242,8 +301,11 @@ convoy_status cvy_loader_next(cvy_loader *loader, cvy_buffer *input, cvy_buffer 
         return status;
     size_t count = loader->left < piece ? loader->left : piece;
     size_t offset = loader->ahead ? loader->begin % (size_t)loader->options.batch_size : loader->begin;
-    status = cvy_gather_run(loader->gather, (int)count, loader->images, loader->labels, loader->indices,
-                            offset, input, labels);
+    store *store = store_of(loader, loader->batch - 1);
+    status = cvy_gather_run(loader->gather, (int)count, store->images, store->labels, loader->indices, offset,
+                            input, labels);
+    if (status == CONVOY_OK && loader->ahead && count == loader->left)
+        status = leave_store(loader, store);
     if (status != CONVOY_OK)
         return status;
     loader->given = loader->begin;

@@ -1,7 +1,7 @@
 /* Batches of a data set as a network's input, epoch by epoch. The order of an epoch is a function of (seed,
    epoch), so that a resumed run sees the same batches. A set that fits is uploaded once as bytes, and a batch
-   is one gather launch; a larger one is decoded ahead by threads and uploaded batch by batch. Both give the
-   same bits. */
+   is one gather launch; a larger one is decoded ahead by threads and uploaded batch by batch,
+   the next one while this one computes. Both give the same bits. */
 #ifndef CVY_DATA_LOADER_H
 #define CVY_DATA_LOADER_H
 

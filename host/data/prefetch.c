@@ -2,7 +2,6 @@
 #include "data/prefetch.h"
 
 #include <pthread.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -10,7 +9,8 @@
 #include "data/dataset.h"
 
 enum {
-    SLOTS = 3, /* one being read, one ready, one being made */
+    HELD = 2,  /* batches that the caller may still be reading */
+    SLOTS = 4, /* those, one ready, one being made */
     PIECE = 4, /* images that a thread takes at a time */
     MOST_THREADS = 16,
 };
@@ -189,14 +189,23 @@ void cvy_prefetch_start(cvy_prefetch *prefetch, const uint32_t *order, size_t co
     pthread_mutex_unlock(&prefetch->lock);
 }
 
+bool cvy_prefetch_ready(cvy_prefetch *prefetch) {
+    pthread_mutex_lock(&prefetch->lock);
+    const slot *slot = &prefetch->slots[prefetch->batch % SLOTS];
+    bool ready = prefetch->batch * prefetch->batch_size < prefetch->count &&
+                 slot->done >= images_in(prefetch, prefetch->batch) && slot->status == CONVOY_OK;
+    pthread_mutex_unlock(&prefetch->lock);
+    return ready;
+}
+
 convoy_status cvy_prefetch_next(cvy_prefetch *prefetch, const uint8_t **images, const int32_t **labels,
                                 int *n) {
     convoy_status status = CONVOY_OK;
     *n = 0;
     pthread_mutex_lock(&prefetch->lock);
-    if (prefetch->released < prefetch->batch) { /* the batch that the last call handed out */
+    if (prefetch->released + HELD <= prefetch->batch) { /* all but the one that the last call handed out */
         clear_slot(&prefetch->slots[prefetch->released % SLOTS]);
-        prefetch->released = prefetch->batch;
+        prefetch->released++;
         pthread_cond_broadcast(&prefetch->work);
     }
     if (prefetch->batch * prefetch->batch_size < prefetch->count) {

@@ -4,6 +4,8 @@
 #ifndef CVY_DATA_PREFETCH_H
 #define CVY_DATA_PREFETCH_H
 
+#include <stdbool.h>
+
 #include "convoy/data.h"
 
 typedef struct cvy_prefetch cvy_prefetch;
@@ -18,8 +20,13 @@ void cvy_prefetch_free(cvy_prefetch *prefetch);
    on. What was being prepared before is dropped. */
 void cvy_prefetch_start(cvy_prefetch *prefetch, const uint32_t *order, size_t count, size_t first);
 
-/* The next batch: images [n][channels][height][width] and labels [n], valid until the next call. *n is 0 at
-   the end. An image that cannot be decoded fails here, when its batch is asked for, with its file's name. */
+/* Is the next batch complete, so that asking for it does not wait? False at the end, and for a batch that
+   fails. */
+bool cvy_prefetch_ready(cvy_prefetch *prefetch);
+
+/* The next batch: images [n][channels][height][width] and labels [n], valid until the call after the next, so
+   that one can be on its way while the next is fetched. *n is 0 at the end. An image that cannot be decoded
+   fails here, when its batch is asked for, with its file's name. */
 convoy_status cvy_prefetch_next(cvy_prefetch *prefetch, const uint8_t **images, const int32_t **labels,
                                 int *n);
 

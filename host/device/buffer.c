@@ -104,7 +104,7 @@ cl_mem cvy_buffer_memory(const cvy_buffer *buffer) {
     return buffer->memory;
 }
 
-static convoy_status check_range(const cvy_buffer *buffer, size_t offset, size_t bytes) {
+convoy_status cvy_buffer_check_range(const cvy_buffer *buffer, size_t offset, size_t bytes) {
     if (offset > buffer->bytes || bytes > buffer->bytes - offset)
         return cvy_fail(CONVOY_INVALID, "%zu bytes at %zu do not lie in a buffer of %zu", bytes, offset,
                         buffer->bytes);
@@ -112,26 +112,28 @@ static convoy_status check_range(const cvy_buffer *buffer, size_t offset, size_t
 }
 
 convoy_status cvy_buffer_write(cvy_buffer *buffer, size_t offset, const void *data, size_t bytes) {
-    convoy_status status = check_range(buffer, offset, bytes);
+    convoy_status status = cvy_buffer_check_range(buffer, offset, bytes);
     if (status != CONVOY_OK || bytes == 0)
         return status;
     if (buffer->host) {
         memcpy(buffer->host + offset, data, bytes);
         return CONVOY_OK;
     }
+    buffer->device->counters.waits++;
     cl_int code = clEnqueueWriteBuffer(buffer->device->queue, buffer->memory, CL_TRUE, offset, bytes, data, 0,
                                        NULL, NULL);
     return code == CL_SUCCESS ? CONVOY_OK : cvy_fail_opencl(code, "writing %zu bytes to the device", bytes);
 }
 
 convoy_status cvy_buffer_read(cvy_buffer *buffer, size_t offset, void *data, size_t bytes) {
-    convoy_status status = check_range(buffer, offset, bytes);
+    convoy_status status = cvy_buffer_check_range(buffer, offset, bytes);
     if (status != CONVOY_OK || bytes == 0)
         return status;
     if (buffer->host) {
         memcpy(data, buffer->host + offset, bytes);
         return CONVOY_OK;
     }
+    buffer->device->counters.waits++;
     cl_int code = clEnqueueReadBuffer(buffer->device->queue, buffer->memory, CL_TRUE, offset, bytes, data, 0,
                                       NULL, NULL);
     return code == CL_SUCCESS ? CONVOY_OK : cvy_fail_opencl(code, "reading %zu bytes from the device", bytes);
@@ -139,9 +141,9 @@ convoy_status cvy_buffer_read(cvy_buffer *buffer, size_t offset, void *data, siz
 
 convoy_status cvy_buffer_copy(cvy_buffer *from, size_t from_offset, cvy_buffer *to, size_t to_offset,
                               size_t bytes) {
-    convoy_status status = check_range(from, from_offset, bytes);
+    convoy_status status = cvy_buffer_check_range(from, from_offset, bytes);
     if (status == CONVOY_OK)
-        status = check_range(to, to_offset, bytes);
+        status = cvy_buffer_check_range(to, to_offset, bytes);
     if (status != CONVOY_OK || bytes == 0)
         return status;
     if (from->host) {
@@ -155,7 +157,7 @@ convoy_status cvy_buffer_copy(cvy_buffer *from, size_t from_offset, cvy_buffer *
 
 convoy_status cvy_buffer_zero(cvy_buffer *buffer, size_t offset, size_t bytes) {
     static const cl_uint zero = 0;
-    convoy_status status = check_range(buffer, offset, bytes);
+    convoy_status status = cvy_buffer_check_range(buffer, offset, bytes);
     if (status != CONVOY_OK || bytes == 0)
         return status;
     if (buffer->host) {

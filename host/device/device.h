@@ -43,9 +43,10 @@ const cvy_device_traits *cvy_device_get_traits(const convoy_device *device);
 convoy_status cvy_device_finish(convoy_device *device);
 /* Hands queued work to the device without waiting. */
 convoy_status cvy_device_flush(convoy_device *device);
-/* Launches since the device was opened, and bytes allocated now and at most. */
+/* Launches since the device was opened; how often the host waited for all of them (a finish, a blocking read
+   or write; never on the host device); bytes allocated now and at most. */
 typedef struct cvy_device_counters {
-    unsigned long long launches;
+    unsigned long long launches, waits;
     size_t bytes, peak_bytes;
 } cvy_device_counters;
 cvy_device_counters cvy_device_get_counters(const convoy_device *device);
@@ -76,6 +77,25 @@ convoy_status cvy_buffer_read(cvy_buffer *buffer, size_t offset, void *data, siz
 convoy_status cvy_buffer_copy(cvy_buffer *from, size_t from_offset, cvy_buffer *to, size_t to_offset,
                               size_t bytes);
 convoy_status cvy_buffer_zero(cvy_buffer *buffer, size_t offset, size_t bytes);
+
+/* ---- Uploads beside the launches ---- */
+
+/* Non-blocking writes of host memory on a queue of their own. Launches and uploads do not wait for each other
+   except where they are told to; the host device copies at once. */
+typedef struct cvy_transfer cvy_transfer;
+convoy_status cvy_transfer_create(convoy_device *device, cvy_transfer **transfer);
+void cvy_transfer_free(cvy_transfer *transfer); /* waits for its uploads; NULL is allowed */
+
+/* Uploads that start from now on wait for what was launched so far: for those that read or clear the buffers.
+   Ask for it right behind the last of them, or the uploads wait for more than they must. */
+convoy_status cvy_transfer_after_launches(cvy_transfer *transfer);
+/* `data` must stay as it is until cvy_transfer_finish or _free. */
+convoy_status cvy_transfer_start(cvy_transfer *transfer, cvy_buffer *buffer, size_t offset, const void *data,
+                                 size_t bytes);
+/* What is launched from now on waits for the uploads that were started. */
+convoy_status cvy_transfer_before_launches(cvy_transfer *transfer);
+/* The host waits for the uploads, not for launches behind them; reports what went wrong in the last. */
+convoy_status cvy_transfer_finish(cvy_transfer *transfer);
 
 /* ---- Kernels ---- */
 

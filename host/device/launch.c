@@ -93,8 +93,10 @@ convoy_status cvy_launch(cvy_kernel *kernel, cvy_grid grid, const cvy_arg *args,
     cl_event event = NULL;
     cl_int code = clEnqueueNDRangeKernel(device->queue, kernel->handle, 3, NULL, grid.global, grid.local, 0,
                                          NULL, device->profiling ? &event : NULL);
-    if (code == CL_SUCCESS && device->wait_each)
+    if (code == CL_SUCCESS && device->wait_each) {
+        device->counters.waits++;
         code = clFinish(device->queue);
+    }
     if (code != CL_SUCCESS)
         return cvy_fail_opencl(code, "launching %s of %s.cl over %zux%zux%zu in groups of %zux%zux%zu",
                                kernel->function, kernel->file, grid.global[0], grid.global[1], grid.global[2],
@@ -106,6 +108,7 @@ convoy_status cvy_launch(cvy_kernel *kernel, cvy_grid grid, const cvy_arg *args,
 convoy_status cvy_device_finish(convoy_device *device) {
     if (!device->queue)
         return CONVOY_OK;
+    device->counters.waits++;
     cl_int code = clFinish(device->queue);
     return code == CL_SUCCESS
                ? CONVOY_OK

@@ -182,6 +182,8 @@ done:
 void convoy_device_close(convoy_device *device) {
     if (!device)
         return;
+    if (device->transfers)
+        clFinish(device->transfers);
     if (device->queue)
         clFinish(device->queue);
     while (device->close_hooks) {
@@ -193,6 +195,8 @@ void convoy_device_close(convoy_device *device) {
     if (device->release_attached)
         device->release_attached(device->attached);
     cvy_programs_release(device);
+    if (device->transfers)
+        clReleaseCommandQueue(device->transfers);
     if (device->queue)
         clReleaseCommandQueue(device->queue);
     if (device->context)

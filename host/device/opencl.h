@@ -29,8 +29,9 @@ struct convoy_device {
     cl_device_id id;
     cl_context context;
     cl_command_queue queue;
-    cvy_program *programs;    /* list */
-    cvy_kernel *kernels[256]; /* hash table of lists, keyed by file, function and options */
+    cl_command_queue transfers; /* of uploads (transfer.c); NULL before the first */
+    cvy_program *programs;      /* list */
+    cvy_kernel *kernels[256];   /* hash table of lists, keyed by file, function and options */
     cvy_close_hook *close_hooks;
     void *attached; /* cvy_device_attach */
     void (*release_attached)(void *data);
@@ -60,6 +61,8 @@ struct cvy_kernel {
     cvy_kernel *next;
 };
 
+/* CONVOY_INVALID unless the bytes at `offset` lie in the buffer. */
+convoy_status cvy_buffer_check_range(const cvy_buffer *buffer, size_t offset, size_t bytes);
 cl_mem cvy_buffer_memory(const cvy_buffer *buffer);
 cl_command_queue cvy_device_queue(const convoy_device *device);
 

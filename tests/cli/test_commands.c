@@ -295,7 +295,7 @@ static void bench(void **state) {
     const json_t *json = json_of(RUN("bench", model, "--seconds", "0.05", "--batch-size", "5", "--json"));
     test_keys(json,
               "model device batch_size micro_batch train_images_per_second eval_images_per_second launches "
-              "memory_planned_bytes memory_peak_bytes memory peak step layers");
+              "waits memory_planned_bytes memory_peak_bytes memory peak step layers");
     test_keys(json_object_get(json_object_get(json, "memory"), "training"),
               "parameters gradients optimizer activations workspace total measured");
     const json_int_t planned = json_integer_value(json_object_get(json, "memory_planned_bytes"));

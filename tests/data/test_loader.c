@@ -233,6 +233,28 @@ static void an_epoch_resumes_at_any_batch(void **state) {
     convoy_dataset_free(set);
 }
 
+/* Epochs that are left at any batch, whole ones among them: uploads under way when one ends spoil no other.
+ */
+static void epochs_begin_while_others_are_under_way(void **state) {
+    (void)state;
+    convoy_dataset *set = open_set(0);
+    for (int w = 0; w < WAYS; w++) {
+        cvy_loader_options options = default_options(ways[w]);
+        options.piece = 3;
+        bench bench = open_bench(set, &options);
+        for (uint32_t epoch = 0; epoch < 24; epoch++) {
+            int n;
+            assert_ok(cvy_loader_start(bench.loader, epoch, epoch % 2));
+            for (uint32_t piece = 0; piece < epoch % 9; piece++)
+                assert_ok(cvy_loader_next(bench.loader, bench.input, bench.labels, &n));
+            if (epoch % 9 < 4)
+                expect_batch(&bench, set, &options, epoch % 9 == 2 ? 2 : 3);
+        }
+        close_bench(&bench);
+    }
+    convoy_dataset_free(set);
+}
+
 static void the_order_is_of_seed_and_epoch(void **state) {
     (void)state;
     convoy_dataset *set = open_set(0);
@@ -367,6 +389,7 @@ int main(void) {
         cmocka_unit_test(resizing_and_a_border),
         cmocka_unit_test(every_way_gives_the_same_bits),
         cmocka_unit_test(an_epoch_resumes_at_any_batch),
+        cmocka_unit_test(epochs_begin_while_others_are_under_way),
         cmocka_unit_test(the_order_is_of_seed_and_epoch),
         cmocka_unit_test(without_shuffle_and_without_the_last_batch),
         cmocka_unit_test(budgets_decide_what_is_resident),

@@ -194,11 +194,47 @@ static void memory_is_as_planned(void **state) {
     check_memory(normalised, 40, 40);
 }
 
+/* Nothing in an epoch waits for the device but the figures, be the set resident or streamed. */
+static void an_epoch_waits_for_its_figures_only(void **state) {
+    (void)state;
+    convoy_dataset *set = open_set();
+    for (int resident = 0; resident < 2; resident++) {
+        subject s = open_subject(plain, 4, 4);
+        cvy_loader_options options = {.batch_size = 4,
+                                      .pitch = cvy_network_pitch(s.network),
+                                      .shuffle = true,
+                                      .device_budget = resident ? SIZE_MAX : 0};
+        cvy_loader *loader = NULL;
+        assert_ok(cvy_loader_create(test_device(), set, &options, &loader));
+        assert_int_equal(cvy_loader_resident(loader), resident);
+        unsigned long long step = 0, waits = 0, reads = 0;
+        for (uint32_t epoch = 0; epoch < 3; epoch++) {
+            assert_ok(cvy_loader_start(loader, epoch, 0));
+            for (int done = 0, n; done < IMAGES; done += n) {
+                n = IMAGES - done < 4 ? IMAGES - done : 4;
+                assert_ok(cvy_training_step(&s.training, loader, n, step++));
+                if (!cvy_statistics_due(&s.training.statistics))
+                    continue;
+                assert_ok(cvy_statistics_read(&s.training.statistics));
+                reads++;
+            }
+            if (epoch > 0) /* a resident set's order is written */
+                assert_true(cvy_device_get_counters(test_device()).waits - waits <= reads + 1);
+            waits = cvy_device_get_counters(test_device()).waits;
+            reads = 0;
+        }
+        cvy_loader_free(loader);
+        close_subject(&s);
+    }
+    convoy_dataset_free(set);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pieces_add_up_to_the_batch),
         cmocka_unit_test(pieces_drop_different_values),
         cmocka_unit_test(memory_is_as_planned),
+        cmocka_unit_test(an_epoch_waits_for_its_figures_only),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     test_device_close();

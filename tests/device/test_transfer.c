@@ -1,0 +1,76 @@
+/* Uploads on a queue of their own: in order with the launches that they are told to be in order with. */
+#include "device/device.h"
+#include "support/test.h"
+
+enum { COUNT = 10000, ROUNDS = 50, STORES = 2 };
+
+/* Two buffers in turn, each copied from right after its upload: every round finds its own values. */
+static void buffers_in_turn_keep_each_rounds_values(void **state) {
+    (void)state;
+    cvy_buffer *stores[STORES], *all;
+    cvy_transfer *transfers[STORES];
+    size_t bytes = COUNT * sizeof(int32_t);
+    int32_t *values[STORES], *found = malloc(ROUNDS * bytes);
+    for (int s = 0; s < STORES; s++) {
+        values[s] = malloc(bytes);
+        assert_ok(cvy_buffer_create(test_device(), bytes, "a store", &stores[s]));
+        assert_ok(cvy_transfer_create(test_device(), &transfers[s]));
+        assert_ok(cvy_transfer_after_launches(transfers[s])); /* new memory is cleared by a launch */
+    }
+    assert_ok(cvy_buffer_create(test_device(), ROUNDS * bytes, "what was seen", &all));
+    unsigned long long waits = cvy_device_get_counters(test_device()).waits;
+    for (int round = 0; round < ROUNDS; round++) {
+        int s = round % STORES;
+        assert_ok(cvy_transfer_finish(transfers[s]));
+        for (int i = 0; i < COUNT; i++)
+            values[s][i] = round * COUNT + i;
+        assert_ok(cvy_transfer_start(transfers[s], stores[s], 0, values[s], bytes / 2));
+        assert_ok(
+            cvy_transfer_start(transfers[s], stores[s], bytes / 2, values[s] + COUNT / 2, bytes - bytes / 2));
+        assert_ok(cvy_transfer_before_launches(transfers[s]));
+        assert_ok(cvy_buffer_copy(stores[s], 0, all, (size_t)round * bytes, bytes));
+        assert_ok(cvy_transfer_after_launches(transfers[s]));
+    }
+    assert_int_equal(cvy_device_get_counters(test_device()).waits, waits);
+    assert_ok(cvy_buffer_read(all, 0, found, ROUNDS * bytes));
+    for (int i = 0; i < ROUNDS * COUNT; i++)
+        assert_int_equal(found[i], i);
+    for (int s = 0; s < STORES; s++) {
+        cvy_transfer_free(transfers[s]);
+        cvy_buffer_free(stores[s]);
+        free(values[s]);
+    }
+    cvy_buffer_free(all);
+    free(found);
+}
+
+static void ranges_are_checked_and_nothing_is_fine(void **state) {
+    (void)state;
+    cvy_buffer *buffer;
+    cvy_transfer *transfer;
+    int32_t value = 7, found = 0;
+    assert_ok(cvy_buffer_create(test_device(), sizeof value, "a value", &buffer));
+    assert_ok(cvy_transfer_create(test_device(), &transfer));
+    assert_ok(cvy_transfer_finish(transfer));
+    assert_ok(cvy_transfer_before_launches(transfer));
+    assert_ok(cvy_transfer_start(transfer, buffer, 0, NULL, 0));
+    assert_fails(cvy_transfer_start(transfer, buffer, 2, &value, sizeof value), CONVOY_INVALID,
+                 "4 bytes at 2 do not lie in a buffer of 4");
+    assert_ok(cvy_transfer_after_launches(transfer));
+    assert_ok(cvy_transfer_start(transfer, buffer, 0, &value, sizeof value));
+    cvy_transfer_free(transfer); /* waits for it */
+    assert_ok(cvy_buffer_read(buffer, 0, &found, sizeof found));
+    assert_int_equal(found, 7);
+    cvy_transfer_free(NULL);
+    cvy_buffer_free(buffer);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(buffers_in_turn_keep_each_rounds_values),
+        cmocka_unit_test(ranges_are_checked_and_nothing_is_fine),
+    };
+    int failures = cmocka_run_group_tests(tests, NULL, NULL);
+    test_device_close();
+    return failures;
+}
