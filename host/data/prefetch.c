@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/integer.h"
 #include "data/dataset.h"
 
 enum {
@@ -43,12 +44,8 @@ struct cvy_prefetch {
     slot slots[SLOTS];
 };
 
-static size_t smaller(size_t a, size_t b) {
-    return a < b ? a : b;
-}
-
 static size_t images_in(const cvy_prefetch *prefetch, size_t batch) {
-    return smaller(prefetch->batch_size, prefetch->count - batch * prefetch->batch_size);
+    return min_size(prefetch->batch_size, prefetch->count - batch * prefetch->batch_size);
 }
 
 /* ---- Threads ---- */
@@ -70,7 +67,7 @@ static void note_failure(slot *slot, size_t place, convoy_status status) {
 /* Called and left with the lock held. */
 static void make_piece(cvy_prefetch *prefetch) {
     size_t first = prefetch->next, batch = first / prefetch->batch_size;
-    size_t end = smaller(first + PIECE, batch * prefetch->batch_size + images_in(prefetch, batch));
+    size_t end = min_size(first + PIECE, batch * prefetch->batch_size + images_in(prefetch, batch));
     slot *slot = &prefetch->slots[batch % SLOTS];
     prefetch->next = end;
     prefetch->busy++;
@@ -183,7 +180,7 @@ void cvy_prefetch_start(cvy_prefetch *prefetch, const uint32_t *order, size_t co
         clear_slot(&prefetch->slots[i]);
     prefetch->order = order;
     prefetch->count = count;
-    prefetch->next = smaller(first * prefetch->batch_size, count);
+    prefetch->next = min_size(first * prefetch->batch_size, count);
     prefetch->batch = prefetch->released = first;
     pthread_cond_broadcast(&prefetch->work);
     pthread_mutex_unlock(&prefetch->lock);

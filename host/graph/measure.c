@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/integer.h"
 #include "base/rng.h"
 #include "base/status.h"
 #include "ops/conv2d.h"
@@ -41,10 +42,6 @@ typedef struct memory {
 
 /* ---- conv2d ---- */
 
-static int least(int a, int b) {
-    return a < b ? a : b;
-}
-
 static int pass_of(const char *name) {
     for (int pass = 0; pass < 3; pass++)
         if (strcmp(name, cvy_conv2d_passes[pass]) == 0)
@@ -57,7 +54,7 @@ static int small_axis(int in, int out, int kernel, int stride, int padding, int 
     if (out <= pixels)
         return in;
     const int wanted = (pixels - 1) * stride + dilation * (kernel - 1) + 1 - 2 * padding;
-    return wanted < 1 ? 1 : least(wanted, in);
+    return wanted < 1 ? 1 : min_int(wanted, in);
 }
 
 /* Vectors and blocks over images are chosen by the pitch's divisors: they stay, up to 64. */
@@ -71,9 +68,9 @@ enum { CUTS = 3 };
 static bool cut_conv(const cvy_conv2d_shape *real, int cut, cvy_conv2d_shape *s) {
     const int channels[CUTS][2] = {{19, 29}, {32, 32}, {INT_MAX, INT_MAX}}, pixels = 13;
     *s = *real;
-    s->groups = least(real->groups, 3);
-    s->in_channels = s->groups * least(real->in_channels / real->groups, channels[cut][0]);
-    s->out_channels = s->groups * least(real->out_channels / real->groups, channels[cut][1]);
+    s->groups = min_int(real->groups, 3);
+    s->in_channels = s->groups * min_int(real->in_channels / real->groups, channels[cut][0]);
+    s->out_channels = s->groups * min_int(real->out_channels / real->groups, channels[cut][1]);
     s->pitch = small_pitch(real->pitch);
     s->in_height = small_axis(s->in_height, s->out_height, s->kernel[0], s->stride[0], s->padding[0],
                               s->dilation[0], pixels);

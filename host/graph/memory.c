@@ -3,16 +3,13 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/integer.h"
 #include "graph/network_internal.h"
 
 /* Tensors start at multiples of this in the parameter buffer, whatever the device, so that optimizer states
    fit any device. No OpenCL device wants more (CL_DEVICE_MEM_BASE_ADDR_ALIGN is at most 512 bytes in
    practice). */
 enum { TENSOR_ALIGNMENT = 1024 };
-
-static size_t round_up(size_t value, size_t multiple) {
-    return (value + multiple - 1) / multiple * multiple;
-}
 
 static size_t tensor_alignment(const cvy_device_traits *traits) {
     size_t alignment = traits ? traits->view_alignment : 0;

@@ -2,6 +2,7 @@
    the same time lies. */
 #include <stdlib.h>
 
+#include "base/integer.h"
 #include "graph/plan.h"
 
 static int compare_sizes(const void *a, const void *b) {
@@ -14,10 +15,6 @@ static int compare_sizes(const void *a, const void *b) {
 static int compare_offsets(const void *a, const void *b) {
     const cvy_block *x = *(cvy_block *const *)a, *y = *(cvy_block *const *)b;
     return (x->offset > y->offset) - (x->offset < y->offset);
-}
-
-static size_t round_up(size_t bytes, size_t alignment) {
-    return (bytes + alignment - 1) / alignment * alignment;
 }
 
 /* The lowest offset for `block` among the `count` blocks placed already in `arena`; `neighbours` is scratch.

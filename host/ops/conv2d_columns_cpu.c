@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/integer.h"
 #include "base/status.h"
 #include "ops/conv2d_variant.h"
 
@@ -14,18 +15,6 @@ enum {
     GROUPS_PER_UNIT = 4, /* work-groups per compute unit that even out the load */
     MOST_VECTORS = 6     /* of a tile, which the kernel knows */
 };
-
-static int min_int(int a, int b) {
-    return a < b ? a : b;
-}
-
-static int max_int(int a, int b) {
-    return a > b ? a : b;
-}
-
-static int ceil_div(int a, int b) {
-    return (a + b - 1) / b;
-}
 
 /* ---- Planes: x cut by the phases of the stride, with its padding ---- */
 

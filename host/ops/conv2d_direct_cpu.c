@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/integer.h"
 #include "base/status.h"
 #include "ops/conv2d_variant.h"
 
@@ -21,22 +22,6 @@ enum {
     GY_CACHE = 64 * 1024,
     X_CACHE = 320 * 1024
 };
-
-static int min_int(int a, int b) {
-    return a < b ? a : b;
-}
-
-static int max_int(int a, int b) {
-    return a > b ? a : b;
-}
-
-static int ceil_div(int a, int b) {
-    return (a + b - 1) / b;
-}
-
-static int gcd(int a, int b) {
-    return b ? gcd(b, a % b) : a;
-}
 
 /* Vector registers: 32 come with vectors of 16 floats (AVX-512), 16 with narrower ones. */
 static int registers(int vector_width) {

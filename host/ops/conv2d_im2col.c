@@ -4,6 +4,7 @@
    product's own scratch, then the matrix (for the bias gradient: its strips of sums, in the same place). */
 #include <stdlib.h>
 
+#include "base/integer.h"
 #include "base/status.h"
 #include "ops/conv2d_bias.h"
 #include "ops/gemm.h"
@@ -76,10 +77,6 @@ static convoy_status prepare_kernels(convoy_device *device, im2col *p) {
     for (size_t i = 0; i < sizeof wanted / sizeof *wanted && !status; i++)
         status = cvy_kernel_get(device, "conv2d_im2col", wanted[i].function, "", wanted[i].kernel);
     return status;
-}
-
-static size_t max_size(size_t a, size_t b) {
-    return a > b ? a : b;
 }
 
 static convoy_status prepare(convoy_device *device, const cvy_conv2d_shape *shape, cvy_conv2d_pass pass,

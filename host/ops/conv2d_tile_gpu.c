@@ -8,16 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/integer.h"
 #include "base/status.h"
 #include "ops/conv2d_tile_gpu.h"
-
-static int gcd(int a, int b) {
-    return b ? gcd(b, a % b) : a;
-}
-
-static int min_int(int a, int b) {
-    return a < b ? a : b;
-}
 
 enum { MMA_LEAST_LOCAL = 24 << 10, MMA_LEAST_CHANNELS = 16 };
 

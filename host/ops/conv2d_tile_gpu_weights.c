@@ -2,6 +2,7 @@
    gets, how the long sums over pixels and images are split, and the launches. */
 #include <stdio.h>
 
+#include "base/integer.h"
 #include "base/status.h"
 #include "ops/conv2d_tile_gpu.h"
 
@@ -30,14 +31,6 @@ static int slice_of(const tile *t) {
 
 static size_t items_of(const tile *t) {
     return (size_t)(slice_of(t) * t->slices);
-}
-
-static size_t max_size(size_t a, size_t b) {
-    return a > b ? a : b;
-}
-
-static size_t min_size(size_t a, size_t b) {
-    return a < b ? a : b;
 }
 
 static size_t local_memory_of(const tile *t) {

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/integer.h"
 #include "base/status.h"
 #include "ops/conv2d_bias.h"
 #include "ops/gemm_batched.h"
@@ -68,10 +69,6 @@ static bool pays(const cvy_device_traits *traits, const cvy_conv2d_shape *s, cvy
     const double pixels = (double)height * width / tiles;
     const double saved = channels_in * channels_out * (s->kernel[0] * s->kernel[1] * pixels - PRODUCTS);
     return !traits->cpu && saved >= BALANCE * 4 * PRODUCTS * 2 * (channels_in + channels_out);
-}
-
-static size_t round_up(size_t value, size_t multiple) {
-    return (value + multiple - 1) / multiple * multiple;
 }
 
 /* ---- Preparing ---- */

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/integer.h"
 #include "base/status.h"
 #include "ops/conv2d_bias.h"
 #include "ops/conv2d_winograd.h"
@@ -27,10 +28,6 @@ typedef struct weights_state {
 typedef struct register_tile {
     int channels, vectors; /* MR, NV */
 } register_tile;
-
-static int ceil_div(int a, int b) {
-    return (a + b - 1) / b;
-}
 
 /* A step costs its fma's or its loads, whichever is more; the last tiles of both axes may be partly waste. */
 static register_tile choose_tile(int in_channels, int out_channels, int vector_width) {

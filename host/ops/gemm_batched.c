@@ -1,5 +1,6 @@
 /* Batched matrix products for GPUs: the choice of the tile, and the launch. */
 #include "ops/gemm_batched.h"
+#include "base/integer.h"
 
 #include <stdio.h>
 
@@ -16,10 +17,6 @@ enum {
     ITEMS_AT_ONCE = 256
 };
 
-static size_t ceil_div(size_t a, size_t b) {
-    return (a + b - 1) / b;
-}
-
 bool cvy_gemm_batched_supports(const cvy_device_traits *traits) {
     return !traits->host && traits->max_work_group >= LEAST_ITEMS && traits->local_memory >= LEAST_LOCAL;
 }
@@ -35,9 +32,9 @@ static size_t local_bytes(const tile *t) {
 static double cost(const cvy_gemm_batched_shape *s, const tile *t, const cvy_device_traits *traits) {
     const size_t tile_m = EDGE * t->items_m, tile_n = EDGE * t->items_n;
     const size_t groups =
-        ceil_div(s->k, s->depth) * s->batch * ceil_div(s->m, tile_m) * ceil_div(s->n, tile_n);
+        ceil_div_size(s->k, s->depth) * s->batch * ceil_div_size(s->m, tile_m) * ceil_div_size(s->n, tile_n);
     const size_t at_once = (size_t)traits->compute_units * (ITEMS_AT_ONCE / (t->items_m * t->items_n));
-    return (double)ceil_div(groups, at_once) * (1 + 8.0 / (double)tile_m + 8.0 / (double)tile_n);
+    return (double)ceil_div_size(groups, at_once) * (1 + 8.0 / (double)tile_m + 8.0 / (double)tile_n);
 }
 
 static const tile *choose_tile(const cvy_gemm_batched_shape *s, const cvy_device_traits *traits) {
@@ -62,12 +59,13 @@ convoy_status cvy_gemm_batched_prepare(convoy_device *device, const cvy_gemm_bat
 
 convoy_status cvy_gemm_batched_run(const cvy_gemm_batched *op, const cvy_gemm_batched_shape *s, size_t parts,
                                    cvy_matrices a, cvy_matrices b, cvy_matrices c, bool accumulate) {
-    return CVY_LAUNCH(
-        op->kernel,
-        cvy_items3(ceil_div(s->m, op->tile_m) * op->items, ceil_div(s->n, op->tile_n), parts * s->batch),
-        cvy_buf(a.buffer), cvy_ulong(a.offset / 4), cvy_ulong(a.step / 4), cvy_uint((uint32_t)(a.pitch / 4)),
-        cvy_buf(b.buffer), cvy_ulong(b.offset / 4), cvy_ulong(b.step / 4), cvy_uint((uint32_t)(b.pitch / 4)),
-        cvy_buf(c.buffer), cvy_ulong(c.offset / 4), cvy_ulong(c.step / 4), cvy_uint((uint32_t)(c.pitch / 4)),
-        cvy_uint((uint32_t)s->batch), cvy_uint((uint32_t)s->m), cvy_uint((uint32_t)s->n),
-        cvy_uint((uint32_t)s->k), cvy_uint((uint32_t)s->depth), cvy_int(accumulate));
+    return CVY_LAUNCH(op->kernel,
+                      cvy_items3(ceil_div_size(s->m, op->tile_m) * op->items, ceil_div_size(s->n, op->tile_n),
+                                 parts * s->batch),
+                      cvy_buf(a.buffer), cvy_ulong(a.offset / 4), cvy_ulong(a.step / 4),
+                      cvy_uint((uint32_t)(a.pitch / 4)), cvy_buf(b.buffer), cvy_ulong(b.offset / 4),
+                      cvy_ulong(b.step / 4), cvy_uint((uint32_t)(b.pitch / 4)), cvy_buf(c.buffer),
+                      cvy_ulong(c.offset / 4), cvy_ulong(c.step / 4), cvy_uint((uint32_t)(c.pitch / 4)),
+                      cvy_uint((uint32_t)s->batch), cvy_uint((uint32_t)s->m), cvy_uint((uint32_t)s->n),
+                      cvy_uint((uint32_t)s->k), cvy_uint((uint32_t)s->depth), cvy_int(accumulate));
 }

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "base/integer.h"
 #include "ops/gemm_methods.h"
 
 /* Register tile, and blocks that are packed at a time; the macros of the kernel. */
@@ -10,14 +11,6 @@ typedef struct tiling {
     size_t vector, rows, small_rows, columns; /* VW, MR, MS, NR */
     size_t row_block, column_block, depth;    /* MB, NB, KC */
 } tiling;
-
-static size_t ceil_div(size_t a, size_t b) {
-    return (a + b - 1) / b;
-}
-
-static size_t smaller(size_t a, size_t b) {
-    return a < b ? a : b;
-}
 
 static size_t packed_bytes(const tiling *t) {
     size_t b_panels = t->column_block / t->columns;
@@ -59,10 +52,10 @@ static bool rows_collide(const cvy_gemm_shape *s) {
 static double cost(const cvy_gemm_shape *s, const tiling *t, const cvy_device_traits *traits,
                    const cvy_gemm_cut *cut) {
     double rows = (double)cut->rows, columns = (double)cut->columns, depth = (double)cut->depth;
-    double padded_rows = (double)(ceil_div(cut->rows, t->small_rows) * t->small_rows);
-    double vectors = (double)ceil_div(cut->columns, t->vector), vector = (double)t->vector;
-    double column_blocks = (double)ceil_div(cut->columns, t->column_block);
-    double depth_blocks = (double)ceil_div(cut->depth, t->depth);
+    double padded_rows = (double)(ceil_div_size(cut->rows, t->small_rows) * t->small_rows);
+    double vectors = (double)ceil_div_size(cut->columns, t->vector), vector = (double)t->vector;
+    double column_blocks = (double)ceil_div_size(cut->columns, t->column_block);
+    double depth_blocks = (double)ceil_div_size(cut->depth, t->depth);
     double products = padded_rows * vectors * depth;
     /* An A that no cache holds comes from memory each time; transposed, its rows of k are cut by the item's
        edges, past which the hardware prefetches in vain. */
@@ -93,24 +86,24 @@ static const size_t parts_limit = (size_t)64 << 20;
 static cvy_gemm_cut choose_cut(const cvy_gemm_shape *s, const tiling *t, const cvy_device_traits *traits) {
     /* Whole cache lines of a transposed A, where there is enough of it. */
     size_t row_unit = s->transpose_a && s->m >= 4 * t->row_block ? t->row_block : t->rows;
-    size_t row_panels = ceil_div(s->m, row_unit), column_panels = ceil_div(s->n, t->columns);
-    size_t depth_blocks = ceil_div(s->k, t->depth);
-    size_t most_parts = smaller(depth_blocks, parts_limit / sizeof(float) / s->n / s->m);
+    size_t row_panels = ceil_div_size(s->m, row_unit), column_panels = ceil_div_size(s->n, t->columns);
+    size_t depth_blocks = ceil_div_size(s->k, t->depth);
+    size_t most_parts = min_size(depth_blocks, parts_limit / sizeof(float) / s->n / s->m);
     cvy_gemm_cut best = {0};
     double best_cost = INFINITY;
     for (size_t x = 1; x <= row_panels; x = more(x))
         for (size_t y = 1; y <= column_panels; y = more(y))
             for (size_t z = 1; z == 1 || z <= most_parts; z = more(z)) {
-                cvy_gemm_cut cut = {.rows = ceil_div(row_panels, x) * row_unit,
-                                    .columns = ceil_div(column_panels, y) * t->columns,
-                                    .depth = ceil_div(depth_blocks, z) * t->depth};
-                cut.row_items = ceil_div(s->m, cut.rows);
-                cut.column_items = ceil_div(s->n, cut.columns);
-                cut.parts = ceil_div(s->k, cut.depth);
+                cvy_gemm_cut cut = {.rows = ceil_div_size(row_panels, x) * row_unit,
+                                    .columns = ceil_div_size(column_panels, y) * t->columns,
+                                    .depth = ceil_div_size(depth_blocks, z) * t->depth};
+                cut.row_items = ceil_div_size(s->m, cut.rows);
+                cut.column_items = ceil_div_size(s->n, cut.columns);
+                cut.parts = ceil_div_size(s->k, cut.depth);
                 cvy_gemm_cut clipped = cut;
-                clipped.rows = smaller(cut.rows, s->m);
-                clipped.columns = smaller(cut.columns, s->n);
-                clipped.depth = smaller(cut.depth, s->k);
+                clipped.rows = min_size(cut.rows, s->m);
+                clipped.columns = min_size(cut.columns, s->n);
+                clipped.depth = min_size(cut.depth, s->k);
                 double cycles = cost(s, t, traits, &clipped);
                 if (cycles < best_cost) {
                     best_cost = cycles;

@@ -1,0 +1,34 @@
+/* Whole numbers: what C leaves out. Arguments are not negative, divisors positive. */
+#ifndef CVY_BASE_INTEGER_H
+#define CVY_BASE_INTEGER_H
+
+#include <stddef.h>
+
+static inline int min_int(int a, int b) {
+    return a < b ? a : b;
+}
+static inline int max_int(int a, int b) {
+    return a > b ? a : b;
+}
+/* a / b, rounded up. */
+static inline int ceil_div(int a, int b) {
+    return (a + b - 1) / b;
+}
+static inline int gcd(int a, int b) {
+    return b ? gcd(b, a % b) : a;
+}
+
+static inline size_t min_size(size_t a, size_t b) {
+    return a < b ? a : b;
+}
+static inline size_t max_size(size_t a, size_t b) {
+    return a > b ? a : b;
+}
+static inline size_t ceil_div_size(size_t a, size_t b) {
+    return (a + b - 1) / b;
+}
+static inline size_t round_up(size_t value, size_t multiple) {
+    return (value + multiple - 1) / multiple * multiple;
+}
+
+#endif
