@@ -27,7 +27,7 @@
 FORWARD(relu, RELU(x))
 GRADIENT(relu, select(gy, (floatv)0, y <= 0))
 
-FORWARD(sigmoid, SIGMOID(x))
+FORWARD(sigmoid, sigmoid(x))
 GRADIENT(sigmoid, gy * (1 - y) * y)
 
 FORWARD(tanh, tanh(x))

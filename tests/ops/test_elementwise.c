@@ -1,5 +1,7 @@
 /* host/ops/elementwise.h: activations against PyTorch and finite differences, kernels against the reference.
  */
+#include <math.h>
+
 #define REFERENCE_ACTIVATIONS
 #include "ops/data/ops_reference.h"
 #include "ops/elementwise.h"
@@ -73,6 +75,24 @@ static void test_slopes(void **state) {
     }
 }
 
+/* Relative to the value itself, also where it is tiny. */
+static void test_sigmoid_range(void **state) {
+    (void)state;
+    enum { COUNT = 4000 };
+    float x[COUNT];
+    for (int i = 0; i < COUNT; i++)
+        x[i] = (float)(i - COUNT / 2) * (86.0f / (COUNT / 2));
+    cvy_buffer *values = upload(x, COUNT);
+    assert_ok(cvy_activation_forward(device, CVY_SIGMOID, COUNT, values, values));
+    float *y = download(values, COUNT);
+    for (int i = 0; i < COUNT; i++) {
+        const double expected = 1 / (1 + exp(-(double)x[i]));
+        if (fabs(y[i] - expected) > 1e-6 * expected)
+            fail_msg("sigmoid(%g) is %.9g, expected %.9g", (double)x[i], (double)y[i], expected);
+    }
+    free(y);
+}
+
 static void test_add_and_multiply(void **state) {
     (void)state;
     for (size_t l = 0; l < sizeof lengths / sizeof *lengths; l++) {
@@ -109,9 +129,9 @@ static void test_stays_inside(void **state) {
 
 int main(void) {
     const struct CMUnitTest elementwise[] = {
-        cmocka_unit_test(test_recorded),     cmocka_unit_test(test_lengths),
-        cmocka_unit_test(test_slopes),       cmocka_unit_test(test_add_and_multiply),
-        cmocka_unit_test(test_stays_inside),
+        cmocka_unit_test(test_recorded),         cmocka_unit_test(test_lengths),
+        cmocka_unit_test(test_slopes),           cmocka_unit_test(test_sigmoid_range),
+        cmocka_unit_test(test_add_and_multiply), cmocka_unit_test(test_stays_inside),
     };
     return RUN_ON_DEVICES(elementwise);
 }
