@@ -78,11 +78,13 @@ kernel void softmax_backward(global const float *y, global const float *gy, glob
 }
 
 /* Cross-entropy of z = sign * output: -z[label] + log(sum of exp(z)). With sign = -1 and `rejection`, one more class
-   at z = -1 that is never right, this is LeNet-5's criterion. results: losses [pitch], then 1 for each right answer
-   [pitch]. gradient and predictions may be NULL. */
+   at z = -1 that is never right, this is LeNet-5's criterion. gradient and predictions may be NULL. statistics (or
+   NULL): pairs [slot][vectors]; each work-group leaves its images' sum of losses and number of right answers in its own
+   pair, or adds them to what is there. */
 kernel void loss(global const float *output, global const int *labels, int classes, int vectors, int n, float sign,
-                 int rejection, float grad_scale, global float *gradient, global float *results,
-                 global int *predictions, ulong prediction_offset, local float *scratch, local int *winners) {
+                 int rejection, float grad_scale, global float *gradient, global float *statistics, ulong slot,
+                 int accumulate, global int *predictions, ulong prediction_offset, local float *scratch,
+                 local int *winners) {
     int column = get_group_id(0);
     intv image = column * VW + lane_numbers(), real = image < n;
     intv label = select((intv)-1, vloadv(column, labels), real), winner = (int)get_local_id(0);
@@ -117,25 +119,12 @@ kernel void loss(global const float *output, global const int *labels, int class
             if (predictions && column * VW + lane < n)
                 predictions[prediction_offset + column * VW + lane] = chosen[lane];
         }
-        vstorev(log(sum) - (vloadv(0, outputs) - largest), column, results);
-        vstorev(select((floatv)0, (floatv)1, label == winner), vectors + column, results);
-    }
-}
-
-/* statistics[slot] = sum of the losses, number of right answers, of the first n images; or both are added to what
-   is there. One work-group. */
-kernel void loss_statistics(global const float *results, int pitch, int n, global float *statistics, ulong slot,
-                            int accumulate, local float *scratch) {
-    float losses = 0, right = 0;
-    for (int i = get_local_id(0); i < n; i += get_local_size(0)) {
-        losses += results[i];
-        right += results[pitch + i];
-    }
-    scratch[2 * get_local_id(0)] = losses;
-    scratch[2 * get_local_id(0) + 1] = right;
-    MERGE_ITEMS(scratch[2 * mine] += scratch[2 * other]; scratch[2 * mine + 1] += scratch[2 * other + 1];)
-    if (get_local_id(0) == 0) {
-        statistics[2 * slot] = scratch[0] + (accumulate ? statistics[2 * slot] : 0);
-        statistics[2 * slot + 1] = scratch[1] + (accumulate ? statistics[2 * slot + 1] : 0);
+        float losses = sumv(select((floatv)0, log(sum) - (vloadv(0, outputs) - largest), real));
+        float answers = sumv(select((floatv)0, (floatv)1, label == winner));
+        if (statistics) {
+            global float *pair = statistics + 2 * (slot * vectors + column);
+            pair[0] = losses + (accumulate ? pair[0] : 0);
+            pair[1] = answers + (accumulate ? pair[1] : 0);
+        }
     }
 }

@@ -89,9 +89,8 @@ struct cvy_loss_op {
     cvy_loss kind;
     int classes, pitch;
     bool host;
-    cvy_kernel *run, *statistics;
-    size_t run_size, statistics_size; /* items of a work-group */
-    cvy_buffer *results;              /* of each image: loss [pitch], 1 where the answer is right [pitch] */
+    cvy_kernel *run;
+    size_t run_size; /* items of a work-group */
     float *host_losses;
     int32_t *host_predictions;
 };
@@ -114,14 +113,8 @@ static convoy_status prepare(cvy_loss_op *op) {
     }
     convoy_status status = cvy_kernel_get_pitch(op->device, "loss", "loss", pitch, &op->run);
     if (status == CONVOY_OK)
-        status = cvy_kernel_get_simple(op->device, "loss_statistics", &op->statistics);
-    if (status == CONVOY_OK)
-        status = cvy_buffer_create(op->device, 2 * pitch * sizeof(float), "losses of a batch", &op->results);
-    if (status != CONVOY_OK)
-        return status;
-    op->run_size = items_for_classes(op->device, op->run, (size_t)op->classes);
-    op->statistics_size = cvy_group_size(op->device, op->statistics, pitch);
-    return CONVOY_OK;
+        op->run_size = items_for_classes(op->device, op->run, (size_t)op->classes);
+    return status;
 }
 
 convoy_status cvy_loss_create(convoy_device *device, cvy_loss kind, int classes, int pitch,
@@ -145,10 +138,13 @@ convoy_status cvy_loss_create(convoy_device *device, cvy_loss kind, int classes,
 void cvy_loss_free(cvy_loss_op *op) {
     if (!op)
         return;
-    cvy_buffer_free(op->results);
     free(op->host_losses);
     free(op->host_predictions);
     free(op);
+}
+
+size_t cvy_loss_parts(const convoy_device *device, int pitch) {
+    return cvy_device_get_traits(device)->host ? 1 : (size_t)(pitch / cvy_pitch_width(device, (size_t)pitch));
 }
 
 static void run_on_host(cvy_loss_op *op, int n, cvy_buffer *output, cvy_buffer *labels, float grad_scale,
@@ -183,16 +179,12 @@ convoy_status cvy_loss_run(cvy_loss_op *op, int n, cvy_buffer *output, cvy_buffe
     }
     int width = cvy_pitch_width(op->device, (size_t)op->pitch), vectors = op->pitch / width;
     size_t scratch = op->run_size * (size_t)width * sizeof(float);
-    convoy_status status = CVY_LAUNCH(
-        op->run, cvy_groups(op->run_size, (size_t)vectors, 1, 1), cvy_buf(output), cvy_buf(labels),
-        cvy_int(op->classes), cvy_int(vectors), cvy_int(n), cvy_float((float)sign_of(op->kind)),
-        cvy_int(op->kind == CVY_RBF_MAP), cvy_float(grad_scale), cvy_buf(gradient), cvy_buf(op->results),
-        cvy_buf(predictions), cvy_ulong(prediction_offset), cvy_local(scratch), cvy_local(scratch));
-    if (status != CONVOY_OK || !statistics)
-        return status;
-    return CVY_LAUNCH(op->statistics, cvy_groups(op->statistics_size, 1, 1, 1), cvy_buf(op->results),
-                      cvy_int(op->pitch), cvy_int(n), cvy_buf(statistics), cvy_ulong(slot),
-                      cvy_int(accumulate), cvy_local(2 * sizeof(float) * op->statistics_size));
+    return CVY_LAUNCH(op->run, cvy_groups(op->run_size, (size_t)vectors, 1, 1), cvy_buf(output),
+                      cvy_buf(labels), cvy_int(op->classes), cvy_int(vectors), cvy_int(n),
+                      cvy_float((float)sign_of(op->kind)), cvy_int(op->kind == CVY_RBF_MAP),
+                      cvy_float(grad_scale), cvy_buf(gradient), cvy_buf(statistics), cvy_ulong(slot),
+                      cvy_int(accumulate), cvy_buf(predictions), cvy_ulong(prediction_offset),
+                      cvy_local(scratch), cvy_local(scratch));
 }
 
 /* ---- Softmax ---- */

@@ -21,12 +21,15 @@ void cvy_loss_reference(cvy_loss kind, int classes, int pitch, int n, const floa
 typedef struct cvy_loss_op cvy_loss_op;
 convoy_status cvy_loss_create(convoy_device *device, cvy_loss kind, int classes, int pitch, cvy_loss_op **op);
 void cvy_loss_free(cvy_loss_op *op);
+/* How many pairs make up a slot of the statistics: each work-group leaves one, so that no second launch has
+   to add them up. */
+size_t cvy_loss_parts(const convoy_device *device, int pitch);
 
 /* output, gradient (or NULL): [classes][pitch]; labels: int32 [pitch].
-   statistics (or NULL): float pairs; pair `slot` becomes {sum of the n losses, number of correct answers},
-   which `accumulate` adds to what is there.
-   predictions (or NULL): int32; n classes are written from element `prediction_offset` on.
-   grad_scale is 1/n for the mean over a batch. */
+   statistics (or NULL): float pairs [slot][cvy_loss_parts()]; those of `slot` become {sum of losses, number
+   of correct answers} of a part of the n images each, which `accumulate` adds to what is there. predictions
+   (or NULL): int32; n classes are written from element `prediction_offset` on. grad_scale is 1/n for the mean
+   over a batch. */
 convoy_status cvy_loss_run(cvy_loss_op *op, int n, cvy_buffer *output, cvy_buffer *labels, float grad_scale,
                            cvy_buffer *gradient, cvy_buffer *statistics, size_t slot, bool accumulate,
                            cvy_buffer *predictions, size_t prediction_offset);

@@ -96,7 +96,7 @@ convoy_status cvy_evaluator_create(convoy_network *network, convoy_device *devic
     if (!status)
         status = cvy_buffer_create(device, (size_t)pitch * sizeof(int32_t), "labels", &e->labels);
     if (!status)
-        status = cvy_statistics_create(device, &e->statistics);
+        status = cvy_statistics_create(device, cvy_loss_parts(device, pitch), &e->statistics);
     if (!status && answers)
         status = cvy_buffer_create(device, e->images * sizeof(int32_t), "true classes", &e->truth);
     if (!status && answers)

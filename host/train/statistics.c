@@ -2,21 +2,27 @@
 #include "train/statistics.h"
 
 #include <math.h>
+#include <stdlib.h>
 
 #include "base/file.h"
+#include "base/status.h"
 
 static const double window_seconds = 0.2;
 
-convoy_status cvy_statistics_create(convoy_device *device, cvy_statistics *statistics) {
-    *statistics = (cvy_statistics){.window = 1};
+convoy_status cvy_statistics_create(convoy_device *device, size_t parts, cvy_statistics *statistics) {
+    size_t bytes = CVY_STATISTICS_SLOTS * parts * 2 * sizeof(float);
+    *statistics = (cvy_statistics){.window = 1, .parts = parts, .pairs = malloc(bytes)};
     cvy_statistics_reset(statistics);
-    return cvy_buffer_create(device, CVY_STATISTICS_SLOTS * 2 * sizeof(float), "statistics",
-                             &statistics->ring);
+    if (!statistics->pairs)
+        return cvy_fail_memory("statistics", bytes);
+    return cvy_buffer_create(device, bytes, "statistics", &statistics->ring);
 }
 
 void cvy_statistics_free(cvy_statistics *statistics) {
     cvy_buffer_free(statistics->ring);
+    free(statistics->pairs);
     statistics->ring = NULL;
+    statistics->pairs = NULL;
 }
 
 void cvy_statistics_reset(cvy_statistics *statistics) {
@@ -51,26 +57,34 @@ static void adapt_window(cvy_statistics *statistics, double seconds) {
     statistics->window = wanted < 1 ? 1 : (size_t)wanted;
 }
 
+/* The sums of one pending batch. */
+static void add_batch(cvy_statistics *statistics, size_t batch) {
+    const float *pairs = statistics->pairs + 2 * batch * statistics->parts;
+    int n = statistics->sizes[batch];
+    double loss = 0;
+    for (size_t part = 0; part < statistics->parts; part++) {
+        loss += (double)pairs[2 * part];
+        statistics->correct += (unsigned long long)pairs[2 * part + 1];
+    }
+    statistics->read++;
+    if (!isfinite(loss) && !statistics->first_bad)
+        statistics->first_bad = statistics->read;
+    statistics->loss_sum += loss;
+    statistics->images += (unsigned long long)n;
+    statistics->timed += (size_t)n;
+    statistics->batch_loss = loss / n;
+}
+
 convoy_status cvy_statistics_read(cvy_statistics *statistics) {
-    float pairs[CVY_STATISTICS_SLOTS][2];
     if (statistics->pending == 0)
         return CONVOY_OK;
     convoy_status status =
-        cvy_buffer_read(statistics->ring, 0, pairs, statistics->pending * sizeof(pairs[0]));
+        cvy_buffer_read(statistics->ring, 0, statistics->pairs,
+                        statistics->pending * statistics->parts * 2 * sizeof *statistics->pairs);
     if (status)
         return status;
-    for (size_t i = 0; i < statistics->pending; i++) {
-        double loss = (double)pairs[i][0];
-        int n = statistics->sizes[i];
-        statistics->read++;
-        if (!isfinite(loss) && !statistics->first_bad)
-            statistics->first_bad = statistics->read;
-        statistics->loss_sum += loss;
-        statistics->correct += (unsigned long long)pairs[i][1];
-        statistics->images += (unsigned long long)n;
-        statistics->timed += (size_t)n;
-        statistics->batch_loss = loss / n;
-    }
+    for (size_t i = 0; i < statistics->pending; i++)
+        add_batch(statistics, i);
     double now = cvy_seconds();
     statistics->busy += now - statistics->stamp;
     adapt_window(statistics, now - statistics->stamp);

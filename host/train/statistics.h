@@ -1,6 +1,7 @@
 /* The only thing that comes back from the device while batches run: per batch, the sum of its losses and the
-   number of correct answers. The loss op writes them into a ring on the device; the host reads the ring every
-   so many batches, and adds them up in order, in double: the sums do not depend on when they were read. */
+   number of correct answers. The loss op writes them into a ring on the device, a pair for each of its
+   work-groups; the host reads the ring every so many batches, and adds them up in order, in double: the sums
+   do not depend on when they were read. */
 #ifndef CVY_TRAIN_STATISTICS_H
 #define CVY_TRAIN_STATISTICS_H
 
@@ -9,7 +10,9 @@
 enum { CVY_STATISTICS_SLOTS = 64 };
 
 typedef struct cvy_statistics {
-    cvy_buffer *ring; /* float pairs [CVY_STATISTICS_SLOTS][2] */
+    cvy_buffer *ring; /* float pairs [CVY_STATISTICS_SLOTS][parts] */
+    float *pairs;     /* what was read of it */
+    size_t parts;     /* pairs of a batch: cvy_loss_parts() */
     size_t pending;   /* batches launched and not read yet: slots 0..pending-1 */
     size_t window;    /* read when so many are pending: adapted to about 0.2 s of work, so that a slow network
                          still    reports and stops promptly and a fast one is not held up */
@@ -26,7 +29,7 @@ typedef struct cvy_statistics {
                           0: none */
 } cvy_statistics;
 
-convoy_status cvy_statistics_create(convoy_device *device, cvy_statistics *statistics);
+convoy_status cvy_statistics_create(convoy_device *device, size_t parts, cvy_statistics *statistics);
 void cvy_statistics_free(cvy_statistics *statistics);
 
 /* Sums to zero; nothing may be pending. */

@@ -20,7 +20,8 @@ convoy_status cvy_training_create(convoy_network *network, convoy_device *device
         status = cvy_buffer_create(device, pitch * sizeof(int32_t), "labels", &training->labels);
     if (!status && state)
         status = cvy_buffer_create(device, state * sizeof(float), "the optimizer's state", &training->state);
-    return status ? status : cvy_statistics_create(device, &training->statistics);
+    return status ? status
+                  : cvy_statistics_create(device, cvy_loss_parts(device, (int)pitch), &training->statistics);
 }
 
 void cvy_training_free(cvy_training *training) {

@@ -138,10 +138,11 @@ static void pieces_drop_different_values(void **state) {
 
 /* ---- memory ---- */
 
-/* What the plan leaves out: labels, losses and answers of a batch, the ring of statistics, and a cache line
-   for each of the buffers. */
+/* What the plan leaves out: the labels of a batch, the ring of statistics, and a cache line for each of the
+   buffers. */
 static size_t beside_the_plan(int pitch) {
-    return 3 * sizeof(int32_t) * (size_t)pitch + 2 * sizeof(float) * CVY_STATISTICS_SLOTS + 16 * (size_t)64;
+    return sizeof(int32_t) * (size_t)pitch +
+           2 * sizeof(float) * CVY_STATISTICS_SLOTS * cvy_loss_parts(test_device(), pitch) + 16 * (size_t)64;
 }
 
 /* `before`: bytes in use before the network was made. */
