@@ -1,7 +1,8 @@
 /* Kernels from source: expansion, building, and a cache of built programs.
 
    Source: kernels/<file>.cl as embedded in the library, or from $CONVOY_KERNEL_DIR; each line `#include
-   "x.clh"` is replaced by that file's text, so that drivers never look for files.
+   "x.clh"` is replaced by that file's text, so that drivers never look for files. $CONVOY_KERNEL_OPTIONS adds
+   to the options of every build: -cl-opt-disable, where a driver's optimizer is suspected.
 
    Cache: <cache folder>/programs/<key>.bin, where the key hashes format version, expanded source, options,
    platform, device and driver. Layout: 8 bytes "CVYPROG1", 32 hexadecimal digits of the binary's hash, the
@@ -227,7 +228,10 @@ static convoy_status build(convoy_device *device, const char *file, const char *
     cl_int code = CL_SUCCESS;
     double start = cvy_seconds();
     snprintf(name, sizeof name, "%s.cl", file);
+    const char *further = getenv("CONVOY_KERNEL_OPTIONS");
     cvy_text_add(&all_options, COMMON_OPTIONS "%s%s", *options ? " " : "", options);
+    if (further && *further)
+        cvy_text_add(&all_options, " %s", further);
     convoy_status status = expand(name, 0, &source);
     if (status != CONVOY_OK)
         goto done;

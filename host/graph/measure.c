@@ -225,6 +225,15 @@ size_t cvy_task_candidates(convoy_device *device, const cvy_task *task, cvy_cand
     return strcmp(task->op, "clblast") == 0 ? clblast_candidates(device, candidates) : 0;
 }
 
+bool cvy_task_has_candidate(convoy_device *device, const cvy_task *task, const char *variant) {
+    cvy_candidate_variant candidates[CVY_VARIANTS_LIMIT];
+    const size_t count = cvy_task_candidates(device, task, candidates);
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(candidates[i].name, variant) == 0)
+            return true;
+    return false;
+}
+
 static convoy_status open_job(job *j, convoy_device *device, const cvy_task *task, const char *variant,
                               bool small) {
     *j = (job){.device = device, .pass = pass_of(task->pass)};

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "graph/measure.h"
 #include "graph/network_internal.h"
 #include "graph/tune.h"
 #include "ops/conv2d.h"
@@ -64,19 +65,16 @@ static void describe_step(convoy_network *network, size_t s) {
             input_gradient = action->input_gradient;
         }
     }
-    bound->setup =
-        (cvy_layer_setup){.device = network->device,
-                          .config = step->config,
-                          .input = step->input_dims[0],
-                          .output = step->output_dims,
-                          .pitch = network->pitch,
-                          .activation = step->activation,
-                          .training = backward,
-                          .input_gradient = input_gradient,
-                          .seed = network->options.seed,
-                          .index = (uint32_t)s,
-                          .conv2d_variant = *network->conv2d_variant ? network->conv2d_variant : NULL,
-                          .gemm_variant = *network->gemm_variant ? network->gemm_variant : NULL};
+    bound->setup = (cvy_layer_setup){.device = network->device,
+                                     .config = step->config,
+                                     .input = step->input_dims[0],
+                                     .output = step->output_dims,
+                                     .pitch = network->pitch,
+                                     .activation = step->activation,
+                                     .training = backward,
+                                     .input_gradient = input_gradient,
+                                     .seed = network->options.seed,
+                                     .index = (uint32_t)s};
     bound->run = (cvy_layer_run){.device = network->device,
                                  .config = step->config,
                                  .input = step->input_dims[0],
@@ -122,7 +120,35 @@ static convoy_status prepare_step(convoy_network *network, size_t s) {
     return status;
 }
 
-/* ---- choice by measurement ---- */
+/* ---- what there is to choose ---- */
+
+static int tasks_of(const convoy_network *network, size_t s, cvy_task tasks[CVY_LAYER_TASKS]) {
+    const cvy_step *step = &network->model->steps[s];
+    return has_layer(step) && step->type->tasks ? step->type->tasks(&network->steps[s].setup, tasks) : 0;
+}
+
+/* A forced variant serves the layers that can run it: first convolutions often differ from the rest. Where
+   none can, what was asked for is not to be had. */
+static convoy_status force(convoy_network *network, const char *op, const char *variant) {
+    const bool conv2d = strcmp(op, "conv2d") == 0;
+    bool served = !*variant;
+    for (size_t s = 0; s < network->model->step_count && *variant; s++) {
+        cvy_layer_setup *setup = &network->steps[s].setup;
+        cvy_task tasks[CVY_LAYER_TASKS];
+        const int count = tasks_of(network, s, tasks);
+        for (int i = 0; i < count; i++)
+            if (strcmp(tasks[i].op, op) == 0 && cvy_task_has_candidate(network->device, &tasks[i], variant)) {
+                *(conv2d ? &setup->conv2d_variant : &setup->gemm_variant) = variant;
+                served = true;
+            }
+    }
+    return served
+               ? CONVOY_OK
+               : cvy_fail(CONVOY_DEVICE,
+                          "variant %s=%s runs no layer of %s with batches of %d on %s; leave the choice open",
+                          op, variant, network->model->name, network->options.batch_size,
+                          convoy_device_get_info(network->device)->name);
+}
 
 /* What the layers will choose variants for, each once; malloc'ed. Forced ops are no choice. */
 static convoy_status collect_tasks(const convoy_network *network, cvy_task **tasks, size_t *count) {
@@ -132,13 +158,12 @@ static convoy_status collect_tasks(const convoy_network *network, cvy_task **tas
     if (!list)
         return cvy_fail_memory("a list of shapes", model->step_count * sizeof *list);
     for (size_t s = 0; s < model->step_count; s++) {
-        const cvy_step *step = &model->steps[s];
+        const cvy_layer_setup *setup = &network->steps[s].setup;
         cvy_task own[CVY_LAYER_TASKS];
-        const int found =
-            has_layer(step) && step->type->tasks ? step->type->tasks(&network->steps[s].setup, own) : 0;
+        const int found = tasks_of(network, s, own);
         for (int i = 0; i < found; i++) {
             const bool conv2d = strcmp(own[i].op, "conv2d") == 0;
-            bool known = *(conv2d ? network->conv2d_variant : network->gemm_variant);
+            bool known = conv2d ? setup->conv2d_variant : setup->gemm_variant;
             for (size_t k = 0; k < *count && !known; k++)
                 known = strcmp(list[k].op, own[i].op) == 0 && strcmp(list[k].pass, own[i].pass) == 0 &&
                         strcmp(list[k].shape, own[i].shape) == 0;
@@ -286,7 +311,9 @@ static convoy_status describe_parts(convoy_network *network) {
         status = cvy_network_plan_memory(network);
     for (size_t s = 0; s < model->step_count && !status; s++)
         describe_step(network, s);
-    return status;
+    if (!status)
+        status = force(network, "conv2d", network->conv2d_variant);
+    return status ? status : force(network, "gemm", network->gemm_variant);
 }
 
 static convoy_status create_parts(convoy_network *network) {

@@ -1,6 +1,7 @@
 /* Fully connected layer: three matrix products (gemm.h) over [features][pitch] activations, the bias added in
    the forward product and its gradient summed by a kernel of its own. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "ops/gemm.h"
 #include "ops/linear.h"
@@ -79,6 +80,32 @@ static convoy_status prepare_bias_gradient(cvy_linear *op) {
     return cvy_kernel_get_simple(op->device, "linear_bias_gradient", &op->bias_gradient);
 }
 
+static bool runs(convoy_device *device, const cvy_gemm_shape *product, const char *variant) {
+    cvy_candidate_variant candidates[CVY_VARIANTS_LIMIT];
+    const size_t count = cvy_gemm_candidates(device, product, candidates);
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(candidates[i].name, variant) == 0)
+            return true;
+    return false;
+}
+
+/* A forced variant serves the products that it can run; where it can run none, gemm says so. */
+static convoy_status prepare_products(cvy_linear *op, unsigned passes, const char *variant) {
+    cvy_gemm_shape products[PASSES];
+    bool serves[PASSES] = {false}, any = false;
+    convoy_status status = CONVOY_OK;
+    for (int pass = 0; pass < PASSES; pass++) {
+        products[pass] = product_shape(&op->shape, (cvy_linear_pass)pass);
+        serves[pass] = variant && passes & 1u << pass && runs(op->device, &products[pass], variant);
+        any |= serves[pass];
+    }
+    for (int pass = 0; pass < PASSES && !status; pass++)
+        if (passes & 1u << pass)
+            status = cvy_gemm_create(op->device, &products[pass], serves[pass] || !any ? variant : NULL,
+                                     &op->products[pass]);
+    return status;
+}
+
 convoy_status cvy_linear_create(convoy_device *device, const cvy_linear_shape *shape, unsigned passes,
                                 const char *variant, cvy_linear **op) {
     *op = NULL;
@@ -93,12 +120,7 @@ convoy_status cvy_linear_create(convoy_device *device, const cvy_linear_shape *s
         return cvy_fail_memory("a linear op", sizeof(*linear));
     linear->device = device;
     linear->shape = *shape;
-    convoy_status status = CONVOY_OK;
-    for (int pass = 0; pass < PASSES && !status; pass++)
-        if (passes & 1u << pass) {
-            cvy_gemm_shape product = product_shape(shape, (cvy_linear_pass)pass);
-            status = cvy_gemm_create(device, &product, variant, &linear->products[pass]);
-        }
+    convoy_status status = prepare_products(linear, passes, variant);
     if (!status && passes & 1u << CVY_LINEAR_BACKWARD_WEIGHTS)
         status = prepare_bias_gradient(linear);
     if (status) {

@@ -25,7 +25,8 @@ void cvy_linear_backward_weights_reference(const cvy_linear_shape *shape, const 
                                            float *gweight, float *gbias, bool accumulate);
 
 typedef struct cvy_linear cvy_linear;
-/* `passes`: bit set of 1 << cvy_linear_pass. `variant`: a GEMM variant or NULL. */
+/* `passes`: bit set of 1 << cvy_linear_pass. `variant`: a GEMM variant, forced for every pass that it
+   supports (CONVOY_DEVICE when it supports none here), or NULL. */
 convoy_status cvy_linear_create(convoy_device *device, const cvy_linear_shape *shape, unsigned passes,
                                 const char *variant, cvy_linear **op);
 void cvy_linear_free(cvy_linear *op);

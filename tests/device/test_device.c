@@ -187,6 +187,10 @@ static void test_failed_build_carries_the_log(void **state) {
     setenv("CONVOY_KERNEL_DIR", folder, 1);
     assert_fails(cvy_kernel_get(test_device(), "broken", "broken", "-DX=1", &kernel), CONVOY_DEVICE,
                  "undeclared_thing");
+    setenv("CONVOY_KERNEL_OPTIONS", "-DFURTHER=2 -cl-opt-disable", 1);
+    assert_fails(cvy_kernel_get(test_device(), "broken", "broken", "-DX=1", &kernel), CONVOY_DEVICE,
+                 " -DX=1 -DFURTHER=2 -cl-opt-disable\"");
+    unsetenv("CONVOY_KERNEL_OPTIONS");
     assert_fails(cvy_kernel_get(test_device(), "absent", "absent", "", &kernel), CONVOY_IO,
                  "CONVOY_KERNEL_DIR");
     unsetenv("CONVOY_KERNEL_DIR");

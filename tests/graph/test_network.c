@@ -488,6 +488,31 @@ static void bad_calls_are_refused(void **state) {
     convoy_model_free(model);
 }
 
+/* Layers that the variant cannot run take another; where it can run none, there is no network. */
+static void forced_variants_serve_where_they_run(void **state) {
+    (void)state;
+    static const char *const models[] = {
+        "input: [1, 9, 9]\nlayers: [{Conv2d: {out_channels: 2, kernel_size: 3, stride: 2}},"
+        " {Conv2d: {out_channels: 2, kernel_size: 3}}, Flatten, {Linear: {out_features: 2}}]\n",
+        "input: [1, 9, 9]\nlayers: [{Conv2d: {out_channels: 2, kernel_size: 3, stride: 2}}, Flatten]\n"};
+    convoy_network *network = NULL;
+    cvy_network_options options = {.batch_size = 4, .training = true, .variant = "conv2d=winograd_gpu"};
+    convoy_model *model = test_model(models[0]);
+    assert_ok(cvy_network_create(model, test_device(), &options, &network));
+    assert_null(network->steps[0].setup.conv2d_variant);
+    assert_string_equal(network->steps[1].setup.conv2d_variant, "winograd_gpu");
+    convoy_network_close(network);
+    options.variant = "gemm=vector_cpu"; /* for a few columns: not for training */
+    assert_fails(cvy_network_create(model, test_device(), &options, &network), CONVOY_DEVICE,
+                 "gemm=vector_cpu runs no layer");
+    convoy_model_free(model);
+    model = test_model(models[1]);
+    options.variant = "conv2d=winograd_gpu";
+    assert_fails(cvy_network_create(model, test_device(), &options, &network), CONVOY_DEVICE,
+                 "with batches of 4");
+    convoy_model_free(model);
+}
+
 static void too_large_names_a_batch_that_fits(void **state) {
     (void)state;
     convoy_model *model =
@@ -536,6 +561,7 @@ int main(void) {
         cmocka_unit_test(absent_connections_stay_zero),
         cmocka_unit_test(batches_are_counted),
         cmocka_unit_test(bad_calls_are_refused),
+        cmocka_unit_test(forced_variants_serve_where_they_run),
         cmocka_unit_test(too_large_names_a_batch_that_fits),
         cmocka_unit_test(layers_are_timed),
     };
