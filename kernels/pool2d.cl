@@ -9,45 +9,102 @@
         int kernel_width, int stride_height, int stride_width, int padding_height, int padding_width,        \
         int dilation_height, int dilation_width
 
+#define SHAPE_HERE                                                                                           \
+    vectors, in_height, in_width, out_height, out_width, kernel_height, kernel_width, stride_height,         \
+        stride_width, padding_height, padding_width, dilation_height, dilation_width
+
+/* Walks through a row of `columns` pixels: `column` and `v`, the number of a vector among a pixel's, step to this
+   item's next one without a division for each. */
+#define FOR_EACH_VECTOR_OF_ROW(columns)                                                                      \
+    const int skip_columns = get_local_size(0) / vectors, skip_vectors = get_local_size(0) % vectors;        \
+    for (int column = get_local_id(0) / vectors, v = get_local_id(0) % vectors; column < columns;            \
+         v += skip_vectors, column += skip_columns + (v >= vectors), v -= v >= vectors ? vectors : 0)
+
+/* Is the window a square of `size` without dilation and padding? It lies in the input as a whole then, and the loops
+   over it are unrolled. */
+#define IS_SQUARE(size)                                                                                      \
+    (kernel_height == size && kernel_width == size && dilation_height == 1 && dilation_width == 1 &&         \
+     !padding_height && !padding_width)
+
 /* Vector number of pixel (row, column) of this group's channel. */
 #define IN(row, column) ((((ulong)get_group_id(2) * in_height + (row)) * in_width + (column)) * vectors)
 #define OUT(row, column) ((((ulong)get_group_id(2) * out_height + (row)) * out_width + (column)) * vectors)
 
-/* Division that rounds up; both positive, or the result is at most 0. */
-static int divide_up(int a, int b) {
-    return a > 0 ? (a + b - 1) / b : 0;
+/* Vector `at` of the indices, which lies at a multiple of its own size. vload and vstore assume less, and some drivers
+   make single bytes of them. */
+#define INDICES(at) (((global ucharv *)indices)[at])
+
+/* Strides and dilations are 1 or 2 mostly: those need no division. a is not negative. */
+static inline int divide(int a, int b) {
+    return b == 1 ? a : b == 2 ? a >> 1 : a / b;
+}
+/* Rounds up; both positive, or the result is at most 0. */
+static inline int divide_up(int a, int b) {
+    return a > 0 ? divide(a + b - 1, b) : 0;
 }
 
 /* The part first..last-1 of a window's rows (or columns) that lies in the input; `start` is where the window starts. */
 #define INSIDE(start, in, dilation, kernel_size, first, last)                                                \
     int first = divide_up(-(start), dilation), last = min(kernel_size, divide_up((in) - (start), dilation));
 
-/* The first of equal maxima; the last NaN, as in PyTorch. A window without any input has no winner, and where `relu`
-   makes the output 0 nobody wins either: 255. */
-kernel void max_forward(global const float *x, global float *y, global uchar *indices, int relu, SHAPE) {
-    int row = get_group_id(1), top = row * stride_height - padding_height;
-    INSIDE(top, in_height, dilation_height, kernel_height, first_row, last_row)
-    for (int at = get_local_id(0); at < out_width * vectors; at += get_local_size(0)) {
-        int column = at / vectors, left = column * stride_width - padding_width;
-        INSIDE(left, in_width, dilation_width, kernel_width, first, last)
-        floatv best = -INFINITY;
-        intv winner = first_row < last_row && first < last ? first_row * kernel_width + first : -1;
-        for (int r = first_row; r < last_row; r++) {
-            ulong from = IN(top + r * dilation_height, left + first * dilation_width) + at % vectors;
-            for (int c = first; c < last; c++, from += dilation_width * vectors) {
-                floatv value = vloadv(from, x);
-                intv wins = (value > best) | isnan(value);
-                best = select(best, value, wins);
-                winner = select(winner, (intv)(r * kernel_width + c), wins);
-            }
+/* The maximum of a square window whose first pixel is vector `from`, and its position. The first of equal maxima; the
+   last NaN, as in PyTorch. */
+static inline floatv max_of_square(int size, global const float *x, ulong from, ulong row_step, ulong column_step,
+                                   intv *winner) {
+    floatv best = vloadv(from, x);
+    *winner = 0;
+#pragma unroll
+    for (int r = 0; r < size; r++)
+#pragma unroll
+        for (int c = r ? 0 : 1; c < size; c++) {
+            const floatv value = vloadv(from + r * row_step + c * column_step, x);
+            const intv wins = (value > best) | (value != value);
+            best = select(best, value, wins);
+            *winner = select(*winner, (intv)(r * size + c), wins);
         }
+    return best;
+}
+
+/* Any window. One without any input has no winner: 255. */
+static inline floatv max_of_window(global const float *x, int top, int left, int v, intv *winner, SHAPE) {
+    INSIDE(top, in_height, dilation_height, kernel_height, first_row, last_row)
+    INSIDE(left, in_width, dilation_width, kernel_width, first, last)
+    floatv best = -INFINITY;
+    *winner = first_row < last_row && first < last ? first_row * kernel_width + first : -1;
+    for (int r = first_row; r < last_row; r++) {
+        ulong from = IN(top + r * dilation_height, left + first * dilation_width) + v;
+        for (int c = first; c < last; c++, from += dilation_width * vectors) {
+            const floatv value = vloadv(from, x);
+            const intv wins = (value > best) | (value != value);
+            best = select(best, value, wins);
+            *winner = select(*winner, (intv)(r * kernel_width + c), wins);
+        }
+    }
+    return best;
+}
+
+/* Where `relu` makes the output 0 nobody wins either. */
+kernel void max_forward(global const float *x, global float *y, global uchar *indices, int relu, SHAPE) {
+    const int row = get_group_id(1), top = row * stride_height - padding_height;
+    const ulong row_step = (ulong)in_width * vectors;
+    const bool square2 = IS_SQUARE(2), square3 = IS_SQUARE(3);
+    FOR_EACH_VECTOR_OF_ROW(out_width) {
+        const int left = column * stride_width - padding_width;
+        floatv best;
+        intv winner;
+        if (square2)
+            best = max_of_square(2, x, IN(top, left) + v, row_step, vectors, &winner);
+        else if (square3)
+            best = max_of_square(3, x, IN(top, left) + v, row_step, vectors, &winner);
+        else
+            best = max_of_window(x, top, left, v, &winner, SHAPE_HERE);
         if (relu) {
             winner = select(winner, (intv)-1, best <= 0);
             best = RELU(best);
         }
-        vstorev(best, OUT(row, 0) + at, y);
+        vstorev(best, OUT(row, column) + v, y);
         if (indices)
-            vstorev(convert_ucharv(winner), OUT(row, 0) + at, indices);
+            INDICES(OUT(row, column) + v) = convert_ucharv(winner);
     }
 }
 
@@ -56,76 +113,98 @@ kernel void max_forward(global const float *x, global float *y, global uchar *in
     int first = adaptive ? (int)((long)(i) * (in) / (out)) : (i) * (stride) - (padding);                     \
     int last = adaptive ? (int)(((long)((i) + 1) * (in) + (out)-1) / (out)) : first + (kernel_size);
 
+static inline floatv sum_of_square(int size, global const float *x, ulong from, ulong row_step, ulong column_step) {
+    floatv sum = 0;
+#pragma unroll
+    for (int r = 0; r < size; r++)
+#pragma unroll
+        for (int c = 0; c < size; c++)
+            sum += vloadv(from + r * row_step + c * column_step, x);
+    return sum;
+}
+
 /* The mean over a window whose padding counts as zeros; or over the adaptive window. */
 kernel void average_forward(global const float *x, global float *y, int adaptive, SHAPE) {
-    int row = get_group_id(1);
+    const int row = get_group_id(1);
     WINDOW(row, in_height, out_height, stride_height, padding_height, kernel_height, top, bottom)
-    for (int at = get_local_id(0); at < out_width * vectors; at += get_local_size(0)) {
-        int column = at / vectors;
-        WINDOW(column, in_width, out_width, stride_width, padding_width, kernel_width, left, right)
-        floatv sum = 0;
-        for (int r = max(top, 0); r < min(bottom, in_height); r++)
-            for (int c = max(left, 0); c < min(right, in_width); c++)
-                sum += vloadv(IN(r, c) + at % vectors, x);
-        vstorev(sum / (float)((bottom - top) * (right - left)), OUT(row, 0) + at, y);
+    const ulong row_step = (ulong)in_width * vectors;
+    const bool square2 = !adaptive && IS_SQUARE(2), square3 = !adaptive && IS_SQUARE(3);
+    FOR_EACH_VECTOR_OF_ROW(out_width) {
+        floatv mean = 0;
+        if (square2) {
+            mean = sum_of_square(2, x, IN(top, column * stride_width) + v, row_step, vectors) * (1 / 4.0f);
+        } else if (square3) {
+            mean = sum_of_square(3, x, IN(top, column * stride_width) + v, row_step, vectors) * (1 / 9.0f);
+        } else {
+            WINDOW(column, in_width, out_width, stride_width, padding_width, kernel_width, left, right)
+            for (int r = max(top, 0); r < min(bottom, in_height); r++)
+                for (int c = max(left, 0); c < min(right, in_width); c++)
+                    mean += vloadv(IN(r, c) + v, x);
+            mean /= (float)((bottom - top) * (right - left));
+        }
+        vstorev(mean, OUT(row, column) + v, y);
     }
 }
 
 /* Backward where windows do not overlap (kernel <= stride, no dilation), for the maximum (with `indices`) and the
    mean (without). The input falls into cells of stride x stride pixels with one window each; a row of cells belongs to
    one group, and its items write their cells whole. Cells past the last window get zeros. */
-kernel void cells_backward(global const float *gy, global const uchar *indices, global float *gx, SHAPE) {
-    int row = get_group_id(1), top = row * stride_height - padding_height;
-    int cells = (in_width + padding_width + stride_width - 1) / stride_width;
-    float share = 1.0f / (kernel_height * kernel_width);
-    for (int at = get_local_id(0); at < cells * vectors; at += get_local_size(0)) {
-        int column = at / vectors, left = column * stride_width - padding_width;
-        bool window = row < out_height && column < out_width;
+kernel void cells_backward(global const float *gy, global uchar *indices, global float *gx, SHAPE) {
+    const int row = get_group_id(1), top = row * stride_height - padding_height;
+    const int cells = (in_width + padding_width + stride_width - 1) / stride_width;
+    const float share = indices ? 1.0f : 1.0f / (kernel_height * kernel_width);
+    const bool square2 = IS_SQUARE(2) && stride_height == 2 && stride_width == 2;
+    FOR_EACH_VECTOR_OF_ROW(cells) {
+        const int left = column * stride_width - padding_width;
+        const bool window = row < out_height && column < out_width;
         floatv g = 0;
         intv winner = 0;
         if (window) {
-            g = vloadv(OUT(row, 0) + at, gy);
+            g = vloadv(OUT(row, column) + v, gy) * share;
             if (indices)
-                winner = convert_intv(vloadv(OUT(row, 0) + at, indices));
-            else
-                g *= share;
+                winner = convert_intv(INDICES(OUT(row, column) + v));
+        }
+        if (window && square2) {
+            const ulong to = IN(top, left) + v, below = to + (ulong)in_width * vectors;
+            vstorev(indices ? select((floatv)0, g, winner == 0) : g, to, gx);
+            vstorev(indices ? select((floatv)0, g, winner == 1) : g, to + vectors, gx);
+            vstorev(indices ? select((floatv)0, g, winner == 2) : g, below, gx);
+            vstorev(indices ? select((floatv)0, g, winner == 3) : g, below + vectors, gx);
+            continue;
         }
         for (int r = max(0, -top); r < min(stride_height, in_height - top); r++)
             for (int c = max(0, -left); c < min(stride_width, in_width - left); c++) {
-                bool inside = window && r < kernel_height && c < kernel_width;
+                const bool inside = window && r < kernel_height && c < kernel_width;
                 floatv value = inside ? g : (floatv)0;
                 if (indices)
                     value = select((floatv)0, value, winner == r * kernel_width + c);
-                vstorev(value, IN(top + r, left + c) + at % vectors, gx);
+                vstorev(value, IN(top + r, left + c) + v, gx);
             }
     }
 }
 
 /* Any windows: each input pixel asks the windows that cover it whether it won. */
-kernel void max_backward(global const float *gy, global const uchar *indices, global float *gx, SHAPE) {
-    int row = get_group_id(1), from_top = row + padding_height;
-    int first_row = divide_up(from_top - (kernel_height - 1) * dilation_height, stride_height);
-    int last_row = min(from_top / stride_height, out_height - 1);
-    for (int at = get_local_id(0); at < in_width * vectors; at += get_local_size(0)) {
-        int from_left = at / vectors + padding_width;
-        int first = divide_up(from_left - (kernel_width - 1) * dilation_width, stride_width);
-        int last = min(from_left / stride_width, out_width - 1);
+kernel void max_backward(global const float *gy, global uchar *indices, global float *gx, SHAPE) {
+    const int row = get_group_id(1), from_top = row + padding_height;
+    const int first_row = divide_up(from_top - (kernel_height - 1) * dilation_height, stride_height);
+    const int last_row = min(divide(from_top, stride_height), out_height - 1);
+    FOR_EACH_VECTOR_OF_ROW(in_width) {
+        const int from_left = column + padding_width;
+        const int first = divide_up(from_left - (kernel_width - 1) * dilation_width, stride_width);
+        const int last = min(divide(from_left, stride_width), out_width - 1);
         floatv sum = 0;
         for (int out_row = first_row; out_row <= last_row; out_row++) {
-            int r = from_top - out_row * stride_height;
-            if (r % dilation_height)
-                continue;
+            const int rows = from_top - out_row * stride_height, r = divide(rows, dilation_height);
             for (int out_column = first; out_column <= last; out_column++) {
-                int c = from_left - out_column * stride_width;
-                if (c % dilation_width)
+                const int columns = from_left - out_column * stride_width, c = divide(columns, dilation_width);
+                if (r * dilation_height != rows || c * dilation_width != columns)
                     continue;
-                ulong from = OUT(out_row, out_column) + at % vectors;
-                intv winner = convert_intv(vloadv(from, indices));
-                intv mine = winner == r / dilation_height * kernel_width + c / dilation_width;
+                const ulong from = OUT(out_row, out_column) + v;
+                const intv mine = convert_intv(INDICES(from)) == r * kernel_width + c;
                 sum += select((floatv)0, vloadv(from, gy), mine);
             }
         }
-        vstorev(sum, IN(row, 0) + at, gx);
+        vstorev(sum, IN(row, column) + v, gx);
     }
 }
 
@@ -140,8 +219,7 @@ kernel void max_backward(global const float *gy, global const uchar *indices, gl
 kernel void average_backward(global const float *gy, global float *gx, int adaptive, SHAPE) {
     int row = get_group_id(1);
     COVERING(row, in_height, out_height, stride_height, padding_height, kernel_height, first_row, last_row)
-    for (int at = get_local_id(0); at < in_width * vectors; at += get_local_size(0)) {
-        int column = at / vectors;
+    FOR_EACH_VECTOR_OF_ROW(in_width) {
         COVERING(column, in_width, out_width, stride_width, padding_width, kernel_width, first, last)
         floatv sum = 0;
         for (int out_row = first_row; out_row <= last_row; out_row++) {
@@ -149,9 +227,9 @@ kernel void average_backward(global const float *gy, global float *gx, int adapt
             for (int out_column = first; out_column <= last; out_column++) {
                 WINDOW(out_column, in_width, out_width, stride_width, padding_width, kernel_width, left, right)
                 float share = 1.0f / ((bottom - top) * (right - left));
-                sum = fma((floatv)share, vloadv(OUT(out_row, out_column) + at % vectors, gy), sum);
+                sum = fma((floatv)share, vloadv(OUT(out_row, out_column) + v, gy), sum);
             }
         }
-        vstorev(sum, IN(row, 0) + at, gx);
+        vstorev(sum, IN(row, column) + v, gx);
     }
 }
