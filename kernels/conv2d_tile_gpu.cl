@@ -2,36 +2,31 @@
    conv2d_tile_gpu.clh). Chunks of KC weights and inputs pass through local memory, in two buffers in turn, so that the
    next chunk's loads are under way while this one is multiplied and one barrier per chunk is enough. Each work-item
    holds RM x RN sums in registers; with MMA (see mma.clh) tensor cores multiply, and RM and RN are 8. */
+#ifndef MMA
+#define MMA 0
+#endif
 #ifndef BM
 #define BM 128
 #define RM 8
 #define BN 128
 #define RN 8
-#define KC 8
-/* Rows of a chunk that one work-item loads; with fewer loads than items, the last items have none. */
-#define W_ROWS 1
-#define X_ROWS 1
+#define KC (MMA == 2 ? 16 : 8)
+/* Rows of a chunk that one work-item loads, a multiple of 2 with MMA 2; with fewer loads than items, the last items
+   have none. */
+#define W_ROWS (KC / 8)
+#define X_ROWS (KC / 8)
 #endif
-#ifndef MMA
-#define MMA 0
-#endif
+
+#define SLICES 1
+#define TILE_GAP 0
 
 #include "conv2d_tile_gpu.clh"
+#include "local_tile.clh"
 
-#define TY (BM / RM) /* work-items along channels and columns */
-#define TX (BN / RN)
-#define ITEMS (TX * TY)
-#define MQ (RM / 4) /* float4 of weights and of inputs in one item's tile, TY and TX apart */
-#define NQ (RN / 4)
 #define WQ (BM / 4) /* float4 in a row of a chunk */
 #define XQ (BN / 4)
 
 #if MMA
-#include "mma.clh"
-#define W_LINE (WQ + MMA_GAP) /* float4 from row to row of a chunk in local memory */
-#define X_LINE (XQ + MMA_GAP)
-#define LOCAL_VALUE mma_stored
-
 /* Stores a work-item's sums of one product of 16 x 8: two columns of each of two output channels. */
 static inline void store_pairs(global float4 *y, const column *c, int lane, int channel, float4 sums, float low_bias,
                                float high_bias) {
@@ -42,28 +37,7 @@ static inline void store_pairs(global float4 *y, const column *c, int lane, int 
     if (c->real && channel + 8 < OUT_C)
         to[8 * 2 * OUT_PLANE] = results.zw;
 }
-#else
-#define W_LINE WQ
-#define X_LINE XQ
-#define LOCAL_VALUE
 #endif
-
-static inline void multiply_chunk(float4 sums[MQ][NQ][4], local const float4 *w, local const float4 *x) {
-#pragma unroll
-    for (int k = 0; k < KC; k++, w += W_LINE, x += X_LINE) {
-        float4 values[NQ];
-#pragma unroll
-        for (int n = 0; n < NQ; n++)
-            values[n] = x[n * TX];
-#pragma unroll
-        for (int m = 0; m < MQ; m++) {
-            const float4 weights = w[m * TY];
-#pragma unroll
-            for (int n = 0; n < NQ; n++)
-                multiply_quad(sums[m][n], weights, values[n]);
-        }
-    }
-}
 
 /* A work-item's share of the chunk that its walks have come to: rows one after another, then on to the next chunk. */
 static inline void fetch_weights(float4 rows[W_ROWS], global const float4 *packed, walk *k, const window *w,
@@ -91,7 +65,8 @@ static inline void fetch_inputs(float4 rows[X_ROWS], global const float4 *x, wal
 kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void conv2d_tile(global const float4 *restrict x,
                                                                            global const float4 *restrict packed,
                                                                            global float4 *restrict y) {
-    local float4 w_tile[2][KC * W_LINE], x_tile[2][KC * X_LINE];
+    local float4 w_tile[2][A_TILE], x_tile[2][B_TILE];
+    TILE_SCRATCH(scratch, w_tile);
     const int item = get_local_id(0), block = get_group_id(0) % BLOCKS, group = get_group_id(2) % GROUPS;
     const int first = get_group_id(0) / BLOCKS * XQ;
     const window w = window_of(get_group_id(2) / GROUPS, first, XQ);
@@ -106,26 +81,9 @@ kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void conv2d_tile(globa
     walk w_walk = weight_walk(w_row, &w), x_walk = input_walk(x_row, &w, &loaded);
     float4 w_rows[W_ROWS], x_rows[X_ROWS];
     /* ... and what it computes. */
-#if MMA
-    local float scratch[MMA_SCRATCH];
-    const mma_place at = mma_place_of(item);
-    float4 sums[MMA_ROWS][MMA_COLUMNS];
-#pragma unroll
-    for (int m = 0; m < MMA_ROWS; m++)
-#pragma unroll
-        for (int n = 0; n < MMA_COLUMNS; n++)
-            sums[m][n] = (float4)(0.0f);
-#else
-    const int2 at = tile_place(item, TX, TY);
-    float4 sums[MQ][NQ][4];
-#pragma unroll
-    for (int m = 0; m < MQ; m++)
-#pragma unroll
-        for (int n = 0; n < NQ; n++)
-#pragma unroll
-            for (int i = 0; i < 4; i++)
-                sums[m][n][i] = (float4)(0.0f);
-#endif
+    const tile_item at = tile_item_of(item);
+    tile_sums sums;
+    tile_clear(sums);
 
     const int chunks = (w.taps * IN_C + KC - 1) / KC;
     for (int chunk = 0; chunk <= chunks; chunk++) {
@@ -136,21 +94,11 @@ kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void conv2d_tile(globa
                 fetch_inputs(x_rows, x, &x_walk, &w, &loaded);
         }
         if (chunk > 0)
-#if MMA
-            mma_multiply(sums, w_tile[(chunk - 1) % 2], W_LINE, x_tile[(chunk - 1) % 2], X_LINE, KC, &at, scratch);
-#else
-            multiply_chunk(sums, w_tile[(chunk - 1) % 2] + at.y, x_tile[(chunk - 1) % 2] + at.x);
-#endif
-        if (chunk < chunks) {
-#pragma unroll
-            for (int r = 0; r < W_ROWS; r++)
-                if (loads_w)
-                    w_tile[chunk % 2][(w_row + r) * W_LINE + w_quad] = LOCAL_VALUE(w_rows[r]);
-#pragma unroll
-            for (int r = 0; r < X_ROWS; r++)
-                if (loads_x)
-                    x_tile[chunk % 2][(x_row + r) * X_LINE + x_quad] = LOCAL_VALUE(x_rows[r]);
-        }
+            tile_multiply(sums, w_tile[(chunk - 1) % 2], x_tile[(chunk - 1) % 2], at, 0, scratch);
+        if (chunk < chunks && loads_w)
+            tile_put_rows(w_tile[chunk % 2] + w_row / TILE_WORD * A_LINE + w_quad, A_LINE, w_rows, W_ROWS);
+        if (chunk < chunks && loads_x)
+            tile_put_rows(x_tile[chunk % 2] + x_row / TILE_WORD * B_LINE + x_quad, B_LINE, x_rows, X_ROWS);
         barrier(CLK_LOCAL_MEM_FENCE);
     }
 

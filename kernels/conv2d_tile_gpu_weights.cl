@@ -9,7 +9,6 @@
 
    Indices of float4 within one group of channels are 32-bit: 64 GiB. */
 #include "common.clh"
-#include "register_tile.clh"
 
 #ifndef PITCH
 #define PITCH 128
@@ -42,30 +41,16 @@
 
 #define KC 16
 #define KQ (KC / 4)
-#define TY (BM / RM)
-#define TX (BN / RN)
-#define SLICE (TX * TY)
-#define ITEMS (SLICE * SLICES)
-#define MQ (RM / 4)
-#define NQ (RN / 4)
-#if MMA
-#include "mma.clh"
-#define GAP MMA_GAP
-#define LOCAL_VALUE mma_stored
-#else
-#define GAP 1 /* so that transposed stores spread over the banks */
-#define LOCAL_VALUE
-#endif
-/* float4 from one k to the next. */
-#define G_ROW (BM / 4 + GAP)
-#define X_ROW (BN / 4 + GAP)
+#define TILE_GAP 1 /* so that transposed stores spread over the banks */
+#include "local_tile.clh"
+
 /* Loads of one work-item. */
 #define G_LOADS ((BM * KQ + ITEMS - 1) / ITEMS)
 #define X_LOADS ((BN * KQ + ITEMS - 1) / ITEMS)
 /* Is there an i-th one for this item? */
 #define LOADS_G(i) (BM * KQ % ITEMS == 0 || item + (i)*ITEMS < BM * KQ)
 #define LOADS_X(i) (BN * KQ % ITEMS == 0 || item + (i)*ITEMS < BN * KQ)
-#define TILES (KC * (G_ROW + X_ROW))
+#define TILES (A_TILE + B_TILE)
 #define SUMS (MQ * NQ * 4 * SLICE) /* of one slice */
 #define LOCAL (TILES > SUMS * (SLICES / 2) ? TILES : SUMS * (SLICES / 2))
 
@@ -124,36 +109,9 @@ static inline float4 source_at(global const float4 *x, const source *s, const un
     return inside ? x[s->at + (uint)(row * IN_W + column) * P4 + u->images * KQ] : (float4)(0.0f);
 }
 
-/* Four k of one row or column, into the tile [k][row]. */
-static inline void store_transposed(local float4 *tile, int stride, int row, int quad, float4 values) {
-    local float *to = (local float *)(tile + quad * 4 * stride) + row;
-    to[0] = values.x;
-    to[stride * 4] = values.y;
-    to[stride * 8] = values.z;
-    to[stride * 12] = values.w;
-}
-
-/* ---- Products ---- */
-
-static inline void multiply_unit(float4 sums[MQ][NQ][4], local const float4 *g, local const float4 *x) {
-#pragma unroll
-    for (int k = 0; k < KC / SLICES; k++, g += SLICES * G_ROW, x += SLICES * X_ROW) {
-        float4 values[NQ];
-#pragma unroll
-        for (int n = 0; n < NQ; n++)
-            values[n] = x[n * TX];
-#pragma unroll
-        for (int m = 0; m < MQ; m++) {
-            const float4 factors = g[m * TY];
-#pragma unroll
-            for (int n = 0; n < NQ; n++)
-                multiply_quad(sums[m][n], factors, values[n]);
-        }
-    }
-}
-
+#if !MMA
 /* Slice 0 gets the sums of all: half of those that are left add the other half's. */
-static inline void add_slices(float4 sums[MQ][NQ][4], local float4 *scratch, int slice, int item) {
+static inline void add_slices(tile_sums sums, local float4 *scratch, int slice, int item) {
     for (int left = SLICES / 2; left > 0; left /= 2) {
 #pragma unroll
         for (int m = 0; m < MQ; m++)
@@ -175,6 +133,7 @@ static inline void add_slices(float4 sums[MQ][NQ][4], local float4 *scratch, int
         barrier(CLK_LOCAL_MEM_FENCE);
     }
 }
+#endif
 
 static inline void put(global float *to, float value, int accumulate) {
     *to = accumulate ? *to + value : value;
@@ -186,7 +145,8 @@ kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void
 conv2d_tile_weights(global const float4 *restrict x, global const float4 *restrict gy, global float *restrict gweight,
                     global float *restrict gbias, ulong bias_offset, ulong stride, uint units, int accumulate) {
     local float4 memory[LOCAL];
-    local float4 *g_tile = memory, *x_tile = memory + KC * G_ROW;
+    local float4 *g_tile = memory, *x_tile = memory + A_TILE;
+    TILE_SCRATCH(scratch, memory);
     const int item = get_local_id(0), quad = item % KQ, group = get_group_id(2);
     const int block = get_group_id(0) % BLOCKS * BM, columns = get_group_id(0) / BLOCKS * BN;
     const uint first = get_group_id(1) * units, end = min(first + units, UNITS);
@@ -205,27 +165,10 @@ conv2d_tile_weights(global const float4 *restrict x, global const float4 *restri
     for (int i = 0; i < G_LOADS; i++)
         biases[i] = 0.0f;
     /* ... and what it computes. */
-#if MMA
-    local float scratch[MMA_SCRATCH];
-    const mma_place at = mma_place_of(item);
-    float4 sums[MMA_ROWS][MMA_COLUMNS];
-#pragma unroll
-    for (int m = 0; m < MMA_ROWS; m++)
-#pragma unroll
-        for (int n = 0; n < MMA_COLUMNS; n++)
-            sums[m][n] = (float4)(0.0f);
-#else
     const int slice = item / SLICE;
-    const int2 at = tile_place(item % SLICE, TX, TY);
-    float4 sums[MQ][NQ][4];
-#pragma unroll
-    for (int m = 0; m < MQ; m++)
-#pragma unroll
-        for (int n = 0; n < NQ; n++)
-#pragma unroll
-            for (int i = 0; i < 4; i++)
-                sums[m][n][i] = (float4)(0.0f);
-#endif
+    const tile_item at = tile_item_of(item);
+    tile_sums sums;
+    tile_clear(sums);
 
     unit u = unit_of(first);
     for (uint next = first; next <= end; next++) { /* loads unit `next`, multiplies the one before */
@@ -242,21 +185,17 @@ conv2d_tile_weights(global const float4 *restrict x, global const float4 *restri
             next_unit(&u);
         }
         if (next > first)
-#if MMA
-            mma_multiply(sums, g_tile, G_ROW, x_tile, X_ROW, KC, &at, scratch);
-#else
-            multiply_unit(sums, g_tile + slice * G_ROW + at.y, x_tile + slice * X_ROW + at.x);
-#endif
+            tile_multiply(sums, g_tile, x_tile, at, slice, scratch);
         barrier(CLK_LOCAL_MEM_FENCE);
         if (next < end) {
 #pragma unroll
             for (int i = 0; i < G_LOADS; i++)
                 if (LOADS_G(i))
-                    store_transposed(g_tile, G_ROW, (item + i * ITEMS) / KQ, quad, LOCAL_VALUE(g_values[i]));
+                    tile_put_transposed(g_tile, A_LINE, (item + i * ITEMS) / KQ, quad, g_values[i]);
 #pragma unroll
             for (int i = 0; i < X_LOADS; i++)
                 if (LOADS_X(i))
-                    store_transposed(x_tile, X_ROW, (item + i * ITEMS) / KQ, quad, LOCAL_VALUE(x_values[i]));
+                    tile_put_transposed(x_tile, B_LINE, (item + i * ITEMS) / KQ, quad, x_values[i]);
         }
         barrier(CLK_LOCAL_MEM_FENCE);
     }

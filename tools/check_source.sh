@@ -51,7 +51,7 @@ check_targets() {
         done
         compile -Wno-linker-warnings -target nvptx64-nvidia-nvcl -Xclang -target-cpu -Xclang sm_70 -Xclang -mlink-builtin-bitcode \
             -Xclang /usr/lib/clc/nvptx64--nvidiacl.bc -S || complain "targets: $file does not compile for sm_70"
-        grep -q '"mma.clh"' "$file" || continue
+        grep -q '"local_tile.clh"' "$file" || continue
         for precision in 1 2; do
             compile -DMMA=$precision -Wno-linker-warnings -target nvptx64-nvidia-nvcl -Xclang -target-cpu -Xclang sm_80 \
                 -Xclang -mlink-builtin-bitcode -Xclang /usr/lib/clc/nvptx64--nvidiacl.bc -S &&

@@ -12,7 +12,7 @@
 #include "base/status.h"
 #include "ops/conv2d_tile_gpu.h"
 
-enum { MMA_LEAST_LOCAL = 24 << 10, MMA_LEAST_CHANNELS = 16 };
+enum { MMA_LEAST_LOCAL = 12 << 10, MMA_LEAST_CHANNELS = 16 };
 
 /* Floats that one group of channels may have: the kernels count float4 in 32 bits. */
 #define MOST_FLOATS ((size_t)UINT32_MAX * 4)
@@ -104,9 +104,10 @@ static bool fits(const cvy_device_traits *traits, const tile *t, int mma, size_t
         return false;
     if (is_narrow(t))
         return !mma && traits->local_memory >= CVY_TILE_LEAST_LOCAL;
-    size_t local = sizeof(float) * (size_t)(2 * chunk_of(mma) * (t->bm + t->bn));
+    const int rows = 2 * cvy_tile_rows(mma, chunk_of(mma));
+    size_t local = sizeof(float) * (size_t)(rows * (t->bm + t->bn));
     if (mma)
-        local += cvy_tile_mma_local(traits, mma, 2 * chunk_of(mma), items_of(t));
+        local += cvy_tile_mma_local(traits, rows, items_of(t));
     return local <= traits->local_memory &&
            (!mma || (t->bm % 32 == 0 && t->bm != 96 && t->rm == 8 && t->rn == 8));
 }
@@ -273,7 +274,7 @@ static convoy_status mma_prepare(convoy_device *device, const cvy_conv2d_shape *
                         workspace);
 }
 
-/* The smallest tile of BF16 takes most: 64 x 64, 16 deep, in two buffers. */
+/* Tiles of 32 x 128 and 64 x 64, 8 words deep, in two buffers. */
 static bool mma_supports(const cvy_device_traits *traits, const cvy_conv2d_shape *shape,
                          cvy_conv2d_pass pass) {
     return traits->tensor_cores != CVY_TENSOR_NONE && traits->precision != CONVOY_FLOAT32 &&

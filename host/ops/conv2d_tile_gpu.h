@@ -27,12 +27,15 @@ static inline size_t cvy_tile_most_items(const cvy_kernel *kernel) {
 static inline int cvy_tile_mma(const cvy_device_traits *traits) {
     return traits->precision == CONVOY_TF32 ? 1 : traits->precision == CONVOY_BF16 ? 2 : 0;
 }
-/* What the tensor cores' kernels take of local memory beside a tile of `rows` x (bm + bn): the gaps behind
-   rows, and the scratch of the emulation. */
-static inline size_t cvy_tile_mma_local(const cvy_device_traits *traits, int mma, int rows, int items) {
-    const int gaps = 2 * 4 * (3 - mma) * rows;
-    const int scratch = traits->tensor_cores == CVY_TENSOR_EMULATED ? items / 32 * 24 * 8 * mma : 0;
-    return sizeof(float) * (size_t)(gaps + scratch);
+/* Rows of a tile in local memory that `depth` values of k take, two to a word in BF16. */
+static inline int cvy_tile_rows(int mma, int depth) {
+    return mma == 2 ? depth / 2 : depth;
+}
+/* What the tensor cores' kernels take of local memory beside `rows` of bm + bn words: the gaps behind rows,
+   and the scratch of the emulation. */
+static inline size_t cvy_tile_mma_local(const cvy_device_traits *traits, int rows, int items) {
+    const int scratch = traits->tensor_cores == CVY_TENSOR_EMULATED ? items / 32 * 24 * 8 : 0;
+    return sizeof(float) * (size_t)(2 * 4 * 2 * rows + scratch);
 }
 
 /* A prepared backward-weights pass. */

@@ -33,9 +33,9 @@ static size_t items_of(const tile *t) {
     return (size_t)(slice_of(t) * t->slices);
 }
 
-static size_t local_memory_of(const tile *t) {
-    const int rows = UNIT * (t->bm + t->bn + 8), sums = t->bm * t->bn * (t->slices / 2);
-    return sizeof(float) * max_size((size_t)rows, (size_t)sums);
+static size_t local_memory_of(const tile *t, int mma) {
+    const int words = cvy_tile_rows(mma, UNIT) * (t->bm + t->bn + 8), sums = t->bm * t->bn * (t->slices / 2);
+    return sizeof(float) * max_size((size_t)words, (size_t)sums);
 }
 
 /* Of one group of channels. */
@@ -62,9 +62,9 @@ static double cost_of(const tile *t, const cvy_conv2d_shape *s) {
 
 /* `mma` as cvy_tile_mma has it: then only tiles for tensor cores. */
 static bool fits(const cvy_device_traits *traits, const tile *t, int mma) {
-    size_t local = local_memory_of(t);
+    size_t local = local_memory_of(t, mma);
     if (mma)
-        local += cvy_tile_mma_local(traits, mma, UNIT, (int)items_of(t));
+        local += cvy_tile_mma_local(traits, cvy_tile_rows(mma, UNIT), (int)items_of(t));
     return local <= traits->local_memory && (!mma || (t->bm % 64 == 0 && t->slices == 1));
 }
 
