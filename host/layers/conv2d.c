@@ -136,22 +136,13 @@ static convoy_status describe(const void *configuration, const cvy_node *node, c
     return CONVOY_OK;
 }
 
-static unsigned passes_of(const cvy_layer_setup *setup) {
-    unsigned passes = 1u << CVY_CONV2D_FORWARD;
-    if (setup->training)
-        passes |= 1u << CVY_CONV2D_BACKWARD_WEIGHTS;
-    if (setup->input_gradient)
-        passes |= 1u << CVY_CONV2D_BACKWARD_DATA;
-    return passes;
-}
-
 static int tasks(const cvy_layer_setup *setup, cvy_task list[CVY_LAYER_TASKS]) {
     cvy_conv2d_shape shape = shape_of(setup->config, setup->input, setup->pitch);
     int count = 0;
     if (cvy_conv2d_infer(&shape))
         return 0;
     for (int pass = 0; pass < 3; pass++)
-        if (passes_of(setup) >> pass & 1)
+        if (cvy_layer_passes(setup) >> pass & 1)
             list[count++] = cvy_conv2d_task(&shape, (cvy_conv2d_pass)pass);
     return count;
 }
@@ -163,7 +154,7 @@ static convoy_status setup(void *s, cvy_layer_setup *setup) {
     convoy_status status = cvy_conv2d_infer(&shape);
     if (status)
         return status;
-    const unsigned passes = passes_of(setup);
+    const unsigned passes = cvy_layer_passes(setup);
     status = cvy_conv2d_create(setup->device, &shape, passes, setup->conv2d_variant, &layer->op);
     if (!status)
         setup->workspace = cvy_conv2d_workspace(layer->op);

@@ -156,12 +156,14 @@ extern const cvy_layer_type *const cvy_layer_types[];
 /* NULL when there is none of that name. */
 const cvy_layer_type *cvy_layer_type_find(const char *name);
 
-/* ---- Helpers for describe ---- */
+/* ---- Helpers ---- */
 
 /* "1x28x28", or "400" for a vector; in one of eight static per-thread buffers. */
 const char *cvy_dims_text(cvy_dims dims);
 /* Checks a size that the file may leave out (0) against what the input has. */
 convoy_status cvy_layer_check_given(const char *parameter, int given, int found, const char *what);
+/* The passes that will run: bits 0 forward, 1 backward-data, 2 backward-weights, as the ops number them. */
+unsigned cvy_layer_passes(const cvy_layer_setup *setup);
 /* Linear, EuclideanRBF and Softmax want a vector. */
 convoy_status cvy_layer_want_vector(const char *type, cvy_dims input);
 /* Appends a tensor; `shape` has `dimensions` entries. Returns it for further settings. */

@@ -59,6 +59,10 @@ convoy_status cvy_layer_want_vector(const char *type, cvy_dims input) {
     return CONVOY_OK;
 }
 
+unsigned cvy_layer_passes(const cvy_layer_setup *setup) {
+    return 1u | (setup->input_gradient ? 2u : 0) | (setup->training ? 4u : 0);
+}
+
 cvy_layer_tensor *cvy_layer_add_tensor(cvy_layer_facts *facts, const char *name, cvy_tensor_role role,
                                        cvy_init_kind init, int dimensions, const size_t *shape) {
     cvy_layer_tensor *tensor = &facts->tensors[facts->tensor_count++];

@@ -48,20 +48,11 @@ static cvy_linear_shape shape_of(const cvy_layer_setup *setup) {
                               setup->activation};
 }
 
-static unsigned passes_of(const cvy_layer_setup *setup) {
-    unsigned passes = 1u << CVY_LINEAR_FORWARD;
-    if (setup->training)
-        passes |= 1u << CVY_LINEAR_BACKWARD_WEIGHTS;
-    if (setup->input_gradient)
-        passes |= 1u << CVY_LINEAR_BACKWARD_DATA;
-    return passes;
-}
-
 static int tasks(const cvy_layer_setup *setup, cvy_task list[CVY_LAYER_TASKS]) {
     const cvy_linear_shape shape = shape_of(setup);
     int count = 0;
     for (int pass = 0; pass < 3; pass++)
-        if (passes_of(setup) >> pass & 1)
+        if (cvy_layer_passes(setup) >> pass & 1)
             list[count++] = cvy_linear_task(&shape, (cvy_linear_pass)pass);
     return count;
 }
@@ -70,7 +61,7 @@ static convoy_status setup(void *s, cvy_layer_setup *setup) {
     state *layer = s;
     const cvy_linear_shape shape = shape_of(setup);
     convoy_status status =
-        cvy_linear_create(setup->device, &shape, passes_of(setup), setup->gemm_variant, &layer->op);
+        cvy_linear_create(setup->device, &shape, cvy_layer_passes(setup), setup->gemm_variant, &layer->op);
     if (!status)
         setup->workspace = cvy_linear_workspace(layer->op);
     return status;
