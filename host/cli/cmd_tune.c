@@ -37,6 +37,7 @@ static const cvy_param params[] = {
     {"forget", CVY_FLAG, offsetof(options, forget), "", 0, 0, NULL,
      "drop what is known about the device first, also what was set aside"},
     CLI_ROW_DEVICE,
+    CLI_ROW_PRECISION,
     CLI_ROW_SET,
     CLI_ROW_JSON,
     CLI_ROW_HELP,
@@ -66,20 +67,41 @@ typedef struct work {
     bool terminal;
 } work;
 
-static convoy_status add_tasks(work *w, const cvy_task *tasks, size_t count) {
-    cvy_task *grown = realloc(w->tasks, (w->count + count + 1) * sizeof *grown);
+static convoy_status add_task(work *w, const cvy_task *task) {
+    for (size_t i = 0; i < w->count; i++)
+        if (strcmp(w->tasks[i].op, task->op) == 0 && strcmp(w->tasks[i].pass, task->pass) == 0 &&
+            strcmp(w->tasks[i].shape, task->shape) == 0) {
+            w->tasks[i].uses += task->uses;
+            return CONVOY_OK;
+        }
+    cvy_task *grown = realloc(w->tasks, (w->count + 1) * sizeof *grown);
     if (!grown)
-        return cvy_fail_memory("a list of shapes", (w->count + count) * sizeof *grown);
+        return cvy_fail_memory("a list of shapes", (w->count + 1) * sizeof *grown);
     w->tasks = grown;
-    for (size_t i = 0; i < count; i++) {
-        bool known = false;
-        for (size_t k = 0; k < w->count && !known; k++)
-            known = strcmp(grown[k].op, tasks[i].op) == 0 && strcmp(grown[k].pass, tasks[i].pass) == 0 &&
-                    strcmp(grown[k].shape, tasks[i].shape) == 0;
-        if (!known)
-            grown[w->count++] = tasks[i];
-    }
+    grown[w->count++] = *task;
     return CONVOY_OK;
+}
+
+static bool is_set(const cvy_task *task) {
+    return strcmp(task->op, "clblast") == 0;
+}
+
+/* CLBlast's parameters come first, since other answers depend on them; `all`: for the products too that run
+   elsewhere. */
+static convoy_status add_tasks(work *w, const cvy_task *tasks, size_t count, bool all) {
+    convoy_status status = CONVOY_OK;
+    for (size_t i = 0; i < count && !status; i++) {
+        cvy_gemm_shape product;
+        const bool gemm = strcmp(tasks[i].op, "gemm") == 0 && cvy_gemm_shape_read(tasks[i].shape, &product);
+        cvy_task task = all && gemm ? cvy_clblast_task(&product) : tasks[i];
+        task.uses = tasks[i].uses;
+        if (is_set(&task) && (gemm || !all))
+            status = add_task(w, &task);
+    }
+    for (size_t i = 0; i < count && !status; i++)
+        if (!is_set(&tasks[i]))
+            status = add_task(w, &tasks[i]);
+    return status;
 }
 
 /* The tasks of training; evaluation has no others. */
@@ -99,17 +121,10 @@ static convoy_status add_model(const cli_call *call, const char *path, convoy_de
                                    &count);
     }
     if (!status)
-        status = add_tasks(w, tasks, count);
+        status = add_tasks(w, tasks, count, o->all);
     free(tasks);
     convoy_model_free(model);
     return status;
-}
-
-/* CLBlast's parameters come first, since other answers depend on them. */
-static convoy_status add_clblast(const options *o, const convoy_device *device, work *w) {
-    const cvy_task task = cvy_clblast_task();
-    const bool wanted = o->all || !cvy_device_get_traits(device)->cpu;
-    return wanted ? add_tasks(w, &task, 1) : CONVOY_OK;
 }
 
 /* ---- progress ---- */
@@ -203,7 +218,7 @@ static void print_work(const convoy_device *device, const work *w) {
 
 /* ---- --list ---- */
 
-static const char *const verdicts[] = {"best", "left to the heuristics", "set aside"};
+static const char *const verdicts[] = {"best", "measured", "not seen through", "set aside"};
 
 static json_t *known_json(convoy_device *device) {
     size_t count;
@@ -214,7 +229,7 @@ static json_t *known_json(convoy_device *device) {
             known, json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "verdict", verdicts[list[i].verdict],
                              "op", text_json(list[i].op), "pass", text_json(list[i].pass), "shape",
                              text_json(list[i].shape), "variant", text_json(list[i].variant), "ms",
-                             list[i].verdict == CVY_BEST ? cli_number(1e3 * list[i].seconds) : json_null(),
+                             list[i].verdict == CVY_ASIDE ? json_null() : cli_number(1e3 * list[i].seconds),
                              "reason", text_json(list[i].reason)));
     return json_pack("{s:s, s:o}", "device", convoy_device_get_info(device)->name, "known", known);
 }
@@ -226,12 +241,10 @@ static void print_known(convoy_device *device) {
     for (size_t i = 0; i < count; i++) {
         const cvy_choice *c = &list[i];
         printf("%-7s %-17s %-44s ", c->op, c->pass, c->shape);
-        if (c->verdict == CVY_BEST)
-            printf("%-24s %11.3f ms\n", c->variant, 1e3 * c->seconds);
-        else if (c->verdict == CVY_ASIDE)
+        if (c->verdict == CVY_ASIDE)
             printf("%-24s set aside: %s\n", c->variant, c->reason);
         else
-            printf("%s\n", verdicts[c->verdict]);
+            printf("%-24s %11.3f ms  %s\n", c->variant, 1e3 * c->seconds, verdicts[c->verdict]);
     }
 }
 
@@ -247,7 +260,7 @@ static convoy_status measure(cli_call *call, convoy_device *device, work *w) {
                                    .begun = begun,
                                    .ended = ended,
                                    .context = w};
-    convoy_status status = add_clblast(o, device, w);
+    convoy_status status = CONVOY_OK;
     for (size_t i = 0; i < call->operand_count && !status; i++)
         status = add_model(call, call->operands[i], device, w);
     w->results = calloc(w->count + 1, sizeof *w->results);
@@ -307,13 +320,15 @@ const cli_command cli_tune = {"tune",
 
 /* ---- the process that measures ---- */
 
-static const cvy_param serve_params[] = {CLI_ROW_JSON, CLI_ROW_HELP, CVY_PARAM_END};
+static const cvy_param serve_params[] = {CLI_ROW_PRECISION, CLI_ROW_JSON, CLI_ROW_HELP, CVY_PARAM_END};
 
 static convoy_status serve(cli_call *call) {
     convoy_device *device = NULL;
     convoy_status status = convoy_device_open(call->operands[0], &device);
     if (!status && strcmp(convoy_device_get_info(device)->name, call->operands[1]) != 0)
         status = cvy_fail(CONVOY_DEVICE, "device %s is not %s", call->operands[0], call->operands[1]);
+    if (!status)
+        status = convoy_device_set_precision(device, (convoy_precision)cli_common_of(call)->precision);
     if (!status)
         status = cvy_tune_serve(device);
     convoy_device_close(device);

@@ -22,8 +22,9 @@ typedef enum cvy_stage {
     CVY_STAGE_DONE
 } cvy_stage;
 
-/* Takes all steps; `done` hears of each that is over. *best: seconds of the fastest of several runs, which
-   take about `seconds` in all. */
+/* Takes all steps, those of the small shape once in a process; `done` hears of each that is over. *best:
+   seconds of the fastest of several runs, which take about `seconds` in all, or of one that takes far longer.
+ */
 convoy_status cvy_measure(convoy_device *device, const cvy_task *task, const char *variant, double seconds,
                           void (*done)(void *context, cvy_stage stage), void *context, double *best);
 

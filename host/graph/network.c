@@ -150,10 +150,34 @@ static convoy_status force(convoy_network *network, const char *op, const char *
                           convoy_device_get_info(network->device)->name);
 }
 
-/* What the layers will choose variants for, each once; malloc'ed. Forced ops are no choice. */
+static void add_task(cvy_task *list, size_t *count, const cvy_task *task) {
+    for (size_t i = 0; i < *count; i++)
+        if (strcmp(list[i].op, task->op) == 0 && strcmp(list[i].pass, task->pass) == 0 &&
+            strcmp(list[i].shape, task->shape) == 0) {
+            list[i].uses += task->uses;
+            return;
+        }
+    list[(*count)++] = *task;
+}
+
+/* A variant to choose, unless it is forced; and CLBlast's parameters, where a product runs there. */
+static void add_choices(const cvy_layer_setup *setup, const cvy_task *task, cvy_task *list, size_t *count) {
+    const bool conv2d = strcmp(task->op, "conv2d") == 0;
+    const char *forced = conv2d ? setup->conv2d_variant : setup->gemm_variant;
+    cvy_gemm_shape product;
+    if (!conv2d && cvy_gemm_shape_read(task->shape, &product) &&
+        strcmp(forced ? forced : cvy_gemm_choice(setup->device, &product), "clblast") == 0) {
+        const cvy_task parameters = cvy_clblast_task(&product);
+        add_task(list, count, &parameters);
+    }
+    if (!forced)
+        add_task(list, count, task);
+}
+
+/* What the layers will choose variants for, each once; malloc'ed. */
 static convoy_status collect_tasks(const convoy_network *network, cvy_task **tasks, size_t *count) {
     const convoy_model *model = network->model;
-    cvy_task *list = calloc(model->step_count * CVY_LAYER_TASKS + 1, sizeof *list);
+    cvy_task *list = calloc(model->step_count * CVY_LAYER_TASKS * 2 + 1, sizeof *list);
     *count = 0;
     if (!list)
         return cvy_fail_memory("a list of shapes", model->step_count * sizeof *list);
@@ -161,15 +185,8 @@ static convoy_status collect_tasks(const convoy_network *network, cvy_task **tas
         const cvy_layer_setup *setup = &network->steps[s].setup;
         cvy_task own[CVY_LAYER_TASKS];
         const int found = tasks_of(network, s, own);
-        for (int i = 0; i < found; i++) {
-            const bool conv2d = strcmp(own[i].op, "conv2d") == 0;
-            bool known = conv2d ? setup->conv2d_variant : setup->gemm_variant;
-            for (size_t k = 0; k < *count && !known; k++)
-                known = strcmp(list[k].op, own[i].op) == 0 && strcmp(list[k].pass, own[i].pass) == 0 &&
-                        strcmp(list[k].shape, own[i].shape) == 0;
-            if (!known)
-                list[(*count)++] = own[i];
-        }
+        for (int i = 0; i < found; i++)
+            add_choices(setup, &own[i], list, count);
     }
     *tasks = list;
     return CONVOY_OK;

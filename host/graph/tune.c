@@ -1,36 +1,34 @@
-/* Which variants are measured for a task, what follows from each answer, and the two ways to tune: on
-   request, and for a moment when a network is opened. */
+/* Which variants are measured for a task, and what follows from each answer. */
 #include "graph/tune.h"
 
-#include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/file.h"
 #include "base/log.h"
 #include "base/status.h"
 #include "graph/tune_process.h"
+#include "ops/gemm.h"
 
 /* What the heuristics prefer stays unless another one is faster by more than what is left to chance. */
 static const double margin = 0.97;
-/* Automatic tuning: seconds for a network, seconds of runs per variant, and the work of a pass from which on
-   it can pay: a few milliseconds on a CPU of two cores, a tenth of that on a GPU. */
-static const double automatic_seconds = 4, automatic_runs = 0.02;
-static const double cpu_flops = 1e9, gpu_flops = 4e9;
-
 static const char *tune_command;
 
 void cvy_tune_set_command(const char *path) {
     tune_command = path;
 }
 
-/* ---- One task ---- */
+bool cvy_tune_can(void) {
+    return tune_command;
+}
+
+/* ---- One measurement ---- */
 
 typedef struct tuning {
     convoy_device *device;
     const cvy_tune_options *options;
     cvy_tune_process process;
+    bool measured; /* anything */
 } tuning;
 
 static bool is_over(const tuning *t) {
@@ -41,23 +39,21 @@ static bool is_interrupted(const tuning *t) {
     return t->options->interrupt && *t->options->interrupt;
 }
 
-static void list_variants(const tuning *t, const cvy_task *task, cvy_tuned *tuned) {
-    cvy_candidate_variant candidates[CVY_VARIANTS_LIMIT];
-    const size_t count = cvy_task_candidates(t->device, task, candidates);
-    *tuned = (cvy_tuned){.task = *task, .winner = -1};
-    for (size_t i = 0; i < count; i++) {
-        if (t->options->likely && candidates[i].fit != CVY_FIT_LIKELY)
-            continue;
-        cvy_tuned_variant *v = &tuned->variants[tuned->count++];
-        const char *reason =
-            cvy_choice_aside(t->device, task->op, task->pass, task->shape, candidates[i].name);
-        v->name = candidates[i].name;
-        if (reason) {
-            v->outcome = CVY_OUTCOME_ASIDE;
-            snprintf(v->reason, sizeof v->reason, "%s", reason);
-        } else if (candidates[i].fit == CVY_FIT_FOREIGN && !t->options->all)
-            v->outcome = CVY_OUTCOME_SKIPPED;
-    }
+/* A product to choose CLBlast's parameters by. */
+static bool is_set(const cvy_task *task) {
+    return strcmp(task->op, "clblast") == 0;
+}
+
+static void keep(convoy_device *device, const cvy_task *task, const char *shape, cvy_verdict verdict,
+                 const char *variant, double seconds) {
+    const cvy_choice choice = {.verdict = verdict,
+                               .op = task->op,
+                               .pass = task->pass,
+                               .shape = shape,
+                               .variant = variant,
+                               .seconds = seconds,
+                               .reason = ""};
+    cvy_choice_keep(device, &choice, 1);
 }
 
 static const char *const stages[] = {"building it for a small shape",
@@ -75,6 +71,14 @@ static void set_aside(const tuning *t, const cvy_task *task, const cvy_reply *re
                          v->reason);
 }
 
+/* The time that was spent on a variant in vain, with that of earlier starts. */
+static void leave(const tuning *t, const cvy_task *task, const cvy_tuned_variant *v, double seconds) {
+    const cvy_choice *before = cvy_choice_measured(t->device, task, v->name);
+    if (before && before->verdict == CVY_LEFT)
+        seconds += before->seconds;
+    keep(t->device, task, task->shape, CVY_LEFT, v->name, seconds);
+}
+
 static convoy_status measure(tuning *t, const cvy_task *task, cvy_tuned_variant *v) {
     cvy_reply reply;
     const cvy_tune_options *o = t->options;
@@ -82,8 +86,10 @@ static convoy_status measure(tuning *t, const cvy_task *task, cvy_tuned_variant 
                                    .build_limit = o->build_limit,
                                    .deadline = o->deadline,
                                    .interrupt = o->interrupt};
+    const double start = cvy_seconds();
     const cvy_answer answer = cvy_tune_process_ask(&t->process, tune_command, t->device, task, v->name,
                                                    o->seconds, &patience, &reply);
+    t->measured = true;
     switch (answer) {
     case CVY_ANSWER_BEST:
         v->outcome = CVY_OUTCOME_TIMED;
@@ -104,12 +110,69 @@ static convoy_status measure(tuning *t, const cvy_task *task, cvy_tuned_variant 
         set_aside(t, task, &reply, v);
         return CONVOY_OK;
     case CVY_ANSWER_STOPPED:
+        if (o->likely && !is_interrupted(t))
+            leave(t, task, v, cvy_seconds() - start);
         return CONVOY_OK; /* the caller sees why */
     case CVY_ANSWER_NOBODY:
         break;
     }
     return cvy_fail(CONVOY_FAILED, "no process could be started on %s to measure variants in",
                     convoy_device_get_info(t->device)->name);
+}
+
+/* Measures what is still open. */
+static convoy_status try_variant(tuning *t, size_t index, const cvy_task *task, cvy_tuned_variant *v) {
+    const cvy_tune_options *o = t->options;
+    if (!cvy_tune_is_open(v) || is_over(t))
+        return CONVOY_OK;
+    cvy_debug("measuring %s for %s %s %s", v->name, task->op, task->pass, task->shape);
+    if (o->begun)
+        o->begun(o->context, index, task, v->name);
+    convoy_status status = measure(t, task, v);
+    if (!status && is_interrupted(t))
+        status = cvy_fail(CONVOY_INTERRUPTED, "tuning was interrupted; what was measured so far is kept");
+    if (!status && v->outcome == CVY_OUTCOME_TIMED && (o->likely || is_set(task)))
+        keep(t->device, task, task->shape, CVY_TIMED, v->name, v->seconds);
+    return status;
+}
+
+/* ---- One task ---- */
+
+void cvy_tune_list(convoy_device *device, const cvy_task *task, const cvy_tune_options *o, cvy_tuned *tuned) {
+    cvy_candidate_variant candidates[CVY_VARIANTS_LIMIT];
+    const size_t count = cvy_task_candidates(device, task, candidates);
+    size_t likely = 0;
+    *tuned = (cvy_tuned){.task = *task, .winner = -1};
+    for (size_t i = 0; i < count; i++) {
+        const char *name = candidates[i].name;
+        if (o->likely && !is_set(task) && (candidates[i].fit != CVY_FIT_LIKELY || likely == o->likely))
+            continue;
+        cvy_tuned_variant *v = &tuned->variants[tuned->count++];
+        const char *reason = cvy_choice_aside(device, task->op, task->pass, task->shape, name);
+        const cvy_choice *known = o->likely ? cvy_choice_measured(device, task, name) : NULL;
+        v->name = name;
+        likely += !reason;
+        if (reason) {
+            v->outcome = CVY_OUTCOME_ASIDE;
+            snprintf(v->reason, sizeof v->reason, "%s", reason);
+        } else if (known && known->verdict == CVY_TIMED) {
+            v->outcome = CVY_OUTCOME_TIMED;
+            v->seconds = known->seconds;
+        } else if ((known && known->seconds > o->give_up) ||
+                   (candidates[i].fit == CVY_FIT_FOREIGN && !o->all))
+            v->outcome = CVY_OUTCOME_SKIPPED;
+    }
+}
+
+bool cvy_tune_is_open(const cvy_tuned_variant *v) {
+    return v->outcome == CVY_OUTCOME_NONE && !*v->reason;
+}
+
+static bool is_complete(const cvy_tuned *tuned) {
+    for (size_t i = 0; i < tuned->count; i++)
+        if (cvy_tune_is_open(&tuned->variants[i]))
+            return false;
+    return true;
 }
 
 static void choose_winner(cvy_tuned *tuned) {
@@ -127,118 +190,119 @@ static void choose_winner(cvy_tuned *tuned) {
         tuned->winner = first;
 }
 
-static void keep(convoy_device *device, const cvy_task *task, cvy_verdict verdict, const char *variant,
-                 double seconds) {
-    const cvy_choice choice = {.verdict = verdict,
-                               .op = task->op,
-                               .pass = task->pass,
-                               .shape = task->shape,
-                               .variant = variant,
-                               .seconds = seconds,
-                               .reason = ""};
-    cvy_choice_keep(device, &choice, 1);
-}
-
 static convoy_status tune_task(tuning *t, size_t index, const cvy_task *task, cvy_tuned *tuned) {
     const cvy_tune_options *o = t->options;
     convoy_status status = CONVOY_OK;
-    list_variants(t, task, tuned);
-    for (size_t i = 0; i < tuned->count && !status; i++) {
-        cvy_tuned_variant *v = &tuned->variants[i];
-        if (v->outcome != CVY_OUTCOME_NONE || is_over(t))
-            continue;
-        cvy_debug("measuring %s for %s %s %s", v->name, task->op, task->pass, task->shape);
-        if (o->begun)
-            o->begun(o->context, index, task, v->name);
-        status = measure(t, task, v);
-        if (!status && is_interrupted(t))
-            status = cvy_fail(CONVOY_INTERRUPTED, "tuning was interrupted; what was measured so far is kept");
-    }
-    if (status || is_over(t))
+    cvy_tune_list(t->device, task, o, tuned);
+    for (size_t i = 0; i < tuned->count && !status; i++)
+        status = try_variant(t, index, task, &tuned->variants[i]);
+    if (status || !is_complete(tuned))
         return status; /* half a comparison is none */
     choose_winner(tuned);
     if (tuned->winner >= 0)
-        keep(t->device, task, CVY_BEST, tuned->variants[tuned->winner].name,
+        keep(t->device, task, task->shape, CVY_BEST, tuned->variants[tuned->winner].name,
              tuned->variants[tuned->winner].seconds);
     if (o->ended)
         o->ended(o->context, index, tuned);
-    if (strcmp(task->op, "clblast") == 0) /* the next process begins with the parameters that won */
-        cvy_tune_process_end(&t->process);
     return CONVOY_OK;
 }
+
+/* ---- CLBlast's parameters ---- */
+
+/* The sum over all products, for the sets that all of them were measured with. */
+static void add_up(const cvy_task *tasks, size_t count, const cvy_tuned *results, cvy_tuned *sum) {
+    for (size_t i = 0; i < count; i++)
+        for (size_t set = 0; is_set(&tasks[i]) && set < results[i].count; set++) {
+            const cvy_tuned_variant *v = &results[i].variants[set];
+            if (v->outcome != CVY_OUTCOME_TIMED)
+                sum->variants[set].outcome = v->outcome;
+            sum->variants[set].seconds += tasks[i].uses * v->seconds;
+        }
+}
+
+/* Sets outside, products inside: a set is built once. A set that fails for one product is out. The first set
+   is CLBlast's own, which only a new process has. */
+static convoy_status measure_sets(tuning *t, const cvy_task *tasks, size_t count, cvy_tuned *results,
+                                  cvy_tuned *sum) {
+    convoy_status status = CONVOY_OK;
+    for (size_t set = 0; set < sum->count && !status; set++) {
+        bool first = set == 0, usable = true;
+        for (size_t i = 0; i < count && usable && !status; i++) {
+            cvy_tuned_variant *v = &results[i].variants[set];
+            if (!is_set(&tasks[i]))
+                continue;
+            if (first && cvy_tune_is_open(v) && !is_over(t)) {
+                cvy_tune_process_end(&t->process);
+                first = false;
+            }
+            status = try_variant(t, i, &tasks[i], v);
+            usable = v->outcome == CVY_OUTCOME_TIMED;
+        }
+    }
+    if (!status)
+        add_up(tasks, count, results, sum);
+    return status;
+}
+
+/* Kept for all products of the device, whether measured now or before. */
+static void keep_set(tuning *t, const cvy_tuned *sum) {
+    const cvy_tuned_variant *v = &sum->variants[sum->winner];
+    cvy_task all = sum->task;
+    snprintf(all.shape, sizeof all.shape, "*");
+    const cvy_choice *known = cvy_choice_measured(t->device, &all, NULL);
+    if (t->measured || !known || strcmp(known->variant, v->name) != 0)
+        keep(t->device, &all, all.shape, CVY_BEST, v->name, v->seconds);
+}
+
+/* All products at once. Sets that there was no time for do not keep a better one than CLBlast's own from
+   serving. */
+static convoy_status tune_sets(tuning *t, const cvy_task *tasks, size_t count, cvy_tuned *results) {
+    const cvy_tune_options *o = t->options;
+    cvy_tuned sum = {.winner = -1};
+    for (size_t i = 0; i < count; i++)
+        if (is_set(&tasks[i])) {
+            cvy_tune_list(t->device, &tasks[i], o, &results[i]);
+            sum.task = tasks[i];
+            sum.count = results[i].count;
+        }
+    for (size_t set = 0; set < sum.count; set++)
+        sum.variants[set] =
+            (cvy_tuned_variant){.name = cvy_clblast_sets()[set], .outcome = CVY_OUTCOME_TIMED};
+    convoy_status status = measure_sets(t, tasks, count, results, &sum);
+    cvy_tune_process_end(&t->process); /* the next one begins with the parameters that won */
+    if (status)
+        return status;
+    if (sum.count && !cvy_tune_is_open(&sum.variants[0]))
+        choose_winner(&sum);
+    if (sum.winner >= 0)
+        keep_set(t, &sum);
+    for (size_t i = 0; i < count; i++)
+        if (is_set(&tasks[i])) {
+            results[i].winner = sum.winner;
+            if (o->ended)
+                o->ended(o->context, i, &results[i]);
+        }
+    return CONVOY_OK;
+}
+
+/* ---- All tasks ---- */
 
 convoy_status cvy_tune(convoy_device *device, const cvy_task *tasks, size_t count,
                        const cvy_tune_options *options, cvy_tuned *results) {
     tuning t = {.device = device, .options = options, .process = {.socket = -1}};
     convoy_status status = CONVOY_OK;
+    bool sets = false;
     if (!tune_command)
         return cvy_fail(CONVOY_INVALID,
                         "tuning needs the `convoy` command, in whose process variants are run");
     memset(results, 0, count * sizeof *results);
-    for (size_t i = 0; i < count && !status && !is_over(&t); i++)
-        status = tune_task(&t, i, &tasks[i], &results[i]);
+    for (size_t i = 0; i < count && !status; i++)
+        if (!is_set(&tasks[i]))
+            status = tune_task(&t, i, &tasks[i], &results[i]);
+        else if (!sets) {
+            sets = true;
+            status = tune_sets(&t, tasks, count, results);
+        }
     cvy_tune_process_end(&t.process);
     return status;
-}
-
-/* ---- Automatic tuning ---- */
-
-static bool is_wanted(convoy_device *device) {
-    const char *wish = getenv("CONVOY_TUNE");
-    if (!tune_command || cvy_device_get_traits(device)->host || (wish && strcmp(wish, "0") == 0))
-        return false;
-    /* An interpreter: a thousand times slower than what it stands for. */
-    return !strstr(convoy_device_get_info(device)->platform, "Oclgrind");
-}
-
-static bool is_worth_it(convoy_device *device, const cvy_task *task) {
-    cvy_candidate_variant candidates[CVY_VARIANTS_LIMIT];
-    const bool cpu = cvy_device_get_traits(device)->cpu;
-    if (task->flops < (cpu ? cpu_flops : gpu_flops) || cvy_choice_is_settled(device, task))
-        return false;
-    const size_t count = cvy_task_candidates(device, task, candidates);
-    size_t likely = 0;
-    for (size_t i = 0; i < count; i++)
-        likely += candidates[i].fit == CVY_FIT_LIKELY &&
-                  !cvy_choice_aside(device, task->op, task->pass, task->shape, candidates[i].name);
-    return likely > 1;
-}
-
-static int by_work(const void *a, const void *b) {
-    const double x = ((const cvy_task *)a)->flops, y = ((const cvy_task *)b)->flops;
-    return (x < y) - (x > y);
-}
-
-void cvy_tune_automatically(convoy_device *device, const cvy_task *tasks, size_t count) {
-    size_t wanted = 0, known = 0;
-    cvy_task *list = is_wanted(device) ? calloc(count + 1, sizeof *list) : NULL;
-    for (size_t i = 0; list && i < count; i++)
-        if (is_worth_it(device, &tasks[i]))
-            list[wanted++] = tasks[i];
-    cvy_tuned *results = wanted ? calloc(wanted, sizeof *results) : NULL;
-    if (results) {
-        const cvy_tune_options options = {
-            .seconds = automatic_runs,
-            /* The budget ends first: no variant is set aside for its slowness. */
-            .limit = INFINITY,
-            .build_limit = INFINITY,
-            .deadline = cvy_seconds() + automatic_seconds,
-            .likely = true};
-        qsort(list, wanted, sizeof *list, by_work);
-        cvy_info(
-            "tuning: measuring kernel variants for %zu new shapes, %.1f s at most (CONVOY_TUNE=0: never; "
-            "`convoy tune`: all of them)",
-            wanted, automatic_seconds);
-        if (cvy_tune(device, list, wanted, &options, results) != CONVOY_OK)
-            cvy_debug("tuning: %s", convoy_error_message());
-        for (size_t i = 0; i < wanted; i++) {
-            if (results[i].count && results[i].winner >= 0)
-                known++;
-            else /* for good, so that a later start computes the same bits */
-                keep(device, &list[i], CVY_LEFT, "", 0);
-        }
-        cvy_debug("tuning: %zu of %zu shapes measured", known, wanted);
-    }
-    free(results);
-    free(list);
 }

@@ -12,7 +12,7 @@ typedef enum cvy_outcome {
     CVY_OUTCOME_TIMED,   /* `seconds` */
     CVY_OUTCOME_FAILED,  /* set aside now, `reason` */
     CVY_OUTCOME_ASIDE,   /* was set aside before, `reason` */
-    CVY_OUTCOME_SKIPPED, /* made for another kind of device */
+    CVY_OUTCOME_SKIPPED, /* made for another kind of device, or given up */
     CVY_OUTCOME_MEMORY   /* did not fit, `reason` */
 } cvy_outcome;
 
@@ -37,7 +37,11 @@ typedef struct cvy_tune_options {
     double deadline;    /* on the clock of cvy_seconds(): nothing is begun after it, and what runs is ended;
                         0: none */
     bool all;           /* variants for other kinds of devices too */
-    bool likely;        /* only those that the heuristics might take */
+    /* Automatic tuning: compare only so many of the variants that the heuristics might take, go on from what
+       earlier starts measured, and leave what all of them together did not see through in `give_up` seconds.
+       0: measure everything, anew. */
+    size_t likely;
+    double give_up;
     const volatile int *interrupt; /* non-zero: stop, CONVOY_INTERRUPTED; NULL: never */
     /* Before each measurement and after each task; NULL: nobody listens. */
     void (*begun)(void *context, size_t index, const cvy_task *task, const char *variant);
@@ -45,15 +49,24 @@ typedef struct cvy_tune_options {
     void *context;
 } cvy_tune_options;
 
-/* The `convoy` command that serves as the other process, as `<path> measure-variants ID NAME`; without one
-   nothing is measured. The string must live on. */
+/* The `convoy` command that serves as the other process, as `<path> measure-variants ID NAME --precision P`;
+   without one nothing is measured. The string must live on. */
 void cvy_tune_set_command(const char *path);
 
-/* results [count]. What was found before a failure or an interruption is kept. */
+/* False: there is no such command. */
+bool cvy_tune_can(void);
+/* The variants that cvy_tune would compare, with what is known about each; those that are open it measures.
+ */
+void cvy_tune_list(convoy_device *device, const cvy_task *task, const cvy_tune_options *options,
+                   cvy_tuned *tuned);
+bool cvy_tune_is_open(const cvy_tuned_variant *variant);
+/* results [count]. What was found before a failure or an interruption is kept. All tasks of the op "clblast"
+   have the same winner: the set of parameters with the least sum of times. */
 convoy_status cvy_tune(convoy_device *device, const cvy_task *tasks, size_t count,
                        const cvy_tune_options *options, cvy_tuned *results);
-/* The short tuning when a network is opened: what is large enough for it to matter, has several plausible
-   variants and was never looked at, for a few seconds at most. Never fails. CONVOY_TUNE=0 turns it off. */
+/* The short tuning when a network is opened: what is large enough for it to matter and has several plausible
+   variants, the largest part of a step first, for a few seconds of a process at most; the next process goes
+   on. Never fails. CONVOY_TUNE=0 turns it off, another number is the seconds. */
 void cvy_tune_automatically(convoy_device *device, const cvy_task *tasks, size_t count);
 
 /* ---- The other process ---- */

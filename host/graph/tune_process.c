@@ -83,8 +83,11 @@ static int spawn(const char *const *argv, int socket, pid_t *id) {
 }
 
 static bool start(cvy_tune_process *process, const char *command, convoy_device *device) {
+    static const char *const precisions[] = {"float32", "tf32", "bf16"};
     const convoy_device_info *info = convoy_device_get_info(device);
-    const char *const argv[] = {command, "measure-variants", info->id, info->name, NULL};
+    const char *precision = precisions[cvy_device_get_traits(device)->precision];
+    const char *const argv[] = {command,       "measure-variants", info->id, info->name,
+                                "--precision", precision,          NULL};
     int sockets[2];
     *process = (cvy_tune_process){.socket = -1};
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets) != 0)

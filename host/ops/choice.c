@@ -28,7 +28,7 @@ enum {
     LOCK_TRIES = 200      /* 10 ms apart */
 };
 
-static const char *const verdict_names[] = {"best", "left", "aside"};
+static const char *const verdict_names[] = {"best", "timed", "left", "aside"};
 
 typedef struct record {
     const char *key;
@@ -44,6 +44,7 @@ typedef struct list {
 
 /* What a device keeps: the records under its key. */
 typedef struct store {
+    convoy_precision precision; /* that the key was made for */
     char key[33];
     list known;
     cvy_choice *listed; /* of cvy_choice_list */
@@ -87,13 +88,14 @@ static bool about(const cvy_choice *c, const char *op, const char *pass, const c
     return same(c->shape, shape) && same(c->op, op) && same(c->pass, pass);
 }
 
-/* Does `newer` take the place of `older`? Each shape has one answer, each variant one reason. */
+/* Does `newer` take the place of `older`? A variant has one answer, and another one for being set aside; the
+   best variant of a shape ends the comparison that the answers of single variants belong to. */
 static bool replaces(const record *newer, const record *older) {
     const cvy_choice *n = &newer->choice, *o = &older->choice;
     if (!same(newer->key, older->key) || !about(o, n->op, n->pass, n->shape) ||
         (n->verdict == CVY_ASIDE) != (o->verdict == CVY_ASIDE))
         return false;
-    return n->verdict != CVY_ASIDE || same(n->variant, o->variant);
+    return n->verdict == CVY_BEST || (o->verdict != CVY_BEST && same(n->variant, o->variant));
 }
 
 static void list_put(list *l, const record *r) {
@@ -245,11 +247,12 @@ static void unlock(int fd) {
 static void find_key(convoy_device *device, char key[33]) {
     static const char *const ops[] = {"conv2d", "gemm", NULL};
     const convoy_device_info *info = convoy_device_get_info(device);
-    char kernels[33], units[16];
+    char kernels[33], units[16], precision[16];
     cvy_kernels_digest(ops, kernels);
     snprintf(units, sizeof units, "%d", info->compute_units);
-    const char *const parts[] = {info->name, info->platform, info->driver, info->opencl_version,
-                                 units,      CONVOY_VERSION, kernels};
+    snprintf(precision, sizeof precision, "%d", (int)cvy_device_get_traits(device)->precision);
+    const char *const parts[] = {info->name, info->platform, info->driver,   info->opencl_version,
+                                 units,      precision,      CONVOY_VERSION, kernels};
     cvy_hash *hash = cvy_hash_create();
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
         cvy_hash_add_text(hash, parts[i]);
@@ -269,22 +272,31 @@ static void put_own(store *s, const list *all) {
             list_put(&s->known, &all->records[i]);
 }
 
-/* NULL for the host, which has one variant of everything. */
-static store *store_of(convoy_device *device) {
-    if (cvy_device_get_traits(device)->host)
-        return NULL;
-    store *s = cvy_device_attached(device);
-    if (s)
-        return s;
-    s = calloc(1, sizeof *s);
-    if (!s)
-        cvy_abort_memory();
-    find_key(device, s->key);
+static void read_store(store *s, convoy_device *device) {
     list all = {0};
+    list_free(&s->known);
+    s->precision = cvy_device_get_traits(device)->precision;
+    find_key(device, s->key);
     load(&all);
     put_own(s, &all);
     list_free(&all);
-    cvy_device_attach(device, s, release);
+}
+
+/* NULL for the host, which has one variant of everything. */
+static store *store_of(convoy_device *device) {
+    const cvy_device_traits *traits = cvy_device_get_traits(device);
+    if (traits->host)
+        return NULL;
+    store *s = cvy_device_attached(device);
+    if (s && s->precision == traits->precision)
+        return s;
+    if (!s) {
+        s = calloc(1, sizeof *s);
+        if (!s)
+            cvy_abort_memory();
+        cvy_device_attach(device, s, release);
+    }
+    read_store(s, device);
     return s;
 }
 
@@ -317,14 +329,17 @@ const char *cvy_choice_find(convoy_device *device, const char *op, const char *p
     return NULL;
 }
 
-bool cvy_choice_is_settled(convoy_device *device, const cvy_task *task) {
+const cvy_choice *cvy_choice_measured(convoy_device *device, const cvy_task *task, const char *variant) {
     const store *s = store_of(device);
     for (size_t i = 0; s && i < s->known.count; i++) {
         const cvy_choice *c = &s->known.records[i].choice;
-        if (c->verdict != CVY_ASIDE && about(c, task->op, task->pass, task->shape))
-            return true;
+        const bool whole = c->verdict == CVY_BEST && !variant;
+        const bool single =
+            (c->verdict == CVY_TIMED || c->verdict == CVY_LEFT) && variant && same(c->variant, variant);
+        if ((whole || single) && about(c, task->op, task->pass, task->shape))
+            return c;
     }
-    return false;
+    return NULL;
 }
 
 const cvy_choice *cvy_choice_list(convoy_device *device, size_t *count) {

@@ -5,9 +5,10 @@
 
    File: a line "convoy-tuning 1", then a line for each record: 16 hexadecimal digits that check the rest of
    the line, and the fields of cvy_choice between tabs, headed by the key of the device: a digest of its name,
-   platform, driver, version and compute units, of Convoy's version, and of the kernels of the ops that have
-   variants. A record under another key does not count. Processes write beside and rename into place, one
-   after the other. Whatever is wrong with a file or a line only loses it: never an error. */
+   platform, driver, version and compute units, of the precision that it is asked for, of Convoy's version,
+   and of the kernels of the ops that have variants. A record under another key does not count. Processes
+   write beside and rename into place, one after the other. Whatever is wrong with a file or a line only loses
+   it: never an error. */
 #ifndef CVY_OPS_CHOICE_H
 #define CVY_OPS_CHOICE_H
 
@@ -19,8 +20,16 @@ enum { CVY_SHAPE_TEXT = 96, CVY_VARIANTS_LIMIT = 32 };
 typedef struct cvy_task {
     const char *op, *pass; /* "conv2d", "backward_data"; static strings */
     char shape[CVY_SHAPE_TEXT];
-    double flops;
+    double flops; /* of one run */
+    double work;  /* the same, or what it could do in the time of moving its bytes where that is longer */
+    int uses;     /* runs in a step of the network */
 } cvy_task;
+
+/* cvy_task.work of one run. */
+static inline double cvy_choice_work(double flops, double bytes) {
+    const double balance = 10; /* flops in the time of a byte: CPUs' about, half of GPUs' */
+    return flops > balance * bytes ? flops : balance * bytes;
+}
 
 /* How a variant came to run. */
 typedef enum cvy_origin { CVY_GUESSED, CVY_MEASURED, CVY_FORCED } cvy_origin;
@@ -38,9 +47,10 @@ typedef struct cvy_candidate_variant {
 } cvy_candidate_variant;
 
 typedef enum cvy_verdict {
-    CVY_BEST, /* `variant` is the fastest: `seconds` */
-    CVY_LEFT, /* automatic tuning had no time for this: the heuristics' choice stays, at later starts too */
-    CVY_ASIDE /* `variant` failed as `reason` says; shape "*": it is chosen for no shape */
+    CVY_BEST,  /* `variant` is the fastest: `seconds` */
+    CVY_TIMED, /* `variant` takes `seconds`; what it is to be compared with was not measured yet */
+    CVY_LEFT,  /* automatic tuning spent `seconds` on `variant` and did not see it through */
+    CVY_ASIDE  /* `variant` failed as `reason` says; shape "*": it is chosen for no shape */
 } cvy_verdict;
 
 typedef struct cvy_choice {
@@ -53,8 +63,10 @@ typedef struct cvy_choice {
 
 /* The variant that measured best, unless it was set aside since; NULL: not known, or CONVOY_TUNE=0. */
 const char *cvy_choice_find(convoy_device *device, const char *op, const char *pass, const char *shape);
-/* Was this shape measured, or left to the heuristics? */
-bool cvy_choice_is_settled(convoy_device *device, const cvy_task *task);
+/* What automatic tuning goes on from, whether or not answers count (CONVOY_TUNE): CVY_TIMED or CVY_LEFT of
+   the variant, or CVY_BEST of the task where `variant` is NULL. NULL: nothing was measured. Valid until the
+   next cvy_choice_keep or _forget. */
+const cvy_choice *cvy_choice_measured(convoy_device *device, const cvy_task *task, const char *variant);
 /* Why the variant is set aside; NULL: it is not. */
 const char *cvy_choice_aside(convoy_device *device, const char *op, const char *pass, const char *shape,
                              const char *variant);

@@ -107,7 +107,13 @@ bool cvy_conv2d_shape_read(const char *text, cvy_conv2d_shape *s) {
 }
 
 cvy_task cvy_conv2d_task(const cvy_conv2d_shape *shape, cvy_conv2d_pass pass) {
-    cvy_task task = {.op = "conv2d", .pass = cvy_conv2d_passes[pass], .flops = flops_of(shape)};
+    const double bytes = sizeof(float) * (double)(cvy_conv2d_inputs(shape) + cvy_conv2d_outputs(shape) +
+                                                  cvy_conv2d_weights(shape));
+    cvy_task task = {.op = "conv2d",
+                     .pass = cvy_conv2d_passes[pass],
+                     .flops = flops_of(shape),
+                     .work = cvy_choice_work(flops_of(shape), bytes),
+                     .uses = 1};
     cvy_conv2d_shape_write(shape, task.shape);
     return task;
 }
@@ -387,9 +393,7 @@ static const cvy_conv2d_row *choose(convoy_device *device, const cvy_conv2d_shap
     if (row && runs(row, traits, shape, pass))
         return choose_forced(device, &task, forced);
     *origin = CVY_MEASURED;
-    row = traits->precision == CONVOY_FLOAT32 /* what measurements are made in */
-              ? find_row(cvy_choice_find(device, task.op, task.pass, task.shape))
-              : NULL;
+    row = find_row(cvy_choice_find(device, task.op, task.pass, task.shape));
     if (row && runs(row, traits, shape, pass))
         return row;
     *origin = CVY_GUESSED;

@@ -114,8 +114,12 @@ bool cvy_gemm_shape_read(const char *text, cvy_gemm_shape *s) {
 }
 
 cvy_task cvy_gemm_task(const cvy_gemm_shape *s) {
-    cvy_task task = {
-        .op = "gemm", .pass = "product", .flops = 2 * (double)s->m * (double)s->n * (double)s->k};
+    const double m = (double)s->m, n = (double)s->n, k = (double)s->k, flops = 2 * m * n * k;
+    cvy_task task = {.op = "gemm",
+                     .pass = "product",
+                     .flops = flops,
+                     .work = cvy_choice_work(flops, sizeof(float) * (m * k + k * n + m * n)),
+                     .uses = 1};
     cvy_gemm_shape_write(s, task.shape);
     return task;
 }
@@ -186,6 +190,14 @@ static const cvy_gemm_method *choose(convoy_device *device, const cvy_gemm_shape
             !cvy_choice_aside(device, task->op, task->pass, task->shape, variants[i]->name))
             return variants[i];
     return NULL;
+}
+
+const char *cvy_gemm_choice(convoy_device *device, const cvy_gemm_shape *shape) {
+    const cvy_task task = cvy_gemm_task(shape);
+    cvy_origin origin;
+    const cvy_gemm_method *method =
+        cvy_device_get_traits(device)->host ? NULL : choose(device, shape, &task, &origin);
+    return method ? method->name : "";
 }
 
 /* Chooses and prepares. A variant that cannot be made ready, and was not asked for by name, is set aside, and

@@ -32,15 +32,19 @@ bool cvy_gemm_shape_read(const char *text, cvy_gemm_shape *shape);
 cvy_task cvy_gemm_task(const cvy_gemm_shape *shape);
 size_t cvy_gemm_candidates(convoy_device *device, const cvy_gemm_shape *shape,
                            cvy_candidate_variant *candidates);
+/* What cvy_gemm_create would choose now; "" where nothing runs. */
+const char *cvy_gemm_choice(convoy_device *device, const cvy_gemm_shape *shape);
 
 size_t cvy_gemm_workspace(const cvy_gemm *op);
 cvy_cost cvy_gemm_cost(const cvy_gemm *op);
 
-/* Parameters of the variant "clblast": a choice for the whole device, made by measuring one product, under
-   the op "clblast". Names of the sets, NULL-terminated, CLBlast's own first; the task; and the use of one set
-   from now on, whatever was measured. */
-const char *const *cvy_clblast_sets(void);
-cvy_task cvy_clblast_task(void);
+/* Parameters of the variant "clblast": one choice for the whole device, kept under the op "clblast" and the
+   shape "*". It is found by measuring the products of a network, each of which is a task with each set as a
+   variant. */
+const char *const *cvy_clblast_sets(void); /* names, NULL-terminated; CLBlast's own parameters first */
+cvy_task cvy_clblast_task(const cvy_gemm_shape *product);
+/* Uses one set from now on, whatever was measured. CONVOY_INVALID for the first one after another: CLBlast
+   does not give back what was overridden, so that takes a new process. */
 convoy_status cvy_clblast_use(convoy_device *device, const char *set);
 
 /* Offsets are in floats. */

@@ -45,8 +45,8 @@ static void clear_cache(void) {
 /* ---- Parameters ---- */
 
 /* CLBlast's database leaves out many devices, which then run with parameters that suit none. Each of these
-   sets is good for some kind of device; `convoy tune` finds out which is best on the one at hand. The first
-   is CLBlast's own choice. */
+   sets is good for some kind of device; measuring finds out which is best on the one at hand. The first is
+   CLBlast's own choice. Programs are kept by their parameters' values, so that a new set counts at once. */
 enum { XGEMM = 16, DIRECT = 10 };
 
 static const char *const xgemm_names[XGEMM] = {"GEMMK", "KREG",  "KWG",   "KWI", "MDIMA", "MDIMC",
@@ -100,8 +100,13 @@ static CLBlastStatusCode override(cl_device_id id, const char *kernel, size_t co
 }
 
 static convoy_status tell(cl_device_id id, const parameter_set *set) {
-    if ((told.device == id && told.set == set) || set == &sets[0])
+    if (told.device == id && told.set == set)
         return CONVOY_OK;
+    if (set == &sets[0])
+        return !told.set ? CONVOY_OK
+                         : cvy_fail(CONVOY_INVALID,
+                                    "CLBlast's own parameters are lost in a process that used \"%s\"",
+                                    told.set->name);
     CLBlastStatusCode status = override(id, "Xgemm", XGEMM, xgemm_names, set->xgemm);
     if (status == CLBlastSuccess)
         status = override(id, "XgemmDirect", DIRECT, direct_names, set->direct);
@@ -123,19 +128,18 @@ convoy_status cvy_clblast_use(convoy_device *device, const char *name) {
     return cvy_fail(CONVOY_INVALID, "CLBlast has no parameters \"%s\"", name);
 }
 
-/* The set that measured best, if any was measured. */
+/* The set that measured best, if any was measured. Where CLBlast's own is to follow another one, that stays:
+   both are right. */
 static convoy_status tell_best(convoy_device *device) {
-    const cvy_task task = cvy_clblast_task();
-    const char *best = told.fixed ? NULL : cvy_choice_find(device, task.op, task.pass, task.shape);
-    for (size_t i = 0; best && i < SETS; i++)
+    const char *best = told.fixed ? NULL : cvy_choice_find(device, "clblast", "parameters", "*");
+    for (size_t i = 1; best && i < SETS; i++)
         if (!strcmp(sets[i].name, best))
             return tell(device->id, &sets[i]);
     return CONVOY_OK;
 }
 
-cvy_task cvy_clblast_task(void) {
-    const cvy_gemm_shape cube = {.m = 1024, .n = 1024, .k = 1024};
-    cvy_task task = cvy_gemm_task(&cube);
+cvy_task cvy_clblast_task(const cvy_gemm_shape *product) {
+    cvy_task task = cvy_gemm_task(product);
     task.op = "clblast";
     task.pass = "parameters";
     return task;

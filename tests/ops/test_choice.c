@@ -97,7 +97,7 @@ static void test_set_aside(void **state) {
     fresh();
     convoy_device *device = open_device();
     const cvy_task task = {.op = "conv2d", .pass = "forward", .shape = "1,2"};
-    assert_true(cvy_choice_is_settled(device, &task));
+    assert_string_equal(cvy_choice_measured(device, &task, NULL)->variant, "direct_cpu");
     cvy_choice_set_aside(device, &task, "1,2", "direct_cpu", "it\tended\nbadly");
     assert_null(cvy_choice_find(device, "conv2d", "forward", "1,2"));
     convoy_device_close(device);
@@ -112,6 +112,60 @@ static void test_set_aside(void **state) {
     assert_null(cvy_choice_aside(device, "conv2d", "forward", "3,4", "im2col_gemm"));
     convoy_device_close(device);
     assert_found("3,4", NULL);
+}
+
+static void keep_one(convoy_device *device, const cvy_task *task, cvy_verdict verdict, const char *variant,
+                     double seconds) {
+    cvy_choice_keep(device,
+                    &(cvy_choice){verdict, task->op, task->pass, task->shape, variant, seconds, "", NULL}, 1);
+}
+
+/* A comparison that is not over: each variant has its latest answer, no answer is a choice yet, and the best
+   one ends it. */
+static void test_half_a_comparison(void **state) {
+    (void)state;
+    remove(path);
+    convoy_device *device = open_device();
+    const cvy_task task = {.op = "conv2d", .pass = "forward", .shape = "1,2"};
+    keep_one(device, &task, CVY_TIMED, "direct_cpu", 0.002);
+    keep_one(device, &task, CVY_LEFT, "im2col_gemm", 1.5);
+    keep_one(device, &task, CVY_LEFT, "im2col_gemm", 2.5);
+    convoy_device_close(device);
+    assert_found("1,2", NULL);
+    device = open_device();
+    const cvy_choice *timed = cvy_choice_measured(device, &task, "direct_cpu");
+    assert_int_equal(timed->verdict, CVY_TIMED);
+    assert_true(fabs(timed->seconds - 0.002) < 1e-9);
+    const cvy_choice *left = cvy_choice_measured(device, &task, "im2col_gemm");
+    assert_int_equal(left->verdict, CVY_LEFT);
+    assert_true(fabs(left->seconds - 2.5) < 1e-9);
+    assert_null(cvy_choice_measured(device, &task, "winograd_gpu"));
+    assert_null(cvy_choice_measured(device, &task, NULL));
+    keep_one(device, &task, CVY_TIMED, "im2col_gemm", 0.001);
+    assert_int_equal(cvy_choice_measured(device, &task, "im2col_gemm")->verdict, CVY_TIMED);
+    cvy_choice_set_aside(device, &task, "1,2", "im2col_gemm", "a test");
+    keep_one(device, &task, CVY_BEST, "direct_cpu", 0.002);
+    assert_null(cvy_choice_measured(device, &task, "direct_cpu"));
+    assert_non_null(cvy_choice_aside(device, "conv2d", "forward", "1,2", "im2col_gemm"));
+    convoy_device_close(device);
+    assert_found("1,2", "direct_cpu");
+}
+
+/* What was measured in one precision says nothing about another. */
+static void test_precision(void **state) {
+    (void)state;
+    fresh();
+    convoy_device *device = open_device();
+    cvy_device_traits *traits = (cvy_device_traits *)cvy_device_get_traits(device);
+    assert_string_equal(cvy_choice_find(device, "conv2d", "forward", "1,2"), "direct_cpu");
+    traits->precision = CONVOY_TF32;
+    assert_null(cvy_choice_find(device, "conv2d", "forward", "1,2"));
+    keep_best(device, "1,2", "mma_nvidia");
+    assert_string_equal(cvy_choice_find(device, "conv2d", "forward", "1,2"), "mma_nvidia");
+    traits->precision = CONVOY_FLOAT32;
+    assert_string_equal(cvy_choice_find(device, "conv2d", "forward", "1,2"), "direct_cpu");
+    convoy_device_close(device);
+    assert_found("1,2", "direct_cpu");
 }
 
 /* A convolution takes what was measured, and never what is set aside. */
@@ -181,21 +235,64 @@ static void test_gemm_asks(void **state) {
     convoy_device_close(device);
 }
 
-/* CLBlast takes every set of parameters, and the one that measured best. */
+/* The rows and columns that CLBlast pads a matrix to, by what it asks for as workspace. */
+static size_t clblast_workspace(convoy_device *device) {
+    const cvy_gemm_shape shape = {.m = 200, .n = 200, .k = 200, .lda = 200, .ldb = 200, .ldc = 200};
+    cvy_gemm *op = NULL;
+    assert_ok(cvy_gemm_create(device, &shape, "clblast", &op));
+    const size_t bytes = cvy_gemm_workspace(op);
+    cvy_gemm_free(op);
+    return bytes;
+}
+
+static void multiply(convoy_device *device) {
+    enum { EDGE = 200 };
+    const cvy_gemm_shape shape = {.m = EDGE, .n = EDGE, .k = EDGE, .lda = EDGE, .ldb = EDGE, .ldc = EDGE};
+    float *a = test_random(EDGE * EDGE, 1), *b = test_random(EDGE * EDGE, 2), *actual,
+          *expected = test_random(EDGE * EDGE, 3);
+    cvy_buffer *buffers[] = {test_buffer(device, a, EDGE * EDGE * sizeof *a),
+                             test_buffer(device, b, EDGE * EDGE * sizeof *b),
+                             test_buffer(device, NULL, EDGE * EDGE * sizeof *b), NULL};
+    cvy_gemm *op = NULL;
+    assert_ok(cvy_gemm_create(device, &shape, "clblast", &op));
+    buffers[3] = test_buffer(device, NULL, cvy_gemm_workspace(op));
+    assert_ok(cvy_gemm_run(op, buffers[0], 0, buffers[1], 0, buffers[2], 0, false, buffers[3]));
+    actual = test_read(buffers[2], EDGE * EDGE);
+    cvy_gemm_reference(&shape, a, b, expected, false);
+    test_close("product", actual, expected, EDGE * EDGE, 1e-5);
+    for (size_t i = 0; i < 4; i++)
+        cvy_buffer_free(buffers[i]);
+    cvy_gemm_free(op);
+    free(a);
+    free(b);
+    free(actual);
+    free(expected);
+}
+
+/* CLBlast takes every set of parameters, the one that measured best, and each change at once: its kernels say
+   which work-groups they want, so that a program of other parameters than the launch's would fail. */
 static void test_clblast_parameters(void **state) {
     (void)state;
     remove(path);
     convoy_device *device = open_device();
-    const cvy_task task = cvy_clblast_task();
     const char *const *sets = cvy_clblast_sets();
-    cvy_gemm_shape shape = {.m = 5, .n = 17, .k = 3, .lda = 3, .ldb = 17, .ldc = 17};
-    cvy_gemm *op = NULL;
-    cvy_choice_keep(device, &(cvy_choice){CVY_BEST, task.op, task.pass, task.shape, sets[1], 0.01, "", NULL},
-                    1);
-    assert_ok(cvy_gemm_create(device, &shape, "clblast", &op));
-    cvy_gemm_free(op);
-    for (; *sets; sets++)
-        assert_ok(cvy_clblast_use(device, *sets));
+    const size_t own = clblast_workspace(device);
+    assert_ok(cvy_clblast_use(device, sets[0]));
+    assert_int_equal(clblast_workspace(device), own);
+    for (size_t i = 1; sets[i]; i++)
+        assert_ok(cvy_clblast_use(device, sets[i]));
+    assert_ok(cvy_clblast_use(device, "local_128"));
+    const size_t wide = clblast_workspace(device);
+    assert_ok(cvy_clblast_use(device, "plain_64"));
+    const size_t narrow = clblast_workspace(device);
+    assert_true(wide > narrow); /* 200 is padded to 256, and to 256 x 208 */
+    multiply(device);
+    assert_ok(cvy_clblast_use(device, "tiles_64"));
+    multiply(device);
+    assert_ok(cvy_clblast_use(device, "plain_64"));
+    assert_int_equal(clblast_workspace(device), narrow);
+    multiply(device);
+    assert_fails(cvy_clblast_use(device, sets[0]), CONVOY_INVALID, "plain_64");
     assert_fails(cvy_clblast_use(device, "fastest"), CONVOY_INVALID, "fastest");
     convoy_device_close(device);
 }
@@ -318,6 +415,8 @@ int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_round_trip),
         cmocka_unit_test(test_set_aside),
+        cmocka_unit_test(test_half_a_comparison),
+        cmocka_unit_test(test_precision),
         cmocka_unit_test(test_ops_ask),
         cmocka_unit_test(test_gemm_asks),
         cmocka_unit_test(test_clblast_parameters),
