@@ -5,8 +5,8 @@
 #
 # format   clang-format would change nothing
 # kernels  every kernel file compiles alone as OpenCL C 1.2, with the defaults of its macros
-# targets  every kernel file compiles and links for GPUs that need not be here: AMD's GCN and RDNA, NVIDIA's
-#          Volta, and Ampere with its tensor cores
+# targets  every kernel file compiles for GPUs that need not be here (tools/compile_offline.sh), with the defaults of
+#          its macros and with what networks ask for, which the build in $CONVOY_BUILD (build) tells
 # floors   a floor of host/ includes only floors below it, speaks OpenCL only where it may, and nothing below
 #          cli/ prints to stdout or exits
 # paths    no tracked file names a folder of somebody's machine
@@ -15,6 +15,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
+build=${CONVOY_BUILD:-build}
 wrong=0
 complain() {
     echo "$*"
@@ -37,28 +38,26 @@ check_kernels() {
     done
 }
 
-# Linking finds what compiling alone does not: missing built-in functions, too much local memory.
-check_targets() {
-    local file object gpu precision
-    object=$(mktemp)
-    compile() {
-        clang-15 -x cl -cl-std=CL1.2 -Xclang -finclude-default-header -Ikernels "$@" "$file" -o "$object"
-    }
+# Programs, one a line as arguments of tools/compile_offline.sh: every kernel file with the defaults of its macros, and
+# what two of the tutorials' networks build on a GPU.
+list_programs() {
+    local file precision
     for file in kernels/*.cl; do
-        for gpu in gfx906 gfx1030; do
-            compile -target amdgcn-amd-amdhsa -mcpu=$gpu --rocm-device-lib-path=/usr/lib/"$(gcc -dumpmachine)"/amdgcn/bitcode ||
-                complain "targets: $file does not compile for $gpu"
-        done
-        compile -Wno-linker-warnings -target nvptx64-nvidia-nvcl -Xclang -target-cpu -Xclang sm_70 -Xclang -mlink-builtin-bitcode \
-            -Xclang /usr/lib/clc/nvptx64--nvidiacl.bc -S || complain "targets: $file does not compile for sm_70"
-        grep -q '"local_tile.clh"' "$file" || continue
-        for precision in 1 2; do
-            compile -DMMA=$precision -Wno-linker-warnings -target nvptx64-nvidia-nvcl -Xclang -target-cpu -Xclang sm_80 \
-                -Xclang -mlink-builtin-bitcode -Xclang /usr/lib/clc/nvptx64--nvidiacl.bc -S &&
-                grep -q 'mma\.sync' "$object" || complain "targets: $file does not compile with MMA=$precision for sm_80"
-        done
+        echo "$file"
+        ! grep -q '"local_tile.clh"' "$file" || printf '%s -DMMA=%d\n' "$file" 1 "$file" 2
     done
-    rm -f "$object"
+    for precision in float32 tf32 bf16; do
+        "$build/gpu_programs" $precision models/alexnet.yaml models/monkeypox_bn.yaml
+    done | sed 's|^\([^\t]*\)\t\(.*\)$|kernels/\1.cl \2|; s| *$||'
+}
+
+check_targets() {
+    local programs
+    if ! cmake --build "$build" --target gpu_programs >/dev/null || ! programs=$(set -e; list_programs); then
+        complain "targets: $build/gpu_programs does not build or fails; CONVOY_BUILD names a folder that cmake has configured"
+        return
+    fi
+    sort -u <<<"$programs" | xargs -L 1 -P "$(nproc)" tools/compile_offline.sh || complain "targets: see above"
 }
 
 # Floors by rank; data and graph share one, and so may not include each other.

@@ -4,8 +4,9 @@
 #   tools/test.sh [--no-install] [--jobs N] [PART...]
 #
 # Without a PART all of them run, in this order:
-#   source     formatting, kernels that compile alone and for GPUs, floors, paths (tools/check_source.sh)
+#   source     formatting, kernels that compile alone, floors, paths (tools/check_source.sh)
 #   gcc        build with gcc -Werror; every test on PoCL
+#   targets    kernels that compile for GPUs, also as networks ask for them (tools/check_source.sh)
 #   install    cmake --install, then the program of include/convoy.h built against it in four ways and run
 #   devices    the same training run on every OpenCL driver at hand and on the host; the losses agree
 #   clang      build with clang -Werror
@@ -22,7 +23,7 @@ out=$root/build-test
 logs=$out/logs
 
 usage() {
-    sed -n '2,17s/^# \{0,1\}//p' "$0"
+    sed -n '2,18s/^# \{0,1\}//p' "$0"
 }
 
 jobs=$(nproc)
@@ -39,7 +40,7 @@ while [ $# -gt 0 ]; do
         usage
         exit 0
         ;;
-    source | gcc | install | devices | clang | sanitize | oclgrind) parts+=("$1") ;;
+    source | gcc | targets | install | devices | clang | sanitize | oclgrind) parts+=("$1") ;;
     *)
         echo "test.sh: what is '$1'? Try --help." >&2
         exit 2
@@ -47,7 +48,7 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
-[ ${#parts[@]} -gt 0 ] || parts=(source gcc install devices clang sanitize oclgrind)
+[ ${#parts[@]} -gt 0 ] || parts=(source gcc targets install devices clang sanitize oclgrind)
 
 if [ "$install" = yes ] && ! tools/install_packages.sh test; then
     echo "0 passed, 1 failed (packages could not be installed)"
@@ -128,13 +129,18 @@ run_pocl_tests() { # NAME FOLDER
 
 part_source() {
     local check
-    for check in format kernels targets floors paths; do
+    for check in format kernels floors paths; do
         step "source-$check" tools/check_source.sh "$check"
     done
 }
 
 part_gcc() {
     step gcc-build build gcc -DCMAKE_C_COMPILER=gcc && run_pocl_tests gcc-tests gcc
+}
+
+part_targets() {
+    step targets-build build gcc -DCMAKE_C_COMPILER=gcc &&
+        CONVOY_BUILD=$out/gcc step targets tools/check_source.sh targets
 }
 
 part_install() {

@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# Compiles one kernel file for GPUs that need not be here:
+#
+#   tools/compile_offline.sh kernels/FILE.cl [OPTION...]
+#
+# AMD's GCN and RDNA, NVIDIA's Volta, Intel's Gen9, Xe and Arc, and SPIR-V that is valid for OpenCL 1.2. Linking finds
+# what compiling alone does not: missing built-in functions, too much local memory. With -DMMA=1 or -DMMA=2 NVIDIA's
+# Ampere alone, whose tensor cores have to be in the result.
+#
+# Prints what is wrong, and exits with 1 if anything is.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+file=$1
+shift
+options=("$@")
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+wrong=0
+
+# try TARGET COMMAND...: what the command prints matters only when it fails.
+try() {
+    local target=$1
+    shift
+    "$@" >"$folder/log" 2>&1 && return
+    cat "$folder/log"
+    echo "$file ${options[*]-} does not compile for $target"
+    wrong=1
+    return 1
+}
+
+compile() { # TARGET CLANG-OPTION...
+    try "$1" clang-15 -x cl -cl-std=CL1.2 -cl-mad-enable -Xclang -finclude-default-header -Ikernels "${@:2}" "${options[@]}" "$file"
+}
+
+compile_nvidia() { # TARGET
+    compile "$1" -Wno-linker-warnings -target nvptx64-nvidia-nvcl -Xclang -target-cpu -Xclang "$1" \
+        -Xclang -mlink-builtin-bitcode -Xclang /usr/lib/clc/nvptx64--nvidiacl.bc -S -o "$folder/ptx"
+}
+
+if [[ " ${options[*]-} " == *" -DMMA="[12]" "* ]]; then
+    compile_nvidia sm_80 && try "sm_80's tensor cores" grep 'mma\.sync' "$folder/ptx"
+    exit $wrong
+fi
+
+for gpu in gfx906 gfx1030; do
+    compile $gpu -target amdgcn-amd-amdhsa -mcpu=$gpu \
+        --rocm-device-lib-path=/usr/lib/"$(gcc -dumpmachine)"/amdgcn/bitcode -o "$folder/hsaco"
+done
+compile_nvidia sm_70
+compile spirv -target spir64-unknown-unknown -O0 -emit-llvm -c -o "$folder/bc" &&
+    try spirv llvm-spirv-15 --spirv-max-version=1.1 "$folder/bc" -o "$folder/spv" &&
+    try "SPIR-V of OpenCL 1.2" spirv-val --target-env opencl1.2 "$folder/spv"
+# Intel's compiler does not link, and takes most of the time: the oldest and the newest of its GPUs see the options.
+intel=(skl tgllp dg2)
+[ $# -eq 0 ] || intel=(skl dg2)
+for gpu in "${intel[@]}"; do
+    try $gpu ocloc compile -file "$file" -device $gpu -options "-cl-std=CL1.2 -cl-mad-enable -I kernels ${options[*]-}" \
+        -out_dir "$folder" -output intel
+done
+exit $wrong
