@@ -1,11 +1,13 @@
 /* Batch normalisation over [channel][row][column][image].
 
-   Statistics read a channel as `columns` columns of vectors, `steps` vectors long and `stride` floats apart: the pitch
-   in vectors and one step per pixel, where lanes of the last columns are padding; or, where the batch fills its pitch,
-   one column that is the channel from end to end. A work-group takes `block` steps of one channel (group x is the
-   block, group y the channel after `first_channel`); `across` of its items stand side by side in the columns.
+   Sums read a channel as `columns` columns of vectors, `steps` vectors long and `stride` floats apart: the pitch in
+   vectors and one step per pixel, where lanes of the last columns are padding; or, where the batch fills its pitch, one
+   column that is the channel from end to end.
 
-   Each block leaves its partial result in `partials[channel][block]`, and one work-item per channel finishes. */
+   A channel is either one work-item's (normalise_channel, gradient_channel), whose core finds it in its cache when it
+   reads it again, or cut into blocks: a work-group takes `block` steps of it (group x is the block, group y the channel
+   after `first_channel`), of which `across` items stand side by side in the columns, and leaves its sums in
+   `partials[channel][sum][block]`; those are put together by each work-group of the kernel that follows. */
 #include "common.clh"
 #include "activation.clh"
 
@@ -18,13 +20,11 @@ typedef struct moments {
 } moments;
 
 /* Chan, Golub, LeVeque: "Updating formulae and a pairwise algorithm for computing sample variances", 1979. */
-static moments merge(moments a, moments b) {
-    moments both;
-    both.count = a.count + b.count;
-    float delta = b.mean - a.mean, share = both.count > 0 ? b.count / both.count : 0;
-    both.mean = a.mean + delta * share;
-    both.squares = a.squares + b.squares + delta * delta * (a.count * share);
-    return both;
+static void merge(moments *a, moments b) {
+    float count = a->count + b.count, delta = b.mean - a->mean, share = count > 0 ? b.count / count : 0;
+    a->mean += delta * share;
+    a->squares += b.squares + delta * delta * (a->count * share);
+    a->count = count;
 }
 
 /* The sum over the first `lanes` lanes. */
@@ -32,10 +32,10 @@ static float sum_lanes(floatv v, int lanes) {
     return sumv(select((floatv)0, v, lane_numbers() < lanes));
 }
 
-/* Moments of x - pivot over steps first, first + every, ... before last: each lane for itself, then the lanes
-   together. */
-static moments column_moments(global const float *x, float pivot, uint stride, uint first, uint last, uint every,
-                              int lanes) {
+/* Merges in the moments of x - pivot over steps first, first + every, ... before last: each lane for itself, then the
+   lanes together. */
+static void add_column(moments *to, global const float *x, float pivot, uint stride, uint first, uint last, uint every,
+                       int lanes) {
     floatv mean = 0, squares = 0;
     float count = 0;
     uint step = first;
@@ -64,11 +64,10 @@ static moments column_moments(global const float *x, float pivot, uint stride, u
     all.count = count * lanes;
     all.mean = sum_lanes(mean, lanes) / lanes;
     all.squares = sum_lanes(fma((mean - all.mean) * (mean - all.mean), (floatv)count, squares), lanes);
-    return all;
+    merge(to, all);
 }
 
-/* `lanes` of the last column are images. Writes partials[channel][block] = count, mean, squares of x - pivot, where the
-   pivot is the channel's first value: a mean far from 0 costs no digits. */
+/* The pivot is the channel's first value: a mean far from 0 costs no digits. `lanes` of the last column are images. */
 kernel void statistics(global const float *x, ulong channel_floats, int first_channel, int columns, int lanes,
                        uint stride, uint steps, uint block, uint across, global float *partials,
                        local float *scratch) {
@@ -79,8 +78,7 @@ kernel void statistics(global const float *x, ulong channel_floats, int first_ch
     moments all = {0, 0, 0};
     x += channel * channel_floats;
     for (int column = item % across; column < columns; column += across)
-        all = merge(all, column_moments(x + column * VW, x[0], stride, start, end, every,
-                                        column == columns - 1 ? lanes : VW));
+        add_column(&all, x + column * VW, x[0], stride, start, end, every, column == columns - 1 ? lanes : VW);
     local float *mine = scratch + 3 * item;
     mine[0] = all.count, mine[1] = all.mean, mine[2] = all.squares;
     for (uint active = get_local_size(0); active > 1; active = (active + 1) / 2) {
@@ -89,55 +87,129 @@ kernel void statistics(global const float *x, ulong channel_floats, int first_ch
         if (item < active - half_way) {
             local const float *other = mine + 3 * half_way;
             moments a = {mine[0], mine[1], mine[2]}, b = {other[0], other[1], other[2]};
-            a = merge(a, b);
+            merge(&a, b);
             mine[0] = a.count, mine[1] = a.mean, mine[2] = a.squares;
         }
     }
-    if (item == 0) {
-        global float *to = partials + 3 * (channel * get_num_groups(0) + get_group_id(0));
-        to[0] = mine[0], to[1] = mine[1], to[2] = mine[2];
-    }
+    if (item == 0)
+        for (int k = 0; k < 3; k++)
+            partials[(3 * channel + k) * get_num_groups(0) + get_group_id(0)] = mine[k];
 }
 
-/* One work-item per channel: merges its `blocks` partials, and updates the running statistics (NULL: none). */
-kernel void finish_statistics(global const float *x, ulong channel_floats, global const float *partials, uint blocks,
-                              int first_channel, int end_channel, float eps, float momentum,
-                              global float *running_mean, global float *running_var, global float *saved_mean,
-                              global float *saved_invstd) {
-    int channel = first_channel + get_global_id(0);
-    if (channel >= end_channel)
-        return;
-    moments all = {0, 0, 0};
-    for (uint block = 0; block < blocks; block++) {
-        global const float *from = partials + 3 * ((ulong)channel * blocks + block);
-        moments next = {from[0], from[1], from[2]};
-        all = merge(all, next);
+/* The sums of both over the group's items, for all of them. */
+static float2 group_sums(float2 values, local float *scratch) {
+    uint item = get_local_id(0);
+    vstore2(values, item, scratch);
+    for (uint active = get_local_size(0); active > 1; active = (active + 1) / 2) {
+        uint half_way = (active + 1) / 2;
+        barrier(CLK_LOCAL_MEM_FENCE);
+        if (item < active - half_way)
+            vstore2(vload2(item, scratch) + vload2(item + half_way, scratch), item, scratch);
     }
-    float mean = all.mean + x[channel * channel_floats];
-    saved_mean[channel] = mean;
+    barrier(CLK_LOCAL_MEM_FENCE);
+    values = vload2(0, scratch);
+    barrier(CLK_LOCAL_MEM_FENCE);
+    return values;
+}
+
+#define EACH_VECTOR_OF_PARTIALS uint at = get_local_id(0); at * VW < blocks; at += get_local_size(0)
+
+/* The moments of a channel from those of its blocks, for all items of the group. */
+static void merge_blocks(global const float *partials, uint blocks, local float *scratch, moments *all) {
+    global const float *means = partials + blocks, *squares = means + blocks;
+    floatv counts = 0, sums = 0, rest = 0;
+    for (EACH_VECTOR_OF_PARTIALS) {
+        floatv count = load_part(partials, at, blocks);
+        counts += count;
+        sums = fma(count, load_part(means, at, blocks), sums);
+    }
+    float2 totals = group_sums((float2)(sumv(counts), sumv(sums)), scratch);
+    all->count = totals.x;
+    all->mean = totals.y / totals.x;
+    for (EACH_VECTOR_OF_PARTIALS) {
+        floatv delta = load_part(means, at, blocks) - all->mean;
+        rest += fma(delta * delta, load_part(partials, at, blocks), load_part(squares, at, blocks));
+    }
+    all->squares = group_sums((float2)(sumv(rest), 0), scratch).x;
+}
+
+/* Updates the running statistics (NULL: none) and keeps what backward needs. */
+static void keep_statistics(moments all, ulong channel, float eps, float momentum, global float *running_mean,
+                            global float *running_var, global float *saved_mean, global float *saved_invstd) {
+    saved_mean[channel] = all.mean;
     saved_invstd[channel] = 1 / sqrt(all.squares / all.count + eps);
     if (running_mean)
-        running_mean[channel] += momentum * (mean - running_mean[channel]);
+        running_mean[channel] += momentum * (all.mean - running_mean[channel]);
     if (running_var)
         running_var[channel] += momentum * (all.squares / (all.count - 1) - running_var[channel]);
 }
 
-/* y = (x - mean) * invstd * weight + bias, then ReLU where `relu`; `spread` is invstd, or the variance where `is_variance`. Group x takes
+/* y = (x - center) * scale + shift, then ReLU where `relu`, of vectors first, first + every, ... before end. */
+static void normalise_vectors(global const float *x, float center, float scale, float shift, int relu, global float *y,
+                              uint first, uint end, uint every) {
+    for (uint at = first; at < end; at += every) {
+        floatv v = fma(vloadv(at, x) - center, (floatv)scale, (floatv)shift);
+        vstorev(relu ? RELU(v) : v, at, y);
+    }
+}
+
+/* With the channel's own statistics, from the partials that `statistics` left in `partial_blocks` blocks. Group x takes
    `block` of the channel's `vectors` vectors. */
-kernel void normalise(global const float *x, global const float *mean, global const float *spread, int is_variance,
-                      float eps, global const float *weight, global const float *bias, global float *y, int relu,
-                      uint vectors, int first_channel, uint block) {
+kernel void normalise_batch(global const float *x, ulong channel_floats, global const float *partials,
+                            uint partial_blocks, float eps, float momentum, global const float *weight,
+                            global const float *bias, global float *y, int relu, global float *running_mean,
+                            global float *running_var, global float *saved_mean, global float *saved_invstd,
+                            uint vectors, int first_channel, uint block, local float *scratch) {
     ulong channel = first_channel + get_group_id(1);
-    float center = mean[channel], shift = bias ? bias[channel] : 0;
-    float scale = is_variance ? 1 / sqrt(spread[channel] + eps) : spread[channel];
+    moments all;
+    merge_blocks(partials + 3 * channel * partial_blocks, partial_blocks, scratch, &all);
+    float scale = 1 / sqrt(all.squares / all.count + eps), shift = bias ? bias[channel] : 0;
     if (weight)
         scale *= weight[channel];
-    ulong offset = channel * vectors;
-    uint end = min((uint)(get_group_id(0) + 1) * block, vectors);
-    for (uint at = get_group_id(0) * block + get_local_id(0); at < end; at += get_local_size(0)) {
-        floatv v = fma(vloadv(offset + at, x) - center, (floatv)scale, (floatv)shift);
-        vstorev(relu ? RELU(v) : v, offset + at, y);
-    }
+    x += channel * channel_floats;
+    all.mean += x[0];
+    if (get_group_id(0) == 0 && get_local_id(0) == 0)
+        keep_statistics(all, channel, eps, momentum, running_mean, running_var, saved_mean, saved_invstd);
+    normalise_vectors(x, all.mean, scale, shift, relu, y + channel * channel_floats,
+                      get_group_id(0) * block + get_local_id(0), min((uint)(get_group_id(0) + 1) * block, vectors),
+                      get_local_size(0));
+}
+
+/* Statistics and normalisation of a whole channel. The second reading goes from the last block to the first: the last
+   is the surest to be in the cache still. */
+kernel void normalise_channel(global const float *x, ulong channel_floats, int columns, int lanes, uint stride,
+                              uint steps, uint block, float eps, float momentum, global const float *weight,
+                              global const float *bias, global float *y, int relu, global float *running_mean,
+                              global float *running_var, global float *saved_mean, global float *saved_invstd) {
+    ulong channel = get_group_id(0);
+    moments all = {0, 0, 0};
+    x += channel * channel_floats;
+    y += channel * channel_floats;
+    for (uint start = 0; start < steps; start += block)
+        for (int column = 0; column < columns; column++)
+            add_column(&all, x + column * VW, x[0], stride, start, min(start + block, steps), 1,
+                       column == columns - 1 ? lanes : VW);
+    float scale = 1 / sqrt(all.squares / all.count + eps), shift = bias ? bias[channel] : 0;
+    if (weight)
+        scale *= weight[channel];
+    all.mean += x[0];
+    keep_statistics(all, channel, eps, momentum, running_mean, running_var, saved_mean, saved_invstd);
+    uint vectors = channel_floats / VW;
+    for (uint left = (vectors + block - 1) / block; left-- > 0;)
+        normalise_vectors(x, all.mean, scale, shift, relu, y, left * block, min((left + 1) * block, vectors), 1);
+}
+
+/* With given statistics: evaluation. Group x takes `block` of the channel's `vectors` vectors. */
+kernel void normalise(global const float *x, global const float *mean, global const float *variance, float eps,
+                      global const float *weight, global const float *bias, global float *y, int relu, uint vectors,
+                      uint block) {
+    ulong channel = get_group_id(1), offset = channel * vectors * VW;
+    float scale = 1 / sqrt(variance[channel] + eps), shift = bias ? bias[channel] : 0;
+    if (weight)
+        scale *= weight[channel];
+    normalise_vectors(x + offset, mean[channel], scale, shift, relu, y + offset,
+                      get_group_id(0) * block + get_local_id(0), min((uint)(get_group_id(0) + 1) * block, vectors),
+                      get_local_size(0));
 }
 
 /* The normalisation of evaluation as part of a convolution: its `row` weights of each channel scaled, its bias (NULL:
@@ -157,101 +229,140 @@ kernel void fold(global const float *conv_weight, global const float *conv_bias,
             fma((conv_bias ? conv_bias[channel] : 0) - running_mean[channel], scale, bias ? bias[channel] : 0);
 }
 
-/* gy where ReLU let the output through, computed again from x - mean by the same operations as in `normalise`. */
-static inline floatv pass(floatv gy, floatv centered, float scale, float shift, int relu) {
-    return relu ? select(gy, (floatv)0, fma(centered, (floatv)scale, (floatv)shift) <= 0) : gy;
+/* What backward knows of a channel. */
+typedef struct channel_facts {
+    float center, invstd, factor, shift;
+} channel_facts;
+
+static void find_facts(ulong channel, global const float *saved_mean, global const float *saved_invstd,
+                       global const float *weight, global const float *bias, channel_facts *facts) {
+    facts->center = saved_mean[channel];
+    facts->invstd = saved_invstd[channel];
+    facts->factor = weight ? facts->invstd * weight[channel] : facts->invstd;
+    facts->shift = bias ? bias[channel] : 0;
 }
 
-/* partials[channel][block] = sum of gy, sum of gy * (x - mean), over the same columns as `statistics`. */
+/* gy where ReLU let the output through, computed again from x - mean by the same operations as in `normalise`. */
+static inline floatv pass(floatv gy, floatv centered, channel_facts facts, int relu) {
+    return relu ? select(gy, (floatv)0, fma(centered, (floatv)facts.factor, (floatv)facts.shift) <= 0) : gy;
+}
+
+/* Sums of gy and of gy * (x - mean) over steps first, first + every, ... before last of one column. */
+static float2 column_sums(global const float *x, global const float *gy, channel_facts facts, int relu, uint stride,
+                          uint first, uint last, uint every, int lanes) {
+    floatv sums = 0, products = 0;
+    for (uint step = first; step < last;) {
+        floatv chunk_sums = 0, chunk_products = 0;
+        for (uint k = 0; k < CHUNK && step < last; k++, step += every) {
+            floatv centered = vloadv(0, x + (ulong)step * stride) - facts.center;
+            floatv g = pass(vloadv(0, gy + (ulong)step * stride), centered, facts, relu);
+            chunk_sums += g;
+            chunk_products = fma(g, centered, chunk_products);
+        }
+        sums += chunk_sums;
+        products += chunk_products;
+    }
+    return (float2)(sum_lanes(sums, lanes), sum_lanes(products, lanes));
+}
+
+/* Kahan's compensated sum: these are small differences of large numbers. */
+typedef struct careful_sums {
+    float2 sum, rest;
+} careful_sums;
+
+static void add_carefully(careful_sums *to, float2 values) {
+    float2 next = values - to->rest, total = to->sum + next;
+    to->rest = (total - to->sum) - next;
+    to->sum = total;
+}
+
+/* gweight and gbias (NULL: not wanted) from the channel's sums. */
+static void keep_gradients(float2 sums, ulong channel, float invstd, global float *gweight, global float *gbias,
+                           int accumulate) {
+    if (gbias)
+        gbias[channel] = accumulate ? gbias[channel] + sums.x : sums.x;
+    if (gweight)
+        gweight[channel] = accumulate ? gweight[channel] + sums.y * invstd : sums.y * invstd;
+}
+
+/* gx = (gy - mean of gy - (x - mean) * slope) * factor, and 0 from lane `n` of each `columns` vectors on, of vectors
+   first, first + every, ... before end; `means` are the sums over the number of values. */
+static void gradient_vectors(global const float *x, global const float *gy, channel_facts facts, int relu, float2 means,
+                             global float *gx, int columns, int n, uint first, uint end, uint every) {
+    float slope = means.y * facts.invstd * facts.invstd;
+    for (uint at = first; at < end; at += every) {
+        floatv centered = vloadv(at, x) - facts.center;
+        floatv g = pass(vloadv(at, gy), centered, facts, relu) - means.x;
+        g = fma(centered, (floatv)-slope, g) * facts.factor;
+        if (n < columns * VW)
+            g = select((floatv)0, g, (int)(at % (uint)columns) * VW + lane_numbers() < n);
+        vstorev(g, at, gx);
+    }
+}
+
+/* Over the same columns as `statistics`. */
 kernel void gradient_sums(global const float *x, global const float *gy, global const float *saved_mean,
                           global const float *saved_invstd, global const float *weight, global const float *bias,
-                          int relu, ulong channel_floats, int first_channel, int columns, int lanes, uint stride, uint steps,
-                          uint block, uint across, global float *partials, local float *scratch) {
+                          int relu, ulong channel_floats, int first_channel, int columns, int lanes, uint stride,
+                          uint steps, uint block, uint across, global float *partials, local float *scratch) {
     uint item = get_local_id(0), every = get_local_size(0) / across;
     ulong channel = first_channel + get_group_id(1);
     uint end = min((uint)(get_group_id(0) + 1) * block, steps);
-    float center = saved_mean[channel], shift = bias ? bias[channel] : 0, sum = 0, product = 0;
-    float scale = weight ? saved_invstd[channel] * weight[channel] : saved_invstd[channel];
+    channel_facts facts;
+    find_facts(channel, saved_mean, saved_invstd, weight, bias, &facts);
+    float2 sums = 0;
     for (int column = item % across; column < columns; column += across) {
         ulong offset = channel * channel_floats + column * VW;
-        floatv sums = 0, products = 0;
-        for (uint step = get_group_id(0) * block + item / across; step < end;) {
-            floatv chunk_sums = 0, chunk_products = 0;
-            for (uint k = 0; k < CHUNK && step < end; k++, step += every) {
-                floatv centered = vloadv(0, x + offset + (ulong)step * stride) - center;
-                floatv g = pass(vloadv(0, gy + offset + (ulong)step * stride), centered, scale, shift, relu);
-                chunk_sums += g;
-                chunk_products = fma(g, centered, chunk_products);
-            }
-            sums += chunk_sums;
-            products += chunk_products;
-        }
-        int filled = column == columns - 1 ? lanes : VW;
-        sum += sum_lanes(sums, filled);
-        product += sum_lanes(products, filled);
+        sums += column_sums(x + offset, gy + offset, facts, relu, stride, get_group_id(0) * block + item / across, end,
+                            every, column == columns - 1 ? lanes : VW);
     }
-    local float *mine = scratch + 2 * item;
-    mine[0] = sum, mine[1] = product;
-    for (uint active = get_local_size(0); active > 1; active = (active + 1) / 2) {
-        uint half_way = (active + 1) / 2;
-        barrier(CLK_LOCAL_MEM_FENCE);
-        if (item < active - half_way) {
-            mine[0] += mine[2 * half_way];
-            mine[1] += mine[2 * half_way + 1];
-        }
-    }
+    sums = group_sums(sums, scratch);
     if (item == 0) {
-        global float *to = partials + 2 * (channel * get_num_groups(0) + get_group_id(0));
-        to[0] = mine[0], to[1] = mine[1];
+        partials[2 * channel * get_num_groups(0) + get_group_id(0)] = sums.x;
+        partials[(2 * channel + 1) * get_num_groups(0) + get_group_id(0)] = sums.y;
     }
 }
 
-/* One work-item per channel: gweight and gbias (NULL: not wanted), and behind the partials of all `channels` the
-   channel's coefficients: the mean of gy, the slope over x - mean, the factor. `count` is the number of values in a
-   channel. */
-kernel void finish_gradient(global float *partials, uint blocks, int first_channel, int end_channel, int channels,
-                            float count, global const float *saved_invstd, global const float *weight,
-                            global float *gweight, global float *gbias, int accumulate) {
-    int channel = first_channel + get_global_id(0);
-    if (channel >= end_channel)
-        return;
-    global float *coefficients = partials + 2 * (ulong)channels * blocks;
-    float sum = 0, product = 0, sum_rest = 0, product_rest = 0; /* Kahan's compensated sums */
-    for (uint block = 0; block < blocks; block++) {
-        global const float *from = partials + 2 * ((ulong)channel * blocks + block);
-        float next = from[0] - sum_rest, total = sum + next;
-        sum_rest = (total - sum) - next;
-        sum = total;
-        next = from[1] - product_rest, total = product + next;
-        product_rest = (total - product) - next;
-        product = total;
-    }
-    float invstd = saved_invstd[channel];
-    coefficients[3 * channel] = sum / count;
-    coefficients[3 * channel + 1] = product / count * invstd * invstd;
-    coefficients[3 * channel + 2] = weight ? invstd * weight[channel] : invstd;
-    if (gbias)
-        gbias[channel] = accumulate ? gbias[channel] + sum : sum;
-    if (gweight)
-        gweight[channel] = accumulate ? gweight[channel] + product * invstd : product * invstd;
-}
-
-/* gx = (gy - mean of gy - (x - mean) * slope) * factor, and 0 from lane `n` of each `columns` vectors on. */
+/* From the partials that `gradient_sums` left in `partial_blocks` blocks; `count` is the number of values in a channel.
+   Group x takes `block` of the channel's `vectors` vectors. */
 kernel void gradient(global const float *x, global const float *gy, global const float *saved_mean,
-                     global const float *bias, int relu, global const float *workspace, ulong coefficients_at, global float *gx, uint vectors,
-                     int first_channel, int columns, int n, uint block) {
-    ulong channel = first_channel + get_group_id(1);
-    global const float *coefficients = workspace + coefficients_at + 3 * channel;
-    float center = saved_mean[channel], shift = bias ? bias[channel] : 0;
-    float level = coefficients[0], slope = coefficients[1], factor = coefficients[2];
-    ulong offset = channel * vectors;
-    uint end = min((uint)(get_group_id(0) + 1) * block, vectors);
-    for (uint at = get_group_id(0) * block + get_local_id(0); at < end; at += get_local_size(0)) {
-        floatv centered = vloadv(offset + at, x) - center;
-        floatv g = pass(vloadv(offset + at, gy), centered, factor, shift, relu) - level;
-        g = fma(centered, (floatv)-slope, g) * factor;
-        if (n < columns * VW)
-            g = select((floatv)0, g, (int)(at % (uint)columns) * VW + lane_numbers() < n);
-        vstorev(g, offset + at, gx);
-    }
+                     global const float *saved_invstd, global const float *weight, global const float *bias, int relu,
+                     global const float *partials, uint partial_blocks, float count, global float *gx,
+                     global float *gweight, global float *gbias, int accumulate, uint vectors, int first_channel,
+                     int columns, int n, uint block, local float *scratch) {
+    ulong channel = first_channel + get_group_id(1), offset = channel * vectors * VW;
+    channel_facts facts;
+    find_facts(channel, saved_mean, saved_invstd, weight, bias, &facts);
+    careful_sums sums = {0, 0};
+    partials += 2 * channel * partial_blocks;
+    for (uint at = get_local_id(0); at < partial_blocks; at += get_local_size(0))
+        add_carefully(&sums, (float2)(partials[at], partials[partial_blocks + at]));
+    float2 totals = group_sums(sums.sum, scratch);
+    if (get_group_id(0) == 0 && get_local_id(0) == 0)
+        keep_gradients(totals, channel, facts.invstd, gweight, gbias, accumulate);
+    gradient_vectors(x + offset, gy + offset, facts, relu, totals / count, gx + offset, columns, n,
+                     get_group_id(0) * block + get_local_id(0), min((uint)(get_group_id(0) + 1) * block, vectors),
+                     get_local_size(0));
+}
+
+/* All of backward for a whole channel; the second reading as in `normalise_channel`. */
+kernel void gradient_channel(global const float *x, global const float *gy, global const float *saved_mean,
+                             global const float *saved_invstd, global const float *weight, global const float *bias,
+                             int relu, ulong channel_floats, int columns, int lanes, uint stride, uint steps,
+                             uint block, float count, global float *gx, global float *gweight, global float *gbias,
+                             int accumulate, int vectors_of_images, int n) {
+    ulong channel = get_group_id(0), offset = channel * channel_floats;
+    channel_facts facts;
+    find_facts(channel, saved_mean, saved_invstd, weight, bias, &facts);
+    careful_sums sums = {0, 0};
+    x += offset, gy += offset, gx += offset;
+    for (uint start = 0; start < steps; start += block)
+        for (int column = 0; column < columns; column++)
+            add_carefully(&sums, column_sums(x + column * VW, gy + column * VW, facts, relu, stride, start,
+                                             min(start + block, steps), 1, column == columns - 1 ? lanes : VW));
+    keep_gradients(sums.sum, channel, facts.invstd, gweight, gbias, accumulate);
+    uint vectors = channel_floats / VW;
+    for (uint left = (vectors + block - 1) / block; left-- > 0;)
+        gradient_vectors(x, gy, facts, relu, sums.sum / count, gx, vectors_of_images, n, left * block,
+                         min((left + 1) * block, vectors), 1);
 }

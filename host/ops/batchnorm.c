@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "base/integer.h"
 #include "ops/vector.h"
 
 /* ---- Reference ---- */
@@ -117,10 +118,12 @@ struct cvy_batchnorm {
     convoy_device *device;
     cvy_batchnorm_shape shape;
     bool host;
-    cvy_kernel *statistics, *finish_statistics, *normalise, *gradient_sums, *finish_gradient, *gradient;
-    size_t group_size;     /* items of a work-group of the two kernels that sum */
+    cvy_kernel *statistics, *normalise_batch, *normalise_channel, *normalise;
+    cvy_kernel *gradient_sums, *gradient, *gradient_channel;
+    size_t group_size;     /* items of a work-group of the kernels that sum */
     size_t workspace;      /* floats */
-    int channels_together; /* channels that are read a second time while a cache still holds them */
+    bool whole;            /* a work-item takes a channel, else blocks of it */
+    int channels_together; /* in blocks: channels that are read again while a cache still holds them */
 };
 
 /* How the summing kernels walk through a channel: see the head of kernels/batchnorm.cl. */
@@ -144,7 +147,7 @@ static walk plan_walk(const cvy_batchnorm *op, int n) {
             w.across *= 2;
     }
     /* Several blocks for each core or compute unit, of 4 to 128 KiB on a CPU and 8 vectors or more for each
-       item on a GPU; at most 1024 in a channel, which finish_statistics goes through alone. */
+       item on a GPU; at most 1024 in a channel, which each work-group of the next kernel goes through. */
     size_t units = traits->compute_units > 0 ? (size_t)traits->compute_units : 1;
     size_t shortest = traits->cpu ? 1024 / (size_t)width : 8 * op->group_size;
     size_t longest = traits->cpu ? 32768 / (size_t)width : 64 * op->group_size;
@@ -169,11 +172,12 @@ static convoy_status build(cvy_batchnorm *op) {
         const char *name;
         cvy_kernel **kernel;
     } kernels[] = {{"statistics", &op->statistics},
-                   {"finish_statistics", &op->finish_statistics},
+                   {"normalise_batch", &op->normalise_batch},
+                   {"normalise_channel", &op->normalise_channel},
                    {"normalise", &op->normalise},
                    {"gradient_sums", &op->gradient_sums},
-                   {"finish_gradient", &op->finish_gradient},
-                   {"gradient", &op->gradient}};
+                   {"gradient", &op->gradient},
+                   {"gradient_channel", &op->gradient_channel}};
     for (size_t i = 0; i < sizeof kernels / sizeof *kernels; i++) {
         const bool normalises = kernels[i].kernel == &op->normalise;
         convoy_status status =
@@ -185,18 +189,29 @@ static convoy_status build(cvy_batchnorm *op) {
     return CONVOY_OK;
 }
 
-/* A CPU goes through a few channels at a time, so that the second reading comes from its cache: this many
-   bytes of them. */
+/* A CPU reads again what its cache holds: channels in blocks are handled that many bytes at a time; whole
+   ones, of which each core has its own, may have twice as many together, as they are read again backwards. */
 enum { CACHED_BYTES = 8 << 20 };
+
+/* Every core gets the same number of channels, or so many that the difference does not count. */
+static bool takes_whole_channels(const cvy_batchnorm *op, size_t channel_bytes) {
+    const cvy_device_traits *traits = cvy_device_get_traits(op->device);
+    const int units = traits->compute_units > 0 ? traits->compute_units : 1, channels = op->shape.channels;
+    return traits->cpu && (channels % units == 0 || channels >= 8 * units) &&
+           channel_bytes * (size_t)units <= 2 * CACHED_BYTES;
+}
 
 static void plan(cvy_batchnorm *op) {
     size_t channel_bytes = channel_at(&op->shape, 1) * sizeof(float);
     op->group_size = cvy_group_size(op->device, op->statistics, 256);
     op->channels_together = op->shape.channels;
+    op->whole = takes_whole_channels(op, channel_bytes);
+    if (op->whole)
+        return;
     if (cvy_device_get_traits(op->device)->cpu && channel_bytes * (size_t)op->shape.channels > CACHED_BYTES)
         op->channels_together = channel_bytes < CACHED_BYTES ? (int)(CACHED_BYTES / channel_bytes) : 1;
     for (int n = 1; n <= op->shape.pitch; n++) {
-        size_t floats = (size_t)op->shape.channels * 3 * (plan_walk(op, n).blocks + 1);
+        size_t floats = (size_t)op->shape.channels * 3 * plan_walk(op, n).blocks;
         op->workspace = floats > op->workspace ? floats : op->workspace;
     }
 }
@@ -231,7 +246,7 @@ void cvy_batchnorm_free(cvy_batchnorm *op) {
 }
 
 const char *cvy_batchnorm_variant(const cvy_batchnorm *op) {
-    return op->host ? "reference" : "blocks";
+    return op->host ? "reference" : op->whole ? "channels" : "blocks";
 }
 
 size_t cvy_batchnorm_workspace(const cvy_batchnorm *op) {
@@ -245,17 +260,6 @@ cvy_cost cvy_batchnorm_cost(const cvy_batchnorm *op, bool backward) {
     return backward ? (cvy_cost){10 * count, 3 * 4 * count} : (cvy_cost){5 * count, 2 * 4 * count};
 }
 
-static convoy_status launch_normalise(cvy_batchnorm *op, int first, int end, cvy_buffer *x, cvy_buffer *mean,
-                                      cvy_buffer *spread, bool is_variance, cvy_buffer *weight,
-                                      cvy_buffer *bias, cvy_buffer *y) {
-    size_t vectors = channel_at(&op->shape, 1) / (size_t)cvy_pitch_width(op->device, channel_unit(op));
-    cvy_blocks blocks = cvy_vector_blocks(op->device, op->normalise, vectors, (size_t)(end - first));
-    return CVY_LAUNCH(op->normalise, blocks.grid, cvy_buf(x), cvy_buf(mean), cvy_buf(spread),
-                      cvy_int(is_variance), cvy_float(op->shape.eps), cvy_buf(weight), cvy_buf(bias),
-                      cvy_buf(y), cvy_int(op->shape.relu), cvy_uint((uint32_t)vectors), cvy_int(first),
-                      cvy_uint(blocks.block));
-}
-
 static convoy_status check_count(const cvy_batchnorm *op, int n) {
     if ((size_t)n * pixels(&op->shape) > 1)
         return CONVOY_OK;
@@ -264,6 +268,41 @@ static convoy_status check_count(const cvy_batchnorm *op, int n) {
         "batch normalisation in training has %d image of %dx%d: more than one value per channel is needed; "
         "use another batch size",
         n, op->shape.height, op->shape.width);
+}
+
+static cvy_grid channel_grid(const cvy_batchnorm *op) {
+    return cvy_groups(1, (size_t)op->shape.channels, 1, 1);
+}
+
+/* Vectors of a channel, and how a kernel that works on each by itself is spread over `channels` of them. */
+static cvy_blocks channel_blocks(const cvy_batchnorm *op, cvy_kernel *kernel, int width, int channels,
+                                 uint32_t *vectors) {
+    *vectors = (uint32_t)(channel_at(&op->shape, 1) / (size_t)width);
+    return cvy_vector_blocks(op->device, kernel, *vectors, (size_t)channels);
+}
+
+/* Statistics and normalisation of channels first..end-1, in blocks. */
+static convoy_status launch_forward(cvy_batchnorm *op, const walk *w, int first, int end, cvy_buffer *x,
+                                    cvy_buffer *weight, cvy_buffer *bias, cvy_buffer *y,
+                                    cvy_buffer *running_mean, cvy_buffer *running_var, cvy_buffer *saved_mean,
+                                    cvy_buffer *saved_invstd, cvy_buffer *workspace) {
+    const cvy_batchnorm_shape *shape = &op->shape;
+    uint32_t vectors = 0;
+    convoy_status status =
+        CVY_LAUNCH(op->statistics, cvy_groups(op->group_size, w->blocks, (size_t)(end - first), 1),
+                   cvy_buf(x), cvy_ulong(channel_at(shape, 1)), cvy_int(first), cvy_int(w->columns),
+                   cvy_int(w->lanes), cvy_uint(w->stride), cvy_uint(w->steps), cvy_uint(w->block),
+                   cvy_uint(w->across), cvy_buf(workspace), cvy_local(3 * sizeof(float) * op->group_size));
+    if (status != CONVOY_OK)
+        return status;
+    int width = cvy_pitch_width(op->device, (size_t)shape->pitch);
+    cvy_blocks blocks = channel_blocks(op, op->normalise_batch, width, end - first, &vectors);
+    return CVY_LAUNCH(op->normalise_batch, blocks.grid, cvy_buf(x), cvy_ulong(channel_at(shape, 1)),
+                      cvy_buf(workspace), cvy_uint(w->blocks), cvy_float(shape->eps),
+                      cvy_float(shape->momentum), cvy_buf(weight), cvy_buf(bias), cvy_buf(y),
+                      cvy_int(shape->relu), cvy_buf(running_mean), cvy_buf(running_var), cvy_buf(saved_mean),
+                      cvy_buf(saved_invstd), cvy_uint(vectors), cvy_int(first), cvy_uint(blocks.block),
+                      cvy_local(2 * sizeof(float) * blocks.grid.local[0]));
 }
 
 convoy_status cvy_batchnorm_forward_training(cvy_batchnorm *op, int n, cvy_buffer *x, cvy_buffer *weight,
@@ -284,22 +323,17 @@ convoy_status cvy_batchnorm_forward_training(cvy_batchnorm *op, int n, cvy_buffe
         return CONVOY_OK;
     }
     walk w = plan_walk(op, n);
-    for (int first = 0; first < shape->channels && status == CONVOY_OK; first += op->channels_together) {
-        int end =
-            first + op->channels_together < shape->channels ? first + op->channels_together : shape->channels;
-        status =
-            CVY_LAUNCH(op->statistics, cvy_groups(op->group_size, w.blocks, (size_t)(end - first), 1),
-                       cvy_buf(x), cvy_ulong(channel_at(shape, 1)), cvy_int(first), cvy_int(w.columns),
-                       cvy_int(w.lanes), cvy_uint(w.stride), cvy_uint(w.steps), cvy_uint(w.block),
-                       cvy_uint(w.across), cvy_buf(workspace), cvy_local(3 * sizeof(float) * op->group_size));
-        if (status == CONVOY_OK)
-            status = CVY_LAUNCH(op->finish_statistics, cvy_items((size_t)(end - first)), cvy_buf(x),
-                                cvy_ulong(channel_at(shape, 1)), cvy_buf(workspace), cvy_uint(w.blocks),
-                                cvy_int(first), cvy_int(end), cvy_float(shape->eps),
-                                cvy_float(shape->momentum), cvy_buf(running_mean), cvy_buf(running_var),
-                                cvy_buf(saved_mean), cvy_buf(saved_invstd));
-        if (status == CONVOY_OK)
-            status = launch_normalise(op, first, end, x, saved_mean, saved_invstd, false, weight, bias, y);
+    if (op->whole)
+        return CVY_LAUNCH(op->normalise_channel, channel_grid(op), cvy_buf(x),
+                          cvy_ulong(channel_at(shape, 1)), cvy_int(w.columns), cvy_int(w.lanes),
+                          cvy_uint(w.stride), cvy_uint(w.steps), cvy_uint(w.block), cvy_float(shape->eps),
+                          cvy_float(shape->momentum), cvy_buf(weight), cvy_buf(bias), cvy_buf(y),
+                          cvy_int(shape->relu), cvy_buf(running_mean), cvy_buf(running_var),
+                          cvy_buf(saved_mean), cvy_buf(saved_invstd));
+    for (int first = 0, end; first < shape->channels && status == CONVOY_OK; first = end) {
+        end = min_int(first + op->channels_together, shape->channels);
+        status = launch_forward(op, &w, first, end, x, weight, bias, y, running_mean, running_var, saved_mean,
+                                saved_invstd, workspace);
     }
     return status;
 }
@@ -314,7 +348,12 @@ convoy_status cvy_batchnorm_forward_eval(cvy_batchnorm *op, cvy_buffer *x, cvy_b
             cvy_buffer_host(y));
         return CONVOY_OK;
     }
-    return launch_normalise(op, 0, op->shape.channels, x, running_mean, running_var, true, weight, bias, y);
+    uint32_t vectors = 0;
+    int width = cvy_pitch_width(op->device, channel_unit(op));
+    cvy_blocks blocks = channel_blocks(op, op->normalise, width, op->shape.channels, &vectors);
+    return CVY_LAUNCH(op->normalise, blocks.grid, cvy_buf(x), cvy_buf(running_mean), cvy_buf(running_var),
+                      cvy_float(op->shape.eps), cvy_buf(weight), cvy_buf(bias), cvy_buf(y),
+                      cvy_int(op->shape.relu), cvy_uint(vectors), cvy_uint(blocks.block));
 }
 
 static const float *host_or_null(const cvy_buffer *buffer) {
@@ -341,35 +380,34 @@ convoy_status cvy_batchnorm_fold(convoy_device *device, int channels, size_t row
                       cvy_float(eps), cvy_ulong(row), cvy_buf(folded_weight), cvy_buf(folded_bias));
 }
 
-/* Sums, coefficients and gradient of channels first..end-1. The coefficients lie after all partial sums. */
-static convoy_status launch_backward(cvy_batchnorm *op, int n, int first, int end, cvy_buffer *x,
-                                     cvy_buffer *gy, cvy_buffer *weight, cvy_buffer *bias,
+static float values_in_channel(const cvy_batchnorm *op, int n) {
+    return (float)((double)n * (double)pixels(&op->shape));
+}
+
+/* Sums and gradient of channels first..end-1, in blocks. */
+static convoy_status launch_backward(cvy_batchnorm *op, const walk *w, int n, int first, int end,
+                                     cvy_buffer *x, cvy_buffer *gy, cvy_buffer *weight, cvy_buffer *bias,
                                      cvy_buffer *saved_mean, cvy_buffer *saved_invstd, cvy_buffer *gx,
                                      cvy_buffer *gweight, cvy_buffer *gbias, bool accumulate,
                                      cvy_buffer *workspace) {
     const cvy_batchnorm_shape *shape = &op->shape;
-    walk w = plan_walk(op, n);
-    int width = cvy_pitch_width(op->device, (size_t)shape->pitch);
-    size_t vectors = channel_at(shape, 1) / (size_t)width;
+    uint32_t vectors = 0;
     convoy_status status = CVY_LAUNCH(
-        op->gradient_sums, cvy_groups(op->group_size, w.blocks, (size_t)(end - first), 1), cvy_buf(x),
+        op->gradient_sums, cvy_groups(op->group_size, w->blocks, (size_t)(end - first), 1), cvy_buf(x),
         cvy_buf(gy), cvy_buf(saved_mean), cvy_buf(saved_invstd), cvy_buf(weight), cvy_buf(bias),
-        cvy_int(shape->relu), cvy_ulong(channel_at(shape, 1)), cvy_int(first), cvy_int(w.columns),
-        cvy_int(w.lanes), cvy_uint(w.stride), cvy_uint(w.steps), cvy_uint(w.block), cvy_uint(w.across),
+        cvy_int(shape->relu), cvy_ulong(channel_at(shape, 1)), cvy_int(first), cvy_int(w->columns),
+        cvy_int(w->lanes), cvy_uint(w->stride), cvy_uint(w->steps), cvy_uint(w->block), cvy_uint(w->across),
         cvy_buf(workspace), cvy_local(2 * sizeof(float) * op->group_size));
-    if (status == CONVOY_OK)
-        status = CVY_LAUNCH(op->finish_gradient, cvy_items((size_t)(end - first)), cvy_buf(workspace),
-                            cvy_uint(w.blocks), cvy_int(first), cvy_int(end), cvy_int(shape->channels),
-                            cvy_float((float)((double)n * (double)pixels(shape))), cvy_buf(saved_invstd),
-                            cvy_buf(weight), cvy_buf(gweight), cvy_buf(gbias), cvy_int(accumulate));
     if (status != CONVOY_OK)
         return status;
-    cvy_blocks blocks = cvy_vector_blocks(op->device, op->gradient, vectors, (size_t)(end - first));
-    return CVY_LAUNCH(op->gradient, blocks.grid, cvy_buf(x), cvy_buf(gy), cvy_buf(saved_mean), cvy_buf(bias),
-                      cvy_int(shape->relu), cvy_buf(workspace),
-                      cvy_ulong((uint64_t)2 * w.blocks * (uint64_t)shape->channels), cvy_buf(gx),
-                      cvy_uint((uint32_t)vectors), cvy_int(first), cvy_int(shape->pitch / width), cvy_int(n),
-                      cvy_uint(blocks.block));
+    int width = cvy_pitch_width(op->device, (size_t)shape->pitch);
+    cvy_blocks blocks = channel_blocks(op, op->gradient, width, end - first, &vectors);
+    return CVY_LAUNCH(op->gradient, blocks.grid, cvy_buf(x), cvy_buf(gy), cvy_buf(saved_mean),
+                      cvy_buf(saved_invstd), cvy_buf(weight), cvy_buf(bias), cvy_int(shape->relu),
+                      cvy_buf(workspace), cvy_uint(w->blocks), cvy_float(values_in_channel(op, n)),
+                      cvy_buf(gx), cvy_buf(gweight), cvy_buf(gbias), cvy_int(accumulate), cvy_uint(vectors),
+                      cvy_int(first), cvy_int(shape->pitch / width), cvy_int(n), cvy_uint(blocks.block),
+                      cvy_local(2 * sizeof(float) * blocks.grid.local[0]));
 }
 
 convoy_status cvy_batchnorm_backward(cvy_batchnorm *op, int n, cvy_buffer *x, cvy_buffer *gy,
@@ -384,12 +422,21 @@ convoy_status cvy_batchnorm_backward(cvy_batchnorm *op, int n, cvy_buffer *x, cv
             gbias ? cvy_buffer_host(gbias) : NULL, accumulate);
         return CONVOY_OK;
     }
+    const cvy_batchnorm_shape *shape = &op->shape;
     convoy_status status = CONVOY_OK;
-    int together =
-        op->channels_together > 1 ? op->channels_together / 2 : 1; /* two tensors to keep in the cache */
-    for (int first = 0; first < op->shape.channels && status == CONVOY_OK; first += together) {
-        int end = first + together < op->shape.channels ? first + together : op->shape.channels;
-        status = launch_backward(op, n, first, end, x, gy, weight, bias, saved_mean, saved_invstd, gx,
+    walk w = plan_walk(op, n);
+    if (op->whole)
+        return CVY_LAUNCH(
+            op->gradient_channel, channel_grid(op), cvy_buf(x), cvy_buf(gy), cvy_buf(saved_mean),
+            cvy_buf(saved_invstd), cvy_buf(weight), cvy_buf(bias), cvy_int(shape->relu),
+            cvy_ulong(channel_at(shape, 1)), cvy_int(w.columns), cvy_int(w.lanes), cvy_uint(w.stride),
+            cvy_uint(w.steps), cvy_uint(w.block), cvy_float(values_in_channel(op, n)), cvy_buf(gx),
+            cvy_buf(gweight), cvy_buf(gbias), cvy_int(accumulate),
+            cvy_int(shape->pitch / cvy_pitch_width(op->device, (size_t)shape->pitch)), cvy_int(n));
+    int together = op->channels_together > 1 ? op->channels_together / 2 : 1; /* two tensors in the cache */
+    for (int first = 0, end; first < shape->channels && status == CONVOY_OK; first = end) {
+        end = min_int(first + together, shape->channels);
+        status = launch_backward(op, &w, n, first, end, x, gy, weight, bias, saved_mean, saved_invstd, gx,
                                  gweight, gbias, accumulate, workspace);
     }
     return status;
