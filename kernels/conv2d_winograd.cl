@@ -1,14 +1,20 @@
-/* Winograd convolution for CPUs: tiles of T x T inputs, T = 6 or 8, of which each gives M x M outputs, M = T + 1 - K.
-   F(4x4, 3x3) and F(2x2, 5x5) have 36 products in place of 144 and 100, F(6x6, 3x3) and F(4x4, 5x5) 64 in place of 324
-   and 400.
+/* Winograd convolution for CPUs: tiles of T x T inputs, T = 6 or 8, of which each gives M x M outputs, M = T
+   + 1 - K. F(4x4, 3x3) and F(2x2, 5x5) have 36 products in place of 144 and 100, F(6x6, 3x3) and F(4x4, 5x5)
+   64 in place of 324 and 400.
 
-   A work-item takes one tile for NV vectors of images at a time: transforms the tile of each input channel into
-   scratch, multiplies each of the XI elements by the transformed weights in register tiles of MR output channels x NV
-   vectors, and transforms back. All of it is vector code over the contiguous batch axis. GROUP blocks of MR channels
-   pass over one element of all input channels, which stays in the first level of the cache, before the next. Where the
-   transformed weights are large, BATCH tiles share each pass over them.
+   A work-item takes one tile for NV vectors of images at a time: transforms the tile of each input channel
+   into scratch, multiplies each of the XI elements by the transformed weights in register tiles of MR output
+   channels x NV vectors, and transforms back. All of it is vector code over the contiguous batch axis. GROUP
+   blocks of MR channels pass over one element of all input channels, which stays in the first level of the
+   cache, before the next. Where the transformed weights are large, BATCH tiles share each pass over them.
 
-   Backward-data is the same convolution of gy with flipped weights and the channels' roles exchanged: TRANSPOSED. */
+   Where the images are too large for the caches (conv2d_winograd_rows), each of them is read once: tiles
+   follow one another along a row of them, and the transformed columns that the next tile shares are kept. The
+   second half of the input's transform, the products and the first half of the output's take one row of the T
+   x T elements at a time, which for few channels stays in the first level of the cache.
+
+   Backward-data is the same convolution of gy with flipped weights and the channels' roles exchanged:
+   TRANSPOSED. */
 #include "common.clh"
 
 #ifndef PITCH
@@ -29,6 +35,7 @@
 #define PAD_W 1
 #define TRANSPOSED 0
 #define ACTIVATION 0 /* of the output */
+#define STREAM 0     /* conv2d_winograd_rows: the output passes by the caches */
 #endif
 
 #include "activation.clh"
@@ -40,13 +47,15 @@
 #define TILES_H ((OUT_H + M - 1) / M)
 #define TILES_W ((OUT_W + M - 1) / M)
 #define TILES (TILES_H * TILES_W * (PITCH / WIDTH))
-/* Floats from one element to the next of the transformed input, [XI][IN_C][WIDTH], and from one channel to the next of
-   the products, [GROUP * MR][XI][WIDTH]. An odd number of vectors, or elements would share few sets of the cache. */
+/* Floats from one element to the next of the transformed input, [XI][IN_C][WIDTH], and from one channel to
+   the next of the products, [GROUP * MR][XI][WIDTH]. An odd number of vectors, or elements would share few
+   sets of the cache. */
 #define V_STEP ((ulong)IN_C * WIDTH + (IN_C * NV % 2 ? 0 : VW))
 #define P_STEP ((ulong)XI * WIDTH + VW)
-/* Floats of the scratch of one tile. Before all scratch lie the PACKED floats of the transformed weights. */
+/* Floats of the scratch of one tile. Before all scratch lie the transformed weights, PACKED floats, whole
+ * vectors. */
 #define V_SIZE (XI * V_STEP)
-#define PACKED ((ulong)BLOCKS * XI * IN_C * MR)
+#define PACKED (((ulong)BLOCKS * XI * IN_C * MR + VW - 1) / VW * VW)
 #define SCRATCH (V_SIZE + GROUP * MR * P_STEP)
 
 /* weight [OUT_C][IN_C][K][K] (TRANSPOSED: [IN_C][OUT_C][K][K], flipped) -> packed [BLOCKS][XI][IN_C][MR].
@@ -79,8 +88,10 @@ conv2d_winograd_weights(__global const float *restrict weight, __global float *r
     }
 }
 
-/* products[m][xi] = sum over input channels of u[in][m] * v[in], MR channels x NV vectors in registers. */
-static inline void multiply(__global const float *u, __global const float *v, __global float *products) {
+/* products[m] = sum over input channels of u[in][m] * v[in], MR channels, `step` floats apart, x NV vectors
+   in registers. */
+static inline void multiply(__global const float *u, __global const float *v, __global float *products,
+                            ulong step) {
     floatv acc[MR][NV];
 #pragma unroll
     for (int m = 0; m < MR; m++)
@@ -102,10 +113,11 @@ static inline void multiply(__global const float *u, __global const float *v, __
     for (int m = 0; m < MR; m++)
 #pragma unroll
         for (int n = 0; n < NV; n++)
-            vstorev(acc[m][n], n, products + m * P_STEP);
+            put(acc[m][n], n, products + m * step);
 }
 
-/* One channel's products for one vector of images -> M x M output pixels. y points at the tile's first pixel. */
+/* One channel's products for one vector of images -> M x M output pixels. y points at the tile's first pixel.
+ */
 static inline void transform_output(__global const float *products, floatv bias, __global float *y, int rows,
                                     int columns) {
     floatv half_way[M * T];
@@ -122,7 +134,7 @@ static inline void transform_output(__global const float *products, floatv bias,
 #pragma unroll
         for (int c = 0; c < M; c++)
             if (c < columns)
-                vstorev(activate(out[c] + bias), 0, y + ((ulong)r * OUT_W + c) * PITCH);
+                put(activate(out[c] + bias), 0, y + ((ulong)r * OUT_W + c) * PITCH);
     }
 }
 
@@ -143,19 +155,19 @@ static inline void tile_in(__global const float *x, int channel, place p, __glob
         transform_tile(x + n, p.row - PAD_H, p.column - PAD_W, v + n, V_STEP);
 }
 
-static inline void tile_out(__global const float *products, __global const float *bias, __global float *y, int channel,
-                            place p) {
+static inline void tile_out(__global const float *products, __global const float *bias, __global float *y,
+                            int channel, place p) {
     const floatv b = (floatv)(bias ? bias[channel] : 0.0f);
     y += (((ulong)channel * OUT_H + p.row) * OUT_W + p.column) * PITCH + p.image;
     for (int n = 0; n < WIDTH; n += VW)
         transform_output(products + n, b, y + n, OUT_H - p.row, OUT_W - p.column);
 }
 
-/* Work-items: any number, of which each takes a range of the tiles. bias may be null. workspace holds the packed
-   weights and BATCH times SCRATCH floats for each work-item. */
+/* Work-items: any number, of which each takes a range of the tiles. bias may be null. workspace holds the
+   packed weights and BATCH times SCRATCH floats for each work-item. */
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
-conv2d_winograd(__global const float *restrict x, __global const float *restrict bias, __global float *restrict y,
-                __global float *restrict workspace) {
+conv2d_winograd(__global const float *restrict x, __global const float *restrict bias,
+                __global float *restrict y, __global float *restrict workspace) {
     const ulong item = get_global_id(0), items = get_global_size(0);
     __global const float *packed = workspace;
     __global float *v = workspace + PACKED + item * BATCH * SCRATCH, *products = v + V_SIZE;
@@ -172,10 +184,144 @@ conv2d_winograd(__global const float *restrict x, __global const float *restrict
                     for (int t = 0; t < count; t++)
                         multiply(packed + ((first + block) * XI + xi) * ((ulong)IN_C * MR),
                                  v + t * SCRATCH + xi * V_STEP,
-                                 products + t * SCRATCH + block * MR * P_STEP + xi * WIDTH);
+                                 products + t * SCRATCH + block * MR * P_STEP + xi * WIDTH, P_STEP);
             for (int t = 0; t < count; t++)
                 for (int m = 0; m < min(blocks * MR, OUT_C - first * MR); m++)
-                    tile_out(products + t * SCRATCH + m * P_STEP, bias, y, first * MR + m, place_of(batch + t));
+                    tile_out(products + t * SCRATCH + m * P_STEP, bias, y, first * MR + m,
+                             place_of(batch + t));
         }
+    }
+}
+
+/* ---- Rows of tiles ---- */
+/* Scratch: the tile's columns transformed, [T][IN_C][T][WIDTH], a ring of T columns for each row and channel,
+   of which the next tile overwrites M; one row of elements, [T][IN_C][WIDTH], and their products, [BLOCKS *
+   MR][T][WIDTH]; what those become, [OUT_C][T][M][WIDTH]. Odd numbers of vectors again. */
+#define IMAGE_BLOCKS (PITCH / WIDTH)
+#define RING_STEP ((ulong)IN_C * T * WIDTH + VW)
+#define ROW_STEP ((ulong)T * WIDTH + VW)
+#define HALF_STEP ((ulong)T * M * WIDTH + VW)
+#define ROWS_SCRATCH (T * (RING_STEP + V_STEP) + BLOCKS * MR * ROW_STEP + OUT_C * HALF_STEP)
+
+#ifndef __has_builtin
+#define __has_builtin(name) 0
+#endif
+static inline void put_output(floatv value, __global float *to) {
+#if STREAM && __has_builtin(__builtin_nontemporal_store)
+    __builtin_nontemporal_store(value, (__global floatv *)to);
+#else
+    put(value, 0, to);
+#endif
+}
+
+/* One column of T input pixels, the first at (top, column), of a channel, transformed into its place in the
+ * ring. */
+static inline void column_in(__global const float *x, int top, int column, __global float *ring) {
+    x += ((long)top * IN_W + column) * PITCH;
+    for (int n = 0; n < NV; n++) {
+        floatv d[T], v[T];
+        if (column < 0 || column >= IN_W) {
+#pragma unroll
+            for (int r = 0; r < T; r++)
+                d[r] = (floatv)(0.0f);
+        } else if (top >= 0 && top + T <= IN_H) {
+#pragma unroll
+            for (int r = 0; r < T; r++)
+                d[r] = vloadv(n, x + (ulong)r * IN_W * PITCH);
+        } else {
+#pragma unroll
+            for (int r = 0; r < T; r++)
+                d[r] =
+                    top + r >= 0 && top + r < IN_H ? vloadv(n, x + (ulong)r * IN_W * PITCH) : (floatv)(0.0f);
+        }
+        input_1d(d, 1, v, 1);
+#pragma unroll
+        for (int r = 0; r < T; r++)
+            put(v[r], n, ring + r * RING_STEP);
+    }
+}
+
+/* One row of elements of all channels; `start` is the place in the ring of the tile's first column. */
+static inline void row_in(__global const float *ring, int start, __global float *v) {
+    int at[T];
+#pragma unroll
+    for (int c = 0; c < T; c++)
+        at[c] = (start + c) % T * WIDTH;
+    for (int in = 0; in < IN_C; in++, ring += T * WIDTH, v += WIDTH)
+#pragma unroll
+        for (int n = 0; n < NV; n++) {
+            floatv d[T], out[T];
+#pragma unroll
+            for (int c = 0; c < T; c++)
+                d[c] = vloadv(n, ring + at[c]);
+            input_1d(d, 1, out, 1);
+#pragma unroll
+            for (int c = 0; c < T; c++)
+                put(out[c], n, v + c * V_STEP);
+        }
+}
+
+/* A row of products of all channels -> M columns. */
+static inline void row_out(__global const float *products, __global float *half_way) {
+    for (int m = 0; m < OUT_C; m++, products += ROW_STEP, half_way += HALF_STEP)
+#pragma unroll
+        for (int n = 0; n < NV; n++) {
+            floatv p[T], out[M];
+#pragma unroll
+            for (int c = 0; c < T; c++)
+                p[c] = vloadv(n, products + c * WIDTH);
+            output_1d(p, 1, out, 1, M);
+#pragma unroll
+            for (int c = 0; c < M; c++)
+                put(out[c], n, half_way + c * WIDTH);
+        }
+}
+
+/* One channel's columns -> output pixels, of which so many rows and columns are inside. */
+static inline void columns_out(__global const float *half_way, floatv bias, __global float *y, int rows,
+                               int columns) {
+    for (int c = 0; c < min(M, columns); c++)
+#pragma unroll
+        for (int n = 0; n < NV; n++) {
+            floatv h[T], out[M];
+#pragma unroll
+            for (int r = 0; r < T; r++)
+                h[r] = vloadv(n, half_way + (r * M + c) * WIDTH);
+            output_1d(h, 1, out, 1, M);
+#pragma unroll
+            for (int r = 0; r < M; r++)
+                if (r < rows)
+                    put_output(activate(out[r] + bias), y + ((ulong)r * OUT_W + c) * PITCH + n * VW);
+        }
+}
+
+/* As conv2d_winograd, but ROWS_SCRATCH floats for each work-item. */
+__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
+conv2d_winograd_rows(__global const float *restrict x, __global const float *restrict bias,
+                     __global float *restrict y, __global float *restrict workspace) {
+    const ulong item = get_global_id(0), items = get_global_size(0);
+    __global const float *packed = workspace;
+    __global float *ring = workspace + PACKED + item * ROWS_SCRATCH, *v = ring + T * RING_STEP;
+    __global float *products = v + T * V_STEP, *half_way = products + BLOCKS * MR * ROW_STEP;
+    const int begin = TILES * item / items, end = TILES * (item + 1) / items;
+    for (int tile = begin, start = 0; tile < end; tile++, start = (start + M) % T) {
+        const int row = tile / TILES_W / IMAGE_BLOCKS * M, column = tile % TILES_W * M;
+        const int image = tile / TILES_W % IMAGE_BLOCKS * WIDTH;
+        for (int in = 0; in < IN_C; in++)
+            for (int c = tile == begin || column == 0 ? 0 : T - M; c < T; c++)
+                column_in(x + (ulong)in * IN_H * IN_W * PITCH + image, row - PAD_H, column - PAD_W + c,
+                          ring + (in * T + (start + c) % T) * WIDTH);
+        for (int r = 0; r < T; r++) {
+            row_in(ring + r * RING_STEP, start, v);
+            for (int c = 0; c < T; c++)
+                for (int block = 0; block < BLOCKS; block++)
+                    multiply(packed + (block * XI + r * T + c) * ((ulong)IN_C * MR), v + c * V_STEP,
+                             products + block * MR * ROW_STEP + c * WIDTH, ROW_STEP);
+            row_out(products, half_way + r * M * WIDTH);
+        }
+        for (int m = 0; m < OUT_C; m++)
+            columns_out(half_way + m * HALF_STEP, (floatv)(bias ? bias[m] : 0.0f),
+                        y + (((ulong)m * OUT_H + row) * OUT_W + column) * PITCH + image, OUT_H - row,
+                        OUT_W - column);
     }
 }

@@ -30,6 +30,7 @@ typedef struct cvy_device_traits {
     int compute_units;
     size_t max_work_group; /* of the device; a kernel may allow less */
     size_t local_memory;   /* bytes */
+    size_t cache;          /* bytes of a CPU's last level of cache; tensors that are larger stream */
     size_t max_allocation; /* bytes in one buffer */
     size_t memory;         /* bytes in all */
     size_t view_alignment; /* bytes; offsets of views are multiples of it */

@@ -7,7 +7,13 @@
 #include "base/text.h"
 #include "device/opencl.h"
 
-enum { PITCH_MULTIPLE = 16, SELF_CHECK_ITEMS = 1000 };
+enum {
+    PITCH_MULTIPLE = 16,
+    SELF_CHECK_ITEMS = 1000,
+    /* Drivers differ in which level of cache they report, and a virtual machine has but a share of it. */
+    LEAST_CACHE = 16 << 20,
+    MOST_CACHE = 64 << 20
+};
 
 /* Of cl_nv_device_attribute_query, which OpenCL's own header does not have. */
 #define COMPUTE_CAPABILITY_MAJOR_NV 0x4000
@@ -37,15 +43,17 @@ static void fill_traits(convoy_device *device) {
     }
     traits->cpu = !strcmp(device->info.type, "cpu");
     cl_uint width = 0, bits = 0;
-    cl_ulong local = 0;
+    cl_ulong local = 0, cache = 0;
     clGetDeviceInfo(device->id, CL_DEVICE_NATIVE_VECTOR_WIDTH_FLOAT, sizeof width, &width, NULL);
     clGetDeviceInfo(device->id, CL_DEVICE_MEM_BASE_ADDR_ALIGN, sizeof bits, &bits, NULL);
     clGetDeviceInfo(device->id, CL_DEVICE_LOCAL_MEM_SIZE, sizeof local, &local, NULL);
+    clGetDeviceInfo(device->id, CL_DEVICE_GLOBAL_MEM_CACHE_SIZE, sizeof cache, &cache, NULL);
     clGetDeviceInfo(device->id, CL_DEVICE_MAX_WORK_GROUP_SIZE, sizeof traits->max_work_group,
                     &traits->max_work_group, NULL);
     if (traits->cpu)
         traits->vector_width = width >= 16 ? 16 : width >= 8 ? 8 : 4;
     traits->local_memory = (size_t)local;
+    traits->cache = cache < LEAST_CACHE ? LEAST_CACHE : cache > MOST_CACHE ? MOST_CACHE : (size_t)cache;
     traits->view_alignment = bits / 8 > 128 ? bits / 8 : 128;
     if (traits->max_work_group == 0)
         traits->max_work_group = 1;

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/integer.h"
 #include "base/status.h"
 #include "ops/conv2d_winograd.h"
 
@@ -14,7 +15,8 @@ enum {
     /* Bytes of transformed weights that a second-level cache holds; each pass over more of them serves
        several tiles, and more than a few gain nothing. */
     WEIGHTS_CACHE = 512 << 10,
-    BATCH = 4
+    BATCH = 4,
+    ROWS_SCRATCH = 896 << 10 /* bytes that stay in a second-level cache */
 };
 
 typedef struct state {
@@ -77,43 +79,78 @@ static int choose_group(int blocks, int channels) {
     return (blocks + groups - 1) / groups;
 }
 
+/* The convolution that a pass is, see the kernel's first comment, and how it is cut up. */
+typedef struct tiling {
+    int in, out, in_size[2], out_size[2], pad[2];
+    int pixels, channels, vectors; /* M, MR, NV */
+    int group, batch;
+    bool rows;              /* conv2d_winograd_rows */
+    size_t packed, scratch; /* floats */
+} tiling;
+
+/* The macros SCRATCH and ROWS_SCRATCH of the kernel. */
+static size_t scratch_of(const tiling *t, int blocks, int tile, int width) {
+    const size_t in = (size_t)t->in, line = (size_t)width, pixel = line * (size_t)t->vectors;
+    const size_t edge = (size_t)tile, blocked = (size_t)(t->channels * (t->rows ? blocks : t->group));
+    const size_t v_step = in * pixel + (t->in * t->vectors % 2 ? 0 : line);
+    if (!t->rows)
+        return edge * edge * v_step + blocked * (edge * edge * pixel + line);
+    return edge * (in * edge * pixel + line + v_step) + blocked * (edge * pixel + line) +
+           (size_t)t->out * (edge * (size_t)t->pixels * pixel + line);
+}
+
+static tiling choose_tiling(const cvy_device_traits *traits, const cvy_conv2d_shape *s, bool forward,
+                            int tile) {
+    const int width = traits->vector_width, kernel = s->kernel[0];
+    tiling t = {.in = forward ? s->in_channels : s->out_channels,
+                .out = forward ? s->out_channels : s->in_channels,
+                .in_size = {forward ? s->in_height : s->out_height, forward ? s->in_width : s->out_width},
+                .out_size = {forward ? s->out_height : s->in_height, forward ? s->out_width : s->in_width},
+                .pixels = tile + 1 - kernel,
+                .vectors = s->pitch % (2 * width) ? 1 : 2};
+    for (int a = 0; a < 2; a++)
+        t.pad[a] = forward ? s->padding[a] : kernel - 1 - s->padding[a];
+    t.channels = choose_channels(t.out, width);
+    const int blocks = ceil_div(t.out, t.channels);
+    t.group = choose_group(blocks, t.channels);
+    t.packed = round_up((size_t)(blocks * t.channels * t.in * tile * tile), (size_t)width);
+    t.batch = t.packed * sizeof(float) > WEIGHTS_CACHE ? BATCH : 1;
+    t.rows = (cvy_conv2d_inputs(s) + cvy_conv2d_outputs(s)) * sizeof(float) > traits->cache / 2;
+    t.scratch = scratch_of(&t, blocks, tile, width);
+    if (t.rows && (t.scratch + t.packed) * sizeof(float) > ROWS_SCRATCH) {
+        t.rows = false;
+        t.scratch = scratch_of(&t, blocks, tile, width);
+    }
+    if (t.rows)
+        t.batch = 1;
+    return t;
+}
+
 static convoy_status prepare_tiles(convoy_device *device, const cvy_conv2d_shape *s, cvy_conv2d_pass pass,
                                    int tile, state *p, size_t *workspace) {
     const cvy_device_traits *traits = cvy_device_get_traits(device);
     const bool forward = pass == CVY_CONV2D_FORWARD;
-    const int width = traits->vector_width, kernel = s->kernel[0], vectors = s->pitch % (2 * width) ? 1 : 2;
-    const int in = forward ? s->in_channels : s->out_channels,
-              out = forward ? s->out_channels : s->in_channels;
-    const int out_height = forward ? s->out_height : s->in_height,
-              out_width = forward ? s->out_width : s->in_width;
-    const int channels = choose_channels(out, width), pixels = tile + 1 - kernel; /* MR, M of the kernel */
-    const int tiles = (out_height + pixels - 1) / pixels * ((out_width + pixels - 1) / pixels) *
-                      (s->pitch / (vectors * width));
+    const tiling t = choose_tiling(traits, s, forward, tile);
+    const size_t written = (forward ? cvy_conv2d_outputs(s) : cvy_conv2d_inputs(s)) * sizeof(float);
+    const int tiles = ceil_div(t.out_size[0], t.pixels) * ceil_div(t.out_size[1], t.pixels) *
+                      (s->pitch / (t.vectors * traits->vector_width));
     char options[OPTIONS];
-    p->in_channels = in;
-    p->blocks = (out + channels - 1) / channels;
-    const int group = choose_group(p->blocks, channels);
-    const size_t products = (size_t)(tile * tile), tile_width = (size_t)(vectors * width);
-    const size_t packed = (size_t)p->blocks * (size_t)channels * (size_t)in * products;
-    const int batch = packed * sizeof(float) > WEIGHTS_CACHE ? BATCH : 1;
-    p->items = choose_items(tiles / batch, traits->compute_units);
-    /* V_SIZE and the products of the kernel, with their steps' odd vectors. */
-    const size_t scratch = products * ((size_t)in * tile_width + (in * vectors % 2 ? 0 : (size_t)width)) +
-                           (size_t)(group * channels) * (products * tile_width + (size_t)width);
-    *workspace = (packed + (size_t)(p->items * batch) * scratch) * sizeof(float);
+    p->in_channels = t.in;
+    p->blocks = ceil_div(t.out, t.channels);
+    p->items = choose_items(tiles / t.batch, traits->compute_units);
+    *workspace = (t.packed + (size_t)(p->items * t.batch) * t.scratch) * sizeof(float);
     snprintf(options, sizeof options,
              "-DPITCH=%d -DVW=%d -DT=%d -DNV=%d -DMR=%d -DGROUP=%d -DBATCH=%d -DK=%d -DIN_C=%d -DOUT_C=%d "
-             "-DIN_H=%d "
-             "-DIN_W=%d -DOUT_H=%d -DOUT_W=%d -DPAD_H=%d -DPAD_W=%d -DTRANSPOSED=%d -DACTIVATION=%d",
-             s->pitch, width, tile, vectors, channels, group, batch, kernel, in, out,
-             forward ? s->in_height : s->out_height, forward ? s->in_width : s->out_width, out_height,
-             out_width, forward ? s->padding[0] : kernel - 1 - s->padding[0],
-             forward ? s->padding[1] : kernel - 1 - s->padding[1], !forward,
-             forward ? (int)s->activation : CVY_IDENTITY);
+             "-DIN_H=%d -DIN_W=%d -DOUT_H=%d -DOUT_W=%d -DPAD_H=%d -DPAD_W=%d -DTRANSPOSED=%d "
+             "-DACTIVATION=%d -DSTREAM=%d",
+             s->pitch, traits->vector_width, tile, t.vectors, t.channels, t.group, t.batch, s->kernel[0],
+             t.in, t.out, t.in_size[0], t.in_size[1], t.out_size[0], t.out_size[1], t.pad[0], t.pad[1],
+             !forward, forward ? (int)s->activation : CVY_IDENTITY, written > traits->cache / 2);
     convoy_status status =
         cvy_kernel_get(device, "conv2d_winograd", "conv2d_winograd_weights", options, &p->weights);
     if (!status)
-        status = cvy_kernel_get(device, "conv2d_winograd", "conv2d_winograd", options, &p->convolve);
+        status = cvy_kernel_get(device, "conv2d_winograd",
+                                t.rows ? "conv2d_winograd_rows" : "conv2d_winograd", options, &p->convolve);
     return status;
 }
 

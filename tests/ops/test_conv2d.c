@@ -7,6 +7,20 @@ static void test_variants(void **state) {
     conv_check_variants(false);
 }
 
+/* Winograd where the images are larger than the caches. */
+static void test_streamed(void **state) {
+    (void)state;
+    cvy_device_traits *traits = (cvy_device_traits *)cvy_device_get_traits(test_device());
+    const size_t real = traits->cache;
+    if (!traits->cpu)
+        skip();
+    traits->cache = 0;
+    for (size_t i = 0; i < conv_case_count; i++)
+        if (!conv_skipped(&conv_cases[i]))
+            conv_check_case(&conv_cases[i], i % 2 ? "winograd8_cpu" : "winograd6_cpu");
+    traits->cache = real;
+}
+
 /* Forward of one to eight images, whose pitch is their number rounded up to a power of two, with vectors of
    each width. */
 static void test_few_images(void **state) {
@@ -125,9 +139,10 @@ static void test_checks(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_variants), cmocka_unit_test(test_few_images),
-                                       cmocka_unit_test(test_deterministic),
-                                       cmocka_unit_test(test_host_device), cmocka_unit_test(test_checks)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_variants),    cmocka_unit_test(test_streamed),
+        cmocka_unit_test(test_few_images),  cmocka_unit_test(test_deterministic),
+        cmocka_unit_test(test_host_device), cmocka_unit_test(test_checks)};
     const int failed = cmocka_run_group_tests_name("conv2d", tests, NULL, NULL);
     test_device_close();
     return failed;
