@@ -144,13 +144,17 @@ static void keep_statistics(moments all, ulong channel, float eps, float momentu
         running_var[channel] += momentum * (all.squares / (all.count - 1) - running_var[channel]);
 }
 
-/* y = (x - center) * scale + shift, then ReLU where `relu`, of vectors first, first + every, ... before end. */
+/* y = (x - center) * scale + shift, then ReLU where `relu`. */
+static inline floatv normalised(floatv x, float center, float scale, float shift, int relu) {
+    floatv v = fma(x - center, (floatv)scale, (floatv)shift);
+    return relu ? RELU(v) : v;
+}
+
+/* Of vectors first, first + every, ... before end. */
 static void normalise_vectors(global const float *x, float center, float scale, float shift, int relu, global float *y,
                               uint first, uint end, uint every) {
-    for (uint at = first; at < end; at += every) {
-        floatv v = fma(vloadv(at, x) - center, (floatv)scale, (floatv)shift);
-        vstorev(relu ? RELU(v) : v, at, y);
-    }
+    for (uint at = first; at < end; at += every)
+        vstorev(normalised(vloadv(at, x), center, scale, shift, relu), at, y);
 }
 
 /* With the channel's own statistics, from the partials that `statistics` left in `partial_blocks` blocks. Group x takes
@@ -176,11 +180,12 @@ kernel void normalise_batch(global const float *x, ulong channel_floats, global 
 }
 
 /* Statistics and normalisation of a whole channel. The second reading goes from the last block to the first: the last
-   is the surest to be in the cache still. */
+   is the surest to be in the cache still. `stream`: y is larger than the caches. */
 kernel void normalise_channel(global const float *x, ulong channel_floats, int columns, int lanes, uint stride,
                               uint steps, uint block, float eps, float momentum, global const float *weight,
                               global const float *bias, global float *y, int relu, global float *running_mean,
-                              global float *running_var, global float *saved_mean, global float *saved_invstd) {
+                              global float *running_var, global float *saved_mean, global float *saved_invstd,
+                              int stream) {
     ulong channel = get_group_id(0);
     moments all = {0, 0, 0};
     x += channel * channel_floats;
@@ -195,8 +200,14 @@ kernel void normalise_channel(global const float *x, ulong channel_floats, int c
     all.mean += x[0];
     keep_statistics(all, channel, eps, momentum, running_mean, running_var, saved_mean, saved_invstd);
     uint vectors = channel_floats / VW;
-    for (uint left = (vectors + block - 1) / block; left-- > 0;)
-        normalise_vectors(x, all.mean, scale, shift, relu, y, left * block, min((left + 1) * block, vectors), 1);
+    for (uint left = (vectors + block - 1) / block; left-- > 0;) {
+        uint first = left * block, end = min(first + block, vectors);
+        if (stream)
+            for (uint at = first; at < end; at++)
+                stream_storev(normalised(vloadv(at, x), all.mean, scale, shift, relu), at, y);
+        else
+            normalise_vectors(x, all.mean, scale, shift, relu, y, first, end, 1);
+    }
 }
 
 /* With given statistics: evaluation. Group x takes `block` of the channel's `vectors` vectors. */

@@ -193,6 +193,9 @@ static convoy_status build(cvy_batchnorm *op) {
    ones, of which each core has its own, may have twice as many together, as they are read again backwards. */
 enum { CACHED_BYTES = 8 << 20 };
 
+/* Larger outputs are written past the cache, which would not hold them until they are read. */
+enum { STREAMED_BYTES = 24 << 20 };
+
 /* Every core gets the same number of channels, or so many that the difference does not count. */
 static bool takes_whole_channels(const cvy_batchnorm *op, size_t channel_bytes) {
     const cvy_device_traits *traits = cvy_device_get_traits(op->device);
@@ -329,7 +332,8 @@ convoy_status cvy_batchnorm_forward_training(cvy_batchnorm *op, int n, cvy_buffe
                           cvy_uint(w.stride), cvy_uint(w.steps), cvy_uint(w.block), cvy_float(shape->eps),
                           cvy_float(shape->momentum), cvy_buf(weight), cvy_buf(bias), cvy_buf(y),
                           cvy_int(shape->relu), cvy_buf(running_mean), cvy_buf(running_var),
-                          cvy_buf(saved_mean), cvy_buf(saved_invstd));
+                          cvy_buf(saved_mean), cvy_buf(saved_invstd),
+                          cvy_int(channel_at(shape, shape->channels) * sizeof(float) > STREAMED_BYTES));
     for (int first = 0, end; first < shape->channels && status == CONVOY_OK; first = end) {
         end = min_int(first + op->channels_together, shape->channels);
         status = launch_forward(op, &w, first, end, x, weight, bias, y, running_mean, running_var, saved_mean,
