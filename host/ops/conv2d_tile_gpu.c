@@ -94,7 +94,7 @@ static int items_of(const tile *t) {
     return t->bm / t->rm * (t->bn / t->rn);
 }
 
-/* Steps of k that pass through local memory at once; `mma` as cvy_tile_mma has it. */
+/* Steps of k that pass through local memory at once; `mma` as cvy_mma_of has it. */
 static int chunk_of(int mma) {
     return mma == 2 ? 16 : 8;
 }
@@ -104,10 +104,10 @@ static bool fits(const cvy_device_traits *traits, const tile *t, int mma, size_t
         return false;
     if (is_narrow(t))
         return !mma && traits->local_memory >= CVY_TILE_LEAST_LOCAL;
-    const int rows = 2 * cvy_tile_rows(mma, chunk_of(mma));
+    const int rows = 2 * cvy_mma_rows(mma, chunk_of(mma));
     size_t local = sizeof(float) * (size_t)(rows * (t->bm + t->bn));
     if (mma)
-        local += cvy_tile_mma_local(traits, rows, items_of(t));
+        local += cvy_mma_local(traits, rows, items_of(t));
     return local <= traits->local_memory &&
            (!mma || (t->bm % 32 == 0 && t->bm != 96 && t->rm == 8 && t->rn == 8));
 }
@@ -270,15 +270,13 @@ static convoy_status prepare(convoy_device *device, const cvy_conv2d_shape *shap
 
 static convoy_status mma_prepare(convoy_device *device, const cvy_conv2d_shape *shape, cvy_conv2d_pass pass,
                                  void **prepared, size_t *workspace) {
-    return prepare_pass(device, shape, pass, cvy_tile_mma(cvy_device_get_traits(device)), prepared,
-                        workspace);
+    return prepare_pass(device, shape, pass, cvy_mma_of(cvy_device_get_traits(device)), prepared, workspace);
 }
 
 /* Tiles of 32 x 128 and 64 x 64, 8 words deep, in two buffers. */
 static bool mma_supports(const cvy_device_traits *traits, const cvy_conv2d_shape *shape,
                          cvy_conv2d_pass pass) {
-    return traits->tensor_cores != CVY_TENSOR_NONE && traits->precision != CONVOY_FLOAT32 &&
-           traits->local_memory >= MMA_LEAST_LOCAL && supports(traits, shape, pass);
+    return cvy_mma_runs(traits) && traits->local_memory >= MMA_LEAST_LOCAL && supports(traits, shape, pass);
 }
 
 /* Tiles of tensor cores have 32 output channels (columns, in backward-weights) or more; the narrow kernel

@@ -4,6 +4,7 @@
 #define CVY_OPS_CONV2D_TILE_GPU_H
 
 #include "ops/conv2d_variant.h"
+#include "ops/mma.h"
 
 enum {
     CVY_TILE_OPTIONS = 1024,     /* characters of a program's options */
@@ -23,21 +24,6 @@ static inline size_t cvy_tile_most_items(const cvy_kernel *kernel) {
     return most > CVY_TILE_LEAST_ITEMS ? most : CVY_TILE_LEAST_ITEMS;
 }
 
-/* With tensor cores (kernels/mma.clh): 1 for TF32, 2 for BF16; 0 without. */
-static inline int cvy_tile_mma(const cvy_device_traits *traits) {
-    return traits->precision == CONVOY_TF32 ? 1 : traits->precision == CONVOY_BF16 ? 2 : 0;
-}
-/* Rows of a tile in local memory that `depth` values of k take, two to a word in BF16. */
-static inline int cvy_tile_rows(int mma, int depth) {
-    return mma == 2 ? depth / 2 : depth;
-}
-/* What the tensor cores' kernels take of local memory beside `rows` of bm + bn words: the gaps behind rows,
-   and the scratch of the emulation. */
-static inline size_t cvy_tile_mma_local(const cvy_device_traits *traits, int rows, int items) {
-    const int scratch = traits->tensor_cores == CVY_TENSOR_EMULATED ? items / 32 * 24 * 8 : 0;
-    return sizeof(float) * (size_t)(2 * 4 * 2 * rows + scratch);
-}
-
 /* A prepared backward-weights pass. */
 typedef struct cvy_tile_weights {
     cvy_kernel *weights, *add;
@@ -46,6 +32,7 @@ typedef struct cvy_tile_weights {
     size_t weight_count, bias_count;
 } cvy_tile_weights;
 
+/* `mma`: as cvy_mma_of has it. */
 convoy_status cvy_tile_weights_prepare(convoy_device *device, const cvy_conv2d_shape *shape, int mma,
                                        cvy_tile_weights *prepared, size_t *workspace);
 convoy_status cvy_tile_weights_run(const cvy_tile_weights *prepared, const cvy_conv2d_buffers *buffers);

@@ -34,7 +34,7 @@ static size_t items_of(const tile *t) {
 }
 
 static size_t local_memory_of(const tile *t, int mma) {
-    const int words = cvy_tile_rows(mma, UNIT) * (t->bm + t->bn + 8), sums = t->bm * t->bn * (t->slices / 2);
+    const int words = cvy_mma_rows(mma, UNIT) * (t->bm + t->bn + 8), sums = t->bm * t->bn * (t->slices / 2);
     return sizeof(float) * max_size((size_t)words, (size_t)sums);
 }
 
@@ -60,11 +60,11 @@ static double cost_of(const tile *t, const cvy_conv2d_shape *s) {
            (1 + 1.0 / t->rm + 1.0 / t->rn + 16.0 / t->bm + 16.0 / t->bn);
 }
 
-/* `mma` as cvy_tile_mma has it: then only tiles for tensor cores. */
+/* `mma` as cvy_mma_of has it: then only tiles for tensor cores. */
 static bool fits(const cvy_device_traits *traits, const tile *t, int mma) {
     size_t local = local_memory_of(t, mma);
     if (mma)
-        local += cvy_tile_mma_local(traits, cvy_tile_rows(mma, UNIT), (int)items_of(t));
+        local += cvy_mma_local(traits, cvy_mma_rows(mma, UNIT), (int)items_of(t));
     return local <= traits->local_memory && (!mma || (t->bm % 64 == 0 && t->slices == 1));
 }
 

@@ -108,7 +108,8 @@ static cvy_gemm_batched_shape product_of(const state *p, size_t tiles) {
                                     .n = gradient ? p->in : columns,
                                     .k = gradient ? columns : p->in,
                                     .depth = p->depth,
-                                    .depth_first = !gradient};
+                                    .transpose_a = !gradient,
+                                    .transpose_b = gradient};
 }
 
 /* Chunks of about equal size that fit CHUNK_BYTES and a quarter of the largest allocation; at least one tile.
@@ -187,7 +188,7 @@ static convoy_status convolve_chunk(const state *p, const cvy_conv2d_buffers *b,
         status = cvy_gemm_batched_run(
             &p->product, &product, 1, (cvy_matrices){b->workspace, 0, p->in * p->out_pitch, p->out_pitch},
             (cvy_matrices){b->workspace, p->v_offset, p->in * columns, columns},
-            (cvy_matrices){b->workspace, p->products_offset, p->out * columns, columns}, false);
+            (cvy_matrices){b->workspace, p->products_offset, p->out * columns, columns}, NULL, false);
     if (!status)
         status = CVY_LAUNCH(p->output, cvy_items3(columns, p->out, 1), cvy_buf(b->workspace),
                             cvy_buf(b->bias), cvy_buf(b->out), cvy_ulong(p->products_offset),
@@ -207,7 +208,7 @@ static convoy_status gradient_chunk(const state *p, const cvy_conv2d_buffers *b,
             &p->product, &product, p->parts,
             (cvy_matrices){b->workspace, p->products_offset, p->out * columns, columns},
             (cvy_matrices){b->workspace, p->v_offset, p->in * columns, columns},
-            (cvy_matrices){b->workspace, 0, p->out * p->in_pitch, p->in_pitch}, first > 0);
+            (cvy_matrices){b->workspace, 0, p->out * p->in_pitch, p->in_pitch}, NULL, first > 0);
     return status;
 }
 

@@ -1,5 +1,5 @@
 /* Matrix product: the checks, the host reference, the table of variants and the entry points. gemm_vector.c
-   and gemm_tile.c hold the variants for CPUs, gemm_clblast.c the one for GPUs. */
+   and gemm_tile.c hold the variants for CPUs, gemm_clblast.c and gemm_gpu.c those for GPUs. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,8 +10,8 @@
 #include "ops/vector.h"
 
 /* In order of preference. */
-static const cvy_gemm_method *const variants[] = {&cvy_gemm_vector_cpu, &cvy_gemm_tile_cpu,
-                                                  &cvy_gemm_clblast};
+static const cvy_gemm_method *const variants[] = {
+    &cvy_gemm_vector_cpu, &cvy_gemm_tile_cpu, &cvy_gemm_mma_nvidia, &cvy_gemm_clblast, &cvy_gemm_tile_gpu};
 enum { VARIANTS = sizeof(variants) / sizeof(variants[0]) };
 
 const char *const *cvy_gemm_variants(void) {
@@ -180,7 +180,10 @@ static convoy_status choose_forced(convoy_device *device, const cvy_gemm_shape *
 static const cvy_gemm_method *choose(convoy_device *device, const cvy_gemm_shape *shape, const cvy_task *task,
                                      cvy_origin *origin) {
     const cvy_device_traits *traits = cvy_device_get_traits(device);
-    const cvy_gemm_method *best = find_method(cvy_choice_find(device, task->op, task->pass, task->shape));
+    const cvy_gemm_method *best =
+        traits->precision == CONVOY_FLOAT32 /* what measurements are made in */
+            ? find_method(cvy_choice_find(device, task->op, task->pass, task->shape))
+            : NULL;
     *origin = CVY_MEASURED;
     if (best && best->supports(traits, shape))
         return best;

@@ -16,8 +16,9 @@ void cvy_gemm_reference(const cvy_gemm_shape *shape, const float *a, const float
                         bool accumulate);
 
 typedef struct cvy_gemm cvy_gemm;
-/* `variant`: "clblast", "tile_cpu", "vector_cpu", or NULL to choose: what was measured (choice.h), else
-   vector_cpu for a few columns and tile_cpu for more on CPUs, clblast on GPUs. */
+/* `variant`: a name from the table, or NULL to choose: what was measured (choice.h), else vector_cpu for a
+   few columns and tile_cpu for more on CPUs; on GPUs mma_nvidia in the precisions of tensor cores, else
+   clblast. */
 convoy_status cvy_gemm_create(convoy_device *device, const cvy_gemm_shape *shape, const char *variant,
                               cvy_gemm **op);
 void cvy_gemm_free(cvy_gemm *op);

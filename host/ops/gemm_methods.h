@@ -4,6 +4,7 @@
 #define CVY_OPS_GEMM_METHODS_H
 
 #include "ops/gemm.h"
+#include "ops/gemm_batched.h"
 
 typedef struct cvy_gemm_operands {
     cvy_buffer *a, *b, *c;
@@ -23,7 +24,7 @@ typedef struct cvy_gemm_method {
     convoy_status (*run)(cvy_gemm *op, const cvy_gemm_operands *operands);
 } cvy_gemm_method;
 
-/* How tile_cpu cuts C and k into work-items. */
+/* How tile_cpu cuts C and k into work-items, the variants for GPUs k into parts. */
 typedef struct cvy_gemm_cut {
     size_t rows, columns, depth; /* of one work-item */
     size_t row_items, column_items, parts;
@@ -34,15 +35,17 @@ struct cvy_gemm {
     cvy_gemm_shape shape;
     const cvy_gemm_method *variant; /* NULL on the host device */
     cvy_origin origin;
-    bool activates;      /* the variant applies shape.activation; else gemm.c does, afterwards */
-    size_t workspace;    /* bytes */
-    cvy_kernel *sum;     /* gemm_sum.cl; NULL on the host device */
-    cvy_kernel *tile;    /* tile_cpu, vector_cpu */
-    cvy_kernel *columns; /* vector_cpu */
+    bool activates;           /* the variant applies shape.activation; else gemm.c does, afterwards */
+    size_t workspace;         /* bytes */
+    cvy_kernel *sum;          /* gemm_sum.cl; NULL on the host device */
+    cvy_kernel *tile;         /* tile_cpu, vector_cpu */
+    cvy_kernel *columns;      /* vector_cpu */
+    cvy_gemm_batched product; /* tile_gpu, mma_nvidia */
     cvy_gemm_cut cut;
 };
 
-extern const cvy_gemm_method cvy_gemm_vector_cpu, cvy_gemm_tile_cpu, cvy_gemm_clblast;
+extern const cvy_gemm_method cvy_gemm_vector_cpu, cvy_gemm_tile_cpu, cvy_gemm_mma_nvidia, cvy_gemm_clblast,
+    cvy_gemm_tile_gpu;
 
 /* C (+)= the sum of `parts` matrices [m][n] (+ bias); with no parts, C becomes (or gains) the bias or 0. */
 convoy_status cvy_gemm_add_parts(cvy_gemm *op, const cvy_gemm_operands *operands, cvy_buffer *from,

@@ -58,6 +58,34 @@ static void formula(const product *p, const float *a, const float *b, const floa
         }
 }
 
+/* TF32 has 11 significant bits and BF16 8: rounded to nearest, a factor is off by 2^-11 or 2^-8 of itself, a
+   product by twice that and a little more. The sums are float32. So each element of C has a bound of its own,
+   relative to the sum of its products' magnitudes (and of the activation's argument: none here is steeper
+   than 1). */
+static void check_rounding(const char *what, const product *p, const float *a, const float *b,
+                           const float *bias, const float *actual, const float *expected) {
+    const double unit = cvy_device_get_traits(test_device())->precision == CONVOY_TF32 ? 0x1p-11 : 0x1p-8;
+    const double bound = 2 * unit + unit * unit + (double)(p->shape.k + 3) * 0x1p-24;
+    float *left = test_random(a_floats(p), 1), *right = test_random(b_floats(p), 2),
+          *offset = test_random(p->shape.m, 4), *magnitude = make_c(p);
+    for (size_t i = 0; i < a_floats(p); i++)
+        left[i] = fabsf(a[i]);
+    for (size_t i = 0; i < b_floats(p); i++)
+        right[i] = fabsf(b[i]);
+    for (size_t i = 0; i < p->shape.m; i++)
+        offset[i] = fabsf(bias[i]);
+    for (size_t i = 0; i < c_floats(p); i++)
+        magnitude[i] = fabsf(magnitude[i]);
+    formula(p, left, right, offset, magnitude);
+    for (size_t i = 0; i < c_floats(p); i++)
+        if (!(fabs((double)actual[i] - (double)expected[i]) <= bound * (double)magnitude[i]))
+            fail_msg("%s: element %zu is %.9g, expected %.9g within %.3g", what, i, (double)actual[i],
+                     (double)expected[i], bound * (double)magnitude[i]);
+    float *arrays[] = {left, right, offset, magnitude};
+    for (size_t i = 0; i < sizeof(arrays) / sizeof(arrays[0]); i++)
+        free(arrays[i]);
+}
+
 /* Runs the product with a variant (NULL: the device's choice) and compares all of C's buffer, gaps included.
  */
 static void check_product(convoy_device *device, const char *variant, const product *p) {
@@ -65,6 +93,8 @@ static void check_product(convoy_device *device, const char *variant, const prod
           *bias = test_random(p->shape.m, 4);
     float *before = make_c(p), *expected = make_c(p);
     formula(p, a, b, bias, expected);
+    if (p->shape.activation) /* then C is dense */
+        cvy_activation_forward_reference(p->shape.activation, c_floats(p), expected, expected);
     cvy_gemm *op = NULL;
     assert_ok(cvy_gemm_create(device, &p->shape, variant, &op));
     if (variant)
@@ -81,7 +111,10 @@ static void check_product(convoy_device *device, const char *variant, const prod
     snprintf(what, sizeof(what), "%s, transposes %d%d, %zux%zux%zu, ldc %zu, accumulate %d, bias %d",
              cvy_gemm_variant(op), p->shape.transpose_a, p->shape.transpose_b, p->shape.m, p->shape.n,
              p->shape.k, p->shape.ldc, p->accumulate, p->with_bias);
-    test_close(what, actual, expected, c_floats(p), 3e-6);
+    if (strcmp(cvy_gemm_variant(op), "mma_nvidia") == 0)
+        check_rounding(what, p, a, b, bias, actual, expected);
+    else
+        test_close(what, actual, expected, c_floats(p), 3e-6);
     cvy_gemm_free(op);
     cvy_buffer *buffers[] = {da, db, dc, dbias, workspace};
     for (size_t i = 0; i < sizeof(buffers) / sizeof(buffers[0]); i++)
@@ -204,6 +237,72 @@ static void vector_cpu_takes_a_few_columns(void **state) {
     assert_fails(cvy_gemm_create(device, &transposed.shape, "vector_cpu", &op), CONVOY_DEVICE, "vector_cpu");
 }
 
+/* The three products of Linear layers first: forward with 10 outputs and k in parts, forward over several
+   tiles, backward-data of 10 outputs, backward-weights; then rows that are no multiple of four floats, and an
+   odd offset alone. `items` allow each of the tiles. */
+static void check_on_gpu(const char *variant) {
+    static const struct {
+        int transposes;
+        size_t m, n, k, gap, offset, items;
+        cvy_activation activation;
+    } products[] = {{0, 10, 16, 300, 0, 0, 256, CVY_RELU},
+                    {0, 130, 144, 40, 0, 0, 128, CVY_RELU},
+                    {1, 144, 48, 10, 0, 0, 64, 0},
+                    {2, 140, 132, 32, 0, 0, 256, 0},
+                    {2, 10, 33, 16, 0, 0, 64, 0},
+                    {3, 67, 35, 150, 1, 5, 128, 0},
+                    {0, 9, 8, 12, 0, 3, 64, 0}};
+    convoy_device *device = test_device();
+    for (size_t i = 0; i < sizeof products / sizeof *products; i += test_quick() ? 3 : 1) {
+        device->traits.max_work_group = products[i].items;
+        product p = make_product(products[i].transposes, products[i].m, products[i].n, products[i].k,
+                                 products[i].gap, products[i].offset);
+        p.shape.activation = products[i].activation;
+        for (int mode = 0; mode < 4; mode += 3) {
+            p.accumulate = mode & 1;
+            p.with_bias = mode & 2;
+            check_product(device, variant, &p);
+        }
+    }
+}
+
+static void tile_gpu_handles_every_edge(void **state) {
+    (void)state;
+    const cvy_device_traits real = test_device()->traits;
+    test_device()->traits.compute_units = 4;
+    check_on_gpu("tile_gpu");
+    test_device()->traits = real;
+}
+
+/* On a device that emulates tensor cores. */
+static void mma_nvidia_errs_by_the_rounding_of_its_factors(void **state) {
+    (void)state;
+    const cvy_device_traits real = test_device()->traits;
+    test_device()->traits.compute_units = 4;
+    test_device()->traits.tensor_cores = CVY_TENSOR_EMULATED;
+    for (int precision = CONVOY_TF32; precision <= CONVOY_BF16; precision++) {
+        assert_ok(convoy_device_set_precision(test_device(), (convoy_precision)precision));
+        check_on_gpu("mma_nvidia");
+    }
+    test_device()->traits = real;
+}
+
+/* Only where a precision of theirs was asked for, and then whatever was measured in float32. */
+static void tensor_cores_are_chosen_by_precision(void **state) {
+    (void)state;
+    cvy_gemm *op = NULL;
+    const cvy_gemm_shape shape = make_product(0, 12, 16, 8, 0, 0).shape;
+    const cvy_device_traits real = test_device()->traits;
+    assert_fails(cvy_gemm_create(test_device(), &shape, "mma_nvidia", &op), CONVOY_DEVICE, "mma_nvidia");
+    test_device()->traits.tensor_cores = CVY_TENSOR_EMULATED;
+    test_device()->traits.cpu = false;
+    test_device()->traits.precision = CONVOY_TF32;
+    assert_ok(cvy_gemm_create(test_device(), &shape, NULL, &op));
+    assert_string_equal(cvy_gemm_variant(op), "mma_nvidia");
+    cvy_gemm_free(op);
+    test_device()->traits = real;
+}
+
 /* Few shapes: each new kind of product costs CLBlast seconds of building. */
 static void clblast_agrees(void **state) {
     (void)state;
@@ -278,6 +377,9 @@ int main(void) {
         cmocka_unit_test(tile_cpu_splits_a_long_k),
         cmocka_unit_test(tile_cpu_adapts_to_narrow_vectors),
         cmocka_unit_test(vector_cpu_takes_a_few_columns),
+        cmocka_unit_test(tile_gpu_handles_every_edge),
+        cmocka_unit_test(mma_nvidia_errs_by_the_rounding_of_its_factors),
+        cmocka_unit_test(tensor_cores_are_chosen_by_precision),
         cmocka_unit_test(clblast_agrees),
         cmocka_unit_test(clblast_uses_the_workspace),
         cmocka_unit_test(an_empty_k_leaves_the_bias),

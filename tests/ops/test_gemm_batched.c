@@ -33,12 +33,18 @@ static void check(const product_case *c, bool depth_first, bool accumulate) {
     cvy_buffer *on_a = test_buffer(device, a, (offset + c->batch * step_a) * sizeof(float));
     cvy_buffer *on_b = test_buffer(device, b, (offset + c->batch * step_b) * sizeof(float));
     cvy_buffer *on_c = test_buffer(device, expected, floats_c * sizeof(float));
-    const cvy_gemm_batched_shape shape = {c->batch, c->m, c->n, c->k, c->depth, depth_first};
+    const cvy_gemm_batched_shape shape = {.batch = c->batch,
+                                          .m = c->m,
+                                          .n = c->n,
+                                          .k = c->k,
+                                          .depth = c->depth,
+                                          .transpose_a = depth_first,
+                                          .transpose_b = !depth_first};
     cvy_gemm_batched op;
     assert_ok(cvy_gemm_batched_prepare(device, &shape, &op));
     assert_ok(cvy_gemm_batched_run(&op, &shape, parts, (cvy_matrices){on_a, offset, step_a, pitch_a},
                                    (cvy_matrices){on_b, offset, step_b, pitch_b},
-                                   (cvy_matrices){on_c, offset, step_c, pitch_c}, accumulate));
+                                   (cvy_matrices){on_c, offset, step_c, pitch_c}, NULL, accumulate));
     cvy_gemm_shape one = {.transpose_a = depth_first,
                           .transpose_b = !depth_first,
                           .m = c->m,

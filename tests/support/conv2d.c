@@ -106,8 +106,8 @@ void conv_free_buffers(cvy_buffer **buffers, size_t count) {
 /* Relative to the largest expected value (at least 1). Winograd's transforms multiply by up to 16 and take
    the differences again; RECIPES.md allows it 1e-4. */
 static double tolerance_of(const cvy_conv2d *op, cvy_conv2d_pass pass) {
-    /* Both factors of each product are off by at most 2^-11 (TF32) or 2^-9 (BF16); rounding errors are
-       independent, so that those of a sum grow as the sum itself does. */
+    /* Both factors of each product are off by at most 2^-11 (TF32) or 2^-8 (BF16), by half of that on
+       average; rounding errors are independent, so that those of a sum grow as the sum itself does. */
     if (!strcmp(cvy_conv2d_variant(op, pass), "mma_nvidia"))
         return cvy_device_get_traits(test_device())->precision == CONVOY_TF32 ? 0x2p-11 : 0x2p-9;
     if (!strncmp(cvy_conv2d_variant(op, pass), "winograd", 8))
