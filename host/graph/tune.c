@@ -209,14 +209,17 @@ static convoy_status tune_task(tuning *t, size_t index, const cvy_task *task, cv
 
 /* ---- CLBlast's parameters ---- */
 
-/* The sum over all products, for the sets that all of them were measured with. */
+/* The sum over all products, for the sets that all of them were measured with; of a set that failed for one,
+   that. */
 static void add_up(const cvy_task *tasks, size_t count, const cvy_tuned *results, cvy_tuned *sum) {
     for (size_t i = 0; i < count; i++)
         for (size_t set = 0; is_set(&tasks[i]) && set < results[i].count; set++) {
             const cvy_tuned_variant *v = &results[i].variants[set];
-            if (v->outcome != CVY_OUTCOME_TIMED)
-                sum->variants[set].outcome = v->outcome;
-            sum->variants[set].seconds += tasks[i].uses * v->seconds;
+            cvy_tuned_variant *total = &sum->variants[set];
+            if (v->outcome == CVY_OUTCOME_TIMED)
+                total->seconds += tasks[i].uses * v->seconds;
+            else if (total->outcome == CVY_OUTCOME_TIMED || cvy_tune_is_open(total))
+                *total = *v;
         }
 }
 

@@ -83,8 +83,9 @@ enum { SETS = sizeof sets / sizeof *sets };
 /* What CLBlast was told, which holds for the process. */
 static struct {
     cl_device_id device;
-    const parameter_set *set;
-    bool fixed; /* by a measurement: what the store says does not count */
+    const parameter_set *set; /* NULL: nothing */
+    bool built;               /* the program with these parameters */
+    bool fixed;               /* by a measurement: what the store says does not count */
 } told;
 
 const char *const *cvy_clblast_sets(void) {
@@ -116,6 +117,7 @@ static convoy_status tell(cl_device_id id, const parameter_set *set) {
         return cvy_fail(CONVOY_DEVICE, "CLBlast refuses the parameters \"%s\" (%d)", set->name, (int)status);
     told.device = id;
     told.set = set;
+    told.built = false;
     return CONVOY_OK;
 }
 
@@ -126,16 +128,6 @@ convoy_status cvy_clblast_use(convoy_device *device, const char *name) {
             return tell(device->id, &sets[i]);
         }
     return cvy_fail(CONVOY_INVALID, "CLBlast has no parameters \"%s\"", name);
-}
-
-/* The set that measured best, if any was measured. Where CLBlast's own is to follow another one, that stays:
-   both are right. */
-static convoy_status tell_best(convoy_device *device) {
-    const char *best = told.fixed ? NULL : cvy_choice_find(device, "clblast", "parameters", "*");
-    for (size_t i = 1; best && i < SETS; i++)
-        if (!strcmp(sets[i].name, best))
-            return tell(device->id, &sets[i]);
-    return CONVOY_OK;
 }
 
 cvy_task cvy_clblast_task(const cvy_gemm_shape *product) {
@@ -159,15 +151,69 @@ static bool supports(const cvy_device_traits *traits, const cvy_gemm_shape *shap
     return !traits->host && traits->max_work_group >= 64;
 }
 
+/* A product of one value, which has CLBlast build the program of all its products. */
+static convoy_status build(convoy_device *device) {
+    const cvy_gemm_shape one = {.m = 1, .n = 1, .k = 1};
+    cl_command_queue queue = cvy_device_queue(device);
+    cvy_buffer *values = NULL;
+    convoy_status status = cvy_buffer_create(device, 3 * sizeof(float), "a first product", &values);
+    if (status)
+        return status;
+    cl_mem memory = cvy_buffer_memory(values);
+    CLBlastStatusCode code =
+        CLBlastSgemm(CLBlastLayoutRowMajor, CLBlastTransposeNo, CLBlastTransposeNo, 1, 1, 1, 1.0f, memory, 0,
+                     1, memory, 1, 1, 0.0f, memory, 2, 1, &queue, NULL);
+    status = code == CLBlastSuccess ? cvy_device_finish(device) : fail(&one, code);
+    cvy_buffer_free(values);
+    return status;
+}
+
+/* The set of this rank: what measured best, CLBlast's own, the others. NULL: not now. Where CLBlast's own is
+   to follow another set, that stays: both are right. */
+static const parameter_set *ranked(convoy_device *device, size_t rank) {
+    const char *best = cvy_choice_find(device, "clblast", "parameters", "*");
+    const parameter_set *set = rank ? &sets[rank - 1] : NULL;
+    for (size_t i = 0; !rank && best && i < SETS; i++)
+        if (!strcmp(sets[i].name, best))
+            set = &sets[i];
+    if (set == &sets[0] && told.set)
+        set = told.set;
+    return set && !cvy_choice_aside(device, "clblast", "parameters", "*", set->name) ? set : NULL;
+}
+
+/* Tells CLBlast the best set that builds. */
+static convoy_status choose_set(convoy_device *device) {
+    const cvy_task task = {.op = "clblast", .pass = "parameters"};
+    for (size_t rank = 0; rank <= SETS && !told.fixed; rank++) {
+        const parameter_set *set = ranked(device, rank);
+        if (set && told.built && told.device == device->id && set == (told.set ? told.set : &sets[0]))
+            return CONVOY_OK;
+        convoy_status status = set ? tell(device->id, set) : CONVOY_OK;
+        if (set && !status)
+            status = build(device);
+        if (status && status != CONVOY_DEVICE)
+            return status;
+        if (status) {
+            cvy_choice_set_aside(device, &task, "*", set->name, convoy_error_message());
+        } else if (set) {
+            told.device = device->id;
+            told.built = true;
+            return CONVOY_OK;
+        }
+    }
+    return told.fixed ? CONVOY_OK
+                      : cvy_fail(CONVOY_DEVICE, "CLBlast builds with none of its parameters on this device");
+}
+
 /* CLBlast uses a matrix in place or copies it to a padded temporary, depending on its offset too: the
    workspace holds the larger of both. */
 static convoy_status prepare(cvy_gemm *op) {
     const cvy_gemm_shape *s = &op->shape;
     cl_command_queue queue = cvy_device_queue(op->device);
     cvy_device_on_close(op->device, clear_cache);
-    convoy_status told_status = tell_best(op->device);
-    if (told_status)
-        return told_status;
+    convoy_status chosen = choose_set(op->device);
+    if (chosen)
+        return chosen;
     for (size_t offset = 0; offset < 2; offset++) {
         size_t bytes = 0;
         CLBlastStatusCode status = CLBlastSGemmTempBufferSize(

@@ -269,16 +269,44 @@ static void multiply(convoy_device *device) {
     free(expected);
 }
 
+static void keep_set(convoy_device *device, const char *set) {
+    cvy_choice_keep(device, &(cvy_choice){CVY_BEST, "clblast", "parameters", "*", set, 0.01, "", NULL}, 1);
+}
+
+/* The set that measured best serves; one that does not build is set aside, and the next one serves. */
+static void test_clblast_falls_back(void **state) {
+    (void)state;
+    remove(path);
+    convoy_device *device = open_device();
+    clblast_workspace(device);                                     /* builds with its own parameters */
+    setenv("CLBLAST_BUILD_OPTIONS", "-DGlobalToPrivateA2D=1 ", 1); /* a function that tiles_64 alone has */
+    keep_set(device, "tiles_64");
+    clblast_workspace(device);
+    assert_non_null(cvy_choice_aside(device, "clblast", "parameters", "*", "tiles_64"));
+    unsetenv("CLBLAST_BUILD_OPTIONS");
+    keep_set(device, "local_128");
+    const size_t wide = clblast_workspace(device);
+    keep_set(device, "plain_64");
+    assert_true(clblast_workspace(device) < wide);
+    convoy_device_close(device);
+    device = open_device();
+    setenv("CLBLAST_BUILD_OPTIONS", "-Dbarrier=1 ", 1);
+    cvy_gemm *op = NULL;
+    const cvy_gemm_shape shape = {.m = 5, .n = 17, .k = 3, .lda = 3, .ldb = 17, .ldc = 17};
+    keep_set(device, "local_64");
+    assert_fails(cvy_gemm_create(device, &shape, "clblast", &op), CONVOY_DEVICE, "none of its parameters");
+    unsetenv("CLBLAST_BUILD_OPTIONS");
+    convoy_device_close(device);
+}
+
 /* CLBlast takes every set of parameters, the one that measured best, and each change at once: its kernels say
-   which work-groups they want, so that a program of other parameters than the launch's would fail. */
+   which work-groups they want, so that a program of other parameters than the launch's would fail. Its own
+   are lost once another set was used. */
 static void test_clblast_parameters(void **state) {
     (void)state;
     remove(path);
     convoy_device *device = open_device();
     const char *const *sets = cvy_clblast_sets();
-    const size_t own = clblast_workspace(device);
-    assert_ok(cvy_clblast_use(device, sets[0]));
-    assert_int_equal(clblast_workspace(device), own);
     for (size_t i = 1; sets[i]; i++)
         assert_ok(cvy_clblast_use(device, sets[i]));
     assert_ok(cvy_clblast_use(device, "local_128"));
@@ -419,6 +447,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_precision),
         cmocka_unit_test(test_ops_ask),
         cmocka_unit_test(test_gemm_asks),
+        cmocka_unit_test(test_clblast_falls_back),
         cmocka_unit_test(test_clblast_parameters),
         cmocka_unit_test(test_truncated),
         cmocka_unit_test(test_flipped_bytes),
