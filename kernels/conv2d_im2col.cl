@@ -1,5 +1,4 @@
-/* The data movements of convolution as matrix product, and the sums of the bias gradient: plain kernels for any
-   device. Work-item x is four images of the contiguous batch axis (P4 = pitch / 4 of them), so that neighbours read
+/* The data movements of convolution as matrix product: plain kernels for any device. Work-item x is four images of the contiguous batch axis (P4 = pitch / 4 of them), so that neighbours read
    and write side by side. A chunk is a range of output pixels q = row * out_width + column; its matrix is
    [channel][kernel row][kernel column][pixel of the chunk][P4]. All sizes are arguments: one program serves every
    layer. */
@@ -67,31 +66,4 @@ kernel void conv2d_fill_bias(global const float *restrict bias, global float4 *r
     const int channel = get_global_id(1);
     if (i < plane && channel < channels)
         y[channel * plane + i] = (float4)(bias[channel]);
-}
-
-/* Bias gradient in two steps, each in fixed order. First: strips of every channel's plane, items: strips, channels;
-   item s adds up elements s, s + strips, ... */
-kernel void conv2d_sum_strips(global const float4 *restrict gy, global float *restrict sums, ulong sums_offset,
-                              ulong plane, int strips, int channels) {
-    const int strip = get_global_id(0), channel = get_global_id(1);
-    if (strip >= strips || channel >= channels)
-        return;
-    gy += channel * plane;
-    float4 sum = (float4)(0.0f);
-    for (ulong i = strip; i < plane; i += strips)
-        sum += gy[i];
-    sums[sums_offset + (ulong)channel * strips + strip] = (sum.x + sum.y) + (sum.z + sum.w);
-}
-
-/* Second: the strips of a channel. Items: channels. */
-kernel void conv2d_sum_channels(global const float *restrict sums, global float *restrict gbias, ulong sums_offset,
-                                int strips, int channels, int accumulate) {
-    const int channel = get_global_id(0);
-    if (channel >= channels)
-        return;
-    sums += sums_offset + (ulong)channel * strips;
-    float sum = accumulate ? gbias[channel] : 0.0f;
-    for (int strip = 0; strip < strips; strip++)
-        sum += sums[strip];
-    gbias[channel] = sum;
 }
