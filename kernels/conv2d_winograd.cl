@@ -194,11 +194,11 @@ conv2d_winograd(__global const float *restrict x, __global const float *restrict
 }
 
 /* ---- Rows of tiles ---- */
-/* Scratch: the tile's columns transformed, [T][IN_C][T][WIDTH], a ring of T columns for each row and channel,
-   of which the next tile overwrites M; one row of elements, [T][IN_C][WIDTH], and their products, [BLOCKS *
-   MR][T][WIDTH]; what those become, [OUT_C][T][M][WIDTH]. Odd numbers of vectors again. */
+/* Scratch: the ring; one row of elements, [T][IN_C][WIDTH], and their products, [BLOCKS * MR][T][WIDTH]; what those
+   become, [OUT_C][T][M][WIDTH]. Odd numbers of vectors again. */
+#include "conv2d_winograd_rows.clh"
+
 #define IMAGE_BLOCKS (PITCH / WIDTH)
-#define RING_STEP ((ulong)IN_C * T * WIDTH + VW)
 #define ROW_STEP ((ulong)T * WIDTH + VW)
 #define HALF_STEP ((ulong)T * M * WIDTH + VW)
 #define ROWS_SCRATCH (T * (RING_STEP + V_STEP) + BLOCKS * MR * ROW_STEP + OUT_C * HALF_STEP)
@@ -212,53 +212,6 @@ static inline void put_output(floatv value, __global float *to) {
 #else
     put(value, 0, to);
 #endif
-}
-
-/* One column of T input pixels, the first at (top, column), of a channel, transformed into its place in the
- * ring. */
-static inline void column_in(__global const float *x, int top, int column, __global float *ring) {
-    x += ((long)top * IN_W + column) * PITCH;
-    for (int n = 0; n < NV; n++) {
-        floatv d[T], v[T];
-        if (column < 0 || column >= IN_W) {
-#pragma unroll
-            for (int r = 0; r < T; r++)
-                d[r] = (floatv)(0.0f);
-        } else if (top >= 0 && top + T <= IN_H) {
-#pragma unroll
-            for (int r = 0; r < T; r++)
-                d[r] = vloadv(n, x + (ulong)r * IN_W * PITCH);
-        } else {
-#pragma unroll
-            for (int r = 0; r < T; r++)
-                d[r] =
-                    top + r >= 0 && top + r < IN_H ? vloadv(n, x + (ulong)r * IN_W * PITCH) : (floatv)(0.0f);
-        }
-        input_1d(d, 1, v, 1);
-#pragma unroll
-        for (int r = 0; r < T; r++)
-            put(v[r], n, ring + r * RING_STEP);
-    }
-}
-
-/* One row of elements of all channels; `start` is the place in the ring of the tile's first column. */
-static inline void row_in(__global const float *ring, int start, __global float *v) {
-    int at[T];
-#pragma unroll
-    for (int c = 0; c < T; c++)
-        at[c] = (start + c) % T * WIDTH;
-    for (int in = 0; in < IN_C; in++, ring += T * WIDTH, v += WIDTH)
-#pragma unroll
-        for (int n = 0; n < NV; n++) {
-            floatv d[T], out[T];
-#pragma unroll
-            for (int c = 0; c < T; c++)
-                d[c] = vloadv(n, ring + at[c]);
-            input_1d(d, 1, out, 1);
-#pragma unroll
-            for (int c = 0; c < T; c++)
-                put(out[c], n, v + c * V_STEP);
-        }
 }
 
 /* A row of products of all channels -> M columns. */
@@ -307,10 +260,7 @@ conv2d_winograd_rows(__global const float *restrict x, __global const float *res
     for (int tile = begin, start = 0; tile < end; tile++, start = (start + M) % T) {
         const int row = tile / TILES_W / IMAGE_BLOCKS * M, column = tile % TILES_W * M;
         const int image = tile / TILES_W % IMAGE_BLOCKS * WIDTH;
-        for (int in = 0; in < IN_C; in++)
-            for (int c = tile == begin || column == 0 ? 0 : T - M; c < T; c++)
-                column_in(x + (ulong)in * IN_H * IN_W * PITCH + image, row - PAD_H, column - PAD_W + c,
-                          ring + (in * T + (start + c) % T) * WIDTH);
+        columns_in(x + image, row - PAD_H, column - PAD_W, tile == begin || column == 0, start, ring);
         for (int r = 0; r < T; r++) {
             row_in(ring + r * RING_STEP, start, v);
             for (int c = 0; c < T; c++)

@@ -38,7 +38,7 @@ static bool supports(const cvy_device_traits *traits, const cvy_conv2d_shape *s,
    tiles of 6 pay, tiles of 8 do too, and are more in front. */
 static bool pays(const cvy_device_traits *traits, const cvy_conv2d_shape *s, cvy_conv2d_pass pass) {
     (void)traits; /* a CPU: `supports` */
-    const int least_channels = s->kernel[0] == 3 ? 32 : pass == CVY_CONV2D_BACKWARD_WEIGHTS ? 16 : 12;
+    const int least_channels = s->kernel[0] == 3 ? 32 : 12;
     const int least_size = s->kernel[0] == 5 ? 6 : 12;
     const int height = pass == CVY_CONV2D_BACKWARD_DATA ? s->in_height : s->out_height;
     const int width = pass == CVY_CONV2D_BACKWARD_DATA ? s->in_width : s->out_width;

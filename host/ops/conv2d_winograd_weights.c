@@ -13,6 +13,7 @@ enum {
     OPTIONS = 512,
     ITEMS_PER_UNIT = 2,       /* narrow: work-items, each with sums of its own, per compute unit */
     NARROW_BYTES = 600 << 10, /* of those sums */
+    NARROW_CACHE = 896 << 10, /* of those and the scratch, where two vectors of images are taken at a time */
     BLOCK_BYTES = 12 << 20    /* wide: of both transformed sides of a block, which stay in the shared cache */
 };
 
@@ -21,7 +22,7 @@ typedef struct weights_state {
     cvy_conv2d_bias bias; /* wide only */
     int in_channels, out_vectors, xi;
     int items;            /* narrow: work-items, else 0 */
-    int units, all_units; /* of a block, in all */
+    int units, all_units; /* UNITS; wide: in all */
     size_t bias_offset;   /* wide: the bias's scratch in the workspace, in floats */
 } weights_state;
 
@@ -65,20 +66,19 @@ static convoy_status get_kernels(convoy_device *device, const char *options, wei
     return status;
 }
 
-/* The kernel's macros of the same names. */
+/* The kernel's macros PARTIAL and SCRATCH, or for wide layers both transformed sides. */
 typedef struct sizes {
-    size_t columns, x_step, gy_step, sums, partial, scratch;
+    size_t partial, scratch;
 } sizes;
 
-static sizes sizes_of(const weights_state *p, int units, int in_rows, int out_rows, int width) {
-    const size_t columns = (size_t)(units * width), xi = (size_t)p->xi;
-    sizes s = {.columns = columns,
-               .x_step = (size_t)in_rows * columns + (in_rows * units % 2 ? 0 : (size_t)width),
-               .gy_step = (size_t)out_rows * columns + (size_t)width,
-               .sums = xi * (size_t)in_rows * (size_t)out_rows};
-    s.partial = s.sums + (size_t)(out_rows * width);
-    s.scratch = xi * (s.x_step + s.gy_step);
-    return s;
+static sizes sizes_of(const weights_state *p, bool narrow, int tile, int edge, int in_rows, int out_rows,
+                      int width) {
+    const size_t line = (size_t)width, columns = (size_t)p->units * line, in = (size_t)in_rows;
+    const size_t out = (size_t)out_rows, t = (size_t)tile;
+    const size_t x_step = in * columns + (in_rows * p->units % 2 ? 0 : line), gy_step = out * columns + line;
+    const size_t rings = (size_t)p->in_channels * t * columns + line + (size_t)edge * columns * out + line;
+    return (sizes){.partial = t * t * in * out + out,
+                   .scratch = narrow ? t * (x_step + gy_step + rings) : t * t * (x_step + gy_step)};
 }
 
 convoy_status cvy_winograd_weights_prepare(convoy_device *device, const cvy_conv2d_shape *s, int tile,
@@ -97,16 +97,20 @@ convoy_status cvy_winograd_weights_prepare(convoy_device *device, const cvy_conv
     p->all_units = ceil_div(s->out_height, edge) * ceil_div(s->out_width, edge) * (s->pitch / width);
     const size_t unit_bytes = (size_t)(p->xi * (in_rows + out_rows) * width) * sizeof(float);
     const size_t sum_bytes = (size_t)p->xi * (size_t)in_rows * (size_t)out_rows * sizeof(float);
-    p->units = 1;
-    if (sum_bytes <= NARROW_BYTES) {
-        p->items = ITEMS_PER_UNIT * traits->compute_units;
-        p->items = p->items < p->all_units ? p->items : p->all_units;
+    const bool narrow = sum_bytes <= NARROW_BYTES;
+    sizes z;
+    if (narrow) {
+        p->units = s->pitch % (2 * width) ? 1 : 2;
+        z = sizes_of(p, true, tile, edge, in_rows, out_rows, width);
+        if (p->units == 2 && (z.partial + z.scratch) * sizeof(float) > NARROW_CACHE)
+            p->units = 1;
+        p->items = min_int(ITEMS_PER_UNIT * traits->compute_units, p->all_units / p->units);
     } else {
         const size_t block = 2 * sum_bytes > BLOCK_BYTES ? 2 * sum_bytes : BLOCK_BYTES;
         const int most = unit_bytes < block ? (int)(block / unit_bytes) : 1;
         p->units = ceil_div(p->all_units, ceil_div(p->all_units, most));
     }
-    const sizes z = sizes_of(p, p->units, in_rows, out_rows, width);
+    z = sizes_of(p, narrow, tile, edge, in_rows, out_rows, width);
     char options[OPTIONS];
     snprintf(options, sizeof options,
              "-DPITCH=%d -DVW=%d -DT=%d -DK=%d -DNV=%d -DMR=%d -DIN_C=%d -DOUT_C=%d -DIN_H=%d -DIN_W=%d "
