@@ -335,7 +335,7 @@ static convoy_status describe_parts(convoy_network *network) {
 
 static convoy_status create_parts(convoy_network *network) {
     convoy_status status = describe_parts(network);
-    if (!status)
+    if (!status && !network->options.as_before)
         status = tune_new_shapes(network);
     for (size_t s = 0; s < network->model->step_count && !status; s++)
         status = prepare_step(network, s);

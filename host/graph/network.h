@@ -12,8 +12,9 @@
 
 typedef struct cvy_network_options {
     int batch_size;
-    bool training; /* plans gradients; without it only forward in evaluation mode is possible */
-    uint64_t seed; /* of dropout */
+    bool training;  /* plans gradients; without it only forward in evaluation mode is possible */
+    bool as_before; /* with what was measured so far, as the run that this one resumes; no more tuning */
+    uint64_t seed;  /* of dropout */
     const char
         *variant; /* "op=name[,op=name]" forces kernel variants, e.g. "conv2d=im2col_gemm"; NULL: choose */
 } cvy_network_options;

@@ -349,6 +349,7 @@ static convoy_status open_folder(trainer *t) {
 static convoy_status build(trainer *t, convoy_dataset *test) {
     cvy_network_options options = {.batch_size = t->options.micro_batch,
                                    .training = true,
+                                   .as_before = t->options.resume,
                                    .seed = t->options.seed,
                                    .variant = t->options.variant};
     bool shuffle = t->recipe->shuffle && !t->options.no_shuffle;
