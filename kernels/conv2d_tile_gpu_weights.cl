@@ -68,7 +68,7 @@
 typedef struct source {
     int row, column;
     uint at;
-    bool real; /* else it lies behind the last column */
+    int real; /* else it lies behind the last column; no bool, as in conv2d_tile_gpu.clh */
 } source;
 
 static inline source source_of(int column, int quad) {
