@@ -25,6 +25,7 @@ typedef enum cvy_tensor_cores {
 typedef struct cvy_device_traits {
     bool host;          /* no OpenCL: buffers are host memory, there are no kernels */
     bool cpu;           /* an OpenCL device that is a CPU: work-groups of one item, wide vectors */
+    bool ends_loops;    /* the driver ends long loops early: `cpu` is false, whatever the device is */
     int vector_width;   /* floats that one native vector holds: 16 (AVX-512), 8 (AVX2), 4; 1 on GPUs */
     int pitch_multiple; /* the batch pitch is a multiple of this: 16 */
     int compute_units;

@@ -13,7 +13,7 @@ static const struct {
     const char *note;
 } quirks[] = {
     {"Oclgrind", NULL, -1, "a simulator that checks kernels: only on request"},
-    {NULL, "llvmpipe", 500, "a software rasteriser"},
+    {NULL, "llvmpipe", -1, "a software rasteriser whose long loops end early: only on request"},
 };
 
 /* OpenCL strings come with no promise of termination or tidiness. */
@@ -142,7 +142,7 @@ static void choose(cvy_candidate *list, size_t count) {
     info->chosen = 1;
     if (count == 1) {
         snprintf(info->reason, sizeof info->reason,
-                 "no OpenCL driver was found: install one for the GPU, or "
+                 "no OpenCL driver shows a device: install one for the GPU, or "
                  "pocl-opencl-icd for the CPU");
         return;
     }

@@ -10,6 +10,7 @@
 enum {
     PITCH_MULTIPLE = 16,
     SELF_CHECK_ITEMS = 1000,
+    SELF_CHECK_STEPS = 70000,
     /* Drivers differ in which level of cache they report, and a virtual machine has but a share of it. */
     LEAST_CACHE = 16 << 20,
     MOST_CACHE = 64 << 20
@@ -88,6 +89,31 @@ static convoy_status self_check(convoy_device *device) {
     return status;
 }
 
+/* Do long loops run to their end? Mesa's llvmpipe ends all loops of a work-item, without a word, when they
+   have made 65,535 passes together. Kernels for CPUs, whose work-items do much each, come out wrong there;
+   those for GPUs do not unless tensors are very large. */
+static convoy_status check_loops(convoy_device *device) {
+    uint32_t expected = 0, found = 0;
+    cvy_buffer *buffer = NULL;
+    cvy_kernel *kernel = NULL;
+    for (int i = 0; i < SELF_CHECK_STEPS; i++)
+        expected = expected * 1664525u + 1013904223u;
+    convoy_status status = cvy_buffer_create(device, sizeof found, "the self-check", &buffer);
+    if (status == CONVOY_OK)
+        status = cvy_kernel_get_simple(device, "selfcheck_loop", &kernel);
+    if (status == CONVOY_OK)
+        status = CVY_LAUNCH(kernel, cvy_singles(1, 1, 1), cvy_buf(buffer), cvy_uint(SELF_CHECK_STEPS));
+    if (status == CONVOY_OK)
+        status = cvy_buffer_read(buffer, 0, &found, sizeof found);
+    if (status == CONVOY_OK && found != expected) {
+        device->traits.ends_loops = true;
+        device->traits.cpu = false;
+        device->traits.vector_width = 1;
+    }
+    cvy_buffer_free(buffer);
+    return status;
+}
+
 static convoy_status open_candidate(const cvy_candidate *candidate, convoy_device **out) {
     convoy_status status = CONVOY_OK;
     cl_int code = CL_SUCCESS;
@@ -108,6 +134,8 @@ static convoy_status open_candidate(const cvy_candidate *candidate, convoy_devic
             device->queue = clCreateCommandQueue(device->context, device->id, 0, &code);
         status =
             code == CL_SUCCESS ? self_check(device) : cvy_fail_opencl(code, "no context could be made on it");
+        if (status == CONVOY_OK)
+            status = check_loops(device);
         if (status != CONVOY_OK)
             status = cvy_fail_in(status, "device %s (%s, %s)", device->info.id, device->info.name,
                                  device->info.platform);
@@ -131,6 +159,11 @@ static convoy_status open_best(cvy_candidate *list, size_t count, convoy_device 
         if (best->id == NULL && count == 1)
             cvy_warning("%s; computing on the host CPU, slowly", best->info.reason);
         convoy_status status = open_candidate(best, out);
+        if (status == CONVOY_OK && (*out)->traits.ends_loops) {
+            convoy_device_close(*out);
+            status = cvy_fail(CONVOY_DEVICE, "the driver of %s (%s) ends long loops early", best->info.name,
+                              best->info.platform);
+        }
         if (status == CONVOY_OK || best->id == NULL)
             return status;
         cvy_warning("%s; trying the next device", convoy_error_message());
@@ -182,6 +215,9 @@ convoy_status convoy_device_open(const char *selector, convoy_device **device) {
         if (matches(&list[i].info, selector) && (!best || list[i].info.score > best->info.score))
             best = &list[i];
     status = best ? open_candidate(best, device) : fail_no_match(selector, list, count);
+    if (status == CONVOY_OK && (*device)->traits.ends_loops)
+        cvy_warning("the driver of %s (%s) ends long loops early: large layers may come out wrong on it",
+                    best->info.name, best->info.platform);
 done:
     free(list);
     return status;

@@ -160,6 +160,23 @@ static void test_launch_rounds_up_and_counts(void **state) {
     cvy_buffer_free(buffer);
 }
 
+/* Half as many steps again as the self-check takes. */
+static void test_drivers_that_end_loops_are_known(void **state) {
+    (void)state;
+    cvy_kernel *kernel = NULL;
+    cvy_buffer *buffer = test_buffer(test_device(), NULL, sizeof(uint32_t));
+    uint32_t expected = 0, found = 0;
+    for (int i = 0; i < 105000; i++)
+        expected = expected * 1664525u + 1013904223u;
+    assert_ok(cvy_kernel_get(test_device(), "selfcheck", "selfcheck_loop", "", &kernel));
+    assert_ok(CVY_LAUNCH(kernel, cvy_singles(1, 1, 1), cvy_buf(buffer), cvy_uint(105000)));
+    assert_ok(cvy_buffer_read(buffer, 0, &found, sizeof found));
+    const cvy_device_traits *traits = cvy_device_get_traits(test_device());
+    assert_true((found == expected) != traits->ends_loops);
+    assert_false(traits->ends_loops && traits->cpu);
+    cvy_buffer_free(buffer);
+}
+
 static void test_wrong_arguments_are_named(void **state) {
     (void)state;
     cvy_kernel *kernel = NULL;
@@ -232,6 +249,7 @@ int main(void) {
         cmocka_unit_test(test_transfers_and_views_on_host),
         cmocka_unit_test(test_too_large_is_refused_before_allocating),
         cmocka_unit_test(test_launch_rounds_up_and_counts),
+        cmocka_unit_test(test_drivers_that_end_loops_are_known),
         cmocka_unit_test(test_wrong_arguments_are_named),
         cmocka_unit_test(test_failed_build_carries_the_log),
         cmocka_unit_test(test_profile_names_kernels),
