@@ -8,6 +8,7 @@
 #   gcc        build with gcc -Werror; every test on PoCL
 #   targets    kernels that compile for GPUs, also as networks ask for them (tools/check_source.sh)
 #   install    cmake --install, then the program of include/convoy.h built against it in four ways and run
+#   rusticl    the ops in which devices differ most on Mesa's Rusticl, with work-items in lanes of vectors as on a GPU
 #   devices    the same training run on every OpenCL driver at hand and on the host; the losses agree
 #   clang      build with clang -Werror
 #   sanitize   build with AddressSanitizer and UBSan; every test on PoCL
@@ -23,7 +24,7 @@ out=$root/build-test
 logs=$out/logs
 
 usage() {
-    sed -n '2,18s/^# \{0,1\}//p' "$0"
+    sed -n '2,19s/^# \{0,1\}//p' "$0"
 }
 
 jobs=$(nproc)
@@ -40,7 +41,7 @@ while [ $# -gt 0 ]; do
         usage
         exit 0
         ;;
-    source | gcc | targets | install | devices | clang | sanitize | oclgrind) parts+=("$1") ;;
+    source | gcc | targets | install | rusticl | devices | clang | sanitize | oclgrind) parts+=("$1") ;;
     *)
         echo "test.sh: what is '$1'? Try --help." >&2
         exit 2
@@ -48,7 +49,7 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
-[ ${#parts[@]} -gt 0 ] || parts=(source gcc targets install devices clang sanitize oclgrind)
+[ ${#parts[@]} -gt 0 ] || parts=(source gcc targets install rusticl devices clang sanitize oclgrind)
 
 if [ "$install" = yes ] && ! tools/install_packages.sh test; then
     echo "0 passed, 1 failed (packages could not be installed)"
@@ -59,7 +60,7 @@ mkdir -p "$logs"
 # Kernels are compiled once for all parts: both caches are keyed by source, options, device and driver.
 export POCL_CACHE_DIR=${POCL_CACHE_DIR:-$out/cache/pocl}
 export CONVOY_CACHE_DIR=${CONVOY_CACHE_DIR:-$out/cache/convoy}
-mkdir -p "$POCL_CACHE_DIR" "$CONVOY_CACHE_DIR"
+mkdir -p "$POCL_CACHE_DIR" "$CONVOY_CACHE_DIR" "$out/cache/mesa"
 # PoCL's own cache is enough for tests: having binaries made of hundreds of small programs would take minutes. The test
 # of the program cache sets this for itself.
 export CONVOY_CACHE=0
@@ -146,6 +147,13 @@ part_targets() {
 part_install() {
     step install-build build gcc -DCMAKE_C_COMPILER=gcc &&
         OCL_ICD_VENDORS=/etc/OpenCL/vendors/pocl.icd CONVOY_DEVICE=cpu step install-use tools/test_install.sh "$out/gcc"
+}
+
+part_rusticl() {
+    step rusticl-build build gcc -DCMAKE_C_COMPILER=gcc &&
+        OCL_ICD_VENDORS=/etc/OpenCL/vendors/rusticl.icd RUSTICL_ENABLE=llvmpipe CONVOY_TEST_DEVICE=llvmpipe \
+            MESA_SHADER_CACHE_DIR=$out/cache/mesa CONVOY_TEST_QUICK=tiny run_ctest rusticl-tests gcc \
+            -R '^ops/test_(conv2d_gpu|gemm|gemm_batched|linear|pool2d|batchnorm|loss|elementwise|optimizer)$'
 }
 
 part_devices() {
