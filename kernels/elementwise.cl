@@ -16,26 +16,25 @@
         FOR_EACH_VECTOR(floatv x = load_part(from, at, count); store_part(EXPRESSION, at, to, count);)       \
     }
 
-/* gx = EXPRESSION of y and gy */
-#define GRADIENT(NAME, EXPRESSION)                                                                           \
+/* gx of y and gy */
+#define GRADIENT(NAME, ACTIVATION_NUMBER)                                                                    \
     kernel void NAME##_backward(global const float *outputs, global const float *incoming, global float *to, \
                                 ulong count, uint block) {                                                   \
         FOR_EACH_VECTOR(floatv y = load_part(outputs, at, count); floatv gy = load_part(incoming, at, count); \
-                        store_part(EXPRESSION, at, to, count);)                                              \
+                        store_part(activation_gradient(ACTIVATION_NUMBER, y, gy), at, to, count);)           \
     }
 
 FORWARD(relu, RELU(x))
-GRADIENT(relu, select(gy, (floatv)0, y <= 0))
+GRADIENT(relu, 1)
 
 FORWARD(sigmoid, sigmoid(x))
-GRADIENT(sigmoid, gy * (1 - y) * y)
+GRADIENT(sigmoid, 2)
 
 FORWARD(tanh, tanh(x))
-GRADIENT(tanh, gy * (1 - y * y))
+GRADIENT(tanh, 3)
 
-/* The slope is A S (1 - tanh^2) = S (A - y^2 / A). */
 FORWARD(scaled_tanh, SCALED_TANH(x))
-GRADIENT(scaled_tanh, gy * (2.0f / 3.0f) * (1.7159f - y * y * (1.0f / 1.7159f)))
+GRADIENT(scaled_tanh, 4)
 
 kernel void add(global const float *a, global const float *b, global float *to, ulong count, uint block) {
     FOR_EACH_VECTOR(store_part(load_part(a, at, count) + load_part(b, at, count), at, to, count);)

@@ -1,4 +1,5 @@
-/* Matrix product for CPUs, row-major float32: C[m][n] = op(A) op(B) (+ bias per row) (+ C), then ACTIVATION.
+/* Matrix product for CPUs, row-major float32: C[m][n] = op(A) op(B) (+ bias per row) (+ C), then ACTIVATION, or the way
+   back through the activation GRADIENT_OF.
 
    After Goto and van de Geijn, "Anatomy of high-performance matrix multiplication" (2008): a register tile of MR rows
    x two vectors of columns, and a block of KC x NB of B packed into panels of two vectors that stay in the
@@ -20,6 +21,9 @@
 #endif
 #ifndef COPY_A
 #define COPY_A 0
+#endif
+#ifndef GRADIENT_OF
+#define GRADIENT_OF 0
 #endif
 #ifndef MR /* rows of the register tile, an even number; what is left of m below MR goes in tiles of MS rows */
 #define MR 6
@@ -62,11 +66,12 @@
 /* TILE(name, ROWS, VECTORS) defines one register tile: `rows` <= ROWS rows of C, `columns` of them (VECTORS vectors
    of which the last may be partial), += or = the product of `kc` of k. Rows from `rows` on repeat the last one and
    are not stored; a tile of MR rows is always full. With the `last` of k comes the activation, which the host asks for
-   only where all vectors of columns are whole. A macro, because only constant bounds make the array of sums
+   only where all vectors of columns are whole; `made` is the output of GRADIENT_OF at the tile. A macro, because only constant bounds make the array of sums
    become registers. */
 #define TILE(NAME, ROWS, VECTORS)                                                                            \
     void NAME(A_SPACE const float *a, ulong lda, uint rows, __local const float *b, uint kc,                 \
-              __global float *c, ulong ldc, uint columns, __global const float *bias, bool add, bool last) { \
+              __global float *c, ulong ldc, uint columns, __global const float *bias, bool add, bool last,   \
+              __global const float *made) {                                                                  \
         floatv sum[ROWS][VECTORS];                                                                           \
         A_SPACE const float *from[ROWS];                                                                     \
         _Pragma("unroll") for (uint r = 0; r < ROWS; r++) {                                                  \
@@ -88,7 +93,9 @@
                 if (ROWS == MR || r < rows)                                                                  \
                     _Pragma("unroll") for (uint v = 0; v < VECTORS; v++) {                                   \
                         __global float *to = c + r * ldc + v * VW;                                           \
-                        const floatv total = add ? sum[r][v] + vloadv(0, to) : sum[r][v];                    \
+                        floatv total = add ? sum[r][v] + vloadv(0, to) : sum[r][v];                          \
+                        if (GRADIENT_OF && last)                                                             \
+                            total = activation_gradient(GRADIENT_OF, vloadv(v, made + r * ldc), total);      \
                         vstorev(last ? activate(total) : total, 0, to);                                      \
                     }                                                                                        \
             }                                                                                                \
@@ -201,7 +208,7 @@ void pack_b(__local float *packed, __global const float *b, ulong ldb, uint colu
 
 /* The tiles of `rows` x `columns` of C over `kc` of k: `rows` of them from a panel's start, b packed. */
 void block(A_SPACE const float *a, ulong lda, __local const float *b, uint rows, uint columns, uint kc,
-           __global float *c, ulong ldc, __global const float *bias, bool add, bool last) {
+           __global float *c, ulong ldc, __global const float *bias, bool add, bool last, __global const float *made) {
     const ulong panel = TRANSPOSE_A ? A_PANEL : A_ROW * MR;
     for (uint i = 0, step; i < rows; i += step) {
         const bool full = rows - i >= MR;
@@ -212,25 +219,27 @@ void block(A_SPACE const float *a, ulong lda, __local const float *b, uint rows,
         for (uint j = 0; j < columns; j += NR) {
             __local const float *right = b + j / NR * B_PANEL;
             __global float *to = c + i * ldc + j;
+            __global const float *through = GRADIENT_OF ? made + i * ldc + j : 0;
             const uint width = columns - j;
             if (full && width > VW)
-                full_two(left, lda, height, right, kc, to, ldc, width, start, add, last);
+                full_two(left, lda, height, right, kc, to, ldc, width, start, add, last, through);
             else if (full)
-                full_one(left, lda, height, right, kc, to, ldc, width, start, add, last);
+                full_one(left, lda, height, right, kc, to, ldc, width, start, add, last, through);
             else if (width > VW)
-                small_two(left, lda, height, right, kc, to, ldc, width, start, add, last);
+                small_two(left, lda, height, right, kc, to, ldc, width, start, add, last, through);
             else
-                small_one(left, lda, height, right, kc, to, ldc, width, start, add, last);
+                small_one(left, lda, height, right, kc, to, ldc, width, start, add, last, through);
         }
     }
 }
 
 /* Work-item (x, y, z) computes `item_rows` x `item_columns` of C over `item_k` of k; item_columns is a multiple of NR.
-   With several ranges of k, c is the workspace, and part z lies at z * m * ldc. bias may be null. */
+   With several ranges of k, c is the workspace, and part z lies at z * m * ldc. bias may be null; made, with the rows of
+   C, is read for GRADIENT_OF. */
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
 gemm_tile(__global const float *a, ulong a_offset, ulong lda, __global const float *b, ulong b_offset, ulong ldb,
           __global float *c, ulong c_offset, ulong ldc, __global const float *bias, ulong m, ulong n, ulong k,
-          ulong item_rows, ulong item_columns, ulong item_k, int accumulate) {
+          ulong item_rows, ulong item_columns, ulong item_k, int accumulate, __global const float *made) {
     const ulong m0 = get_global_id(0) * item_rows, n0 = get_global_id(1) * item_columns;
     const ulong m1 = min(m, m0 + item_rows), n1 = min(n, n0 + item_columns);
     const ulong k_first = get_global_id(2) * item_k, k_last = min(k, k_first + item_k);
@@ -255,11 +264,11 @@ gemm_tile(__global const float *a, ulong a_offset, ulong lda, __global const flo
                 const uint rows = min((ulong)MB, m1 - i);
                 pack_a(packed_a, TRANSPOSE_A ? a + k0 * lda + i : a + i * lda + k0, lda, rows, kc);
                 block(packed_a, lda, packed_b, rows, columns, kc, c + i * ldc + j, ldc, bias && first ? bias + i : 0,
-                      add, last);
+                      add, last, GRADIENT_OF ? made + i * ldc + j : 0);
             }
 #else
             block(a + m0 * lda + k0, lda, packed_b, m1 - m0, columns, kc, c + m0 * ldc + j, ldc,
-                  bias && first ? bias + m0 : 0, add, last);
+                  bias && first ? bias + m0 : 0, add, last, GRADIENT_OF ? made + m0 * ldc + j : 0);
 #endif
         }
     }

@@ -146,10 +146,17 @@ kernel void average_forward(global const float *x, global float *y, int adaptive
     }
 }
 
+/* Stores a gradient, taken through the activation (its number, 0: none) that made x. */
+static inline void store_gradient(floatv g, ulong at, global const float *x, int activation, global float *gx) {
+    vstorev(activation ? activation_gradient(activation, vloadv(at, x), g) : g, at, gx);
+}
+
 /* Backward where windows do not overlap (kernel <= stride, no dilation), for the maximum (with `indices`) and the
    mean (without). The input falls into cells of stride x stride pixels with one window each; a row of cells belongs to
-   one group, and its items write their cells whole. Cells past the last window get zeros. */
-kernel void cells_backward(global const float *gy, global uchar *indices, global float *gx, SHAPE) {
+   one group, and its items write their cells whole. Cells past the last window get zeros. x: the input, for an
+   activation that made it, or NULL. */
+kernel void cells_backward(global const float *gy, global uchar *indices, global const float *x, int activation,
+                           global float *gx, SHAPE) {
     const int row = get_group_id(1), top = row * stride_height - padding_height;
     const int cells = (in_width + padding_width + stride_width - 1) / stride_width;
     const float share = indices ? 1.0f : 1.0f / (kernel_height * kernel_width);
@@ -166,10 +173,10 @@ kernel void cells_backward(global const float *gy, global uchar *indices, global
         }
         if (window && square2) {
             const ulong to = IN(top, left) + v, below = to + (ulong)in_width * vectors;
-            vstorev(indices ? select((floatv)0, g, winner == 0) : g, to, gx);
-            vstorev(indices ? select((floatv)0, g, winner == 1) : g, to + vectors, gx);
-            vstorev(indices ? select((floatv)0, g, winner == 2) : g, below, gx);
-            vstorev(indices ? select((floatv)0, g, winner == 3) : g, below + vectors, gx);
+            store_gradient(indices ? select((floatv)0, g, winner == 0) : g, to, x, activation, gx);
+            store_gradient(indices ? select((floatv)0, g, winner == 1) : g, to + vectors, x, activation, gx);
+            store_gradient(indices ? select((floatv)0, g, winner == 2) : g, below, x, activation, gx);
+            store_gradient(indices ? select((floatv)0, g, winner == 3) : g, below + vectors, x, activation, gx);
             continue;
         }
         for (int r = max(0, -top); r < min(stride_height, in_height - top); r++)
@@ -178,7 +185,7 @@ kernel void cells_backward(global const float *gy, global uchar *indices, global
                 floatv value = inside ? g : (floatv)0;
                 if (indices)
                     value = select((floatv)0, value, winner == r * kernel_width + c);
-                vstorev(value, IN(top + r, left + c) + v, gx);
+                store_gradient(value, IN(top + r, left + c) + v, x, activation, gx);
             }
     }
 }

@@ -277,6 +277,36 @@ static void fuse_activations(convoy_model *model) {
     }
 }
 
+/* The only step that reads a value; NULL where it is the output, or several do. */
+static cvy_step *only_reader(convoy_model *model, int value) {
+    cvy_step *reader = NULL;
+    for (size_t s = 0; s < model->step_count; s++)
+        for (int i = 0; i < model->steps[s].input_count; i++)
+            if (cvy_step_runs(&model->steps[s]) && model->steps[s].inputs[i] == value) {
+                if (reader)
+                    return NULL;
+                reader = &model->steps[s];
+            }
+    return value == model->output ? NULL : reader;
+}
+
+/* The way back through a fused activation is part of the backward pass of the layer that reads its value,
+   where that can do so, as it has the value at hand and writes the gradient: one pass over both less. */
+static void pass_on_activations(convoy_model *model) {
+    for (size_t s = 1; s < model->step_count; s++) {
+        cvy_step *step = &model->steps[s];
+        if (!step->fused || (step - 1)->facts.takes_gradient)
+            continue;
+        cvy_step *reader = only_reader(model, step->output);
+        if (!reader || reader->kind != CVY_STEP_LAYER ||
+            !(reader->facts.takes_input_activation >> step->facts.activation & 1))
+            continue;
+        reader->input_activation = step->facts.activation;
+        reader->facts.backward_needs_x = true;
+        step->passed_on = true;
+    }
+}
+
 /* In evaluation a batch-norm behind a convolution that nobody else reads is part of the convolution's
    weights. These are computed anew for each batch, which costs next to nothing and is never out of date. */
 static void fold_batchnorms(convoy_model *model) {
@@ -310,6 +340,7 @@ convoy_status cvy_model_build(convoy_model *model) {
         return status;
     pool_before_relu(model);
     fuse_activations(model);
+    pass_on_activations(model);
     fold_batchnorms(model);
     return CONVOY_OK;
 }

@@ -31,9 +31,11 @@ typedef struct cvy_step {
     size_t first_tensor; /* of facts.tensor_count in the model's tensors */
     cvy_activation
         activation; /* that the step applies to its output: of the step behind it, which is fused */
-    size_t fold;    /* the batch-norm step behind a convolution whose work it does in evaluation; 0: none */
-    bool folded;    /* such a batch-norm: it runs in training only */
-    bool fused; /* an activation that the step before it applies: its input and its output are one value */
+    cvy_activation input_activation; /* of a fused step, that backward of this one takes its gx through */
+    size_t fold; /* the batch-norm step behind a convolution whose work it does in evaluation; 0: none */
+    bool folded; /* such a batch-norm: it runs in training only */
+    bool fused;  /* an activation that the step before it applies: its input and its output are one value */
+    bool passed_on; /* a fused one whose backward belongs to the layer that reads its value */
 } cvy_step;
 
 /* Does forward of the step do anything? */

@@ -71,6 +71,7 @@ static void describe_step(convoy_network *network, size_t s) {
                                      .output = step->output_dims,
                                      .pitch = network->pitch,
                                      .activation = step->activation,
+                                     .input_activation = step->input_activation,
                                      .training = backward,
                                      .input_gradient = input_gradient,
                                      .seed = network->options.seed,

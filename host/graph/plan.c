@@ -78,10 +78,10 @@ static bool has_trainable(const cvy_step *step) {
     return false;
 }
 
-/* The backward of a fused activation is an action of its own, unless the layer before it takes that over too.
- */
+/* The backward of a fused activation is an action of its own, unless the layer before or behind it takes that
+   over. */
 static bool has_backward_of_its_own(const cvy_step *fused) {
-    return !(fused - 1)->facts.takes_gradient;
+    return !(fused - 1)->facts.takes_gradient && !fused->passed_on;
 }
 
 static void find_uses(planner *p) {

@@ -82,6 +82,9 @@ typedef struct cvy_layer_facts {
     bool takes_fold; /* tensors 0 and 1 are a weight, a row for each channel of the output, and its bias */
     cvy_layer_fold *fold; /* NULL: evaluation is not just a scale and a shift of each channel */
     bool takes_gradient;  /* backward then starts from the gradient behind the activation, not before it */
+    /* Bit set of 1 << cvy_activation: what backward can carry gx through, from behind an activation that the
+       layer before applied to x to the front of it (setup->input_activation; needs x). */
+    unsigned takes_input_activation;
     unsigned long long multiply_adds; /* for one image */
     unsigned long long connections;   /* LeNet-5's way of counting: multiply-adds and biases */
     unsigned long long absent;        /* weights that a connection table leaves out */
@@ -93,9 +96,10 @@ typedef struct cvy_layer_setup {
     const void *config;
     cvy_dims input, output;
     int pitch;
-    cvy_activation activation; /* to apply to the output; one of facts.takes_activation */
-    bool training;             /* backward will run */
-    bool input_gradient;       /* and must produce gx */
+    cvy_activation activation;       /* to apply to the output; one of facts.takes_activation */
+    cvy_activation input_activation; /* that backward takes gx through; one of takes_input_activation */
+    bool training;                   /* backward will run */
+    bool input_gradient;             /* and must produce gx */
     uint64_t seed;
     uint32_t index;             /* position of the layer, for random streams */
     const char *conv2d_variant; /* forced variants, or NULL */

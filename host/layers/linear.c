@@ -39,13 +39,13 @@ static convoy_status describe(const void *configuration, const cvy_node *node, c
     facts->multiply_adds = in * out;
     facts->connections = in * out + (c->bias ? out : 0);
     facts->backward_needs_x = true;
-    facts->takes_activation = ~0u; /* any */
+    facts->takes_activation = facts->takes_input_activation = ~0u; /* any */
     return CONVOY_OK;
 }
 
 static cvy_linear_shape shape_of(const cvy_layer_setup *setup) {
     return (cvy_linear_shape){setup->pitch, (size_t)setup->input.channels, (size_t)setup->output.channels,
-                              setup->activation};
+                              setup->activation, setup->input_activation};
 }
 
 static int tasks(const cvy_layer_setup *setup, cvy_task list[CVY_LAYER_TASKS]) {
@@ -81,7 +81,7 @@ static convoy_status backward(void *s, const cvy_layer_run *run) {
     convoy_status status = cvy_linear_backward_weights(op, run->x, run->gy, run->gradients[0],
                                                        run->gradients[1], run->accumulate, run->workspace);
     if (!status && run->gx)
-        status = cvy_linear_backward_data(op, run->gy, run->tensors[0], run->gx, run->workspace);
+        status = cvy_linear_backward_data(op, run->gy, run->tensors[0], run->x, run->gx, run->workspace);
     return status;
 }
 

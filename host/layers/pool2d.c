@@ -64,6 +64,7 @@ static convoy_status describe_kind(cvy_pool2d_kind kind, const config *c, cvy_di
     if (status)
         return status;
     facts->output = (cvy_dims){input.channels, shape.out_height, shape.out_width};
+    facts->takes_input_activation = ~0u; /* any */
     if (kind == CVY_POOL_MAX) {
         facts->saved[facts->saved_count++].column_bytes = cvy_dims_count(facts->output);
         facts->takes_activation = cvy_pool2d_takes_relu(&shape) ? 1u << CVY_RELU : 0;
@@ -75,6 +76,7 @@ static convoy_status describe_kind(cvy_pool2d_kind kind, const config *c, cvy_di
 static convoy_status setup_kind(cvy_pool2d_kind kind, void *s, cvy_layer_setup *setup) {
     cvy_pool2d_shape shape = shape_of(kind, setup->config, setup->input, setup->pitch);
     shape.relu = setup->activation == CVY_RELU;
+    shape.input_activation = setup->input_activation;
     convoy_status status = cvy_pool2d_infer(&shape);
     return status ? status : cvy_pool2d_create(setup->device, &shape, &((state *)s)->op);
 }
@@ -88,7 +90,8 @@ static convoy_status forward(void *s, const cvy_layer_run *run) {
 }
 
 static convoy_status backward(void *s, const cvy_layer_run *run) {
-    return run->gx ? cvy_pool2d_backward(((state *)s)->op, run->gy, run->saved[0], run->gx) : CONVOY_OK;
+    return run->gx ? cvy_pool2d_backward(((state *)s)->op, run->gy, run->saved[0], run->x, run->gx)
+                   : CONVOY_OK;
 }
 
 static void report(const void *s, const cvy_layer_setup *setup, cvy_layer_report *out) {

@@ -146,7 +146,7 @@ static convoy_status check_shape(const cvy_gemm_shape *s) {
             "gemm of %zux%zux%zu: leading dimensions %zu, %zu, %zu are below the rows' lengths %zu, "
             "%zu, %zu",
             s->m, s->n, s->k, s->lda, s->ldb, s->ldc, a, b, s->n);
-    if (s->activation && s->ldc != s->n)
+    if ((s->activation || s->gradient_of) && s->ldc != s->n)
         return cvy_fail(CONVOY_INVALID, "gemm applies an activation only to a dense C: rows of %zu, not %zu",
                         s->n, s->ldc);
     return CONVOY_OK;
@@ -283,35 +283,54 @@ convoy_status cvy_gemm_add_parts(cvy_gemm *op, const cvy_gemm_operands *operands
                       cvy_int(operands->accumulate));
 }
 
+static convoy_status finish(const cvy_gemm *op, const cvy_gemm_operands *o) {
+    const cvy_gemm_shape *s = &op->shape;
+    if (op->activates)
+        return CONVOY_OK;
+    if (s->activation)
+        return cvy_activation_forward(op->device, s->activation, s->m * s->n, o->c, o->c);
+    if (s->gradient_of)
+        return cvy_activation_backward(op->device, s->gradient_of, s->m * s->n, o->made, o->c, o->c);
+    return CONVOY_OK;
+}
+
+static convoy_status run(cvy_gemm *op, const cvy_gemm_operands *operands) {
+    convoy_status status = CONVOY_OK;
+    const size_t given = operands->workspace ? cvy_buffer_bytes(operands->workspace) : 0;
+    if (!op->shape.m || !op->shape.n)
+        return CONVOY_OK;
+    if ((op->shape.activation || op->shape.gradient_of) && operands->c_offset)
+        return cvy_fail(CONVOY_INVALID, "gemm applies an activation only to a C that begins its buffer");
+    if (op->workspace > given)
+        return cvy_fail(CONVOY_INVALID, "gemm needs a workspace of %zu bytes and was given %zu",
+                        op->workspace, given);
+    if (!op->variant)
+        run_on_host(&op->shape, operands);
+    else if (op->shape.k)
+        status = op->variant->run(op, operands);
+    else if (operands->bias || !operands->accumulate)
+        status = cvy_gemm_add_parts(op, operands, NULL, 0);
+    return status ? status : finish(op, operands);
+}
+
 convoy_status cvy_gemm_run_bias(cvy_gemm *op, cvy_buffer *a, size_t a_offset, cvy_buffer *b, size_t b_offset,
                                 cvy_buffer *bias, cvy_buffer *c, size_t c_offset, bool accumulate,
                                 cvy_buffer *workspace) {
-    cvy_gemm_operands operands = {.a = a,
-                                  .b = b,
-                                  .c = c,
-                                  .bias = bias,
-                                  .workspace = op->workspace ? workspace : NULL,
-                                  .a_offset = a_offset,
-                                  .b_offset = b_offset,
-                                  .c_offset = c_offset,
-                                  .accumulate = accumulate};
-    convoy_status status = CONVOY_OK;
-    if (!op->shape.m || !op->shape.n)
-        return CONVOY_OK;
-    if (op->shape.activation && c_offset)
-        return cvy_fail(CONVOY_INVALID, "gemm applies an activation only to a C that begins its buffer");
-    if (op->workspace && (!workspace || cvy_buffer_bytes(workspace) < op->workspace))
-        return cvy_fail(CONVOY_INVALID, "gemm needs a workspace of %zu bytes and was given %zu",
-                        op->workspace, workspace ? cvy_buffer_bytes(workspace) : 0);
-    if (!op->variant)
-        run_on_host(&op->shape, &operands);
-    else if (op->shape.k)
-        status = op->variant->run(op, &operands);
-    else if (bias || !accumulate)
-        status = cvy_gemm_add_parts(op, &operands, NULL, 0);
-    if (status || op->activates || !op->shape.activation)
-        return status;
-    return cvy_activation_forward(op->device, op->shape.activation, op->shape.m * op->shape.n, c, c);
+    return run(op, &(cvy_gemm_operands){.a = a,
+                                        .b = b,
+                                        .c = c,
+                                        .bias = bias,
+                                        .workspace = op->workspace ? workspace : NULL,
+                                        .a_offset = a_offset,
+                                        .b_offset = b_offset,
+                                        .c_offset = c_offset,
+                                        .accumulate = accumulate});
+}
+
+convoy_status cvy_gemm_run_gradient(cvy_gemm *op, cvy_buffer *a, cvy_buffer *b, cvy_buffer *made,
+                                    cvy_buffer *c, cvy_buffer *workspace) {
+    return run(op, &(cvy_gemm_operands){
+                       .a = a, .b = b, .c = c, .made = made, .workspace = op->workspace ? workspace : NULL});
 }
 
 convoy_status cvy_gemm_run(cvy_gemm *op, cvy_buffer *a, size_t a_offset, cvy_buffer *b, size_t b_offset,

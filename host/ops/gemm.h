@@ -8,8 +8,9 @@
 typedef struct cvy_gemm_shape {
     bool transpose_a, transpose_b; /* A is stored [k][m], B is stored [n][k] */
     size_t m, n, k;
-    size_t lda, ldb, ldc;      /* floats between rows as stored */
-    cvy_activation activation; /* of C when it is complete; then ldc is n, and C begins its buffer */
+    size_t lda, ldb, ldc;       /* floats between rows as stored */
+    cvy_activation activation;  /* of C when it is complete; then ldc is n, and C begins its buffer */
+    cvy_activation gradient_of; /* or: takes C through an activation backward (cvy_gemm_run_gradient) */
 } cvy_gemm_shape;
 
 void cvy_gemm_reference(const cvy_gemm_shape *shape, const float *a, const float *b, float *c,
@@ -55,5 +56,9 @@ convoy_status cvy_gemm_run(cvy_gemm *op, cvy_buffer *a, size_t a_offset, cvy_buf
 convoy_status cvy_gemm_run_bias(cvy_gemm *op, cvy_buffer *a, size_t a_offset, cvy_buffer *b, size_t b_offset,
                                 cvy_buffer *bias, cvy_buffer *c, size_t c_offset, bool accumulate,
                                 cvy_buffer *workspace);
+/* For a shape with `gradient_of`: C, a gradient, becomes that in front of the activation, whose output is
+   `made`, as large as C. */
+convoy_status cvy_gemm_run_gradient(cvy_gemm *op, cvy_buffer *a, cvy_buffer *b, cvy_buffer *made,
+                                    cvy_buffer *c, cvy_buffer *workspace);
 
 #endif

@@ -9,6 +9,7 @@
 typedef struct cvy_gemm_operands {
     cvy_buffer *a, *b, *c;
     cvy_buffer *bias;      /* [m] or NULL */
+    cvy_buffer *made;      /* where shape.gradient_of says so */
     cvy_buffer *workspace; /* NULL where the op asks for none */
     size_t a_offset, b_offset, c_offset;
     bool accumulate;
@@ -35,7 +36,7 @@ struct cvy_gemm {
     cvy_gemm_shape shape;
     const cvy_gemm_method *variant; /* NULL on the host device */
     cvy_origin origin;
-    bool activates;           /* the variant applies shape.activation; else gemm.c does, afterwards */
+    bool activates;           /* the variant applies activation or gradient_of; else gemm.c does, later */
     size_t workspace;         /* bytes */
     cvy_kernel *sum;          /* gemm_sum.cl; NULL on the host device */
     cvy_kernel *tile;         /* tile_cpu, vector_cpu */

@@ -127,14 +127,15 @@ static convoy_status prepare(cvy_gemm *op) {
     const cvy_device_traits *traits = cvy_device_get_traits(op->device);
     tiling t = choose_tiling(traits);
     op->cut = choose_cut(s, &t, traits);
-    op->activates = s->activation && op->cut.parts == 1 && s->n % t.vector == 0;
+    op->activates = op->cut.parts == 1 && s->n % t.vector == 0;
     char options[256];
     snprintf(
         options, sizeof(options),
         "-DVW=%zu -DMR=%zu -DMS=%zu -DMB=%zu -DNB=%zu -DKC=%zu -DTRANSPOSE_A=%d -DTRANSPOSE_B=%d -DCOPY_A=%d "
-        "-DACTIVATION=%d",
+        "-DACTIVATION=%d -DGRADIENT_OF=%d",
         t.vector, t.rows, t.small_rows, t.row_block, t.column_block, t.depth, s->transpose_a, s->transpose_b,
-        rows_collide(s), op->activates ? (int)s->activation : CVY_IDENTITY);
+        rows_collide(s), op->activates ? (int)s->activation : CVY_IDENTITY,
+        op->activates ? (int)s->gradient_of : CVY_IDENTITY);
     if (op->cut.parts > 1)
         op->workspace = op->cut.parts * s->m * s->n * sizeof(float);
     return cvy_kernel_get(op->device, "gemm_tile", "gemm_tile", options, &op->tile);
@@ -151,7 +152,7 @@ static convoy_status run(cvy_gemm *op, const cvy_gemm_operands *operands) {
         cvy_ulong(split ? 0 : operands->c_offset), cvy_ulong(split ? s->n : s->ldc),
         cvy_buf(split ? NULL : operands->bias), cvy_ulong(s->m), cvy_ulong(s->n), cvy_ulong(s->k),
         cvy_ulong(cut->rows), cvy_ulong(cut->columns), cvy_ulong(cut->depth),
-        cvy_int(!split && operands->accumulate));
+        cvy_int(!split && operands->accumulate), cvy_buf(op->activates ? operands->made : NULL));
     if (!status && split)
         status = cvy_gemm_add_parts(op, operands, operands->workspace, cut->parts);
     return status;

@@ -30,8 +30,14 @@ static cvy_gemm_shape product_shape(const cvy_linear_shape *shape, cvy_linear_pa
                                 .ldc = pitch,
                                 .activation = shape->activation};
     case CVY_LINEAR_BACKWARD_DATA:
-        return (cvy_gemm_shape){
-            .transpose_a = true, .m = in, .n = pitch, .k = out, .lda = in, .ldb = pitch, .ldc = pitch};
+        return (cvy_gemm_shape){.transpose_a = true,
+                                .m = in,
+                                .n = pitch,
+                                .k = out,
+                                .lda = in,
+                                .ldb = pitch,
+                                .ldc = pitch,
+                                .gradient_of = shape->input_activation};
     default:
         return (cvy_gemm_shape){
             .transpose_b = true, .m = out, .n = in, .k = pitch, .lda = pitch, .ldb = pitch, .ldc = in};
@@ -188,12 +194,12 @@ convoy_status cvy_linear_forward(cvy_linear *op, cvy_buffer *x, cvy_buffer *weig
     return status;
 }
 
-convoy_status cvy_linear_backward_data(cvy_linear *op, cvy_buffer *gy, cvy_buffer *weight, cvy_buffer *gx,
-                                       cvy_buffer *workspace) {
+convoy_status cvy_linear_backward_data(cvy_linear *op, cvy_buffer *gy, cvy_buffer *weight, cvy_buffer *x,
+                                       cvy_buffer *gx, cvy_buffer *workspace) {
     cvy_gemm *product = NULL;
     convoy_status status = product_of(op, CVY_LINEAR_BACKWARD_DATA, &product);
     if (!status)
-        status = cvy_gemm_run(product, weight, 0, gy, 0, gx, 0, false, workspace);
+        status = cvy_gemm_run_gradient(product, weight, gy, x, gx, workspace);
     return status;
 }
 

@@ -9,6 +9,7 @@ typedef struct cvy_linear_shape {
     int pitch;
     size_t in_features, out_features;
     cvy_activation activation; /* of the output, in forward; backward takes the gradient in front of it */
+    cvy_activation input_activation; /* that made x: backward takes gx through it */
 } cvy_linear_shape;
 
 typedef enum cvy_linear_pass {
@@ -20,7 +21,7 @@ typedef enum cvy_linear_pass {
 void cvy_linear_forward_reference(const cvy_linear_shape *shape, const float *x, const float *weight,
                                   const float *bias, float *y);
 void cvy_linear_backward_data_reference(const cvy_linear_shape *shape, const float *gy, const float *weight,
-                                        float *gx);
+                                        float *gx); /* without input_activation */
 void cvy_linear_backward_weights_reference(const cvy_linear_shape *shape, const float *x, const float *gy,
                                            float *gweight, float *gbias, bool accumulate);
 
@@ -40,8 +41,9 @@ cvy_cost cvy_linear_cost(const cvy_linear *op, cvy_linear_pass pass);
 /* bias and gbias may be NULL. */
 convoy_status cvy_linear_forward(cvy_linear *op, cvy_buffer *x, cvy_buffer *weight, cvy_buffer *bias,
                                  cvy_buffer *y, cvy_buffer *workspace);
-convoy_status cvy_linear_backward_data(cvy_linear *op, cvy_buffer *gy, cvy_buffer *weight, cvy_buffer *gx,
-                                       cvy_buffer *workspace);
+/* x is read where there is an input_activation. */
+convoy_status cvy_linear_backward_data(cvy_linear *op, cvy_buffer *gy, cvy_buffer *weight, cvy_buffer *x,
+                                       cvy_buffer *gx, cvy_buffer *workspace);
 convoy_status cvy_linear_backward_weights(cvy_linear *op, cvy_buffer *x, cvy_buffer *gy, cvy_buffer *gweight,
                                           cvy_buffer *gbias, bool accumulate, cvy_buffer *workspace);
 

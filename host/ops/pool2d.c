@@ -275,22 +275,35 @@ convoy_status cvy_pool2d_forward(cvy_pool2d *op, cvy_buffer *x, cvy_buffer *y, c
                       cvy_int(shape->kind == CVY_POOL_ADAPTIVE_AVERAGE), SHAPE(op));
 }
 
-convoy_status cvy_pool2d_backward(cvy_pool2d *op, cvy_buffer *gy, cvy_buffer *indices, cvy_buffer *gx) {
+static convoy_status launch_backward(cvy_pool2d *op, cvy_buffer *gy, cvy_buffer *indices, cvy_buffer *x,
+                                     cvy_buffer *gx) {
     const cvy_pool2d_shape *shape = &op->shape;
     bool max = shape->kind == CVY_POOL_MAX;
-    if (op->host) {
-        cvy_pool2d_backward_reference(shape, cvy_buffer_host(gy), max ? cvy_buffer_host(indices) : NULL,
-                                      cvy_buffer_host(gx));
-        return CONVOY_OK;
-    }
     int rows = op->cells ? (shape->in_height + shape->padding[0] + shape->stride[0] - 1) / shape->stride[0]
                          : shape->in_height;
     cvy_grid grid = cvy_groups(op->backward_size, 1, (size_t)rows, (size_t)shape->channels);
     if (op->cells)
-        return CVY_LAUNCH(op->backward, grid, cvy_buf(gy), cvy_buf(max ? indices : NULL), cvy_buf(gx),
-                          SHAPE(op));
+        return CVY_LAUNCH(op->backward, grid, cvy_buf(gy), cvy_buf(max ? indices : NULL),
+                          cvy_buf(shape->input_activation ? x : NULL), cvy_int((int)shape->input_activation),
+                          cvy_buf(gx), SHAPE(op));
     if (max)
         return CVY_LAUNCH(op->backward, grid, cvy_buf(gy), cvy_buf(indices), cvy_buf(gx), SHAPE(op));
     return CVY_LAUNCH(op->backward, grid, cvy_buf(gy), cvy_buf(gx),
                       cvy_int(shape->kind == CVY_POOL_ADAPTIVE_AVERAGE), SHAPE(op));
+}
+
+convoy_status cvy_pool2d_backward(cvy_pool2d *op, cvy_buffer *gy, cvy_buffer *indices, cvy_buffer *x,
+                                  cvy_buffer *gx) {
+    const cvy_pool2d_shape *shape = &op->shape;
+    convoy_status status = CONVOY_OK;
+    if (op->host)
+        cvy_pool2d_backward_reference(shape, cvy_buffer_host(gy),
+                                      shape->kind == CVY_POOL_MAX ? cvy_buffer_host(indices) : NULL,
+                                      cvy_buffer_host(gx));
+    else
+        status = launch_backward(op, gy, indices, x, gx);
+    if (status || (op->cells && !op->host) || !shape->input_activation)
+        return status;
+    return cvy_activation_backward(op->device, shape->input_activation, in_at(shape, shape->channels, 0, 0),
+                                   x, gx, gx);
 }

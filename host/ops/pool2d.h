@@ -2,6 +2,7 @@
 #ifndef CVY_OPS_POOL2D_H
 #define CVY_OPS_POOL2D_H
 
+#include "ops/elementwise.h"
 #include "ops/op.h"
 
 typedef enum cvy_pool2d_kind { CVY_POOL_MAX, CVY_POOL_AVERAGE, CVY_POOL_ADAPTIVE_AVERAGE } cvy_pool2d_kind;
@@ -10,8 +11,9 @@ typedef struct cvy_pool2d_shape {
     cvy_pool2d_kind kind;
     int pitch;
     int channels, in_height, in_width;
-    int out_height, out_width; /* filled in by cvy_pool2d_infer; given for the adaptive kind */
-    bool relu;                 /* max only: ReLU of the output; backward takes the gradient behind it */
+    int out_height, out_width;       /* filled in by cvy_pool2d_infer; given for the adaptive kind */
+    bool relu;                       /* max only: ReLU of the output; backward takes the gradient behind it */
+    cvy_activation input_activation; /* that made x: backward takes gx through it */
     int kernel[2], stride[2], padding[2], dilation[2]; /* not used by the adaptive kind; dilation: max only */
 } cvy_pool2d_shape;
 
@@ -25,6 +27,7 @@ bool cvy_pool2d_takes_relu(const cvy_pool2d_shape *shape);
    kernel rows and columns; the first of equal maxima, and a NaN wins, as in PyTorch. 255 where nobody won:
    the window is all padding, or ReLU made the output 0. */
 void cvy_pool2d_forward_reference(const cvy_pool2d_shape *shape, const float *x, float *y, uint8_t *indices);
+/* Without input_activation. */
 void cvy_pool2d_backward_reference(const cvy_pool2d_shape *shape, const float *gy, const uint8_t *indices,
                                    float *gx);
 
@@ -39,6 +42,8 @@ cvy_cost cvy_pool2d_cost(const cvy_pool2d *op);
 
 /* indices may be NULL when no backward follows. */
 convoy_status cvy_pool2d_forward(cvy_pool2d *op, cvy_buffer *x, cvy_buffer *y, cvy_buffer *indices);
-convoy_status cvy_pool2d_backward(cvy_pool2d *op, cvy_buffer *gy, cvy_buffer *indices, cvy_buffer *gx);
+/* x is read where there is an input_activation. */
+convoy_status cvy_pool2d_backward(cvy_pool2d *op, cvy_buffer *gy, cvy_buffer *indices, cvy_buffer *x,
+                                  cvy_buffer *gx);
 
 #endif

@@ -141,8 +141,8 @@ static double slope(size_t s) {
 }
 
 /* What each step must be given as the gradient of its output when every layer multiplies by its slope, from
-   the graph alone. A fused activation changes the gradient of its one value, unless the layer before it does.
- */
+   the graph alone. A fused activation changes the gradient of its one value, unless the layer before or
+   behind it does. */
 static double *expected_gradients(const convoy_model *model) {
     double *gradients = calloc((size_t)model->value_count, sizeof *gradients);
     double *of_step = calloc(model->step_count, sizeof *of_step);
@@ -152,7 +152,7 @@ static double *expected_gradients(const convoy_model *model) {
     for (size_t s = model->step_count; s-- > 0;) {
         const cvy_step *step = &model->steps[s];
         of_step[s] = gradients[step->output];
-        if (step->fused && !(step - 1)->facts.takes_gradient)
+        if (step->fused && !(step - 1)->facts.takes_gradient && !step->passed_on)
             gradients[step->output] *= slope(s);
         for (int i = 0; i < step->input_count && cvy_step_runs(step); i++)
             gradients[step->inputs[i]] += of_step[s] * (step->kind == CVY_STEP_LAYER ? slope(s) : 1);

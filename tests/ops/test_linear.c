@@ -24,7 +24,7 @@ typedef struct problem {
 } problem;
 
 static problem make_problem(int pitch, size_t in, size_t out, cvy_activation activation) {
-    problem p = {.shape = {pitch, in, out, activation},
+    problem p = {.shape = {pitch, in, out, activation, activation},
                  .xs = in * (size_t)pitch,
                  .ws = in * out,
                  .ys = out * (size_t)pitch};
@@ -109,16 +109,19 @@ static void check_backward_data(convoy_device *device, cvy_linear *op, problem *
     float *expected = test_random(p->xs, 9);
     int pitch = p->shape.pitch;
     cvy_linear_backward_data_reference(&p->shape, p->gy, p->weight, expected);
+    cvy_activation_backward_reference(p->shape.input_activation, p->xs, p->x, expected, expected);
     cvy_buffer *gy = test_buffer(device, p->gy, p->ys * sizeof(float));
     cvy_buffer *weight = test_buffer(device, p->weight, p->ws * sizeof(float));
+    cvy_buffer *x = test_buffer(device, p->x, p->xs * sizeof(float));
     cvy_buffer *gx = test_buffer(device, p->x, p->xs * sizeof(float));
-    assert_ok(cvy_linear_backward_data(op, gy, weight, gx, workspace));
+    assert_ok(cvy_linear_backward_data(op, gy, weight, x, gx, workspace));
     float *actual = test_read(gx, p->xs);
     test_close_columns("gx", actual, expected, p->shape.in_features, pitch, pitch - pitch / 4, true, 3e-6);
     free(actual);
     free(expected);
     cvy_buffer_free(gy);
     cvy_buffer_free(weight);
+    cvy_buffer_free(x);
     cvy_buffer_free(gx);
 }
 
@@ -188,7 +191,7 @@ static void the_host_agrees_with_the_reference(void **state) {
 static void every_gemm_variant_can_be_forced(void **state) {
     (void)state;
     for (const char *const *name = cvy_gemm_variants(); *name; name++) {
-        cvy_linear_shape shape = {16, 12, 7, CVY_IDENTITY};
+        cvy_linear_shape shape = {16, 12, 7, CVY_IDENTITY, CVY_IDENTITY};
         cvy_linear *op = NULL;
         /* For a few columns, not for gradients; for tensor cores, which need not be here. */
         if (!strcmp(*name, "vector_cpu") || !strcmp(*name, "mma_nvidia"))
@@ -205,10 +208,10 @@ static void every_gemm_variant_can_be_forced(void **state) {
 
 static void a_pass_that_was_not_prepared_is_refused(void **state) {
     (void)state;
-    cvy_linear_shape shape = {16, 4, 3, CVY_IDENTITY};
+    cvy_linear_shape shape = {16, 4, 3, CVY_IDENTITY, CVY_IDENTITY};
     cvy_linear *op = NULL;
     assert_ok(cvy_linear_create(test_device(), &shape, 1 << CVY_LINEAR_FORWARD, NULL, &op));
-    assert_fails(cvy_linear_backward_data(op, NULL, NULL, NULL, NULL), CONVOY_INVALID, "backward data");
+    assert_fails(cvy_linear_backward_data(op, NULL, NULL, NULL, NULL, NULL), CONVOY_INVALID, "backward data");
     assert_string_equal(cvy_linear_variant(op, CVY_LINEAR_BACKWARD_DATA), "none");
     cvy_linear_free(op);
     shape.in_features = 0;

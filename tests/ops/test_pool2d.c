@@ -101,7 +101,7 @@ static void test_recorded(void **state) {
         cvy_buffer *y = garbage(out * RECORDED_PITCH), *gx = garbage(in * RECORDED_PITCH);
         cvy_buffer *indices = bytes ? test_buffer(device, NULL, bytes) : NULL;
         assert_ok(cvy_pool2d_forward(op, x, y, indices));
-        assert_ok(cvy_pool2d_backward(op, gy, indices, gx));
+        assert_ok(cvy_pool2d_backward(op, gy, indices, x, gx));
         float *actual_y = download(y, out * RECORDED_PITCH), *actual_gx = download(gx, in * RECORDED_PITCH);
         check_recorded(recorded[c].name, actual_y, recorded[c].y, out, RECORDED_IMAGES, RECORDED_PITCH, false,
                        3e-7);
@@ -211,12 +211,13 @@ static void check_against_reference(cvy_pool2d_shape shape, int n) {
     bool max = shape.kind == CVY_POOL_MAX;
     cvy_pool2d_forward_reference(&shape, x, expected_y, max ? expected : NULL);
     cvy_pool2d_backward_reference(&shape, gy, expected, expected_gx);
+    cvy_activation_backward_reference(shape.input_activation, in * pitch, x, expected_gx, expected_gx);
     cvy_buffer *from = upload(x, in * pitch), *y = garbage(out * pitch), *again = garbage(out * pitch);
     cvy_buffer *incoming = upload(gy, out * pitch), *gx = garbage(in * pitch);
     cvy_buffer *indices = max ? test_buffer(device, NULL, out * pitch) : NULL;
     assert_ok(cvy_pool2d_forward(op, from, y, indices));
     assert_ok(cvy_pool2d_forward(op, from, again, NULL)); /* without indices */
-    assert_ok(cvy_pool2d_backward(op, incoming, indices, gx));
+    assert_ok(cvy_pool2d_backward(op, incoming, indices, from, gx));
     float *actual_y = download(y, out * pitch), *actual_again = download(again, out * pitch);
     float *actual_gx = download(gx, in * pitch);
     test_close_columns("pool2d y", actual_y, expected_y, out, shape.pitch, n, false, 1e-6);
@@ -244,6 +245,8 @@ static void test_edges(void **state) {
             shape.relu = cvy_pool2d_takes_relu(&shape);
             if (shape.relu)
                 check_against_reference(shape, batches[b][0]);
+            shape.input_activation = CVY_RELU + (cvy_activation)((e + (size_t)b) % 4);
+            check_against_reference(shape, batches[b][0]);
         }
 }
 
