@@ -8,8 +8,8 @@
 #include "base/text.h"
 #include "graph/tune.h"
 
-/* Seconds of a process and seconds of runs per variant. */
-static const double most_seconds = 4, run_seconds = 0.02;
+/* Seconds of a process, enough for two large shapes on a cold driver; seconds of runs per variant. */
+static const double most_seconds = 6, run_seconds = 0.02;
 /* The work of a pass from which on it can pay: a few milliseconds on a CPU of two cores, a tenth of that on a
    GPU. */
 static const double cpu_work = 1e9, gpu_work = 4e9;
