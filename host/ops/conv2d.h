@@ -57,7 +57,7 @@ const char *const *cvy_conv2d_variants(void);
 /* What the choice of a variant depends on, as a word: "128,96,26,26,256,5,5,1,1,2,2,1,1,1" (pitch, input,
    output channels, kernel, stride, padding, dilation, groups). The activation is no part of it: it costs
    every variant about the same time on top, which on a CPU left the fastest one of five shapes the fastest
-   with each activation, ties within 4 % apart. */
+   with each activation, ties within 5 % apart. */
 void cvy_conv2d_shape_write(const cvy_conv2d_shape *shape, char text[CVY_SHAPE_TEXT]);
 bool cvy_conv2d_shape_read(const char *text, cvy_conv2d_shape *shape);
 /* The task of one pass of a shape that cvy_conv2d_infer has seen. */
