@@ -196,6 +196,14 @@ no_kernel_left_out() { # FOLDER
     }
 }
 
+# A device of small work-groups and little local memory trains LeNet with the variants for GPUs, and Oclgrind finds
+# nothing.
+train_under_tight_limits() { # FOLDER
+    oclgrind --max-wgsize 64 --local-mem-size 16384 --log "$1/tight" "$out/gcc/convoy" train models/lenet.yaml \
+        --data fashion-mnist --device Oclgrind --variant conv2d=tile_gpu --epochs 1 --batch-size 8 --limit-train 8 \
+        --limit-test 8 --out "$1/run" && [ ! -s "$1/tight" ]
+}
+
 part_oclgrind() {
     local folder=$out/oclgrind line
     step oclgrind-build build gcc -DCMAKE_C_COMPILER=gcc || return
@@ -214,6 +222,7 @@ part_oclgrind() {
         esac
     done <"$folder/results"
     step oclgrind-all-kernels no_kernel_left_out "$folder"
+    step oclgrind-tight-limits train_under_tight_limits "$folder"
 }
 
 start=$SECONDS
