@@ -30,7 +30,7 @@ convoy_status cvy_conv2d_bias_prepare(convoy_device *device, const cvy_conv2d_sh
                               .vector = vector,
                               .items = items,
                               .scratch = strips > 1 ? strips * channels : 0};
-    char options[32];
+    char options[64];
     snprintf(options, sizeof options, "-DVW=%zu -DITEMS=%zu", vector, items);
     return cvy_kernel_get(device, "conv2d_bias", "conv2d_sum_rows", options, &bias->kernel);
 }

@@ -15,7 +15,7 @@ typedef struct cvy_statistics {
     size_t parts;     /* pairs of a batch: cvy_loss_parts() */
     size_t pending;   /* batches launched and not read yet: slots 0..pending-1 */
     size_t window;    /* read when so many are pending: adapted to about 0.2 s of work, so that a slow network
-                         still    reports and stops promptly and a fast one is not held up */
+                         still reports and stops promptly and a fast one is not held up */
     int sizes[CVY_STATISTICS_SLOTS]; /* images of each pending batch */
     double stamp;                    /* when the present window began */
     double busy;                     /* seconds in windows since the last reset; pauses left out */
