@@ -42,9 +42,11 @@
 #define CHUNK 4          /* input channels; IN_C where there is no patch */
 #define TRANSPOSED 0
 #define ACTIVATION 0 /* of the output */
+#define POOL 1       /* see pooled.clh */
 #endif
 
 #include "activation.clh"
+#include "pooled.clh"
 
 #define BLOCKS ((OUT_C + MR - 1) / MR)
 #define TAPS (KH * KW)
@@ -209,3 +211,69 @@ kernel __attribute__((reqd_work_group_size(1, 1, 1))) void conv2d_rows(global co
         }
     }
 }
+
+#if POOL && !PATCH
+#define POOL_COLUMNS 4 /* of the pooled map at a time */
+#define POOLED_PLANE ((ulong)(OUT_H / 2) * (OUT_W / 2) * PITCH)
+
+/* Two output rows of one channel block, columns first..end-1, in `pixels`: activated, pooled and stored; themselves too
+   where y is not null. Pointers start at the tile's rows and its first channel. */
+static inline void finish_pooled(floatv pixels[2][2 * POOL_COLUMNS][MR][NV], global float *y, global float *pooled,
+                                 global uchar *indices, int first, int end, int channels) {
+    for (int column = 0; column < end - first; column += 2)
+        for (int m = 0; m < min(MR, channels); m++)
+            for (int v = 0; v < NV; v++) {
+                const floatv a = activate(pixels[0][column][m][v]), b = activate(pixels[0][column + 1][m][v]);
+                const floatv c = activate(pixels[1][column][m][v]), d = activate(pixels[1][column + 1][m][v]);
+                if (y) {
+                    global float *to = y + m * Y_PLANE + (first + column) * PITCH;
+                    vstorev(a, v, to);
+                    vstorev(b, v, to + PITCH);
+                    vstorev(c, v, to + OUT_W * PITCH);
+                    vstorev(d, v, to + (OUT_W + 1) * PITCH);
+                }
+                const ulong at = m * POOLED_PLANE + (first + column) / 2 * PITCH;
+                store_pooled(a, b, c, d, pooled + at, indices ? indices + at : indices, v);
+            }
+}
+
+/* As conv2d_rows, for two rows at a time and with the pooling behind them. OUT_H and OUT_W are even. The pixels wait in
+   a small array for the activation: many independent ones overlap there as they do not behind the products of one. */
+kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
+conv2d_rows_pooled(global const float *restrict x, global const float *restrict packed, global float *restrict y,
+                   global float *restrict pooled, global uchar *restrict indices, int splits) {
+    const int row = 2 * get_global_id(0), image = get_global_id(1) * NV * VW;
+    const int group = get_global_id(2) / splits, share = get_global_id(2) % splits;
+    x += (ulong)group * IN_C * IN_H * IN_W * PITCH + image;
+    y = y ? y + ((ulong)group * OUT_C * OUT_H + row) * OUT_W * PITCH + image : y;
+    const ulong to = ((ulong)group * OUT_C * (OUT_H / 2) + row / 2) * (OUT_W / 2) * PITCH + image;
+    floatv pixels[2][2 * POOL_COLUMNS][MR][NV];
+    for (int first = 0; first < OUT_W; first += 2 * POOL_COLUMNS) {
+        const int end = min(first + 2 * POOL_COLUMNS, OUT_W);
+        for (int b = share; b < BLOCKS; b += splits) {
+            global const float *block = packed + ((ulong)group * BLOCKS + b) * PACKED;
+            for (int r = 0; r < 2; r++) {
+                const taps rows = taps_of(row + r, STRIDE_H, UP_H, PAD_H, DIL_H, KH, IN_H);
+                global const float *start = x + rows.in * IN_W * PITCH;
+                for (int column = first; column < end; column++) {
+                    floatv acc[MR][NV];
+#pragma unroll
+                    for (int m = 0; m < MR; m++)
+#pragma unroll
+                        for (int v = 0; v < NV; v++)
+                            acc[m][v] = (floatv)(block[m]);
+                    pixel(acc, start, block + MR, rows, 0, column, IN_C);
+#pragma unroll
+                    for (int m = 0; m < MR; m++)
+#pragma unroll
+                        for (int v = 0; v < NV; v++)
+                            pixels[r][column - first][m][v] = acc[m][v];
+                }
+            }
+            const ulong at = to + b * MR * POOLED_PLANE;
+            finish_pooled(pixels, y ? y + b * MR * Y_PLANE : y, pooled + at, indices ? indices + at : indices, first,
+                          end, OUT_C - b * MR);
+        }
+    }
+}
+#endif

@@ -325,6 +325,21 @@ static void fold_batchnorms(convoy_model *model) {
     }
 }
 
+/* A convolution whose output only a small pooling reads may store the pooled map itself. */
+static void attach_poolings(convoy_model *model) {
+    for (size_t s = 0; s + 1 < model->step_count; s++) {
+        cvy_step *convolution = &model->steps[s];
+        const size_t fused = convolution->activation ? 1 : 0, at = s + 1 + fused;
+        if (!convolution->facts.takes_pooling || convolution->fold || at >= model->step_count)
+            continue;
+        const cvy_step *pool = &model->steps[at];
+        /* A fused activation counts as a reader. */
+        if (pool->facts.pooling.kind != CVY_POOLING_NONE && pool->inputs[0] == convolution->output &&
+            count_readers(model, convolution->output) == 1 + fused)
+            convolution->pool = at;
+    }
+}
+
 convoy_status cvy_model_build(convoy_model *model) {
     operand at = {0, model->input};
     new_value(model, model->input);
@@ -342,5 +357,6 @@ convoy_status cvy_model_build(convoy_model *model) {
     fuse_activations(model);
     pass_on_activations(model);
     fold_batchnorms(model);
+    attach_poolings(model);
     return CONVOY_OK;
 }

@@ -76,6 +76,11 @@ static void describe_step(convoy_network *network, size_t s) {
                                      .input_gradient = input_gradient,
                                      .seed = network->options.seed,
                                      .index = (uint32_t)s};
+    if (step->pool) {
+        const cvy_step *pool = &network->model->steps[step->pool];
+        bound->setup.pooling = pool->facts.pooling;
+        bound->setup.pooling.relu = pool->activation == CVY_RELU;
+    }
     bound->run = (cvy_layer_run){.device = network->device,
                                  .config = step->config,
                                  .input = step->input_dims[0],
@@ -116,6 +121,8 @@ static convoy_status prepare_step(convoy_network *network, size_t s) {
     bool evaluates_otherwise = step->fold || step->folded;
     if (network->options.training || !evaluates_otherwise)
         status = prepare_state(network, step, &bound->setup, &bound->state);
+    if (bound->setup.pools)
+        network->steps[step->pool].pooled = true;
     if (!status && step->fold)
         status = prepare_folded(network, step, bound);
     return status;
@@ -295,6 +302,10 @@ static convoy_status bind_actions(convoy_network *network, const cvy_action *act
                 view_place(network, place_to_bind(network->plan, &actions[i], actions[i].out), &bound->out);
         if (!status)
             status = view_place(network, actions[i].folded_out, &bound->folded_out);
+        if (!status)
+            status = view_place(network, actions[i].pooled, &bound->pooled);
+        if (!status)
+            status = view_place(network, actions[i].pool_indices, &bound->pool_indices);
     }
     return status;
 }

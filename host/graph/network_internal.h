@@ -9,7 +9,7 @@
 /* An action with its buffers. */
 typedef struct cvy_bound_action {
     const cvy_action *action;
-    cvy_buffer *x, *y, *gy, *out, *folded_out; /* NULL where there is none */
+    cvy_buffer *x, *y, *gy, *out, *folded_out, *pooled, *pool_indices; /* NULL where there is none */
 } cvy_bound_action;
 
 /* A step made ready on the device. */
@@ -17,6 +17,7 @@ typedef struct cvy_bound_step {
     void *state;
     void *folded_state; /* of a convolution in evaluation with a batch-norm folded into it */
     cvy_layer_setup setup;
+    bool pooled;       /* a pooling whose forward the convolution in front of it does */
     cvy_layer_run run; /* everything but the buffers and flags of one call */
     char *variant;     /* for bench, filled in when asked */
 } cvy_bound_step;

@@ -65,7 +65,9 @@ static cvy_action *add_action(cvy_plan *plan, bool backward, cvy_action_kind kin
                            .y = nowhere,
                            .gy = nowhere,
                            .out = nowhere,
-                           .folded_out = nowhere};
+                           .folded_out = nowhere,
+                           .pooled = nowhere,
+                           .pool_indices = nowhere};
     return action;
 }
 
@@ -155,6 +157,10 @@ static void plan_layer(planner *p, const cvy_step *step, size_t s) {
         action->folded_out = action->out;
     if (step->folded)
         (action - 1)->folded_out = action->out;
+    if (p->plan->forward_count > 1 && p->model->steps[(action - 1)->step].pool == s) {
+        (action - 1)->pooled = action->out;
+        (action - 1)->pool_indices = p->plan->saved[s][0];
+    }
 }
 
 static void plan_add(planner *p, const cvy_step *step, size_t s) {
@@ -350,6 +356,7 @@ static void resolve_actions(cvy_plan *plan, cvy_action *actions, size_t count) {
         actions[i].gy = resolve(plan, actions[i].gy);
         actions[i].out = resolve(plan, actions[i].out);
         actions[i].folded_out = resolve(plan, actions[i].folded_out);
+        actions[i].pooled = resolve(plan, actions[i].pooled);
     }
 }
 
@@ -367,6 +374,8 @@ static void touch_action(cvy_plan *plan, const cvy_action *action, int time) {
     touch(plan, action->gy, time);
     touch(plan, action->out, time);
     touch(plan, action->folded_out, time);
+    touch(plan, action->pooled, time);
+    touch(plan, action->pool_indices, time);
     if (action->kind == CVY_DO_FORWARD || action->kind == CVY_DO_BACKWARD)
         for (int i = 0; i < CVY_LAYER_SAVED; i++)
             touch(plan, plan->saved[action->step][i], time);

@@ -38,6 +38,8 @@ typedef struct cvy_action {
     cvy_place x, y, gy, out;
     cvy_place
         folded_out; /* CVY_DO_FORWARD of a convolution with a folded batch-norm: evaluation writes here */
+    cvy_place pooled,
+        pool_indices; /* CVY_DO_FORWARD of a convolution that may pool: what the pooling writes */
     bool training_only;
 } cvy_action;
 

@@ -31,6 +31,15 @@ static convoy_status run_layer(convoy_network *network, const cvy_bound_action *
         run.gx = bound->out;
         return type->backward(step->state, &run);
     }
+    if (step->pooled)
+        return CONVOY_OK;
+    if (step->setup.pools) {
+        /* Backward reads the map in front of the pooling only for an activation's slope. */
+        run.y = walk->training && step->setup.activation ? bound->out : NULL;
+        run.pooled = bound->pooled;
+        run.pool_indices = walk->training ? bound->pool_indices : NULL;
+        return type->forward(step->state, &run);
+    }
     bool folded = bound->folded_out && !walk->training;
     run.y = folded ? bound->folded_out : bound->out;
     return folded ? run_folded(network, action->step, &run) : type->forward(step->state, &run);

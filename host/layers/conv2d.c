@@ -132,7 +132,7 @@ static convoy_status describe(const void *configuration, const cvy_node *node, c
     facts->absent = (out * group_in - pairs) * taps;
     facts->backward_needs_x = true;
     facts->takes_activation = ~0u; /* any */
-    facts->takes_fold = true;
+    facts->takes_fold = facts->takes_pooling = true;
     return CONVOY_OK;
 }
 
@@ -151,14 +151,17 @@ static convoy_status setup(void *s, cvy_layer_setup *setup) {
     state *layer = s;
     cvy_conv2d_shape shape = shape_of(setup->config, setup->input, setup->pitch);
     shape.activation = setup->activation;
+    shape.pooling = setup->pooling;
     convoy_status status = cvy_conv2d_infer(&shape);
     if (status)
         return status;
     const unsigned passes = cvy_layer_passes(setup);
     status = cvy_conv2d_create(setup->device, &shape, passes, setup->conv2d_variant, &layer->op);
-    if (!status)
-        setup->workspace = cvy_conv2d_workspace(layer->op);
-    return status;
+    if (status)
+        return status;
+    setup->workspace = cvy_conv2d_workspace(layer->op);
+    setup->pools = cvy_conv2d_pools(layer->op);
+    return CONVOY_OK;
 }
 
 static void release(void *s) {
@@ -166,6 +169,9 @@ static void release(void *s) {
 }
 
 static convoy_status forward(void *s, const cvy_layer_run *run) {
+    if (run->pooled)
+        return cvy_conv2d_forward_pooled(((state *)s)->op, run->x, run->tensors[0], run->tensors[1], run->y,
+                                         run->pooled, run->pool_indices, run->workspace);
     return cvy_conv2d_forward(((state *)s)->op, run->x, run->tensors[0], run->tensors[1], run->y,
                               run->workspace);
 }

@@ -10,6 +10,7 @@
 #include "base/text.h"
 #include "ops/choice.h"
 #include "ops/elementwise.h"
+#include "ops/pool2d.h"
 
 /* One image (or feature map stack): channels x height x width. A vector has height and width 1. */
 typedef struct cvy_dims {
@@ -79,6 +80,8 @@ typedef struct cvy_layer_facts {
     cvy_activation activation; /* what the layer itself is; CVY_IDENTITY: no activation */
     /* Bit set of 1 << cvy_activation: what forward can apply to its output (setup->activation). */
     unsigned takes_activation;
+    cvy_pooling pooling; /* that the layer itself is, activation left out */
+    bool takes_pooling;  /* forward may be able to do the work of such a layer behind it (setup->pooling) */
     bool takes_fold; /* tensors 0 and 1 are a weight, a row for each channel of the output, and its bias */
     cvy_layer_fold *fold; /* NULL: evaluation is not just a scale and a shift of each channel */
     bool takes_gradient;  /* backward then starts from the gradient behind the activation, not before it */
@@ -98,6 +101,7 @@ typedef struct cvy_layer_setup {
     int pitch;
     cvy_activation activation;       /* to apply to the output; one of facts.takes_activation */
     cvy_activation input_activation; /* that backward takes gx through; one of takes_input_activation */
+    cvy_pooling pooling;             /* of the layer behind this one, which takes_pooling */
     bool training;                   /* backward will run */
     bool input_gradient;             /* and must produce gx */
     uint64_t seed;
@@ -105,6 +109,7 @@ typedef struct cvy_layer_setup {
     const char *conv2d_variant; /* forced variants, or NULL */
     const char *gemm_variant;
     size_t workspace; /* result: bytes of scratch */
+    bool pools;       /* result: forward does the pooling */
 } cvy_layer_setup;
 
 /* What one forward or backward call works on. */
@@ -123,6 +128,7 @@ typedef struct cvy_layer_run {
     cvy_buffer *masks[CVY_LAYER_TENSORS];     /* NULL where all connections exist */
     cvy_buffer *saved[CVY_LAYER_SAVED];       /* NULL where not kept */
     cvy_buffer *workspace;
+    cvy_buffer *pooled, *pool_indices; /* where setup->pools; y is NULL then if only these are wanted */
 } cvy_layer_run;
 
 /* For `bench`: which op with which variant, and what it costs (forward and backward of one batch). */

@@ -65,6 +65,7 @@ static convoy_status describe_kind(cvy_pool2d_kind kind, const config *c, cvy_di
         return status;
     facts->output = (cvy_dims){input.channels, shape.out_height, shape.out_width};
     facts->takes_input_activation = ~0u; /* any */
+    facts->pooling = cvy_pool2d_pooling(&shape);
     if (kind == CVY_POOL_MAX) {
         facts->saved[facts->saved_count++].column_bytes = cvy_dims_count(facts->output);
         facts->takes_activation = cvy_pool2d_takes_relu(&shape) ? 1u << CVY_RELU : 0;

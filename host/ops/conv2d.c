@@ -314,7 +314,7 @@ static convoy_status reference_run(void *state, const cvy_conv2d_buffers *b) {
 }
 
 static const cvy_conv2d_row reference = {
-    "reference", reference_supports, reference_prepare, reference_run, free, NULL, true};
+    "reference", reference_supports, reference_prepare, reference_run, free, NULL, true, NULL, NULL};
 
 /* ---- Variants, the preferred one first ---- */
 
@@ -470,6 +470,8 @@ convoy_status cvy_conv2d_create(convoy_device *device, const cvy_conv2d_shape *s
         status = check_forced(cvy_device_get_traits(device), &checked, passes, variant);
     if (status)
         return status;
+    if (checked.out_height % 2 || checked.out_width % 2)
+        checked.pooling.kind = CVY_POOLING_NONE;
     cvy_conv2d *prepared = calloc(1, sizeof *prepared);
     if (!prepared)
         return cvy_fail_memory("a convolution", sizeof *prepared);
@@ -529,6 +531,27 @@ convoy_status cvy_conv2d_forward(cvy_conv2d *op, cvy_buffer *x, cvy_buffer *weig
     if (status || op->rows[CVY_CONV2D_FORWARD]->fuses_activation)
         return status;
     return cvy_activation_forward(op->device, op->shape.activation, cvy_conv2d_outputs(&op->shape), y, y);
+}
+
+bool cvy_conv2d_pools(const cvy_conv2d *op) {
+    const cvy_conv2d_row *row = op->rows[CVY_CONV2D_FORWARD];
+    return op->shape.pooling.kind != CVY_POOLING_NONE && row && row->pools &&
+           row->pools(op->states[CVY_CONV2D_FORWARD]);
+}
+
+convoy_status cvy_conv2d_forward_pooled(cvy_conv2d *op, cvy_buffer *x, cvy_buffer *weight, cvy_buffer *bias,
+                                        cvy_buffer *y, cvy_buffer *pooled, cvy_buffer *indices,
+                                        cvy_buffer *workspace) {
+    if (!cvy_conv2d_pools(op))
+        return cvy_fail(CONVOY_INVALID, "conv2d: this one was not prepared with a pooling behind it");
+    return op->rows[CVY_CONV2D_FORWARD]->run_pooled(op->states[CVY_CONV2D_FORWARD],
+                                                    &(cvy_conv2d_buffers){.in = x,
+                                                                          .weight = weight,
+                                                                          .bias = bias,
+                                                                          .out = y,
+                                                                          .pooled = pooled,
+                                                                          .indices = indices,
+                                                                          .workspace = workspace});
 }
 
 convoy_status cvy_conv2d_backward_data(cvy_conv2d *op, cvy_buffer *gy, cvy_buffer *weight, cvy_buffer *gx,

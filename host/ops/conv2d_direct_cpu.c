@@ -41,8 +41,8 @@ static int usable_width(const cvy_device_traits *traits) {
 /* ---- Forward and backward-data ---- */
 
 typedef struct rows_pass {
-    cvy_kernel *pack, *rows;
-    int in_channels, out_channels; /* of one group, as the kernel sees them */
+    cvy_kernel *pack, *rows, *pooled; /* pooled: NULL where there is no pooling, or it stays one of its own */
+    int in_channels, out_channels;    /* of one group, as the kernel sees them */
     int groups, blocks, splits;
     int out_height, image_blocks;
 } rows_pass;
@@ -128,30 +128,37 @@ static convoy_status prepare_rows(convoy_device *device, const cvy_conv2d_shape 
     const rows_blocks blocks =
         choose_rows_blocks(s, &w, p, tile.vectors * width * (int)sizeof(float), traits->local_memory);
     const int gcd_h = gcd(h.up, s->dilation[0]), gcd_w = gcd(w.up, s->dilation[1]);
+    const bool pools = forward && s->pooling.kind != CVY_POOLING_NONE && !blocks.patch;
     char options[OPTIONS];
     snprintf(
         options, sizeof options,
         "-DPITCH=%d -DVW=%d -DNV=%d -DMR=%d -DGROUPS=%d -DIN_C=%d -DOUT_C=%d -DIN_H=%d -DIN_W=%d -DOUT_H=%d "
         "-DOUT_W=%d -DKH=%d -DKW=%d -DSTRIDE_H=%d -DSTRIDE_W=%d -DUP_H=%d -DUP_W=%d -DPAD_H=%d -DPAD_W=%d "
         "-DDIL_H=%d -DDIL_W=%d -DTAP_STEP_H=%d -DTAP_STEP_W=%d -DIN_STEP_H=%d -DIN_STEP_W=%d -DCOLUMNS=%d "
-        "-DPATCH=%d -DPATCH_COLUMNS=%d -DCHUNK=%d -DTRANSPOSED=%d -DACTIVATION=%d",
+        "-DPATCH=%d -DPATCH_COLUMNS=%d -DCHUNK=%d -DTRANSPOSED=%d -DACTIVATION=%d -DPOOL=%d -DPOOL_RELU=%d",
         s->pitch, width, tile.vectors, tile.channels, p->groups, p->in_channels, p->out_channels, h.in, w.in,
         h.out, w.out, s->kernel[0], s->kernel[1], h.stride, w.stride, h.up, w.up, h.pad, w.pad,
         s->dilation[0], s->dilation[1], h.up / gcd_h, w.up / gcd_w, s->dilation[0] / gcd_h,
         s->dilation[1] / gcd_w, blocks.columns, blocks.patch, blocks.patch_columns, blocks.chunk, !forward,
-        forward ? (int)s->activation : CVY_IDENTITY);
+        forward ? (int)s->activation : CVY_IDENTITY, pools ? (int)s->pooling.kind : CVY_POOLING_NONE,
+        pools && s->pooling.relu);
     *workspace = (size_t)p->groups * (size_t)p->blocks * (size_t)tile.channels *
                  (1 + (size_t)p->in_channels * (size_t)s->kernel[0] * (size_t)s->kernel[1]) * sizeof(float);
     convoy_status status = cvy_kernel_get(device, "conv2d_direct_cpu", "conv2d_pack", options, &p->pack);
     if (!status)
         status = cvy_kernel_get(device, "conv2d_direct_cpu", "conv2d_rows", options, &p->rows);
+    if (!status && pools)
+        status = cvy_kernel_get(device, "conv2d_direct_cpu", "conv2d_rows_pooled", options, &p->pooled);
     return status;
 }
 
+static convoy_status pack(const rows_pass *p, const cvy_conv2d_buffers *b) {
+    return CVY_LAUNCH(p->pack, cvy_singles((size_t)p->in_channels, (size_t)p->blocks, (size_t)p->groups),
+                      cvy_buf(b->weight), cvy_buf(b->bias), cvy_buf(b->workspace));
+}
+
 static convoy_status run_rows(const rows_pass *p, const cvy_conv2d_buffers *b) {
-    convoy_status status =
-        CVY_LAUNCH(p->pack, cvy_singles((size_t)p->in_channels, (size_t)p->blocks, (size_t)p->groups),
-                   cvy_buf(b->weight), cvy_buf(b->bias), cvy_buf(b->workspace));
+    const convoy_status status = pack(p, b);
     if (status)
         return status;
     return CVY_LAUNCH(
@@ -314,4 +321,21 @@ static convoy_status run(void *prepared, const cvy_conv2d_buffers *buffers) {
                                                   : run_rows(&s->rows, buffers);
 }
 
-const cvy_conv2d_row cvy_conv2d_direct_cpu = {"direct_cpu", supports, prepare, run, free, NULL, true};
+static bool pools(const void *prepared) {
+    return ((const state *)prepared)->rows.pooled;
+}
+
+static convoy_status run_pooled(void *prepared, const cvy_conv2d_buffers *b) {
+    const rows_pass *p = &((const state *)prepared)->rows;
+    const convoy_status status = pack(p, b);
+    if (status)
+        return status;
+    return CVY_LAUNCH(p->pooled,
+                      cvy_singles((size_t)p->out_height / 2, (size_t)p->image_blocks,
+                                  (size_t)p->groups * (size_t)p->splits),
+                      cvy_buf(b->in), cvy_buf(b->workspace), cvy_buf(b->out), cvy_buf(b->pooled),
+                      cvy_buf(b->indices), cvy_int(p->splits));
+}
+
+const cvy_conv2d_row cvy_conv2d_direct_cpu = {"direct_cpu", supports, prepare, run,       free,
+                                              NULL,         true,     pools,   run_pooled};

@@ -293,6 +293,6 @@ static convoy_status run(void *prepared, const cvy_conv2d_buffers *buffers) {
                                                   : run_columns(&s->columns, buffers);
 }
 
-const cvy_conv2d_row cvy_conv2d_tile_gpu = {"tile_gpu", supports, prepare, run, free, pays, true};
-const cvy_conv2d_row cvy_conv2d_mma_nvidia = {"mma_nvidia", mma_supports, mma_prepare, run,
-                                              free,         mma_pays,     true};
+const cvy_conv2d_row cvy_conv2d_tile_gpu = {"tile_gpu", supports, prepare, run, free, pays, true, NULL, NULL};
+const cvy_conv2d_row cvy_conv2d_mma_nvidia = {"mma_nvidia", mma_supports, mma_prepare, run, free,
+                                              mma_pays,     true,         NULL,        NULL};

@@ -11,6 +11,7 @@ typedef struct cvy_conv2d_buffers {
     cvy_buffer *out, *gbias;        /* gbias: backward-weights only, or NULL */
     cvy_buffer *workspace;
     bool accumulate;
+    cvy_buffer *pooled, *indices; /* run_pooled only, where `out` may be NULL: not wanted; indices too */
 } cvy_conv2d_buffers;
 
 typedef struct cvy_conv2d_row {
@@ -24,6 +25,9 @@ typedef struct cvy_conv2d_row {
     /* Is it the best choice for a shape that it supports? NULL: always. */
     bool (*pays)(const cvy_device_traits *traits, const cvy_conv2d_shape *shape, cvy_conv2d_pass pass);
     bool fuses_activation; /* run applies shape.activation; else conv2d.c does, in place, afterwards */
+    /* Forward with the pooling of shape.pooling behind it. NULL, or false: this one cannot. */
+    bool (*pools)(const void *state);
+    convoy_status (*run_pooled)(void *state, const cvy_conv2d_buffers *buffers);
 } cvy_conv2d_row;
 
 extern const cvy_conv2d_row cvy_conv2d_winograd8_cpu, cvy_conv2d_winograd6_cpu, cvy_conv2d_direct_cpu,

@@ -230,4 +230,5 @@ static convoy_status run(void *prepared, const cvy_conv2d_buffers *b) {
     return status ? status : cvy_conv2d_bias_run(&p->bias, b, p->bias_offset);
 }
 
-const cvy_conv2d_row cvy_conv2d_winograd_gpu = {"winograd_gpu", supports, prepare, run, free, pays, true};
+const cvy_conv2d_row cvy_conv2d_winograd_gpu = {"winograd_gpu", supports, prepare, run, free,
+                                                pays,           true,     NULL,    NULL};

@@ -62,6 +62,18 @@ bool cvy_pool2d_takes_relu(const cvy_pool2d_shape *shape) {
     return shape->kind == CVY_POOL_MAX && shape->kernel[0] * shape->kernel[1] < 256;
 }
 
+cvy_pooling cvy_pool2d_pooling(const cvy_pool2d_shape *shape) {
+    cvy_pooling pooling = {CVY_POOLING_NONE, shape->relu};
+    for (int axis = 0; axis < 2; axis++)
+        if (shape->kind == CVY_POOL_ADAPTIVE_AVERAGE || shape->kernel[axis] != 2 ||
+            shape->stride[axis] != 2 || shape->padding[axis] ||
+            (shape->kind == CVY_POOL_MAX && shape->dilation[axis] != 1))
+            return pooling;
+    if (shape->in_height % 2 == 0 && shape->in_width % 2 == 0)
+        pooling.kind = shape->kind == CVY_POOL_MAX ? CVY_POOLING_MAXIMUM : CVY_POOLING_MEAN;
+    return pooling;
+}
+
 /* ---- Reference ---- */
 
 /* Rows (axis 0) or columns (axis 1) first..last-1 of output i's window, where padding counts. */

@@ -31,6 +31,14 @@ void cvy_pool2d_forward_reference(const cvy_pool2d_shape *shape, const float *x,
 void cvy_pool2d_backward_reference(const cvy_pool2d_shape *shape, const float *gy, const uint8_t *indices,
                                    float *gx);
 
+/* Windows of 2x2 with stride 2 that cover the whole input: what a convolution can pool while it stores its
+ * output. */
+typedef struct cvy_pooling {
+    enum { CVY_POOLING_NONE, CVY_POOLING_MEAN, CVY_POOLING_MAXIMUM } kind;
+    bool relu; /* of the maximum */
+} cvy_pooling;
+cvy_pooling cvy_pool2d_pooling(const cvy_pool2d_shape *shape); /* CVY_POOLING_NONE: it has other windows */
+
 typedef struct cvy_pool2d cvy_pool2d;
 convoy_status cvy_pool2d_create(convoy_device *device, const cvy_pool2d_shape *shape, cvy_pool2d **op);
 void cvy_pool2d_free(cvy_pool2d *op);

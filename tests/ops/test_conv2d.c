@@ -80,6 +80,94 @@ static void test_deterministic(void **state) {
     conv_tensors_free(&t);
 }
 
+/* ---- With a pooling behind it ---- */
+
+static const conv_case pooled_cases[] = {
+    {"edges", 35, 3, 5, 1, 7, 9, {4, 2}, {1, 1}, {1, 0}, {1, 1}, CVY_IDENTITY},
+    {"lenet", 16, 1, 6, 1, 12, 12, {5, 5}, {1, 1}, {2, 2}, {1, 1}, CVY_SIGMOID},
+    {"strides and groups", 20, 4, 30, 2, 8, 10, {3, 3}, {2, 1}, {1, 2}, {1, 2}, CVY_TANH},
+    {"odd tiles", 32, 6, 17, 1, 14, 14, {5, 5}, {1, 1}, {0, 0}, {1, 1}, CVY_SIGMOID},
+    {"3x3", 48, 5, 9, 1, 10, 6, {3, 3}, {1, 1}, {1, 1}, {1, 1}, CVY_IDENTITY},
+};
+
+/* Forward in one with a mean, a maximum, and a maximum with ReLU, with and without the map in front and the
+   indices: the bits of the two ops one after the other. False where the variant does not
+   pool this shape. */
+static bool check_pooled(const conv_case *c, const char *variant, int kind) {
+    convoy_device *device = test_device();
+    cvy_conv2d_shape shape = conv_shape_of(c);
+    shape.pooling.kind = kind ? CVY_POOLING_MAXIMUM : CVY_POOLING_MEAN;
+    shape.pooling.relu = kind == 2;
+    cvy_conv2d *op = NULL;
+    if (cvy_conv2d_create(device, &shape, 1 << CVY_CONV2D_FORWARD, variant, &op))
+        return false; /* a shape that it does not run */
+    if (!cvy_conv2d_pools(op)) {
+        cvy_conv2d_free(op);
+        return false;
+    }
+    cvy_pool2d_shape pool_shape = {.kind = kind ? CVY_POOL_MAX : CVY_POOL_AVERAGE,
+                                   .pitch = shape.pitch,
+                                   .channels = shape.out_channels,
+                                   .in_height = shape.out_height,
+                                   .in_width = shape.out_width,
+                                   .relu = shape.pooling.relu,
+                                   .kernel = {2, 2},
+                                   .stride = {2, 2},
+                                   .dilation = {1, 1}};
+    cvy_pool2d *pool = NULL;
+    assert_ok(cvy_pool2d_infer(&pool_shape));
+    assert_ok(cvy_pool2d_create(device, &pool_shape, &pool));
+    conv_tensors t = conv_tensors_of(&shape, c->n);
+    const size_t pooled = t.outputs / 4;
+    cvy_buffer *x = test_buffer(device, t.x, t.inputs * sizeof(float));
+    cvy_buffer *weight = test_buffer(device, t.weight, t.weights * sizeof(float));
+    cvy_buffer *bias = test_buffer(device, t.bias, t.channels * sizeof(float));
+    cvy_buffer *workspace = test_buffer(device, NULL, cvy_conv2d_workspace(op));
+    cvy_buffer *y[3], *small[3], *indices[2];
+    for (int i = 0; i < 3; i++) {
+        y[i] = test_buffer(device, NULL, t.outputs * sizeof(float));
+        small[i] = test_buffer(device, NULL, pooled * sizeof(float));
+    }
+    for (int i = 0; i < 2; i++)
+        indices[i] = test_buffer(device, NULL, pooled);
+    assert_ok(cvy_conv2d_forward(op, x, weight, bias, y[0], workspace));
+    assert_ok(cvy_pool2d_forward(pool, y[0], small[0], kind ? indices[0] : NULL));
+    assert_ok(
+        cvy_conv2d_forward_pooled(op, x, weight, bias, y[1], small[1], kind ? indices[1] : NULL, workspace));
+    assert_ok(cvy_conv2d_forward_pooled(op, x, weight, bias, NULL, small[2], NULL, workspace));
+    float *maps[2] = {test_read(y[0], t.outputs), test_read(y[1], t.outputs)};
+    float *results[3] = {test_read(small[0], pooled), test_read(small[1], pooled),
+                         test_read(small[2], pooled)};
+    float *winners[2] = {test_read(indices[0], pooled / 4), test_read(indices[1], pooled / 4)};
+    assert_memory_equal(maps[1], maps[0], t.outputs * sizeof(float));
+    assert_memory_equal(results[1], results[0], pooled * sizeof(float));
+    assert_memory_equal(results[2], results[0], pooled * sizeof(float));
+    assert_memory_equal(winners[1], winners[0], pooled);
+    for (int i = 0; i < 3; i++)
+        free(results[i]);
+    free(maps[0]), free(maps[1]), free(winners[0]), free(winners[1]);
+    FREE_BUFFERS(x, weight, bias, workspace, y[0], y[1], y[2], small[0], small[1], small[2], indices[0],
+                 indices[1]);
+    cvy_pool2d_free(pool);
+    cvy_conv2d_free(op);
+    conv_tensors_free(&t);
+    return true;
+}
+
+static void test_pooled(void **state) {
+    (void)state;
+    if (!cvy_device_get_traits(test_device())->cpu)
+        skip();
+    for (size_t i = 0; i < sizeof pooled_cases / sizeof *pooled_cases; i++)
+        for (int kind = 0; kind < 3; kind++) {
+            if (test_quick() && kind != (int)i % 3)
+                continue;
+            assert_true(check_pooled(&pooled_cases[i], "direct_cpu", kind));
+            check_pooled(&pooled_cases[i], "winograd8_cpu", kind);
+            check_pooled(&pooled_cases[i], "winograd6_cpu", kind);
+        }
+}
+
 /* ---- The host device ---- */
 
 static void test_host_device(void **state) {
@@ -140,9 +228,10 @@ static void test_checks(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_variants),    cmocka_unit_test(test_streamed),
-        cmocka_unit_test(test_few_images),  cmocka_unit_test(test_deterministic),
-        cmocka_unit_test(test_host_device), cmocka_unit_test(test_checks)};
+        cmocka_unit_test(test_variants),   cmocka_unit_test(test_streamed),
+        cmocka_unit_test(test_few_images), cmocka_unit_test(test_deterministic),
+        cmocka_unit_test(test_pooled),     cmocka_unit_test(test_host_device),
+        cmocka_unit_test(test_checks)};
     const int failed = cmocka_run_group_tests_name("conv2d", tests, NULL, NULL);
     test_device_close();
     return failed;
