@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Records what PyTorch computes in 50 training steps of each recipe, for tests/train/test_parity.c.
+"""Records what PyTorch computes in 50 training steps of each recipe, for tests/train/test_parity.c, and in a
+first step and an evaluation, on each of two batches, for tests/train/test_variants.c.
 
     python3 tools/record_parity.py [--out tests/train/parity] [NETWORK...]
 
@@ -7,6 +8,10 @@ Every network is trained twice from the same weights over the same batches, in f
 is the truth; how far the second one strays from it, tensor by tensor, is the yardstick: Convoy, which computes in
 float32 too, may stray at most four times as far. Networks are those of models/ without their dropout. Where images
 of 224x224 would make the test long, they are smaller here; layers and widths are the same.
+
+The gradients of a first step and the outputs of an evaluation have two more yardsticks: how far the float64 run
+strays when both factors of each product in a convolution or linear layer, forward and backward, are rounded to TF32
+or BF16 first, as tensor cores do.
 
 Nothing random is stored. Weights, images and labels come from Philox4x32-10 streams (host/base/rng.h), which this
 file computes as the library does:
@@ -30,9 +35,11 @@ tensors within about 12 %.
 Any PyTorch from 1.13 on does; only torch and numpy are needed.
 """
 import argparse
+import contextlib
 import json
 import math
 import os
+import re
 from collections import OrderedDict
 
 import numpy as np
@@ -43,6 +50,8 @@ from torch.nn import functional as F
 SEED = 7
 WEIGHT, IMAGE, TEMPLATE, LABEL, SKETCH = 101, 102, 103, 104, 105
 STEPS = 50
+EVALUATED = 3  # first images of a batch
+FIRST_STEPS = 2  # batches
 BUCKETS = 128
 
 
@@ -78,6 +87,51 @@ def batch(index, size, shape, classes):
     for i, label in enumerate(labels):
         images[i] = (images[i] + uniform(TEMPLATE, int(label), pixels)) * np.float32(0.5)
     return torch.from_numpy(images.reshape(size, *shape)), torch.from_numpy(labels)
+
+
+def round_factor(x, bits):
+    """float64 -> float32 -> the nearest value with `bits` fewer bits of mantissa, ties to even -> float64."""
+    word = x.detach().float().contiguous().view(torch.int32).long()
+    word = word + (1 << (bits - 1)) - 1 + ((word >> bits) & 1)
+    return (word >> bits << bits).int().view(torch.float32).double()
+
+
+class RoundedProduct(torch.autograd.Function):
+    """Whatever `product` of x and w is, and its gradients, with the factors of all three rounded."""
+
+    @staticmethod
+    def forward(context, x, w, bits, product):
+        context.save_for_backward(x, w)
+        context.bits, context.product = bits, product
+        return product(round_factor(x, bits), round_factor(w, bits))
+
+    @staticmethod
+    def backward(context, gy):
+        rounded = [round_factor(t, context.bits).requires_grad_() for t in context.saved_tensors]
+        with torch.enable_grad():
+            y = context.product(*rounded)
+        return *torch.autograd.grad(y, rounded, round_factor(gy, context.bits)), None, None
+
+
+@contextlib.contextmanager
+def rounded_products(bits):
+    """F.conv2d and F.linear as tensor cores compute them; 0 bits: as they are."""
+    conv2d, linear = F.conv2d, F.linear
+
+    def rounded_conv2d(x, w, bias=None, *how):
+        y = RoundedProduct.apply(x, w, bits, lambda x, w: conv2d(x, w, None, *how))
+        return y if bias is None else y + bias.view(-1, 1, 1)
+
+    def rounded_linear(x, w, bias=None):
+        y = RoundedProduct.apply(x, w, bits, linear)
+        return y if bias is None else y + bias
+
+    if bits:
+        F.conv2d, F.linear = rounded_conv2d, rounded_linear
+    try:
+        yield
+    finally:
+        F.conv2d, F.linear = conv2d, linear
 
 
 class Subsample(nn.Module):
@@ -216,13 +270,35 @@ def initial(net, init):
     return values, rows
 
 
-def train(name, dtype):
-    """The 50 losses and the last state dict, in float64 whatever the run's type."""
+def make(name, dtype):
+    """The network with its starting values; those; and a row for each tensor."""
     torch.manual_seed(0)
-    layers, shape, classes, size, make_optimizer = network(name)
+    layers = network(name)[0]
     net = (nn.Sequential(layers) if isinstance(layers, OrderedDict) else nn.Sequential(*layers)).to(dtype)
     start, rows = initial(net, INIT.get(name))
     net.load_state_dict({k: v.to(dtype) for k, v in start.items()}, strict=False)
+    return net, start, rows
+
+
+def first_step(name, index, dtype, bits=0):
+    """By name, in float64: the outputs of an evaluation, [class][image], and the gradients of a step on batch `index`."""
+    _, shape, classes, size, _ = network(name)
+    net, _, _ = make(name, dtype)
+    images, labels = batch(index, size, shape, classes)
+    with rounded_products(bits):
+        net.eval()
+        with torch.no_grad():
+            found = {"evaluation": net(images[:EVALUATED].to(dtype)).T}
+        net.train()
+        (rbf_loss if name == "lenet5" else F.cross_entropy)(net(images.to(dtype)), labels).backward()
+    found.update((n, p.grad) for n, p in net.named_parameters())
+    return {n: t.detach().double().numpy().reshape(-1) for n, t in found.items()}
+
+
+def train(name, dtype):
+    """The 50 losses and the last state dict, in float64 whatever the run's type."""
+    _, shape, classes, size, make_optimizer = network(name)
+    net, start, rows = make(name, dtype)
     net.train()
     optimizer, losses = make_optimizer(net.parameters()), []
     for step in range(STEPS):
@@ -252,6 +328,25 @@ def bias_before_batchnorm(net):
             if isinstance(layers[i], nn.Conv2d) and isinstance(layers[i + 1], nn.BatchNorm2d)}
 
 
+def record_first_step(name, index, streams, skipped):
+    """A row each for the evaluation and the gradients that count."""
+    exact, rows = first_step(name, index, torch.float64), []
+    others = {"yardstick": first_step(name, index, torch.float32),
+              "yardstick_tf32": first_step(name, index, torch.float64, 13),
+              "yardstick_bf16": first_step(name, index, torch.float64, 16)}
+    for tensor, value in exact.items():
+        if tensor in skipped:
+            continue
+        norm = float(np.linalg.norm(value))
+        row = {"name": tensor, "stream": streams.get(tensor, len(streams)), "norm": norm}
+        row.update((key, float(f"{np.linalg.norm(other[tensor] - value) / norm:.3g}"))
+                   for key, other in others.items())
+        kind, kept = ("values", value) if value.size <= BUCKETS else ("sketch", sketch(value, row["stream"]))
+        row[kind] = [float(f"{v:.12g}") for v in kept]
+        rows.append(row)
+    return rows
+
+
 def record(name):
     losses, rows, net, (shape, classes, size) = train(name, torch.float64)
     losses32, rows32, _, _ = train(name, torch.float32)
@@ -269,8 +364,10 @@ def record(name):
             row["sketch"] = sketch(value, row["stream"]).tolist()
         out.append(row)
     yardstick = max(abs(a - b) / abs(a) for a, b in zip(losses, losses32))
+    streams = {row["name"]: row["stream"] for row in out}
     return {"network": name, "torch": torch.__version__, "input": list(shape), "classes": classes, "batch_size": size,
-            "losses": losses, "loss_yardstick": yardstick, "tensors": out}
+            "losses": losses, "loss_yardstick": yardstick, "tensors": out, "evaluated": EVALUATED,
+            "first_steps": [record_first_step(name, i, streams, skipped) for i in range(FIRST_STEPS)]}
 
 
 def main():
@@ -283,8 +380,9 @@ def main():
     for name in arguments.networks or NETWORKS:
         result = record(name)
         with open(os.path.join(arguments.out, name + ".json"), "w") as file:
-            json.dump(result, file, indent=1)
-            file.write("\n")
+            # A list of numbers on one line.
+            file.write(re.sub(r"\[\s+([^][{}\"]*?)\s+\]", lambda found: f"[{' '.join(found[1].split())}]",
+                              json.dumps(result, indent=1)) + "\n")
         worst = max(t["yardstick"] for t in result["tensors"] if t["compare"])
         still = min(t["moved"] for t in result["tensors"] if t["compare"] and not t["signs"])
         print(f"{name}: loss {result['losses'][0]:.4f} -> {result['losses'][-1]:.4f} (float32 strays by "

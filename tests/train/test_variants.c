@@ -1,0 +1,233 @@
+/* Every variant of conv2d and gemm, forced in turn in every recipe in which it can run, against PyTorch: the
+   gradients of the first training step, which show an error in any pass of any layer, whatever an optimizer
+   makes of it; and the outputs of an evaluation, where that is more than the same forward pass again: with
+   batch-norms to fold, and for variants that serve no training. tests/train/parity/ holds what
+   tools/record_parity.py recorded.
+
+   How far a tensor may stray from PyTorch's float64 run, norm of the difference over norm:
+   - float32: four times as far as PyTorch's float32, with a floor of 1e-6, as in test_parity.c
+   - winograd*: ten times that; the tests of the op allow Winograd ten times the error of other variants
+   - TF32 and BF16, with emulated tensor cores: four times as far as PyTorch's float64 when all factors are
+     rounded so
+   Where an activation is almost 0, or two maxima are almost equal, any of these can fall to the other side,
+   and a gradient jumps: then a float32 variant must do on a second batch, and keep to TF32's limit on the
+   first.
+
+   The ops' tables say what there is to test, so that a new variant is tested without anyone's remembering it;
+   one that no recipe can run makes the last test fail. On CPUs kernels are built without optimization, in a
+   quarter of the time: tests/ops/ checks those for CPUs as users run them. */
+#include "graph/measure.h"
+#include "ops/conv2d.h"
+#include "ops/gemm.h"
+#include "support/parity.h"
+
+typedef struct variant_case {
+    const char *op, *name;
+    convoy_precision precision;
+    bool training; /* else an evaluation of a few images */
+} variant_case;
+
+enum { OPS = 2 };
+
+static const char *const ops[OPS] = {"conv2d", "gemm"};
+static bool ran[OPS][CVY_VARIANTS_LIMIT];
+static convoy_device *host;
+
+static const char *const *variants_of(int op) {
+    return op == 0 ? cvy_conv2d_variants() : cvy_gemm_variants();
+}
+
+static int evaluated(const parity_run *run) {
+    return (int)json_integer_value(json_object_get(run->record, "evaluated"));
+}
+
+/* ---- What can run ---- */
+
+static convoy_device *device_of(const variant_case *c) {
+    return strcmp(c->name, "reference") == 0 ? host : test_device();
+}
+
+/* Does it serve any layer? */
+static bool serves(const parity_run *run, const variant_case *c) {
+    const int batch = (int)json_integer_value(json_object_get(run->record, "batch_size"));
+    cvy_network_options options = {.batch_size = c->training ? batch : evaluated(run),
+                                   .training = c->training};
+    cvy_task *tasks = NULL;
+    size_t count = 0;
+    bool found = false;
+    assert_ok(cvy_network_tasks(run->model, device_of(c), &options, &tasks, &count));
+    for (size_t i = 0; i < count && !found; i++)
+        found = strcmp(tasks[i].op, c->op) == 0 && cvy_task_has_candidate(device_of(c), &tasks[i], c->name);
+    free(tasks);
+    return found;
+}
+
+/* ---- Comparing ---- */
+
+typedef struct comparison {
+    char title[128];
+    const variant_case *variant;
+    json_t *rows;
+    double worst; /* of what is allowed */
+    char where[64];
+    bool close; /* to what is allowed, or within TF32's limit */
+} comparison;
+
+static double limit_of(json_t *row, convoy_precision precision) {
+    static const char *const yardsticks[] = {"yardstick", "yardstick_tf32", "yardstick_bf16"};
+    return parity_allowed(json_number_value(json_object_get(row, yardsticks[precision])));
+}
+
+static void compare(comparison *to, json_t *row, const float *values, size_t count) {
+    const variant_case *c = to->variant;
+    const char *name = json_string_value(json_object_get(row, "name"));
+    const double wider = strncmp(c->name, "winograd", 8) == 0 ? 10 : 1;
+    const double limit = wider * limit_of(row, c->precision), strays = parity_distance(row, values, count);
+    if (!(strays <= limit)) /* NaN, too */
+        print_message("%s: %s strays from PyTorch's float64 by %.2e; allowed is %.2e\n", to->title, name,
+                      strays, limit);
+    to->close &= strays <= limit || (!c->precision && strays <= limit_of(row, CONVOY_TF32));
+    if (!(strays / limit <= to->worst)) {
+        to->worst = strays / limit;
+        snprintf(to->where, sizeof to->where, "%s", name);
+    }
+}
+
+static bool has_batch_norm(const parity_run *run) {
+    for (size_t i = 0; i < convoy_model_tensor_count(run->model); i++)
+        if (strstr(convoy_model_tensor(run->model, i).name, "running_mean"))
+            return true;
+    return false;
+}
+
+static void compare_evaluation(const parity_run *run, comparison *to) {
+    const int images = evaluated(run), pitch = cvy_network_pitch(run->network);
+    assert_ok(cvy_network_forward(run->network, images, false, 0));
+    float *output = test_read(cvy_network_output(run->network), (size_t)(run->classes * pitch));
+    for (int row = 0; row < run->classes; row++) /* [classes][pitch] to [classes][images], in place */
+        for (int i = 0; i < images; i++)
+            output[row * images + i] = output[row * pitch + i];
+    json_t *row = parity_row(to->rows, "evaluation");
+    compare(to, row, output, (size_t)(run->classes * images));
+    free(output);
+}
+
+static void compare_gradients(const parity_run *run, comparison *to) {
+    float *gradients =
+        test_read(cvy_network_gradients(run->network), cvy_network_parameter_count(run->network));
+    for (size_t i = 0; i < convoy_model_tensor_count(run->model); i++) {
+        const convoy_tensor tensor = convoy_model_tensor(run->model, i);
+        json_t *row = parity_row(to->rows, tensor.name);
+        /* A bias in front of a batch-norm has none: its gradient is nothing but rounding. */
+        if (row)
+            compare(to, row, gradients + cvy_network_parameter_offset(run->network, i),
+                    parity_count(&tensor));
+    }
+    free(gradients);
+}
+
+/* ---- Running ---- */
+
+static comparison run_batch(parity_run *run, const char *title, const variant_case *c, uint32_t batch) {
+    comparison found = {.variant = c,
+                        .rows = json_array_get(json_object_get(run->record, "first_steps"), batch),
+                        .close = true};
+    snprintf(found.title, sizeof found.title, "%s", title);
+    assert_ok(cvy_network_upload(run->network));
+    parity_set_batch(run, batch);
+    if (!c->training || has_batch_norm(run))
+        compare_evaluation(run, &found);
+    if (c->training) {
+        parity_step(run, batch);
+        compare_gradients(run, &found);
+    }
+    print_message("%s: the farthest, %s, is at %.2f of what is allowed\n", title, found.where, found.worst);
+    return found;
+}
+
+static void run_variant(parity_run *run, const char *network, const variant_case *c) {
+    static const char *const precisions[] = {"", " in TF32", " in BF16"};
+    char title[128], forced[96];
+    snprintf(title, sizeof title, "%s %s=%s%s", network, c->op, c->name, precisions[c->precision]);
+    /* Convolutions must not be Winograd's where gemm is tested. */
+    snprintf(forced, sizeof forced, "%s%s=%s",
+             c->training && strcmp(c->op, "gemm") == 0 ? "conv2d=im2col_gemm," : "", c->op, c->name);
+    parity_start(run, device_of(c), c->training, forced, c->training ? 0 : evaluated(run));
+    comparison found = run_batch(run, title, c, 0);
+    if (found.worst > 1 && found.close)
+        found = run_batch(run, title, c, 1);
+    parity_stop(run);
+    assert_true(found.worst <= 1);
+}
+
+/* Runs it in training where that is possible, and in `lower` precision only if it does not run in float32.
+   False: not here. */
+static bool run_where_possible(parity_run *run, const char *network, convoy_precision lower, const char *op,
+                               const char *name) {
+    const convoy_precision precisions[] = {CONVOY_FLOAT32, lower};
+    bool done = false;
+    for (int i = 0; i < 4 && !done; i++) {
+        const variant_case c = {op, name, precisions[i / 2], i % 2 == 0};
+        assert_ok(convoy_device_set_precision(test_device(), c.precision));
+        done = serves(run, &c);
+        if (done)
+            run_variant(run, network, &c);
+    }
+    assert_ok(convoy_device_set_precision(test_device(), CONVOY_FLOAT32));
+    return done;
+}
+
+static void test_recipe(void **state) {
+    const parity_recipe *recipe = *state;
+    const convoy_precision lower = (recipe - parity_recipes) % 2 ? CONVOY_BF16 : CONVOY_TF32;
+    parity_run run;
+    parity_load(recipe->network, &run);
+    for (int op = 0; op < OPS; op++)
+        for (size_t i = 0; variants_of(op)[i]; i++)
+            ran[op][i] |= run_where_possible(&run, recipe->network, lower, ops[op], variants_of(op)[i]);
+    parity_close(&run);
+}
+
+static void every_variant_ran(void **state) {
+    (void)state;
+    const bool cpu = cvy_device_get_traits(test_device())->cpu;
+    for (int op = 0; op < OPS; op++)
+        for (size_t i = 0; variants_of(op)[i]; i++) {
+            const char *name = variants_of(op)[i];
+            if (!ran[op][i] && (cpu || !strstr(name, "_cpu")))
+                fail_msg("%s's variant %s ran in no recipe", ops[op], name);
+        }
+}
+
+static bool is_quick(const parity_recipe *recipe) {
+    return strcmp(recipe->network, "lenet") == 0 || strcmp(recipe->network, "mnist_cnn") == 0;
+}
+
+static int open_devices(void **state) {
+    (void)state;
+    cvy_device_traits *traits = (cvy_device_traits *)cvy_device_get_traits(test_device());
+    if (traits->tensor_cores == CVY_TENSOR_NONE)
+        traits->tensor_cores = CVY_TENSOR_EMULATED;
+    if (traits->cpu)
+        setenv("CONVOY_KERNEL_OPTIONS", "-cl-opt-disable", 1);
+    return convoy_device_open("host", &host) != CONVOY_OK;
+}
+
+static int close_devices(void **state) {
+    (void)state;
+    convoy_device_close(host);
+    return 0;
+}
+
+int main(void) {
+    struct CMUnitTest tests[16];
+    size_t count = 0;
+    for (size_t i = 0; i < parity_recipe_count; i++)
+        if (is_quick(&parity_recipes[i]) || !test_quick())
+            tests[count++] = (struct CMUnitTest){parity_recipes[i].network, test_recipe, NULL, NULL,
+                                                 (void *)&parity_recipes[i]};
+    tests[count++] = (struct CMUnitTest)cmocka_unit_test(every_variant_ran);
+    int failed = _cmocka_run_group_tests("variants", tests, count, open_devices, close_devices);
+    test_device_close();
+    return failed;
+}
