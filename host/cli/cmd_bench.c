@@ -84,8 +84,18 @@ static convoy_status fill_labels(bench *b) {
     return status;
 }
 
+/* A cvy_beside of training: the images lie in the network's input. */
+static size_t bytes_beside(const void *device, int piece, bool small) {
+    (void)small;
+    return cvy_training_bytes(device, cvy_network_pitch_of(device, piece, true));
+}
+
 static convoy_status prepare(bench *b, convoy_model *model, bool training, const char *variant) {
-    cvy_network_options options = {.batch_size = b->micro_batch, .training = training, .variant = variant};
+    cvy_network_options options = {.batch_size = b->micro_batch,
+                                   .training = training,
+                                   .variant = variant,
+                                   .beside = training ? bytes_beside : NULL,
+                                   .beside_context = b->device};
     convoy_status status = cvy_network_create(model, b->device, &options, &b->network);
     if (!status)
         status = fill_input(b);

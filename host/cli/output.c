@@ -57,6 +57,7 @@ static json_t *parts_json(const cli_memory *memory, const cvy_memory *parts, siz
                   (json_int_t)parts->activations, "total", (json_int_t)cvy_memory_total(parts));
     if (memory->on_device) {
         json_object_set_new(json, "workspace", json_integer((json_int_t)parts->workspace));
+        json_object_set_new(json, "data", json_integer((json_int_t)parts->data));
         json_object_set_new(json, "measured", json_integer((json_int_t)measured));
     }
     return json;
@@ -81,7 +82,7 @@ static void print_parts(const char *title, const cli_memory *memory, const cvy_m
     print_column(parts->optimizer);
     print_column(parts->activations);
     if (memory->on_device)
-        print_column(parts->workspace);
+        print_column(parts->workspace + parts->data);
     print_column(cvy_memory_total(parts));
     if (memory->on_device)
         print_column(measured);

@@ -53,9 +53,7 @@ static convoy_status check(const convoy_dataset *dataset, const cvy_loader_optio
     return CONVOY_OK;
 }
 
-static convoy_status create_gather(cvy_loader *loader, convoy_device *device) {
-    const cvy_loader_options *options = &loader->options;
-    const convoy_dataset *dataset = loader->dataset;
+static cvy_gather_shape gather_shape(const convoy_dataset *dataset, const cvy_loader_options *options) {
     cvy_gather_shape shape = {.pitch = options->pitch,
                               .channels = dataset->channels,
                               .in_height = dataset->height,
@@ -67,7 +65,7 @@ static convoy_status create_gather(cvy_loader *loader, convoy_device *device) {
         shape.mean[c] = options->mean[c];
         shape.std[c] = options->std[c] > 0 ? options->std[c] : 1;
     }
-    return cvy_gather_create(device, &shape, &loader->gather);
+    return shape;
 }
 
 static void free_buffers(cvy_loader *loader) {
@@ -99,19 +97,32 @@ static convoy_status create_buffers(cvy_loader *loader, convoy_device *device, s
     return status;
 }
 
-static bool fits(const cvy_loader *loader, convoy_device *device) {
+/* What create_buffers creates. */
+static size_t buffer_bytes(const convoy_dataset *dataset, size_t count, int stores) {
+    return (size_t)stores * (cvy_buffer_footprint(count * cvy_dataset_image_bytes(dataset)) +
+                             cvy_buffer_footprint(count * sizeof(int32_t))) +
+           cvy_buffer_footprint(count * sizeof(uint32_t));
+}
+
+static bool fits(const convoy_dataset *dataset, const cvy_loader_options *options, convoy_device *device) {
     const cvy_device_traits *traits = cvy_device_get_traits(device);
-    const convoy_dataset *dataset = loader->dataset;
-    size_t images = dataset->count * cvy_dataset_image_bytes(dataset);
-    size_t all = images + dataset->count * (sizeof(int32_t) + sizeof(uint32_t));
-    return dataset->images && all <= loader->options.device_budget && all <= traits->memory / 2 &&
-           images <= traits->max_allocation;
+    size_t all = buffer_bytes(dataset, dataset->count, 1);
+    return dataset->images && all <= options->device_budget && all <= traits->memory / 2 &&
+           dataset->count * cvy_dataset_image_bytes(dataset) <= traits->max_allocation;
+}
+
+size_t cvy_loader_bytes(convoy_device *device, const convoy_dataset *dataset,
+                        const cvy_loader_options *options) {
+    const cvy_gather_shape shape = gather_shape(dataset, options);
+    return cvy_gather_bytes(device, &shape) +
+           (fits(dataset, options, device) ? buffer_bytes(dataset, dataset->count, 1)
+                                           : buffer_bytes(dataset, (size_t)options->batch_size, STORES));
 }
 
 /* Leaves the buffers NULL, without failing, where the set does not fit after all. */
 static convoy_status upload_set(cvy_loader *loader, convoy_device *device) {
     const convoy_dataset *dataset = loader->dataset;
-    if (!fits(loader, device))
+    if (!fits(dataset, &loader->options, device))
         return CONVOY_OK;
     convoy_status status = create_buffers(loader, device, dataset->count, 1);
     if (status == CONVOY_OK)
@@ -167,8 +178,9 @@ convoy_status cvy_loader_create(convoy_device *device, const convoy_dataset *dat
     loader->order = malloc(dataset->count * sizeof *loader->order);
     if (!loader->order)
         status = cvy_fail_memory("the order of images", dataset->count * sizeof *loader->order);
+    const cvy_gather_shape shape = gather_shape(dataset, options);
     if (status == CONVOY_OK)
-        status = create_gather(loader, device);
+        status = cvy_gather_create(device, &shape, &loader->gather);
     if (status == CONVOY_OK)
         status = upload_set(loader, device);
     if (status == CONVOY_OK && !loader->stores[0].images)

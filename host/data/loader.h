@@ -27,6 +27,9 @@ typedef struct cvy_loader cvy_loader;
 /* The device and the set must outlive the loader. */
 convoy_status cvy_loader_create(convoy_device *device, const convoy_dataset *dataset,
                                 const cvy_loader_options *options, cvy_loader **loader);
+/* What it takes of the device's memory. */
+size_t cvy_loader_bytes(convoy_device *device, const convoy_dataset *dataset,
+                        const cvy_loader_options *options);
 void cvy_loader_free(cvy_loader *loader); /* NULL is allowed; threads may be in the middle of their work */
 
 /* Batches in an epoch. */

@@ -11,9 +11,13 @@ static double mib(size_t bytes) {
     return (double)bytes / (1024.0 * 1024.0);
 }
 
+size_t cvy_buffer_footprint(size_t bytes) {
+    return bytes <= SIZE_MAX - GRANULE ? (bytes + GRANULE - 1) / GRANULE * GRANULE : bytes;
+}
+
 convoy_status cvy_buffer_create(convoy_device *device, size_t bytes, const char *what, cvy_buffer **out) {
     const cvy_device_traits *traits = &device->traits;
-    size_t rounded = bytes <= SIZE_MAX - GRANULE ? (bytes + GRANULE - 1) / GRANULE * GRANULE : bytes;
+    size_t rounded = cvy_buffer_footprint(bytes);
     cl_int code = CL_SUCCESS;
     if (rounded > traits->max_allocation)
         return cvy_fail(CONVOY_MEMORY, "%s needs %.1f MiB in one buffer, and %s allows %.1f MiB at most",

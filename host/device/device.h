@@ -63,6 +63,8 @@ void *cvy_device_attached(const convoy_device *device); /* NULL: nothing */
 /* `bytes` may be 0 (then the buffer must not be used in a launch). `what` names it in the message when it
    does not fit (CONVOY_MEMORY). New memory is zeroed. */
 convoy_status cvy_buffer_create(convoy_device *device, size_t bytes, const char *what, cvy_buffer **buffer);
+/* What a buffer of so many bytes takes. */
+size_t cvy_buffer_footprint(size_t bytes);
 /* A window into a buffer: `offset` must be a multiple of view_alignment. Views share the parent's memory and
    are freed before it; a view of a view is not allowed. */
 convoy_status cvy_buffer_view(cvy_buffer *parent, size_t offset, size_t bytes, cvy_buffer **view);

@@ -29,6 +29,13 @@ static int pitch_of(int batch_size, int multiple) {
     return (int)round_up((size_t)batch_size, (size_t)(multiple > 0 ? multiple : 16));
 }
 
+int cvy_network_pitch_of(const convoy_device *device, int batch_size, bool training) {
+    const cvy_device_traits *traits = cvy_device_get_traits(device);
+    const bool few = !training && batch_size < 16;
+    return few && (traits->cpu || traits->host) ? small_pitch_of(batch_size)
+                                                : pitch_of(batch_size, traits->pitch_multiple);
+}
+
 /* Trainable tensors first, then statistics and fixed weights, then masks. `places` may be NULL. Returns
    bytes; *trainable receives the floats of the first part. */
 static size_t lay_out(const convoy_model *model, size_t alignment, cvy_tensor_place *places,
@@ -66,13 +73,15 @@ static cvy_memory parts_of(const convoy_model *model, size_t parameters, size_t 
 }
 
 size_t cvy_memory_total(const cvy_memory *parts) {
-    return parts->parameters + parts->gradients + parts->optimizer + parts->activations + parts->workspace;
+    return parts->parameters + parts->gradients + parts->optimizer + parts->activations + parts->workspace +
+           parts->data;
 }
 
 cvy_memory cvy_network_memory(const convoy_network *network) {
     cvy_memory parts =
         parts_of(network->model, network->parameter_bytes, network->parameter_count, network->plan);
-    parts.workspace = network->workspace_bytes;
+    parts.workspace = cvy_buffer_footprint(network->workspace_bytes);
+    parts.data = network->data_bytes;
     return parts;
 }
 
@@ -88,47 +97,58 @@ cvy_memory cvy_model_memory(const convoy_model *model, int batch_size, bool trai
 
 /* ---- does it fit? ---- */
 
-/* Would a batch of this pitch fit? The workspace grows with the batch. */
-static bool would_fit(const convoy_network *network, const cvy_device_traits *traits, int pitch) {
+static size_t bytes_beside(const convoy_network *network, int piece, bool small) {
+    const cvy_network_options *options = &network->options;
+    return options->beside ? options->beside(options->beside_context, piece, small) : 0;
+}
+
+/* Would a network of this pitch fit, with batches as they are or `small`? The workspace grows with the pitch.
+ */
+static bool would_fit(const convoy_network *network, const cvy_device_traits *traits, int pitch, bool small) {
     cvy_plan *plan;
     if (cvy_plan_create(network->model, pitch, network->options.training, traits->view_alignment,
                         traits->max_allocation, &plan))
         return false;
     cvy_memory parts = parts_of(network->model, network->parameter_bytes, network->parameter_count, plan);
     parts.workspace = network->workspace_bytes / (size_t)network->pitch * (size_t)pitch;
+    parts.data = bytes_beside(network, pitch, small);
     cvy_plan_free(plan);
     return cvy_memory_total(&parts) <= traits->memory && parts.workspace <= traits->max_allocation;
 }
 
-static convoy_status fail_too_large(const convoy_network *network, const cvy_device_traits *traits,
-                                    const char *need) {
+/* The largest such pitch below the network's; 0: none. */
+static int fitting_pitch(const convoy_network *network, const cvy_device_traits *traits, bool small) {
     int step = traits->pitch_multiple > 0 ? traits->pitch_multiple : 16, low = 0,
         high = network->pitch / step;
     while (low + 1 < high) { /* low fits (0: nothing known to), high does not */
         int middle = low + (high - low) / 2;
-        if (would_fit(network, traits, middle * step))
+        if (would_fit(network, traits, middle * step, small))
             low = middle;
         else
             high = middle;
     }
+    return low * step;
+}
+
+static convoy_status fail_too_large(const convoy_network *network, const cvy_device_traits *traits,
+                                    const char *need) {
+    const int batch = fitting_pitch(network, traits, true);
+    const int piece = network->options.training ? fitting_pitch(network, traits, false) : 0;
     const char *name = convoy_device_get_info(network->device)->name;
-    char keep_batch[96];
-    snprintf(keep_batch, sizeof keep_batch,
-             ", and so would a micro-batch of %d (--micro-batch %d), which keeps the batch", low * step,
-             low * step);
-    if (low == 0)
-        return cvy_fail(
-            CONVOY_MEMORY,
-            "%s with batches of %d needs %s; %s has %.1f MB, at most %.1f MB in one piece, and not even "
-            "a batch of %d fits",
-            network->model->name, network->options.batch_size, need, name, (double)traits->memory / 1e6,
-            (double)traits->max_allocation / 1e6, step);
-    return cvy_fail(
-        CONVOY_MEMORY,
-        "%s with batches of %d needs %s; %s has %.1f MB, at most %.1f MB in one piece; a batch size of "
-        "%d would fit%s",
-        network->model->name, network->options.batch_size, need, name, (double)traits->memory / 1e6,
-        (double)traits->max_allocation / 1e6, low * step, network->options.training ? keep_batch : "");
+    char keep_batch[96] = "", advice[192];
+    if (piece)
+        snprintf(keep_batch, sizeof keep_batch,
+                 ", and so would a micro-batch of %d (--micro-batch %d), which keeps the batch", piece,
+                 piece);
+    if (batch)
+        snprintf(advice, sizeof advice, "; a batch size of %d would fit%s", batch, keep_batch);
+    else
+        snprintf(advice, sizeof advice, ", and not even a batch of %d fits",
+                 traits->pitch_multiple > 0 ? traits->pitch_multiple : 16);
+    return cvy_fail(CONVOY_MEMORY,
+                    "%s with batches of %d needs %s; %s has %.1f MB, at most %.1f MB in one piece%s",
+                    network->model->name, network->options.batch_size, need, name,
+                    (double)traits->memory / 1e6, (double)traits->max_allocation / 1e6, advice);
 }
 
 convoy_status cvy_network_check_fit(const convoy_network *network) {
@@ -150,10 +170,9 @@ convoy_status cvy_network_check_fit(const convoy_network *network) {
 
 convoy_status cvy_network_plan_memory(convoy_network *network) {
     const cvy_device_traits *traits = cvy_device_get_traits(network->device);
-    const bool few = !network->options.training && network->options.batch_size < 16;
-    network->pitch = few && (traits->cpu || traits->host)
-                         ? small_pitch_of(network->options.batch_size)
-                         : pitch_of(network->options.batch_size, traits->pitch_multiple);
+    network->pitch =
+        cvy_network_pitch_of(network->device, network->options.batch_size, network->options.training);
+    network->data_bytes = bytes_beside(network, network->options.batch_size, false);
     network->parameter_bytes =
         lay_out(network->model, tensor_alignment(traits), network->tensors, &network->parameter_count);
     convoy_status status = cvy_plan_create(network->model, network->pitch, network->options.training,

@@ -10,6 +10,10 @@
 #include "convoy/model.h"
 #include "ops/choice.h"
 
+/* Bytes that the caller will need on the device beside the network, computing pieces of so many images; of
+   batches as large as it wants them, or (`small`) as large as a piece. */
+typedef size_t cvy_beside(const void *context, int piece, bool small);
+
 typedef struct cvy_network_options {
     int batch_size;
     bool training;  /* plans gradients; without it only forward in evaluation mode is possible */
@@ -17,6 +21,8 @@ typedef struct cvy_network_options {
     uint64_t seed;  /* of dropout */
     const char
         *variant; /* "op=name[,op=name]" forces kernel variants, e.g. "conv2d=im2col_gemm"; NULL: choose */
+    cvy_beside *beside; /* NULL: nothing; called while the network is created, with beside_context */
+    const void *beside_context;
 } cvy_network_options;
 
 /* Plans everything and checks it against the device's memory before anything is allocated: CONVOY_MEMORY says
@@ -32,12 +38,16 @@ convoy_model *cvy_network_model(const convoy_network *network);
 int cvy_network_batch_size(const convoy_network *network);
 int cvy_network_pitch(const convoy_network *network);
 
-/* Bytes on the device, by what they hold. Labels and losses (a few bytes for an image) are not counted. */
+/* The columns of the batch axis that such a network will have. */
+int cvy_network_pitch_of(const convoy_device *device, int batch_size, bool training);
+
+/* Bytes on the device, by what they hold. */
 typedef struct cvy_memory {
     size_t parameters;           /* with statistics, fixed weights and masks */
     size_t gradients, optimizer; /* of training; train/ allocates the state of the recipe's optimizer */
     size_t activations;          /* of all layers, forward and backward, shared by lifetime */
     size_t workspace;            /* scratch that the kernels of all layers share */
+    size_t data;                 /* beside it: images and labels on their way, figures on their way back */
 } cvy_memory;
 size_t cvy_memory_total(const cvy_memory *parts);
 cvy_memory cvy_network_memory(const convoy_network *network);

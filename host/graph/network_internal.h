@@ -47,6 +47,7 @@ struct convoy_network {
     size_t parameter_count; /* floats of trainable tensors, gaps included */
     size_t parameter_bytes; /* with statistics, fixed weights and masks */
     size_t workspace_bytes;
+    size_t data_bytes; /* that the caller needs beside it */
     cvy_buffer **arenas;
     cvy_buffer *parameters, *gradients, *workspace;
     cvy_view *views;

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "device/device.h"
+
 static const cvy_place nowhere = {.block = -1};
 
 /* A gradient while backward is planned: a place, and how many values still need what stands there. Several
@@ -444,6 +446,6 @@ void cvy_plan_free(cvy_plan *plan) {
 size_t cvy_plan_bytes(const cvy_plan *plan) {
     size_t bytes = 0;
     for (size_t i = 0; i < plan->arena_count; i++)
-        bytes += plan->arena_bytes[i];
+        bytes += cvy_buffer_footprint(plan->arena_bytes[i]);
     return bytes;
 }

@@ -39,7 +39,11 @@ static convoy_status describe(const void *configuration, const cvy_node *node, c
 static convoy_status setup(void *s, cvy_layer_setup *setup) {
     cvy_subsample_shape shape = {setup->pitch, setup->input.channels, setup->input.height, setup->input.width,
                                  ((const config *)setup->config)->kernel_size};
-    return cvy_subsample_create(setup->device, &shape, &((state *)s)->op);
+    state *layer = s;
+    convoy_status status = cvy_subsample_create(setup->device, &shape, &layer->op);
+    if (!status && setup->training)
+        setup->workspace = cvy_subsample_workspace(layer->op);
+    return status;
 }
 
 static void release(void *s) {
@@ -52,7 +56,7 @@ static convoy_status forward(void *s, const cvy_layer_run *run) {
 
 static convoy_status backward(void *s, const cvy_layer_run *run) {
     return cvy_subsample_backward(((state *)s)->op, run->x, run->gy, run->tensors[0], run->gx,
-                                  run->gradients[0], run->gradients[1], run->accumulate);
+                                  run->gradients[0], run->gradients[1], run->accumulate, run->workspace);
 }
 
 const cvy_layer_type cvy_layer_subsample2d = {"Subsample2d", "LeNet-5's trainable subsampling",

@@ -80,12 +80,26 @@ struct cvy_gather {
     cvy_buffer *first, *second; /* see kernels/gather.cl */
 };
 
+static size_t first_table(const cvy_gather_shape *shape) {
+    return ((size_t)shape->out_height + (size_t)shape->out_width) * sizeof(int);
+}
+
+static size_t second_table(const cvy_gather_shape *shape) {
+    return ((size_t)shape->out_height + (size_t)shape->out_width + 2 * (size_t)shape->channels) *
+           sizeof(float);
+}
+
+size_t cvy_gather_bytes(convoy_device *device, const cvy_gather_shape *shape) {
+    return cvy_device_get_traits(device)->host
+               ? 0
+               : cvy_buffer_footprint(first_table(shape)) + cvy_buffer_footprint(second_table(shape));
+}
+
 static convoy_status upload_tables(cvy_gather *op) {
     const cvy_gather_shape *shape = &op->shape;
     size_t rows = (size_t)shape->out_height, columns = (size_t)shape->out_width,
            channels = (size_t)shape->channels;
-    size_t first_bytes = (rows + columns) * sizeof(int),
-           second_bytes = (rows + columns + 2 * channels) * sizeof(float);
+    size_t first_bytes = first_table(shape), second_bytes = second_table(shape);
     convoy_status status = CONVOY_OK;
     int *first = malloc(first_bytes);
     float *second = malloc(second_bytes);

@@ -74,7 +74,6 @@ struct cvy_subsample {
     bool host;
     cvy_kernel *forward, *backward, *finish;
     size_t group_size;
-    cvy_buffer *partials; /* two floats for each channel and row of windows */
 };
 
 static convoy_status build(cvy_subsample *op) {
@@ -92,9 +91,7 @@ static convoy_status build(cvy_subsample *op) {
     size_t vectors = (size_t)(shape->pitch / cvy_pitch_width(op->device, (size_t)shape->pitch));
     op->group_size =
         cvy_group_size(op->device, op->backward, vectors * (size_t)(shape->in_width / shape->kernel));
-    size_t rows = (size_t)shape->channels * (size_t)(shape->in_height / shape->kernel);
-    return cvy_buffer_create(op->device, 2 * rows * sizeof(float), "partial sums of subsampling",
-                             &op->partials);
+    return CONVOY_OK;
 }
 
 convoy_status cvy_subsample_create(convoy_device *device, const cvy_subsample_shape *shape,
@@ -117,10 +114,15 @@ convoy_status cvy_subsample_create(convoy_device *device, const cvy_subsample_sh
 }
 
 void cvy_subsample_free(cvy_subsample *op) {
-    if (!op)
-        return;
-    cvy_buffer_free(op->partials);
     free(op);
+}
+
+/* Two floats for each channel and row of windows. */
+size_t cvy_subsample_workspace(const cvy_subsample *op) {
+    const cvy_subsample_shape *shape = &op->shape;
+    return op->host
+               ? 0
+               : 2 * sizeof(float) * (size_t)shape->channels * (size_t)(shape->in_height / shape->kernel);
 }
 
 convoy_status cvy_subsample_forward(cvy_subsample *op, cvy_buffer *x, cvy_buffer *weight, cvy_buffer *bias,
@@ -139,8 +141,8 @@ convoy_status cvy_subsample_forward(cvy_subsample *op, cvy_buffer *x, cvy_buffer
 }
 
 convoy_status cvy_subsample_backward(cvy_subsample *op, cvy_buffer *x, cvy_buffer *gy, cvy_buffer *weight,
-                                     cvy_buffer *gx, cvy_buffer *gweight, cvy_buffer *gbias,
-                                     bool accumulate) {
+                                     cvy_buffer *gx, cvy_buffer *gweight, cvy_buffer *gbias, bool accumulate,
+                                     cvy_buffer *workspace) {
     const cvy_subsample_shape *shape = &op->shape;
     if (op->host) {
         cvy_subsample_backward_reference(shape, cvy_buffer_host(x), cvy_buffer_host(gy),
@@ -151,12 +153,12 @@ convoy_status cvy_subsample_backward(cvy_subsample *op, cvy_buffer *x, cvy_buffe
     int rows = (shape->in_height + shape->kernel - 1) / shape->kernel;
     convoy_status status = CVY_LAUNCH(
         op->backward, cvy_groups(op->group_size, 1, (size_t)rows, (size_t)shape->channels), cvy_buf(x),
-        cvy_buf(gy), cvy_buf(weight), cvy_buf(gx), cvy_buf(op->partials),
+        cvy_buf(gy), cvy_buf(weight), cvy_buf(gx), cvy_buf(workspace),
         cvy_int(shape->pitch / cvy_pitch_width(op->device, (size_t)shape->pitch)), cvy_int(shape->in_height),
         cvy_int(shape->in_width), cvy_int(shape->kernel), cvy_local(2 * sizeof(float) * op->group_size));
     if (status != CONVOY_OK)
         return status;
-    return CVY_LAUNCH(op->finish, cvy_items((size_t)shape->channels), cvy_buf(op->partials),
+    return CVY_LAUNCH(op->finish, cvy_items((size_t)shape->channels), cvy_buf(workspace),
                       cvy_int(shape->channels), cvy_int(shape->in_height / shape->kernel), cvy_buf(gweight),
                       cvy_buf(gbias), cvy_int(accumulate));
 }

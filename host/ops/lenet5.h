@@ -20,11 +20,13 @@ typedef struct cvy_subsample cvy_subsample;
 convoy_status cvy_subsample_create(convoy_device *device, const cvy_subsample_shape *shape,
                                    cvy_subsample **op);
 void cvy_subsample_free(cvy_subsample *op);
+size_t cvy_subsample_workspace(const cvy_subsample *op); /* of backward */
 convoy_status cvy_subsample_forward(cvy_subsample *op, cvy_buffer *x, cvy_buffer *weight, cvy_buffer *bias,
                                     cvy_buffer *y);
 /* gx may be NULL. */
 convoy_status cvy_subsample_backward(cvy_subsample *op, cvy_buffer *x, cvy_buffer *gy, cvy_buffer *weight,
-                                     cvy_buffer *gx, cvy_buffer *gweight, cvy_buffer *gbias, bool accumulate);
+                                     cvy_buffer *gx, cvy_buffer *gweight, cvy_buffer *gbias, bool accumulate,
+                                     cvy_buffer *workspace);
 
 /* y[i] = sum_j (x[j] - weight[i][j])^2 with fixed weights [units][features]. */
 typedef struct cvy_rbf_shape {

@@ -46,30 +46,42 @@ static size_t device_budget(const convoy_device *device) {
     return used < memory ? (memory - used) / 2 : 0;
 }
 
-convoy_status cvy_feed_create(convoy_network *network, convoy_device *device, const convoy_dataset *set,
-                              int batch_size, bool shuffle, uint64_t seed, cvy_loader **loader) {
-    const convoy_model *model = cvy_network_model(network);
+/* All but what depends on the network. */
+static cvy_loader_options feed_options(const convoy_model *model, int batch_size) {
     const cvy_recipe *recipe = cvy_model_recipe(model);
     int input[3];
-    convoy_status status = cvy_feed_check(model, set);
-    if (status)
-        return status;
     convoy_model_input(model, input);
     cvy_loader_options options = {
         .batch_size = batch_size,
-        .piece = cvy_network_batch_size(network),
-        .pitch = cvy_network_pitch(network),
         .out_height = input[1] - 2 * recipe->border,
         .out_width = input[2] - 2 * recipe->border,
         .border = recipe->border,
-        .shuffle = shuffle,
-        .seed = seed,
-        .device_budget = device_budget(device),
     };
     for (int c = 0; c < 4; c++) {
         options.mean[c] = (float)recipe->mean[c];
         options.std[c] = (float)recipe->std[c];
     }
+    return options;
+}
+
+size_t cvy_feed_bytes(const convoy_model *model, convoy_device *device, const convoy_dataset *set,
+                      int batch_size) {
+    const cvy_loader_options options = feed_options(model, batch_size);
+    return cvy_loader_bytes(device, set, &options);
+}
+
+convoy_status cvy_feed_create(convoy_network *network, convoy_device *device, const convoy_dataset *set,
+                              int batch_size, bool shuffle, uint64_t seed, cvy_loader **loader) {
+    const convoy_model *model = cvy_network_model(network);
+    convoy_status status = cvy_feed_check(model, set);
+    if (status)
+        return status;
+    cvy_loader_options options = feed_options(model, batch_size);
+    options.piece = cvy_network_batch_size(network);
+    options.pitch = cvy_network_pitch(network);
+    options.shuffle = shuffle;
+    options.seed = seed;
+    options.device_budget = device_budget(device);
     return cvy_loader_create(device, set, &options, loader);
 }
 
@@ -107,6 +119,15 @@ convoy_status cvy_evaluator_create(convoy_network *network, convoy_device *devic
     }
     *evaluator = e;
     return CONVOY_OK;
+}
+
+size_t cvy_evaluator_bytes(const convoy_model *model, convoy_device *device, const convoy_dataset *set,
+                           int batch_size, bool training, bool answers) {
+    const int pitch = cvy_network_pitch_of(device, batch_size, training);
+    return cvy_feed_bytes(model, device, set, batch_size) +
+           cvy_buffer_footprint((size_t)pitch * sizeof(int32_t)) +
+           cvy_statistics_bytes(cvy_loss_parts(device, pitch)) +
+           (answers ? 2 * cvy_buffer_footprint(convoy_dataset_count(set) * sizeof(int32_t)) : 0);
 }
 
 void cvy_evaluator_free(cvy_evaluator *e) {
@@ -189,6 +210,19 @@ static convoy_status fill_evaluation(cvy_evaluator *evaluator, const convoy_data
     return status;
 }
 
+/* What is run, for the cvy_beside functions. */
+typedef struct feed {
+    const convoy_model *model;
+    convoy_device *device;
+    const convoy_dataset *set;
+} feed;
+
+static size_t bytes_beside_evaluation(const void *context, int piece, bool small) {
+    const feed *e = context;
+    (void)small; /* batches are pieces */
+    return cvy_evaluator_bytes(e->model, e->device, e->set, piece, false, true);
+}
+
 convoy_status convoy_evaluate(convoy_model *model, convoy_device *device, convoy_dataset *set, int batch_size,
                               convoy_evaluation **evaluation) {
     convoy_network *network = NULL;
@@ -199,7 +233,10 @@ convoy_status convoy_evaluate(convoy_model *model, convoy_device *device, convoy
     if (status)
         return status;
     size_t classes = (size_t)convoy_model_classes(model);
-    cvy_network_options options = {.batch_size = batch_of(model, set, batch_size)};
+    const feed context = {model, device, set};
+    cvy_network_options options = {.batch_size = batch_of(model, set, batch_size),
+                                   .beside = bytes_beside_evaluation,
+                                   .beside_context = &context};
     result = calloc(1, sizeof *result);
     if (result) {
         result->classes = calloc(classes, sizeof *result->classes);
@@ -267,13 +304,23 @@ static convoy_status read_outputs(convoy_network *network, cvy_loader *loader, c
     return status;
 }
 
+static size_t bytes_beside_outputs(const void *context, int piece, bool small) {
+    const feed *e = context;
+    (void)small;
+    return cvy_feed_bytes(e->model, e->device, e->set, piece) +
+           cvy_buffer_footprint((size_t)cvy_network_pitch_of(e->device, piece, false) * sizeof(int32_t));
+}
+
 convoy_status cvy_outputs(convoy_model *model, convoy_device *device, const convoy_dataset *set,
                           int batch_size, float *outputs) {
     convoy_network *network = NULL;
     cvy_loader *loader = NULL;
     cvy_buffer *labels = NULL;
     float *columns = NULL;
-    cvy_network_options options = {.batch_size = batch_of(model, set, batch_size)};
+    const feed context = {model, device, set};
+    cvy_network_options options = {.batch_size = batch_of(model, set, batch_size),
+                                   .beside = bytes_beside_outputs,
+                                   .beside_context = &context};
     convoy_status status = cvy_feed_check(model, set);
     if (status)
         goto done;

@@ -9,8 +9,12 @@
 
 static const double window_seconds = 0.2;
 
+size_t cvy_statistics_bytes(size_t parts) {
+    return cvy_buffer_footprint(CVY_STATISTICS_SLOTS * parts * 2 * sizeof(float));
+}
+
 convoy_status cvy_statistics_create(convoy_device *device, size_t parts, cvy_statistics *statistics) {
-    size_t bytes = CVY_STATISTICS_SLOTS * parts * 2 * sizeof(float);
+    size_t bytes = cvy_statistics_bytes(parts);
     *statistics = (cvy_statistics){.window = 1, .parts = parts, .pairs = malloc(bytes)};
     cvy_statistics_reset(statistics);
     if (!statistics->pairs)

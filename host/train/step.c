@@ -24,6 +24,11 @@ convoy_status cvy_training_create(convoy_network *network, convoy_device *device
                   : cvy_statistics_create(device, cvy_loss_parts(device, (int)pitch), &training->statistics);
 }
 
+size_t cvy_training_bytes(const convoy_device *device, int pitch) {
+    return cvy_buffer_footprint((size_t)pitch * sizeof(int32_t)) +
+           cvy_statistics_bytes(cvy_loss_parts(device, pitch));
+}
+
 void cvy_training_free(cvy_training *training) {
     cvy_statistics_free(&training->statistics);
     cvy_buffer_free(training->state);

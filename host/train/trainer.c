@@ -17,7 +17,7 @@
 typedef struct trainer {
     convoy_model *model;
     convoy_device *device;
-    convoy_dataset *set;
+    convoy_dataset *set, *test; /* test: NULL for none */
     const cvy_recipe *recipe;
     convoy_train_options options; /* every 0 that means "the recipe's" is filled in */
     convoy_network *network;
@@ -346,12 +346,23 @@ static convoy_status open_folder(trainer *t) {
     return status ? status : cvy_run_folder_open(t->options.out, &t->folder);
 }
 
-static convoy_status build(trainer *t, convoy_dataset *test) {
+/* A cvy_beside. */
+static size_t bytes_beside(const void *context, int piece, bool small) {
+    const trainer *t = context;
+    const int pitch = cvy_network_pitch_of(t->device, piece, true);
+    return cvy_training_bytes(t->device, pitch) +
+           cvy_feed_bytes(t->model, t->device, t->set, small ? piece : t->options.batch_size) +
+           (t->test ? cvy_evaluator_bytes(t->model, t->device, t->test, piece, true, false) : 0);
+}
+
+static convoy_status build(trainer *t) {
     cvy_network_options options = {.batch_size = t->options.micro_batch,
                                    .training = true,
                                    .as_before = t->options.resume,
                                    .seed = t->options.seed,
-                                   .variant = t->options.variant};
+                                   .variant = t->options.variant,
+                                   .beside = bytes_beside,
+                                   .beside_context = t};
     bool shuffle = t->recipe->shuffle && !t->options.no_shuffle;
     convoy_status status = cvy_network_create(t->model, t->device, &options, &t->network);
     if (status)
@@ -360,8 +371,8 @@ static convoy_status build(trainer *t, convoy_dataset *test) {
     if (!status)
         status = cvy_feed_create(t->network, t->device, t->set, t->options.batch_size, shuffle,
                                  t->options.seed, &t->loader);
-    if (!status && test)
-        status = cvy_evaluator_create(t->network, t->device, test, false, &t->evaluator);
+    if (!status && t->test)
+        status = cvy_evaluator_create(t->network, t->device, t->test, false, &t->evaluator);
     if (status)
         return status;
     t->batches = cvy_loader_batches(t->loader);
@@ -449,6 +460,7 @@ convoy_status convoy_train(convoy_model *model, convoy_device *device, convoy_da
     trainer t = {.model = model,
                  .device = device,
                  .set = train,
+                 .test = test,
                  .recipe = cvy_model_recipe(model),
                  .images = convoy_dataset_count(train)};
     bool began = false;
@@ -470,7 +482,7 @@ convoy_status convoy_train(convoy_model *model, convoy_device *device, convoy_da
         status = cvy_fail_memory("the model's text", 0);
         goto done;
     }
-    status = build(&t, test);
+    status = build(&t);
     if (!status)
         status = begin(&t);
     if (status)

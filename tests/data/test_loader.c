@@ -306,7 +306,8 @@ static void without_shuffle_and_without_the_last_batch(void **state) {
 static void budgets_decide_what_is_resident(void **state) {
     (void)state;
     convoy_dataset *set = open_set(0), *made_anew = open_set(1);
-    size_t bytes = IMAGES * (CHANNELS * HEIGHT * WIDTH + 8);
+    size_t bytes = cvy_buffer_footprint(IMAGES * CHANNELS * HEIGHT * WIDTH) +
+                   2 * cvy_buffer_footprint(IMAGES * sizeof(int32_t)); /* images, labels, order */
     const struct {
         const convoy_dataset *set;
         size_t budget;

@@ -25,9 +25,10 @@ static void check_subsample(cvy_subsample_shape shape, int n) {
                *w = upload(weight, channels);
     cvy_buffer *b = upload(bias, channels), *y = garbage(out * pitch), *gx = garbage(in * pitch);
     cvy_buffer *gweight = garbage(channels), *gbias = garbage(channels);
+    cvy_buffer *workspace = test_buffer(device, NULL, cvy_subsample_workspace(op));
     assert_ok(cvy_subsample_forward(op, from, w, b, y));
-    assert_ok(cvy_subsample_backward(op, from, incoming, w, gx, gweight, gbias, false));
-    assert_ok(cvy_subsample_backward(op, from, incoming, w, NULL, gweight, gbias, true));
+    assert_ok(cvy_subsample_backward(op, from, incoming, w, gx, gweight, gbias, false, workspace));
+    assert_ok(cvy_subsample_backward(op, from, incoming, w, NULL, gweight, gbias, true, workspace));
     float *actual_y = download(y, out * pitch), *actual_gx = download(gx, in * pitch);
     float *actual_gweight = download(gweight, channels), *actual_gbias = download(gbias, channels);
     for (size_t i = 0; i < 2 * channels; i++)
@@ -36,8 +37,8 @@ static void check_subsample(cvy_subsample_shape shape, int n) {
     test_close_columns("subsample gx", actual_gx, expected_gx, in, shape.pitch, n, true, 1e-6);
     test_close("subsample gweight", actual_gweight, expected, channels, 1e-5);
     test_close("subsample gbias", actual_gbias, expected + channels, channels, 1e-5);
-    cvy_buffer *buffers[] = {from, incoming, w, b};
-    for (int i = 0; i < 4; i++)
+    cvy_buffer *buffers[] = {from, incoming, w, b, workspace};
+    for (int i = 0; i < 5; i++)
         cvy_buffer_free(buffers[i]);
     cvy_subsample_free(op);
     free(x), free(gy), free(weight), free(bias), free(expected_y), free(expected_gx), free(expected);
