@@ -21,6 +21,12 @@ bool test_quick(void) {
     return quick && strcmp(quick, "0") != 0;
 }
 
+void test_build_plainly(void) {
+    const bool interprets = strstr(convoy_device_get_info(test_device())->name, "Oclgrind");
+    if (cvy_device_get_traits(test_device())->cpu && !interprets)
+        setenv("CONVOY_KERNEL_OPTIONS", "-cl-opt-disable", 1);
+}
+
 size_t test_stride(void) {
     return test_quick() ? 3 : 1;
 }

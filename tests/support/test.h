@@ -43,6 +43,9 @@ void test_device_close(void);
 /* Whether CONVOY_TEST_QUICK asks for the short run: every kernel still runs, over few shapes. For Oclgrind,
    which is a thousand times slower than a compiled kernel, and for sanitizers. */
 bool test_quick(void);
+/* For kernels for GPUs where a compiling CPU stands in: from here on they are built without optimization, in
+   a quarter of the time. Not under Oclgrind, which interprets them: four times as long. */
+void test_build_plainly(void);
 /* How far a loop over shapes goes at once: 1; 3 in the short run. */
 size_t test_stride(void);
 

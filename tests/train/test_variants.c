@@ -208,8 +208,7 @@ static int open_devices(void **state) {
     cvy_device_traits *traits = (cvy_device_traits *)cvy_device_get_traits(test_device());
     if (traits->tensor_cores == CVY_TENSOR_NONE)
         traits->tensor_cores = CVY_TENSOR_EMULATED;
-    if (traits->cpu)
-        setenv("CONVOY_KERNEL_OPTIONS", "-cl-opt-disable", 1);
+    test_build_plainly();
     return convoy_device_open("host", &host) != CONVOY_OK;
 }
 
