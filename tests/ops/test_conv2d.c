@@ -91,8 +91,7 @@ static const conv_case pooled_cases[] = {
 };
 
 /* Forward in one with a mean, a maximum, and a maximum with ReLU, with and without the map in front and the
-   indices: the bits of the two ops one after the other. False where the variant does not
-   pool this shape. */
+   indices: the bits of the two ops one after the other. False where the variant does not pool this shape. */
 static bool check_pooled(const conv_case *c, const char *variant, int kind) {
     convoy_device *device = test_device();
     cvy_conv2d_shape shape = conv_shape_of(c);

@@ -10,13 +10,11 @@ static double word_sign(uint32_t word) {
 }
 
 static void set_tensor(json_t *row, const convoy_tensor *tensor) {
-    size_t count = 1;
+    const size_t count = parity_count(tensor);
     assert_int_equal(json_array_size(json_object_get(row, "shape")), tensor->dimensions);
-    for (int i = 0; i < tensor->dimensions; i++) {
+    for (int i = 0; i < tensor->dimensions; i++)
         assert_int_equal(json_integer_value(json_array_get(json_object_get(row, "shape"), (size_t)i)),
                          tensor->shape[i]);
-        count *= tensor->shape[i];
-    }
     cvy_rng rng = cvy_rng_stream(SEED, WEIGHT, (uint32_t)json_integer_value(json_object_get(row, "stream")));
     float centre = (float)json_number_value(json_object_get(row, "centre"));
     float bound = (float)json_number_value(json_object_get(row, "bound"));
