@@ -34,8 +34,8 @@ typedef struct cvy_step {
     cvy_activation input_activation; /* of a fused step, that backward of this one takes its gx through */
     size_t fold; /* the batch-norm step behind a convolution whose work it does in evaluation; 0: none */
     bool folded; /* such a batch-norm: it runs in training only */
-    bool fused;  /* an activation that the step before it applies: its input and its output are one value */
     size_t pool; /* the pooling step behind a convolution whose work it does if its variant can; 0: none */
+    bool fused;  /* an activation that the step before it applies: its input and its output are one value */
     bool passed_on; /* a fused one whose backward belongs to the layer that reads its value */
 } cvy_step;
 

@@ -102,8 +102,7 @@ static size_t bytes_beside(const convoy_network *network, int piece, bool small)
     return options->beside ? options->beside(options->beside_context, piece, small) : 0;
 }
 
-/* Would a network of this pitch fit, with batches as they are or `small`? The workspace grows with the pitch.
- */
+/* Would a network of this pitch fit, with batches as they are or `small`? The workspace grows with it. */
 static bool would_fit(const convoy_network *network, const cvy_device_traits *traits, int pitch, bool small) {
     cvy_plan *plan;
     if (cvy_plan_create(network->model, pitch, network->options.training, traits->view_alignment,

@@ -36,10 +36,10 @@ typedef struct cvy_action {
     size_t step;
     bool input_gradient; /* CVY_DO_BACKWARD: `out` is wanted; else it is scratch, or empty */
     cvy_place x, y, gy, out;
-    cvy_place
-        folded_out; /* CVY_DO_FORWARD of a convolution with a folded batch-norm: evaluation writes here */
-    cvy_place pooled,
-        pool_indices; /* CVY_DO_FORWARD of a convolution that may pool: what the pooling writes */
+    /* CVY_DO_FORWARD of a convolution with a folded batch-norm: evaluation writes here. */
+    cvy_place folded_out;
+    /* CVY_DO_FORWARD of a convolution that may pool: what the pooling writes. */
+    cvy_place pooled, pool_indices;
     bool training_only;
 } cvy_action;
 

@@ -52,8 +52,8 @@ static void describe(convoy_network *network, size_t s, cvy_layer_timing *row) {
     free(bound->variant);
     bound->variant = report.variant.data; /* the network owns it from here on */
     row->name = step->name;
-    if (step->fused ||
-        bound->pooled) { /* the layer before it has the cost; what is left here is the way back */
+    if (step->fused || bound->pooled) {
+        /* The layer before it has the cost; what is left here is the way back. */
         free(bound->variant);
         bound->variant = strdup("fused");
         report.cost.flops -= report.forward.flops;

@@ -313,8 +313,12 @@ static convoy_status reference_run(void *state, const cvy_conv2d_buffers *b) {
     return CONVOY_OK;
 }
 
-static const cvy_conv2d_row reference = {
-    "reference", reference_supports, reference_prepare, reference_run, free, NULL, true, NULL, NULL};
+static const cvy_conv2d_row reference = {.name = "reference",
+                                         .supports = reference_supports,
+                                         .prepare = reference_prepare,
+                                         .run = reference_run,
+                                         .release = free,
+                                         .fuses_activation = true};
 
 /* ---- Variants, the preferred one first ---- */
 

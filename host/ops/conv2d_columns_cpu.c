@@ -166,5 +166,9 @@ static convoy_status run(void *prepared, const cvy_conv2d_buffers *b) {
                       cvy_buf(b->bias), cvy_buf(b->out), cvy_int(s->share));
 }
 
-const cvy_conv2d_row cvy_conv2d_columns_cpu = {"columns_cpu", supports, prepare, run, free,
-                                               NULL,          true,     NULL,    NULL};
+const cvy_conv2d_row cvy_conv2d_columns_cpu = {.name = "columns_cpu",
+                                               .supports = supports,
+                                               .prepare = prepare,
+                                               .run = run,
+                                               .release = free,
+                                               .fuses_activation = true};

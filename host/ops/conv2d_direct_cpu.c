@@ -337,5 +337,11 @@ static convoy_status run_pooled(void *prepared, const cvy_conv2d_buffers *b) {
                       cvy_buf(b->indices), cvy_int(p->splits));
 }
 
-const cvy_conv2d_row cvy_conv2d_direct_cpu = {"direct_cpu", supports, prepare, run,       free,
-                                              NULL,         true,     pools,   run_pooled};
+const cvy_conv2d_row cvy_conv2d_direct_cpu = {.name = "direct_cpu",
+                                              .supports = supports,
+                                              .prepare = prepare,
+                                              .run = run,
+                                              .release = free,
+                                              .fuses_activation = true,
+                                              .pools = pools,
+                                              .run_pooled = run_pooled};

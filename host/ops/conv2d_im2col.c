@@ -208,5 +208,5 @@ static convoy_status run(void *state, const cvy_conv2d_buffers *buffers) {
     return status;
 }
 
-const cvy_conv2d_row cvy_conv2d_im2col_gemm = {"im2col_gemm", supports, prepare, run, release,
-                                               NULL,          false,    NULL,    NULL};
+const cvy_conv2d_row cvy_conv2d_im2col_gemm = {
+    .name = "im2col_gemm", .supports = supports, .prepare = prepare, .run = run, .release = release};

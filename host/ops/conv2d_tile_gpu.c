@@ -293,6 +293,17 @@ static convoy_status run(void *prepared, const cvy_conv2d_buffers *buffers) {
                                                   : run_columns(&s->columns, buffers);
 }
 
-const cvy_conv2d_row cvy_conv2d_tile_gpu = {"tile_gpu", supports, prepare, run, free, pays, true, NULL, NULL};
-const cvy_conv2d_row cvy_conv2d_mma_nvidia = {"mma_nvidia", mma_supports, mma_prepare, run, free,
-                                              mma_pays,     true,         NULL,        NULL};
+const cvy_conv2d_row cvy_conv2d_tile_gpu = {.name = "tile_gpu",
+                                            .supports = supports,
+                                            .prepare = prepare,
+                                            .run = run,
+                                            .release = free,
+                                            .pays = pays,
+                                            .fuses_activation = true};
+const cvy_conv2d_row cvy_conv2d_mma_nvidia = {.name = "mma_nvidia",
+                                              .supports = mma_supports,
+                                              .prepare = mma_prepare,
+                                              .run = run,
+                                              .release = free,
+                                              .pays = mma_pays,
+                                              .fuses_activation = true};

@@ -199,7 +199,17 @@ static convoy_status prepare6(convoy_device *device, const cvy_conv2d_shape *s, 
     return prepare(device, s, pass, 6, prepared, workspace);
 }
 
-const cvy_conv2d_row cvy_conv2d_winograd8_cpu = {
-    "winograd8_cpu", supports, prepare8, run, release, pays, true, NULL, NULL};
-const cvy_conv2d_row cvy_conv2d_winograd6_cpu = {
-    "winograd6_cpu", supports, prepare6, run, release, pays, true, NULL, NULL};
+const cvy_conv2d_row cvy_conv2d_winograd8_cpu = {.name = "winograd8_cpu",
+                                                 .supports = supports,
+                                                 .prepare = prepare8,
+                                                 .run = run,
+                                                 .release = release,
+                                                 .pays = pays,
+                                                 .fuses_activation = true};
+const cvy_conv2d_row cvy_conv2d_winograd6_cpu = {.name = "winograd6_cpu",
+                                                 .supports = supports,
+                                                 .prepare = prepare6,
+                                                 .run = run,
+                                                 .release = release,
+                                                 .pays = pays,
+                                                 .fuses_activation = true};

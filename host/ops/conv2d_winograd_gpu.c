@@ -230,5 +230,10 @@ static convoy_status run(void *prepared, const cvy_conv2d_buffers *b) {
     return status ? status : cvy_conv2d_bias_run(&p->bias, b, p->bias_offset);
 }
 
-const cvy_conv2d_row cvy_conv2d_winograd_gpu = {"winograd_gpu", supports, prepare, run, free,
-                                                pays,           true,     NULL,    NULL};
+const cvy_conv2d_row cvy_conv2d_winograd_gpu = {.name = "winograd_gpu",
+                                                .supports = supports,
+                                                .prepare = prepare,
+                                                .run = run,
+                                                .release = free,
+                                                .pays = pays,
+                                                .fuses_activation = true};

@@ -31,8 +31,8 @@ void cvy_pool2d_forward_reference(const cvy_pool2d_shape *shape, const float *x,
 void cvy_pool2d_backward_reference(const cvy_pool2d_shape *shape, const float *gy, const uint8_t *indices,
                                    float *gx);
 
-/* Windows of 2x2 with stride 2 that cover the whole input: what a convolution can pool while it stores its
- * output. */
+/* Windows of 2x2 with stride 2 that cover the whole input: a convolution can pool so while it stores its
+   output. */
 typedef struct cvy_pooling {
     enum { CVY_POOLING_NONE, CVY_POOLING_MEAN, CVY_POOLING_MAXIMUM } kind;
     bool relu; /* of the maximum */
