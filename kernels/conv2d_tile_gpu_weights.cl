@@ -42,6 +42,7 @@
 #define KC 16
 #define KQ (KC / 4)
 #define TILE_GAP 1 /* so that transposed stores spread over the banks */
+#define TILE_UNROLLED
 #include "local_tile.clh"
 
 /* Loads of one work-item. */

@@ -8,7 +8,7 @@
 enum {
     TILE = 128,            /* edge of the largest tile */
     GROUPS_PER_UNIT = 2,   /* one waits while the other works */
-    LEAST_DEPTH = 128,     /* of a part, so that it is worth its memory */
+    LEAST_DEPTH = 64,      /* of a part, so that it is worth its memory */
     PARTS_LIMIT = 64 << 20 /* bytes of all parts */
 };
 

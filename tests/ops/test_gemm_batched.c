@@ -8,10 +8,29 @@ typedef struct product_case {
     size_t batch, m, n, k, depth;
 } product_case;
 static const product_case cases[] = {
-    {1, 1, 1, 4, 8}, {3, 5, 7, 12, 16}, {2, 40, 70, 32, 16}, {2, 150, 66, 20, 24}, {1, 129, 260, 36, 16}};
+    {1, 1, 1, 4, 8}, {3, 5, 7, 12, 16}, {2, 40, 70, 32, 16}, {2, 150, 66, 20, 24}, {1, 253, 383, 36, 16}};
 enum { CASES = sizeof cases / sizeof *cases };
-/* Limits of a work-group that leave one tile each. */
-static const size_t groups[] = {64, 128, 256};
+/* Devices that between them take every tile: with few work-items in a group, with few groups at once and
+ * many. */
+static const struct {
+    size_t max_work_group;
+    int compute_units;
+} devices[] = {{64, 1}, {64, 1000}, {128, 1}, {256, 1}, {256, 1000}};
+enum { DEVICES = sizeof devices / sizeof *devices, TILES = 5 };
+
+/* The tiles that ran. */
+static struct { size_t m, items; } tiles[TILES + 1];
+static size_t tile_count;
+
+static void note_tile(const cvy_gemm_batched *op) {
+    size_t i = 0;
+    while (i < tile_count && (tiles[i].m != op->tile_m || tiles[i].items != op->items))
+        i++;
+    assert_true(i < TILES);
+    tiles[i].m = op->tile_m;
+    tiles[i].items = op->items;
+    tile_count = i == tile_count ? i + 1 : tile_count;
+}
 
 static size_t round_up(size_t value) {
     return (value + 3) / 4 * 4;
@@ -42,6 +61,7 @@ static void check(const product_case *c, bool depth_first, bool accumulate) {
                                           .transpose_b = !depth_first};
     cvy_gemm_batched op;
     assert_ok(cvy_gemm_batched_prepare(device, &shape, &op));
+    note_tile(&op);
     assert_ok(cvy_gemm_batched_run(&op, &shape, parts, (cvy_matrices){on_a, offset, step_a, pitch_a},
                                    (cvy_matrices){on_b, offset, step_b, pitch_b},
                                    (cvy_matrices){on_c, offset, step_c, pitch_c}, NULL, accumulate));
@@ -81,12 +101,16 @@ static void test_products(void **state) {
     const cvy_device_traits kept = *traits;
     if (!cvy_gemm_batched_supports(traits))
         skip();
-    for (size_t g = 0; g < sizeof groups / sizeof *groups; g++) {
-        traits->max_work_group = groups[g] < kept.max_work_group ? groups[g] : kept.max_work_group;
+    for (size_t d = 0; d < DEVICES; d++) {
+        traits->max_work_group = devices[d].max_work_group;
+        if (traits->max_work_group > kept.max_work_group)
+            continue;
+        traits->compute_units = devices[d].compute_units;
         for (size_t i = 0; i < CASES; i += test_stride())
             for (int way = 0; way < 4; way++)
                 check(&cases[i], way & 1, way & 2);
     }
+    assert_true(tile_count == TILES || kept.max_work_group < 256 || test_quick());
     *traits = kept;
 }
 
