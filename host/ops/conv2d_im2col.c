@@ -6,8 +6,9 @@
 
 #include "base/integer.h"
 #include "base/status.h"
-#include "ops/conv2d_bias.h"
+#include "ops/conv2d_variant.h"
 #include "ops/gemm.h"
+#include "ops/sum_rows.h"
 
 enum {
     MATRIX_BYTES =
@@ -24,7 +25,7 @@ typedef struct im2col {
     size_t group_in, group_out; /* channels of one group */
     size_t rows;                /* of the matrix: group_in * kernel */
     cvy_kernel *im2col, *col2im, *fill;
-    cvy_conv2d_bias bias_gradient;
+    cvy_sum_rows bias_gradient;
 } im2col;
 
 static bool supports(const cvy_device_traits *traits, const cvy_conv2d_shape *shape, cvy_conv2d_pass pass) {
@@ -73,7 +74,9 @@ static convoy_status prepare_kernels(convoy_device *device, im2col *p) {
         cvy_kernel **kernel;
     } wanted[] = {
         {"conv2d_im2col", &p->im2col}, {"conv2d_col2im", &p->col2im}, {"conv2d_fill_bias", &p->fill}};
-    convoy_status status = cvy_conv2d_bias_prepare(device, &p->shape, &p->bias_gradient);
+    convoy_status status = cvy_sum_rows_prepare(device, (size_t)p->shape.out_channels,
+                                                cvy_conv2d_outputs(&p->shape) / (size_t)p->shape.out_channels,
+                                                &p->bias_gradient);
     for (size_t i = 0; i < sizeof wanted / sizeof *wanted && !status; i++)
         status = cvy_kernel_get(device, "conv2d_im2col", wanted[i].function, "", wanted[i].kernel);
     return status;
@@ -191,8 +194,9 @@ static convoy_status run_bias(const im2col *p, const cvy_conv2d_buffers *b) {
     if (p->pass == CVY_CONV2D_FORWARD && b->bias)
         return CVY_LAUNCH(p->fill, cvy_items3(plane, channels, 1), cvy_buf(b->bias), cvy_buf(b->out),
                           cvy_ulong(plane), cvy_int((int)channels));
-    return p->pass == CVY_CONV2D_BACKWARD_WEIGHTS ? cvy_conv2d_bias_run(&p->bias_gradient, b, p->matrix)
-                                                  : CONVOY_OK;
+    return p->pass == CVY_CONV2D_BACKWARD_WEIGHTS
+               ? cvy_sum_rows_run(&p->bias_gradient, b->gy, b->gbias, b->accumulate, b->workspace, p->matrix)
+               : CONVOY_OK;
 }
 
 static convoy_status run(void *state, const cvy_conv2d_buffers *buffers) {

@@ -6,8 +6,9 @@
 
 #include "base/integer.h"
 #include "base/status.h"
-#include "ops/conv2d_bias.h"
+#include "ops/conv2d_variant.h"
 #include "ops/gemm_batched.h"
+#include "ops/sum_rows.h"
 
 enum {
     OPTIONS = 512,
@@ -29,7 +30,7 @@ typedef struct state {
     cvy_kernel *weights, *input, *output;  /* forward, backward-data; `input` in backward-weights too */
     cvy_kernel *gradient_tiles, *gradient; /* backward-weights */
     cvy_gemm_batched product;
-    cvy_conv2d_bias bias;
+    cvy_sum_rows bias;
     /* Floats into the workspace: transformed weights or the parts of their gradient, tiles of the input, and
        products (or tiles of gy); behind them the scratch of the bias gradient. */
     size_t v_offset, products_offset, bias_offset;
@@ -162,7 +163,8 @@ static convoy_status prepare(convoy_device *device, const cvy_conv2d_shape *s, c
     if (!status)
         status = cvy_gemm_batched_prepare(device, &product, &p->product);
     if (!status && gradient)
-        status = cvy_conv2d_bias_prepare(device, s, &p->bias);
+        status = cvy_sum_rows_prepare(device, (size_t)s->out_channels,
+                                      cvy_conv2d_outputs(s) / (size_t)s->out_channels, &p->bias);
     if (status) {
         free(p);
         return status;
@@ -227,7 +229,8 @@ static convoy_status run(void *prepared, const cvy_conv2d_buffers *b) {
         return status;
     status = CVY_LAUNCH(p->gradient, cvy_items3(p->in, p->out, 1), cvy_buf(b->workspace), cvy_buf(b->out),
                         cvy_ulong(0), cvy_int((int)p->parts), cvy_int(b->accumulate));
-    return status ? status : cvy_conv2d_bias_run(&p->bias, b, p->bias_offset);
+    return status ? status
+                  : cvy_sum_rows_run(&p->bias, b->gy, b->gbias, b->accumulate, b->workspace, p->bias_offset);
 }
 
 const cvy_conv2d_row cvy_conv2d_winograd_gpu = {.name = "winograd_gpu",

@@ -6,8 +6,8 @@
 
 #include "base/integer.h"
 #include "base/status.h"
-#include "ops/conv2d_bias.h"
 #include "ops/conv2d_winograd.h"
+#include "ops/sum_rows.h"
 
 enum {
     OPTIONS = 512,
@@ -19,7 +19,7 @@ enum {
 
 typedef struct weights_state {
     cvy_kernel *narrow, *tiles, *wide, *gradient;
-    cvy_conv2d_bias bias; /* wide only */
+    cvy_sum_rows bias; /* wide only */
     int in_channels, out_vectors, xi;
     int items;            /* narrow: work-items, else 0 */
     int units, all_units; /* UNITS; wide: in all */
@@ -119,7 +119,8 @@ convoy_status cvy_winograd_weights_prepare(convoy_device *device, const cvy_conv
              s->in_height, s->in_width, s->out_height, s->out_width, s->padding[0], s->padding[1], p->units);
     convoy_status status = get_kernels(device, options, p);
     if (!status && !p->items)
-        status = cvy_conv2d_bias_prepare(device, s, &p->bias);
+        status = cvy_sum_rows_prepare(device, (size_t)s->out_channels,
+                                      cvy_conv2d_outputs(s) / (size_t)s->out_channels, &p->bias);
     if (status) {
         free(p);
         return status;
@@ -153,5 +154,7 @@ convoy_status cvy_winograd_weights_run(void *prepared, const cvy_conv2d_buffers 
         status = CVY_LAUNCH(p->gradient, cvy_singles((size_t)p->out_vectors, (size_t)p->in_channels, 1),
                             cvy_buf(b->workspace), cvy_buf(b->out), cvy_buf(p->items ? b->gbias : NULL),
                             cvy_int(p->items ? p->items : 1), cvy_int(b->accumulate));
-    return status || p->items ? status : cvy_conv2d_bias_run(&p->bias, b, p->bias_offset);
+    return status || p->items
+               ? status
+               : cvy_sum_rows_run(&p->bias, b->gy, b->gbias, b->accumulate, b->workspace, p->bias_offset);
 }

@@ -5,7 +5,7 @@
 
 #include "ops/gemm.h"
 #include "ops/linear.h"
-#include "ops/vector.h"
+#include "ops/sum_rows.h"
 
 enum { PASSES = 3 };
 
@@ -13,8 +13,7 @@ struct cvy_linear {
     convoy_device *device;
     cvy_linear_shape shape;
     cvy_gemm *products[PASSES]; /* NULL where the pass was not asked for */
-    cvy_kernel *bias_gradient;  /* NULL on the host device */
-    size_t rows_per_item;       /* of bias_gradient */
+    cvy_sum_rows bias_gradient; /* not on the host device */
 };
 
 /* forward: y = W x; backward data: gx = W^T gy; backward weights: gW = gy x^T. */
@@ -76,16 +75,6 @@ void cvy_linear_backward_weights_reference(const cvy_linear_shape *shape, const 
 
 /* ---- Preparing ---- */
 
-static convoy_status prepare_bias_gradient(cvy_linear *op) {
-    const cvy_device_traits *traits = cvy_device_get_traits(op->device);
-    op->rows_per_item = 1;
-    if (traits->host)
-        return CONVOY_OK;
-    if (traits->cpu)
-        op->rows_per_item = 16; /* a work-item is a group of its own: enough rows to be worth its launch */
-    return cvy_kernel_get_simple(op->device, "linear_bias_gradient", &op->bias_gradient);
-}
-
 static bool runs(convoy_device *device, const cvy_gemm_shape *product, const char *variant) {
     cvy_candidate_variant candidates[CVY_VARIANTS_LIMIT];
     const size_t count = cvy_gemm_candidates(device, product, candidates);
@@ -127,8 +116,9 @@ convoy_status cvy_linear_create(convoy_device *device, const cvy_linear_shape *s
     linear->device = device;
     linear->shape = *shape;
     convoy_status status = prepare_products(linear, passes, variant);
-    if (!status && passes & 1u << CVY_LINEAR_BACKWARD_WEIGHTS)
-        status = prepare_bias_gradient(linear);
+    if (!status && passes & 1u << CVY_LINEAR_BACKWARD_WEIGHTS && !cvy_device_get_traits(device)->host)
+        status =
+            cvy_sum_rows_prepare(device, shape->out_features, (size_t)shape->pitch, &linear->bias_gradient);
     if (status) {
         cvy_linear_free(linear);
         return status;
@@ -159,7 +149,7 @@ cvy_task cvy_linear_task(const cvy_linear_shape *shape, cvy_linear_pass pass) {
 }
 
 size_t cvy_linear_workspace(const cvy_linear *op) {
-    size_t most = 0;
+    size_t most = op->bias_gradient.scratch * sizeof(float);
     for (int pass = 0; pass < PASSES; pass++) {
         size_t bytes = op->products[pass] ? cvy_gemm_workspace(op->products[pass]) : 0;
         most = bytes > most ? bytes : most;
@@ -216,11 +206,5 @@ convoy_status cvy_linear_backward_weights(cvy_linear *op, cvy_buffer *x, cvy_buf
         return CONVOY_OK;
     }
     status = cvy_gemm_run(product, gy, 0, x, 0, gweight, 0, accumulate, workspace);
-    if (status || !gbias)
-        return status;
-    size_t items = (op->shape.out_features + op->rows_per_item - 1) / op->rows_per_item;
-    cvy_grid grid = op->rows_per_item > 1 ? cvy_singles(items, 1, 1) : cvy_items(items);
-    return CVY_LAUNCH(op->bias_gradient, grid, cvy_buf(gy), cvy_buf(gbias), cvy_ulong(op->shape.out_features),
-                      cvy_uint((uint32_t)op->shape.pitch), cvy_uint((uint32_t)op->rows_per_item),
-                      cvy_int(accumulate));
+    return status ? status : cvy_sum_rows_run(&op->bias_gradient, gy, gbias, accumulate, workspace, 0);
 }

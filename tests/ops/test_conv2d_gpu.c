@@ -1,6 +1,5 @@
 /* conv2d's variants for GPUs, every pass, against the host reference, on whatever device is at hand. */
 #include "device/opencl.h"
-#include "ops/conv2d_bias.h"
 #include "support/conv2d.h"
 
 static void test_variants(void **state) {
@@ -67,51 +66,6 @@ static void test_mma(void **state) {
     *traits = kept;
 }
 
-/* One channel in many strips, in one, and many channels; planes that end within a strip; work-groups of 64
- * and of 1. */
-static void bias_gradients_in_one_step_and_in_two(void **state) {
-    (void)state;
-    static const struct {
-        int channels, height, width, compute_units;
-        bool cpu;
-    } cases[] = {{1, 37, 29, 4, false}, {3, 5, 1, 1, false},  {70, 11, 3, 40, false},
-                 {1, 67, 90, 1, false}, {2, 37, 29, 8, true}, {21, 9, 7, 2, true}};
-    convoy_device *device = test_device();
-    const cvy_device_traits real = device->traits;
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        const size_t channels = (size_t)cases[i].channels,
-                     row = (size_t)cases[i].height * (size_t)cases[i].width * 16;
-        const cvy_conv2d_shape shape = {.pitch = 16,
-                                        .out_channels = cases[i].channels,
-                                        .out_height = cases[i].height,
-                                        .out_width = cases[i].width};
-        cvy_conv2d_bias bias;
-        device->traits.compute_units = cases[i].compute_units;
-        device->traits.cpu = cases[i].cpu;
-        assert_ok(cvy_conv2d_bias_prepare(device, &shape, &bias));
-        float *gy = test_random(channels * row, 1), *expected = test_random(channels, 2);
-        const cvy_conv2d_buffers b = {.gy = test_buffer(device, gy, channels * row * sizeof(float)),
-                                      .gbias = test_buffer(device, expected, channels * sizeof(float)),
-                                      .workspace =
-                                          test_buffer(device, NULL, (64 + bias.scratch) * sizeof(float)),
-                                      .accumulate = i % 2};
-        assert_ok(cvy_conv2d_bias_run(&bias, &b, 64));
-        for (size_t c = 0; c < channels; c++) {
-            double sum = i % 2 ? (double)expected[c] : 0;
-            for (size_t j = 0; j < row; j++)
-                sum += (double)gy[c * row + j];
-            expected[c] = (float)sum;
-        }
-        float *actual = test_read(b.gbias, channels);
-        test_close("bias gradient", actual, expected, channels, 5e-6);
-        FREE_BUFFERS(b.gy, b.gbias, b.workspace);
-        free(gy);
-        free(expected);
-        free(actual);
-    }
-    device->traits = real;
-}
-
 static void test_precision(void **state) {
     (void)state;
     convoy_device *host = NULL;
@@ -127,6 +81,7 @@ static void test_precision(void **state) {
 static void test_chunks(void **state) {
     (void)state;
     static const conv_case chunked[] = {
+        {"3x3 in chunks of whole tiles", 17, 9, 13, 1, 12, 12, {3, 3}, {1, 1}, {1, 1}, {1, 1}, CVY_RELU},
         {"3x3 in chunks", 33, 5, 14, 1, 13, 15, {3, 3}, {1, 1}, {1, 1}, {1, 1}, CVY_RELU},
         {"5x5 in chunks", 16, 7, 10, 1, 11, 10, {5, 5}, {1, 1}, {2, 2}, {1, 1}, CVY_IDENTITY}};
     cvy_device_traits *traits = (cvy_device_traits *)cvy_device_get_traits(test_device());
@@ -149,11 +104,8 @@ static int build_plainly(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_variants),
-                                       cmocka_unit_test(tile_gpu_adapts),
-                                       cmocka_unit_test(test_chunks),
-                                       cmocka_unit_test(test_mma),
-                                       cmocka_unit_test(bias_gradients_in_one_step_and_in_two),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_variants), cmocka_unit_test(tile_gpu_adapts),
+                                       cmocka_unit_test(test_chunks), cmocka_unit_test(test_mma),
                                        cmocka_unit_test(test_precision)};
     const int failed = cmocka_run_group_tests_name("conv2d on GPUs", tests, build_plainly, NULL);
     test_device_close();
