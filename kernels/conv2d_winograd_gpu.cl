@@ -1,6 +1,6 @@
-/* Winograd convolution for GPUs: F(4x4, 3x3) and F(2x2, 5x5) over the tiles and transforms of conv2d_winograd.clh, in
-   three stages over a chunk of tiles. A column is an image of a tile; with the images innermost, neighbouring
-   work-items read and write side by side in every stage.
+/* Winograd convolution for GPUs over the tiles and transforms of conv2d_winograd.clh: F(4x4, 3x3) and F(2x2, 5x5) with
+   T = 6, F(4x4, 5x5) with T = 8, in three stages over a chunk of tiles. A column is an image of a tile; with the images
+   innermost, neighbouring work-items read and write side by side in every stage.
 
      input    tiles of x -> v [XI][IN_C][columns]
      product  (gemm_batched.cl) u [XI][IN_C][OUT_P] times v -> products [XI][OUT_C][columns]
@@ -8,7 +8,7 @@
 
    Backward-data is the same convolution of gy with flipped weights and the channels' roles exchanged: TRANSPOSED.
 
-   Backward-weights is F(3x3, 4x4) or F(5x5, 2x2): tiles of gy play the kernel over the tiles of x.
+   Backward-weights is F(K x K, M x M): tiles of gy play the kernel over the tiles of x.
 
      input    as above
      gradient_tiles   tiles of gy -> w [XI][OUT_C][columns]
@@ -16,28 +16,29 @@
      gradient         sums -> gweight
 
    OUT_P and IN_P are channels rounded up to a multiple of 4. */
-#define VW 1 /* a work-item is one image: a tile and its half-way results take 72 registers */
+#define VW 1 /* a work-item is one image: a tile and its half-way results take 72 registers, or 128 */
 #include "common.clh"
 
 #include "activation.clh"
 
 #ifndef PITCH
 #define PITCH 32
-#define K 3 /* kernel size: 3 or 5 */
+#define T 8
+#define K 5 /* kernel size: 3 or 5; with T = 8: 5 */
 #define IN_C 8
 #define OUT_C 8
 #define IN_H 9
 #define IN_W 9
 #define OUT_H 9
 #define OUT_W 9
-#define PAD_H 1 /* may be negative */
-#define PAD_W 1
+#define PAD_H 2 /* may be negative */
+#define PAD_W 2
 #define TRANSPOSED 0
 #endif
 
 #include "conv2d_winograd.clh"
 
-#define M (T + 1 - K) /* pixels of y per tile edge: 4 or 2 */
+#define M (T + 1 - K) /* pixels of y per tile edge */
 #define TILES_W ((OUT_W + M - 1) / M)
 #define OUT_P ((OUT_C + 3) / 4 * 4)
 #define IN_P ((IN_C + 3) / 4 * 4)
@@ -99,24 +100,26 @@ __kernel void conv2d_winograd_gpu_output(__global const float *restrict workspac
         return;
     const place p = place_of(at, first_tile);
     const floatv b = (floatv)(bias ? bias[out] : 0.0f);
-    floatv products[XI], half_way[M * T], pixels[M * M];
+    floatv half_way[M * T];
     workspace += products_offset + (ulong)out * columns + at;
 #pragma unroll
-    for (int xi = 0; xi < XI; xi++)
-        products[xi] = vloadv(0, workspace + (ulong)xi * OUT_C * columns);
+    for (int c = 0; c < T; c++) {
+        floatv products[T];
 #pragma unroll
-    for (int c = 0; c < T; c++)
-        output_1d(products + c, T, half_way + c, T, M);
+        for (int r = 0; r < T; r++)
+            products[r] = vloadv(0, workspace + (ulong)(r * T + c) * OUT_C * columns);
+        output_1d(products, 1, half_way + c, T, M);
+    }
+    y += (((ulong)out * OUT_H + p.row) * OUT_W + p.column) * PITCH + p.image;
 #pragma unroll
-    for (int r = 0; r < M; r++)
-        output_1d(half_way + r * T, 1, pixels + r * M, 1, M);
-    y += ((ulong)out * OUT_H * OUT_W) * PITCH + p.image;
-#pragma unroll
-    for (int r = 0; r < M; r++)
+    for (int r = 0; r < M; r++) {
+        floatv pixels[M];
+        output_1d(half_way + r * T, 1, pixels, 1, M);
 #pragma unroll
         for (int c = 0; c < M; c++)
             if (p.row + r < OUT_H && p.column + c < OUT_W)
-                vstorev(activate(pixels[r * M + c] + b), 0, y + ((ulong)(p.row + r) * OUT_W + p.column + c) * PITCH);
+                vstorev(activate(pixels[c] + b), 0, y + ((ulong)r * OUT_W + c) * PITCH);
+    }
 }
 
 /* Work-items: columns, OUT_C. */
@@ -126,25 +129,26 @@ __kernel void conv2d_winograd_gpu_gradient_tiles(__global const float *restrict 
     if (at >= columns)
         return;
     const place p = place_of(at, first_tile);
-    floatv g[M * M], half_way[T * M], w[XI];
-    gy += ((ulong)out * OUT_H * OUT_W) * PITCH + p.image;
+    floatv half_way[M * T];
+    gy += (((ulong)out * OUT_H + p.row) * OUT_W + p.column) * PITCH + p.image;
 #pragma unroll
-    for (int r = 0; r < M; r++)
+    for (int r = 0; r < M; r++) {
+        floatv g[M];
 #pragma unroll
         for (int c = 0; c < M; c++)
-            g[r * M + c] = p.row + r < OUT_H && p.column + c < OUT_W
-                               ? vloadv(0, gy + ((ulong)(p.row + r) * OUT_W + p.column + c) * PITCH)
-                               : (floatv)(0.0f);
-#pragma unroll
-    for (int c = 0; c < M; c++)
-        kernel_1d(g + c, M, half_way + c, M, M);
-#pragma unroll
-    for (int r = 0; r < T; r++)
-        kernel_1d(half_way + r * M, 1, w + r * T, 1, M);
+            g[c] = p.row + r < OUT_H && p.column + c < OUT_W ? vloadv(0, gy + ((ulong)r * OUT_W + c) * PITCH)
+                                                             : (floatv)(0.0f);
+        kernel_1d(g, 1, half_way + r * T, 1, M);
+    }
     workspace += w_offset + (ulong)out * columns + at;
 #pragma unroll
-    for (int xi = 0; xi < XI; xi++)
-        vstorev(w[xi], 0, workspace + (ulong)xi * OUT_C * columns);
+    for (int c = 0; c < T; c++) {
+        floatv w[T];
+        kernel_1d(half_way + c, T, w, 1, M);
+#pragma unroll
+        for (int r = 0; r < T; r++)
+            vstorev(w[r], 0, workspace + (ulong)(r * T + c) * OUT_C * columns);
+    }
 }
 
 /* Work-items: IN_C, OUT_C. */

@@ -1,6 +1,6 @@
-/* Variant winograd_gpu: F(4x4, 3x3) and F(2x2, 5x5) in three stages (kernels/conv2d_winograd_gpu.cl):
-   transform a chunk of tiles, one batched matrix product, transform back. Here: when it pays, the chunks, the
-   launches. */
+/* Variant winograd_gpu: F(4x4, 3x3), and F(4x4, 5x5) or F(2x2, 5x5), whichever costs less, in three stages
+   (kernels/conv2d_winograd_gpu.cl): transform a chunk of tiles, one batched matrix product, transform back.
+   Here: when it pays, the tiles, the chunks, the launches. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -12,8 +12,6 @@
 
 enum {
     OPTIONS = 512,
-    TILE = 6,
-    PRODUCTS = TILE * TILE,
     CHUNK_BYTES = 128 << 20, /* of transformed tiles: products enough to fill a large device */
     PARTS_BYTES = 64 << 20,  /* of the weight gradient's partial sums */
     LONGEST_SUM = 512,       /* columns of a part, where PARTS_BYTES allow it: longer sums lose accuracy */
@@ -22,7 +20,8 @@ enum {
 
 typedef struct state {
     cvy_conv2d_pass pass;
-    size_t in, out; /* channels of what is convolved and of the result: gy and gx in backward-data */
+    size_t edge, products; /* of a tile: 6 or 8, and its square */
+    size_t in, out;        /* channels of what is convolved and of the result: gy and gx in backward-data */
     size_t in_pitch, out_pitch; /* the same, rounded up to rows of a matrix */
     size_t tiles, chunk;        /* of all images at once; chunk: in all chunks but the last */
     size_t pitch;
@@ -36,7 +35,6 @@ typedef struct state {
     size_t v_offset, products_offset, bias_offset;
 } state;
 
-/* The accuracy of larger tiles than these does not suffice for training. */
 static bool supports(const cvy_device_traits *traits, const cvy_conv2d_shape *s, cvy_conv2d_pass pass) {
     (void)pass;
     const bool unit_steps =
@@ -45,31 +43,46 @@ static bool supports(const cvy_device_traits *traits, const cvy_conv2d_shape *s,
     return cvy_gemm_batched_supports(traits) && unit_steps && size && s->groups == 1;
 }
 
-static size_t count_tiles(int height, int width, int kernel) {
-    const int edge = TILE + 1 - kernel;
-    return (size_t)((height + edge - 1) / edge) * (size_t)((width + edge - 1) / edge);
+static size_t count_tiles(int height, int width, int kernel, size_t edge) {
+    const size_t step = edge + 1 - (size_t)kernel;
+    return ceil_div_size((size_t)height, step) * ceil_div_size((size_t)width, step);
 }
 
-/* Per tile of one image, with C input and K output channels:
-
-     multiply-adds saved:  C K (kernel^2 pixels - 36)
-     bytes moved more:     4 * 36 * 2 * (C + K), the transformed input and the products, written once and read
-   once
-
-   `pixels` is what a tile has of the output on average: up to 16 (3x3) or 4 (5x5). A byte costs as much time
-   as BALANCE multiply-adds: large GPUs do 20 to 40 flops per byte of memory traffic (H100 20, RTX 3060 36, RX
-   580 24), integrated ones 10 to 20, of which a product reaches about 70%. So a 3x3 kernel on whole tiles
-   pays from about 43 channels on both sides, a 5x5 kernel from 72. Backward-weights moves and multiplies the
-   same. */
-static bool pays(const cvy_device_traits *traits, const cvy_conv2d_shape *s, cvy_conv2d_pass pass) {
-    const double BALANCE = 8;
+/* The tiles of a pass cover gx in backward-data, else y (or gy). */
+static size_t tiles_of(const cvy_conv2d_shape *s, cvy_conv2d_pass pass, size_t edge) {
     const bool data = pass == CVY_CONV2D_BACKWARD_DATA;
-    const int height = data ? s->in_height : s->out_height, width = data ? s->in_width : s->out_width;
-    const double tiles = (double)count_tiles(height, width, s->kernel[0]);
-    const double channels_in = s->in_channels, channels_out = s->out_channels;
-    const double pixels = (double)height * width / tiles;
-    const double saved = channels_in * channels_out * (s->kernel[0] * s->kernel[1] * pixels - PRODUCTS);
-    return !traits->cpu && saved >= BALANCE * 4 * PRODUCTS * 2 * (channels_in + channels_out);
+    return count_tiles(data ? s->in_height : s->out_height, data ? s->in_width : s->out_width, s->kernel[0],
+                       edge);
+}
+
+/* Estimated time of a pass for each image, in multiply-adds: the products, channels rounded up to what their
+   kernel computes, and the transformed tiles and weights, which pass through memory twice. A byte costs as
+   much time as BALANCE multiply-adds: large GPUs do 20 to 40 flops per byte of memory traffic (H100 20, RTX
+   3060 36, RX 580 24), integrated ones 10 to 20, of which a product reaches about 70%. */
+static double cost_of(const cvy_conv2d_shape *s, cvy_conv2d_pass pass, size_t edge) {
+    enum { BALANCE = 8, LEAST_TILE = 64, STEP = 8 }; /* of the products, in channels */
+    const size_t in = (size_t)(pass == CVY_CONV2D_BACKWARD_DATA ? s->out_channels : s->in_channels);
+    const size_t out = (size_t)(pass == CVY_CONV2D_BACKWARD_DATA ? s->in_channels : s->out_channels);
+    const size_t depth = round_up(in, pass == CVY_CONV2D_BACKWARD_WEIGHTS ? LEAST_TILE : STEP);
+    const double tiles = (double)tiles_of(s, pass, edge);
+    const double products = tiles * (double)(depth * round_up(out, LEAST_TILE));
+    const double moved = tiles * (double)(in + out) + (double)(in * out) / s->pitch;
+    return (double)(edge * edge) * (products + BALANCE * 2 * sizeof(float) * moved);
+}
+
+/* A 5x5 kernel needs half of the time on the larger tiles, unless the image is small and fills them badly; a
+   3x3 kernel would lose more accuracy than it gains speed. */
+static size_t choose_edge(const cvy_conv2d_shape *s, cvy_conv2d_pass pass) {
+    return s->kernel[0] == 5 && cost_of(s, pass, 8) < cost_of(s, pass, 6) ? 8 : 6;
+}
+
+/* Against tile_gpu, whose tensors alone pass through memory, and do in either variant. So a 3x3 kernel on
+   whole tiles pays from 64 channels on both sides or somewhat fewer, a 5x5 kernel from about 40. */
+static bool pays(const cvy_device_traits *traits, const cvy_conv2d_shape *s, cvy_conv2d_pass pass) {
+    const bool data = pass == CVY_CONV2D_BACKWARD_DATA;
+    const double pixels = data ? (double)s->in_height * s->in_width : (double)s->out_height * s->out_width;
+    const double direct = pixels * s->in_channels * s->out_channels * s->kernel[0] * s->kernel[1];
+    return !traits->cpu && cost_of(s, pass, choose_edge(s, pass)) < direct;
 }
 
 /* ---- Preparing ---- */
@@ -79,9 +92,9 @@ static convoy_status get_kernels(convoy_device *device, const cvy_conv2d_shape *
     const int kernel = s->kernel[0];
     char options[OPTIONS];
     snprintf(options, sizeof options,
-             "-DPITCH=%d -DK=%d -DIN_C=%zu -DOUT_C=%zu -DIN_H=%d -DIN_W=%d -DOUT_H=%d -DOUT_W=%d -DPAD_H=%d "
-             "-DPAD_W=%d -DTRANSPOSED=%d -DACTIVATION=%d",
-             s->pitch, kernel, p->in, p->out, data ? s->out_height : s->in_height,
+             "-DPITCH=%d -DT=%zu -DK=%d -DIN_C=%zu -DOUT_C=%zu -DIN_H=%d -DIN_W=%d -DOUT_H=%d -DOUT_W=%d "
+             "-DPAD_H=%d -DPAD_W=%d -DTRANSPOSED=%d -DACTIVATION=%d",
+             s->pitch, p->edge, kernel, p->in, p->out, data ? s->out_height : s->in_height,
              data ? s->out_width : s->in_width, data ? s->in_height : s->out_height,
              data ? s->in_width : s->out_width, data ? kernel - 1 - s->padding[0] : s->padding[0],
              data ? kernel - 1 - s->padding[1] : s->padding[1], data,
@@ -104,7 +117,7 @@ static convoy_status get_kernels(convoy_device *device, const cvy_conv2d_shape *
 static cvy_gemm_batched_shape product_of(const state *p, size_t tiles) {
     const bool gradient = p->pass == CVY_CONV2D_BACKWARD_WEIGHTS;
     const size_t columns = tiles * p->pitch;
-    return (cvy_gemm_batched_shape){.batch = PRODUCTS,
+    return (cvy_gemm_batched_shape){.batch = p->products,
                                     .m = p->out,
                                     .n = gradient ? p->in : columns,
                                     .k = gradient ? columns : p->in,
@@ -118,7 +131,7 @@ static cvy_gemm_batched_shape product_of(const state *p, size_t tiles) {
 static size_t choose_chunk(const state *p, const cvy_device_traits *traits) {
     const size_t allowed =
         traits->max_allocation / 4 < CHUNK_BYTES ? traits->max_allocation / 4 : CHUNK_BYTES;
-    const size_t tile = PRODUCTS * (p->in + p->out) * p->pitch * sizeof(float);
+    const size_t tile = p->products * (p->in + p->out) * p->pitch * sizeof(float);
     const size_t most = allowed / tile ? allowed / tile : 1;
     const size_t chunks = (p->tiles + most - 1) / most;
     return (p->tiles + chunks - 1) / chunks;
@@ -130,7 +143,7 @@ static void choose_parts(state *p) {
     if (p->pass != CVY_CONV2D_BACKWARD_WEIGHTS)
         return;
     const size_t columns = p->chunk * p->pitch;
-    const size_t most = PARTS_BYTES / (PRODUCTS * p->out * p->in_pitch * sizeof(float));
+    const size_t most = PARTS_BYTES / (p->products * p->out * p->in_pitch * sizeof(float));
     p->parts = (columns + LONGEST_SUM - 1) / LONGEST_SUM;
     if (p->parts > most)
         p->parts = most ? most : 1;
@@ -144,21 +157,22 @@ static convoy_status prepare(convoy_device *device, const cvy_conv2d_shape *s, c
     if (!p)
         return cvy_fail_memory("a convolution", sizeof *p);
     p->pass = pass;
+    p->edge = choose_edge(s, pass);
+    p->products = p->edge * p->edge;
     p->in = (size_t)(data ? s->out_channels : s->in_channels);
     p->out = (size_t)(data ? s->in_channels : s->out_channels);
     p->in_pitch = round_up(p->in, 4);
     p->out_pitch = round_up(p->out, 4);
     p->pitch = (size_t)s->pitch;
-    p->tiles = data ? count_tiles(s->in_height, s->in_width, s->kernel[0])
-                    : count_tiles(s->out_height, s->out_width, s->kernel[0]);
+    p->tiles = tiles_of(s, pass, p->edge);
     p->chunk = choose_chunk(p, cvy_device_get_traits(device));
     choose_parts(p);
     const size_t columns = p->chunk * p->pitch;
     const cvy_gemm_batched_shape product = product_of(p, p->chunk);
-    p->v_offset =
-        round_up(PRODUCTS * (gradient ? p->parts * p->out * p->in_pitch : p->in * p->out_pitch), ALIGNMENT);
-    p->products_offset = p->v_offset + round_up(PRODUCTS * p->in * columns, ALIGNMENT);
-    p->bias_offset = p->products_offset + round_up(PRODUCTS * p->out * columns, ALIGNMENT);
+    p->v_offset = round_up(p->products * (gradient ? p->parts * p->out * p->in_pitch : p->in * p->out_pitch),
+                           ALIGNMENT);
+    p->products_offset = p->v_offset + round_up(p->products * p->in * columns, ALIGNMENT);
+    p->bias_offset = p->products_offset + round_up(p->products * p->out * columns, ALIGNMENT);
     convoy_status status = get_kernels(device, s, p);
     if (!status)
         status = cvy_gemm_batched_prepare(device, &product, &p->product);
