@@ -1,7 +1,7 @@
 /* Convolution on GPUs with few output channels: a work-item computes all BM channels of a block for NQ columns (see
    conv2d_tile_gpu.clh). Its inputs are nobody else's but for neighbouring taps, which the first-level cache serves, so
-   they go straight into registers; only the weights, the same for all items, pass through local memory, KC of k at a
-   time. */
+   they go straight into registers, RUN of k before they are multiplied; only the weights, the same for all items, pass
+   through local memory, KC of k at a time. */
 #ifndef BM
 #define BM 12
 #define NQ 1
@@ -15,26 +15,29 @@
 /* Input channels whose loads are under way together; divides IN_C and KC. */
 #define RUN (IN_C % 4 == 0 ? 4 : IN_C % 3 == 0 ? 3 : IN_C % 2 == 0 ? 2 : 1)
 
-/* `count` input channels of one tap for all channels and columns of the item; a multiple of RUN. */
-static inline void multiply_run(float4 sums[MQ][NQ][4], local const float4 *w, global const float4 *x,
-                                walk walks[NQ], int count) {
-    for (int k = 0; k < count; k += RUN) {
-        float4 values[RUN][NQ];
+/* The next RUN values of each of the item's columns. */
+static inline void load_run(float4 values[RUN][NQ], global const float4 *x, walk walks[NQ], const window *w,
+                            const column columns[NQ]) {
 #pragma unroll
-        for (int r = 0; r < RUN; r++)
+    for (int n = 0; n < NQ; n++) {
 #pragma unroll
-            for (int n = 0; n < NQ; n++) {
-                values[r][n] = input_at(x, &walks[n]);
-                walks[n].channel++;
-            }
-#pragma unroll
-        for (int r = 0; r < RUN; r++, w += MQ)
-#pragma unroll
-            for (int m = 0; m < MQ; m++)
-#pragma unroll
-                for (int n = 0; n < NQ; n++)
-                    multiply_quad(sums[m][n], w[m], values[r][n]);
+        for (int r = 0; r < RUN; r++) {
+            values[r][n] = input_at(x, &walks[n]);
+            walks[n].channel++;
+        }
+        if (walk_on(&walks[n], 0))
+            input_tap(&walks[n], w, &columns[n]);
     }
+}
+
+static inline void multiply_run(float4 sums[MQ][NQ][4], local const float4 *w, float4 values[RUN][NQ]) {
+#pragma unroll
+    for (int r = 0; r < RUN; r++, w += MQ)
+#pragma unroll
+        for (int m = 0; m < MQ; m++)
+#pragma unroll
+            for (int n = 0; n < NQ; n++)
+                multiply_quad(sums[m][n], w[m], values[r][n]);
 }
 
 /* Work-groups as in conv2d_tile. */
@@ -63,6 +66,8 @@ kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void conv2d_narrow(glo
     }
 
     const int depth = w.taps * IN_C;
+    float4 next[RUN][NQ];
+    load_run(next, x, walks, &w, columns);
     for (int chunk = 0; chunk < depth; chunk += KC) {
         const int end = min(KC, depth - chunk);
         for (int i = item; i < end * MQ; i += ITEMS) {
@@ -70,14 +75,15 @@ kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void conv2d_narrow(glo
             w_tile[i] = weight_at(packed, &k, i % MQ);
         }
         barrier(CLK_LOCAL_MEM_FENCE);
-        for (int k = 0; k < end;) {
-            const int run = min(IN_C - walks[0].channel, end - k);
-            multiply_run(sums, w_tile + k * MQ, x, walks, run);
+        for (int k = 0; k < end; k += RUN) {
+            float4 values[RUN][NQ];
 #pragma unroll
-            for (int n = 0; n < NQ; n++)
-                if (walk_on(&walks[n], 0))
-                    input_tap(&walks[n], &w, &columns[n]);
-            k += run;
+            for (int r = 0; r < RUN; r++)
+#pragma unroll
+                for (int n = 0; n < NQ; n++)
+                    values[r][n] = next[r][n];
+            load_run(next, x, walks, &w, columns);
+            multiply_run(sums, w_tile + k * MQ, values);
         }
         barrier(CLK_LOCAL_MEM_FENCE);
     }
