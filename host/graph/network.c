@@ -168,13 +168,17 @@ static void add_task(cvy_task *list, size_t *count, const cvy_task *task) {
     list[(*count)++] = *task;
 }
 
-/* A variant to choose, unless it is forced; and CLBlast's parameters, where a product runs there. */
-static void add_choices(const cvy_layer_setup *setup, const cvy_task *task, cvy_task *list, size_t *count) {
+/* A variant to choose, unless it is forced; and CLBlast's parameters, where a product runs there or, for
+   `all`, may do so once they are known. */
+static void add_choices(const cvy_layer_setup *setup, const cvy_task *task, bool all, cvy_task *list,
+                        size_t *count) {
     const bool conv2d = strcmp(task->op, "conv2d") == 0;
     const char *forced = conv2d ? setup->conv2d_variant : setup->gemm_variant;
+    const bool gpu = !cvy_device_get_traits(setup->device)->cpu;
     cvy_gemm_shape product;
     if (!conv2d && cvy_gemm_shape_read(task->shape, &product) &&
-        strcmp(forced ? forced : cvy_gemm_choice(setup->device, &product), "clblast") == 0) {
+        ((!forced && all && gpu) ||
+         strcmp(forced ? forced : cvy_gemm_choice(setup->device, &product), "clblast") == 0)) {
         const cvy_task parameters = cvy_clblast_task(&product);
         add_task(list, count, &parameters);
     }
@@ -182,8 +186,8 @@ static void add_choices(const cvy_layer_setup *setup, const cvy_task *task, cvy_
         add_task(list, count, task);
 }
 
-/* What the layers will choose variants for, each once; malloc'ed. */
-static convoy_status collect_tasks(const convoy_network *network, cvy_task **tasks, size_t *count) {
+/* What the layers will choose variants for, each once; malloc'ed. `all`: as for add_choices. */
+static convoy_status collect_tasks(const convoy_network *network, bool all, cvy_task **tasks, size_t *count) {
     const convoy_model *model = network->model;
     cvy_task *list = calloc(model->step_count * CVY_LAYER_TASKS * 2 + 1, sizeof *list);
     *count = 0;
@@ -194,7 +198,7 @@ static convoy_status collect_tasks(const convoy_network *network, cvy_task **tas
         cvy_task own[CVY_LAYER_TASKS];
         const int found = tasks_of(network, s, own);
         for (int i = 0; i < found; i++)
-            add_choices(setup, &own[i], list, count);
+            add_choices(setup, &own[i], all, list, count);
     }
     *tasks = list;
     return CONVOY_OK;
@@ -203,7 +207,7 @@ static convoy_status collect_tasks(const convoy_network *network, cvy_task **tas
 static convoy_status tune_new_shapes(const convoy_network *network) {
     cvy_task *tasks = NULL;
     size_t count = 0;
-    convoy_status status = collect_tasks(network, &tasks, &count);
+    convoy_status status = collect_tasks(network, false, &tasks, &count);
     if (!status)
         cvy_tune_automatically(network->device, tasks, count);
     free(tasks);
@@ -401,7 +405,7 @@ convoy_status cvy_network_tasks(convoy_model *model, convoy_device *device,
     if (!status)
         status = describe_parts(network);
     if (!status)
-        status = collect_tasks(network, tasks, count);
+        status = collect_tasks(network, true, tasks, count);
     convoy_network_close(network);
     return status;
 }

@@ -323,12 +323,12 @@ static const cvy_conv2d_row reference = {.name = "reference",
 /* ---- Variants, the preferred one first ---- */
 
 static const cvy_conv2d_row *const variants[] = {&reference,
-                                                 &cvy_conv2d_mma_nvidia,
                                                  &cvy_conv2d_winograd8_cpu,
                                                  &cvy_conv2d_winograd6_cpu,
                                                  &cvy_conv2d_direct_cpu,
                                                  &cvy_conv2d_columns_cpu,
                                                  &cvy_conv2d_winograd_gpu,
+                                                 &cvy_conv2d_mma_nvidia,
                                                  &cvy_conv2d_tile_gpu,
                                                  &cvy_conv2d_im2col_gemm};
 enum { VARIANTS = sizeof variants / sizeof *variants };

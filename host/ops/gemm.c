@@ -11,7 +11,7 @@
 
 /* In order of preference. */
 static const cvy_gemm_method *const variants[] = {
-    &cvy_gemm_vector_cpu, &cvy_gemm_tile_cpu, &cvy_gemm_mma_nvidia, &cvy_gemm_clblast, &cvy_gemm_tile_gpu};
+    &cvy_gemm_vector_cpu, &cvy_gemm_tile_cpu, &cvy_gemm_mma_nvidia, &cvy_gemm_tile_gpu, &cvy_gemm_clblast};
 enum { VARIANTS = sizeof(variants) / sizeof(variants[0]) };
 
 const char *const *cvy_gemm_variants(void) {
