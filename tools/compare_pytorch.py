@@ -2,7 +2,7 @@
 """Convoy against PyTorch on the same machine, both sides in turn.
 
     tools/compare_pytorch.py [--steps] [--epoch] [--single] [--mode eager,compile,graph] [--rounds N] [--seconds S]
-                             [--device D] [--torch-device D] [--json FILE] [NETWORK...]
+                             [--device D] [--precision P] [--torch-device D] [--json FILE] [NETWORK...]
 
 --steps   (the default) images per second of a training step and of evaluation, on random images that are on the
           device: forward, loss, backward and optimizer alone
@@ -235,8 +235,9 @@ def child(command):
 
 
 def convoy(options, command, name, *more):
-    device = ["--device", options.device] if options.device else []
-    return child([options.convoy, command, os.path.join(ROOT, "models", name + ".yaml"), "--json", *device, *more])
+    chosen = [word for option in ("device", "precision") if vars(options)[option]
+              for word in (f"--{option}", vars(options)[option])]
+    return child([options.convoy, command, os.path.join(ROOT, "models", name + ".yaml"), "--json", *chosen, *more])
 
 
 def torch(options, name, *more, mode="eager"):
@@ -347,6 +348,7 @@ def arguments():
     parser.add_argument("--single", action="store_true", help=f"one image at a time: {' '.join(SINGLE)}")
     parser.add_argument("--convoy", default=os.path.join(ROOT, "build", "convoy"), help="the command")
     parser.add_argument("--device", default="", help="Convoy's --device")
+    parser.add_argument("--precision", default="", help="Convoy's --precision; PyTorch keeps its own default")
     parser.add_argument("--torch-device", default="cpu")
     parser.add_argument("--mode", default="eager", help="of PyTorch: eager, compile, graph, or several with commas")
     parser.add_argument("--rounds", type=int, default=3)
