@@ -77,16 +77,16 @@ static inline void store_quad(global float *to, uint room, float4 value) {
 
 /* ---- Slices ---- */
 
-/* One operand: a work-item's first floats of it, for the LOADS_A or LOADS_B float4 of each slice, and in how many floats
-   its row ends behind each. What is beyond m or n repeats the last row or column: it ends up in sums that are not
-   written. */
+/* One operand: a work-item's first floats of it, for the LOADS_A or LOADS_B float4 of each slice, and in how many
+   floats its row ends behind each. What is beyond m or n repeats the last row or column: it ends up in sums that are
+   not written. */
 typedef struct operand {
     global const float *from;
     uint at[LOADS_MOST], room[LOADS_MOST];
 } operand;
 
-/* Which float4 of a slice a work-item's number l is: its place along k and along the `edge` rows or columns of the tile.
-   An operand is stored `by_depth`, [k][count], or [count][k]. */
+/* Which float4 of a slice a work-item's number l is: its place along k and along the `edge` rows or columns of the
+   tile. An operand is stored `by_depth`, [k][count], or [count][k]. */
 static inline uint2 part_of(uint l, const bool by_depth, const uint edge) {
     if (by_depth) {
         const uint i = l / TILE_WORD * ITEMS + get_local_id(0);
@@ -110,12 +110,13 @@ static inline operand operand_of(global const float *from, uint pitch, uint coun
     return o;
 }
 
-/* A work-item's part of the slice that begins at o.from, whose matrix has `left` k to go; zeros behind these. */
+/* A work-item's part of the slice that begins at o.from, whose matrix has `left` k to go, or none; zeros behind
+   these. */
 static inline void fetch(float4 *values, const int loads, const operand *o, const bool by_depth, const uint edge,
-                         uint left) {
+                         int left) {
 #pragma unroll
     for (uint l = 0; l < loads; l++) {
-        const uint k = part_of(l, by_depth, edge).x;
+        const int k = part_of(l, by_depth, edge).x;
         values[l] = k < left ? load_quad(o->from + o->at[l], by_depth ? o->room[l] : left - k) : (float4)(0.0f);
     }
 }
@@ -218,8 +219,8 @@ gemm_batched(global const float *restrict a, ulong a_offset, ulong a_step, uint 
     TILE_SCRATCH(scratch, a_tile);
     const uint number = get_group_id(2), row = get_group_id(0) * BM, column = get_group_id(1) * BN;
     const uint first = number / batch * depth, end = min(first + depth, k);
-    operand left = operand_of(a + a_offset + number % batch * a_step + (ulong)first * (TRANSPOSE_A ? a_pitch : 1), a_pitch,
-                              m, row, LOADS_A, TRANSPOSE_A, BM);
+    operand left = operand_of(a + a_offset + number % batch * a_step + (ulong)first * (TRANSPOSE_A ? a_pitch : 1),
+                              a_pitch, m, row, LOADS_A, TRANSPOSE_A, BM);
     operand right = operand_of(b + b_offset + number % batch * b_step + (ulong)first * (TRANSPOSE_B ? 1 : b_pitch),
                                b_pitch, n, column, LOADS_B, !TRANSPOSE_B, BN);
     const ulong step_a = TRANSPOSE_A ? (ulong)KC * a_pitch : KC, step_b = TRANSPOSE_B ? KC : (ulong)KC * b_pitch;
@@ -230,7 +231,7 @@ gemm_batched(global const float *restrict a, ulong a_offset, ulong a_step, uint 
     load_sums(&to, sums, at, accumulate);
     /* A slice is fetched in its turn and multiplied in the next one. */
     for (uint k0 = first, turn = 0; k0 < end + KC; k0 += KC, turn ^= 1, left.from += step_a, right.from += step_b) {
-        const uint to_go = k0 < end ? end - k0 : 0;
+        const int to_go = (int)(end - k0); /* a saturated difference would be a call that Oclgrind does not know */
         fetch(next_a, LOADS_A, &left, TRANSPOSE_A, BM, to_go);
         fetch(next_b, LOADS_B, &right, !TRANSPOSE_B, BN, to_go);
         if (k0 > first)

@@ -1,6 +1,6 @@
 /* Sums of the rows of a matrix (kernels/sum_rows.cl). */
-#include "base/integer.h"
 #include "ops/sum_rows.h"
+#include "base/integer.h"
 #include "ops/vector.h"
 
 enum {
