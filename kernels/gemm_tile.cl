@@ -66,8 +66,8 @@
 /* TILE(name, ROWS, VECTORS) defines one register tile: `rows` <= ROWS rows of C, `columns` of them (VECTORS vectors
    of which the last may be partial), += or = the product of `kc` of k. Rows from `rows` on repeat the last one and
    are not stored; a tile of MR rows is always full. With the `last` of k comes the activation, which the host asks for
-   only where all vectors of columns are whole; `made` is the output of GRADIENT_OF at the tile. A macro, because only constant bounds make the array of sums
-   become registers. */
+   only where all vectors of columns are whole; `made` is the output of GRADIENT_OF at the tile. A macro, because only
+   constant bounds make the array of sums become registers. */
 #define TILE(NAME, ROWS, VECTORS)                                                                            \
     void NAME(A_SPACE const float *a, ulong lda, uint rows, __local const float *b, uint kc,                 \
               __global float *c, ulong ldc, uint columns, __global const float *bias, bool add, bool last,   \
