@@ -16,9 +16,11 @@ static bool is_gpu(const cvy_device_traits *traits) {
     return !traits->host && !traits->cpu;
 }
 
+/* The kernel counts in 32 bits: rows, columns and k, and floats within one tile. */
 static bool supports(const cvy_device_traits *traits, const cvy_gemm_shape *s) {
-    return cvy_gemm_batched_supports(traits) && s->m <= UINT32_MAX && s->n <= UINT32_MAX &&
-           s->k <= UINT32_MAX;
+    const size_t most = INT32_MAX / TILE;
+    return cvy_gemm_batched_supports(traits) && s->m <= INT32_MAX && s->n <= INT32_MAX && s->k <= INT32_MAX &&
+           s->lda <= most && s->ldb <= most && s->ldc <= UINT32_MAX;
 }
 
 static bool mma_supports(const cvy_device_traits *traits, const cvy_gemm_shape *s) {

@@ -285,6 +285,16 @@ static void tile_gpu_handles_every_edge(void **state) {
     test_device()->traits = real;
 }
 
+static void tile_gpu_leaves_what_it_cannot_count(void **state) {
+    (void)state;
+    cvy_gemm *op = NULL;
+    cvy_gemm_shape shape = {.m = 2, .n = 4, .k = 4, .lda = 4, .ldb = 4, .ldc = 4};
+    assert_ok(cvy_gemm_create(test_device(), &shape, "tile_gpu", &op));
+    cvy_gemm_free(op);
+    shape.k = shape.lda = 1 << 25; /* 128 such rows are 2^32 floats */
+    assert_fails(cvy_gemm_create(test_device(), &shape, "tile_gpu", &op), CONVOY_DEVICE, "tile_gpu");
+}
+
 /* On a device that emulates tensor cores. */
 static void mma_nvidia_errs_by_the_rounding_of_its_factors(void **state) {
     (void)state;
@@ -390,6 +400,7 @@ int main(void) {
         cmocka_unit_test(tile_cpu_adapts_to_narrow_vectors),
         cmocka_unit_test(vector_cpu_takes_a_few_columns),
         cmocka_unit_test(tile_gpu_handles_every_edge),
+        cmocka_unit_test(tile_gpu_leaves_what_it_cannot_count),
         cmocka_unit_test(mma_nvidia_errs_by_the_rounding_of_its_factors),
         cmocka_unit_test(tensor_cores_are_chosen_by_precision),
         cmocka_unit_test(clblast_agrees),
