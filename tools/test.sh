@@ -196,12 +196,14 @@ no_kernel_left_out() { # FOLDER
     }
 }
 
-# A device of small work-groups and little local memory trains LeNet with the variants for GPUs, and Oclgrind finds
-# nothing.
+# A device of small work-groups and little local memory, on which CLBlast does not run.
+tight=(--max-wgsize 64 --local-mem-size 16384)
+
+# It trains LeNet with the variants for GPUs, and Oclgrind finds nothing.
 train_under_tight_limits() { # FOLDER
-    oclgrind --max-wgsize 64 --local-mem-size 16384 --log "$1/tight" "$out/gcc/convoy" train models/lenet.yaml \
-        --data fashion-mnist --device Oclgrind --variant conv2d=tile_gpu --epochs 1 --batch-size 8 --limit-train 8 \
-        --limit-test 8 --out "$1/run" && [ ! -s "$1/tight" ]
+    oclgrind "${tight[@]}" --log "$1/train" "$out/gcc/convoy" train models/lenet.yaml --data fashion-mnist \
+        --device Oclgrind --variant conv2d=tile_gpu,gemm=tile_gpu --epochs 1 --batch-size 8 --limit-train 8 \
+        --limit-test 8 --out "$1/run" && [ ! -s "$1/train" ]
 }
 
 part_oclgrind() {
@@ -214,6 +216,9 @@ part_oclgrind() {
     find "$out/gcc" -maxdepth 1 -type f -executable \( -name 'ops_test_*' -o -name device_test_common \) \
         ! -name ops_test_choice | sort |
         xargs -P "$jobs" -n 1 tools/test_oclgrind.sh "$folder" | tee "$folder/results"
+    printf '%s\n' "$out"/gcc/ops_test_{gemm,gemm_batched,linear} |
+        xargs -P "$jobs" -I @ tools/test_oclgrind.sh "$folder/tight" @ "${tight[@]}" |
+        sed -u 's/ops_test_/tight_test_/' | tee -a "$folder/results"
     while read -r line; do
         case $line in
         ok*) passed=$((passed + 1)) ;;

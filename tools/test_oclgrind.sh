@@ -2,12 +2,13 @@
 # Runs one test program under Oclgrind, which interprets kernels and reports data races, invalid accesses and divergent
 # barriers. Oclgrind's exit code stays 0 whatever it finds: its log must be empty.
 #
-#   tools/test_oclgrind.sh FOLDER PROGRAM
+#   tools/test_oclgrind.sh FOLDER PROGRAM [OCLGRIND-OPTION...]
 #
 # FOLDER/<program>.kernels lists the kernels that ran. Prints one line, "ok ..." or "FAILED ...", and what went wrong.
 set -uo pipefail
 folder=$1
 program=$2
+shift 2
 name=$(basename "$program")
 log=$folder/$name.oclgrind
 output=$folder/$name.output
@@ -16,7 +17,7 @@ mkdir -p "$folder"
 
 # Oclgrind replaces the OpenCL loader, so its device is the only one. It has 128 MiB unless told otherwise.
 CONVOY_TEST_DEVICE=Oclgrind CONVOY_TEST_QUICK=1 oclgrind --data-races --inst-counts --num-threads 1 \
-    --global-mem-size 1073741824 --log "$log" "$program" >"$output" 2>&1 </dev/null
+    --global-mem-size 1073741824 --log "$log" "$@" "$program" >"$output" 2>&1 </dev/null
 code=$?
 sed -n "s/^Instructions executed for kernel '\(.*\)':$/\1/p" "$output" | sort -u >"$folder/$name.kernels"
 

@@ -147,8 +147,8 @@ static bool preferred(const cvy_device_traits *traits) {
 
 static bool supports(const cvy_device_traits *traits, const cvy_gemm_shape *shape) {
     (void)shape;
-    /* Its kernels' work-groups have at least 64 items. */
-    return !traits->host && traits->max_work_group >= 64;
+    /* The kernels that pad matrices want groups of 256 whatever the parameters are, "local_128" 32 KiB. */
+    return !traits->host && traits->max_work_group >= 256 && traits->local_memory >= 32 << 10;
 }
 
 /* A product of one value, which has CLBlast build the program of all its products. */

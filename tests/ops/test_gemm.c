@@ -1,6 +1,7 @@
 /* The matrix product: the reference against the formula, every variant against the reference. */
 #include <clblast_c.h>
 
+#include "base/integer.h"
 #include "device/opencl.h"
 #include "ops/gemm.h"
 #include "support/test.h"
@@ -211,7 +212,7 @@ static void tile_cpu_adapts_to_narrow_vectors(void **state) {
     const int widths[] = {8, 4};
     convoy_device *device = test_device();
     cvy_device_traits real = device->traits;
-    device->traits.local_memory = 32 << 10;
+    device->traits.local_memory = min_size(real.local_memory, 32 << 10);
     for (int i = 0; i < 2; i++) {
         device->traits.vector_width = widths[i];
         for (int transposes = 0; transposes < 4; transposes++) {
@@ -250,7 +251,7 @@ static void vector_cpu_takes_a_few_columns(void **state) {
 
 /* The three products of Linear layers first: forward with 10 outputs and k in parts, forward over several
    tiles, backward-data of 10 outputs, backward-weights; then rows that are no multiple of four floats, and an
-   odd offset alone. `items` allow each of the tiles. */
+   odd offset alone. `items` allow each of the tiles, where the device does. */
 static void check_on_gpu(const char *variant) {
     static const struct {
         int transposes;
@@ -264,8 +265,9 @@ static void check_on_gpu(const char *variant) {
                     {3, 67, 35, 150, 1, 5, 128, 0},
                     {0, 9, 8, 12, 0, 3, 64, 0}};
     convoy_device *device = test_device();
+    const size_t most = device->traits.max_work_group;
     for (size_t i = 0; i < sizeof products / sizeof *products; i += test_quick() ? 3 : 1) {
-        device->traits.max_work_group = products[i].items;
+        device->traits.max_work_group = min_size(products[i].items, most);
         product p = make_product(products[i].transposes, products[i].m, products[i].n, products[i].k,
                                  products[i].gap, products[i].offset);
         p.shape.activation = products[i].activation;
@@ -275,6 +277,7 @@ static void check_on_gpu(const char *variant) {
             check_product(device, variant, &p);
         }
     }
+    device->traits.max_work_group = most;
 }
 
 static void tile_gpu_handles_every_edge(void **state) {
@@ -324,9 +327,40 @@ static void tensor_cores_are_chosen_by_precision(void **state) {
     test_device()->traits = real;
 }
 
+static bool runs(const char *variant) {
+    const cvy_gemm_shape shape = make_product(0, 5, 16, 7, 0, 0).shape;
+    cvy_candidate_variant candidates[CVY_VARIANTS_LIMIT];
+    const size_t count = cvy_gemm_candidates(test_device(), &shape, candidates);
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(candidates[i].name, variant) == 0)
+            return true;
+    return false;
+}
+
+/* A GPU whose work-groups are too small for CLBlast's kernels, or its local memory, has tile_gpu. */
+static void clblast_leaves_small_devices(void **state) {
+    (void)state;
+    const cvy_device_traits real = test_device()->traits;
+    test_device()->traits.cpu = false;
+    test_device()->traits.max_work_group = 64;
+    assert_false(runs("clblast"));
+    assert_true(runs("tile_gpu"));
+    test_device()->traits.max_work_group = 256;
+    test_device()->traits.local_memory = 16 << 10;
+    assert_false(runs("clblast"));
+    assert_true(runs("tile_gpu"));
+    test_device()->traits = real;
+}
+
+static void only_with_clblast(void) {
+    if (!runs("clblast"))
+        skip();
+}
+
 /* Few shapes: each new kind of product costs CLBlast seconds of building. */
 static void clblast_agrees(void **state) {
     (void)state;
+    only_with_clblast();
     check_transposes(test_device(), "clblast", 33, 60, 17, 3, 5);
     check_transposes(test_device(), "clblast", 1, 5, 1, 0, 0);
 }
@@ -335,6 +369,7 @@ static void clblast_agrees(void **state) {
  * 16^3. */
 static void clblast_uses_the_workspace(void **state) {
     (void)state;
+    only_with_clblast();
     const char *name = "XGEMM_MIN_INDIRECT_SIZE";
     const size_t limit = 16;
     assert_int_equal(
@@ -380,7 +415,7 @@ static void wrong_requests_are_refused(void **state) {
                  "did you mean \"clblast\"");
     assert_null(op);
     const bool cpu = cvy_device_get_traits(test_device())->cpu;
-    assert_ok(cvy_gemm_create(test_device(), &shape, cpu ? "tile_cpu" : "clblast", &op));
+    assert_ok(cvy_gemm_create(test_device(), &shape, cpu ? "tile_cpu" : "tile_gpu", &op));
     if (cvy_gemm_workspace(op) > 0) /* a device of one compute unit has no use for a split k */
         assert_fails(cvy_gemm_run(op, NULL, 0, NULL, 0, NULL, 0, false, NULL), CONVOY_INVALID, "workspace");
     cvy_gemm_free(op);
@@ -403,6 +438,7 @@ int main(void) {
         cmocka_unit_test(tile_gpu_leaves_what_it_cannot_count),
         cmocka_unit_test(mma_nvidia_errs_by_the_rounding_of_its_factors),
         cmocka_unit_test(tensor_cores_are_chosen_by_precision),
+        cmocka_unit_test(clblast_leaves_small_devices),
         cmocka_unit_test(clblast_agrees),
         cmocka_unit_test(clblast_uses_the_workspace),
         cmocka_unit_test(an_empty_k_leaves_the_bias),
