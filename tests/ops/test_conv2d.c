@@ -164,6 +164,7 @@ static void test_pooled(void **state) {
             assert_true(check_pooled(&pooled_cases[i], "direct_cpu", kind));
             check_pooled(&pooled_cases[i], "winograd8_cpu", kind);
             check_pooled(&pooled_cases[i], "winograd6_cpu", kind);
+            check_pooled(&pooled_cases[i], "winograd1d_cpu", kind);
         }
 }
 

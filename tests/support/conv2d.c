@@ -179,7 +179,8 @@ static void conv_check_backward_weights(cvy_conv2d *op, const cvy_conv2d_shape *
     free(expected_bias);
 }
 
-/* False where the variant does not run this shape on this device, which its refusal says. */
+/* The passes that the variant runs. False where it does not run this shape on this device, which its refusal
+ * says. */
 bool conv_check_case(const conv_case *c, const char *variant) {
     const cvy_conv2d_shape shape = conv_shape_of(c);
     char what[128];
@@ -192,19 +193,25 @@ bool conv_check_case(const conv_case *c, const char *variant) {
         return false;
     }
     conv_tensors t = conv_tensors_of(&shape, c->n);
+    bool runs[3];
     for (int pass = 0; pass < 3; pass++)
-        assert_string_equal(cvy_conv2d_variant(op, (cvy_conv2d_pass)pass), variant);
+        runs[pass] = strcmp(cvy_conv2d_variant(op, (cvy_conv2d_pass)pass), variant) == 0;
+    assert_true(runs[CVY_CONV2D_FORWARD]);
     for (int with = 0; with < 2; with++) {
         snprintf(what, sizeof what, "%s, %s, forward, bias %d", variant, c->name, with);
         conv_check_forward(op, &shape, &t, c->n, what, with);
+        if (!runs[CVY_CONV2D_BACKWARD_WEIGHTS])
+            continue;
         snprintf(what, sizeof what, "%s, %s, backward-weights, accumulate %d", variant, c->name, with);
         conv_check_backward_weights(op, &shape, &t, what, true, with);
         snprintf(what, sizeof what, "%s, %s, backward-weights without bias, accumulate %d", variant, c->name,
                  with);
         conv_check_backward_weights(op, &shape, &t, what, false, with);
     }
-    snprintf(what, sizeof what, "%s, %s, backward-data", variant, c->name);
-    conv_check_backward_data(op, &shape, &t, c->n, what);
+    if (runs[CVY_CONV2D_BACKWARD_DATA]) {
+        snprintf(what, sizeof what, "%s, %s, backward-data", variant, c->name);
+        conv_check_backward_data(op, &shape, &t, c->n, what);
+    }
     cvy_conv2d_free(op);
     conv_tensors_free(&t);
     return true;
