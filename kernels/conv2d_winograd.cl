@@ -59,33 +59,33 @@
 #define SCRATCH (V_SIZE + GROUP * MR * P_STEP)
 
 /* weight [OUT_C][IN_C][K][K] (TRANSPOSED: [IN_C][OUT_C][K][K], flipped) -> packed [BLOCKS][XI][IN_C][MR].
-   Work-items: input channel, block. */
+   The lanes of a vector are neighbours in [IN_C][MR], so that it is whole whatever MR is. Work-items: vectors
+   of [IN_C][MR], block. */
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
 conv2d_winograd_weights(__global const float *restrict weight, __global float *restrict packed) {
-    const int in = get_global_id(0), block = get_global_id(1);
-    __global float *to = packed + ((ulong)block * XI * IN_C + in) * MR;
-    for (int m = 0; m < MR; m += VW) {
-        float taps[K * K][VW];
-        floatv g[K * K], half_way[T * K], u[XI];
-        for (int lane = 0; lane < VW; lane++) {
-            const int out = block * MR + m + lane, inside = m + lane < MR && out < OUT_C;
+    const int first = get_global_id(0) * VW, block = get_global_id(1), lanes = min(VW, IN_C * MR - first);
+    __global float *to = packed + (ulong)block * XI * IN_C * MR + first;
+    float taps[K * K][VW];
+    floatv g[K * K], half_way[T * K], u[XI];
+    for (int lane = 0; lane < VW; lane++) {
+        const int in = (first + lane) / MR, out = block * MR + (first + lane) % MR;
+        const int inside = lane < lanes && out < OUT_C;
 #if TRANSPOSED
-            __global const float *from = weight + ((ulong)in * OUT_C + (inside ? out : 0)) * K * K;
+        __global const float *from = weight + (inside ? (ulong)in * OUT_C + out : 0) * K * K;
 #else
-            __global const float *from = weight + ((ulong)(inside ? out : 0) * IN_C + in) * K * K;
+        __global const float *from = weight + (inside ? (ulong)out * IN_C + in : 0) * K * K;
 #endif
-            for (int k = 0; k < K * K; k++)
-                taps[k][lane] = inside ? from[TRANSPOSED ? K * K - 1 - k : k] : 0.0f;
-        }
         for (int k = 0; k < K * K; k++)
-            g[k] = vloadv(0, taps[k]);
-        for (int c = 0; c < K; c++)
-            kernel_1d(g + c, K, half_way + c, K, K);
-        for (int r = 0; r < T; r++)
-            kernel_1d(half_way + r * K, 1, u + r * T, 1, K);
-        for (int xi = 0; xi < XI; xi++)
-            store_part(u[xi], 0, to + (ulong)xi * IN_C * MR + m, min(VW, MR - m));
+            taps[k][lane] = inside ? from[TRANSPOSED ? K * K - 1 - k : k] : 0.0f;
     }
+    for (int k = 0; k < K * K; k++)
+        g[k] = vloadv(0, taps[k]);
+    for (int c = 0; c < K; c++)
+        kernel_1d(g + c, K, half_way + c, K, K);
+    for (int r = 0; r < T; r++)
+        kernel_1d(half_way + r * K, 1, u + r * T, 1, K);
+    for (int xi = 0; xi < XI; xi++)
+        store_part(u[xi], 0, to + (ulong)xi * IN_C * MR, lanes);
 }
 
 /* products[m] = sum over input channels of u[in][m] * v[in], MR channels, `step` floats apart, x NV vectors

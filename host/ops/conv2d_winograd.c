@@ -22,7 +22,7 @@ enum {
 typedef struct state {
     void *backward_weights; /* NULL for the other two passes, which use the rest */
     cvy_kernel *weights, *convolve;
-    int in_channels, blocks, items;
+    int packed_vectors, blocks, items; /* of the transformed weights: vectors in a block's element */
 } state;
 
 /* The accuracy of larger tiles than these does not suffice for training. */
@@ -135,7 +135,7 @@ static convoy_status prepare_tiles(convoy_device *device, const cvy_conv2d_shape
     const int tiles = ceil_div(t.out_size[0], t.pixels) * ceil_div(t.out_size[1], t.pixels) *
                       (s->pitch / (t.vectors * traits->vector_width));
     char options[OPTIONS];
-    p->in_channels = t.in;
+    p->packed_vectors = ceil_div(t.in * t.channels, traits->vector_width);
     p->blocks = ceil_div(t.out, t.channels);
     p->items = choose_items(tiles / t.batch, traits->compute_units);
     *workspace = (t.packed + (size_t)(p->items * t.batch) * t.scratch) * sizeof(float);
@@ -174,8 +174,9 @@ static convoy_status run(void *prepared, const cvy_conv2d_buffers *b) {
     const state *p = prepared;
     if (p->backward_weights)
         return cvy_winograd_weights_run(p->backward_weights, b);
-    convoy_status status = CVY_LAUNCH(p->weights, cvy_singles((size_t)p->in_channels, (size_t)p->blocks, 1),
-                                      cvy_buf(b->weight), cvy_buf(b->workspace));
+    convoy_status status =
+        CVY_LAUNCH(p->weights, cvy_singles((size_t)p->packed_vectors, (size_t)p->blocks, 1),
+                   cvy_buf(b->weight), cvy_buf(b->workspace));
     if (status)
         return status;
     return CVY_LAUNCH(p->convolve, cvy_singles((size_t)p->items, 1, 1), cvy_buf(b->in), cvy_buf(b->bias),
