@@ -176,6 +176,14 @@ static convoy_status choose_forced(convoy_device *device, const cvy_gemm_shape *
     return CONVOY_OK;
 }
 
+/* Do the heuristics take it, as long as none before it is taken? */
+static bool may_serve(convoy_device *device, const cvy_gemm_shape *shape, const cvy_task *task,
+                      const cvy_gemm_method *method) {
+    const cvy_device_traits *traits = cvy_device_get_traits(device);
+    return method->preferred(traits) && method->supports(traits, shape) &&
+           !cvy_choice_aside(device, task->op, task->pass, task->shape, method->name);
+}
+
 /* What was measured; what the heuristics prefer of those that are not set aside. NULL: none. */
 static const cvy_gemm_method *choose(convoy_device *device, const cvy_gemm_shape *shape, const cvy_task *task,
                                      cvy_origin *origin) {
@@ -189,8 +197,7 @@ static const cvy_gemm_method *choose(convoy_device *device, const cvy_gemm_shape
         return best;
     *origin = CVY_GUESSED;
     for (int i = 0; i < VARIANTS; i++)
-        if (variants[i]->preferred(traits) && variants[i]->supports(traits, shape) &&
-            !cvy_choice_aside(device, task->op, task->pass, task->shape, variants[i]->name))
+        if (may_serve(device, shape, task, variants[i]))
             return variants[i];
     return NULL;
 }
@@ -239,7 +246,7 @@ convoy_status cvy_gemm_create(convoy_device *device, const cvy_gemm_shape *shape
     cvy_gemm *gemm = calloc(1, sizeof(*gemm));
     if (!gemm)
         return cvy_fail_memory("a gemm op", sizeof(*gemm));
-    *gemm = (cvy_gemm){.device = device, .shape = *shape};
+    *gemm = (cvy_gemm){.device = device, .shape = *shape, .room = SIZE_MAX};
     status = prepare(gemm, variant);
     if (!status && gemm->variant)
         status = cvy_kernel_get_simple(device, "gemm_sum", &gemm->sum);
@@ -283,6 +290,40 @@ convoy_status cvy_gemm_add_parts(cvy_gemm *op, const cvy_gemm_operands *operands
                       cvy_int(operands->accumulate));
 }
 
+/* In the place of a variant that failed, the first other one that makes do with its workspace and runs now.
+   Where none does, the device is at fault and not the variant. */
+static convoy_status replace(cvy_gemm *op, const cvy_gemm_operands *operands, convoy_status failure) {
+    const cvy_gemm failed = *op;
+    const cvy_task task = cvy_gemm_task(&op->shape);
+    char reason[512];
+    snprintf(reason, sizeof reason, "%s", convoy_error_message());
+    for (int i = 0; i < VARIANTS; i++) {
+        if (variants[i] == failed.variant || !may_serve(op->device, &op->shape, &task, variants[i]))
+            continue;
+        *op = (cvy_gemm){.device = failed.device,
+                         .shape = failed.shape,
+                         .variant = variants[i],
+                         .room = failed.workspace,
+                         .sum = failed.sum};
+        if (op->variant->prepare(op) || op->workspace > op->room || op->variant->run(op, operands))
+            continue;
+        if (failure == CONVOY_DEVICE)
+            cvy_choice_set_aside(op->device, &task, task.shape, failed.variant->name, reason);
+        else /* another time there may be memory */
+            cvy_warning("gemm's variant %s gives way to %s for %s: %s", failed.variant->name,
+                        op->variant->name, task.shape, reason);
+        return CONVOY_OK;
+    }
+    *op = failed;
+    return cvy_fail(failure, "%s", reason);
+}
+
+static convoy_status run_variant(cvy_gemm *op, const cvy_gemm_operands *operands) {
+    const convoy_status status = op->variant->run(op, operands);
+    const bool failed = status == CONVOY_DEVICE || status == CONVOY_MEMORY;
+    return failed && op->origin != CVY_FORCED ? replace(op, operands, status) : status;
+}
+
 static convoy_status finish(const cvy_gemm *op, const cvy_gemm_operands *o) {
     const cvy_gemm_shape *s = &op->shape;
     if (op->activates)
@@ -307,7 +348,7 @@ static convoy_status run(cvy_gemm *op, const cvy_gemm_operands *operands) {
     if (!op->variant)
         run_on_host(&op->shape, operands);
     else if (op->shape.k)
-        status = op->variant->run(op, operands);
+        status = run_variant(op, operands);
     else if (operands->bias || !operands->accumulate)
         status = cvy_gemm_add_parts(op, operands, NULL, 0);
     return status ? status : finish(op, operands);

@@ -19,7 +19,8 @@ void cvy_gemm_reference(const cvy_gemm_shape *shape, const float *a, const float
 typedef struct cvy_gemm cvy_gemm;
 /* `variant`: a name from the table, or NULL to choose: what was measured (choice.h), else vector_cpu for a
    few columns and tile_cpu for more on CPUs; on GPUs mma_nvidia in the precisions of tensor cores, else
-   clblast. */
+   tile_gpu, else clblast. A chosen variant that fails in a run is replaced by the next one there and then, in
+   the workspace that was asked for at first; a named one is not. */
 convoy_status cvy_gemm_create(convoy_device *device, const cvy_gemm_shape *shape, const char *variant,
                               cvy_gemm **op);
 void cvy_gemm_free(cvy_gemm *op);

@@ -4,6 +4,7 @@
 #include <clblast_c.h>
 #include <string.h>
 
+#include "base/integer.h"
 #include "device/opencl.h"
 #include "ops/gemm_methods.h"
 
@@ -145,10 +146,23 @@ static bool preferred(const cvy_device_traits *traits) {
     return !traits->host;
 }
 
+static size_t padded(size_t count) {
+    return ceil_div_size(count, 128) * 128; /* the most that a set pads to */
+}
+
+/* CLBlast counts floats in 32 bits: those in front of each element of a matrix, and those of its copies. */
+static bool counts(const cvy_gemm_shape *s, size_t a_offset, size_t b_offset, size_t c_offset) {
+    const size_t m = padded(s->m), n = padded(s->n), k = padded(s->k), most = INT32_MAX;
+    return m <= most && n <= most && k <= most && s->lda <= most && s->ldb <= most && s->ldc <= most &&
+           a_offset + (s->transpose_a ? s->k : s->m) * s->lda <= most &&
+           b_offset + (s->transpose_b ? s->n : s->k) * s->ldb <= most && c_offset + s->m * s->ldc <= most &&
+           m * k + k * n + m * n <= most;
+}
+
 static bool supports(const cvy_device_traits *traits, const cvy_gemm_shape *shape) {
-    (void)shape;
     /* The kernels that pad matrices want groups of 256 whatever the parameters are, "local_128" 32 KiB. */
-    return !traits->host && traits->max_work_group >= 256 && traits->local_memory >= 32 << 10;
+    return !traits->host && traits->max_work_group >= 256 && traits->local_memory >= 32 << 10 &&
+           counts(shape, 0, 0, 0);
 }
 
 /* A product of one value, which has CLBlast build the program of all its products. */
@@ -227,22 +241,26 @@ static convoy_status prepare(cvy_gemm *op) {
     return CONVOY_OK;
 }
 
+/* CLBlast refuses before it writes C; the bias comes last, so that C is then as it was. */
 static convoy_status run(cvy_gemm *op, const cvy_gemm_operands *operands) {
     const cvy_gemm_shape *s = &op->shape;
-    bool add = operands->accumulate;
-    if (operands->bias) {
-        convoy_status status = cvy_gemm_add_parts(op, operands, NULL, 0);
-        if (status)
-            return status;
-        add = true;
-    }
+    if (!counts(s, operands->a_offset, operands->b_offset, operands->c_offset))
+        return cvy_fail(CONVOY_DEVICE,
+                        "CLBlast's gemm of %zux%zux%zu: offsets of %zu, %zu and %zu floats are "
+                        "beyond its 32 bits",
+                        s->m, s->n, s->k, operands->a_offset, operands->b_offset, operands->c_offset);
     cl_command_queue queue = cvy_device_queue(op->device);
     CLBlastStatusCode status = CLBlastSgemmWithTempBuffer(
         CLBlastLayoutRowMajor, transposed(s->transpose_a), transposed(s->transpose_b), s->m, s->n, s->k, 1.0f,
         cvy_buffer_memory(operands->a), operands->a_offset, s->lda, cvy_buffer_memory(operands->b),
-        operands->b_offset, s->ldb, add ? 1.0f : 0.0f, cvy_buffer_memory(operands->c), operands->c_offset,
-        s->ldc, &queue, NULL, operands->workspace ? cvy_buffer_memory(operands->workspace) : NULL);
-    return status == CLBlastSuccess ? CONVOY_OK : fail(s, status);
+        operands->b_offset, s->ldb, operands->accumulate ? 1.0f : 0.0f, cvy_buffer_memory(operands->c),
+        operands->c_offset, s->ldc, &queue, NULL,
+        operands->workspace ? cvy_buffer_memory(operands->workspace) : NULL);
+    if (status != CLBlastSuccess)
+        return fail(s, status);
+    cvy_gemm_operands then = *operands;
+    then.accumulate = true;
+    return operands->bias ? cvy_gemm_add_parts(op, &then, NULL, 0) : CONVOY_OK;
 }
 
 const cvy_gemm_method cvy_gemm_clblast = {"clblast", preferred, supports, prepare, run};

@@ -48,12 +48,13 @@ static cvy_gemm_batched_shape product_of(const cvy_gemm *op, bool tensor_cores, 
                                     .activation = op->activates ? s->activation : CVY_IDENTITY};
 }
 
-/* The parts are a function of the shape and the device alone, and so is the order of the sums. */
+/* The parts are a function of the shape, the device and the room alone, and so is the order of the sums. */
 static void cut(cvy_gemm *op) {
     const cvy_gemm_shape *s = &op->shape;
     const size_t wanted = (size_t)cvy_device_get_traits(op->device)->compute_units * GROUPS_PER_UNIT;
     const size_t tiles = ceil_div_size(s->m, TILE) * ceil_div_size(s->n, TILE);
-    const size_t most = min_size(s->k / LEAST_DEPTH, PARTS_LIMIT / sizeof(float) / s->n / s->m);
+    const size_t most =
+        min_size(s->k / LEAST_DEPTH, min_size(PARTS_LIMIT, op->room) / sizeof(float) / s->n / s->m);
     const size_t parts = max_size(1, min_size(wanted / tiles, most));
     op->cut.depth = ceil_div_size(ceil_div_size(s->k, parts), 16) * 16;
     op->cut.parts = ceil_div_size(s->k, op->cut.depth);

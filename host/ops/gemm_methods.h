@@ -22,6 +22,7 @@ typedef struct cvy_gemm_method {
     bool (*supports)(const cvy_device_traits *traits, const cvy_gemm_shape *shape);
     /* Builds kernels and fills in `workspace`; m, n and k are not 0. */
     convoy_status (*prepare)(cvy_gemm *op);
+    /* Where it fails C is as it was, so that another variant can take over. */
     convoy_status (*run)(cvy_gemm *op, const cvy_gemm_operands *operands);
 } cvy_gemm_method;
 
@@ -38,6 +39,7 @@ struct cvy_gemm {
     cvy_origin origin;
     bool activates;           /* the variant applies activation or gradient_of; else gemm.c does, later */
     size_t workspace;         /* bytes */
+    size_t room;              /* bytes that `workspace` should not pass, if the variant has the choice */
     cvy_kernel *sum;          /* gemm_sum.cl; NULL on the host device */
     cvy_kernel *tile;         /* tile_cpu, vector_cpu */
     cvy_kernel *columns;      /* vector_cpu */

@@ -83,12 +83,13 @@ static size_t more(size_t pieces) {
 /* Partial sums of a split k take at most this much workspace. */
 static const size_t parts_limit = (size_t)64 << 20;
 
-static cvy_gemm_cut choose_cut(const cvy_gemm_shape *s, const tiling *t, const cvy_device_traits *traits) {
+static cvy_gemm_cut choose_cut(const cvy_gemm_shape *s, const tiling *t, const cvy_device_traits *traits,
+                               size_t room) {
     /* Whole cache lines of a transposed A, where there is enough of it. */
     size_t row_unit = s->transpose_a && s->m >= 4 * t->row_block ? t->row_block : t->rows;
     size_t row_panels = ceil_div_size(s->m, row_unit), column_panels = ceil_div_size(s->n, t->columns);
     size_t depth_blocks = ceil_div_size(s->k, t->depth);
-    size_t most_parts = min_size(depth_blocks, parts_limit / sizeof(float) / s->n / s->m);
+    size_t most_parts = min_size(depth_blocks, min_size(parts_limit, room) / sizeof(float) / s->n / s->m);
     cvy_gemm_cut best = {0};
     double best_cost = INFINITY;
     for (size_t x = 1; x <= row_panels; x = more(x))
@@ -126,7 +127,7 @@ static convoy_status prepare(cvy_gemm *op) {
     const cvy_gemm_shape *s = &op->shape;
     const cvy_device_traits *traits = cvy_device_get_traits(op->device);
     tiling t = choose_tiling(traits);
-    op->cut = choose_cut(s, &t, traits);
+    op->cut = choose_cut(s, &t, traits, op->room);
     op->activates = op->cut.parts == 1 && s->n % t.vector == 0;
     char options[256];
     snprintf(

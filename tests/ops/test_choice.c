@@ -2,10 +2,12 @@
    measurements. */
 #include "ops/choice.h"
 
+#include <clblast_c.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/file.h"
+#include "device/opencl.h"
 #include "ops/conv2d.h"
 #include "ops/gemm.h"
 #include "support/images.h"
@@ -325,6 +327,80 @@ static void test_clblast_parameters(void **state) {
     convoy_device_close(device);
 }
 
+/* CLBlast's next product is of a program that does not build. */
+static void spoil_clblast(convoy_device *device) {
+    const char *names[] = {"KWID", "MDIMAD", "MDIMCD", "NDIMBD", "NDIMCD",
+                           "PADA", "PADB",   "VWMD",   "VWND",   "WGD"};
+    const size_t values[] = {2, 8, 8, 8, 8, 0, 0, 1, 1, 16};
+    setenv("CLBLAST_BUILD_OPTIONS", "-Dbarrier=1 ", 1);
+    assert_int_equal(
+        CLBlastOverrideParameters(device->id, "XgemmDirect", CLBlastPrecisionSingle, 10, names, values),
+        CLBlastSuccess);
+}
+
+static const char *spoilt_product(convoy_device *device, const cvy_gemm_shape *shape, const char *variant,
+                                  bool accumulate, convoy_status expected) {
+    static char served_by[32];
+    const size_t as = shape->m * shape->k, bs = shape->k * shape->n, cs = shape->m * shape->n;
+    float *a = test_random(as, 1), *b = test_random(bs, 2), *bias = test_random(shape->m, 3),
+          *c = test_random(cs, 4), *actual;
+    cvy_buffer *buffers[] = {test_buffer(device, a, as * sizeof *a), test_buffer(device, b, bs * sizeof *b),
+                             test_buffer(device, bias, shape->m * sizeof *bias),
+                             test_buffer(device, c, cs * sizeof *c), NULL};
+    cvy_gemm *op = NULL;
+    assert_ok(cvy_gemm_create(device, shape, variant, &op));
+    assert_string_equal(cvy_gemm_variant(op), "clblast");
+    buffers[4] = test_buffer(device, NULL, cvy_gemm_workspace(op));
+    spoil_clblast(device);
+    for (int run = 0; run < 2; run++) /* the second is the replacement's from the start */
+        assert_int_equal(cvy_gemm_run_bias(op, buffers[0], 0, buffers[1], 0, buffers[2], buffers[3], 0,
+                                           accumulate, buffers[4]),
+                         expected);
+    unsetenv("CLBLAST_BUILD_OPTIONS");
+    for (int run = 0; run < 2 && !expected; run++) {
+        for (size_t i = 0; i < cs; i++)
+            c[i] = (accumulate ? c[i] : 0) + bias[i / shape->n];
+        cvy_gemm_reference(shape, a, b, c, true);
+    }
+    actual = test_read(buffers[3], cs);
+    test_close("product", actual, c, cs, 1e-4);
+    snprintf(served_by, sizeof served_by, "%s", cvy_gemm_variant(op));
+    cvy_gemm_free(op);
+    for (size_t i = 0; i < 5; i++)
+        cvy_buffer_free(buffers[i]);
+    float *const arrays[] = {a, b, bias, c, actual};
+    for (size_t i = 0; i < 5; i++)
+        free(arrays[i]);
+    return served_by;
+}
+
+/* A variant that fails in a run, after it was made ready, loses nothing: the next one makes do with the
+   workspace that there is, here none. One that was asked for by name fails. */
+static void test_gemm_replaces_what_fails(void **state) {
+    (void)state;
+    const cvy_gemm_shape shapes[] = {{.m = 10, .n = 16, .k = 3000, .lda = 3000, .ldb = 16, .ldc = 16},
+                                     {.m = 9, .n = 4, .k = 3000, .lda = 3000, .ldb = 4, .ldc = 4}};
+    remove(path);
+    convoy_device *device = open_device();
+    cvy_device_traits *traits = (cvy_device_traits *)cvy_device_get_traits(device);
+    const bool cpu = traits->cpu;
+    for (int kind = 0; kind < 4; kind++) {
+        const cvy_gemm_shape *shape = &shapes[kind % 2];
+        const cvy_task task = cvy_gemm_task(shape);
+        traits->cpu = cpu && kind < 2;
+        traits->compute_units = 4; /* enough for a split k */
+        cvy_choice_forget(device);
+        spoilt_product(device, shape, "clblast", kind % 2, CONVOY_DEVICE);
+        assert_null(cvy_choice_aside(device, "gemm", "product", task.shape, "clblast"));
+        cvy_choice_keep(device,
+                        &(cvy_choice){CVY_BEST, "gemm", "product", task.shape, "clblast", 1, "", NULL}, 1);
+        assert_string_equal(spoilt_product(device, shape, NULL, kind % 2, CONVOY_OK),
+                            traits->cpu ? "tile_cpu" : "tile_gpu");
+        assert_non_null(cvy_choice_aside(device, "gemm", "product", task.shape, "clblast"));
+    }
+    convoy_device_close(device);
+}
+
 /* ---- Damage ---- */
 
 static void damage(const char *data, size_t size) {
@@ -449,6 +525,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_gemm_asks),
         cmocka_unit_test(test_clblast_falls_back),
         cmocka_unit_test(test_clblast_parameters),
+        cmocka_unit_test(test_gemm_replaces_what_fails),
         cmocka_unit_test(test_truncated),
         cmocka_unit_test(test_flipped_bytes),
         cmocka_unit_test(test_garbage),
