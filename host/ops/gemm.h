@@ -49,6 +49,8 @@ cvy_task cvy_clblast_task(const cvy_gemm_shape *product);
 /* Uses one set from now on, whatever was measured. CONVOY_INVALID for the first one after another: CLBlast
    does not give back what was overridden, so that takes a new process. */
 convoy_status cvy_clblast_use(convoy_device *device, const char *set);
+/* The set that this process's products on CLBlast run with. */
+const char *cvy_clblast_set(void);
 
 /* Offsets are in floats. */
 convoy_status cvy_gemm_run(cvy_gemm *op, cvy_buffer *a, size_t a_offset, cvy_buffer *b, size_t b_offset,

@@ -131,6 +131,10 @@ convoy_status cvy_clblast_use(convoy_device *device, const char *name) {
     return cvy_fail(CONVOY_INVALID, "CLBlast has no parameters \"%s\"", name);
 }
 
+const char *cvy_clblast_set(void) {
+    return told.set ? told.set->name : sets[0].name;
+}
+
 cvy_task cvy_clblast_task(const cvy_gemm_shape *product) {
     cvy_task task = cvy_gemm_task(product);
     task.op = "clblast";

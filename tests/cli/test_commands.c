@@ -316,6 +316,9 @@ static void bench(void **state) {
     const char *variant =
         json_string_value(json_object_get(json_array_get(json_object_get(json, "layers"), 0), "variant"));
     assert_non_null(strstr(variant, "im2col_gemm"));
+    assert_null(json_object_get(json, "clblast_parameters"));
+    json = json_of(RUN("bench", model, "--steps", "1", "--variant", "gemm=clblast", "--json"));
+    assert_string_equal(json_string_value(json_object_get(json, "clblast_parameters")), "default");
     json = json_of(RUN("bench", model, "--steps", "1", "--no-layers", "--kernels", "--json"));
     const json_t *kernel = json_array_get(json_object_get(json, "kernels"), 0);
     test_keys(kernel, "kernel launches ms");
