@@ -384,6 +384,19 @@ static void clblast_uses_the_workspace(void **state) {
     check_transposes(test_device(), "clblast", 64, 64, 64, 0, 0);
 }
 
+static void clblast_leaves_what_it_cannot_count(void **state) {
+    (void)state;
+    only_with_clblast();
+    cvy_gemm *op = NULL;
+    cvy_gemm_shape shape = {.m = 2, .n = 4, .k = 4, .lda = 4, .ldb = 4, .ldc = 4};
+    assert_ok(cvy_gemm_create(test_device(), &shape, "clblast", &op));
+    assert_fails(cvy_gemm_run(op, NULL, (size_t)1 << 31, NULL, 0, NULL, 0, false, NULL), CONVOY_DEVICE,
+                 "32 bits");
+    cvy_gemm_free(op);
+    shape.lda = 1 << 30; /* two rows are 2^31 floats */
+    assert_fails(cvy_gemm_create(test_device(), &shape, "clblast", &op), CONVOY_DEVICE, "clblast");
+}
+
 static void an_empty_k_leaves_the_bias(void **state) {
     (void)state;
     for (int mode = 0; mode < 4; mode++) {
@@ -441,6 +454,7 @@ int main(void) {
         cmocka_unit_test(clblast_leaves_small_devices),
         cmocka_unit_test(clblast_agrees),
         cmocka_unit_test(clblast_uses_the_workspace),
+        cmocka_unit_test(clblast_leaves_what_it_cannot_count),
         cmocka_unit_test(an_empty_k_leaves_the_bias),
         cmocka_unit_test(an_empty_c_does_nothing),
         cmocka_unit_test(wrong_requests_are_refused),
