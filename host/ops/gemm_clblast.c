@@ -151,7 +151,7 @@ static bool preferred(const cvy_device_traits *traits) {
 }
 
 static size_t padded(size_t count) {
-    return ceil_div_size(count, 128) * 128; /* the most that a set pads to */
+    return round_up(count, 128); /* the most that a set pads to */
 }
 
 /* CLBlast counts floats in 32 bits: those in front of each element of a matrix, and those of its copies. */

@@ -56,7 +56,7 @@ static void cut(cvy_gemm *op) {
     const size_t most =
         min_size(s->k / LEAST_DEPTH, min_size(PARTS_LIMIT, op->room) / sizeof(float) / s->n / s->m);
     const size_t parts = max_size(1, min_size(wanted / tiles, most));
-    op->cut.depth = ceil_div_size(ceil_div_size(s->k, parts), 16) * 16;
+    op->cut.depth = round_up(ceil_div_size(s->k, parts), 16);
     op->cut.parts = ceil_div_size(s->k, op->cut.depth);
 }
 

@@ -19,7 +19,7 @@ convoy_status cvy_sum_rows_prepare(convoy_device *device, size_t rows, size_t le
     const size_t wanted = max_size(min_size(groups / rows, vectors / (items * LEAST_VECTORS)),
                                    vectors / (items * MOST_VECTORS));
     /* Whole vectors of strips, for the second step. */
-    const size_t strips = wanted > 1 ? ceil_div_size(wanted, vector) * vector : 1;
+    const size_t strips = wanted > 1 ? round_up(wanted, vector) : 1;
     *op = (cvy_sum_rows){.length = vectors,
                          .rows = rows,
                          .strips = strips,
