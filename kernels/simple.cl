@@ -10,6 +10,6 @@
 #include "resize.cl"
 #include "gather.cl"
 #include "optimizer.cl"
-#include "gemm_sum.cl"
+#include "gemm/sum.cl"
 #include "sum_rows.cl"
 #include "selfcheck.cl"

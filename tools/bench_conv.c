@@ -7,7 +7,7 @@
 #include "base/file.h"
 #include "convoy/device.h"
 #include "device/device.h"
-#include "ops/conv2d.h"
+#include "ops/conv2d/conv2d.h"
 
 typedef struct layer {
     const char *name;

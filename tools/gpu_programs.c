@@ -10,9 +10,9 @@
 #include <string.h>
 
 #include "device/opencl.h"
-#include "graph/model.h"
-#include "graph/network.h"
-#include "ops/conv2d.h"
+#include "model/model.h"
+#include "network/network.h"
+#include "ops/conv2d/conv2d.h"
 
 convoy_status __wrap_cvy_kernel_get(convoy_device *device, const char *file, const char *function,
                                     const char *options, cvy_kernel **kernel);
@@ -62,10 +62,10 @@ static convoy_status print_programs(convoy_device *device, const char *path) {
     size_t count = 0;
     convoy_status status = convoy_model_load(path, NULL, &model);
     if (!status)
-        status = cvy_network_tasks(model, device,
-                                   &(cvy_network_options){.batch_size = cvy_model_recipe(model)->batch_size,
-                                                          .training = true},
-                                   &tasks, &count);
+        status = cvy_network_tasks(
+            model, device,
+            &(cvy_network_options){.batch_size = cvy_model_recipe(model)->batch_size, .training = true},
+            &tasks, &count);
     for (size_t i = 0; i < count && !status; i++) {
         const bool mma = device->traits.tensor_cores != CVY_TENSOR_NONE;
         status = print_task(device, &tasks[i], mma ? "mma_nvidia" : NULL);

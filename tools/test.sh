@@ -177,7 +177,7 @@ part_sanitize() {
 # Every kernel of kernels/ by name, as clang sees it.
 list_kernels() {
     local file
-    for file in kernels/*.cl; do
+    for file in kernels/*.cl kernels/*/*.cl; do
         clang -x cl -cl-std=CL1.2 -Xclang -finclude-default-header -target spir64-unknown-unknown -O0 -S -emit-llvm \
             -w -Ikernels -o - "$file" | sed -n 's/^define .*spir_kernel void @\([A-Za-z0-9_]*\)(.*/\1/p'
     done | sort -u

@@ -5,7 +5,7 @@
 
 #include "base/status.h"
 #include "cli/cli.h"
-#include "graph/model.h"
+#include "model/model.h"
 
 enum { NAMES_LIMIT = 64 };
 

@@ -3,7 +3,7 @@
 #define CVY_CLI_BENCH_H
 
 #include "cli/cli.h"
-#include "graph/network.h"
+#include "network/network.h"
 #include "ops/peak.h"
 
 enum { BENCH_PROFILED = 5 }; /* steps in the profile */

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "cli/bench.h"
-#include "ops/gemm.h"
+#include "ops/gemm/gemm.h"
 
 /* One pass of a layer, or several together. */
 typedef struct pass {

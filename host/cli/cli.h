@@ -15,7 +15,7 @@
 #include "base/params.h"
 #include "base/text.h"
 #include "convoy.h"
-#include "graph/network.h"
+#include "network/network.h"
 
 /* Every command's options begin with these. */
 typedef struct cli_common {

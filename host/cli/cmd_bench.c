@@ -9,7 +9,7 @@
 #include "base/status.h"
 #include "cli/bench.h"
 #include "device/device.h"
-#include "graph/model.h"
+#include "model/model.h"
 #include "train/step.h"
 
 typedef struct options {

@@ -5,7 +5,7 @@
 
 #include "base/status.h"
 #include "cli/cli.h"
-#include "graph/model.h"
+#include "model/model.h"
 #include "train/evaluator.h"
 
 typedef struct options {

@@ -1,7 +1,7 @@
 /* convoy summary MODEL: its layers, parameters, operations and memory. Needs no device and no data. */
 #include "base/status.h"
 #include "cli/cli.h"
-#include "graph/model.h"
+#include "model/model.h"
 
 typedef struct options {
     cli_common common;

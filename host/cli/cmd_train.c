@@ -11,7 +11,7 @@
 #include "base/file.h"
 #include "base/status.h"
 #include "cli/cli.h"
-#include "graph/model.h"
+#include "model/model.h"
 
 typedef struct options {
     cli_common common;

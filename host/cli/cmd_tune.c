@@ -10,10 +10,10 @@
 #include "base/status.h"
 #include "cli/cli.h"
 #include "device/device.h"
-#include "graph/model.h"
-#include "graph/network.h"
-#include "graph/tune.h"
-#include "ops/gemm.h"
+#include "model/model.h"
+#include "network/network.h"
+#include "ops/gemm/gemm.h"
+#include "tune/tune.h"
 
 typedef struct options {
     cli_common common;

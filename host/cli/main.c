@@ -6,7 +6,7 @@
 
 #include "base/status.h"
 #include "cli/cli.h"
-#include "graph/tune.h"
+#include "tune/tune.h"
 
 const cli_command *const cli_commands[] = {&cli_devices, &cli_summary,          &cli_train,
                                            &cli_eval,    &cli_predict,          &cli_bench,

@@ -8,7 +8,7 @@
 #include "base/node.h"
 #include "base/status.h"
 #include "cli/cli.h"
-#include "graph/model.h"
+#include "model/model.h"
 #include "train/evaluator.h"
 
 convoy_status cli_check_file(const cli_call *call, const char *what, const char *path) {

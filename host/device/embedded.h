@@ -3,7 +3,7 @@
 #define CVY_DEVICE_EMBEDDED_H
 
 typedef struct cvy_embedded {
-    const char *name; /* "conv2d_direct.cl"; NULL ends the table */
+    const char *name; /* "conv2d/direct_cpu.cl"; NULL ends the table */
     const char *source;
 } cvy_embedded;
 

@@ -2,7 +2,7 @@
 #include <string.h>
 
 #include "layers/types.h"
-#include "ops/conv2d.h"
+#include "ops/conv2d/conv2d.h"
 #include "ops/elementwise.h"
 
 typedef struct config {

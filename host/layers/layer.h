@@ -1,6 +1,6 @@
 /* What a layer type is. A row of the table in layers.c says the type's name as in torch.nn, its parameters,
    what it does to a shape and which tensors it owns (`describe`, without any device), and how it runs
-   (`setup`, `forward`, `backward`, `release`). Layers never mention OpenCL; the graph floor owns buffers,
+   (`setup`, `forward`, `backward`, `release`). Layers never mention OpenCL; the network owns buffers,
    names and order. */
 #ifndef CVY_LAYERS_LAYER_H
 #define CVY_LAYERS_LAYER_H
@@ -76,7 +76,7 @@ typedef struct cvy_layer_facts {
     bool forward_in_place;  /* y may be x */
     bool backward_in_place; /* gx may be gy */
     bool backward_needs_x, backward_needs_y;
-    bool backward_writes_gx;   /* even where nobody wants it: the graph gives it room */
+    bool backward_writes_gx;   /* even where nobody wants it: the network gives it room */
     cvy_activation activation; /* what the layer itself is; CVY_IDENTITY: no activation */
     /* Bit set of 1 << cvy_activation: what forward can apply to its output (setup->activation). */
     unsigned takes_activation;

@@ -1,6 +1,6 @@
 /* What is known about the variants of an op on a device: which one measured best for a shape, and which ones
    are set aside because they failed there. Kept for each user in one file, <cache folder>/tuning.txt; read
-   when a device is first asked about. host/graph/tune.c finds the answers, ops ask for them when they are
+   when a device is first asked about. host/tune/tune.c finds the answers, ops ask for them when they are
    made.
 
    File: a line "convoy-tuning 1", then a line for each record: 16 hexadecimal digits that check the rest of

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "ops/gemm.h"
+#include "ops/gemm/gemm.h"
 #include "ops/linear.h"
 #include "ops/sum_rows.h"
 

@@ -6,8 +6,8 @@
 #ifndef CVY_TRAIN_CHECKPOINT_H
 #define CVY_TRAIN_CHECKPOINT_H
 
-#include "graph/model.h"
-#include "graph/network.h"
+#include "model/model.h"
+#include "network/network.h"
 
 /* Where a run stands. */
 typedef struct cvy_position {

@@ -5,8 +5,8 @@
 
 #include "convoy/train.h"
 #include "data/loader.h"
-#include "graph/model.h"
-#include "graph/network.h"
+#include "model/model.h"
+#include "network/network.h"
 
 /* A loader that brings `set` into the network's input as the model's recipe says, in batches of batch_size
    images, of which the network may take only a piece at a time. CONVOY_INVALID when the set's channels or

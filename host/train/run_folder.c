@@ -10,7 +10,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/status.h"
-#include "graph/model.h"
+#include "model/model.h"
 
 static const char metrics_name[] = "metrics.csv";
 static const char metrics_header[] =

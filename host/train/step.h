@@ -7,8 +7,8 @@
 #define CVY_TRAIN_STEP_H
 
 #include "data/loader.h"
-#include "graph/model.h"
-#include "graph/network.h"
+#include "model/model.h"
+#include "network/network.h"
 #include "train/statistics.h"
 
 typedef struct cvy_training {

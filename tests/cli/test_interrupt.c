@@ -5,7 +5,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
-#include "graph/model.h"
+#include "model/model.h"
 #include "support/command.h"
 
 static char *folder;

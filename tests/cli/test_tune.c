@@ -13,17 +13,30 @@
 static char *folder, *kernels, *cache;
 static const char *model;
 
-/* The kernels as they are. */
-static void copy_kernels(void) {
+/* A folder's files, and those of its subfolders. */
+static void copy_folder(const char *from, const char *to) {
     char **names = NULL;
     size_t count = 0, size;
-    assert_ok(cvy_folder_list(CONVOY_SOURCE_DIR "/kernels", &names, &count));
+    assert_ok(cvy_folder_create(to));
+    assert_ok(cvy_folder_list(from, &names, &count));
     for (size_t i = 0; i < count; i++) {
-        char *text = test_read_text(test_path(CONVOY_SOURCE_DIR "/kernels", names[i]), &size);
-        assert_ok(cvy_file_write(test_path(kernels, names[i]), text, size));
-        free(text);
+        char *source = cvy_path_join(from, names[i]), *copy = cvy_path_join(to, names[i]);
+        if (strchr(names[i], '.')) {
+            char *text = test_read_text(source, &size);
+            assert_ok(cvy_file_write(copy, text, size));
+            free(text);
+        } else {
+            copy_folder(source, copy);
+        }
+        free(source);
+        free(copy);
     }
     cvy_names_free(names, count);
+}
+
+/* The kernels as they are. */
+static void copy_kernels(void) {
+    copy_folder(CONVOY_SOURCE_DIR "/kernels", kernels);
 }
 
 /* Puts `text` behind the first `{` after `where`. */
@@ -44,7 +57,6 @@ static int set_up(void **state) {
     folder = test_folder_create();
     kernels = cvy_path_join(folder, "kernels");
     cache = cvy_path_join(folder, "cache");
-    assert_ok(cvy_folder_create(kernels));
     copy_kernels();
     unsetenv("CONVOY_TUNE");
     setenv("CONVOY_CACHE_DIR", cache, 1);
@@ -158,7 +170,7 @@ static void keeps_the_fastest(void **state) {
 
 static void wrong_values(void **state) {
     (void)state;
-    sabotage("conv2d_im2col.cl", "conv2d_col2im(", " if (get_global_id(1) == 3) return;");
+    sabotage("conv2d/im2col_gemm.cl", "conv2d_col2im(", " if (get_global_id(1) == 3) return;");
     assert_aside(tune(), "backward_data", "im2col_gemm", "wrong values");
     assert_trains();
     const test_output *r = RUN("bench", model, "--steps", "1", "--variant", "conv2d=im2col_gemm");
@@ -169,7 +181,7 @@ static void wrong_values(void **state) {
 
 static void does_not_build(void **state) {
     (void)state;
-    sabotage("conv2d_direct_cpu_weights.cl", "kernel void", " this is no C;");
+    sabotage("conv2d/direct_cpu_weights.cl", "kernel void", " this is no C;");
     assert_aside(tune(), "backward_weights", "direct_cpu", "could not build");
     assert_trains();
     copy_kernels();
@@ -178,7 +190,7 @@ static void does_not_build(void **state) {
 /* Without any tuning before: the run itself finds out. */
 static void a_run_goes_on_without_it(void **state) {
     (void)state;
-    sabotage("conv2d_winograd1d.cl", "conv2d_winograd1d_weights(", " this is no C either;");
+    sabotage("conv2d/winograd1d_cpu.cl", "conv2d_winograd1d_weights(", " this is no C either;");
     assert_trains();
     const test_output *r = RUN("tune", "--list");
     assert_non_null(strstr(r->out, "set aside: "));
@@ -187,7 +199,7 @@ static void a_run_goes_on_without_it(void **state) {
 
 static void hangs(void **state) {
     (void)state;
-    sabotage("conv2d_im2col.cl", "conv2d_im2col(", " volatile int turn = 0; while (!turn) ;");
+    sabotage("conv2d/im2col_gemm.cl", "conv2d_im2col(", " volatile int turn = 0; while (!turn) ;");
     const test_output *r = RUN("tune", model, "--seconds", "0.001", "--build-limit", "4", "--json");
     const json_t *bad = variant_of(shape_of(r, "forward"), "im2col_gemm");
     assert_string_equal(text_of(bad, "outcome"), "set aside");
@@ -204,7 +216,7 @@ static void hangs_later(void **state) {
     assert_true(asprintf(&text, " volatile int turn = x->x != %af; while (!turn) ;",
                          (double)(2 * cvy_rng_uniform(&rng) - 1)) > 0);
     assert_int_equal(RUN("tune", "--forget")->code, 0);
-    sabotage("conv2d_im2col.cl", "conv2d_im2col(", text);
+    sabotage("conv2d/im2col_gemm.cl", "conv2d_im2col(", text);
     const test_output *r = RUN("tune", model, "--seconds", "0.001", "--limit", "2", "--json");
     const json_t *bad = variant_of(shape_of(r, "forward"), "im2col_gemm");
     assert_non_null(strstr(text_of(bad, "reason"), "it hung: running it on a small shape"));
@@ -215,7 +227,7 @@ static void hangs_later(void **state) {
 /* Ctrl-C in the middle of a hang: exit code 130, the file is whole, and no process stays behind. */
 static void ctrl_c(void **state) {
     (void)state;
-    sabotage("conv2d_im2col.cl", "conv2d_im2col(", " volatile int turns = 0; while (!turns) ;");
+    sabotage("conv2d/im2col_gemm.cl", "conv2d_im2col(", " volatile int turns = 0; while (!turns) ;");
     const char *err = test_path(folder, "err");
     const char *const arguments[] = {"tune", model, "--seconds", "0.001", NULL};
     setenv("CONVOY_LOG", "debug", 1);

@@ -8,8 +8,8 @@
 
 #include "base/file.h"
 #include "device/opencl.h"
-#include "ops/conv2d.h"
-#include "ops/gemm.h"
+#include "ops/conv2d/conv2d.h"
+#include "ops/gemm/gemm.h"
 #include "support/images.h"
 #include "support/test.h"
 

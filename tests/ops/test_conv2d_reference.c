@@ -1,5 +1,5 @@
 /* conv2d's host reference: values recorded from PyTorch, and its gradients against finite differences. */
-#include "ops/conv2d.h"
+#include "ops/conv2d/conv2d.h"
 
 #include "ops/data/conv2d_reference.h"
 #include "support/test.h"

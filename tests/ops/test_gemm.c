@@ -3,7 +3,7 @@
 
 #include "base/integer.h"
 #include "device/opencl.h"
-#include "ops/gemm.h"
+#include "ops/gemm/gemm.h"
 #include "support/test.h"
 
 /* A product with rows `gap` longer than needed, and every matrix `offset` floats into its buffer. */

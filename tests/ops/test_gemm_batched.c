@@ -1,7 +1,7 @@
 /* Batched matrix products against the reference of gemm: both layouts, each tile, sizes that fill no tile. */
-#include "ops/gemm_batched.h"
+#include "ops/gemm/batched.h"
 
-#include "ops/gemm.h"
+#include "ops/gemm/gemm.h"
 #include "support/test.h"
 
 typedef struct product_case {

@@ -1,6 +1,6 @@
 /* The fully connected layer: gradients of the reference against finite differences, every device and variant
    against the reference. */
-#include "ops/gemm.h"
+#include "ops/gemm/gemm.h"
 #include "ops/linear.h"
 #include "support/test.h"
 

@@ -3,7 +3,7 @@
 #ifndef CVY_TESTS_SUPPORT_CONV2D_H
 #define CVY_TESTS_SUPPORT_CONV2D_H
 
-#include "ops/conv2d.h"
+#include "ops/conv2d/conv2d.h"
 #include "support/test.h"
 
 typedef struct conv_case {

@@ -2,7 +2,7 @@
 #include "support/run.h"
 
 #include "base/file.h"
-#include "graph/model.h"
+#include "model/model.h"
 
 const char *test_path(const char *folder, const char *name) {
     static char paths[512][512];

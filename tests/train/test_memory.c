@@ -3,7 +3,7 @@
    begin. */
 #include "convoy/train.h"
 #include "data/dataset.h"
-#include "graph/network.h"
+#include "network/network.h"
 #include "support/run.h"
 #include "train/evaluator.h"
 

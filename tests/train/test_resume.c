@@ -2,7 +2,7 @@
  */
 #include "base/file.h"
 #include "convoy/train.h"
-#include "graph/model.h"
+#include "model/model.h"
 #include "support/run.h"
 
 static const char adam[] =

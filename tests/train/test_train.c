@@ -1,7 +1,7 @@
 /* Training as a whole: learning, reports, files, failures. Tiny networks on synthetic images. */
 #include "base/file.h"
 #include "convoy/train.h"
-#include "graph/model.h"
+#include "model/model.h"
 #include "support/run.h"
 
 typedef struct fixture {

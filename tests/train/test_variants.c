@@ -16,10 +16,10 @@
    The ops' tables say what there is to test, so that a new variant is tested without anyone's remembering it;
    one that no recipe can run makes the last test fail. On CPUs kernels are built without optimization, in a
    quarter of the time: tests/ops/ checks those for CPUs as users run them. */
-#include "graph/measure.h"
-#include "ops/conv2d.h"
-#include "ops/gemm.h"
+#include "ops/conv2d/conv2d.h"
+#include "ops/gemm/gemm.h"
 #include "support/parity.h"
+#include "tune/measure.h"
 
 typedef struct variant_case {
     const char *op, *name;

@@ -1,0 +1,362 @@
+/* Expanded layers -> steps in running order, the values between them with inferred shapes, and named tensors.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/graph.h"
+
+/* A value as the next layer sees it. */
+typedef struct operand {
+    int value;
+    cvy_dims dims;
+} operand;
+
+/* Elements of one image that a value may have: far more than any device holds, and far from overflow. */
+static const size_t element_limit = (size_t)1 << 40;
+
+static int new_value(convoy_model *model, cvy_dims dims) {
+    model->values = cvy_grow(model->arena, model->values, (size_t)model->value_count, sizeof dims);
+    model->values[model->value_count] = dims;
+    return model->value_count++;
+}
+
+static cvy_step *new_step(convoy_model *model, cvy_step_kind kind, const char *name, const cvy_node *where,
+                          const operand *inputs, int count) {
+    model->steps = cvy_grow(model->arena, model->steps, model->step_count, sizeof *model->steps);
+    cvy_step *step = &model->steps[model->step_count];
+    memset(step, 0, sizeof *step);
+    step->kind = kind;
+    step->name = name;
+    step->type_name = where->text;
+    step->where = where;
+    step->inputs = cvy_arena_alloc(model->arena, (size_t)count * sizeof *step->inputs);
+    step->input_dims = cvy_arena_alloc(model->arena, (size_t)count * sizeof *step->input_dims);
+    step->input_count = count;
+    for (int i = 0; i < count; i++) {
+        step->inputs[i] = inputs[i].value;
+        step->input_dims[i] = inputs[i].dims;
+    }
+    step->first_tensor = model->tensor_count;
+    model->step_count++;
+    return step;
+}
+
+static void add_tensors(convoy_model *model, const cvy_step *step, size_t index) {
+    for (int i = 0; i < step->facts.tensor_count; i++) {
+        const cvy_layer_tensor *about = &step->facts.tensors[i];
+        cvy_layer_tensor *kept = cvy_arena_alloc(model->arena, sizeof *kept);
+        *kept = *about;
+        model->tensors = cvy_grow(model->arena, model->tensors, model->tensor_count, sizeof *model->tensors);
+        cvy_model_tensor *tensor = &model->tensors[model->tensor_count];
+        *tensor =
+            (cvy_model_tensor){.name = cvy_arena_printf(model->arena, "%s.%s", step->name, about->name),
+                               .about = kept,
+                               .step = index,
+                               .count = about->shape[0] * about->shape[1] * about->shape[2] * about->shape[3],
+                               .offset = model->data_count};
+        model->data_count += tensor->count;
+        model->tensor_count++;
+    }
+}
+
+/* Completes a message of `describe` with the layer's place, unless it already points into the file. */
+static convoy_status fail_layer(const cvy_node *where, const char *name, cvy_dims input) {
+    const char *message = convoy_error_message();
+    if (strncmp(message, where->file, strlen(where->file)) == 0 && message[strlen(where->file)] == ':')
+        return CONVOY_INVALID;
+    char *copy = strdup(message);
+    if (!copy)
+        return cvy_fail_memory("an error message", strlen(message));
+    convoy_status status =
+        cvy_node_fail(where, "layer %s (%s), input %s: %s", name, where->text, cvy_dims_text(input), copy);
+    free(copy);
+    return status;
+}
+
+/* The parameters of a layer without the reserved `name`. */
+static const cvy_node *without_name(cvy_arena *arena, const cvy_node *mapping) {
+    if (mapping->kind != CVY_MAPPING || !cvy_node_get(mapping, "name"))
+        return mapping;
+    cvy_node *copy = cvy_arena_alloc(arena, sizeof *copy);
+    *copy = *mapping;
+    copy->count = 0;
+    copy->keys = cvy_arena_alloc(arena, mapping->count * sizeof *copy->keys);
+    copy->items = cvy_arena_alloc(arena, mapping->count * sizeof *copy->items);
+    for (size_t i = 0; i < mapping->count; i++) {
+        if (strcmp(mapping->keys[i]->text, "name") == 0)
+            continue;
+        copy->keys[copy->count] = mapping->keys[i];
+        copy->items[copy->count++] = mapping->items[i];
+    }
+    return copy;
+}
+
+static convoy_status build_layer(convoy_model *model, const cvy_node *key, const cvy_node *value,
+                                 const char *name, operand *at) {
+    const cvy_layer_type *type = cvy_layer_type_find(key->text);
+    void *config = cvy_arena_alloc(model->arena, type->config_size ? type->config_size : 1);
+    convoy_status status = cvy_params_read(type->params, config, model->arena, key->text,
+                                           without_name(model->arena, value), key);
+    if (status)
+        return status;
+    size_t index = model->step_count;
+    cvy_step *step = new_step(model, CVY_STEP_LAYER, name, key, at, 1);
+    step->type = type;
+    step->config = config;
+    if (type->describe(config, key, at->dims, model->arena, &step->facts))
+        return fail_layer(key, name, at->dims);
+    at->dims = step->output_dims = step->facts.output;
+    if (cvy_dims_count(at->dims) > element_limit)
+        return cvy_node_fail(key, "layer %s (%s): its output %s is too large", name, key->text,
+                             cvy_dims_text(at->dims));
+    if (!step->facts.alias)
+        at->value = new_value(model, at->dims);
+    step->output = at->value;
+    add_tensors(model, step, index);
+    return CONVOY_OK;
+}
+
+static convoy_status build_list(convoy_model *model, const cvy_node *list, const char *prefix, operand *at);
+
+static convoy_status build_residual(convoy_model *model, const cvy_node *key, const cvy_node *value,
+                                    const char *name, operand *at) {
+    operand ends[2] = {*at, *at};
+    const char *const members[2] = {"body", "shortcut"};
+    for (int i = 0; i < 2; i++) {
+        const char *prefix = cvy_arena_printf(model->arena, "%s.%s.", name, members[i]);
+        convoy_status status = build_list(model, cvy_node_get(value, members[i]), prefix, &ends[i]);
+        if (status)
+            return status;
+    }
+    if (memcmp(&ends[0].dims, &ends[1].dims, sizeof ends[0].dims) != 0)
+        return cvy_node_fail(
+            key,
+            "layer %s (Residual), input %s: the body ends with %s and the shortcut with %s; both must be "
+            "equal to be added",
+            name, cvy_dims_text(at->dims), cvy_dims_text(ends[0].dims), cvy_dims_text(ends[1].dims));
+    cvy_step *step = new_step(model, CVY_STEP_ADD, name, key, ends, 2);
+    at->dims = step->output_dims = ends[0].dims;
+    at->value = step->output = new_value(model, at->dims);
+    return CONVOY_OK;
+}
+
+static convoy_status build_concat(convoy_model *model, const cvy_node *key, const cvy_node *value,
+                                  const char *name, operand *at) {
+    const cvy_node *branches = cvy_node_get(value, "branches");
+    operand *ends = cvy_arena_alloc(model->arena, branches->count * sizeof *ends);
+    cvy_dims sum = {0, 0, 0};
+    for (size_t i = 0; i < branches->count; i++) {
+        ends[i] = *at;
+        const char *prefix = cvy_arena_printf(model->arena, "%s.%zu.", name, i);
+        convoy_status status = build_list(model, branches->items[i], prefix, &ends[i]);
+        if (status)
+            return status;
+        if (i > 0 && (ends[i].dims.height != sum.height || ends[i].dims.width != sum.width))
+            return cvy_node_fail(
+                key,
+                "layer %s (Concat), input %s: branch 0 ends with %s and branch %zu with %s; height and "
+                "width must be equal",
+                name, cvy_dims_text(at->dims), cvy_dims_text(ends[0].dims), i, cvy_dims_text(ends[i].dims));
+        sum = (cvy_dims){sum.channels + ends[i].dims.channels, ends[i].dims.height, ends[i].dims.width};
+        if (sum.channels > 1 << 28)
+            return cvy_node_fail(key, "layer %s (Concat): too many channels", name);
+    }
+    cvy_step *step = new_step(model, CVY_STEP_CONCAT, name, key, ends, (int)branches->count);
+    at->dims = step->output_dims = sum;
+    at->value = step->output = new_value(model, sum);
+    return CONVOY_OK;
+}
+
+/* The layer's own word for its path, or its index. */
+static convoy_status path_of(convoy_model *model, const cvy_node *value, const char *prefix, size_t index,
+                             const char **path) {
+    static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-";
+    const cvy_node *name = value->kind == CVY_MAPPING ? cvy_node_get(value, "name") : NULL;
+    if (!name) {
+        *path = cvy_arena_printf(model->arena, "%s%zu", prefix, index);
+        return CONVOY_OK;
+    }
+    if (name->kind != CVY_SCALAR || !*name->text || name->text[strspn(name->text, allowed)])
+        return cvy_node_fail(name, "a layer's name is made of letters, digits, `_`, `-` and `.`");
+    *path = cvy_arena_printf(model->arena, "%s%s", prefix, name->text);
+    return CONVOY_OK;
+}
+
+static convoy_status build_list(convoy_model *model, const cvy_node *list, const char *prefix, operand *at) {
+    convoy_status status = CONVOY_OK;
+    for (size_t i = 0; i < list->count && !status; i++) {
+        const cvy_node *key = list->items[i]->keys[0], *value = list->items[i]->items[0];
+        const char *name = NULL;
+        status = path_of(model, value, prefix, i, &name);
+        if (status)
+            return status;
+        if (strcmp(key->text, "Residual") == 0)
+            status = build_residual(model, key, value, name, at);
+        else if (strcmp(key->text, "Concat") == 0)
+            status = build_concat(model, key, value, name, at);
+        else if (strcmp(key->text, "Sequential") == 0)
+            status = build_list(model, cvy_node_get(value, "layers"),
+                                cvy_arena_printf(model->arena, "%s.", name), at);
+        else
+            status = build_layer(model, key, value, name, at);
+    }
+    return status;
+}
+
+static int compare_steps(const void *a, const void *b) {
+    return strcmp((*(cvy_step *const *)a)->name, (*(cvy_step *const *)b)->name);
+}
+
+/* Two layers of one path would have tensors of one name. */
+static convoy_status refuse_duplicates(const convoy_model *model) {
+    convoy_status status = CONVOY_OK;
+    const cvy_step **sorted = malloc((model->step_count + 1) * sizeof *sorted);
+    if (!sorted)
+        return cvy_fail_memory("the layers' names", model->step_count * sizeof *sorted);
+    for (size_t i = 0; i < model->step_count; i++)
+        sorted[i] = &model->steps[i];
+    qsort(sorted, model->step_count, sizeof *sorted, compare_steps);
+    for (size_t i = 1; i < model->step_count && !status; i++)
+        if (strcmp(sorted[i - 1]->name, sorted[i]->name) == 0)
+            status = cvy_node_fail(sorted[i]->where, "two layers are called `%s`", sorted[i]->name);
+    free(sorted);
+    return status;
+}
+
+static bool is_step(const cvy_step *step, const char *type) {
+    return step->kind == CVY_STEP_LAYER && strcmp(step->type->name, type) == 0;
+}
+
+static size_t count_readers(const convoy_model *model, int value) {
+    size_t readers = value == model->output;
+    for (size_t s = 0; s < model->step_count; s++)
+        for (int i = 0; i < model->steps[s].input_count; i++)
+            readers += model->steps[s].inputs[i] == value;
+    return readers;
+}
+
+/* A ReLU in front of a MaxPool2d runs behind it, on a quarter of the values. The result is the same bit for
+   bit: ReLU keeps the order of what it does not make 0, so the same input wins, and where it makes all of a
+   window 0 no gradient passes either way. */
+static void pool_before_relu(convoy_model *model) {
+    cvy_step *listed = cvy_arena_alloc(model->arena, model->step_count * sizeof *listed);
+    memcpy(listed, model->steps, model->step_count * sizeof *listed);
+    model->listed = listed;
+    for (size_t s = 0; s + 1 < model->step_count; s++) {
+        cvy_step *relu = &model->steps[s], *pool = relu + 1;
+        if (!is_step(relu, "ReLU") || !is_step(pool, "MaxPool2d") || pool->inputs[0] != relu->output ||
+            count_readers(model, relu->output) != 1 ||
+            cvy_dims_count(pool->output_dims) >= cvy_dims_count(relu->output_dims))
+            continue;
+        int input = relu->inputs[0], between = relu->output, output = pool->output;
+        cvy_step moved = *relu;
+        pool->inputs[0] = input; /* arrays of the listed steps are shared, but only their dims are shown */
+        pool->output = between;
+        moved.inputs[0] = between;
+        moved.output = output;
+        moved.input_dims = cvy_arena_alloc(model->arena, sizeof *moved.input_dims);
+        moved.input_dims[0] = moved.output_dims = pool->output_dims;
+        model->values[between] = pool->output_dims;
+        *relu = *pool;
+        *pool = moved;
+    }
+}
+
+/* An activation whose input nobody else reads is applied by the layer that computes it, where that can do so:
+   the values pass through memory once less. */
+static void fuse_activations(convoy_model *model) {
+    for (size_t s = 1; s < model->step_count; s++) {
+        cvy_step *step = &model->steps[s], *producer = step - 1;
+        if (step->facts.activation == CVY_IDENTITY || producer->output != step->inputs[0] ||
+            !(producer->facts.takes_activation >> step->facts.activation & 1) ||
+            count_readers(model, step->inputs[0]) != 1)
+            continue;
+        producer->activation = step->facts.activation;
+        producer->output = step->inputs[0] = step->output;
+        step->fused = true;
+    }
+}
+
+/* The only step that reads a value; NULL where it is the output, or several do. */
+static cvy_step *only_reader(convoy_model *model, int value) {
+    cvy_step *reader = NULL;
+    for (size_t s = 0; s < model->step_count; s++)
+        for (int i = 0; i < model->steps[s].input_count; i++)
+            if (cvy_step_runs(&model->steps[s]) && model->steps[s].inputs[i] == value) {
+                if (reader)
+                    return NULL;
+                reader = &model->steps[s];
+            }
+    return value == model->output ? NULL : reader;
+}
+
+/* The way back through a fused activation is part of the backward pass of the layer that reads its value,
+   where that can do so, as it has the value at hand and writes the gradient: one pass over both less. */
+static void pass_on_activations(convoy_model *model) {
+    for (size_t s = 1; s < model->step_count; s++) {
+        cvy_step *step = &model->steps[s];
+        if (!step->fused || (step - 1)->facts.takes_gradient)
+            continue;
+        cvy_step *reader = only_reader(model, step->output);
+        if (!reader || reader->kind != CVY_STEP_LAYER ||
+            !(reader->facts.takes_input_activation >> step->facts.activation & 1))
+            continue;
+        reader->input_activation = step->facts.activation;
+        reader->facts.backward_needs_x = true;
+        step->passed_on = true;
+    }
+}
+
+/* In evaluation a batch-norm behind a convolution that nobody else reads is part of the convolution's
+   weights. These are computed anew for each batch, which costs next to nothing and is never out of date. */
+static void fold_batchnorms(convoy_model *model) {
+    for (size_t s = 1; s < model->step_count; s++) {
+        cvy_step *norm = &model->steps[s], *convolution = norm - 1;
+        cvy_layer_facts *facts = &convolution->facts;
+        if (!norm->facts.fold || !facts->takes_fold || convolution->activation ||
+            convolution->output != norm->inputs[0] || count_readers(model, norm->inputs[0]) != 1)
+            continue;
+        convolution->fold = s;
+        norm->folded = true;
+        const size_t *shape = facts->tensors[0].shape, weights = shape[0] * shape[1] * shape[2] * shape[3];
+        facts->saved[0] = (cvy_layer_saved){.bytes = weights * sizeof(float), .inference = true};
+        facts->saved[1] = (cvy_layer_saved){.bytes = shape[0] * sizeof(float), .inference = true};
+        facts->saved_count = 2;
+    }
+}
+
+/* A convolution whose output only a small pooling reads may store the pooled map itself. */
+static void attach_poolings(convoy_model *model) {
+    for (size_t s = 0; s + 1 < model->step_count; s++) {
+        cvy_step *convolution = &model->steps[s];
+        const size_t fused = convolution->activation ? 1 : 0, at = s + 1 + fused;
+        if (!convolution->facts.takes_pooling || convolution->fold || at >= model->step_count)
+            continue;
+        const cvy_step *pool = &model->steps[at];
+        /* A fused activation counts as a reader. */
+        if (pool->facts.pooling.kind != CVY_POOLING_NONE && pool->inputs[0] == convolution->output &&
+            count_readers(model, convolution->output) == 1 + fused)
+            convolution->pool = at;
+    }
+}
+
+convoy_status cvy_model_build(convoy_model *model) {
+    operand at = {0, model->input};
+    new_value(model, model->input);
+    convoy_status status = build_list(model, model->layers, "", &at);
+    if (!status)
+        status = refuse_duplicates(model);
+    if (!status && at.value == 0)
+        status =
+            cvy_node_fail(model->layers, "the model computes nothing: all its layers pass their input on");
+    model->output = at.value;
+    model->output_dims = at.dims;
+    if (status)
+        return status;
+    pool_before_relu(model);
+    fuse_activations(model);
+    pass_on_activations(model);
+    fold_batchnorms(model);
+    attach_poolings(model);
+    return CONVOY_OK;
+}

@@ -1,0 +1,496 @@
+/* From a model file to plain layers: settings of the command line, top-level parameters, blocks and $names.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/graph.h"
+
+enum { DEPTH_LIMIT = 16, LAYER_LIMIT = 10000, NAME_LIMIT = 128 };
+
+/* Names that $name may stand for: those of the block, then those of the file. */
+typedef struct scope {
+    const cvy_node *names; /* mapping, or NULL */
+    const struct scope *outer;
+} scope;
+
+typedef struct expander {
+    cvy_arena *arena;
+    const cvy_node *blocks; /* mapping, or NULL */
+    int layers;
+} expander;
+
+void *cvy_grow(cvy_arena *arena, void *array, size_t count, size_t element) {
+    if ((count & (count - 1)) != 0)
+        return array;
+    void *larger = cvy_arena_alloc(arena, (count ? 2 * count : 1) * element);
+    if (count)
+        memcpy(larger, array, count * element);
+    return larger;
+}
+
+/* ---- nodes ---- */
+
+static cvy_node *copy_place(cvy_arena *arena, cvy_node_kind kind, const cvy_node *place) {
+    cvy_node *node = cvy_arena_alloc(arena, sizeof *node);
+    *node = (cvy_node){
+        .kind = kind, .file = place->file, .line = place->line, .column = place->column, .text = ""};
+    return node;
+}
+
+static cvy_node *make_word(cvy_arena *arena, const cvy_node *place, const char *text) {
+    cvy_node *node = copy_place(arena, CVY_SCALAR, place);
+    node->text = text;
+    return node;
+}
+
+/* Nodes are built once and then only read, so one that is shared between trees may be const on the way. */
+static void append(cvy_arena *arena, cvy_node *list, const cvy_node *key, const cvy_node *item) {
+    if (key) {
+        list->keys = cvy_grow(arena, list->keys, list->count, sizeof *list->keys);
+        list->keys[list->count] = (cvy_node *)key;
+    }
+    list->items = cvy_grow(arena, list->items, list->count, sizeof *list->items);
+    list->items[list->count++] = (cvy_node *)item;
+}
+
+cvy_node *cvy_mapping_with(cvy_arena *arena, const cvy_node *mapping, const cvy_node *key, cvy_node *value) {
+    cvy_node *copy = copy_place(arena, CVY_MAPPING, mapping ? mapping : key);
+    bool found = false;
+    for (size_t i = 0; mapping && i < mapping->count; i++) {
+        bool same = strcmp(mapping->keys[i]->text, key->text) == 0;
+        append(arena, copy, mapping->keys[i], same ? value : mapping->items[i]);
+        found = found || same;
+    }
+    if (!found)
+        append(arena, copy, key, value);
+    return copy;
+}
+
+static bool is_empty(const cvy_node *node) {
+    return node->kind == CVY_SCALAR && !*node->text;
+}
+
+/* An absent or empty value stands for an empty mapping. */
+static convoy_status want_mapping(const cvy_node *node, const char *what, const cvy_node **mapping) {
+    *mapping = NULL;
+    if (!node || is_empty(node))
+        return CONVOY_OK;
+    if (node->kind != CVY_MAPPING)
+        return cvy_node_fail(node, "%s: expected {name: value, ...}", what);
+    *mapping = node;
+    return CONVOY_OK;
+}
+
+/* ---- $names ---- */
+
+static const cvy_node *look_up(const scope *names, const char *name) {
+    for (; names; names = names->outer) {
+        const cvy_node *found = names->names ? cvy_node_get(names->names, name) : NULL;
+        if (found)
+            return found;
+    }
+    return NULL;
+}
+
+static convoy_status fail_unknown_name(const scope *names, const cvy_node *node) {
+    const char *known[NAME_LIMIT];
+    size_t count = 0;
+    for (; names; names = names->outer)
+        for (size_t i = 0; names->names && i < names->names->count && count < NAME_LIMIT; i++)
+            known[count++] = names->names->keys[i]->text;
+    const char *nearest = cvy_text_nearest(node->text + 1, known, count);
+    if (nearest)
+        return cvy_node_fail(node, "unknown parameter `%s`; did you mean `$%s`?", node->text, nearest);
+    return cvy_node_fail(
+        node, "unknown parameter `%s`; name it under `parameters:` of the block or of the file", node->text);
+}
+
+/* A copy of `node` in which whole scalars `$name` are replaced; the copies say where they are used. */
+static convoy_status substitute(const expander *e, const scope *names, const cvy_node *node,
+                                const cvy_node *place, cvy_node **out) {
+    if (node->kind == CVY_SCALAR && node->text[0] == '$' && node->text[1]) {
+        const cvy_node *value = look_up(names, node->text + 1);
+        if (!value)
+            return fail_unknown_name(names, node);
+        if (is_empty(value))
+            return cvy_node_fail(node, "`%s` has no value; give it a default or set it", node->text);
+        return substitute(e, NULL, value, node, out); /* values are never substituted twice */
+    }
+    cvy_node *copy = copy_place(e->arena, node->kind, place ? place : node);
+    copy->text = node->text;
+    for (size_t i = 0; i < node->count; i++) {
+        cvy_node *item;
+        convoy_status status = substitute(e, names, node->items[i], place, &item);
+        if (status)
+            return status;
+        append(e->arena, copy, node->kind == CVY_MAPPING ? node->keys[i] : NULL, item);
+    }
+    *out = copy;
+    return CONVOY_OK;
+}
+
+/* ---- layers ---- */
+
+static convoy_status expand_list(expander *e, const scope *names, const cvy_node *list, int depth,
+                                 cvy_node **out);
+
+static convoy_status fail_unknown_layer(const expander *e, const cvy_node *key) {
+    const char *known[NAME_LIMIT] = {"Residual", "Concat", "Sequential"};
+    size_t count = 3;
+    for (const cvy_layer_type *const *type = cvy_layer_types; *type; type++)
+        known[count++] = (*type)->name;
+    for (size_t i = 0; e->blocks && i < e->blocks->count && count < NAME_LIMIT; i++)
+        known[count++] = e->blocks->keys[i]->text;
+    const char *nearest = cvy_text_nearest(key->text, known, count);
+    if (nearest)
+        return cvy_node_fail(key, "unknown layer `%s`; did you mean `%s`?", key->text, nearest);
+    cvy_text list = {0};
+    for (size_t i = 0; i < count; i++)
+        cvy_text_add(&list, "%s%s", i ? ", " : "", known[i]);
+    convoy_status status =
+        cvy_node_fail(key, "unknown layer `%s`; known are: %s", key->text, cvy_text_get(&list));
+    cvy_text_free(&list);
+    return status;
+}
+
+/* Adds `list`, expanded, to the construct as `key`. An absent or empty list has no layers. */
+static convoy_status expand_member(expander *e, const scope *names, const cvy_node *list, const char *key,
+                                   int depth, cvy_node *construct) {
+    cvy_node *layers = copy_place(e->arena, CVY_SEQUENCE, construct);
+    if (list && !is_empty(list)) {
+        convoy_status status = expand_list(e, names, list, depth + 1, &layers);
+        if (status)
+            return status;
+    }
+    append(e->arena, construct, key ? make_word(e->arena, construct, key) : NULL, layers);
+    return CONVOY_OK;
+}
+
+/* Refuses keys of a construct that it does not have; a NULL-terminated list of those it has. */
+static convoy_status check_keys(const cvy_node *mapping, const char *what, const char *const *known) {
+    size_t count = 0;
+    while (known[count])
+        count++;
+    for (size_t i = 0; i < mapping->count; i++) {
+        const char *key = mapping->keys[i]->text;
+        size_t k = 0;
+        while (k < count && strcmp(known[k], key) != 0)
+            k++;
+        const char *nearest = k < count ? NULL : cvy_text_nearest(key, known, count);
+        if (k == count)
+            return cvy_node_fail(mapping->keys[i], "%s: unknown `%s`%s%s%s", what, key,
+                                 nearest ? "; did you mean `" : "", nearest ? nearest : "",
+                                 nearest ? "`?" : "");
+    }
+    return CONVOY_OK;
+}
+
+/* Residual: {body: [...], shortcut: [...]}, Concat: [[...], ...] or {branches: ...}, Sequential: [...] or
+   {layers: ...}; all with an optional name. Puts the expanded form into `construct`. */
+static convoy_status expand_construct(expander *e, const scope *names, const char *type,
+                                      const cvy_node *value, int depth, cvy_node *construct) {
+    bool residual = strcmp(type, "Residual") == 0, concat = strcmp(type, "Concat") == 0;
+    const char *member = residual ? "body" : concat ? "branches" : "layers";
+    const char *const keys[] = {"name", member, residual ? "shortcut" : NULL, NULL};
+    const cvy_node *list = value;
+    convoy_status status = CONVOY_OK;
+    if (value->kind == CVY_MAPPING) {
+        status = check_keys(value, type, keys);
+        list = cvy_node_get(value, member);
+        const cvy_node *name = cvy_node_get(value, "name");
+        if (name && !status) {
+            cvy_node *copy = NULL;
+            status = substitute(e, names, name, NULL, &copy);
+            append(e->arena, construct, make_word(e->arena, name, "name"), copy);
+        }
+    }
+    if (status)
+        return status;
+    if (!list || (residual && value->kind != CVY_MAPPING) ||
+        (list->kind != CVY_SEQUENCE && !is_empty(list)) || list->count == 0)
+        return cvy_node_fail(value, "%s needs %s", type,
+                             residual
+                                 ? "{body: [layers], shortcut: [layers]}; an empty shortcut is the identity"
+                             : concat ? "a list of branches, each a list of layers"
+                                      : "a list of layers");
+    if (!concat) {
+        status = expand_member(e, names, list, member, depth, construct);
+        if (!status && residual)
+            status = expand_member(e, names, cvy_node_get(value, "shortcut"), "shortcut", depth, construct);
+        return status;
+    }
+    cvy_node *branches = copy_place(e->arena, CVY_SEQUENCE, list);
+    for (size_t i = 0; i < list->count && !status; i++)
+        status = expand_member(e, names, list->items[i], NULL, depth, branches);
+    append(e->arena, construct, make_word(e->arena, construct, member), branches);
+    return status;
+}
+
+/* The values of a block's parameters: its defaults, which may use the file's names, overridden by what the
+   use gives (already substituted). */
+static convoy_status bind(const expander *e, const scope *file, const cvy_node *key, const cvy_node *block,
+                          const cvy_node *given, const cvy_node **bound) {
+    const cvy_node *parameters;
+    cvy_node *defaults = NULL;
+    convoy_status status = want_mapping(cvy_node_get(block, "parameters"), "parameters", &parameters);
+    if (!status && parameters)
+        status = substitute(e, file, parameters, NULL, &defaults);
+    parameters = defaults;
+    *bound = parameters;
+    for (size_t i = 0; given && i < given->count && !status; i++) {
+        const cvy_node *name = given->keys[i];
+        if (strcmp(name->text, "name") == 0)
+            continue;
+        if (!parameters || !cvy_node_get(parameters, name->text)) {
+            const char *known[NAME_LIMIT];
+            size_t count = 0;
+            for (size_t k = 0; parameters && k < parameters->count && count < NAME_LIMIT; k++)
+                known[count++] = parameters->keys[k]->text;
+            const char *nearest = cvy_text_nearest(name->text, known, count);
+            return cvy_node_fail(name, "block %s: unknown parameter `%s`%s%s%s", key->text, name->text,
+                                 nearest ? "; did you mean `" : "", nearest ? nearest : "",
+                                 nearest ? "`?" : "");
+        }
+        *bound = cvy_mapping_with(e->arena, *bound, name, given->items[i]);
+    }
+    for (size_t i = 0; *bound && i < (*bound)->count && !status; i++)
+        if (is_empty((*bound)->items[i]))
+            status = cvy_node_fail(key, "block %s: parameter `%s` has no default and is not given", key->text,
+                                   (*bound)->keys[i]->text);
+    return status;
+}
+
+static convoy_status expand_block(expander *e, const scope *names, const cvy_node *key, const cvy_node *value,
+                                  int depth, cvy_node *construct) {
+    static const char *const keys[] = {"parameters", "layers", NULL};
+    const cvy_node *block = cvy_node_get(e->blocks, key->text), *given = NULL, *bound = NULL;
+    const cvy_node *layers = cvy_node_get(block, "layers");
+    cvy_node *filled = NULL;
+    if (depth >= DEPTH_LIMIT)
+        return cvy_node_fail(key, "blocks are nested more than %d deep; does `%s` contain itself?",
+                             DEPTH_LIMIT, key->text);
+    if (!layers || layers->kind != CVY_SEQUENCE || layers->count == 0)
+        return cvy_node_fail(block, "a block needs {parameters: {...}, layers: [...]}");
+    convoy_status status = check_keys(block, key->text, keys);
+    if (!status)
+        status = want_mapping(value, key->text, &given);
+    if (!status && given)
+        status = substitute(e, names, given, NULL, &filled);
+    while (names->outer) /* a block sees its own names and the file's, not those of the block that uses it */
+        names = names->outer;
+    if (!status)
+        status = bind(e, names, key, block, filled, &bound);
+    if (status)
+        return status;
+    const cvy_node *name = filled ? cvy_node_get(filled, "name") : NULL;
+    if (name)
+        append(e->arena, construct, make_word(e->arena, name, "name"), name);
+    scope inside = {bound, names};
+    return expand_member(e, &inside, layers, "layers", depth, construct);
+}
+
+static convoy_status expand_layer(expander *e, const scope *names, const cvy_node *node, int depth,
+                                  cvy_node **out) {
+    const cvy_node *key = node, *value = NULL;
+    if (node->kind == CVY_MAPPING && node->count == 1) {
+        key = node->keys[0];
+        value = node->items[0];
+    } else if (node->kind == CVY_MAPPING) {
+        return cvy_node_fail(
+            node,
+            "a layer is one name with its parameters, found %zu keys; indent the parameters or write "
+            "`- Name: {key: value}`",
+            node->count);
+    } else if (node->kind != CVY_SCALAR || !*node->text) {
+        return cvy_node_fail(node, "expected a layer, as `- ReLU` or `- Linear: {out_features: 10}`");
+    }
+    if (++e->layers > LAYER_LIMIT)
+        return cvy_node_fail(key, "the model has more than %d layers", LAYER_LIMIT);
+    if (!value)
+        value = make_word(e->arena, key, "");
+    cvy_node *layer = copy_place(e->arena, CVY_MAPPING, key),
+             *body = copy_place(e->arena, CVY_MAPPING, value);
+    const cvy_node *type = key;
+    convoy_status status;
+    bool construct =
+        !strcmp(key->text, "Residual") || !strcmp(key->text, "Concat") || !strcmp(key->text, "Sequential");
+    if (construct) {
+        status = expand_construct(e, names, key->text, value, depth, body);
+    } else if (e->blocks && cvy_node_get(e->blocks, key->text)) {
+        type = make_word(e->arena, key, "Sequential");
+        status = expand_block(e, names, key, value, depth, body);
+    } else if (cvy_layer_type_find(key->text)) {
+        status = substitute(e, names, value, NULL, &body);
+    } else {
+        status = fail_unknown_layer(e, key);
+    }
+    if (status)
+        return status;
+    append(e->arena, layer, type, body);
+    *out = layer;
+    return CONVOY_OK;
+}
+
+static convoy_status expand_list(expander *e, const scope *names, const cvy_node *list, int depth,
+                                 cvy_node **out) {
+    if (list->kind != CVY_SEQUENCE)
+        return cvy_node_fail(list, "expected a list of layers");
+    *out = copy_place(e->arena, CVY_SEQUENCE, list);
+    for (size_t i = 0; i < list->count; i++) {
+        cvy_node *layer = NULL;
+        convoy_status status = expand_layer(e, names, list->items[i], depth, &layer);
+        if (status)
+            return status;
+        append(e->arena, *out, NULL, layer);
+    }
+    return CONVOY_OK;
+}
+
+static convoy_status check_blocks(const cvy_node *blocks) {
+    for (size_t i = 0; blocks && i < blocks->count; i++) {
+        const char *name = blocks->keys[i]->text;
+        if (cvy_layer_type_find(name) || !strcmp(name, "Residual") || !strcmp(name, "Concat") ||
+            !strcmp(name, "Sequential"))
+            return cvy_node_fail(blocks->keys[i], "a block must not have the name of a layer, %s", name);
+    }
+    return CONVOY_OK;
+}
+
+/* ---- settings ---- */
+
+static convoy_status fail_unknown_setting(const cvy_model_file *file, const char *key) {
+    const char *known[NAME_LIMIT];
+    size_t count = 0;
+    for (const cvy_param *row = cvy_recipe_params; row->name; row++)
+        known[count++] = row->name;
+    count += cvy_optimizer_keys(known + count, NAME_LIMIT - count);
+    for (size_t i = 0; file->parameters && i < file->parameters->count && count < NAME_LIMIT; i++)
+        known[count++] = file->parameters->keys[i]->text;
+    const char *nearest = cvy_text_nearest(key, known, count);
+    if (nearest)
+        return cvy_fail(CONVOY_INVALID,
+                        "setting `%s`: neither a key of the recipe nor a parameter of the model; did you "
+                        "mean `%s`?",
+                        key, nearest);
+    return cvy_fail(CONVOY_INVALID, "setting `%s`: neither a key of the recipe nor a parameter of the model",
+                    key);
+}
+
+/* Sets one key of the recipe's optimizer, {Name: {...}}; a recipe without one gets Adam. */
+static void set_optimizer_key(cvy_arena *arena, cvy_model_file *file, const cvy_node *key, cvy_node *value) {
+    const cvy_node *optimizer = file->recipe ? cvy_node_get(file->recipe, "optimizer") : NULL,
+                   *parameters = NULL;
+    const cvy_node *name = cvy_node_scalar(arena, key->file, "Adam");
+    if (optimizer && optimizer->kind == CVY_SCALAR && *optimizer->text)
+        name = optimizer;
+    if (optimizer && optimizer->kind == CVY_MAPPING && optimizer->count == 1) {
+        name = optimizer->keys[0];
+        parameters = optimizer->items[0]->kind == CVY_MAPPING ? optimizer->items[0] : NULL;
+    }
+    cvy_node *filled = cvy_mapping_with(arena, parameters, key, value);
+    file->recipe = cvy_mapping_with(arena, file->recipe, cvy_node_scalar(arena, key->file, "optimizer"),
+                                    cvy_mapping_with(arena, NULL, name, filled));
+}
+
+static bool is_recipe_key(const char *key) {
+    for (const cvy_param *row = cvy_recipe_params; row->name; row++)
+        if (strcmp(row->name, key) == 0)
+            return true;
+    return false;
+}
+
+/* `optimizer_keys`: only those, or only the others: optimizer=Adam must come before lr=0.1, in whatever order
+   they were given. */
+static convoy_status apply_setting(cvy_arena *arena, cvy_model_file *file, const char *setting,
+                                   bool optimizer_keys) {
+    const char *equals = strchr(setting, '=');
+    if (!equals || equals == setting)
+        return cvy_fail(CONVOY_INVALID, "setting `%s`: expected key=value", setting);
+    const char *name = cvy_arena_strndup(arena, setting, (size_t)(equals - setting)), *text = equals + 1;
+    const char *origin = cvy_arena_printf(arena, "setting %s", name);
+    bool prefixed = strncmp(name, "optimizer.", 10) == 0;
+    bool parameter = file->parameters && cvy_node_get(file->parameters, name);
+    bool optimizer = prefixed || (!is_recipe_key(name) && !parameter && cvy_is_optimizer_key(name));
+    if (optimizer != optimizer_keys)
+        return CONVOY_OK;
+    cvy_node *key = cvy_node_scalar(arena, origin, prefixed ? name + 10 : name), *value;
+    if (strpbrk(text, "[{")) {
+        convoy_status status = cvy_node_parse(arena, origin, text, strlen(text), &value);
+        if (status)
+            return status;
+    } else {
+        value = cvy_node_scalar(arena, origin, text);
+    }
+    if (optimizer)
+        set_optimizer_key(arena, file, key, value);
+    else if (is_recipe_key(name))
+        file->recipe = cvy_mapping_with(arena, file->recipe, key, value);
+    else if (parameter)
+        file->parameters = cvy_mapping_with(arena, file->parameters, key, value);
+    else
+        return fail_unknown_setting(file, name);
+    return CONVOY_OK;
+}
+
+static convoy_status apply_options(cvy_arena *arena, cvy_model_file *file,
+                                   const convoy_model_options *options) {
+    convoy_status status = CONVOY_OK;
+    if (!options)
+        return CONVOY_OK;
+    if (options->classes < 0)
+        return cvy_fail(CONVOY_INVALID, "a model cannot have %d classes", options->classes);
+    if (options->classes && file->parameters && cvy_node_get(file->parameters, "classes")) {
+        cvy_node *value =
+            cvy_node_scalar(arena, "option classes", cvy_arena_printf(arena, "%d", options->classes));
+        file->parameters =
+            cvy_mapping_with(arena, file->parameters, cvy_node_scalar(arena, "option", "classes"), value);
+    }
+    for (int pass = 0; pass < 2; pass++)
+        for (size_t i = 0; i < options->setting_count && !status; i++)
+            status = apply_setting(arena, file, options->settings[i], pass == 1);
+    return status;
+}
+
+/* ---- the file ---- */
+
+static const cvy_param file_params[] = {
+    {"name", CVY_TEXT, offsetof(cvy_model_file, name), "", 0, 0, NULL,
+     "what the model is called; the file's name"},
+    {"input", CVY_NODE, offsetof(cvy_model_file, input), NULL, 0, 0, NULL,
+     "[channels, height, width] of an image"},
+    {"parameters", CVY_NODE, offsetof(cvy_model_file, parameters), "", 0, 0, NULL,
+     "{name: default} for $name"},
+    {"blocks", CVY_NODE, offsetof(cvy_model_file, blocks), "", 0, 0, NULL,
+     "{name: {parameters: {...}, layers: [...]}}"},
+    {"layers", CVY_NODE, offsetof(cvy_model_file, layers), NULL, 0, 0, NULL, "the layers"},
+    {"recipe", CVY_NODE, offsetof(cvy_model_file, recipe), "", 0, 0, NULL, "how to train it"},
+    CVY_PARAM_END,
+};
+
+convoy_status cvy_model_expand(cvy_arena *arena, const cvy_node *root, const convoy_model_options *options,
+                               cvy_model_file *file) {
+    if (root->kind != CVY_MAPPING)
+        return cvy_node_fail(root, "a model file is a mapping with `input:`, `layers:` and `recipe:`");
+    const cvy_node *parameters, *blocks, *recipe;
+    convoy_status status = cvy_params_read(file_params, file, arena, "model", root, NULL);
+    if (!status)
+        status = want_mapping(file->parameters, "parameters", &parameters);
+    if (!status)
+        status = want_mapping(file->blocks, "blocks", &blocks);
+    if (!status)
+        status = want_mapping(file->recipe, "recipe", &recipe);
+    if (!status)
+        status = check_blocks(blocks);
+    if (!status)
+        status = apply_options(arena, file, options);
+    if (status)
+        return status;
+    if (file->layers->kind != CVY_SEQUENCE || file->layers->count == 0)
+        return cvy_node_fail(file->layers, "`layers` needs a list of layers");
+    expander e = {.arena = arena, .blocks = blocks};
+    scope names = {file->parameters, NULL};
+    status = substitute(&e, &names, file->input, NULL, &file->input);
+    if (!status && file->recipe)
+        status = substitute(&e, &names, file->recipe, NULL, &file->recipe);
+    return status ? status : expand_list(&e, &names, file->layers, 0, &file->layers);
+}

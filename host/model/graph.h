@@ -1,0 +1,111 @@
+/* The inside of a model: the steps that run, the values between them, and the tensors that they own. Only
+   host/model and host/network read it; train/ and cli/ see model.h and network.h. */
+#ifndef CVY_MODEL_GRAPH_H
+#define CVY_MODEL_GRAPH_H
+
+#include "base/arena.h"
+#include "layers/layer.h"
+#include "model/model.h"
+
+typedef enum cvy_step_kind {
+    CVY_STEP_LAYER,
+    CVY_STEP_ADD,   /* end of a Residual: body + shortcut */
+    CVY_STEP_CONCAT /* end of a Concat: the branches' channels one after the other */
+} cvy_step_kind;
+
+/* Steps stand in the order in which they run. A value is what a step computes; value 0 is the network's
+   input. The output of an alias (Flatten) is its input's value with other dims. */
+typedef struct cvy_step {
+    cvy_step_kind kind;
+    const char *name; /* path in the state dict: "0", "4.body.1", "features.3" */
+    const char *type_name;
+    const cvy_node *where;
+    const cvy_layer_type *type; /* CVY_STEP_LAYER only, as the next two */
+    void *config;
+    cvy_layer_facts facts;
+    int *inputs; /* values */
+    cvy_dims *input_dims;
+    int input_count;
+    int output; /* value */
+    cvy_dims output_dims;
+    size_t first_tensor; /* of facts.tensor_count in the model's tensors */
+    cvy_activation
+        activation; /* that the step applies to its output: of the step behind it, which is fused */
+    cvy_activation input_activation; /* of a fused step, that backward of this one takes its gx through */
+    size_t fold; /* the batch-norm step behind a convolution whose work it does in evaluation; 0: none */
+    bool folded; /* such a batch-norm: it runs in training only */
+    size_t pool; /* the pooling step behind a convolution whose work it does if its variant can; 0: none */
+    bool fused;  /* an activation that the step before it applies: its input and its output are one value */
+    bool passed_on; /* a fused one whose backward belongs to the layer that reads its value */
+} cvy_step;
+
+/* Does forward of the step do anything? */
+static inline bool cvy_step_runs(const cvy_step *step) {
+    return !step->facts.alias && !step->fused;
+}
+
+typedef struct cvy_model_tensor {
+    const char *name; /* "4.body.1.weight" */
+    const cvy_layer_tensor *about;
+    size_t step;
+    size_t count, offset; /* floats, in the model's values */
+} cvy_model_tensor;
+
+struct convoy_model {
+    cvy_arena *arena;
+    const char *path, *name;
+    cvy_dims input;
+    cvy_node *layers; /* expanded: no blocks, no $names */
+    cvy_recipe recipe;
+    const char *optimizer_name; /* "SGD" */
+
+    cvy_step *steps;        /* in running order */
+    const cvy_step *listed; /* the same as the file has them, for summaries */
+    size_t step_count;
+    cvy_dims *values; /* size of each value */
+    int value_count;
+    int output; /* value */
+    cvy_dims output_dims;
+
+    cvy_model_tensor *tensors;
+    size_t tensor_count;
+    float *data; /* all tensors, one after the other */
+    size_t data_count;
+    int64_t *batches_tracked; /* [step_count]: num_batches_tracked of batch-norm layers */
+};
+
+/* Room for element `count` of an array that lives in an arena and doubles when the count reaches a power of
+   two: returns the array. */
+void *cvy_grow(cvy_arena *arena, void *array, size_t count, size_t element);
+
+/* ---- expand.c: settings, blocks and $names ---- */
+
+/* The top level of a model file. */
+typedef struct cvy_model_file {
+    const char *name;
+    cvy_node *input, *parameters, *blocks, *layers, *recipe;
+} cvy_model_file;
+
+/* Reads the top level, applies settings and options, and replaces blocks and $names: afterwards `input`,
+   `layers` and `recipe` need nothing else of the file. `layers` is a list of one-key mappings {Type: {...}};
+   constructs are {Residual: {body, shortcut}}, {Concat: {branches}} and {Sequential: {layers}}. */
+convoy_status cvy_model_expand(cvy_arena *arena, const cvy_node *root, const convoy_model_options *options,
+                               cvy_model_file *file);
+
+/* A copy of a mapping (NULL: empty) in which `key` has `value`. */
+cvy_node *cvy_mapping_with(cvy_arena *arena, const cvy_node *mapping, const cvy_node *key, cvy_node *value);
+
+/* ---- recipe.c ---- */
+
+/* Is `key` a parameter of some optimizer ("lr", "betas")? */
+bool cvy_is_optimizer_key(const char *key);
+/* Adds the names of all optimizers' parameters. */
+size_t cvy_optimizer_keys(const char **names, size_t limit);
+/* Fills model->recipe; `node` may be NULL. */
+convoy_status cvy_recipe_read(convoy_model *model, const cvy_node *node);
+void cvy_recipe_print(const convoy_model *model, cvy_text *text);
+
+/* ---- build.c: layers -> steps, values, tensors ---- */
+convoy_status cvy_model_build(convoy_model *model);
+
+#endif

@@ -1,0 +1,168 @@
+/* The public face of a model: load, ask, free; and printing it as a file. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/graph.h"
+
+static convoy_status read_input(convoy_model *model, const cvy_node *node) {
+    int *const sizes[3] = {&model->input.channels, &model->input.height, &model->input.width};
+    bool good = node->kind == CVY_SEQUENCE && node->count == 3;
+    for (size_t i = 0; good && i < 3; i++) {
+        long long size;
+        good = node->items[i]->kind == CVY_SCALAR && cvy_text_to_long(node->items[i]->text, &size) &&
+               size > 0 && size <= 1 << 15;
+        if (good)
+            *sizes[i] = (int)size;
+    }
+    return good ? CONVOY_OK
+                : cvy_node_fail(node,
+                                "`input` must be [channels, height, width], three whole numbers from 1 to %d",
+                                1 << 15);
+}
+
+/* "models/lenet.yaml" -> "lenet" */
+static const char *name_of(cvy_arena *arena, const char *path) {
+    const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path, *dot = strrchr(base, '.');
+    return cvy_arena_strndup(arena, base, dot && dot > base ? (size_t)(dot - base) : strlen(base));
+}
+
+static convoy_status allocate(convoy_model *model) {
+    model->data = calloc(model->data_count ? model->data_count : 1, sizeof *model->data);
+    model->batches_tracked = calloc(model->step_count, sizeof *model->batches_tracked);
+    if (!model->data || !model->batches_tracked)
+        return cvy_fail_memory("the model's parameters", model->data_count * sizeof *model->data);
+    return CONVOY_OK;
+}
+
+convoy_status convoy_model_load(const char *path, const convoy_model_options *options, convoy_model **out) {
+    *out = NULL;
+    cvy_node *root;
+    cvy_model_file file = {0};
+    convoy_model *model = calloc(1, sizeof *model);
+    if (!model)
+        return cvy_fail_memory("a model", sizeof *model);
+    convoy_status status = CONVOY_OK;
+    model->arena = cvy_arena_create();
+    if (!model->arena)
+        status = cvy_fail_memory("a model", sizeof *model);
+    if (!status)
+        status = cvy_node_load(model->arena, path, &root);
+    if (!status)
+        status = cvy_model_expand(model->arena, root, options, &file);
+    if (!status)
+        status = read_input(model, file.input);
+    if (status)
+        goto done;
+    model->path = cvy_arena_strdup(model->arena, path);
+    model->name = file.name ? file.name : name_of(model->arena, path);
+    model->layers = file.layers;
+    status = cvy_recipe_read(model, file.recipe);
+    if (!status)
+        status = cvy_model_build(model);
+    if (!status)
+        status = allocate(model);
+    if (!status)
+        status = convoy_model_initialise(model, 0);
+done:
+    if (status)
+        convoy_model_free(model);
+    else
+        *out = model;
+    return status;
+}
+
+void convoy_model_free(convoy_model *model) {
+    if (!model)
+        return;
+    cvy_arena_free(model->arena);
+    free(model->data);
+    free(model->batches_tracked);
+    free(model);
+}
+
+const char *convoy_model_name(const convoy_model *model) {
+    return model->name;
+}
+
+void convoy_model_input(const convoy_model *model, int shape[3]) {
+    shape[0] = model->input.channels;
+    shape[1] = model->input.height;
+    shape[2] = model->input.width;
+}
+
+int convoy_model_classes(const convoy_model *model) {
+    return (int)cvy_dims_count(model->output_dims);
+}
+
+size_t convoy_model_layer_count(const convoy_model *model) {
+    return model->step_count;
+}
+
+convoy_layer_info convoy_model_layer(const convoy_model *model, size_t index) {
+    const cvy_step *step = &model->listed[index];
+    convoy_layer_info info = {
+        .name = step->name,
+        .type = step->type_name,
+        .output = {step->output_dims.channels, step->output_dims.height, step->output_dims.width},
+        .multiply_adds = step->facts.multiply_adds,
+        .connections = step->facts.connections};
+    for (int i = 0; i < step->facts.tensor_count; i++) {
+        const cvy_model_tensor *tensor = &model->tensors[step->first_tensor + (size_t)i];
+        if (tensor->about->role != CVY_STATISTIC)
+            info.parameters += tensor->count;
+    }
+    info.parameters -= step->facts.absent;
+    return info;
+}
+
+size_t convoy_model_tensor_count(const convoy_model *model) {
+    return model->tensor_count;
+}
+
+convoy_tensor convoy_model_tensor(const convoy_model *model, size_t index) {
+    const cvy_model_tensor *tensor = &model->tensors[index];
+    convoy_tensor out = {.name = tensor->name,
+                         .dimensions = tensor->about->dimensions,
+                         .values = model->data + tensor->offset,
+                         .trainable = tensor->about->role == CVY_TRAINABLE};
+    memcpy(out.shape, tensor->about->shape, sizeof out.shape);
+    return out;
+}
+
+const cvy_recipe *cvy_model_recipe(const convoy_model *model) {
+    return &model->recipe;
+}
+
+void convoy_model_normalise(const convoy_model *model, const uint8_t *bytes, float *image) {
+    size_t pixels = (size_t)model->input.height * (size_t)model->input.width;
+    for (int c = 0; c < model->input.channels; c++) {
+        float mean = (float)model->recipe.mean[c < 4 ? c : 3],
+              deviation = (float)model->recipe.std[c < 4 ? c : 3];
+        for (size_t i = 0; i < pixels; i++, bytes++, image++)
+            *image = ((float)*bytes / 255.0f - mean) / deviation;
+    }
+}
+
+/* One layer per line; members of constructs stay in flow style behind their layer. */
+char *cvy_model_print(const convoy_model *model) {
+    cvy_text text = {0};
+    cvy_text_add(&text, "name: ");
+    cvy_node_print_text(model->name, &text);
+    cvy_text_add(&text, "\ninput: [%d, %d, %d]\nlayers:\n", model->input.channels, model->input.height,
+                 model->input.width);
+    for (size_t i = 0; i < model->layers->count; i++) {
+        const cvy_node *layer = model->layers->items[i];
+        cvy_text_add(&text, "  - ");
+        cvy_node_print_text(layer->keys[0]->text, &text);
+        cvy_text_add(&text, ": ");
+        const cvy_node *value = layer->items[0];
+        if (value->kind == CVY_SCALAR && !*value->text)
+            cvy_text_add(&text, "{}");
+        else
+            cvy_node_print(value, &text);
+        cvy_text_add(&text, "\n");
+    }
+    cvy_text_add(&text, "recipe:\n");
+    cvy_recipe_print(model, &text);
+    return text.data;
+}

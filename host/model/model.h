@@ -1,0 +1,49 @@
+/* The inside of convoy_model that train/ and cli/ need beside include/convoy/model.h. */
+#ifndef CVY_MODEL_MODEL_H
+#define CVY_MODEL_MODEL_H
+
+#include "base/node.h"
+#include "base/params.h"
+#include "convoy/model.h"
+#include "ops/loss.h"
+#include "ops/optimizer.h"
+#include "weights/safetensors.h"
+
+/* The recipe of a model file, defaults filled in. */
+typedef struct cvy_recipe {
+    const char *data;        /* "fashion-mnist", a path, "synthetic" */
+    int loss;                /* cvy_loss: CrossEntropyLoss | RBFLoss */
+    cvy_optimizer optimizer; /* from `optimizer: {SGD: {lr: 0.9}}` */
+    int batch_size, epochs;
+    int micro_batch; /* images that are computed at a time, their gradients added up; 0: the whole batch */
+    int init;        /* default | xavier_uniform | kaiming_uniform | kaiming_normal | lecun (LeNet-5's) */
+    bool shuffle;
+    int border;             /* zero-value pixels around the image: lenet5 pads 28 to 32 with 2 */
+    double mean[4], std[4]; /* per channel, of pixels scaled to 0..1; default 0 and 1 */
+    int reports_per_epoch;  /* running train loss and accuracy this many times an epoch (lenet: 5); 0: none */
+    int eval_every; /* steps between evaluations of the whole test set (digits_cnn: 100); 0: per epoch */
+    double test_fraction; /* of a folder without train/ and test/ */
+} cvy_recipe;
+
+const cvy_recipe *cvy_model_recipe(const convoy_model *model);
+/* Rows of the recipe's keys, for help texts. */
+extern const cvy_param cvy_recipe_params[];
+
+/* The model file with blocks expanded, settings applied and defaults filled in, as YAML; malloc'ed. What a
+   run folder keeps as model.yaml: loading it gives the same network and recipe. */
+char *cvy_model_print(const convoy_model *model);
+
+/* convoy_model_save_weights with metadata of the caller's beside its own: pairs key, value, ..., NULL; NULL:
+ * none. */
+convoy_status cvy_model_save_weights_with(const convoy_model *model, const char *path,
+                                          const char *const *metadata);
+
+/* Everything that the model's state dict holds, running statistics and num_batches_tracked (I64) included, in
+   PyTorch's order, for checkpoints. `data` points into the model; free(*tensors). */
+convoy_status cvy_model_state(const convoy_model *model, cvy_named_tensor **tensors, size_t *count);
+/* The way back, from the tensors of `file` whose names begin with `prefix` ("": all): strict as
+   convoy_model_load_weights, except that num_batches_tracked may be missing. `path` is for messages. */
+convoy_status cvy_model_set_state(convoy_model *model, const cvy_tensor_file *file, const char *path,
+                                  const char *prefix);
+
+#endif

@@ -1,0 +1,75 @@
+/* The inside of a network, shared by network.c (making one), memory.c (what it needs), walk.c (running it)
+   and time_layers.c. */
+#ifndef CVY_NETWORK_INSIDE_H
+#define CVY_NETWORK_INSIDE_H
+
+#include "network/network.h"
+#include "network/plan.h"
+
+/* An action with its buffers. */
+typedef struct cvy_bound_action {
+    const cvy_action *action;
+    cvy_buffer *x, *y, *gy, *out, *folded_out, *pooled, *pool_indices; /* NULL where there is none */
+} cvy_bound_action;
+
+/* A step made ready on the device. */
+typedef struct cvy_bound_step {
+    void *state;
+    void *folded_state; /* of a convolution in evaluation with a batch-norm folded into it */
+    cvy_layer_setup setup;
+    bool pooled;       /* a pooling whose forward the convolution in front of it does */
+    cvy_layer_run run; /* everything but the buffers and flags of one call */
+    char *variant;     /* for bench, filled in when asked */
+} cvy_bound_step;
+
+/* Where a tensor lies in the parameter buffer, in floats; its mask too, or SIZE_MAX. */
+typedef struct cvy_tensor_place {
+    size_t offset, mask_offset;
+} cvy_tensor_place;
+
+/* A view and where it looks, so that equal places share one buffer object. */
+typedef struct cvy_view {
+    cvy_buffer *parent, *buffer;
+    size_t offset, bytes;
+} cvy_view;
+
+struct convoy_network {
+    cvy_arena *memory;
+    convoy_model *model;
+    convoy_device *device;
+    cvy_network_options options;
+    char conv2d_variant[64], gemm_variant[64]; /* "" to choose */
+    int pitch;
+    cvy_plan *plan;
+    cvy_bound_step *steps;
+    cvy_bound_action *forward, *backward;
+    cvy_tensor_place *tensors;
+    size_t parameter_count; /* floats of trainable tensors, gaps included */
+    size_t parameter_bytes; /* with statistics, fixed weights and masks */
+    size_t workspace_bytes;
+    size_t data_bytes; /* that the caller needs beside it */
+    cvy_buffer **arenas;
+    cvy_buffer *parameters, *gradients, *workspace;
+    cvy_view *views;
+    size_t view_count;
+    cvy_buffer *input, *output, *output_gradient;
+    int64_t *batches_tracked; /* [step] */
+    int forward_n;            /* of the last training forward; 0: none */
+    uint32_t forward_step;
+};
+
+typedef struct cvy_walk {
+    int n;
+    bool training, accumulate;
+    uint32_t step;
+} cvy_walk;
+
+/* Fills pitch, tensors, parameter_*, plan; CONVOY_MEMORY when the device is too small for them. */
+convoy_status cvy_network_plan_memory(convoy_network *network);
+/* Again once the layers are prepared and their workspace is known. */
+convoy_status cvy_network_check_fit(const convoy_network *network);
+
+/* Runs one action. */
+convoy_status cvy_network_run(convoy_network *network, const cvy_bound_action *bound, const cvy_walk *walk);
+
+#endif

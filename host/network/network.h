@@ -1,0 +1,92 @@
+/* A model made executable on one device for one batch size: its plan (buffers shared by lifetime), its
+   prepared ops, and the walk forward and backward. train/ drives it; the public convoy_network_* calls are
+   thin covers. */
+#ifndef CVY_NETWORK_NETWORK_H
+#define CVY_NETWORK_NETWORK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "convoy/model.h"
+#include "ops/choice.h"
+
+/* Bytes that the caller will need on the device beside the network, computing pieces of so many images; of
+   batches as large as it wants them, or (`small`) as large as a piece. */
+typedef size_t cvy_beside(const void *context, int piece, bool small);
+
+typedef struct cvy_network_options {
+    int batch_size;
+    bool training;  /* plans gradients; without it only forward in evaluation mode is possible */
+    bool as_before; /* with what was measured so far, as the run that this one resumes; no more tuning */
+    uint64_t seed;  /* of dropout */
+    const char
+        *variant; /* "op=name[,op=name]" forces kernel variants, e.g. "conv2d=im2col_gemm"; NULL: choose */
+    cvy_beside *beside; /* NULL: nothing; called while the network is created, with beside_context */
+    const void *beside_context;
+} cvy_network_options;
+
+/* Plans everything and checks it against the device's memory before anything is allocated: CONVOY_MEMORY says
+   what is needed, what the device has and which batch size would fit. Uploads the model's parameters. */
+convoy_status cvy_network_create(convoy_model *model, convoy_device *device,
+                                 const cvy_network_options *options, convoy_network **network);
+
+/* What such a network chooses kernel variants for, each shape once; malloc'ed. */
+convoy_status cvy_network_tasks(convoy_model *model, convoy_device *device,
+                                const cvy_network_options *options, cvy_task **tasks, size_t *count);
+
+convoy_model *cvy_network_model(const convoy_network *network);
+int cvy_network_batch_size(const convoy_network *network);
+int cvy_network_pitch(const convoy_network *network);
+
+/* The columns of the batch axis that such a network will have. */
+int cvy_network_pitch_of(const convoy_device *device, int batch_size, bool training);
+
+/* Bytes on the device, by what they hold. */
+typedef struct cvy_memory {
+    size_t parameters;           /* with statistics, fixed weights and masks */
+    size_t gradients, optimizer; /* of training; train/ allocates the state of the recipe's optimizer */
+    size_t activations;          /* of all layers, forward and backward, shared by lifetime */
+    size_t workspace;            /* scratch that the kernels of all layers share */
+    size_t data;                 /* beside it: images and labels on their way, figures on their way back */
+} cvy_memory;
+size_t cvy_memory_total(const cvy_memory *parts);
+cvy_memory cvy_network_memory(const convoy_network *network);
+/* The same without a device, hence without workspace: it depends on the kernels that a device runs. */
+cvy_memory cvy_model_memory(const convoy_model *model, int batch_size, bool training);
+
+cvy_buffer *cvy_network_input(convoy_network *network);  /* [C][H][W][pitch], written by the loader */
+cvy_buffer *cvy_network_output(convoy_network *network); /* [classes][pitch] */
+cvy_buffer *cvy_network_output_gradient(convoy_network *network); /* written by the loss; training only */
+
+/* `n` images (1..batch_size); `training` selects batch statistics and dropout; `step` keys dropout's masks.
+ */
+convoy_status cvy_network_forward(convoy_network *network, int n, bool training, uint32_t step);
+/* After a training forward with the same n: fills the parameter gradients (or adds to them). */
+convoy_status cvy_network_backward(convoy_network *network, int n, bool accumulate);
+
+/* All trainable parameters in one buffer, their gradients in another, element for element. */
+cvy_buffer *cvy_network_parameters(convoy_network *network);
+cvy_buffer *cvy_network_gradients(convoy_network *network);
+size_t cvy_network_parameter_count(const convoy_network *network); /* floats, gaps for alignment included */
+/* Where tensor `index` of convoy_model_tensor begins in those buffers, in floats, in the model's own order of
+   values; SIZE_MAX when it is not trainable. Checkpoints keep the optimizer's state tensor by tensor with it,
+   so that they do not depend on a device's alignment. */
+size_t cvy_network_parameter_offset(const convoy_network *network, size_t index);
+
+/* Host values of the model <-> device. */
+convoy_status cvy_network_upload(convoy_network *network);
+convoy_status cvy_network_download(convoy_network *network);
+
+/* One row per prepared op of each layer, for `bench`. */
+typedef struct cvy_layer_timing {
+    const char *name, *op, *variant;          /* owned by the network */
+    bool measured;                            /* the variants were chosen by measurement */
+    double forward_seconds, backward_seconds; /* of one batch, backward = data + weights */
+    cvy_cost forward, backward;               /* of the same */
+} cvy_layer_timing;
+/* Times each layer by itself, waiting after each, best of `repeats`; `wait`: the seconds that a wait costs
+   are taken off. Rows are malloc'ed. Training networks only. */
+convoy_status cvy_network_time_layers(convoy_network *network, int repeats, double wait,
+                                      cvy_layer_timing **rows, size_t *count);
+
+#endif

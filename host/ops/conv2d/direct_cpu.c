@@ -1,0 +1,347 @@
+/* Variant direct_cpu: register tiles over the contiguous batch axis, for OpenCL devices that are CPUs
+   (kernels/conv2d/direct_cpu.cl and kernels/conv2d/direct_cpu_weights.cl). Here: which tile and which cache
+   blocks a shape gets, and the launches. */
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/integer.h"
+#include "base/status.h"
+#include "ops/conv2d/variant.h"
+
+enum {
+    OPTIONS = 1024, /* characters of a program's options */
+    /* Work-groups per compute unit that even out the load. */
+    GROUPS_PER_UNIT = 4,
+    /* Bytes, sized for a second-level cache of 512 KiB or more. The input that a block of output columns
+       reads; the same, copied into a patch; what one output pixel must read for that to pay. */
+    ROWS_CACHE = 192 * 1024,
+    PATCH_BYTES = 256 * 1024,
+    PATCH_FROM = 96 * 1024,
+    /* Backward-weights: the gy that one tile passes over, and the x that stays while all tiles do. */
+    GY_CACHE = 64 * 1024,
+    X_CACHE = 320 * 1024
+};
+
+/* Vector registers: 32 come with vectors of 16 floats (AVX-512), 16 with narrower ones. */
+static int registers(int vector_width) {
+    return vector_width == 16 ? 32 : 16;
+}
+
+static bool supports(const cvy_device_traits *traits, const cvy_conv2d_shape *shape, cvy_conv2d_pass pass) {
+    (void)shape;
+    (void)pass;
+    return traits->cpu && !traits->host;
+}
+
+static int usable_width(const cvy_device_traits *traits) {
+    return traits->vector_width >= 16 ? 16 : traits->vector_width >= 8 ? 8 : 4;
+}
+
+/* ---- Forward and backward-data ---- */
+
+typedef struct rows_pass {
+    cvy_kernel *pack, *rows, *pooled; /* pooled: NULL where there is no pooling, or it stays one of its own */
+    int in_channels, out_channels;    /* of one group, as the kernel sees them */
+    int groups, blocks, splits;
+    int out_height, image_blocks;
+} rows_pass;
+
+typedef struct rows_tile {
+    int vectors, channels; /* NV, MR */
+} rows_tile;
+
+/* A step over one tap costs its fma's or its loads (vectors of x, broadcasts of weights), whichever is more,
+   and a little for the loop; the last block of channels may be partly waste. */
+static rows_tile choose_rows_tile(int pitch, int vector_width, int out_channels) {
+    const int vectors = pitch / vector_width;
+    rows_tile tile = {vectors % 2 == 0 ? 2 : vectors % 3 == 0 ? 3 : 1, 1};
+    const int most = min_int((registers(vector_width) - 1 - tile.vectors) / tile.vectors, 14);
+    int best = INT32_MAX;
+    for (int channels = 1; channels <= most; channels++) {
+        const int cost = ceil_div(out_channels, channels) *
+                         (max_int(channels * tile.vectors, channels + tile.vectors) + 2);
+        if (cost < best) {
+            best = cost;
+            tile.channels = channels;
+        }
+    }
+    return tile;
+}
+
+/* The two axes of the correlation that a pass is, see the kernel's first comment. */
+typedef struct axis {
+    int in, out, stride, up, pad;
+} axis;
+
+static axis pass_axis(const cvy_conv2d_shape *s, cvy_conv2d_pass pass, int a) {
+    const int in = a ? s->in_width : s->in_height, out = a ? s->out_width : s->out_height;
+    if (pass == CVY_CONV2D_FORWARD)
+        return (axis){in, out, s->stride[a], 1, s->padding[a]};
+    return (axis){out, in, 1, s->stride[a], (s->kernel[a] - 1) * s->dilation[a] - s->padding[a]};
+}
+
+typedef struct rows_blocks {
+    int columns, chunk; /* output columns, input channels */
+    bool patch;
+    int patch_columns;
+} rows_blocks;
+
+/* `bytes` of one input pixel of a tile. What the taps of one output pixel read should stay in the cache for
+   the next pixel; where that is much, and enough channel blocks share the cost, it is copied into a patch,
+   some channels at a time. */
+static rows_blocks choose_rows_blocks(const cvy_conv2d_shape *s, const axis *w, const rows_pass *p, int bytes,
+                                      size_t local_memory) {
+    const size_t column = (size_t)p->in_channels * (size_t)s->kernel[0] * (size_t)bytes;
+    const int span = (s->kernel[1] - 1) * s->dilation[1];
+    rows_blocks blocks = {.chunk = p->in_channels};
+    blocks.patch =
+        p->blocks >= 3 && local_memory >= 2 * PATCH_BYTES && column * (size_t)s->kernel[1] > PATCH_FROM;
+    if (!blocks.patch) {
+        blocks.columns = max_int(4, min_int(w->out, (int)(ROWS_CACHE / (column * (size_t)w->stride))));
+        return blocks;
+    }
+    blocks.columns = ceil_div(w->out, ceil_div(w->out, 16));
+    blocks.patch_columns = min_int(((blocks.columns - 1) * w->stride + span) / w->up + 2, w->in);
+    const size_t channel = (size_t)s->kernel[0] * (size_t)blocks.patch_columns * (size_t)bytes;
+    const int most = max_int(1, (int)(PATCH_BYTES / channel));
+    blocks.chunk = ceil_div(p->in_channels, ceil_div(p->in_channels, most));
+    return blocks;
+}
+
+static convoy_status prepare_rows(convoy_device *device, const cvy_conv2d_shape *s, cvy_conv2d_pass pass,
+                                  rows_pass *p, size_t *workspace) {
+    const cvy_device_traits *traits = cvy_device_get_traits(device);
+    const bool forward = pass == CVY_CONV2D_FORWARD;
+    const int width = usable_width(traits), in_group = s->in_channels / s->groups,
+              out_group = s->out_channels / s->groups;
+    const axis h = pass_axis(s, pass, 0), w = pass_axis(s, pass, 1);
+    *p = (rows_pass){.in_channels = forward ? in_group : out_group,
+                     .out_channels = forward ? out_group : in_group,
+                     .groups = s->groups,
+                     .out_height = h.out};
+    const rows_tile tile = choose_rows_tile(s->pitch, width, p->out_channels);
+    p->blocks = ceil_div(p->out_channels, tile.channels);
+    p->image_blocks = s->pitch / (tile.vectors * width);
+    const int items = p->out_height * p->image_blocks * p->groups;
+    p->splits = min_int(p->blocks, ceil_div(GROUPS_PER_UNIT * traits->compute_units, items));
+    const rows_blocks blocks =
+        choose_rows_blocks(s, &w, p, tile.vectors * width * (int)sizeof(float), traits->local_memory);
+    const int gcd_h = gcd(h.up, s->dilation[0]), gcd_w = gcd(w.up, s->dilation[1]);
+    const bool pools = forward && s->pooling.kind != CVY_POOLING_NONE && !blocks.patch;
+    char options[OPTIONS];
+    snprintf(
+        options, sizeof options,
+        "-DPITCH=%d -DVW=%d -DNV=%d -DMR=%d -DGROUPS=%d -DIN_C=%d -DOUT_C=%d -DIN_H=%d -DIN_W=%d -DOUT_H=%d "
+        "-DOUT_W=%d -DKH=%d -DKW=%d -DSTRIDE_H=%d -DSTRIDE_W=%d -DUP_H=%d -DUP_W=%d -DPAD_H=%d -DPAD_W=%d "
+        "-DDIL_H=%d -DDIL_W=%d -DTAP_STEP_H=%d -DTAP_STEP_W=%d -DIN_STEP_H=%d -DIN_STEP_W=%d -DCOLUMNS=%d "
+        "-DPATCH=%d -DPATCH_COLUMNS=%d -DCHUNK=%d -DTRANSPOSED=%d -DACTIVATION=%d -DPOOL=%d -DPOOL_RELU=%d",
+        s->pitch, width, tile.vectors, tile.channels, p->groups, p->in_channels, p->out_channels, h.in, w.in,
+        h.out, w.out, s->kernel[0], s->kernel[1], h.stride, w.stride, h.up, w.up, h.pad, w.pad,
+        s->dilation[0], s->dilation[1], h.up / gcd_h, w.up / gcd_w, s->dilation[0] / gcd_h,
+        s->dilation[1] / gcd_w, blocks.columns, blocks.patch, blocks.patch_columns, blocks.chunk, !forward,
+        forward ? (int)s->activation : CVY_IDENTITY, pools ? (int)s->pooling.kind : CVY_POOLING_NONE,
+        pools && s->pooling.relu);
+    *workspace = (size_t)p->groups * (size_t)p->blocks * (size_t)tile.channels *
+                 (1 + (size_t)p->in_channels * (size_t)s->kernel[0] * (size_t)s->kernel[1]) * sizeof(float);
+    convoy_status status = cvy_kernel_get(device, "conv2d/direct_cpu", "conv2d_pack", options, &p->pack);
+    if (!status)
+        status = cvy_kernel_get(device, "conv2d/direct_cpu", "conv2d_rows", options, &p->rows);
+    if (!status && pools)
+        status = cvy_kernel_get(device, "conv2d/direct_cpu", "conv2d_rows_pooled", options, &p->pooled);
+    return status;
+}
+
+static convoy_status pack(const rows_pass *p, const cvy_conv2d_buffers *b) {
+    return CVY_LAUNCH(p->pack, cvy_singles((size_t)p->in_channels, (size_t)p->blocks, (size_t)p->groups),
+                      cvy_buf(b->weight), cvy_buf(b->bias), cvy_buf(b->workspace));
+}
+
+static convoy_status run_rows(const rows_pass *p, const cvy_conv2d_buffers *b) {
+    const convoy_status status = pack(p, b);
+    if (status)
+        return status;
+    return CVY_LAUNCH(
+        p->rows,
+        cvy_singles((size_t)p->out_height, (size_t)p->image_blocks, (size_t)p->groups * (size_t)p->splits),
+        cvy_buf(b->in), cvy_buf(b->workspace), cvy_buf(b->out), cvy_int(p->splits));
+}
+
+/* ---- Backward-weights ---- */
+
+typedef struct weights_pass {
+    cvy_kernel *weights, *add;
+    int splits, shares; /* shares: of the output channels of all groups */
+    size_t weight_count, bias_count;
+} weights_pass;
+
+typedef struct weights_tile {
+    int out, in, taps;        /* OUTS, COLS / TW, TW */
+    int rows, columns, chunk; /* of a unit */
+} weights_tile;
+
+/* The largest divisor of a kernel row's taps that is at most `most`. */
+static int taps_per_tile(int kernel_width, int most) {
+    int taps = min_int(kernel_width, most);
+    while (kernel_width % taps)
+        taps--;
+    return taps;
+}
+
+/* What a step costs: its fma's or its loads, whichever is more, something for every load since many come from
+   the second-level cache, and more from the seventh plane on: planes often lie a multiple of 4 KiB apart,
+   where their lines compete for the same few places of the first-level cache. */
+static long step_cost(int outs, int ins, int taps) {
+    const long sums = (long)outs * ins * taps, loads = outs + ins * taps, planes = outs + ins;
+    return 4 * (sums > loads ? sums : loads) + 2 * loads + 8 + (planes > 6 ? 6 * (planes - 6) : 0);
+}
+
+static weights_tile choose_weights_tile(const cvy_conv2d_shape *s, int vector_width) {
+    const int in = s->in_channels / s->groups, out = s->out_channels / s->groups;
+    const int most = registers(vector_width) - 1;
+    weights_tile tile = {.out = 1, .in = 1, .taps = taps_per_tile(s->kernel[1], vector_width == 16 ? 13 : 7)};
+    long best = LONG_MAX;
+    for (int o = 1; o <= min_int(out, 12); o++)
+        for (int i = 1; i <= in && i * tile.taps <= 14; i++) {
+            const int columns = i * tile.taps;
+            if (o * columns + min_int(o, columns) > most)
+                continue;
+            const long cost = (long)ceil_div(out, o) * ceil_div(in, i) * step_cost(o, i, tile.taps);
+            if (cost < best) {
+                best = cost;
+                tile.out = o;
+                tile.in = i;
+            }
+        }
+    return tile;
+}
+
+/* Whole rows while a tile's gy fits in GY_CACHE, else a part of one row; smaller where there would be too few
+   units to occupy all cores. */
+static void choose_unit(const cvy_conv2d_shape *s, int wanted, weights_tile *tile) {
+    const int pixel = s->pitch * (int)sizeof(float);
+    const int pixels = max_int(1, GY_CACHE / (tile->out * pixel));
+    const int column_blocks = ceil_div(s->out_width, min_int(pixels, s->out_width));
+    tile->columns = ceil_div(s->out_width, column_blocks);
+    tile->rows = max_int(1, min_int(pixels / tile->columns, s->out_height));
+    const int groups = ceil_div(s->out_channels / s->groups, tile->out) * s->groups * column_blocks;
+    const int row_blocks = max_int(ceil_div(s->out_height, tile->rows), ceil_div(wanted, groups));
+    tile->rows = ceil_div(s->out_height, min_int(row_blocks, s->out_height));
+    const size_t in_rows = (size_t)(tile->rows - 1) * (size_t)s->stride[0] + (size_t)s->kernel[0];
+    const size_t in_columns = (size_t)(tile->columns - 1) * (size_t)s->stride[1] + (size_t)s->kernel[1];
+    const size_t channels = X_CACHE / (in_rows * in_columns * (size_t)pixel * (size_t)tile->in);
+    const int in = ceil_div(s->in_channels / s->groups, tile->in);
+    tile->chunk = (channels < 1 ? 1 : channels > (size_t)in ? in : (int)channels) * tile->in;
+}
+
+/* Work-groups share the output channels where these are many, since then no partial results are needed, and
+   the units where not. */
+static void choose_split(const cvy_conv2d_shape *s, const weights_tile *tile, int wanted, weights_pass *p,
+                         int *shares) {
+    const int blocks = ceil_div(s->out_channels / s->groups, tile->out);
+    const int units = ceil_div(s->out_height, tile->rows) * ceil_div(s->out_width, tile->columns);
+    *shares = min_int(max_int(1, blocks / 4), ceil_div(wanted, s->groups));
+    p->splits = min_int(units, ceil_div(wanted, *shares * s->groups));
+    if (p->splits * *shares * s->groups < wanted)
+        *shares = min_int(blocks, ceil_div(wanted, p->splits * s->groups));
+    p->shares = *shares * s->groups;
+}
+
+static convoy_status prepare_weights(convoy_device *device, const cvy_conv2d_shape *s, weights_pass *p,
+                                     size_t *workspace) {
+    const cvy_device_traits *traits = cvy_device_get_traits(device);
+    const int width = usable_width(traits);
+    weights_tile tile = choose_weights_tile(s, width);
+    const int wanted = GROUPS_PER_UNIT * traits->compute_units;
+    int shares;
+    choose_unit(s, wanted, &tile);
+    choose_split(s, &tile, wanted, p, &shares);
+    p->weight_count = cvy_conv2d_weights(s);
+    p->bias_count = (size_t)s->out_channels;
+    *workspace = p->splits > 1 ? (size_t)p->splits * (p->weight_count + p->bias_count) * sizeof(float) : 0;
+    char options[OPTIONS];
+    snprintf(
+        options, sizeof options,
+        "-DPITCH=%d -DVW=%d -DOUTS=%d -DCOLS=%d -DTW=%d -DGROUPS=%d -DIN_C=%d -DOUT_C=%d -DIN_H=%d -DIN_W=%d "
+        "-DOUT_H=%d -DOUT_W=%d -DKH=%d -DKW=%d -DSTRIDE_H=%d -DSTRIDE_W=%d -DPAD_H=%d -DPAD_W=%d -DDIL_H=%d "
+        "-DDIL_W=%d -DROWS=%d -DCOLUMNS=%d -DCHUNK=%d -DSHARES=%d",
+        s->pitch, width, tile.out, tile.in * tile.taps, tile.taps, s->groups, s->in_channels / s->groups,
+        s->out_channels / s->groups, s->in_height, s->in_width, s->out_height, s->out_width, s->kernel[0],
+        s->kernel[1], s->stride[0], s->stride[1], s->padding[0], s->padding[1], s->dilation[0],
+        s->dilation[1], tile.rows, tile.columns, tile.chunk, shares);
+    convoy_status status =
+        cvy_kernel_get(device, "conv2d/direct_cpu_weights", "conv2d_weights", options, &p->weights);
+    if (!status)
+        status = cvy_kernel_get(device, "conv2d/direct_cpu_weights", "conv2d_add_partials", options, &p->add);
+    return status;
+}
+
+static convoy_status run_weights(const weights_pass *p, const cvy_conv2d_buffers *b) {
+    const cvy_grid grid = cvy_singles((size_t)p->splits, (size_t)p->shares, 1);
+    if (p->splits == 1)
+        return CVY_LAUNCH(p->weights, grid, cvy_buf(b->in), cvy_buf(b->gy), cvy_buf(b->out),
+                          cvy_buf(b->gbias), cvy_ulong(0), cvy_ulong(0), cvy_int(b->accumulate));
+    convoy_status status = CVY_LAUNCH(p->weights, grid, cvy_buf(b->in), cvy_buf(b->gy), cvy_buf(b->workspace),
+                                      cvy_buf(b->gbias ? b->workspace : NULL), cvy_ulong(p->weight_count),
+                                      cvy_ulong(p->weight_count + p->bias_count), cvy_int(0));
+    if (status)
+        return status;
+    return CVY_LAUNCH(p->add, cvy_items(p->weight_count + (b->gbias ? p->bias_count : 0)),
+                      cvy_buf(b->workspace), cvy_buf(b->out), cvy_buf(b->gbias), cvy_ulong(p->weight_count),
+                      cvy_ulong(p->bias_count), cvy_int(p->splits), cvy_int(b->accumulate));
+}
+
+/* ---- The row of the table ---- */
+
+typedef struct state {
+    cvy_conv2d_pass pass;
+    rows_pass rows;
+    weights_pass weights;
+} state;
+
+static convoy_status prepare(convoy_device *device, const cvy_conv2d_shape *shape, cvy_conv2d_pass pass,
+                             void **prepared, size_t *workspace) {
+    state *s = calloc(1, sizeof *s);
+    if (!s)
+        return cvy_fail_memory("a convolution", sizeof *s);
+    s->pass = pass;
+    const convoy_status status = pass == CVY_CONV2D_BACKWARD_WEIGHTS
+                                     ? prepare_weights(device, shape, &s->weights, workspace)
+                                     : prepare_rows(device, shape, pass, &s->rows, workspace);
+    if (status)
+        free(s);
+    else
+        *prepared = s;
+    return status;
+}
+
+static convoy_status run(void *prepared, const cvy_conv2d_buffers *buffers) {
+    const state *s = prepared;
+    return s->pass == CVY_CONV2D_BACKWARD_WEIGHTS ? run_weights(&s->weights, buffers)
+                                                  : run_rows(&s->rows, buffers);
+}
+
+static bool pools(const void *prepared) {
+    return ((const state *)prepared)->rows.pooled;
+}
+
+static convoy_status run_pooled(void *prepared, const cvy_conv2d_buffers *b) {
+    const rows_pass *p = &((const state *)prepared)->rows;
+    const convoy_status status = pack(p, b);
+    if (status)
+        return status;
+    return CVY_LAUNCH(p->pooled,
+                      cvy_singles((size_t)p->out_height / 2, (size_t)p->image_blocks,
+                                  (size_t)p->groups * (size_t)p->splits),
+                      cvy_buf(b->in), cvy_buf(b->workspace), cvy_buf(b->out), cvy_buf(b->pooled),
+                      cvy_buf(b->indices), cvy_int(p->splits));
+}
+
+const cvy_conv2d_row cvy_conv2d_direct_cpu = {.name = "direct_cpu",
+                                              .supports = supports,
+                                              .prepare = prepare,
+                                              .run = run,
+                                              .release = free,
+                                              .fuses_activation = true,
+                                              .pools = pools,
+                                              .run_pooled = run_pooled};

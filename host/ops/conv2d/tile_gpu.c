@@ -1,0 +1,309 @@
+/* Variant tile_gpu: implicit matrix products in local memory and registers, for OpenCL devices with
+   work-groups. Here: forward and backward-data (kernels/conv2d/tile_gpu.cl, and tile_gpu_narrow.cl for
+   few channels), which tile a shape gets, and the launches.
+
+   Variant mma_nvidia: the same kernels with the inner products on tensor cores (kernels/mma.clh), where the
+   device was asked for TF32 or BF16. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/integer.h"
+#include "base/status.h"
+#include "ops/conv2d/tile_gpu.h"
+
+enum { MMA_LEAST_LOCAL = 12 << 10, MMA_LEAST_CHANNELS = 16 };
+
+/* Floats that one group of channels may have: the kernels count float4 in 32 bits. */
+#define MOST_FLOATS ((size_t)UINT32_MAX * 4)
+
+static bool supports(const cvy_device_traits *traits, const cvy_conv2d_shape *shape, cvy_conv2d_pass pass) {
+    (void)pass;
+    return !traits->host && traits->max_work_group >= CVY_TILE_LEAST_ITEMS &&
+           traits->local_memory >= CVY_TILE_LEAST_LOCAL && cvy_conv2d_inputs(shape) <= MOST_FLOATS &&
+           cvy_conv2d_outputs(shape) <= MOST_FLOATS;
+}
+
+static bool pays(const cvy_device_traits *traits, const cvy_conv2d_shape *shape, cvy_conv2d_pass pass) {
+    (void)shape;
+    (void)pass;
+    return !traits->cpu;
+}
+
+/* ---- The correlation that a pass is, see the first comment of kernels/conv2d/tile_gpu.clh ---- */
+
+typedef struct axis {
+    int in, out, stride, up, pad, tap_step, in_step;
+} axis;
+
+typedef struct correlation {
+    axis h, w;
+    int in_channels, out_channels; /* of one group */
+    size_t columns;                /* of the largest phase, in floats */
+    int phases;
+} correlation;
+
+static axis axis_of(const cvy_conv2d_shape *s, bool forward, int a) {
+    const int in = a ? s->in_width : s->in_height, out = a ? s->out_width : s->out_height;
+    if (forward)
+        return (axis){in, out, s->stride[a], 1, s->padding[a], 1, s->dilation[a]};
+    const int common = gcd(s->stride[a], s->dilation[a]);
+    return (axis){.in = out,
+                  .out = in,
+                  .stride = 1,
+                  .up = s->stride[a],
+                  .pad = (s->kernel[a] - 1) * s->dilation[a] - s->padding[a],
+                  .tap_step = s->stride[a] / common,
+                  .in_step = s->dilation[a] / common};
+}
+
+static correlation correlation_of(const cvy_conv2d_shape *s, cvy_conv2d_pass pass) {
+    const bool forward = pass == CVY_CONV2D_FORWARD;
+    const int in = s->in_channels / s->groups, out = s->out_channels / s->groups;
+    correlation c = {.h = axis_of(s, forward, 0),
+                     .w = axis_of(s, forward, 1),
+                     .in_channels = forward ? in : out,
+                     .out_channels = forward ? out : in};
+    c.columns = cvy_tile_ceil_div((size_t)c.h.out, (size_t)c.h.up) *
+                cvy_tile_ceil_div((size_t)c.w.out, (size_t)c.w.up) * (size_t)s->pitch;
+    c.phases = min_int(c.h.up, c.h.out) * min_int(c.w.up, c.w.out);
+    return c;
+}
+
+/* ---- Tiles ---- */
+
+/* Channels x columns of a work-group and of a work-item; with `bm` == `rm` the narrow kernel. Items: 64 to
+ * 256. */
+typedef struct tile {
+    int bm, rm, bn, rn;
+} tile;
+
+static const tile tiles[] = {
+    {128, 8, 128, 8}, {64, 8, 128, 8},  {128, 8, 64, 4},  {96, 12, 128, 8}, {96, 12, 64, 4},
+    {64, 8, 64, 4},   {64, 8, 64, 8},   {48, 12, 128, 8}, {32, 8, 128, 8},  {32, 4, 32, 4},
+    {16, 16, 512, 4}, {16, 16, 256, 4}, {12, 12, 512, 4}, {12, 12, 256, 4}, {8, 8, 1024, 8},
+    {8, 8, 512, 8},   {8, 8, 256, 4},   {4, 4, 1024, 8},  {4, 4, 512, 8},   {4, 4, 256, 4},
+};
+enum { TILES = sizeof tiles / sizeof *tiles };
+
+static bool is_narrow(const tile *t) {
+    return t->bm == t->rm;
+}
+
+static int items_of(const tile *t) {
+    return t->bm / t->rm * (t->bn / t->rn);
+}
+
+/* Steps of k that pass through local memory at once; `mma` as cvy_mma_of has it. */
+static int chunk_of(int mma) {
+    return mma == 2 ? 16 : 8;
+}
+
+static bool fits(const cvy_device_traits *traits, const tile *t, int mma, size_t most_items) {
+    if ((size_t)items_of(t) > most_items)
+        return false;
+    if (is_narrow(t))
+        return !mma && traits->local_memory >= CVY_TILE_LEAST_LOCAL;
+    const int rows = 2 * cvy_mma_rows(mma, chunk_of(mma));
+    size_t local = sizeof(float) * (size_t)(rows * (t->bm + t->bn));
+    if (mma)
+        local += cvy_mma_local(traits, rows, items_of(t));
+    return local <= traits->local_memory &&
+           (!mma || (t->bm % 32 == 0 && t->bm != 96 && t->rm == 8 && t->rn == 8));
+}
+
+/* What a product costs beside its fma: loads from local memory (the narrow kernel's inputs come from the
+   cache, which is slower) and, once per chunk, from global memory. */
+static double cost_of_product(const tile *t) {
+    const double loads = 1.0 / t->rm + 1.0 / t->rn;
+    return is_narrow(t) ? 1 + loads + 4.0 / t->bm : 1 + loads + 8.0 / t->bm + 8.0 / t->bn;
+}
+
+/* Estimated time of a pass: rounds of work-groups over the compute units, each busy only with enough items.
+ */
+static double cost_of(const tile *t, const correlation *c, int groups, int compute_units) {
+    const size_t work_groups = cvy_tile_ceil_div((size_t)c->out_channels, (size_t)t->bm) *
+                               cvy_tile_ceil_div(c->columns, (size_t)t->bn) * (size_t)c->phases *
+                               (size_t)groups;
+    const double per_unit = (double)cvy_tile_ceil_div(work_groups, (size_t)compute_units);
+    const double busy = per_unit * items_of(t) / CVY_TILE_OCCUPIED;
+    return per_unit * t->bm * t->bn * cost_of_product(t) / (busy < 1 ? busy : 1);
+}
+
+/* The cheapest tile with at most `most_items`, of which `supports` makes sure that there is one. */
+static const tile *choose_tile(const cvy_device_traits *traits, const correlation *c, int groups, int mma,
+                               size_t most_items) {
+    const tile *best = NULL;
+    double least = 0;
+    for (size_t i = 0; i < TILES; i++) {
+        const tile *t = &tiles[i];
+        if (!fits(traits, t, mma, most_items))
+            continue;
+        const double cost = cost_of(t, c, groups, traits->compute_units);
+        if (!best || cost < least) {
+            best = t;
+            least = cost;
+        }
+    }
+    return best;
+}
+
+/* Rows of a chunk that each of `items` loads, a power of two, where a row is `floats` long. */
+static int rows_per_item(int chunk, int floats, int items) {
+    int rows = 1;
+    while (chunk / rows * (floats / 4) > items)
+        rows *= 2;
+    return rows;
+}
+
+/* ---- Kernels and launches ---- */
+
+typedef struct columns_pass {
+    cvy_kernel *pack, *convolve;
+    size_t items, work_groups, depth; /* depth: work-groups along z */
+    size_t packed_channels, in_channels, groups;
+} columns_pass;
+
+static void tile_options(const cvy_device_traits *traits, const tile *t, int mma, char *options,
+                         size_t size) {
+    const int chunk = chunk_of(mma);
+    if (is_narrow(t))
+        snprintf(options, size, "-DBM=%d -DNQ=%d -DITEMS=%d -DKC=%d ", t->bm, t->rn / 4, items_of(t),
+                 CVY_TILE_LEAST_LOCAL / (t->bm * (int)sizeof(float)) / 12 * 12);
+    else
+        snprintf(
+            options, size,
+            "-DBM=%d -DRM=%d -DBN=%d -DRN=%d -DKC=%d -DW_ROWS=%d -DX_ROWS=%d -DMMA=%d -DMMA_EMULATED=%d ",
+            t->bm, t->rm, t->bn, t->rn, chunk, rows_per_item(chunk, t->bm, items_of(t)),
+            rows_per_item(chunk, t->bn, items_of(t)), mma, traits->tensor_cores == CVY_TENSOR_EMULATED);
+}
+
+static void shape_options(const cvy_conv2d_shape *s, cvy_conv2d_pass pass, const correlation *c,
+                          char *options, size_t size) {
+    const bool forward = pass == CVY_CONV2D_FORWARD;
+    const axis *h = &c->h, *w = &c->w;
+    snprintf(options, size,
+             "-DPITCH=%d -DGROUPS=%d -DIN_C=%d -DOUT_C=%d -DIN_H=%d -DIN_W=%d -DOUT_H=%d -DOUT_W=%d -DKH=%d "
+             "-DKW=%d -DSTRIDE_H=%d -DSTRIDE_W=%d -DUP_H=%d -DUP_W=%d -DPHASES_W=%d -DPAD_H=%d -DPAD_W=%d "
+             "-DDIL_H=%d -DDIL_W=%d -DTAP_STEP_H=%d -DTAP_STEP_W=%d -DIN_STEP_H=%d -DIN_STEP_W=%d "
+             "-DTRANSPOSED=%d -DACTIVATION=%d",
+             s->pitch, s->groups, c->in_channels, c->out_channels, h->in, w->in, h->out, w->out, s->kernel[0],
+             s->kernel[1], h->stride, w->stride, h->up, w->up, min_int(w->up, w->out), h->pad, w->pad,
+             s->dilation[0], s->dilation[1], h->tap_step, w->tap_step, h->in_step, w->in_step, !forward,
+             forward ? (int)s->activation : CVY_IDENTITY);
+}
+
+static convoy_status get_kernels(convoy_device *device, const cvy_conv2d_shape *s, cvy_conv2d_pass pass,
+                                 const correlation *c, const tile *t, int mma, columns_pass *p) {
+    const char *file = is_narrow(t) ? "conv2d/tile_gpu_narrow" : "conv2d/tile_gpu";
+    const char *function = is_narrow(t) ? "conv2d_narrow" : "conv2d_tile";
+    char options[CVY_TILE_OPTIONS];
+    tile_options(cvy_device_get_traits(device), t, mma, options, sizeof options);
+    const size_t used = strlen(options);
+    shape_options(s, pass, c, options + used, sizeof options - used);
+    convoy_status status = cvy_kernel_get(device, file, "conv2d_tile_pack", options, &p->pack);
+    return status ? status : cvy_kernel_get(device, file, function, options, &p->convolve);
+}
+
+static convoy_status prepare_columns(convoy_device *device, const cvy_conv2d_shape *shape,
+                                     cvy_conv2d_pass pass, int mma, columns_pass *p, size_t *workspace) {
+    const cvy_device_traits *traits = cvy_device_get_traits(device);
+    const correlation c = correlation_of(shape, pass);
+    size_t most = traits->max_work_group;
+    const tile *t = NULL;
+    do {
+        t = choose_tile(traits, &c, shape->groups, mma, most);
+        const convoy_status status = get_kernels(device, shape, pass, &c, t, mma, p);
+        if (status)
+            return status;
+        most = cvy_tile_most_items(p->convolve);
+    } while ((size_t)items_of(t) > most);
+    const size_t blocks = cvy_tile_ceil_div((size_t)c.out_channels, (size_t)t->bm);
+    p->items = (size_t)items_of(t);
+    p->work_groups = blocks * cvy_tile_ceil_div(c.columns, (size_t)t->bn);
+    p->depth = (size_t)c.phases * (size_t)shape->groups;
+    p->packed_channels = blocks * (size_t)t->bm;
+    p->in_channels = (size_t)c.in_channels;
+    p->groups = (size_t)shape->groups;
+    *workspace = p->groups * p->packed_channels * sizeof(float) *
+                 (1 + p->in_channels * (size_t)shape->kernel[0] * (size_t)shape->kernel[1]);
+    return CONVOY_OK;
+}
+
+static convoy_status run_columns(const columns_pass *p, const cvy_conv2d_buffers *b) {
+    convoy_status status = CVY_LAUNCH(p->pack, cvy_items3(p->packed_channels, p->in_channels, p->groups),
+                                      cvy_buf(b->weight), cvy_buf(b->bias), cvy_buf(b->workspace));
+    if (status)
+        return status;
+    const cvy_grid grid = {{p->work_groups * p->items, 1, p->depth}, {p->items, 1, 1}};
+    return CVY_LAUNCH(p->convolve, grid, cvy_buf(b->in), cvy_buf(b->workspace), cvy_buf(b->out));
+}
+
+/* ---- The rows of the table ---- */
+
+typedef struct state {
+    cvy_conv2d_pass pass;
+    columns_pass columns;
+    cvy_tile_weights weights;
+} state;
+
+static convoy_status prepare_pass(convoy_device *device, const cvy_conv2d_shape *shape, cvy_conv2d_pass pass,
+                                  int mma, void **prepared, size_t *workspace) {
+    state *s = calloc(1, sizeof *s);
+    if (!s)
+        return cvy_fail_memory("a convolution", sizeof *s);
+    s->pass = pass;
+    const convoy_status status = pass == CVY_CONV2D_BACKWARD_WEIGHTS
+                                     ? cvy_tile_weights_prepare(device, shape, mma, &s->weights, workspace)
+                                     : prepare_columns(device, shape, pass, mma, &s->columns, workspace);
+    if (status)
+        free(s);
+    else
+        *prepared = s;
+    return status;
+}
+
+static convoy_status prepare(convoy_device *device, const cvy_conv2d_shape *shape, cvy_conv2d_pass pass,
+                             void **prepared, size_t *workspace) {
+    return prepare_pass(device, shape, pass, 0, prepared, workspace);
+}
+
+static convoy_status mma_prepare(convoy_device *device, const cvy_conv2d_shape *shape, cvy_conv2d_pass pass,
+                                 void **prepared, size_t *workspace) {
+    return prepare_pass(device, shape, pass, cvy_mma_of(cvy_device_get_traits(device)), prepared, workspace);
+}
+
+/* Tiles of 32 x 128 and 64 x 64, 8 words deep, in two buffers. */
+static bool mma_supports(const cvy_device_traits *traits, const cvy_conv2d_shape *shape,
+                         cvy_conv2d_pass pass) {
+    return cvy_mma_runs(traits) && traits->local_memory >= MMA_LEAST_LOCAL && supports(traits, shape, pass);
+}
+
+/* Tiles of tensor cores have 32 output channels (columns, in backward-weights) or more; the narrow kernel
+   wastes less on a few. */
+static bool mma_pays(const cvy_device_traits *traits, const cvy_conv2d_shape *shape, cvy_conv2d_pass pass) {
+    const int in = shape->in_channels / shape->groups, out = shape->out_channels / shape->groups;
+    (void)traits;
+    return pass == CVY_CONV2D_BACKWARD_DATA ? in >= MMA_LEAST_CHANNELS : out >= MMA_LEAST_CHANNELS;
+}
+
+static convoy_status run(void *prepared, const cvy_conv2d_buffers *buffers) {
+    const state *s = prepared;
+    return s->pass == CVY_CONV2D_BACKWARD_WEIGHTS ? cvy_tile_weights_run(&s->weights, buffers)
+                                                  : run_columns(&s->columns, buffers);
+}
+
+const cvy_conv2d_row cvy_conv2d_tile_gpu = {.name = "tile_gpu",
+                                            .supports = supports,
+                                            .prepare = prepare,
+                                            .run = run,
+                                            .release = free,
+                                            .pays = pays,
+                                            .fuses_activation = true};
+const cvy_conv2d_row cvy_conv2d_mma_nvidia = {.name = "mma_nvidia",
+                                              .supports = mma_supports,
+                                              .prepare = mma_prepare,
+                                              .run = run,
+                                              .release = free,
+                                              .pays = mma_pays,
+                                              .fuses_activation = true};

@@ -1,0 +1,150 @@
+/* The backward-weights pass of variant tile_gpu (kernels/conv2d/tile_gpu_weights.cl): which tile a shape
+   gets, how the long sums over pixels and images are split, and the launches. */
+#include <stdio.h>
+
+#include "base/integer.h"
+#include "base/status.h"
+#include "ops/conv2d/tile_gpu.h"
+
+enum {
+    UNIT = 16,       /* images of one pixel: the step of the sums */
+    LEAST_UNITS = 8, /* per work-group, so that a partial result is worth its memory */
+    ADD_ITEMS = 64   /* work-items of a work-group that adds up partial results */
+};
+
+/* Output channels x columns (input channel, tap) of a work-group and of a work-item, and the sets of
+   work-items that share the images. Items: 64 to 256. */
+typedef struct tile {
+    int bm, rm, bn, rn, slices;
+} tile;
+
+static const tile tiles[] = {
+    {128, 8, 128, 8, 1}, {128, 8, 64, 8, 1}, {64, 8, 128, 8, 1}, {96, 12, 128, 8, 1}, {64, 8, 64, 8, 1},
+    {48, 12, 128, 8, 1}, {32, 8, 128, 8, 1}, {32, 8, 64, 8, 2},  {32, 4, 32, 4, 1},   {16, 8, 128, 8, 2},
+    {16, 8, 64, 8, 4},   {12, 12, 64, 4, 4}, {12, 12, 32, 4, 8}, {8, 8, 64, 4, 4},    {8, 8, 32, 4, 8},
+};
+enum { TILES = sizeof tiles / sizeof *tiles };
+
+static int slice_of(const tile *t) {
+    return t->bm / t->rm * (t->bn / t->rn);
+}
+
+static size_t items_of(const tile *t) {
+    return (size_t)(slice_of(t) * t->slices);
+}
+
+static size_t local_memory_of(const tile *t, int mma) {
+    const int words = cvy_mma_rows(mma, UNIT) * (t->bm + t->bn + 8), sums = t->bm * t->bn * (t->slices / 2);
+    return sizeof(float) * max_size((size_t)words, (size_t)sums);
+}
+
+/* Of one group of channels. */
+static size_t out_channels(const cvy_conv2d_shape *s) {
+    return (size_t)(s->out_channels / s->groups);
+}
+
+static size_t columns_of(const cvy_conv2d_shape *s) {
+    return (size_t)(s->in_channels / s->groups) * (size_t)s->kernel[0] * (size_t)s->kernel[1];
+}
+
+static size_t tiles_of(const tile *t, const cvy_conv2d_shape *s) {
+    return cvy_tile_ceil_div(out_channels(s), (size_t)t->bm) *
+           cvy_tile_ceil_div(columns_of(s), (size_t)t->bn);
+}
+
+/* All tiles can occupy a device, since the sums are split: what counts is the products that are computed,
+   those for nothing included, and what one costs beside its fma: loads from local memory, and for every 16
+   images the loads from global memory and the transposition. */
+static double cost_of(const tile *t, const cvy_conv2d_shape *s) {
+    return (double)tiles_of(t, s) * t->bm * t->bn *
+           (1 + 1.0 / t->rm + 1.0 / t->rn + 16.0 / t->bm + 16.0 / t->bn);
+}
+
+/* `mma` as cvy_mma_of has it: then only tiles for tensor cores. */
+static bool fits(const cvy_device_traits *traits, const tile *t, int mma) {
+    size_t local = local_memory_of(t, mma);
+    if (mma)
+        local += cvy_mma_local(traits, cvy_mma_rows(mma, UNIT), (int)items_of(t));
+    return local <= traits->local_memory && (!mma || (t->bm % 64 == 0 && t->slices == 1));
+}
+
+/* The cheapest tile with at most `most_items`, of which `supports` makes sure that there is one. */
+static const tile *choose_tile(const cvy_device_traits *traits, const cvy_conv2d_shape *s, int mma,
+                               size_t most_items) {
+    const tile *best = NULL;
+    for (size_t i = 0; i < TILES; i++) {
+        const tile *t = &tiles[i];
+        if (items_of(t) <= most_items && fits(traits, t, mma) && (!best || cost_of(t, s) < cost_of(best, s)))
+            best = t;
+    }
+    return best;
+}
+
+/* As many ranges as occupy all compute units twice over, which hides the waiting of one work-group behind the
+   work of another. */
+static void split(const cvy_device_traits *traits, const cvy_conv2d_shape *s, const tile *t,
+                  cvy_tile_weights *p) {
+    p->items = items_of(t);
+    p->work_groups = tiles_of(t, s);
+    const size_t units = (size_t)s->out_height * (size_t)s->out_width * (size_t)s->pitch / UNIT;
+    const size_t wanted = (size_t)traits->compute_units * cvy_tile_ceil_div(2 * CVY_TILE_OCCUPIED, p->items);
+    const size_t splits = max_size(1, min_size(wanted / (p->work_groups * p->groups), units / LEAST_UNITS));
+    p->units = cvy_tile_ceil_div(units, splits);
+    p->splits = cvy_tile_ceil_div(units, p->units);
+    /* Small results come in many parts, large ones in few. */
+    p->add_results = p->splits >= ADD_ITEMS ? ADD_ITEMS / 16 : ADD_ITEMS;
+}
+
+static convoy_status get_kernels(convoy_device *device, const cvy_conv2d_shape *s, const tile *t, int mma,
+                                 cvy_tile_weights *p) {
+    static const char *const file = "conv2d/tile_gpu_weights";
+    char options[CVY_TILE_OPTIONS];
+    snprintf(
+        options, sizeof options,
+        "-DPITCH=%d -DGROUPS=%d -DIN_C=%d -DOUT_C=%d -DIN_H=%d -DIN_W=%d -DOUT_H=%d -DOUT_W=%d -DKH=%d "
+        "-DKW=%d -DSTRIDE_H=%d -DSTRIDE_W=%d -DPAD_H=%d -DPAD_W=%d -DDIL_H=%d -DDIL_W=%d -DBM=%d -DRM=%d "
+        "-DBN=%d -DRN=%d -DSLICES=%d -DADD_RESULTS=%zu -DMMA=%d -DMMA_EMULATED=%d",
+        s->pitch, s->groups, s->in_channels / s->groups, s->out_channels / s->groups, s->in_height,
+        s->in_width, s->out_height, s->out_width, s->kernel[0], s->kernel[1], s->stride[0], s->stride[1],
+        s->padding[0], s->padding[1], s->dilation[0], s->dilation[1], t->bm, t->rm, t->bn, t->rn, t->slices,
+        p->add_results, mma, cvy_device_get_traits(device)->tensor_cores == CVY_TENSOR_EMULATED);
+    convoy_status status = cvy_kernel_get(device, file, "conv2d_tile_weights", options, &p->weights);
+    return status ? status : cvy_kernel_get(device, file, "conv2d_tile_add_partials", options, &p->add);
+}
+
+convoy_status cvy_tile_weights_prepare(convoy_device *device, const cvy_conv2d_shape *shape, int mma,
+                                       cvy_tile_weights *p, size_t *workspace) {
+    const cvy_device_traits *traits = cvy_device_get_traits(device);
+    size_t most = traits->max_work_group;
+    p->groups = (size_t)shape->groups;
+    p->weight_count = cvy_conv2d_weights(shape);
+    p->bias_count = (size_t)shape->out_channels;
+    do {
+        const tile *t = choose_tile(traits, shape, mma, most);
+        split(traits, shape, t, p);
+        const convoy_status status = get_kernels(device, shape, t, mma, p);
+        if (status)
+            return status;
+        most = cvy_tile_most_items(p->weights);
+    } while (p->items > most);
+    *workspace = p->splits > 1 ? p->splits * (p->weight_count + p->bias_count) * sizeof(float) : 0;
+    return CONVOY_OK;
+}
+
+convoy_status cvy_tile_weights_run(const cvy_tile_weights *p, const cvy_conv2d_buffers *b) {
+    const cvy_grid grid = {{p->work_groups * p->items, p->splits, p->groups}, {p->items, 1, 1}};
+    const cvy_arg units = cvy_uint((uint32_t)p->units);
+    if (p->splits == 1)
+        return CVY_LAUNCH(p->weights, grid, cvy_buf(b->in), cvy_buf(b->gy), cvy_buf(b->out),
+                          cvy_buf(b->gbias), cvy_ulong(0), cvy_ulong(0), units, cvy_int(b->accumulate));
+    const size_t part = p->weight_count + p->bias_count, results = b->gbias ? part : p->weight_count;
+    convoy_status status = CVY_LAUNCH(p->weights, grid, cvy_buf(b->in), cvy_buf(b->gy), cvy_buf(b->workspace),
+                                      cvy_buf(b->gbias ? b->workspace : NULL), cvy_ulong(p->weight_count),
+                                      cvy_ulong(part), units, cvy_int(0));
+    if (status)
+        return status;
+    const cvy_grid sums = {{cvy_tile_ceil_div(results, p->add_results) * ADD_ITEMS, 1, 1}, {ADD_ITEMS, 1, 1}};
+    return CVY_LAUNCH(p->add, sums, cvy_buf(b->workspace), cvy_buf(b->out), cvy_buf(b->gbias),
+                      cvy_ulong(p->weight_count), cvy_ulong(p->bias_count), cvy_int((int)p->splits),
+                      cvy_int(b->accumulate));
+}

@@ -1,0 +1,31 @@
+/* One variant measured on one device, in this process: is it right, and how fast is it? The process is one
+   that may die of it (see tune.h). */
+#ifndef CVY_TUNE_MEASURE_H
+#define CVY_TUNE_MEASURE_H
+
+#include "ops/choice.h"
+
+/* The task that these words name; false: there is none. */
+bool cvy_task_read(const char *op, const char *pass, const char *shape, cvy_task *task);
+/* Variants that could run it, at most CVY_VARIANTS_LIMIT, the preferred one first. */
+size_t cvy_task_candidates(convoy_device *device, const cvy_task *task, cvy_candidate_variant *candidates);
+bool cvy_task_has_candidate(convoy_device *device, const cvy_task *task, const char *variant);
+
+/* The steps of a measurement, each of which may fail, crash or hang on a bad driver. */
+typedef enum cvy_stage {
+    CVY_STAGE_BUILD, /* for a small shape with the same kernel, stride, padding and dilation */
+    CVY_STAGE_FIRST, /* run that: some drivers compile only now */
+    CVY_STAGE_CHECK, /* again, and compare with the host reference: CONVOY_FAILED where they differ */
+    CVY_STAGE_BUILD_REAL,
+    CVY_STAGE_FIRST_REAL,
+    CVY_STAGE_TIME,
+    CVY_STAGE_DONE
+} cvy_stage;
+
+/* Takes all steps, those of the small shape once in a process; `done` hears of each that is over. *best:
+   seconds of the fastest of several runs, which take about `seconds` in all, or of one that takes far longer.
+ */
+convoy_status cvy_measure(convoy_device *device, const cvy_task *task, const char *variant, double seconds,
+                          void (*done)(void *context, cvy_stage stage), void *context, double *best);
+
+#endif

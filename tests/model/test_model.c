@@ -1,0 +1,336 @@
+/* Model files: what they describe, the names PyTorch would give, recipes and settings. Errors are in
+ * test_model_errors. */
+#include <math.h>
+
+#include "model/graph.h"
+#include "model/state_dicts.h"
+#include "network/network.h"
+#include "support/models.h"
+
+static convoy_model *load(const char *name, const convoy_model_options *options) {
+    char path[512];
+    convoy_model *model = NULL;
+    snprintf(path, sizeof path, "%s/models/%s.yaml", CONVOY_SOURCE_DIR, name);
+    assert_ok(convoy_model_load(path, options, &model));
+    assert_string_equal(convoy_model_name(model), name);
+    return model;
+}
+
+static unsigned long long parameters_of(const convoy_model *model) {
+    unsigned long long sum = 0;
+    for (size_t i = 0; i < convoy_model_layer_count(model); i++)
+        sum += convoy_model_layer(model, i).parameters;
+    return sum;
+}
+
+/* RECIPES.md, and the sums of torch.nn's parameters for the same layers. */
+static void recipes_have_their_parameters(void **state) {
+    (void)state;
+    const struct {
+        const char *name;
+        unsigned long long parameters;
+        int classes;
+    } expected[] = {{"lenet", 61706, 10},
+                    {"mnist_cnn", 9098, 10},
+                    {"digits_cnn", 121514, 10},
+                    {"alexnet", 46764746, 10},
+                    {"alexnet_imagenet", 50844008, 1000},
+                    {"monkeypox_bn", 146318, 2},
+                    {"monkeypox_bn_deep", 106046, 2},
+                    {"lenet5", 60840, 10},
+                    {"resnet_mini", 77754, 10}};
+    for (size_t i = 0; i < sizeof expected / sizeof *expected; i++) {
+        convoy_model *model = load(expected[i].name, NULL);
+        assert_int_equal(parameters_of(model), expected[i].parameters);
+        assert_int_equal(convoy_model_classes(model), expected[i].classes);
+        convoy_model_free(model);
+    }
+}
+
+static void lenet5_has_the_papers_counts(void **state) {
+    (void)state;
+    const struct {
+        const char *name;
+        int output[3];
+        unsigned long long parameters, connections;
+    } expected[] = {
+        {"C1", {6, 28, 28}, 156, 122304},   {"S2", {6, 14, 14}, 12, 5880}, {"2", {6, 14, 14}, 0, 0},
+        {"C3", {16, 10, 10}, 1516, 151600}, {"S4", {16, 5, 5}, 32, 2000},  {"5", {16, 5, 5}, 0, 0},
+        {"C5", {120, 1, 1}, 48120, 48120},  {"7", {120, 1, 1}, 0, 0},      {"8", {120, 1, 1}, 0, 0},
+        {"F6", {84, 1, 1}, 10164, 10164},   {"10", {84, 1, 1}, 0, 0},      {"output", {10, 1, 1}, 840, 840}};
+    convoy_model *model = load("lenet5", NULL);
+    assert_int_equal(convoy_model_layer_count(model), sizeof expected / sizeof *expected);
+    for (size_t i = 0; i < convoy_model_layer_count(model); i++) {
+        convoy_layer_info layer = convoy_model_layer(model, i);
+        assert_string_equal(layer.name, expected[i].name);
+        assert_memory_equal(layer.output, expected[i].output, sizeof layer.output);
+        assert_int_equal(layer.parameters, expected[i].parameters);
+        assert_int_equal(layer.connections, expected[i].connections);
+    }
+    convoy_model_free(model);
+}
+
+static void check_state(const char *name, const char *recorded) {
+    convoy_model *model = load(name, NULL);
+    cvy_named_tensor *tensors;
+    size_t count;
+    cvy_text text = {0};
+    assert_ok(cvy_model_state(model, &tensors, &count));
+    for (size_t i = 0; i < count; i++) {
+        cvy_text_add(&text, "%s [", tensors[i].name);
+        for (int d = 0; d < tensors[i].dimensions; d++)
+            cvy_text_add(&text, "%s%zu", d ? ", " : "", tensors[i].shape[d]);
+        cvy_text_add(&text, "]\n");
+    }
+    assert_string_equal(cvy_text_get(&text), recorded);
+    cvy_text_free(&text);
+    free(tensors);
+    convoy_model_free(model);
+}
+
+static void state_dicts_are_pytorchs(void **state) {
+    (void)state;
+    check_state("lenet", lenet_state);
+    check_state("monkeypox_bn", monkeypox_bn_state);
+    check_state("resnet_mini", resnet_mini_state);
+    check_state("densenet_mini", densenet_mini_state);
+}
+
+static void names_replace_indices(void **state) {
+    (void)state;
+    convoy_model *model =
+        test_model("input: [1, 4, 4]\n"
+                   "blocks:\n"
+                   "  b: {layers: [{Conv2d: {out_channels: 2, kernel_size: 1, name: conv}}, ReLU]}\n"
+                   "layers:\n"
+                   "  - Conv2d: {name: features.0, out_channels: 2, kernel_size: 1}\n"
+                   "  - Residual: {name: layer1, body: [b]}\n"
+                   "  - b: {name: stem}\n"
+                   "  - Concat: {name: cat, branches: [[], [b]]}\n"
+                   "  - Sequential: {name: head, layers: [Flatten, {Linear: {out_features: 2}}]}\n");
+    const char *const names[] = {"features.0", "layer1.body.0.conv", "layer1.body.0.1", "layer1", "stem.conv",
+                                 "stem.1",     "cat.1.0.conv",       "cat.1.0.1",       "cat",    "head.0",
+                                 "head.1"};
+    assert_int_equal(convoy_model_layer_count(model), sizeof names / sizeof *names);
+    for (size_t i = 0; i < convoy_model_layer_count(model); i++)
+        assert_string_equal(convoy_model_layer(model, i).name, names[i]);
+    assert_string_equal(convoy_model_tensor(model, 0).name, "features.0.weight");
+    convoy_model_free(model);
+}
+
+static const char with_blocks[] =
+    "parameters: {classes: 10, size: 3, optimizer_lr: 0.5}\n"
+    "input: [1, 8, 8]\n"
+    "blocks:\n"
+    "  inner: {parameters: {channels: , kernel: $size}, layers: [{Conv2d: {out_channels: $channels,"
+    " kernel_size: $kernel, padding: 1}}]}\n"
+    "  outer:\n"
+    "    parameters: {channels: 4}\n"
+    "    layers:\n"
+    "      - inner: {channels: $channels}\n"
+    "      - inner: {channels: 3}\n"
+    "layers:\n"
+    "  - outer\n"
+    "  - outer: {channels: 5}\n"
+    "  - Flatten\n"
+    "  - Linear: {out_features: $classes}\n"
+    "recipe: {optimizer: {SGD: {lr: $optimizer_lr}}, batch_size: 7}\n";
+
+static void blocks_take_parameters(void **state) {
+    (void)state;
+    convoy_model *model = NULL;
+    const char *const settings[] = {"size=[3, 3]", "epochs=4"};
+    convoy_model_options options = {.classes = 6, .settings = settings, .setting_count = 2};
+    assert_ok(test_model_load("blocks.yaml", with_blocks, &options, &model));
+    const int channels[] = {4, 3, 5, 3, 192, 6};
+    for (size_t i = 0; i < 6; i++)
+        assert_int_equal(convoy_model_layer(model, i).output[0], channels[i]);
+    assert_string_equal(convoy_model_layer(model, 2).name, "1.0.0");
+    assert_int_equal(convoy_model_classes(model), 6);
+    assert_true(cvy_model_recipe(model)->optimizer.lr == 0.5);
+    assert_int_equal(cvy_model_recipe(model)->epochs, 4);
+    assert_string_equal(convoy_model_name(model), "blocks");
+    convoy_model_free(model);
+}
+
+static void printed_models_are_the_same(void **state) {
+    (void)state;
+    const char *const names[] = {"lenet5", "monkeypox_bn", "resnet_mini", "densenet_mini"};
+    for (size_t i = 0; i < 4; i++) {
+        convoy_model *model = load(names[i], &(convoy_model_options){.classes = 7}), *again = NULL;
+        char *text = cvy_model_print(model);
+        assert_ok(test_model_load("model-printed.yaml", text, NULL, &again));
+        char *second = cvy_model_print(again);
+        assert_string_equal(text, second);
+        assert_int_equal(again->step_count, model->step_count);
+        assert_int_equal(again->data_count, model->data_count);
+        assert_memory_equal(again->data, model->data, model->data_count * sizeof(float));
+        for (size_t t = 0; t < model->tensor_count; t++)
+            assert_string_equal(again->tensors[t].name, model->tensors[t].name);
+        free(text);
+        free(second);
+        convoy_model_free(again);
+        convoy_model_free(model);
+    }
+}
+
+static convoy_status load_with(const char *recipe, const char *const *settings, size_t count,
+                               convoy_model **model) {
+    char yaml[1024];
+    snprintf(yaml, sizeof yaml,
+             "input: [3, 4, 4]\nlayers: [Flatten, {Linear: {out_features: 2}}]\nrecipe: %s\n", recipe);
+    return test_model_load("model-recipe.yaml", yaml,
+                           &(convoy_model_options){.settings = settings, .setting_count = count}, model);
+}
+
+static void recipes_have_defaults(void **state) {
+    (void)state;
+    convoy_model *model = NULL;
+    assert_ok(load_with("{}", NULL, 0, &model));
+    const cvy_recipe *r = cvy_model_recipe(model);
+    assert_null(r->data);
+    assert_int_equal(r->loss, CVY_CROSS_ENTROPY);
+    assert_int_equal(r->optimizer.kind, CVY_ADAM);
+    assert_true(r->optimizer.lr == 0.001 && r->optimizer.beta1 == 0.9 && r->optimizer.beta2 == 0.999 &&
+                r->optimizer.eps == 1e-8 && r->optimizer.weight_decay == 0);
+    assert_true(r->shuffle && r->border == 0 && r->mean[0] == 0 && r->std[2] == 1 && r->test_fraction == 0.2);
+    convoy_model_free(model);
+}
+
+static void recipes_are_read(void **state) {
+    (void)state;
+    convoy_model *model = NULL;
+    assert_ok(load_with(
+        "{data: synthetic, loss: RBFLoss, optimizer: {SGD: {lr: 0.1, momentum: 0.9, nesterov: true, "
+        "weight_decay: 5e-4}}, batch_size: 3, epochs: 2, init: lecun, shuffle: no, border: 1, mean: [0.1, "
+        "0.2, 0.3],"
+        " std: 0.5, reports_per_epoch: 5, eval_every: 100}",
+        NULL, 0, &model));
+    const cvy_recipe *r = cvy_model_recipe(model);
+    assert_string_equal(r->data, "synthetic");
+    assert_int_equal(r->loss, CVY_RBF_MAP);
+    assert_int_equal(r->optimizer.kind, CVY_SGD);
+    assert_true(r->optimizer.momentum == 0.9 && r->optimizer.nesterov && r->optimizer.weight_decay == 5e-4);
+    assert_true(!r->shuffle && r->mean[1] == 0.2 && r->std[0] == 0.5 && r->std[2] == 0.5);
+    assert_int_equal(r->eval_every, 100);
+    float image[48];
+    uint8_t bytes[48] = {[16] = 255};
+    convoy_model_normalise(model, bytes, image);
+    assert_true(fabsf(image[16] - 1.6f) < 1e-6f && fabsf(image[0] + 0.2f) < 1e-6f &&
+                fabsf(image[47] + 0.6f) < 1e-6f);
+    convoy_model_free(model);
+}
+
+static void settings_override_the_recipe(void **state) {
+    (void)state;
+    convoy_model *model = NULL;
+    const char *const sets[][3] = {
+        {"lr=0.25", "batch_size=9", "momentum=0.5"},
+        {"lr=0.25", "optimizer=AdamW", "eps=1e-6"}, /* the order does not matter */
+        {"optimizer.lr=0.25", "optimizer={SGD: {lr: 3, momentum: 0.5}}", "mean=[1, 2, 3]"}};
+    const cvy_optimizer_kind kinds[] = {CVY_SGD, CVY_ADAMW, CVY_SGD};
+    for (size_t i = 0; i < 3; i++) {
+        assert_ok(load_with("{optimizer: {SGD: {lr: 0.9, dampening: 0.125}}}", sets[i], 3, &model));
+        const cvy_recipe *r = cvy_model_recipe(model);
+        assert_int_equal(r->optimizer.kind, kinds[i]);
+        assert_true(r->optimizer.lr == 0.25);
+        assert_true(i == 1 ? r->optimizer.eps == 1e-6 && r->optimizer.weight_decay == 0.01
+                           : r->optimizer.momentum == 0.5);
+        assert_true(i != 0 || (r->batch_size == 9 && r->optimizer.dampening == 0.125));
+        assert_true(i != 2 || (r->mean[2] == 3 && r->optimizer.dampening == 0));
+        convoy_model_free(model);
+    }
+}
+
+static double bound_of(const convoy_model *model, size_t t, double *deviation) {
+    convoy_tensor tensor = convoy_model_tensor(model, t);
+    size_t count = tensor.shape[0] * tensor.shape[1] * tensor.shape[2] * tensor.shape[3];
+    double largest = 0, squares = 0;
+    for (size_t i = 0; i < count; i++) {
+        largest = fmax(largest, fabs((double)tensor.values[i]));
+        squares += (double)tensor.values[i] * (double)tensor.values[i];
+    }
+    *deviation = sqrt(squares / (double)count);
+    return largest;
+}
+
+/* 8 -> 64 maps, kernel 5: fan_in 200, fan_out 1600, and a Linear of 64 -> 1000. */
+static void initialisations_have_pytorchs_bounds(void **state) {
+    (void)state;
+    const char *const inits[] = {"default", "xavier_uniform", "kaiming_uniform", "lecun"};
+    const double weight[] = {1 / sqrt(200.0), sqrt(6.0 / 1800), sqrt(6.0 / 200), 2.4 / 200};
+    const double bias[] = {1 / sqrt(200.0), 1 / sqrt(200.0), 1 / sqrt(200.0), 2.4 / 200};
+    const double linear[] = {1 / sqrt(64.0), sqrt(6.0 / 1064), sqrt(6.0 / 64), 2.4 / 64};
+    char yaml[512];
+    for (size_t i = 0; i < 4; i++) {
+        snprintf(
+            yaml, sizeof yaml,
+            "input: [8, 5, 5]\nlayers: [{Conv2d: {out_channels: 64, kernel_size: 5}}, BatchNorm2d, Flatten, "
+            "{Linear: {out_features: 1000}}]\nrecipe: {init: %s}\n",
+            inits[i]);
+        convoy_model *model = test_model(yaml);
+        double deviation, largest = bound_of(model, 0, &deviation);
+        assert_true(largest <= weight[i] * 1.000001 && largest > 0.99 * weight[i]);
+        assert_true(fabs(deviation - weight[i] / sqrt(3)) < 0.03 * weight[i]);
+        largest = bound_of(model, 1, &deviation);
+        assert_true(largest <= bias[i] * 1.000001 && largest > 0.8 * bias[i]);
+        for (size_t c = 0; c < 64; c++)
+            assert_true(convoy_model_tensor(model, 2).values[c] == 1 &&
+                        convoy_model_tensor(model, 3).values[c] == 0 &&
+                        convoy_model_tensor(model, 4).values[c] == 0 &&
+                        convoy_model_tensor(model, 5).values[c] == 1);
+        largest = bound_of(model, 6, &deviation);
+        assert_true(largest <= linear[i] * 1.000001 && largest > 0.99 * linear[i]);
+        convoy_model_free(model);
+    }
+    convoy_model *model =
+        test_model("input: [8, 5, 5]\nlayers: [{Conv2d: {out_channels: 64, kernel_size: 5}}]\n"
+                   "recipe: {init: kaiming_normal}\n");
+    double deviation, largest = bound_of(model, 0, &deviation);
+    assert_true(fabs(deviation - sqrt(2.0 / 200)) < 0.03 * sqrt(2.0 / 200) && largest > 3 * deviation);
+    convoy_model_free(model);
+}
+
+static void seeds_give_other_values(void **state) {
+    (void)state;
+    convoy_model *model = load("lenet", NULL);
+    float first = model->data[0], later = model->data[5000];
+    assert_ok(convoy_model_initialise(model, 1));
+    assert_true(model->data[0] != first && model->data[5000] != later);
+    assert_ok(convoy_model_initialise(model, 0));
+    assert_true(model->data[0] == first && model->data[5000] == later);
+    convoy_model_free(model);
+}
+
+/* A map that sees three of six maps has half the fan. */
+static void connection_tables_have_a_fan_per_map(void **state) {
+    (void)state;
+    convoy_model *model = load("lenet5", NULL);
+    double largest[2] = {0, 0};
+    for (size_t i = 0; i < 6 * 25; i++) {
+        largest[0] = fmax(largest[0], fabs((double)convoy_model_tensor(model, 4).values[i]));
+        largest[1] = fmax(largest[1], fabs((double)convoy_model_tensor(model, 4).values[15 * 6 * 25 + i]));
+    }
+    assert_string_equal(convoy_model_tensor(model, 4).name, "C3.weight");
+    assert_true(largest[0] <= 2.4 / 75 && largest[0] > 2.4 / 80);
+    assert_true(largest[1] <= 2.4 / 150 && largest[1] > 2.4 / 160);
+    convoy_model_free(model);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(recipes_have_their_parameters),
+        cmocka_unit_test(lenet5_has_the_papers_counts),
+        cmocka_unit_test(state_dicts_are_pytorchs),
+        cmocka_unit_test(names_replace_indices),
+        cmocka_unit_test(blocks_take_parameters),
+        cmocka_unit_test(printed_models_are_the_same),
+        cmocka_unit_test(recipes_have_defaults),
+        cmocka_unit_test(recipes_are_read),
+        cmocka_unit_test(settings_override_the_recipe),
+        cmocka_unit_test(initialisations_have_pytorchs_bounds),
+        cmocka_unit_test(seeds_give_other_values),
+        cmocka_unit_test(connection_tables_have_a_fan_per_map),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

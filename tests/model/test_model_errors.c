@@ -1,0 +1,218 @@
+/* What is wrong with a model file is said with its place: file:line:column. */
+#include "base/text.h"
+#include "support/models.h"
+
+typedef struct bad_file {
+    const char *yaml, *message; /* the message after "model-bad.yaml:" */
+} bad_file;
+
+static void check(const bad_file *files, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        convoy_model *model = NULL;
+        char expected[512];
+        snprintf(expected, sizeof expected, "model-bad.yaml:%s", files[i].message);
+        assert_fails(test_model_load("model-bad.yaml", files[i].yaml, NULL, &model), CONVOY_INVALID,
+                     expected);
+        if (strncmp(convoy_error_message(), expected, strlen(expected)) != 0)
+            fail_msg("the message does not begin with \"%s\": %s", expected, convoy_error_message());
+        assert_null(model);
+    }
+}
+#define CHECK(files) check(files, sizeof files / sizeof *files)
+
+static void the_top_level(void **state) {
+    (void)state;
+    const bad_file files[] = {
+        {"- 1\n", "1:1: a model file is a mapping"},
+        {"layers: [ReLU]\n", "1:1: model: `input` is missing"},
+        {"input: [1, 2, 2]\nlayer: [ReLU]\n", "2:1: model: unknown `layer`; did you mean `layers`?"},
+        {"input: [1, 2]\nlayers: [ReLU]\n", "1:8: `input` must be [channels, height, width]"},
+        {"input: [1, 0, 2]\nlayers: [ReLU]\n", "1:8: `input` must be"},
+        {"input: [1, 2, 2]\nlayers: []\n", "2:9: `layers` needs a list of layers"},
+        {"input: [1, 2, 2]\nlayers: ReLU\n", "2:9: `layers` needs a list of layers"},
+        {"input: [1, 2, 2]\nlayers: [Flatten]\n", "2:9: the model computes nothing"},
+        {"input: [1, 2, 2]\nblocks: [x]\nlayers: [ReLU]\n", "2:9: blocks: expected {name: value, ...}"},
+        {"input: [$channels, 2, 2]\nlayers: [ReLU]\n", "1:9: unknown parameter `$channels`"},
+    };
+    CHECK(files);
+}
+
+#define LAYERS "input: [1, 8, 8]\nlayers:\n"
+
+static void layers(void **state) {
+    (void)state;
+    const bad_file files[] = {
+        {LAYERS "  - Conv2D: {out_channels: 1}\n", "3:5: unknown layer `Conv2D`; did you mean `Conv2d`?"},
+        {LAYERS "  - Quux\n", "3:5: unknown layer `Quux`; known are: Residual, Concat, Sequential, Conv2d, "},
+        {LAYERS "  - Conv2d: {out_channels: 1, kernal_size: 3}\n",
+         "3:31: Conv2d: unknown `kernal_size`; did you mean `kernel_size`?"},
+        {LAYERS "  - Conv2d: {out_channels: 1}\n", "3:13: Conv2d: `kernel_size` is missing"},
+        {LAYERS "  - Conv2d\n", "3:5: Conv2d: `out_channels`, `kernel_size` are missing"},
+        {LAYERS "  - Conv2d: {out_channels: 0, kernel_size: 3}\n", "3:28: Conv2d: `out_channels` must be"},
+        {LAYERS "  - ReLU: {x: 1}\n", "3:12: ReLU: unknown `x`; it takes no parameters"},
+        {LAYERS "  - ReLU\n  - Conv2d: {out_channels: 2, kernel_size: 9}\n",
+         "4:5: layer 1 (Conv2d), input 1x8x8: "},
+        {LAYERS "  - Conv2d: {in_channels: 3, out_channels: 2, kernel_size: 3}\n",
+         "3:5: layer 0 (Conv2d), input 1x8x8: in_channels is 3 but the input has 1 channels"},
+        {LAYERS "  - Conv2d: {out_channels: 2, kernel_size: 3, groups: 2}\n",
+         "3:5: layer 0 (Conv2d), input 1x8x8: "},
+        {LAYERS "  - MaxPool2d: {kernel_size: 9, name: pool}\n",
+         "3:5: layer pool (MaxPool2d), input 1x8x8: "},
+        {LAYERS "  - Linear: {out_features: 2}\n",
+         "3:5: layer 0 (Linear), input 1x8x8: Linear works on a vector, but the input has height 8 and width "
+         "8; put a Flatten"},
+        {LAYERS "  - Flatten\n  - Linear: {in_features: 65, out_features: 2}\n",
+         "4:5: layer 1 (Linear), input 64: in_features is 65 but the input has 64 values"},
+        {LAYERS "  - BatchNorm2d: {num_features: 2}\n",
+         "3:5: layer 0 (BatchNorm2d), input 1x8x8: num_features is 2"},
+        {LAYERS "  - Dropout: {p: 1.5}\n", "3:18: Dropout: `p` must be a number between 0 and 1"},
+        {LAYERS "  - Subsample2d: {kernel_size: 9}\n",
+         "3:5: layer 0 (Subsample2d), input 1x8x8: kernel_size 9 is larger"},
+        {LAYERS "  - Flatten\n  - EuclideanRBF\n", "4:5: layer 1 (EuclideanRBF), input 64: "},
+        {LAYERS "  - Softmax\n", "3:5: layer 0 (Softmax), input 1x8x8: Softmax works on a vector"},
+        {LAYERS "  - Upsample: {size: 4, mode: cubic}\n", "3:31: Upsample: `mode` must be one of bilinear"},
+        {LAYERS "  - ReLU: {name: a}\n  - Tanh: {name: a}\n", "4:5: two layers are called `a`"},
+        {LAYERS "  - ReLU: {name: a b}\n", "3:18: a layer's name is made of"},
+        {LAYERS "  - Linear: {out_features: 2}\n    ReLU:\n",
+         "3:5: a layer is one name with its parameters, found 2 keys"},
+        {LAYERS "  - [ReLU]\n", "3:5: expected a layer"},
+    };
+    CHECK(files);
+}
+
+#define TABLE(table)                                                                                         \
+    LAYERS "  - Conv2d: {out_channels: 2, kernel_size: 1}\n  - Conv2d: {out_channels: 2, kernel_size: 1, "   \
+           "connections: " table "}\n"
+
+static void connection_tables(void **state) {
+    (void)state;
+    const bad_file files[] = {
+        {TABLE("[[0]]"), "4:60: connections needs one list per output map, 2 in all, found 1"},
+        {TABLE("7"), "4:60: connections needs one list per output map, 2 in all, found 0"},
+        {TABLE("[[0], []]"), "4:66: an output map needs a list"},
+        {TABLE("[[0], [2]]"), "4:67: an input map is a number from 0 to 1, found \"2\""},
+        {TABLE("[[0], [1, 1]]"), "4:70: input map 1 is listed twice"},
+        {TABLE("[[0], [1]], groups: 2"), "4:60: connections and groups exclude each other"},
+    };
+    CHECK(files);
+}
+
+static void branches(void **state) {
+    (void)state;
+    const bad_file files[] = {
+        {LAYERS "  - Residual: {body: [{Conv2d: {out_channels: 2, kernel_size: 3}}]}\n",
+         "3:5: layer 0 (Residual), input 1x8x8: the body ends with 2x6x6 and the shortcut with 1x8x8"},
+        {LAYERS "  - Residual: {bdy: [ReLU]}\n", "3:16: Residual: unknown `bdy`; did you mean `body`?"},
+        {LAYERS "  - Residual: {body: []}\n", "3:15: Residual needs {body: [layers], shortcut: [layers]}"},
+        {LAYERS "  - Residual: [ReLU]\n", "3:15: Residual needs"},
+        {LAYERS "  - Concat: [[ReLU], [{MaxPool2d: {kernel_size: 2}}]]\n",
+         "3:5: layer 0 (Concat), input 1x8x8: branch 0 ends with 1x8x8 and branch 1 with 1x4x4"},
+        {LAYERS "  - Concat: [ReLU]\n", "3:14: expected a list of layers"},
+        {LAYERS "  - Concat\n", "3:5: Concat needs a list of branches"},
+        {LAYERS "  - Residual:\n      body:\n        - Tahn\n",
+         "5:11: unknown layer `Tahn`; did you mean `Tanh`?"},
+    };
+    CHECK(files);
+}
+
+#define BLOCK                                                                                                \
+    "blocks:\n  b:\n    parameters: {channels: , kernel: 1}\n    layers:\n      - Conv2d: {out_channels: "   \
+    "$channels, kernel_size: $kernel}\n"
+
+static void blocks(void **state) {
+    (void)state;
+    const bad_file files[] = {
+        {BLOCK LAYERS "  - b\n", "8:5: block b: parameter `channels` has no default and is not given"},
+        {BLOCK LAYERS "  - b: {chanels: 1}\n",
+         "8:9: block b: unknown parameter `chanels`; did you mean `channels`?"},
+        {BLOCK LAYERS "  - b: {channels: x}\n", "5:32: Conv2d: `out_channels` must be"},
+        {BLOCK LAYERS "  - b: 3\n", "8:8: b: expected {name: value, ...}"},
+        {"blocks: {b: {layers: [c]}, c: {layers: [b]}}\n" LAYERS "  - b\n",
+         "1:41: blocks are nested more than 16 deep"},
+        {"blocks: {ReLU: {layers: [Tanh]}}\n" LAYERS "  - ReLU\n",
+         "1:10: a block must not have the name of a layer"},
+        {"blocks: {b: {layers: []}}\n" LAYERS "  - b\n", "1:13: a block needs"},
+        {"blocks: {b: {layer: [Tanh]}}\n" LAYERS "  - b\n", "1:13: a block needs"},
+        {"blocks: {b: {layers: [{Linear: {out_features: $clases}}]}}\nparameters: {classes: 1}\n" LAYERS
+         "  - b\n",
+         "1:47: unknown parameter `$clases`; did you mean `$classes`?"},
+        {"parameters: {classes: }\n" LAYERS "  - Flatten\n  - Linear: {out_features: $classes}\n",
+         "5:28: `$classes` has no value"},
+    };
+    CHECK(files);
+}
+
+/* Blocks that double at each of 16 levels would be 65,536 layers. */
+static void blocks_cannot_explode(void **state) {
+    (void)state;
+    cvy_text text = {0};
+    convoy_model *model = NULL;
+    cvy_text_add(&text, "blocks:\n");
+    for (int i = 0; i < 15; i++)
+        cvy_text_add(&text, "  b%d: {layers: [b%d, b%d]}\n", i, i + 1, i + 1);
+    cvy_text_add(&text, "  b15: {layers: [ReLU]}\n" LAYERS "  - b0\n");
+    assert_fails(test_model_load("model-bad.yaml", text.data, NULL, &model), CONVOY_INVALID,
+                 "more than 10000 layers");
+    cvy_text_free(&text);
+}
+
+#define RECIPE "input: [1, 8, 8]\nlayers: [ReLU]\nrecipe:\n"
+
+static void recipes(void **state) {
+    (void)state;
+    const bad_file files[] = {
+        {RECIPE "  epoch: 3\n", "4:3: recipe: unknown `epoch`; did you mean `epochs`?"},
+        {RECIPE "  batch_size: 0\n", "4:15: recipe: `batch_size` must be"},
+        {RECIPE "  loss: MSELoss\n", "4:9: recipe: `loss` must be one of CrossEntropyLoss, RBFLoss"},
+        {RECIPE "  init: xavier\n", "4:9: recipe: `init` must be one of"},
+        {RECIPE "  optimizer: {Adm: {}}\n", "4:15: unknown optimizer `Adm`; did you mean `Adam`?"},
+        {RECIPE "  optimizer: {SGD: {}}\n", "4:20: SGD: `lr` is missing"},
+        {RECIPE "  optimizer: SGD\n", "4:14: SGD: `lr` is missing"},
+        {RECIPE "  optimizer: {Adam: {momentum: 1}}\n", "4:22: Adam: unknown `momentum`"},
+        {RECIPE "  optimizer: {Adam: {betas: [0.9]}}\n", "4:29: `betas` must be two numbers"},
+        {RECIPE "  optimizer: {Adam: {betas: [0.9, 1]}}\n", "4:29: `betas` must be two numbers"},
+        {RECIPE "  optimizer: {SGD: {lr: 1, nesterov: true}}\n", "4:14: SGD: `nesterov` needs a momentum"},
+        {RECIPE "  optimizer: [SGD]\n", "4:14: an optimizer is one name"},
+        {RECIPE "  mean: [1, 2]\n", "4:9: `mean` must be a number, or one for each of the 1 channels"},
+        {RECIPE "  std: 0\n", "4:8: `std` must be a number above 0, found `0`"},
+        {RECIPE "  border: 4\n", "4:3: recipe: a border of 4 leaves nothing of an input of 1x8x8"},
+        {"input: [1, 8, 8]\nlayers: [ReLU]\nrecipe: 3\n", "3:9: recipe: expected {name: value, ...}"},
+    };
+    CHECK(files);
+}
+
+static void settings(void **state) {
+    (void)state;
+    const char *const bad[][2] = {
+        {"epoch=3",
+         "setting `epoch`: neither a key of the recipe nor a parameter of the model; did you mean `epochs`?"},
+        {"epochs", "setting `epochs`: expected key=value"},
+        {"=3", "setting `=3`: expected key=value"},
+        {"epochs=many", "setting epochs: recipe: `epochs` must be"},
+        {"lr=fast", "setting lr: SGD: `lr` must be a number"},
+        {"optimizer.learning_rate=1", "setting optimizer.learning_rate: SGD: unknown `learning_rate`"},
+        {"optimizer=Sgd", "setting optimizer: unknown optimizer `Sgd`; did you mean `SGD`?"},
+        {"mean=[1, 2", "setting mean:"},
+        {"optimizer=SGD", "setting optimizer: SGD: `lr` is missing"},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        convoy_model *model = NULL;
+        assert_fails(test_model_load("model-good.yaml", RECIPE "  optimizer: {SGD: {lr: 1}}\n",
+                                     &(convoy_model_options){.settings = &bad[i][0], .setting_count = 1},
+                                     &model),
+                     CONVOY_INVALID, bad[i][1]);
+    }
+    convoy_model *model = NULL;
+    assert_fails(test_model_load("model-good.yaml", RECIPE, &(convoy_model_options){.classes = -1}, &model),
+                 CONVOY_INVALID, "-1 classes");
+    assert_fails(convoy_model_load("absent.yaml", NULL, &model), CONVOY_IO, "absent.yaml");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_top_level), cmocka_unit_test(layers),   cmocka_unit_test(connection_tables),
+        cmocka_unit_test(branches),      cmocka_unit_test(blocks),   cmocka_unit_test(blocks_cannot_explode),
+        cmocka_unit_test(recipes),       cmocka_unit_test(settings),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,148 @@
+/* Weights of a model to a file and back, and files that do not fit: all that is wrong in one message, nothing
+ * changed. */
+#include <unistd.h>
+
+#include "model/graph.h"
+#include "support/models.h"
+
+static const char path[] = "model-weights.safetensors";
+static const char yaml[] =
+    "input: [1, 4, 4]\n"
+    "layers:\n"
+    "  - Conv2d: {out_channels: 2, kernel_size: 1}\n"
+    "  - BatchNorm2d\n"
+    "  - Conv2d: {out_channels: 2, kernel_size: 1, connections: [[0], [1]], bias: false}\n"
+    "  - Flatten\n"
+    "  - Linear: {out_features: 3}\n";
+
+static void weights_come_back(void **state) {
+    (void)state;
+    convoy_model *a = test_model(yaml), *b = test_model(yaml);
+    assert_ok(convoy_model_initialise(a, 99));
+    a->batches_tracked[1] = 12345678901;
+    convoy_model_tensor(a, 4).values[1] = 0.5f; /* a running mean */
+    assert_memory_not_equal(a->data, b->data, a->data_count * sizeof(float));
+    assert_ok(convoy_model_save_weights(a, path));
+    assert_ok(convoy_model_load_weights(b, path));
+    assert_memory_equal(a->data, b->data, a->data_count * sizeof(float));
+    assert_true(b->batches_tracked[1] == 12345678901);
+    cvy_tensor_file *file;
+    assert_ok(cvy_tensor_file_load(path, &file));
+    cvy_named_tensor counter = cvy_tensor_file_find(file, "1.num_batches_tracked");
+    assert_string_equal(counter.dtype, "I64");
+    assert_int_equal(counter.dimensions, 0);
+    assert_string_equal(cvy_tensor_file_metadata(file, "format"), "pt");
+    cvy_tensor_file_free(file);
+    unlink(path);
+    convoy_model_free(a);
+    convoy_model_free(b);
+}
+
+static void metadata_travel_along(void **state) {
+    (void)state;
+    convoy_model *model = test_model(yaml);
+    cvy_tensor_file *file;
+    assert_ok(cvy_model_save_weights_with(model, path, (const char *const[]){"classes", "[\"a\"]", NULL}));
+    assert_ok(cvy_tensor_file_load(path, &file));
+    assert_string_equal(cvy_tensor_file_metadata(file, "classes"), "[\"a\"]");
+    cvy_tensor_file_free(file);
+    assert_ok(convoy_model_load_weights(model, path));
+    unlink(path);
+    convoy_model_free(model);
+}
+
+/* Saves the state of `model` after `change`, and loads it into the model again. */
+static convoy_status load_changed(convoy_model *model, void (*change)(cvy_named_tensor *, size_t *)) {
+    cvy_named_tensor *tensors;
+    size_t count;
+    assert_ok(cvy_model_state(model, &tensors, &count));
+    change(tensors, &count);
+    assert_ok(cvy_tensor_file_save(path, tensors, count, NULL));
+    free(tensors);
+    convoy_status status = convoy_model_load_weights(model, path);
+    unlink(path);
+    return status;
+}
+
+static void drop_counter(cvy_named_tensor *tensors, size_t *count) {
+    for (size_t i = 0; i < *count; i++)
+        if (strcmp(tensors[i].dtype, "I64") == 0)
+            tensors[i] = tensors[--*count];
+}
+
+static void files_without_counters_load(void **state) {
+    (void)state;
+    convoy_model *model = test_model(yaml);
+    model->batches_tracked[1] = 5;
+    assert_ok(load_changed(model, drop_counter));
+    assert_true(model->batches_tracked[1] == 0);
+    convoy_model_free(model);
+}
+
+static float others[64];
+
+static void spoil(cvy_named_tensor *tensors, size_t *count) {
+    tensors[0].name = "zero.weight"; /* 0.weight is missing, zero.weight unknown */
+    tensors[1] = (cvy_named_tensor){"0.bias", "F32", {3, 1, 1, 1}, 1, others, 12};
+    tensors[2] = (cvy_named_tensor){"1.weight", "F16", {2, 1, 1, 1}, 1, others, 4};
+    for (size_t i = 0; i < *count; i++)
+        if (strcmp(tensors[i].name, "2.weight") == 0)
+            tensors[i].data = others; /* all connections */
+}
+
+static void everything_wrong_is_listed(void **state) {
+    (void)state;
+    for (size_t i = 0; i < 64; i++)
+        others[i] = 3;
+    convoy_model *model = test_model(yaml);
+    float *kept = malloc(model->data_count * sizeof *kept);
+    assert_non_null(kept);
+    memcpy(kept, model->data, model->data_count * sizeof *kept);
+    assert_fails(load_changed(model, spoil), CONVOY_INVALID, "5 tensors are wrong");
+    const char *const lines[] = {"\n  missing 0.weight", "\n  unknown zero.weight",
+                                 "\n  mismatched 0.bias: F32 [3] instead of F32 [2]",
+                                 "\n  mismatched 1.weight: F16 [2] instead of F32 [2]",
+                                 "\n  not 0 where the connection table has no connection: 2.weight"};
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
+        assert_non_null(strstr(convoy_error_message(), lines[i]));
+    assert_memory_equal(kept, model->data, model->data_count * sizeof *kept);
+    free(kept);
+    convoy_model_free(model);
+}
+
+/* A checkpoint holds other tensors beside the model's. */
+static void states_are_found_by_prefix(void **state) {
+    (void)state;
+    convoy_model *a = test_model(yaml), *b = test_model(yaml);
+    assert_ok(convoy_model_initialise(a, 4));
+    cvy_named_tensor *tensors, list[32];
+    char names[32][64];
+    size_t count;
+    cvy_tensor_file *file;
+    assert_ok(cvy_model_state(a, &tensors, &count));
+    for (size_t i = 0; i < count; i++) {
+        list[i] = tensors[i];
+        snprintf(names[i], sizeof names[i], "model.%s", tensors[i].name);
+        list[i].name = names[i];
+    }
+    list[count] = (cvy_named_tensor){"optimizer", "F32", {1, 1, 1, 1}, 1, others, 4};
+    assert_ok(cvy_tensor_file_save(path, list, count + 1, NULL));
+    assert_ok(cvy_tensor_file_load(path, &file));
+    assert_fails(cvy_model_set_state(b, file, path, ""), CONVOY_INVALID, "unknown optimizer");
+    assert_ok(cvy_model_set_state(b, file, path, "model."));
+    assert_memory_equal(a->data, b->data, a->data_count * sizeof(float));
+    cvy_tensor_file_free(file);
+    unlink(path);
+    free(tensors);
+    convoy_model_free(a);
+    convoy_model_free(b);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(weights_come_back),           cmocka_unit_test(metadata_travel_along),
+        cmocka_unit_test(files_without_counters_load), cmocka_unit_test(everything_wrong_is_listed),
+        cmocka_unit_test(states_are_found_by_prefix),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
