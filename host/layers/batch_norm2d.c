@@ -86,25 +86,35 @@ static void release(void *s) {
     cvy_batchnorm_free(((state *)s)->op);
 }
 
-static convoy_status forward(void *s, const cvy_layer_run *run) {
+static cvy_batchnorm_buffers buffers_of(const cvy_layer_run *run) {
     const config *c = run->config;
-    cvy_buffer *weight = c->affine ? run->tensors[0] : NULL, *bias = c->affine ? run->tensors[1] : NULL;
-    int statistics = c->affine ? 2 : 0;
-    cvy_buffer *mean = c->track_running_stats ? run->tensors[statistics] : NULL;
-    cvy_buffer *var = c->track_running_stats ? run->tensors[statistics + 1] : NULL;
+    cvy_buffer *const *statistics = &run->tensors[c->affine ? 2 : 0];
+    cvy_batchnorm_buffers b = {.x = run->x,
+                               .y = run->y,
+                               .gy = run->gy,
+                               .gx = run->gx,
+                               .saved_mean = run->saved[0],
+                               .saved_invstd = run->saved[1],
+                               .workspace = run->workspace};
+    if (c->affine) {
+        b.weight = run->tensors[0], b.bias = run->tensors[1];
+        b.gweight = run->gradients[0], b.gbias = run->gradients[1];
+    }
+    if (c->track_running_stats)
+        b.running_mean = statistics[0], b.running_var = statistics[1];
+    return b;
+}
+
+static convoy_status forward(void *s, const cvy_layer_run *run) {
+    const cvy_batchnorm_buffers b = buffers_of(run);
     cvy_batchnorm *op = ((state *)s)->op;
-    if (!run->training && c->track_running_stats)
-        return cvy_batchnorm_forward_eval(op, run->x, weight, bias, mean, var, run->y);
-    return cvy_batchnorm_forward_training(op, run->n, run->x, weight, bias, run->y, mean, var, run->saved[0],
-                                          run->saved[1], run->workspace);
+    return !run->training && b.running_mean ? cvy_batchnorm_forward_eval(op, &b)
+                                            : cvy_batchnorm_forward_training(op, run->n, &b);
 }
 
 static convoy_status backward(void *s, const cvy_layer_run *run) {
-    const config *c = run->config;
-    return cvy_batchnorm_backward(((state *)s)->op, run->n, run->x, run->gy,
-                                  c->affine ? run->tensors[0] : NULL, c->affine ? run->tensors[1] : NULL,
-                                  run->saved[0], run->saved[1], run->gx, c->affine ? run->gradients[0] : NULL,
-                                  c->affine ? run->gradients[1] : NULL, run->accumulate, run->workspace);
+    const cvy_batchnorm_buffers b = buffers_of(run);
+    return cvy_batchnorm_backward(((state *)s)->op, run->n, run->accumulate, &b);
 }
 
 static void report(const void *s, const cvy_layer_setup *setup, cvy_layer_report *out) {

@@ -24,23 +24,21 @@ static bool passes(const cvy_batchnorm_shape *shape, double y) {
     return !(shape->relu && y <= 0);
 }
 
-static void normalise(const cvy_batchnorm_shape *shape, int channel, const float *x, double mean,
-                      double invstd, const float *weight, const float *bias, float *y) {
-    double scale = weight ? invstd * weight[channel] : invstd, shift = bias ? bias[channel] : 0;
+static void normalise(const cvy_batchnorm_shape *shape, int channel, double mean, double invstd,
+                      const cvy_batchnorm_values *v) {
+    double scale = v->weight ? invstd * v->weight[channel] : invstd, shift = v->bias ? v->bias[channel] : 0;
     for (size_t i = channel_at(shape, channel); i < channel_at(shape, channel + 1); i++) {
-        double v = (x[i] - mean) * scale + shift;
-        y[i] = passes(shape, v) ? (float)v : 0;
+        double y = (v->x[i] - mean) * scale + shift;
+        v->y[i] = passes(shape, y) ? (float)y : 0;
     }
 }
 
-void cvy_batchnorm_forward_training_reference(const cvy_batchnorm_shape *shape, int n, const float *x,
-                                              const float *weight, const float *bias, float *y,
-                                              float *running_mean, float *running_var, float *saved_mean,
-                                              float *saved_invstd) {
+void cvy_batchnorm_forward_training_reference(const cvy_batchnorm_shape *shape, int n,
+                                              const cvy_batchnorm_values *v) {
     size_t pitch = (size_t)shape->pitch;
     double count = (double)n * (double)pixels(shape);
     for (int c = 0; c < shape->channels; c++) {
-        const float *from = x + channel_at(shape, c);
+        const float *from = v->x + channel_at(shape, c);
         double sum = 0, squares = 0;
         for (size_t p = 0; p < pixels(shape); p++)
             for (int i = 0; i < n; i++)
@@ -50,52 +48,47 @@ void cvy_batchnorm_forward_training_reference(const cvy_batchnorm_shape *shape, 
             for (int i = 0; i < n; i++)
                 squares += (from[p * pitch + (size_t)i] - mean) * (from[p * pitch + (size_t)i] - mean);
         double invstd = 1 / sqrt(squares / count + shape->eps);
-        normalise(shape, c, x, mean, invstd, weight, bias, y);
-        saved_mean[c] = (float)mean;
-        saved_invstd[c] = (float)invstd;
-        if (running_mean)
-            running_mean[c] = (float)((1 - shape->momentum) * running_mean[c] + shape->momentum * mean);
-        if (running_var)
-            running_var[c] =
-                (float)((1 - shape->momentum) * running_var[c] + shape->momentum * squares / (count - 1));
+        normalise(shape, c, mean, invstd, v);
+        v->saved_mean[c] = (float)mean;
+        v->saved_invstd[c] = (float)invstd;
+        if (v->running_mean)
+            v->running_mean[c] = (float)((1 - shape->momentum) * v->running_mean[c] + shape->momentum * mean);
+        if (v->running_var)
+            v->running_var[c] =
+                (float)((1 - shape->momentum) * v->running_var[c] + shape->momentum * squares / (count - 1));
     }
 }
 
-void cvy_batchnorm_forward_eval_reference(const cvy_batchnorm_shape *shape, const float *x,
-                                          const float *weight, const float *bias, const float *running_mean,
-                                          const float *running_var, float *y) {
+void cvy_batchnorm_forward_eval_reference(const cvy_batchnorm_shape *shape, const cvy_batchnorm_values *v) {
     for (int c = 0; c < shape->channels; c++)
-        normalise(shape, c, x, running_mean[c], 1 / sqrt((double)running_var[c] + shape->eps), weight, bias,
-                  y);
+        normalise(shape, c, v->running_mean[c], 1 / sqrt((double)v->running_var[c] + shape->eps), v);
 }
 
-void cvy_batchnorm_backward_reference(const cvy_batchnorm_shape *shape, int n, const float *x,
-                                      const float *gy, const float *weight, const float *bias,
-                                      const float *saved_mean, const float *saved_invstd, float *gx,
-                                      float *gweight, float *gbias, bool accumulate) {
+void cvy_batchnorm_backward_reference(const cvy_batchnorm_shape *shape, int n, bool accumulate,
+                                      const cvy_batchnorm_values *v) {
     size_t pitch = (size_t)shape->pitch;
     double count = (double)n * (double)pixels(shape);
     for (int c = 0; c < shape->channels; c++) {
         size_t start = channel_at(shape, c);
-        double mean = saved_mean[c], invstd = saved_invstd[c], sum = 0, product = 0;
-        double factor = weight ? invstd * weight[c] : invstd, shift = bias ? bias[c] : 0;
+        double mean = v->saved_mean[c], invstd = v->saved_invstd[c], sum = 0, product = 0;
+        double factor = v->weight ? invstd * v->weight[c] : invstd, shift = v->bias ? v->bias[c] : 0;
         for (size_t p = 0; p < pixels(shape); p++)
             for (size_t at = start + p * pitch; at < start + p * pitch + (size_t)n; at++) {
-                double g = passes(shape, (x[at] - mean) * factor + shift) ? gy[at] : 0;
+                double g = passes(shape, (v->x[at] - mean) * factor + shift) ? v->gy[at] : 0;
                 sum += g;
-                product += g * (x[at] - mean);
+                product += g * (v->x[at] - mean);
             }
         for (size_t p = 0; p < pixels(shape); p++)
             for (size_t i = 0; i < pitch; i++) {
                 size_t at = start + p * pitch + i;
-                double g = passes(shape, (x[at] - mean) * factor + shift) ? gy[at] : 0;
-                g -= sum / count + (x[at] - mean) * invstd * invstd * product / count;
-                gx[at] = i < (size_t)n ? (float)(g * factor) : 0;
+                double g = passes(shape, (v->x[at] - mean) * factor + shift) ? v->gy[at] : 0;
+                g -= sum / count + (v->x[at] - mean) * invstd * invstd * product / count;
+                v->gx[at] = i < (size_t)n ? (float)(g * factor) : 0;
             }
-        if (gweight)
-            gweight[c] = (float)(product * invstd + (accumulate ? gweight[c] : 0));
-        if (gbias)
-            gbias[c] = (float)(sum + (accumulate ? gbias[c] : 0));
+        if (v->gweight)
+            v->gweight[c] = (float)(product * invstd + (accumulate ? v->gweight[c] : 0));
+        if (v->gbias)
+            v->gbias[c] = (float)(sum + (accumulate ? v->gbias[c] : 0));
     }
 }
 
@@ -183,7 +176,7 @@ static convoy_status build(cvy_batchnorm *op) {
         convoy_status status =
             cvy_kernel_get_pitch(op->device, "batchnorm", kernels[i].name,
                                  normalises ? channel_unit(op) : (size_t)op->shape.pitch, kernels[i].kernel);
-        if (status != CONVOY_OK)
+        if (status)
             return status;
     }
     return CONVOY_OK;
@@ -233,7 +226,7 @@ convoy_status cvy_batchnorm_create(convoy_device *device, const cvy_batchnorm_sh
     cvy_batchnorm made = {.device = device, .shape = *shape, .host = cvy_device_get_traits(device)->host};
     if (!made.host) {
         convoy_status status = build(&made);
-        if (status != CONVOY_OK)
+        if (status)
             return status;
         plan(&made);
     }
@@ -263,6 +256,25 @@ cvy_cost cvy_batchnorm_cost(const cvy_batchnorm *op, bool backward) {
     return backward ? (cvy_cost){10 * count, 3 * 4 * count} : (cvy_cost){5 * count, 2 * 4 * count};
 }
 
+static float *host_or_null(const cvy_buffer *buffer) {
+    return buffer ? cvy_buffer_host(buffer) : NULL;
+}
+
+static cvy_batchnorm_values host_values(const cvy_batchnorm_buffers *b) {
+    return (cvy_batchnorm_values){.x = host_or_null(b->x),
+                                  .gy = host_or_null(b->gy),
+                                  .weight = host_or_null(b->weight),
+                                  .bias = host_or_null(b->bias),
+                                  .y = host_or_null(b->y),
+                                  .gx = host_or_null(b->gx),
+                                  .running_mean = host_or_null(b->running_mean),
+                                  .running_var = host_or_null(b->running_var),
+                                  .saved_mean = host_or_null(b->saved_mean),
+                                  .saved_invstd = host_or_null(b->saved_invstd),
+                                  .gweight = host_or_null(b->gweight),
+                                  .gbias = host_or_null(b->gbias)};
+}
+
 static convoy_status check_count(const cvy_batchnorm *op, int n) {
     if ((size_t)n * pixels(&op->shape) > 1)
         return CONVOY_OK;
@@ -285,83 +297,65 @@ static cvy_blocks channel_blocks(const cvy_batchnorm *op, cvy_kernel *kernel, in
 }
 
 /* Statistics and normalisation of channels first..end-1, in blocks. */
-static convoy_status launch_forward(cvy_batchnorm *op, const walk *w, int first, int end, cvy_buffer *x,
-                                    cvy_buffer *weight, cvy_buffer *bias, cvy_buffer *y,
-                                    cvy_buffer *running_mean, cvy_buffer *running_var, cvy_buffer *saved_mean,
-                                    cvy_buffer *saved_invstd, cvy_buffer *workspace) {
+static convoy_status launch_forward(cvy_batchnorm *op, const walk *w, int first, int end,
+                                    const cvy_batchnorm_buffers *b) {
     const cvy_batchnorm_shape *shape = &op->shape;
     uint32_t vectors = 0;
     convoy_status status =
         CVY_LAUNCH(op->statistics, cvy_groups(op->group_size, w->blocks, (size_t)(end - first), 1),
-                   cvy_buf(x), cvy_ulong(channel_at(shape, 1)), cvy_int(first), cvy_int(w->columns),
+                   cvy_buf(b->x), cvy_ulong(channel_at(shape, 1)), cvy_int(first), cvy_int(w->columns),
                    cvy_int(w->lanes), cvy_uint(w->stride), cvy_uint(w->steps), cvy_uint(w->block),
-                   cvy_uint(w->across), cvy_buf(workspace), cvy_local(3 * sizeof(float) * op->group_size));
-    if (status != CONVOY_OK)
+                   cvy_uint(w->across), cvy_buf(b->workspace), cvy_local(3 * sizeof(float) * op->group_size));
+    if (status)
         return status;
     int width = cvy_pitch_width(op->device, (size_t)shape->pitch);
     cvy_blocks blocks = channel_blocks(op, op->normalise_batch, width, end - first, &vectors);
-    return CVY_LAUNCH(op->normalise_batch, blocks.grid, cvy_buf(x), cvy_ulong(channel_at(shape, 1)),
-                      cvy_buf(workspace), cvy_uint(w->blocks), cvy_float(shape->eps),
-                      cvy_float(shape->momentum), cvy_buf(weight), cvy_buf(bias), cvy_buf(y),
-                      cvy_int(shape->relu), cvy_buf(running_mean), cvy_buf(running_var), cvy_buf(saved_mean),
-                      cvy_buf(saved_invstd), cvy_uint(vectors), cvy_int(first), cvy_uint(blocks.block),
-                      cvy_local(2 * sizeof(float) * blocks.grid.local[0]));
+    return CVY_LAUNCH(op->normalise_batch, blocks.grid, cvy_buf(b->x), cvy_ulong(channel_at(shape, 1)),
+                      cvy_buf(b->workspace), cvy_uint(w->blocks), cvy_float(shape->eps),
+                      cvy_float(shape->momentum), cvy_buf(b->weight), cvy_buf(b->bias), cvy_buf(b->y),
+                      cvy_int(shape->relu), cvy_buf(b->running_mean), cvy_buf(b->running_var),
+                      cvy_buf(b->saved_mean), cvy_buf(b->saved_invstd), cvy_uint(vectors), cvy_int(first),
+                      cvy_uint(blocks.block), cvy_local(2 * sizeof(float) * blocks.grid.local[0]));
 }
 
-convoy_status cvy_batchnorm_forward_training(cvy_batchnorm *op, int n, cvy_buffer *x, cvy_buffer *weight,
-                                             cvy_buffer *bias, cvy_buffer *y, cvy_buffer *running_mean,
-                                             cvy_buffer *running_var, cvy_buffer *saved_mean,
-                                             cvy_buffer *saved_invstd, cvy_buffer *workspace) {
+convoy_status cvy_batchnorm_forward_training(cvy_batchnorm *op, int n, const cvy_batchnorm_buffers *b) {
     const cvy_batchnorm_shape *shape = &op->shape;
     convoy_status status = check_count(op, n);
-    if (status != CONVOY_OK)
+    if (status)
         return status;
     if (op->host) {
-        cvy_batchnorm_forward_training_reference(shape, n, cvy_buffer_host(x),
-                                                 weight ? cvy_buffer_host(weight) : NULL,
-                                                 bias ? cvy_buffer_host(bias) : NULL, cvy_buffer_host(y),
-                                                 running_mean ? cvy_buffer_host(running_mean) : NULL,
-                                                 running_var ? cvy_buffer_host(running_var) : NULL,
-                                                 cvy_buffer_host(saved_mean), cvy_buffer_host(saved_invstd));
+        const cvy_batchnorm_values v = host_values(b);
+        cvy_batchnorm_forward_training_reference(shape, n, &v);
         return CONVOY_OK;
     }
     walk w = plan_walk(op, n);
     if (op->whole)
-        return CVY_LAUNCH(op->normalise_channel, channel_grid(op), cvy_buf(x),
+        return CVY_LAUNCH(op->normalise_channel, channel_grid(op), cvy_buf(b->x),
                           cvy_ulong(channel_at(shape, 1)), cvy_int(w.columns), cvy_int(w.lanes),
                           cvy_uint(w.stride), cvy_uint(w.steps), cvy_uint(w.block), cvy_float(shape->eps),
-                          cvy_float(shape->momentum), cvy_buf(weight), cvy_buf(bias), cvy_buf(y),
-                          cvy_int(shape->relu), cvy_buf(running_mean), cvy_buf(running_var),
-                          cvy_buf(saved_mean), cvy_buf(saved_invstd),
+                          cvy_float(shape->momentum), cvy_buf(b->weight), cvy_buf(b->bias), cvy_buf(b->y),
+                          cvy_int(shape->relu), cvy_buf(b->running_mean), cvy_buf(b->running_var),
+                          cvy_buf(b->saved_mean), cvy_buf(b->saved_invstd),
                           cvy_int(channel_at(shape, shape->channels) * sizeof(float) > STREAMED_BYTES));
-    for (int first = 0, end; first < shape->channels && status == CONVOY_OK; first = end) {
+    for (int first = 0, end; first < shape->channels && !status; first = end) {
         end = min_int(first + op->channels_together, shape->channels);
-        status = launch_forward(op, &w, first, end, x, weight, bias, y, running_mean, running_var, saved_mean,
-                                saved_invstd, workspace);
+        status = launch_forward(op, &w, first, end, b);
     }
     return status;
 }
 
-convoy_status cvy_batchnorm_forward_eval(cvy_batchnorm *op, cvy_buffer *x, cvy_buffer *weight,
-                                         cvy_buffer *bias, cvy_buffer *running_mean, cvy_buffer *running_var,
-                                         cvy_buffer *y) {
+convoy_status cvy_batchnorm_forward_eval(cvy_batchnorm *op, const cvy_batchnorm_buffers *b) {
     if (op->host) {
-        cvy_batchnorm_forward_eval_reference(
-            &op->shape, cvy_buffer_host(x), weight ? cvy_buffer_host(weight) : NULL,
-            bias ? cvy_buffer_host(bias) : NULL, cvy_buffer_host(running_mean), cvy_buffer_host(running_var),
-            cvy_buffer_host(y));
+        const cvy_batchnorm_values v = host_values(b);
+        cvy_batchnorm_forward_eval_reference(&op->shape, &v);
         return CONVOY_OK;
     }
     uint32_t vectors = 0;
     int width = cvy_pitch_width(op->device, channel_unit(op));
     cvy_blocks blocks = channel_blocks(op, op->normalise, width, op->shape.channels, &vectors);
-    return CVY_LAUNCH(op->normalise, blocks.grid, cvy_buf(x), cvy_buf(running_mean), cvy_buf(running_var),
-                      cvy_float(op->shape.eps), cvy_buf(weight), cvy_buf(bias), cvy_buf(y),
-                      cvy_int(op->shape.relu), cvy_uint(vectors), cvy_uint(blocks.block));
-}
-
-static const float *host_or_null(const cvy_buffer *buffer) {
-    return buffer ? cvy_buffer_host(buffer) : NULL;
+    return CVY_LAUNCH(op->normalise, blocks.grid, cvy_buf(b->x), cvy_buf(b->running_mean),
+                      cvy_buf(b->running_var), cvy_float(op->shape.eps), cvy_buf(b->weight), cvy_buf(b->bias),
+                      cvy_buf(b->y), cvy_int(op->shape.relu), cvy_uint(vectors), cvy_uint(blocks.block));
 }
 
 convoy_status cvy_batchnorm_fold(convoy_device *device, int channels, size_t row, float eps,
@@ -377,7 +371,7 @@ convoy_status cvy_batchnorm_fold(convoy_device *device, int channels, size_t row
     }
     cvy_kernel *kernel = NULL;
     convoy_status status = cvy_kernel_get_simple(device, "fold", &kernel);
-    if (status != CONVOY_OK)
+    if (status)
         return status;
     return CVY_LAUNCH(kernel, cvy_items3(row, (size_t)channels, 1), cvy_buf(conv_weight), cvy_buf(conv_bias),
                       cvy_buf(weight), cvy_buf(bias), cvy_buf(running_mean), cvy_buf(running_var),
@@ -390,40 +384,32 @@ static float values_in_channel(const cvy_batchnorm *op, int n) {
 
 /* Sums and gradient of channels first..end-1, in blocks. */
 static convoy_status launch_backward(cvy_batchnorm *op, const walk *w, int n, int first, int end,
-                                     cvy_buffer *x, cvy_buffer *gy, cvy_buffer *weight, cvy_buffer *bias,
-                                     cvy_buffer *saved_mean, cvy_buffer *saved_invstd, cvy_buffer *gx,
-                                     cvy_buffer *gweight, cvy_buffer *gbias, bool accumulate,
-                                     cvy_buffer *workspace) {
+                                     bool accumulate, const cvy_batchnorm_buffers *b) {
     const cvy_batchnorm_shape *shape = &op->shape;
     uint32_t vectors = 0;
     convoy_status status = CVY_LAUNCH(
-        op->gradient_sums, cvy_groups(op->group_size, w->blocks, (size_t)(end - first), 1), cvy_buf(x),
-        cvy_buf(gy), cvy_buf(saved_mean), cvy_buf(saved_invstd), cvy_buf(weight), cvy_buf(bias),
-        cvy_int(shape->relu), cvy_ulong(channel_at(shape, 1)), cvy_int(first), cvy_int(w->columns),
-        cvy_int(w->lanes), cvy_uint(w->stride), cvy_uint(w->steps), cvy_uint(w->block), cvy_uint(w->across),
-        cvy_buf(workspace), cvy_local(2 * sizeof(float) * op->group_size));
-    if (status != CONVOY_OK)
+        op->gradient_sums, cvy_groups(op->group_size, w->blocks, (size_t)(end - first), 1), cvy_buf(b->x),
+        cvy_buf(b->gy), cvy_buf(b->saved_mean), cvy_buf(b->saved_invstd), cvy_buf(b->weight),
+        cvy_buf(b->bias), cvy_int(shape->relu), cvy_ulong(channel_at(shape, 1)), cvy_int(first),
+        cvy_int(w->columns), cvy_int(w->lanes), cvy_uint(w->stride), cvy_uint(w->steps), cvy_uint(w->block),
+        cvy_uint(w->across), cvy_buf(b->workspace), cvy_local(2 * sizeof(float) * op->group_size));
+    if (status)
         return status;
     int width = cvy_pitch_width(op->device, (size_t)shape->pitch);
     cvy_blocks blocks = channel_blocks(op, op->gradient, width, end - first, &vectors);
-    return CVY_LAUNCH(op->gradient, blocks.grid, cvy_buf(x), cvy_buf(gy), cvy_buf(saved_mean),
-                      cvy_buf(saved_invstd), cvy_buf(weight), cvy_buf(bias), cvy_int(shape->relu),
-                      cvy_buf(workspace), cvy_uint(w->blocks), cvy_float(values_in_channel(op, n)),
-                      cvy_buf(gx), cvy_buf(gweight), cvy_buf(gbias), cvy_int(accumulate), cvy_uint(vectors),
-                      cvy_int(first), cvy_int(shape->pitch / width), cvy_int(n), cvy_uint(blocks.block),
-                      cvy_local(2 * sizeof(float) * blocks.grid.local[0]));
+    return CVY_LAUNCH(op->gradient, blocks.grid, cvy_buf(b->x), cvy_buf(b->gy), cvy_buf(b->saved_mean),
+                      cvy_buf(b->saved_invstd), cvy_buf(b->weight), cvy_buf(b->bias), cvy_int(shape->relu),
+                      cvy_buf(b->workspace), cvy_uint(w->blocks), cvy_float(values_in_channel(op, n)),
+                      cvy_buf(b->gx), cvy_buf(b->gweight), cvy_buf(b->gbias), cvy_int(accumulate),
+                      cvy_uint(vectors), cvy_int(first), cvy_int(shape->pitch / width), cvy_int(n),
+                      cvy_uint(blocks.block), cvy_local(2 * sizeof(float) * blocks.grid.local[0]));
 }
 
-convoy_status cvy_batchnorm_backward(cvy_batchnorm *op, int n, cvy_buffer *x, cvy_buffer *gy,
-                                     cvy_buffer *weight, cvy_buffer *bias, cvy_buffer *saved_mean,
-                                     cvy_buffer *saved_invstd, cvy_buffer *gx, cvy_buffer *gweight,
-                                     cvy_buffer *gbias, bool accumulate, cvy_buffer *workspace) {
+convoy_status cvy_batchnorm_backward(cvy_batchnorm *op, int n, bool accumulate,
+                                     const cvy_batchnorm_buffers *b) {
     if (op->host) {
-        cvy_batchnorm_backward_reference(
-            &op->shape, n, cvy_buffer_host(x), cvy_buffer_host(gy), weight ? cvy_buffer_host(weight) : NULL,
-            bias ? cvy_buffer_host(bias) : NULL, cvy_buffer_host(saved_mean), cvy_buffer_host(saved_invstd),
-            cvy_buffer_host(gx), gweight ? cvy_buffer_host(gweight) : NULL,
-            gbias ? cvy_buffer_host(gbias) : NULL, accumulate);
+        const cvy_batchnorm_values v = host_values(b);
+        cvy_batchnorm_backward_reference(&op->shape, n, accumulate, &v);
         return CONVOY_OK;
     }
     const cvy_batchnorm_shape *shape = &op->shape;
@@ -431,17 +417,16 @@ convoy_status cvy_batchnorm_backward(cvy_batchnorm *op, int n, cvy_buffer *x, cv
     walk w = plan_walk(op, n);
     if (op->whole)
         return CVY_LAUNCH(
-            op->gradient_channel, channel_grid(op), cvy_buf(x), cvy_buf(gy), cvy_buf(saved_mean),
-            cvy_buf(saved_invstd), cvy_buf(weight), cvy_buf(bias), cvy_int(shape->relu),
+            op->gradient_channel, channel_grid(op), cvy_buf(b->x), cvy_buf(b->gy), cvy_buf(b->saved_mean),
+            cvy_buf(b->saved_invstd), cvy_buf(b->weight), cvy_buf(b->bias), cvy_int(shape->relu),
             cvy_ulong(channel_at(shape, 1)), cvy_int(w.columns), cvy_int(w.lanes), cvy_uint(w.stride),
-            cvy_uint(w.steps), cvy_uint(w.block), cvy_float(values_in_channel(op, n)), cvy_buf(gx),
-            cvy_buf(gweight), cvy_buf(gbias), cvy_int(accumulate),
+            cvy_uint(w.steps), cvy_uint(w.block), cvy_float(values_in_channel(op, n)), cvy_buf(b->gx),
+            cvy_buf(b->gweight), cvy_buf(b->gbias), cvy_int(accumulate),
             cvy_int(shape->pitch / cvy_pitch_width(op->device, (size_t)shape->pitch)), cvy_int(n));
     int together = op->channels_together > 1 ? op->channels_together / 2 : 1; /* two tensors in the cache */
-    for (int first = 0, end; first < shape->channels && status == CONVOY_OK; first = end) {
+    for (int first = 0, end; first < shape->channels && !status; first = end) {
         end = min_int(first + together, shape->channels);
-        status = launch_backward(op, &w, n, first, end, x, gy, weight, bias, saved_mean, saved_invstd, gx,
-                                 gweight, gbias, accumulate, workspace);
+        status = launch_backward(op, &w, n, first, end, accumulate, b);
     }
     return status;
 }

@@ -12,21 +12,28 @@ typedef struct cvy_batchnorm_shape {
     bool relu; /* of the output; backward takes the gradient behind it */
 } cvy_batchnorm_shape;
 
-/* n <= pitch: the real images. weight, bias, running_* and saved_* are [channels]; weight and bias may both
-   be NULL (affine=False), running_* may be NULL. saved_invstd = 1/sqrt(variance + eps). */
-void cvy_batchnorm_forward_training_reference(const cvy_batchnorm_shape *shape, int n, const float *x,
-                                              const float *weight, const float *bias, float *y,
-                                              float *running_mean, float *running_var, float *saved_mean,
-                                              float *saved_invstd);
-void cvy_batchnorm_forward_eval_reference(const cvy_batchnorm_shape *shape, const float *x,
-                                          const float *weight, const float *bias, const float *running_mean,
-                                          const float *running_var, float *y);
-/* gx is 0 in the padding columns. gweight, gbias may be NULL. bias counts only for ReLU, whose sign it
- * decides. */
-void cvy_batchnorm_backward_reference(const cvy_batchnorm_shape *shape, int n, const float *x,
-                                      const float *gy, const float *weight, const float *bias,
-                                      const float *saved_mean, const float *saved_invstd, float *gx,
-                                      float *gweight, float *gbias, bool accumulate);
+/* The tensors of one call, on the device and, for the references, in host memory. Those that are per channel
+   are [channels]; the others are as large as the input. */
+typedef struct cvy_batchnorm_buffers {
+    cvy_buffer *x, *y, *gy, *gx;            /* gx may be gy; it is 0 in the padding columns */
+    cvy_buffer *weight, *bias;              /* both NULL: affine=False; bias: in backward, of ReLU only */
+    cvy_buffer *running_mean, *running_var; /* NULL in training: not tracked */
+    cvy_buffer *saved_mean, *saved_invstd;  /* from forward to backward; 1/sqrt(variance + eps) */
+    cvy_buffer *gweight, *gbias;            /* NULL: not wanted */
+    cvy_buffer *workspace;
+} cvy_batchnorm_buffers;
+
+typedef struct cvy_batchnorm_values {
+    const float *x, *gy, *weight, *bias;
+    float *y, *gx, *running_mean, *running_var, *saved_mean, *saved_invstd, *gweight, *gbias;
+} cvy_batchnorm_values;
+
+/* n <= pitch: the real images. */
+void cvy_batchnorm_forward_training_reference(const cvy_batchnorm_shape *shape, int n,
+                                              const cvy_batchnorm_values *v);
+void cvy_batchnorm_forward_eval_reference(const cvy_batchnorm_shape *shape, const cvy_batchnorm_values *v);
+void cvy_batchnorm_backward_reference(const cvy_batchnorm_shape *shape, int n, bool accumulate,
+                                      const cvy_batchnorm_values *v);
 
 void cvy_batchnorm_fold_reference(int channels, size_t row, float eps, const float *conv_weight,
                                   const float *conv_bias, const float *weight, const float *bias,
@@ -42,23 +49,15 @@ size_t cvy_batchnorm_workspace(const cvy_batchnorm *op);
 /* Forward in training, or backward. */
 cvy_cost cvy_batchnorm_cost(const cvy_batchnorm *op, bool backward);
 
-convoy_status cvy_batchnorm_forward_training(cvy_batchnorm *op, int n, cvy_buffer *x, cvy_buffer *weight,
-                                             cvy_buffer *bias, cvy_buffer *y, cvy_buffer *running_mean,
-                                             cvy_buffer *running_var, cvy_buffer *saved_mean,
-                                             cvy_buffer *saved_invstd, cvy_buffer *workspace);
-convoy_status cvy_batchnorm_forward_eval(cvy_batchnorm *op, cvy_buffer *x, cvy_buffer *weight,
-                                         cvy_buffer *bias, cvy_buffer *running_mean, cvy_buffer *running_var,
-                                         cvy_buffer *y);
+convoy_status cvy_batchnorm_forward_training(cvy_batchnorm *op, int n, const cvy_batchnorm_buffers *b);
+convoy_status cvy_batchnorm_forward_eval(cvy_batchnorm *op, const cvy_batchnorm_buffers *b);
 /* Evaluation folded into a convolution in front, whose weight has `row` values for each channel: writes a
    weight and a bias with which it computes what this op would make of its output. conv_bias may be NULL. */
 convoy_status cvy_batchnorm_fold(convoy_device *device, int channels, size_t row, float eps,
                                  cvy_buffer *conv_weight, cvy_buffer *conv_bias, cvy_buffer *weight,
                                  cvy_buffer *bias, cvy_buffer *running_mean, cvy_buffer *running_var,
                                  cvy_buffer *folded_weight, cvy_buffer *folded_bias);
-/* gx may be the same buffer as gy. */
-convoy_status cvy_batchnorm_backward(cvy_batchnorm *op, int n, cvy_buffer *x, cvy_buffer *gy,
-                                     cvy_buffer *weight, cvy_buffer *bias, cvy_buffer *saved_mean,
-                                     cvy_buffer *saved_invstd, cvy_buffer *gx, cvy_buffer *gweight,
-                                     cvy_buffer *gbias, bool accumulate, cvy_buffer *workspace);
+convoy_status cvy_batchnorm_backward(cvy_batchnorm *op, int n, bool accumulate,
+                                     const cvy_batchnorm_buffers *b);
 
 #endif

@@ -11,9 +11,7 @@ typedef struct fixture {
     int n;
     size_t rows, count, channels;
     cvy_batchnorm *op;
-    cvy_buffer *x, *gy, *weight, *bias, *y, *running_mean, *running_var, *saved_mean, *saved_invstd, *gweight,
-        *gbias;
-    cvy_buffer *workspace;
+    cvy_batchnorm_buffers b; /* gx takes the place of gy */
 } fixture;
 
 static fixture open_fixture(cvy_batchnorm_shape shape, int n, const float *x, const float *gy,
@@ -22,33 +20,31 @@ static fixture open_fixture(cvy_batchnorm_shape shape, int n, const float *x, co
     f.rows = f.channels * (size_t)shape.height * (size_t)shape.width;
     f.count = f.rows * (size_t)shape.pitch;
     assert_ok(cvy_batchnorm_create(device, &shape, &f.op));
-    f.x = upload(x, f.count), f.gy = upload(gy, f.count), f.y = garbage(f.count);
-    f.weight = upload(weight, f.channels), f.bias = upload(bias, f.channels);
-    f.running_mean = upload(mean, f.channels), f.running_var = upload(var, f.channels);
-    f.saved_mean = garbage(f.channels), f.saved_invstd = garbage(f.channels);
-    f.gweight = garbage(f.channels), f.gbias = garbage(f.channels);
-    f.workspace = garbage(cvy_batchnorm_workspace(f.op) / sizeof(float));
+    f.b.x = upload(x, f.count), f.b.gy = upload(gy, f.count), f.b.y = garbage(f.count);
+    f.b.weight = upload(weight, f.channels), f.b.bias = upload(bias, f.channels);
+    f.b.running_mean = upload(mean, f.channels), f.b.running_var = upload(var, f.channels);
+    f.b.saved_mean = garbage(f.channels), f.b.saved_invstd = garbage(f.channels);
+    f.b.gweight = garbage(f.channels), f.b.gbias = garbage(f.channels);
+    f.b.gx = f.b.gy;
+    f.b.workspace = garbage(cvy_batchnorm_workspace(f.op) / sizeof(float));
     return f;
 }
 
 static void close_fixture(fixture *f) {
     cvy_buffer *buffers[] = {
-        f->x,           f->gy,         f->weight,       f->bias,    f->y,     f->running_mean,
-        f->running_var, f->saved_mean, f->saved_invstd, f->gweight, f->gbias, f->workspace};
+        f->b.x,           f->b.gy,         f->b.weight,       f->b.bias,    f->b.y,     f->b.running_mean,
+        f->b.running_var, f->b.saved_mean, f->b.saved_invstd, f->b.gweight, f->b.gbias, f->b.workspace};
     for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
         cvy_buffer_free(buffers[i]);
     cvy_batchnorm_free(f->op);
 }
 
 static convoy_status forward(fixture *f) {
-    return cvy_batchnorm_forward_training(f->op, f->n, f->x, f->weight, f->bias, f->y, f->running_mean,
-                                          f->running_var, f->saved_mean, f->saved_invstd, f->workspace);
+    return cvy_batchnorm_forward_training(f->op, f->n, &f->b);
 }
 
-/* gx takes the place of gy. */
 static convoy_status backward(fixture *f, bool accumulate) {
-    return cvy_batchnorm_backward(f->op, f->n, f->x, f->gy, f->weight, f->bias, f->saved_mean,
-                                  f->saved_invstd, f->gy, f->gweight, f->gbias, accumulate, f->workspace);
+    return cvy_batchnorm_backward(f->op, f->n, accumulate, &f->b);
 }
 
 static void check_buffer(const char *what, cvy_buffer *buffer, const float *expected, size_t count,
@@ -71,20 +67,20 @@ static void test_recorded(void **state) {
         .pitch = 16, .channels = 2, .height = 4, .width = 3, .eps = 1e-5f, .momentum = 0.1f};
     float *x = spread_rows(bn_x, 24, 3, 16, 1e6f), *gy = spread_rows(bn_gy, 24, 3, 16, 0);
     fixture f = open_fixture(shape, 3, x, gy, bn_weight, bn_bias, bn_running_mean, bn_running_var);
-    assert_ok(cvy_batchnorm_forward_eval(f.op, f.x, f.weight, f.bias, f.running_mean, f.running_var, f.y));
-    float *y = test_read(f.y, f.count);
+    assert_ok(cvy_batchnorm_forward_eval(f.op, &f.b));
+    float *y = test_read(f.b.y, f.count);
     check_recorded("eval y", y, bn_eval_y, 24, 3, 16, false, 2e-6);
     free(y);
     assert_ok(forward(&f));
     assert_ok(backward(&f, false));
-    y = test_read(f.y, f.count);
-    float *gx = test_read(f.gy, f.count);
+    y = test_read(f.b.y, f.count);
+    float *gx = test_read(f.b.gy, f.count);
     check_recorded("y", y, bn_y, 24, 3, 16, false, 2e-6);
     check_recorded("gx", gx, bn_gx, 24, 3, 16, true, 2e-6);
-    check_buffer("gweight", f.gweight, bn_gweight, 2, 2e-6);
-    check_buffer("gbias", f.gbias, bn_gbias, 2, 2e-6);
-    check_buffer("running mean", f.running_mean, bn_new_mean, 2, 1e-6);
-    check_buffer("running variance", f.running_var, bn_new_var, 2, 1e-6);
+    check_buffer("gweight", f.b.gweight, bn_gweight, 2, 2e-6);
+    check_buffer("gbias", f.b.gbias, bn_gbias, 2, 2e-6);
+    check_buffer("running mean", f.b.running_mean, bn_new_mean, 2, 1e-6);
+    check_buffer("running variance", f.b.running_var, bn_new_var, 2, 1e-6);
     close_fixture(&f);
     free(x), free(gy), free(y), free(gx);
 }
@@ -103,29 +99,39 @@ static void check_against_reference(cvy_batchnorm_shape shape, int n) {
         x[i] = i % pitch < (size_t)n ? x[i] + 100 * (float)(i / (count / channels)) : 1e5f * x[i];
     fixture f = open_fixture(shape, n, x, gy, weight, bias, mean, var);
     assert_ok(forward(&f));
-    cvy_batchnorm_forward_training_reference(&shape, n, x, weight, bias, expected, mean, var, saved,
-                                             saved + channels);
-    check_columns("y", f.y, expected, &f, false, 3e-5);
-    check_buffer("running mean", f.running_mean, mean, channels, 1e-6);
-    check_buffer("running variance", f.running_var, var, channels, 1e-5);
-    check_buffer("saved mean", f.saved_mean, saved, channels, 1e-6);
-    check_buffer("saved invstd", f.saved_invstd, saved + channels, channels, 1e-5);
+    cvy_batchnorm_values v = {.x = x,
+                              .gy = gy,
+                              .weight = weight,
+                              .bias = bias,
+                              .y = expected,
+                              .gx = expected,
+                              .running_mean = mean,
+                              .running_var = var,
+                              .saved_mean = saved,
+                              .saved_invstd = saved + channels,
+                              .gweight = sums,
+                              .gbias = sums + channels};
+    cvy_batchnorm_forward_training_reference(&shape, n, &v);
+    check_columns("y", f.b.y, expected, &f, false, 3e-5);
+    check_buffer("running mean", f.b.running_mean, mean, channels, 1e-6);
+    check_buffer("running variance", f.b.running_var, var, channels, 1e-5);
+    check_buffer("saved mean", f.b.saved_mean, saved, channels, 1e-6);
+    check_buffer("saved invstd", f.b.saved_invstd, saved + channels, channels, 1e-5);
     /* Backward from the device's own statistics: a mean's last digit times the sum of gy is no small number.
      */
-    assert_ok(cvy_buffer_read(f.saved_mean, 0, saved, channels * sizeof(float)));
-    assert_ok(cvy_buffer_read(f.saved_invstd, 0, saved + channels, channels * sizeof(float)));
+    assert_ok(cvy_buffer_read(f.b.saved_mean, 0, saved, channels * sizeof(float)));
+    assert_ok(cvy_buffer_read(f.b.saved_invstd, 0, saved + channels, channels * sizeof(float)));
     assert_ok(backward(&f, false));
-    cvy_batchnorm_backward_reference(&shape, n, x, gy, weight, bias, saved, saved + channels, expected, sums,
-                                     sums + channels, false);
-    check_columns("gx", f.gy, expected, &f, true, 1e-5);
-    check_buffer("gweight", f.gweight, sums, channels, 1e-5);
-    check_buffer("gbias", f.gbias, sums + channels, channels, 1e-5);
-    assert_ok(cvy_buffer_write(f.gy, 0, gy, count * sizeof(float)));
+    cvy_batchnorm_backward_reference(&shape, n, false, &v);
+    check_columns("gx", f.b.gy, expected, &f, true, 1e-5);
+    check_buffer("gweight", f.b.gweight, sums, channels, 1e-5);
+    check_buffer("gbias", f.b.gbias, sums + channels, channels, 1e-5);
+    assert_ok(cvy_buffer_write(f.b.gy, 0, gy, count * sizeof(float)));
     assert_ok(backward(&f, true));
     for (size_t i = 0; i < 2 * channels; i++)
         sums[i] *= 2;
-    check_buffer("gweight twice", f.gweight, sums, channels, 1e-5);
-    check_buffer("gbias twice", f.gbias, sums + channels, channels, 1e-5);
+    check_buffer("gweight twice", f.b.gweight, sums, channels, 1e-5);
+    check_buffer("gbias twice", f.b.gbias, sums + channels, channels, 1e-5);
     close_fixture(&f);
     free(x), free(gy), free(weight), free(bias), free(mean), free(var), free(saved), free(expected),
         free(sums);
@@ -167,19 +173,26 @@ static void test_optional_buffers(void **state) {
     float *x = test_random(384, 1), *gy = random_gradient(24, 5, 16, 2), expected[384], saved[4],
           ones[2] = {1, 1};
     fixture f = open_fixture(shape, 5, x, gy, ones, ones, ones, ones);
-    assert_ok(cvy_batchnorm_forward_training(f.op, 5, f.x, NULL, NULL, f.y, NULL, NULL, f.saved_mean,
-                                             f.saved_invstd, f.workspace));
-    assert_ok(cvy_batchnorm_backward(f.op, 5, f.x, f.gy, NULL, NULL, f.saved_mean, f.saved_invstd, f.gy, NULL,
-                                     NULL, false, f.workspace));
-    cvy_batchnorm_forward_training_reference(&shape, 5, x, NULL, NULL, expected, NULL, NULL, saved,
-                                             saved + 2);
-    check_columns("y", f.y, expected, &f, false, 1e-5);
-    cvy_batchnorm_backward_reference(&shape, 5, x, gy, NULL, NULL, saved, saved + 2, expected, NULL, NULL,
-                                     false);
-    check_columns("gx", f.gy, expected, &f, true, 1e-5);
-    assert_ok(cvy_batchnorm_forward_eval(f.op, f.x, NULL, NULL, f.running_mean, f.running_var, f.y));
-    cvy_batchnorm_forward_eval_reference(&shape, x, NULL, NULL, ones, ones, expected);
-    check_columns("eval y", f.y, expected, &f, false, 1e-6);
+    cvy_batchnorm_buffers b = {.x = f.b.x,
+                               .y = f.b.y,
+                               .gy = f.b.gy,
+                               .gx = f.b.gy,
+                               .saved_mean = f.b.saved_mean,
+                               .saved_invstd = f.b.saved_invstd,
+                               .workspace = f.b.workspace};
+    cvy_batchnorm_values v = {
+        .x = x, .gy = gy, .y = expected, .gx = expected, .saved_mean = saved, .saved_invstd = saved + 2};
+    assert_ok(cvy_batchnorm_forward_training(f.op, 5, &b));
+    assert_ok(cvy_batchnorm_backward(f.op, 5, false, &b));
+    cvy_batchnorm_forward_training_reference(&shape, 5, &v);
+    check_columns("y", f.b.y, expected, &f, false, 1e-5);
+    cvy_batchnorm_backward_reference(&shape, 5, false, &v);
+    check_columns("gx", f.b.gy, expected, &f, true, 1e-5);
+    b.running_mean = f.b.running_mean, b.running_var = f.b.running_var;
+    v.running_mean = v.running_var = ones;
+    assert_ok(cvy_batchnorm_forward_eval(f.op, &b));
+    cvy_batchnorm_forward_eval_reference(&shape, &v);
+    check_columns("eval y", f.b.y, expected, &f, false, 1e-6);
     close_fixture(&f);
     free(x), free(gy);
 }
@@ -202,34 +215,33 @@ static void check_relu(cvy_batchnorm_shape shape, int n, bool affine) {
     for (int pass = 0; pass < 2; pass++) { /* evaluation, then training */
         for (int i = 0; i < 2; i++) {
             fixture *f = fixtures[i];
-            cvy_buffer *kept_weight = f->weight, *kept_bias = f->bias;
+            cvy_buffer *kept_weight = f->b.weight, *kept_bias = f->b.bias;
             if (!affine)
-                f->weight = f->bias = NULL;
+                f->b.weight = f->b.bias = NULL;
             if (pass)
                 assert_ok(forward(f));
             else
-                assert_ok(cvy_batchnorm_forward_eval(f->op, f->x, f->weight, f->bias, f->running_mean,
-                                                     f->running_var, f->y));
+                assert_ok(cvy_batchnorm_forward_eval(f->op, &f->b));
             if (i == 0)
-                assert_ok(cvy_activation_forward(device, CVY_RELU, count, f->y, f->y));
+                assert_ok(cvy_activation_forward(device, CVY_RELU, count, f->b.y, f->b.y));
             if (i == 0 && pass)
-                assert_ok(cvy_activation_backward(device, CVY_RELU, count, f->y, f->gy, f->gy));
+                assert_ok(cvy_activation_backward(device, CVY_RELU, count, f->b.y, f->b.gy, f->b.gy));
             if (pass)
                 assert_ok(backward(f, false));
-            f->weight = kept_weight, f->bias = kept_bias;
+            f->b.weight = kept_weight, f->b.bias = kept_bias;
         }
-        expected = test_read(apart.y, count);
-        check_columns(pass ? "y" : "eval y", fused.y, expected, &fused, false, 1e-6);
+        expected = test_read(apart.b.y, count);
+        check_columns(pass ? "y" : "eval y", fused.b.y, expected, &fused, false, 1e-6);
         free(expected);
     }
-    expected = test_read(apart.gy, count);
-    check_columns("gx", fused.gy, expected, &fused, true, 1e-6);
+    expected = test_read(apart.b.gy, count);
+    check_columns("gx", fused.b.gy, expected, &fused, true, 1e-6);
     free(expected);
-    expected = test_read(apart.gweight, channels);
-    check_buffer("gweight", fused.gweight, expected, channels, 1e-6);
+    expected = test_read(apart.b.gweight, channels);
+    check_buffer("gweight", fused.b.gweight, expected, channels, 1e-6);
     free(expected);
-    expected = test_read(apart.gbias, channels);
-    check_buffer("gbias", fused.gbias, expected, channels, 1e-6);
+    expected = test_read(apart.b.gbias, channels);
+    check_buffer("gbias", fused.b.gbias, expected, channels, 1e-6);
     free(expected);
     close_fixture(&apart);
     close_fixture(&fused);
@@ -290,7 +302,9 @@ static double objective(const cvy_batchnorm_shape *shape, const float *x, const 
                         const float *weight) {
     float y[96], saved[4];
     double sum = 0;
-    cvy_batchnorm_forward_training_reference(shape, 4, x, weight, NULL, y, NULL, NULL, saved, saved + 2);
+    const cvy_batchnorm_values v = {
+        .x = x, .weight = weight, .y = y, .saved_mean = saved, .saved_invstd = saved + 2};
+    cvy_batchnorm_forward_training_reference(shape, 4, &v);
     for (int i = 0; i < 96; i++)
         sum += (double)y[i] * gy[i];
     return sum;
@@ -301,9 +315,17 @@ static void test_finite_differences(void **state) {
     const cvy_batchnorm_shape shape = {.pitch = 16, .channels = 2, .height = 1, .width = 3, .eps = 1e-5f};
     float *x = test_random(96, 1), *gy = random_gradient(6, 4, 16, 2), weight[2] = {0.7f, -1.3f};
     float y[96], saved[4], gx[96], gweight[2], gbias[2];
-    cvy_batchnorm_forward_training_reference(&shape, 4, x, weight, NULL, y, NULL, NULL, saved, saved + 2);
-    cvy_batchnorm_backward_reference(&shape, 4, x, gy, weight, NULL, saved, saved + 2, gx, gweight, gbias,
-                                     false);
+    const cvy_batchnorm_values v = {.x = x,
+                                    .gy = gy,
+                                    .weight = weight,
+                                    .y = y,
+                                    .gx = gx,
+                                    .saved_mean = saved,
+                                    .saved_invstd = saved + 2,
+                                    .gweight = gweight,
+                                    .gbias = gbias};
+    cvy_batchnorm_forward_training_reference(&shape, 4, &v);
+    cvy_batchnorm_backward_reference(&shape, 4, false, &v);
     for (int i = 0; i < 96; i++) {
         float at = x[i];
         x[i] = at + 1e-2f;
