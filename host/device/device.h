@@ -112,6 +112,9 @@ convoy_status cvy_kernel_get(convoy_device *device, const char *file, const char
  * cvy_vector_width(). */
 convoy_status cvy_kernel_get_simple(convoy_device *device, const char *function, cvy_kernel **kernel);
 /* Floats in the vectors of the simple kernels: 16, 8 or 4. Divides every batch pitch. */
+static inline int cvy_vector_width_of(const cvy_device_traits *traits) {
+    return traits->vector_width > 1 ? traits->vector_width : 4;
+}
 int cvy_vector_width(const convoy_device *device);
 /* Digest of the kernel files that begin with one of the words of `prefixes` (NULL-terminated) and of all that
    kernels include: answers that were found with other kernels do not count. */

@@ -362,8 +362,7 @@ convoy_status cvy_kernel_get(convoy_device *device, const char *file, const char
 }
 
 int cvy_vector_width(const convoy_device *device) {
-    int width = device->traits.vector_width;
-    return width > 1 ? width : 4;
+    return cvy_vector_width_of(&device->traits);
 }
 
 convoy_status cvy_kernel_get_simple(convoy_device *device, const char *function, cvy_kernel **kernel) {

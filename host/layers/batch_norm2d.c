@@ -78,7 +78,7 @@ static convoy_status setup(void *s, cvy_layer_setup *setup) {
                                  .relu = setup->activation == CVY_RELU};
     convoy_status status = cvy_batchnorm_create(setup->device, &shape, &layer->op);
     if (!status)
-        setup->workspace = cvy_batchnorm_workspace(layer->op);
+        setup->workspace = cvy_batchnorm_workspace(cvy_device_get_traits(setup->device), &shape);
     return status;
 }
 

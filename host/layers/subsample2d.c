@@ -42,7 +42,7 @@ static convoy_status setup(void *s, cvy_layer_setup *setup) {
     state *layer = s;
     convoy_status status = cvy_subsample_create(setup->device, &shape, &layer->op);
     if (!status && setup->training)
-        setup->workspace = cvy_subsample_workspace(layer->op);
+        setup->workspace = cvy_subsample_workspace(cvy_device_get_traits(setup->device), &shape);
     return status;
 }
 

@@ -105,19 +105,21 @@ void cvy_batchnorm_fold_reference(int channels, size_t row, float eps, const flo
     }
 }
 
-/* ---- Prepared op ---- */
+/* ---- How a device handles the channels ---- */
 
-struct cvy_batchnorm {
-    convoy_device *device;
-    cvy_batchnorm_shape shape;
-    bool host;
-    cvy_kernel *statistics, *normalise_batch, *normalise_channel, *normalise;
-    cvy_kernel *gradient_sums, *gradient, *gradient_channel;
-    size_t group_size;     /* items of a work-group of the kernels that sum */
-    size_t workspace;      /* floats */
+/* A CPU reads again what its cache holds: channels in blocks are handled that many bytes at a time; whole
+   ones, of which each core has its own, may have twice as many together, as they are read again backwards. */
+enum { CACHED_BYTES = 8 << 20 };
+
+/* Larger outputs are written past the cache, which would not hold them until they are read. */
+enum { STREAMED_BYTES = 24 << 20 };
+
+/* Known without a kernel. */
+typedef struct scheme {
     bool whole;            /* a work-item takes a channel, else blocks of it */
     int channels_together; /* in blocks: channels that are read again while a cache still holds them */
-};
+    size_t group_size;     /* items of a work-group of the kernels that sum, if these allow it */
+} scheme;
 
 /* How the summing kernels walk through a channel: see the head of kernels/batchnorm.cl. */
 typedef struct walk {
@@ -125,10 +127,33 @@ typedef struct walk {
     uint32_t stride, steps, block, blocks, across;
 } walk;
 
-static walk plan_walk(const cvy_batchnorm *op, int n) {
-    const cvy_batchnorm_shape *shape = &op->shape;
-    const cvy_device_traits *traits = cvy_device_get_traits(op->device);
-    int width = cvy_pitch_width(op->device, (size_t)shape->pitch);
+static size_t units_of(const cvy_device_traits *traits) {
+    return traits->compute_units > 0 ? (size_t)traits->compute_units : 1;
+}
+
+/* Every core gets the same number of channels, or so many that the difference does not count. */
+static bool takes_whole_channels(const cvy_device_traits *traits, const cvy_batchnorm_shape *shape) {
+    const size_t units = units_of(traits), channels = (size_t)shape->channels;
+    return traits->cpu && (channels % units == 0 || channels >= 8 * units) &&
+           channel_at(shape, 1) * sizeof(float) * units <= 2 * CACHED_BYTES;
+}
+
+static scheme scheme_of(const cvy_device_traits *traits, const cvy_batchnorm_shape *shape) {
+    const size_t channel_bytes = channel_at(shape, 1) * sizeof(float);
+    scheme s = {.whole = takes_whole_channels(traits, shape),
+                .channels_together = shape->channels,
+                .group_size = traits->cpu ? 1 : 256};
+    while (s.group_size > 1 && s.group_size > traits->max_work_group)
+        s.group_size /= 2;
+    if (traits->cpu && channel_bytes * (size_t)shape->channels > CACHED_BYTES)
+        s.channels_together = channel_bytes < CACHED_BYTES ? (int)(CACHED_BYTES / channel_bytes) : 1;
+    return s;
+}
+
+/* `items`: of a work-group. Blocks do not depend on it. */
+static walk plan_walk(const cvy_device_traits *traits, const cvy_batchnorm_shape *shape, const scheme *s,
+                      size_t items, int n) {
+    const int width = cvy_pitch_width_of(traits, (size_t)shape->pitch);
     walk w = {.columns = 1, .lanes = width, .stride = (uint32_t)width, .across = 1};
     size_t steps = pixels(shape) * (size_t)(shape->pitch / width);
     if (n < shape->pitch) {
@@ -136,21 +161,46 @@ static walk plan_walk(const cvy_batchnorm *op, int n) {
         w.lanes = n - (w.columns - 1) * width;
         w.stride = (uint32_t)shape->pitch;
         steps = pixels(shape);
-        while ((int)w.across < w.columns && 2 * w.across <= op->group_size)
+        while ((int)w.across < w.columns && 2 * w.across <= items)
             w.across *= 2;
     }
     /* Several blocks for each core or compute unit, of 4 to 128 KiB on a CPU and 8 vectors or more for each
        item on a GPU; at most 1024 in a channel, which each work-group of the next kernel goes through. */
-    size_t units = traits->compute_units > 0 ? (size_t)traits->compute_units : 1;
-    size_t shortest = traits->cpu ? 1024 / (size_t)width : 8 * op->group_size;
-    size_t longest = traits->cpu ? 32768 / (size_t)width : 64 * op->group_size;
-    size_t block = steps * (size_t)w.columns * (size_t)op->channels_together / (8 * units);
+    size_t shortest = traits->cpu ? 1024 / (size_t)width : 8 * s->group_size;
+    size_t longest = traits->cpu ? 32768 / (size_t)width : 64 * s->group_size;
+    size_t block = steps * (size_t)w.columns * (size_t)s->channels_together / (8 * units_of(traits));
     block = (block < shortest ? shortest : block > longest ? longest : block) / (size_t)w.columns;
     block = block < steps / 1024 + 1 ? steps / 1024 + 1 : block;
     w.steps = (uint32_t)steps;
     w.block = (uint32_t)block;
     w.blocks = (uint32_t)((steps + block - 1) / block);
     return w;
+}
+
+size_t cvy_batchnorm_workspace(const cvy_device_traits *traits, const cvy_batchnorm_shape *shape) {
+    const scheme s = scheme_of(traits, shape);
+    size_t blocks = 0;
+    for (int n = 1; n <= shape->pitch && !traits->host && !s.whole; n++) {
+        const walk w = plan_walk(traits, shape, &s, s.group_size, n);
+        blocks = max_size(blocks, w.blocks);
+    }
+    return (size_t)shape->channels * 3 * blocks * sizeof(float);
+}
+
+/* ---- Prepared op ---- */
+
+struct cvy_batchnorm {
+    convoy_device *device;
+    cvy_batchnorm_shape shape;
+    bool host;
+    scheme scheme;
+    size_t group_size;
+    cvy_kernel *statistics, *normalise_batch, *normalise_channel, *normalise;
+    cvy_kernel *gradient_sums, *gradient, *gradient_channel;
+};
+
+static walk walk_of(const cvy_batchnorm *op, int n) {
+    return plan_walk(cvy_device_get_traits(op->device), &op->shape, &op->scheme, op->group_size, n);
 }
 
 /* The largest power of two that divides a channel: normalise, which does not tell images apart, goes through
@@ -182,36 +232,6 @@ static convoy_status build(cvy_batchnorm *op) {
     return CONVOY_OK;
 }
 
-/* A CPU reads again what its cache holds: channels in blocks are handled that many bytes at a time; whole
-   ones, of which each core has its own, may have twice as many together, as they are read again backwards. */
-enum { CACHED_BYTES = 8 << 20 };
-
-/* Larger outputs are written past the cache, which would not hold them until they are read. */
-enum { STREAMED_BYTES = 24 << 20 };
-
-/* Every core gets the same number of channels, or so many that the difference does not count. */
-static bool takes_whole_channels(const cvy_batchnorm *op, size_t channel_bytes) {
-    const cvy_device_traits *traits = cvy_device_get_traits(op->device);
-    const int units = traits->compute_units > 0 ? traits->compute_units : 1, channels = op->shape.channels;
-    return traits->cpu && (channels % units == 0 || channels >= 8 * units) &&
-           channel_bytes * (size_t)units <= 2 * CACHED_BYTES;
-}
-
-static void plan(cvy_batchnorm *op) {
-    size_t channel_bytes = channel_at(&op->shape, 1) * sizeof(float);
-    op->group_size = cvy_group_size(op->device, op->statistics, 256);
-    op->channels_together = op->shape.channels;
-    op->whole = takes_whole_channels(op, channel_bytes);
-    if (op->whole)
-        return;
-    if (cvy_device_get_traits(op->device)->cpu && channel_bytes * (size_t)op->shape.channels > CACHED_BYTES)
-        op->channels_together = channel_bytes < CACHED_BYTES ? (int)(CACHED_BYTES / channel_bytes) : 1;
-    for (int n = 1; n <= op->shape.pitch; n++) {
-        size_t floats = (size_t)op->shape.channels * 3 * plan_walk(op, n).blocks;
-        op->workspace = floats > op->workspace ? floats : op->workspace;
-    }
-}
-
 convoy_status cvy_batchnorm_create(convoy_device *device, const cvy_batchnorm_shape *shape,
                                    cvy_batchnorm **op) {
     if (shape->channels < 1 || shape->height < 1 || shape->width < 1)
@@ -228,7 +248,8 @@ convoy_status cvy_batchnorm_create(convoy_device *device, const cvy_batchnorm_sh
         convoy_status status = build(&made);
         if (status)
             return status;
-        plan(&made);
+        made.scheme = scheme_of(cvy_device_get_traits(device), shape);
+        made.group_size = min_size(made.scheme.group_size, cvy_group_size(device, made.statistics, 256));
     }
     *op = malloc(sizeof **op);
     if (!*op)
@@ -242,11 +263,7 @@ void cvy_batchnorm_free(cvy_batchnorm *op) {
 }
 
 const char *cvy_batchnorm_variant(const cvy_batchnorm *op) {
-    return op->host ? "reference" : op->whole ? "channels" : "blocks";
-}
-
-size_t cvy_batchnorm_workspace(const cvy_batchnorm *op) {
-    return op->workspace * sizeof(float);
+    return op->host ? "reference" : op->scheme.whole ? "channels" : "blocks";
 }
 
 /* Forward reads x and writes y; backward reads x and gy and writes gx. A channel that no cache holds is read
@@ -328,8 +345,8 @@ convoy_status cvy_batchnorm_forward_training(cvy_batchnorm *op, int n, const cvy
         cvy_batchnorm_forward_training_reference(shape, n, &v);
         return CONVOY_OK;
     }
-    walk w = plan_walk(op, n);
-    if (op->whole)
+    walk w = walk_of(op, n);
+    if (op->scheme.whole)
         return CVY_LAUNCH(op->normalise_channel, channel_grid(op), cvy_buf(b->x),
                           cvy_ulong(channel_at(shape, 1)), cvy_int(w.columns), cvy_int(w.lanes),
                           cvy_uint(w.stride), cvy_uint(w.steps), cvy_uint(w.block), cvy_float(shape->eps),
@@ -338,7 +355,7 @@ convoy_status cvy_batchnorm_forward_training(cvy_batchnorm *op, int n, const cvy
                           cvy_buf(b->saved_mean), cvy_buf(b->saved_invstd),
                           cvy_int(channel_at(shape, shape->channels) * sizeof(float) > STREAMED_BYTES));
     for (int first = 0, end; first < shape->channels && !status; first = end) {
-        end = min_int(first + op->channels_together, shape->channels);
+        end = min_int(first + op->scheme.channels_together, shape->channels);
         status = launch_forward(op, &w, first, end, b);
     }
     return status;
@@ -414,8 +431,8 @@ convoy_status cvy_batchnorm_backward(cvy_batchnorm *op, int n, bool accumulate,
     }
     const cvy_batchnorm_shape *shape = &op->shape;
     convoy_status status = CONVOY_OK;
-    walk w = plan_walk(op, n);
-    if (op->whole)
+    walk w = walk_of(op, n);
+    if (op->scheme.whole)
         return CVY_LAUNCH(
             op->gradient_channel, channel_grid(op), cvy_buf(b->x), cvy_buf(b->gy), cvy_buf(b->saved_mean),
             cvy_buf(b->saved_invstd), cvy_buf(b->weight), cvy_buf(b->bias), cvy_int(shape->relu),
@@ -423,7 +440,8 @@ convoy_status cvy_batchnorm_backward(cvy_batchnorm *op, int n, bool accumulate,
             cvy_uint(w.steps), cvy_uint(w.block), cvy_float(values_in_channel(op, n)), cvy_buf(b->gx),
             cvy_buf(b->gweight), cvy_buf(b->gbias), cvy_int(accumulate),
             cvy_int(shape->pitch / cvy_pitch_width(op->device, (size_t)shape->pitch)), cvy_int(n));
-    int together = op->channels_together > 1 ? op->channels_together / 2 : 1; /* two tensors in the cache */
+    int together = op->scheme.channels_together > 1 ? op->scheme.channels_together / 2
+                                                    : 1; /* two tensors in the cache */
     for (int first = 0, end; first < shape->channels && !status; first = end) {
         end = min_int(first + together, shape->channels);
         status = launch_backward(op, &w, n, first, end, accumulate, b);

@@ -45,7 +45,8 @@ convoy_status cvy_batchnorm_create(convoy_device *device, const cvy_batchnorm_sh
                                    cvy_batchnorm **op);
 void cvy_batchnorm_free(cvy_batchnorm *op);
 const char *cvy_batchnorm_variant(const cvy_batchnorm *op);
-size_t cvy_batchnorm_workspace(const cvy_batchnorm *op);
+/* Bytes. */
+size_t cvy_batchnorm_workspace(const cvy_device_traits *traits, const cvy_batchnorm_shape *shape);
 /* Forward in training, or backward. */
 cvy_cost cvy_batchnorm_cost(const cvy_batchnorm *op, bool backward);
 

@@ -118,9 +118,8 @@ void cvy_subsample_free(cvy_subsample *op) {
 }
 
 /* Two floats for each channel and row of windows. */
-size_t cvy_subsample_workspace(const cvy_subsample *op) {
-    const cvy_subsample_shape *shape = &op->shape;
-    return op->host
+size_t cvy_subsample_workspace(const cvy_device_traits *traits, const cvy_subsample_shape *shape) {
+    return traits->host
                ? 0
                : 2 * sizeof(float) * (size_t)shape->channels * (size_t)(shape->in_height / shape->kernel);
 }

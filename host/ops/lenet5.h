@@ -20,7 +20,8 @@ typedef struct cvy_subsample cvy_subsample;
 convoy_status cvy_subsample_create(convoy_device *device, const cvy_subsample_shape *shape,
                                    cvy_subsample **op);
 void cvy_subsample_free(cvy_subsample *op);
-size_t cvy_subsample_workspace(const cvy_subsample *op); /* of backward */
+/* Bytes, of backward. */
+size_t cvy_subsample_workspace(const cvy_device_traits *traits, const cvy_subsample_shape *shape);
 convoy_status cvy_subsample_forward(cvy_subsample *op, cvy_buffer *x, cvy_buffer *weight, cvy_buffer *bias,
                                     cvy_buffer *y);
 /* gx may be NULL. */

@@ -3,9 +3,13 @@
 
 #include <stdio.h>
 
-int cvy_pitch_width(const convoy_device *device, size_t pitch) {
-    const int width = cvy_vector_width(device);
+int cvy_pitch_width_of(const cvy_device_traits *traits, size_t pitch) {
+    const int width = cvy_vector_width_of(traits);
     return pitch < (size_t)width ? (int)pitch : width;
+}
+
+int cvy_pitch_width(const convoy_device *device, size_t pitch) {
+    return cvy_pitch_width_of(cvy_device_get_traits(device), pitch);
 }
 
 convoy_status cvy_kernel_get_pitch(convoy_device *device, const char *file, const char *function,

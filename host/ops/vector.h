@@ -14,6 +14,7 @@ size_t cvy_group_size(const convoy_device *device, const cvy_kernel *kernel, siz
  * below it.
  */
 int cvy_pitch_width(const convoy_device *device, size_t pitch);
+int cvy_pitch_width_of(const cvy_device_traits *traits, size_t pitch);
 /* A simple kernel for vectors of that many images: of the one program that holds them all, or, where the
    pitch is below a vector, of a program of its own file kernels/<file>.cl. */
 convoy_status cvy_kernel_get_pitch(convoy_device *device, const char *file, const char *function,

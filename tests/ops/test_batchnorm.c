@@ -26,7 +26,7 @@ static fixture open_fixture(cvy_batchnorm_shape shape, int n, const float *x, co
     f.b.saved_mean = garbage(f.channels), f.b.saved_invstd = garbage(f.channels);
     f.b.gweight = garbage(f.channels), f.b.gbias = garbage(f.channels);
     f.b.gx = f.b.gy;
-    f.b.workspace = garbage(cvy_batchnorm_workspace(f.op) / sizeof(float));
+    f.b.workspace = garbage(cvy_batchnorm_workspace(cvy_device_get_traits(device), &shape) / sizeof(float));
     return f;
 }
 

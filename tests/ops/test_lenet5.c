@@ -25,7 +25,8 @@ static void check_subsample(cvy_subsample_shape shape, int n) {
                *w = upload(weight, channels);
     cvy_buffer *b = upload(bias, channels), *y = garbage(out * pitch), *gx = garbage(in * pitch);
     cvy_buffer *gweight = garbage(channels), *gbias = garbage(channels);
-    cvy_buffer *workspace = test_buffer(device, NULL, cvy_subsample_workspace(op));
+    cvy_buffer *workspace =
+        test_buffer(device, NULL, cvy_subsample_workspace(cvy_device_get_traits(device), &shape));
     assert_ok(cvy_subsample_forward(op, from, w, b, y));
     assert_ok(cvy_subsample_backward(op, from, incoming, w, gx, gweight, gbias, false, workspace));
     assert_ok(cvy_subsample_backward(op, from, incoming, w, NULL, gweight, gbias, true, workspace));
