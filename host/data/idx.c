@@ -5,8 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 #include <zlib.h>
+
+#include "base/machine.h"
 
 enum {
     TYPE_UNSIGNED_BYTE = 8,
@@ -96,9 +97,8 @@ static convoy_status check_size(gzFile file, const char *path, const cvy_idx *id
             "%s: truncated or damaged: its header says %zu entries of %zu x %zu bytes, but the file has "
             "only %lld bytes",
             path, idx->stored, idx->height, idx->width, (long long)info.st_size);
-    size_t machine = (size_t)sysconf(_SC_PHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE);
     size_t kept = idx->count * idx->height * idx->width;
-    return kept > machine ? cvy_fail_memory(path, kept) : CONVOY_OK;
+    return kept > cvy_machine_memory() ? cvy_fail_memory(path, kept) : CONVOY_OK;
 }
 
 convoy_status cvy_idx_read(const char *path, int dimensions, size_t limit, cvy_idx *idx) {

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/machine.h"
 #include "base/text.h"
 #include "device/opencl.h"
 
@@ -119,16 +120,7 @@ static void describe_host(convoy_device_info *info) {
     snprintf(info->driver, sizeof info->driver, "reference");
     snprintf(info->reason, sizeof info->reason, "the last resort: plain loops on one core");
     info->compute_units = 1;
-    FILE *file = fopen("/proc/meminfo", "r");
-    unsigned long long kib = 0;
-    if (file) {
-        char line[128];
-        while (fgets(line, sizeof line, file))
-            if (sscanf(line, "MemTotal: %llu kB", &kib) == 1)
-                break;
-        fclose(file);
-    }
-    info->memory = kib ? kib * 1024 : (unsigned long long)SIZE_MAX / 2;
+    info->memory = cvy_machine_memory();
     info->max_allocation = info->memory;
 }
 

@@ -1,0 +1,15 @@
+/* What the operating system says about the machine and this process. Nothing else asks it. */
+#ifndef CVY_BASE_MACHINE_H
+#define CVY_BASE_MACHINE_H
+
+#include <stddef.h>
+
+/* Bytes of main memory; half of what a size_t can say where that is not known. */
+size_t cvy_machine_memory(void);
+/* Cores that this process may run on, at least 1. */
+int cvy_machine_cores(void);
+/* The file that holds this code, without symbolic links: the shared library, or the program that it was
+   linked into. malloc'ed; NULL where that is not known. */
+char *cvy_machine_code_path(void);
+
+#endif
