@@ -5,10 +5,11 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/file.h"
+#include "base/machine.h"
 #include "base/text.h"
+#include "base/threads.h"
 #include "data/image.h"
 
 static const cvy_dataset_format formats[] = {
@@ -137,13 +138,10 @@ static convoy_dataset_options fill_defaults(const convoy_dataset_options *option
     if (filled.test_fraction == 0)
         filled.test_fraction = 0.2;
     if (!filled.memory) {
-        size_t quarter = (size_t)sysconf(_SC_PHYS_PAGES) / 4 * (size_t)sysconf(_SC_PAGESIZE);
+        const size_t quarter = cvy_machine_memory() / 4;
         filled.memory = quarter < ((size_t)2 << 30) ? quarter : (size_t)2 << 30;
     }
-    if (filled.threads <= 0) {
-        long cores = sysconf(_SC_NPROCESSORS_ONLN);
-        filled.threads = cores < 1 ? 1 : cores < 4 ? (int)cores : 4;
-    }
+    filled.threads = cvy_threads_wanted(filled.threads);
     return filled;
 }
 

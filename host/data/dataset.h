@@ -66,9 +66,4 @@ convoy_status cvy_dataset_keep(convoy_dataset *dataset, size_t memory, int threa
 /* Brings the images in memory to 1 or 3 channels; 0 leaves them as they are. */
 convoy_status cvy_dataset_convert(convoy_dataset *dataset, int channels);
 
-/* Runs run(context, i) for i in 0..count-1 on `threads` threads and returns the failure with the smallest i,
-   with its message: what is reported does not depend on how the threads raced. */
-convoy_status cvy_parallel(size_t count, int threads, convoy_status (*run)(void *context, size_t index),
-                           void *context);
-
 #endif

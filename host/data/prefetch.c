@@ -1,19 +1,16 @@
 /* The ring of staging buffers and the threads that fill it. */
 #include "data/prefetch.h"
 
-#include <pthread.h>
 #include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
 #include "base/integer.h"
+#include "base/threads.h"
 #include "data/dataset.h"
 
 enum {
     HELD = 2,  /* batches that the caller may still be reading */
     SLOTS = 4, /* those, one ready, one being made */
     PIECE = 4, /* images that a thread takes at a time */
-    MOST_THREADS = 16,
 };
 
 /* Batch b lives in slot b % SLOTS. */
@@ -21,16 +18,13 @@ typedef struct slot {
     uint8_t *images;
     int32_t *labels;
     size_t done; /* images made, whether or not they failed */
-    convoy_status status;
-    size_t failed_at; /* place in the order of the first failure */
-    char *message;
+    cvy_failure failure;
 } slot;
 
 struct cvy_prefetch {
     const convoy_dataset *dataset;
     size_t image_bytes, batch_size;
-    pthread_t threads[MOST_THREADS];
-    int thread_count;
+    cvy_threads threads;
 
     pthread_mutex_t lock; /* guards all below, and the counts and failures of the slots */
     pthread_cond_t work;  /* there may be something to make */
@@ -55,15 +49,6 @@ static bool can_take(const cvy_prefetch *prefetch) {
            prefetch->next / prefetch->batch_size < prefetch->released + SLOTS;
 }
 
-static void note_failure(slot *slot, size_t place, convoy_status status) {
-    if (slot->status != CONVOY_OK && slot->failed_at < place)
-        return;
-    slot->status = status;
-    slot->failed_at = place;
-    free(slot->message);
-    slot->message = strdup(convoy_error_message());
-}
-
 /* Called and left with the lock held. */
 static void make_piece(cvy_prefetch *prefetch) {
     size_t first = prefetch->next, batch = first / prefetch->batch_size;
@@ -78,15 +63,15 @@ static void make_piece(cvy_prefetch *prefetch) {
         convoy_status status =
             convoy_dataset_image(prefetch->dataset, index, slot->images + at * prefetch->image_bytes);
         pthread_mutex_lock(&prefetch->lock);
-        if (status != CONVOY_OK)
-            note_failure(slot, place, status);
+        if (status)
+            cvy_failure_note(&slot->failure, place, status);
     }
     slot->done += end - first;
     prefetch->busy--;
     pthread_cond_broadcast(&prefetch->made);
 }
 
-static void *work(void *argument) {
+static void work(void *argument) {
     cvy_prefetch *prefetch = argument;
     pthread_mutex_lock(&prefetch->lock);
     while (!prefetch->quit) {
@@ -96,19 +81,6 @@ static void *work(void *argument) {
             pthread_cond_wait(&prefetch->work, &prefetch->lock);
     }
     pthread_mutex_unlock(&prefetch->lock);
-    return NULL;
-}
-
-static convoy_status start_threads(cvy_prefetch *prefetch, int threads) {
-    if (threads <= 0) {
-        long cores = sysconf(_SC_NPROCESSORS_ONLN);
-        threads = cores < 1 ? 1 : cores < 4 ? (int)cores : 4;
-    }
-    while (prefetch->thread_count < threads && prefetch->thread_count < MOST_THREADS &&
-           pthread_create(&prefetch->threads[prefetch->thread_count], NULL, work, prefetch) == 0)
-        prefetch->thread_count++;
-    return prefetch->thread_count ? CONVOY_OK
-                                  : cvy_fail(CONVOY_FAILED, "no thread could be started to read images");
 }
 
 /* ---- Life ---- */
@@ -133,9 +105,12 @@ convoy_status cvy_prefetch_create(const convoy_dataset *dataset, int batch_size,
         if (!slot->images || !slot->labels)
             status = cvy_fail_memory("reading images ahead", prefetch->batch_size * prefetch->image_bytes);
     }
-    if (status == CONVOY_OK)
-        status = start_threads(prefetch, threads);
-    if (status == CONVOY_OK)
+    if (!status) {
+        cvy_threads_start(&prefetch->threads, cvy_threads_wanted(threads), work, prefetch);
+        if (!prefetch->threads.count)
+            status = cvy_fail(CONVOY_FAILED, "no thread could be started to read images");
+    }
+    if (!status)
         *result = prefetch;
     else
         cvy_prefetch_free(prefetch);
@@ -149,15 +124,14 @@ void cvy_prefetch_free(cvy_prefetch *prefetch) {
     prefetch->quit = true;
     pthread_cond_broadcast(&prefetch->work);
     pthread_mutex_unlock(&prefetch->lock);
-    for (int i = 0; i < prefetch->thread_count; i++)
-        pthread_join(prefetch->threads[i], NULL);
+    cvy_threads_join(&prefetch->threads);
     pthread_cond_destroy(&prefetch->made);
     pthread_cond_destroy(&prefetch->work);
     pthread_mutex_destroy(&prefetch->lock);
     for (int i = 0; i < SLOTS; i++) {
         free(prefetch->slots[i].images);
         free(prefetch->slots[i].labels);
-        free(prefetch->slots[i].message);
+        cvy_failure_clear(&prefetch->slots[i].failure);
     }
     free(prefetch);
 }
@@ -166,9 +140,7 @@ void cvy_prefetch_free(cvy_prefetch *prefetch) {
 
 static void clear_slot(slot *slot) {
     slot->done = 0;
-    slot->status = CONVOY_OK;
-    free(slot->message);
-    slot->message = NULL;
+    cvy_failure_clear(&slot->failure);
 }
 
 void cvy_prefetch_start(cvy_prefetch *prefetch, const uint32_t *order, size_t count, size_t first) {
@@ -190,7 +162,7 @@ bool cvy_prefetch_ready(cvy_prefetch *prefetch) {
     pthread_mutex_lock(&prefetch->lock);
     const slot *slot = &prefetch->slots[prefetch->batch % SLOTS];
     bool ready = prefetch->batch * prefetch->batch_size < prefetch->count &&
-                 slot->done >= images_in(prefetch, prefetch->batch) && slot->status == CONVOY_OK;
+                 slot->done >= images_in(prefetch, prefetch->batch) && !slot->failure.status;
     pthread_mutex_unlock(&prefetch->lock);
     return ready;
 }
@@ -210,10 +182,8 @@ convoy_status cvy_prefetch_next(cvy_prefetch *prefetch, const uint8_t **images, 
         size_t wanted = images_in(prefetch, prefetch->batch);
         while (slot->done < wanted)
             pthread_cond_wait(&prefetch->made, &prefetch->lock);
-        if (slot->status != CONVOY_OK)
-            status =
-                cvy_fail(slot->status, "%s", slot->message ? slot->message : "an image could not be read");
-        else
+        status = cvy_failure_tell(&slot->failure);
+        if (!status)
             *n = (int)wanted;
         *images = slot->images;
         *labels = slot->labels;
