@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs a build into an empty folder, moves it, and builds the program in the first comment of <convoy.h> against it as
 # its users would: through pkg-config with the shared and with the static library, and through find_package(Convoy).
-# Each of the three trains, evaluates, saves, loads and predicts on synthetic images.
+# Each of the three trains, evaluates, saves, loads and predicts on synthetic images, and the program with the shared
+# library measures kernel variants in the installed helper.
 #
 #   tools/test_install.sh BUILD-FOLDER
 set -euo pipefail
@@ -16,7 +17,7 @@ mv "$work/first" "$work/moved"
 prefix=$work/moved
 libraries=$(dirname "$(find "$prefix" -name libconvoy.a)")
 export PKG_CONFIG_PATH=$libraries/pkgconfig
-for file in bin/convoy include/convoy.h share/convoy/models/lenet.yaml share/doc/convoy/LICENSE; do
+for file in bin/convoy libexec/convoy/convoy-helper include/convoy.h share/convoy/models/lenet.yaml share/doc/convoy/LICENSE; do
     [ -e "$prefix/$file" ] || {
         echo "test_install.sh: the installation lacks $file"
         exit 1
@@ -49,6 +50,26 @@ if ldd ./static | grep -q libconvoy; then
 fi
 try pkg-config-shared "$work/shared"
 try pkg-config-static "$work/static"
+
+# A convolution that is worth measuring: the library finds the helper of its installation, and keeps its answers.
+cat >large.yaml <<'END'
+name: large
+input: [3, 16, 16]
+layers:
+  - Conv2d: {out_channels: 64, kernel_size: 3, padding: 1}
+  - Conv2d: {out_channels: 64, kernel_size: 3, padding: 1}
+  - Flatten
+  - Linear: {out_features: 10}
+recipe: {data: synthetic, batch_size: 128, optimizer: {SGD: {lr: 0.01}}}
+END
+mkdir run_tuning
+echo "== tuning"
+if ! (cd run_tuning && CONVOY_TUNE=5 CONVOY_LOG=debug CONVOY_CACHE_DIR=$work/cache "$work/shared" ../large.yaml synthetic) \
+    >tuning.log 2>&1 || ! grep -q conv2d cache/tuning.txt; then
+    echo "test_install.sh: the installed library measured nothing:"
+    cat tuning.log
+    exit 1
+fi
 
 mkdir project
 mv program.c project/

@@ -53,7 +53,7 @@ typedef struct cli_common {
 typedef struct cli_call cli_call;
 
 typedef struct cli_command {
-    const char *name, *operands, *summary; /* "train", "MODEL", one line; NULL: not listed */
+    const char *name, *operands, *summary; /* "train", "MODEL", one line */
     int operands_min, operands_max;        /* -1: any number */
     const cvy_param *params;
     size_t options_size;
@@ -173,7 +173,6 @@ void cli_curves_of_run(cvy_text *text, const char *metrics);
 
 /* ---- the commands ---- */
 
-extern const cli_command cli_devices, cli_summary, cli_train, cli_eval, cli_predict, cli_bench, cli_tune,
-    cli_measure_variants;
+extern const cli_command cli_devices, cli_summary, cli_train, cli_eval, cli_predict, cli_bench, cli_tune;
 
 #endif

@@ -1,6 +1,5 @@
 /* convoy tune MODEL...: measures the kernel variants for every shape of the models' networks on a device and
-   keeps the fastest of those that are right. And its other half, `convoy measure-variants`, the process in
-   which they run. */
+   keeps the fastest of those that are right. */
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -317,30 +316,3 @@ const cli_command cli_tune = {"tune",
                               sizeof(options),
                               false,
                               run};
-
-/* ---- the process that measures ---- */
-
-static const cvy_param serve_params[] = {CLI_ROW_PRECISION, CLI_ROW_JSON, CLI_ROW_HELP, CVY_PARAM_END};
-
-static convoy_status serve(cli_call *call) {
-    convoy_device *device = NULL;
-    convoy_status status = convoy_device_open(call->operands[0], &device);
-    if (!status && strcmp(convoy_device_get_info(device)->name, call->operands[1]) != 0)
-        status = cvy_fail(CONVOY_DEVICE, "device %s is not %s", call->operands[0], call->operands[1]);
-    if (!status)
-        status = convoy_device_set_precision(device, (convoy_precision)cli_common_of(call)->precision);
-    if (!status)
-        status = cvy_tune_serve(device);
-    convoy_device_close(device);
-    return status;
-}
-
-const cli_command cli_measure_variants = {"measure-variants",
-                                          "ID NAME",
-                                          NULL, /* not for people */
-                                          2,
-                                          2,
-                                          serve_params,
-                                          sizeof(cli_common),
-                                          false,
-                                          serve};

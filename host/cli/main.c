@@ -6,11 +6,9 @@
 
 #include "base/status.h"
 #include "cli/cli.h"
-#include "tune/tune.h"
 
-const cli_command *const cli_commands[] = {&cli_devices, &cli_summary,          &cli_train,
-                                           &cli_eval,    &cli_predict,          &cli_bench,
-                                           &cli_tune,    &cli_measure_variants, NULL};
+const cli_command *const cli_commands[] = {&cli_devices, &cli_summary, &cli_train, &cli_eval,
+                                           &cli_predict, &cli_bench,   &cli_tune,  NULL};
 
 static const char exit_codes[] =
     "Exit codes: 0 done; 1 the run failed (NaN loss, a file could not be written); 2 bad usage, model, data "
@@ -22,8 +20,6 @@ static void print_usage(FILE *out) {
                  "host CPU.\n\n"
                  "Usage: convoy COMMAND [options]\n\nCommands:\n");
     for (const cli_command *const *command = cli_commands; *command; command++) {
-        if (!(*command)->summary)
-            continue;
         char call[64];
         snprintf(call, sizeof call, "%s %s", (*command)->name, (*command)->operands);
         fprintf(out, "  %-24s %s\n", call, (*command)->summary);
@@ -49,8 +45,7 @@ static convoy_status fail_unknown_command(const char *name) {
     const char *names[32];
     size_t count = 0;
     for (const cli_command *const *command = cli_commands; *command && count < 32; command++)
-        if ((*command)->summary)
-            names[count++] = (*command)->name;
+        names[count++] = (*command)->name;
     const char *nearest = cvy_text_nearest(name, names, count);
     if (nearest)
         return cvy_fail(CONVOY_INVALID, "unknown command `%s`; did you mean `%s`?", name, nearest);
@@ -124,7 +119,6 @@ int main(int argc, char **argv) {
         printf("convoy %s\n", CONVOY_VERSION);
         return convoy_status_exit_code(flush_results());
     }
-    cvy_tune_set_command("/proc/self/exe");
     cvy_arena *arena = cvy_arena_create();
     if (!arena)
         cvy_abort_memory();

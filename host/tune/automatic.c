@@ -18,7 +18,7 @@ static const double cpu_work = 1e9, gpu_work = 4e9;
 static double wanted_seconds(convoy_device *device) {
     const char *wish = getenv("CONVOY_TUNE");
     double seconds = most_seconds;
-    if (!cvy_tune_can() || cvy_device_get_traits(device)->host)
+    if (!cvy_child_possible() || cvy_device_get_traits(device)->host)
         return 0;
     /* An interpreter: a thousand times slower than what it stands for. */
     if (strstr(convoy_device_get_info(device)->platform, "Oclgrind"))

@@ -1,235 +1,106 @@
-/* Starting, asking, watching and ending the process that measures; and what it does. */
+/* Requests and replies, on both sides. */
 #include "tune/process.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <poll.h>
-#include <signal.h>
-#include <spawn.h>
-#include <stdarg.h>
-#include <stdio.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/socket.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include "base/file.h"
-#include "base/log.h"
 #include "base/text.h"
 #include "tune/tune.h"
 
-extern char **environ;
-
 static const double start_limit = 60; /* seconds; a cold driver compiles its first kernel */
+static const char *const precisions[] = {"float32", "tf32", "bf16"};
 
-/* ---- Starting and ending ---- */
+/* ---- The side that asks ---- */
 
-void cvy_tune_process_end(cvy_tune_process *process) {
-    int status;
-    if (process->id > 0) {
-        close(process->socket);
-        kill(process->id, SIGKILL); /* what hangs in a driver does not hear anything else */
-        while (waitpid(process->id, &status, 0) < 0 && errno == EINTR)
-            ;
-    }
-    *process = (cvy_tune_process){.socket = -1};
-}
-
-/* The environment with binaries not kept (losers' would fill the cache, and PoCL compiles once more to give
-   one out) and no tuning within the tuning. */
-static const char **make_environment(void) {
-    size_t count = 0, kept = 2;
-    while (environ[count])
-        count++;
-    const char **list = calloc(count + 3, sizeof *list);
-    if (!list)
-        return NULL;
-    list[0] = "CONVOY_CACHE=0";
-    list[1] = "CONVOY_TUNE=0";
-    for (size_t i = 0; i < count; i++)
-        if (strncmp(environ[i], "CONVOY_CACHE=", 13) != 0 && strncmp(environ[i], "CONVOY_TUNE=", 12) != 0)
-            list[kept++] = environ[i];
-    return list;
-}
-
-/* In a process group of its own, so that Ctrl-C ends only the one that asks. */
-static int spawn(const char *const *argv, int socket, pid_t *id) {
-    posix_spawn_file_actions_t actions;
-    posix_spawnattr_t attributes;
-    sigset_t all, none;
-    const char **environment = make_environment();
-    if (!environment)
-        return ENOMEM;
-    sigfillset(&all);
-    sigemptyset(&none);
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_adddup2(&actions, socket, 0);
-    posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0);
-    posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0);
-    posix_spawnattr_init(&attributes);
-    posix_spawnattr_setflags(&attributes,
-                             POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK);
-    posix_spawnattr_setpgroup(&attributes, 0);
-    posix_spawnattr_setsigdefault(&attributes, &all);
-    posix_spawnattr_setsigmask(&attributes, &none);
-    int failed =
-        posix_spawn(id, argv[0], &actions, &attributes, (char *const *)argv, (char *const *)environment);
-    posix_spawnattr_destroy(&attributes);
-    posix_spawn_file_actions_destroy(&actions);
-    free(environment);
-    return failed;
-}
-
-static bool start(cvy_tune_process *process, const char *command, convoy_device *device) {
-    static const char *const precisions[] = {"float32", "tf32", "bf16"};
+/* With binaries not kept (losers' would fill the cache, and PoCL compiles once more to give one out) and no
+   tuning within the tuning. */
+static convoy_status start(cvy_child *child, convoy_device *device) {
+    static const char *const environment[] = {"CONVOY_CACHE=0", "CONVOY_TUNE=0", NULL};
     const convoy_device_info *info = convoy_device_get_info(device);
-    const char *precision = precisions[cvy_device_get_traits(device)->precision];
-    const char *const argv[] = {command,       "measure-variants", info->id, info->name,
-                                "--precision", precision,          NULL};
-    int sockets[2];
-    *process = (cvy_tune_process){.socket = -1};
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets) != 0)
-        return false;
-    const int failed = spawn(argv, sockets[1], &process->id);
-    close(sockets[1]);
-    if (failed) {
-        close(sockets[0]);
-        process->id = 0;
-        cvy_debug("%s cannot be started to measure variants: %s", command, strerror(failed));
-        return false;
+    const char *const arguments[] = {info->id, info->name,
+                                     precisions[cvy_device_get_traits(device)->precision], NULL};
+    return cvy_child_start(child, "measure-variants", arguments,
+                           &(cvy_child_options){.environment = environment});
+}
+
+static cvy_answer hear(cvy_child *child, double limit, const cvy_patience *patience,
+                       cvy_child_answer *answer) {
+    const cvy_child_patience one = {
+        .limit = limit, .deadline = patience->deadline, .interrupt = patience->interrupt};
+    switch (cvy_child_hear(child, &one, answer)) {
+    case CVY_CHILD_ANSWERED:
+        return CVY_ANSWER_BEST;
+    case CVY_CHILD_FAILED:
+        return CVY_ANSWER_FAILED;
+    case CVY_CHILD_LATE:
+        return CVY_ANSWER_LATE;
+    case CVY_CHILD_STOPPED:
+        return CVY_ANSWER_STOPPED;
+    case CVY_CHILD_DIED:
+        break;
     }
-    process->socket = sockets[0];
-    return true;
+    return CVY_ANSWER_DIED;
 }
 
-/* ---- Asking ---- */
-
-/* Cuts off the next line that has come already. */
-static bool next_line(cvy_tune_process *process, char *out) {
-    char *end = memchr(process->line, '\n', process->used);
-    if (!end)
-        return false;
-    const size_t length = (size_t)(end - process->line);
-    memcpy(out, process->line, length);
-    out[length] = '\0';
-    process->used -= length + 1;
-    memmove(process->line, end + 1, process->used);
-    return true;
-}
-
-/* A line within `limit` seconds: CVY_ANSWER_BEST, or why there is none. */
-static cvy_answer wait_line(cvy_tune_process *process, double limit, const cvy_patience *patience,
-                            char out[sizeof process->line]) {
-    const double end = cvy_seconds() + limit;
-    while (!next_line(process, out)) {
-        const double now = cvy_seconds();
-        struct pollfd waited = {.fd = process->socket, .events = POLLIN};
-        if ((patience->interrupt && *patience->interrupt) ||
-            (patience->deadline > 0 && now > patience->deadline))
-            return CVY_ANSWER_STOPPED;
-        if (now > end)
-            return CVY_ANSWER_LATE;
-        if (poll(&waited, 1, 50) <= 0)
-            continue;
-        const size_t room = sizeof process->line - process->used;
-        const ssize_t got = recv(process->socket, process->line + process->used, room, 0);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got <= 0)
-            return CVY_ANSWER_DIED;
-        process->used += (size_t)got;
-    }
-    return CVY_ANSWER_BEST;
-}
-
-static bool send_request(cvy_tune_process *process, const cvy_task *task, const char *variant,
-                         double seconds) {
-    char request[512];
-    const int length = snprintf(request, sizeof request, "%s\t%s\t%s\t%s\t%.0f\n", task->op, task->pass,
-                                task->shape, variant, 1e9 * seconds);
-    return send(process->socket, request, (size_t)length, MSG_NOSIGNAL) == length;
-}
-
-/* "failed\t<status>\t<message>" */
-static void read_failure(char *line, cvy_reply *reply) {
-    char *message = strchr(line + 7, '\t');
-    reply->status = (convoy_status)strtol(line + 7, NULL, 10);
-    snprintf(reply->message, sizeof reply->message, "%.*s", (int)sizeof reply->message - 1,
-             message ? message + 1 : "");
-}
-
-static cvy_answer read_answers(cvy_tune_process *process, const cvy_patience *patience, cvy_reply *reply) {
-    char line[sizeof process->line];
+static cvy_answer read_answers(cvy_child *child, const cvy_patience *patience, cvy_reply *reply) {
+    cvy_child_answer answer;
     for (;;) {
         const bool runs = reply->stage == CVY_STAGE_CHECK || reply->stage == CVY_STAGE_TIME;
-        cvy_answer answer =
-            wait_line(process, runs ? patience->limit : patience->build_limit, patience, line);
-        if (answer != CVY_ANSWER_BEST)
-            return answer;
-        if (strncmp(line, "best\t", 5) == 0) {
-            reply->seconds = 1e-9 * strtod(line + 5, NULL);
+        const cvy_answer came =
+            hear(child, runs ? patience->limit : patience->build_limit, patience, &answer);
+        reply->status = answer.status;
+        if (came != CVY_ANSWER_BEST)
+            return came;
+        if (strncmp(answer.line, "best\t", 5) == 0) {
+            reply->seconds = 1e-9 * strtod(answer.line + 5, NULL);
             return CVY_ANSWER_BEST;
         }
-        if (strncmp(line, "failed\t", 7) == 0) {
-            read_failure(line, reply);
-            return CVY_ANSWER_FAILED;
-        }
-        if (strncmp(line, "done\t", 5) == 0)
-            reply->stage = (cvy_stage)(strtol(line + 5, NULL, 10) + 1);
+        if (strncmp(answer.line, "done\t", 5) == 0)
+            reply->stage = (cvy_stage)(strtol(answer.line + 5, NULL, 10) + 1);
     }
 }
 
-cvy_answer cvy_tune_process_ask(cvy_tune_process *process, const char *command, convoy_device *device,
-                                const cvy_task *task, const char *variant, double seconds,
-                                const cvy_patience *patience, cvy_reply *reply) {
-    char line[sizeof process->line];
-    cvy_answer answer = CVY_ANSWER_NOBODY;
+static cvy_answer begin(cvy_child *child, convoy_device *device, const cvy_patience *patience) {
+    cvy_child_answer answer;
+    if (start(child, device))
+        return CVY_ANSWER_NOBODY;
+    const cvy_answer came = hear(child, start_limit, patience, &answer);
+    if (came == CVY_ANSWER_BEST || came == CVY_ANSWER_STOPPED)
+        return came;
+    cvy_child_end(child);
+    if (came == CVY_ANSWER_LATE)
+        cvy_fail(CONVOY_FAILED, "opening it took more than %.0f s", start_limit);
+    else if (came == CVY_ANSWER_DIED)
+        cvy_fail(CONVOY_FAILED, "opening it ended with %s", cvy_child_ending(child));
+    return CVY_ANSWER_NOBODY;
+}
+
+cvy_answer cvy_tune_process_ask(cvy_child *child, convoy_device *device, const cvy_task *task,
+                                const char *variant, double seconds, const cvy_patience *patience,
+                                cvy_reply *reply) {
+    cvy_answer answer = CVY_ANSWER_BEST;
     *reply = (cvy_reply){.stage = CVY_STAGE_BUILD};
-    if (process->id <= 0) {
-        if (!start(process, command, device))
-            return CVY_ANSWER_NOBODY;
-        answer = wait_line(process, start_limit, patience, line);
-        if (answer != CVY_ANSWER_BEST || strcmp(line, "ready") != 0) {
-            cvy_tune_process_end(process);
-            return answer == CVY_ANSWER_STOPPED ? answer : CVY_ANSWER_NOBODY;
-        }
-    }
-    answer = send_request(process, task, variant, seconds) ? read_answers(process, patience, reply)
-                                                           : CVY_ANSWER_DIED;
+    if (child->id <= 0)
+        answer = begin(child, device, patience);
+    if (answer != CVY_ANSWER_BEST)
+        return answer;
+    /* Where nobody hears it, nobody answers: that is told below. */
+    cvy_child_say(child, "%s\t%s\t%s\t%s\t%.0f", task->op, task->pass, task->shape, variant, 1e9 * seconds);
+    answer = read_answers(child, patience, reply);
     /* After a failed launch nothing on that device can be trusted. */
     if (answer != CVY_ANSWER_BEST && !(answer == CVY_ANSWER_FAILED && reply->status == CONVOY_FAILED))
-        cvy_tune_process_end(process);
+        cvy_child_end(child);
     return answer;
 }
 
-/* ---- The other side ---- */
+/* ---- The child ---- */
 
-static bool tell(const char *format, ...) __attribute__((format(printf, 1, 2)));
-static bool tell(const char *format, ...) {
-    cvy_text text = {0};
-    va_list arguments;
-    va_start(arguments, format);
-    cvy_text_add_list(&text, format, arguments);
-    va_end(arguments);
-    for (size_t i = 0; i < text.length; i++)
-        if (text.data[i] == '\n')
-            text.data[i] = ' ';
-    if (text.length > 512)
-        text.length = 512;
-    cvy_text_add(&text, "\n");
-    const bool sent = send(0, text.data, text.length, MSG_NOSIGNAL) == (ssize_t)text.length;
-    cvy_text_free(&text);
-    return sent;
+static void tell_stage(void *parent, cvy_stage stage) {
+    cvy_child_say(parent, "done\t%d", (int)stage);
 }
 
-static void tell_stage(void *context, cvy_stage stage) {
-    (void)context;
-    tell("done\t%d", (int)stage);
-}
-
-static void serve(convoy_device *device, char *line) {
+static convoy_status serve(cvy_child *parent, convoy_device *device, char *line) {
     char *fields[5], *rest = line;
     cvy_task task;
     double nanoseconds, best = 0;
@@ -238,25 +109,39 @@ static void serve(convoy_device *device, char *line) {
         if (!(fields[i] = strsep(&rest, "\t")))
             status = CONVOY_INVALID;
     if (status || !cvy_task_read(fields[0], fields[1], fields[2], &task) ||
-        !cvy_text_to_double(fields[4], &nanoseconds)) {
-        tell("failed\t%d\tno such task", (int)CONVOY_INVALID);
-        return;
-    }
-    status = cvy_measure(device, &task, fields[3], 1e-9 * nanoseconds, tell_stage, NULL, &best);
-    if (status)
-        tell("failed\t%d\t%s", (int)status, convoy_error_message());
-    else
-        tell("best\t%.0f", 1e9 * best);
+        !cvy_text_to_double(fields[4], &nanoseconds))
+        return cvy_fail(CONVOY_INVALID, "no such task");
+    status = cvy_measure(device, &task, fields[3], 1e-9 * nanoseconds, tell_stage, parent, &best);
+    if (!status)
+        cvy_child_say(parent, "best\t%.0f", 1e9 * best);
+    return status;
 }
 
-convoy_status cvy_tune_serve(convoy_device *device) {
-    cvy_tune_process in = {.socket = 0};
-    const cvy_patience forever = {0};
-    char line[sizeof in.line];
-    prctl(PR_SET_PDEATHSIG, SIGKILL); /* even in a launch that hangs */
-    if (!tell("ready"))
-        return CONVOY_OK;
-    while (wait_line(&in, 1e9, &forever, line) == CVY_ANSWER_BEST)
-        serve(device, line);
-    return CONVOY_OK;
+static convoy_status open_device(char *const *arguments, convoy_device **device) {
+    int precision = 0;
+    for (int i = 0; i < 3; i++)
+        if (!arguments[i])
+            return cvy_fail(CONVOY_INVALID, "measuring wants a device's id, its name, and a precision");
+    while (precision < 2 && strcmp(precisions[precision], arguments[2]) != 0)
+        precision++;
+    convoy_status status = convoy_device_open(arguments[0], device);
+    if (!status && strcmp(convoy_device_get_info(*device)->name, arguments[1]) != 0)
+        status = cvy_fail(CONVOY_DEVICE, "device %s is not %s", arguments[0], arguments[1]);
+    return status ? status : convoy_device_set_precision(*device, (convoy_precision)precision);
+}
+
+convoy_status cvy_tune_serve(cvy_child *parent, char *const *arguments) {
+    const cvy_child_patience forever = {.limit = INFINITY};
+    cvy_child_answer request;
+    convoy_device *device = NULL;
+    convoy_status status = open_device(arguments, &device);
+    if (!status)
+        cvy_child_say(parent, "ready");
+    while (!status && cvy_child_hear(parent, &forever, &request) == CVY_CHILD_ANSWERED) {
+        const convoy_status served = serve(parent, device, request.line);
+        if (served)
+            cvy_child_say_failure(parent, served);
+    }
+    convoy_device_close(device);
+    return status;
 }

@@ -12,22 +12,13 @@
 
 /* What the heuristics prefer stays unless another one is faster by more than what is left to chance. */
 static const double margin = 0.97;
-static const char *tune_command;
-
-void cvy_tune_set_command(const char *path) {
-    tune_command = path;
-}
-
-bool cvy_tune_can(void) {
-    return tune_command;
-}
 
 /* ---- One measurement ---- */
 
 typedef struct tuning {
     convoy_device *device;
     const cvy_tune_options *options;
-    cvy_tune_process process;
+    cvy_child child;
     bool measured; /* anything */
 } tuning;
 
@@ -87,8 +78,8 @@ static convoy_status measure(tuning *t, const cvy_task *task, cvy_tuned_variant 
                                    .deadline = o->deadline,
                                    .interrupt = o->interrupt};
     const double start = cvy_seconds();
-    const cvy_answer answer = cvy_tune_process_ask(&t->process, tune_command, t->device, task, v->name,
-                                                   o->seconds, &patience, &reply);
+    const cvy_answer answer =
+        cvy_tune_process_ask(&t->child, t->device, task, v->name, o->seconds, &patience, &reply);
     t->measured = true;
     switch (answer) {
     case CVY_ANSWER_BEST:
@@ -96,13 +87,14 @@ static convoy_status measure(tuning *t, const cvy_task *task, cvy_tuned_variant 
         v->seconds = reply.seconds;
         return CONVOY_OK;
     case CVY_ANSWER_FAILED:
-        snprintf(v->reason, sizeof v->reason, "%s", reply.message);
+        snprintf(v->reason, sizeof v->reason, "%s", convoy_error_message());
         v->outcome = reply.status == CONVOY_MEMORY ? CVY_OUTCOME_MEMORY : CVY_OUTCOME_NONE;
         if (reply.status == CONVOY_FAILED || reply.status == CONVOY_DEVICE)
             set_aside(t, task, &reply, v);
         return CONVOY_OK;
     case CVY_ANSWER_DIED:
-        snprintf(v->reason, sizeof v->reason, "the driver crashed while %s", stages[reply.stage]);
+        snprintf(v->reason, sizeof v->reason, "the driver crashed while %s: %s", stages[reply.stage],
+                 cvy_child_ending(&t->child));
         set_aside(t, task, &reply, v);
         return CONVOY_OK;
     case CVY_ANSWER_LATE:
@@ -116,8 +108,8 @@ static convoy_status measure(tuning *t, const cvy_task *task, cvy_tuned_variant 
     case CVY_ANSWER_NOBODY:
         break;
     }
-    return cvy_fail(CONVOY_FAILED, "no process could be started on %s to measure variants in",
-                    convoy_device_get_info(t->device)->name);
+    return cvy_fail(CONVOY_FAILED, "no process could be started on %s to measure variants in: %s",
+                    convoy_device_get_info(t->device)->name, convoy_error_message());
 }
 
 /* Measures what is still open. */
@@ -235,7 +227,7 @@ static convoy_status measure_sets(tuning *t, const cvy_task *tasks, size_t count
             if (!is_set(&tasks[i]))
                 continue;
             if (first && cvy_tune_is_open(v) && !is_over(t)) {
-                cvy_tune_process_end(&t->process);
+                cvy_child_end(&t->child);
                 first = false;
             }
             status = try_variant(t, i, &tasks[i], v);
@@ -272,7 +264,7 @@ static convoy_status tune_sets(tuning *t, const cvy_task *tasks, size_t count, c
         sum.variants[set] =
             (cvy_tuned_variant){.name = cvy_clblast_sets()[set], .outcome = CVY_OUTCOME_TIMED};
     convoy_status status = measure_sets(t, tasks, count, results, &sum);
-    cvy_tune_process_end(&t->process); /* the next one begins with the parameters that won */
+    cvy_child_end(&t->child); /* the next one begins with the parameters that won */
     if (status)
         return status;
     if (sum.count && !cvy_tune_is_open(&sum.variants[0]))
@@ -292,12 +284,9 @@ static convoy_status tune_sets(tuning *t, const cvy_task *tasks, size_t count, c
 
 convoy_status cvy_tune(convoy_device *device, const cvy_task *tasks, size_t count,
                        const cvy_tune_options *options, cvy_tuned *results) {
-    tuning t = {.device = device, .options = options, .process = {.socket = -1}};
+    tuning t = {.device = device, .options = options};
     convoy_status status = CONVOY_OK;
     bool sets = false;
-    if (!tune_command)
-        return cvy_fail(CONVOY_INVALID,
-                        "tuning needs the `convoy` command, in whose process variants are run");
     memset(results, 0, count * sizeof *results);
     for (size_t i = 0; i < count && !status; i++)
         if (!is_set(&tasks[i]))
@@ -306,6 +295,6 @@ convoy_status cvy_tune(convoy_device *device, const cvy_task *tasks, size_t coun
             sets = true;
             status = tune_sets(&t, tasks, count, results);
         }
-    cvy_tune_process_end(&t.process);
+    cvy_child_end(&t.child);
     return status;
 }

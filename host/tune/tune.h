@@ -1,8 +1,9 @@
-/* Choice by measurement: candidates are checked and timed in a process of their own, the `convoy` command
-   itself, because a driver may crash or hang on one; the answers go to the store of ops/choice.h. */
+/* Choice by measurement: candidates are checked and timed in a child process, because a driver may crash or
+   hang on one; the answers go to the store of ops/choice.h. */
 #ifndef CVY_TUNE_TUNE_H
 #define CVY_TUNE_TUNE_H
 
+#include "base/child.h"
 #include "ops/choice.h"
 
 /* ---- Tuning ---- */
@@ -49,12 +50,6 @@ typedef struct cvy_tune_options {
     void *context;
 } cvy_tune_options;
 
-/* The `convoy` command that serves as the other process, as `<path> measure-variants ID NAME --precision P`;
-   without one nothing is measured. The string must live on. */
-void cvy_tune_set_command(const char *path);
-
-/* False: there is no such command. */
-bool cvy_tune_can(void);
 /* The variants that cvy_tune would compare, with what is known about each; those that are open it measures.
  */
 void cvy_tune_list(convoy_device *device, const cvy_task *task, const cvy_tune_options *options,
@@ -69,9 +64,9 @@ convoy_status cvy_tune(convoy_device *device, const cvy_task *tasks, size_t coun
    on. Never fails. CONVOY_TUNE=0 turns it off, another number is the seconds. */
 void cvy_tune_automatically(convoy_device *device, const cvy_task *tasks, size_t count);
 
-/* ---- The other process ---- */
+/* ---- The child process ---- */
 
-/* Serves requests on the socket that is descriptor 0 until it is closed. */
-convoy_status cvy_tune_serve(convoy_device *device);
+/* The helper's task "measure-variants" with arguments ID NAME PRECISION: serves requests on that device. */
+convoy_status cvy_tune_serve(cvy_child *parent, char *const *arguments);
 
 #endif

@@ -424,7 +424,7 @@ int main(int argc, char **argv) {
     const ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
     if (length <= 0)
         return 1;
-    cvy_tune_set_command(self);
+    setenv("CONVOY_HELPER", self, 1);
     folder = test_folder_create();
     asked = cvy_path_join(folder, "asked");
     known = cvy_path_join(folder, "tuning.txt");
