@@ -10,6 +10,7 @@
 
 #include "base/status.h"
 #include "convoy/device.h"
+#include "device/quirks.h"
 
 typedef struct cvy_buffer cvy_buffer;
 typedef struct cvy_kernel cvy_kernel;
@@ -25,7 +26,7 @@ typedef enum cvy_tensor_cores {
 typedef struct cvy_device_traits {
     bool host;          /* no OpenCL: buffers are host memory, there are no kernels */
     bool cpu;           /* an OpenCL device that is a CPU: work-groups of one item, wide vectors */
-    bool ends_loops;    /* the driver ends long loops early: `cpu` is false, whatever the device is */
+    unsigned quirks;    /* of its driver; with CVY_QUIRK_ENDS_LOOPS `cpu` is false, whatever the device is */
     int vector_width;   /* floats that one native vector holds: 16 (AVX-512), 8 (AVX2), 4; 1 on GPUs */
     int pitch_multiple; /* the batch pitch is a multiple of this: 16 */
     int compute_units;
@@ -103,9 +104,21 @@ convoy_status cvy_transfer_finish(cvy_transfer *transfer);
 
 /* ---- Kernels ---- */
 
-/* kernels/<file>.cl built with `options` ("-DPITCH=32 -DVW=16"; "" for none): built once per device and
-   options, from memory, the binary cache or the source. Owned by the device. A failed build is CONVOY_DEVICE
-   and carries the build log. Never call it on the host device. */
+/* A macro that a kernel is built with. */
+typedef struct cvy_option {
+    const char *name;
+    long long value;
+} cvy_option;
+/* For the last arguments but one: CVY_OPTIONS({"PITCH", 32}, {"VW", 16}). */
+#define CVY_OPTIONS(...)                                                                                     \
+    (const cvy_option[]){__VA_ARGS__}, sizeof((const cvy_option[]){__VA_ARGS__}) / sizeof(cvy_option)
+
+/* kernels/<file>.cl built with these options: once per device and options, from memory, the binary cache or
+   the source. Owned by the device. CONVOY_DEVICE: the build failed, and the message carries its log, or the
+   file does not mention an option. Never call it on the host device. */
+convoy_status cvy_kernel_build(convoy_device *device, const char *file, const char *function,
+                               const cvy_option *options, size_t count, cvy_kernel **kernel);
+/* The same with the options as text: "-DPITCH=32 -DVW=16", "" for none. */
 convoy_status cvy_kernel_get(convoy_device *device, const char *file, const char *function,
                              const char *options, cvy_kernel **kernel);
 /* A kernel of kernels/simple.cl, the program that holds all simple ones, built for vectors of

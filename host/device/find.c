@@ -4,18 +4,7 @@
 #include <string.h>
 
 #include "base/machine.h"
-#include "base/text.h"
 #include "device/opencl.h"
-
-/* Platforms whose devices rank differently from what their type says. */
-static const struct {
-    const char *platform, *device; /* part of the name; NULL: any */
-    int score;
-    const char *note;
-} quirks[] = {
-    {"Oclgrind", NULL, -1, "a simulator that checks kernels: only on request"},
-    {NULL, "llvmpipe", -1, "a software rasteriser whose long loops end early: only on request"},
-};
 
 /* OpenCL strings come with no promise of termination or tidiness. */
 static void get_text(cl_int (*get)(void *, cl_uint, size_t, void *, size_t *), void *object, cl_uint name,
@@ -66,14 +55,13 @@ static void rank(convoy_device_info *info, cl_device_type type, bool unified) {
         name = "igpu";
         score = 3000;
     }
-    snprintf(info->reason, sizeof info->reason, "%s", name);
-    for (size_t i = 0; i < sizeof quirks / sizeof quirks[0]; i++)
-        if ((!quirks[i].platform || cvy_text_contains(info->platform, quirks[i].platform)) &&
-            (!quirks[i].device || cvy_text_contains(info->name, quirks[i].device))) {
-            name = "cpu"; /* both kinds of quirk compute on the host's processor */
-            score = quirks[i].score;
-            snprintf(info->reason, sizeof info->reason, "%s", quirks[i].note);
-        }
+    const char *note;
+    const unsigned quirks = cvy_quirks_of(info, &note);
+    if (quirks & CVY_QUIRK_IS_CPU)
+        name = "cpu";
+    if (quirks & CVY_QUIRK_ON_REQUEST)
+        score = -1;
+    snprintf(info->reason, sizeof info->reason, "%s", note ? note : name);
     snprintf(info->type, sizeof info->type, "%s", name);
     int units = info->compute_units < 400 ? info->compute_units : 400;
     info->score = score + (score > 0 ? units : 0);

@@ -58,8 +58,8 @@ static void fill_traits(convoy_device *device) {
     traits->view_alignment = bits / 8 > 128 ? bits / 8 : 128;
     if (traits->max_work_group == 0)
         traits->max_work_group = 1;
-    if (cvy_text_contains(device->info.vendor, "NVIDIA") &&
-        compute_capability(device) >= LEAST_TENSOR_CAPABILITY)
+    traits->quirks = cvy_quirks_of(&device->info, NULL);
+    if (traits->quirks & CVY_QUIRK_MMA_NVIDIA && compute_capability(device) >= LEAST_TENSOR_CAPABILITY)
         traits->tensor_cores = CVY_TENSOR_NVIDIA;
 }
 
@@ -89,9 +89,9 @@ static convoy_status self_check(convoy_device *device) {
     return status;
 }
 
-/* Do long loops run to their end? Mesa's llvmpipe ends all loops of a work-item, without a word, when they
-   have made 65,535 passes together. Kernels for CPUs, whose work-items do much each, come out wrong there;
-   those for GPUs do not unless tensors are very large. */
+/* Do long loops run to their end? On Mesa's llvmpipe they do not (CVY_QUIRK_ENDS_LOOPS). Kernels for CPUs,
+   whose work-items do much each, come out wrong there; those for GPUs do not unless tensors are very large.
+ */
 static convoy_status check_loops(convoy_device *device) {
     uint32_t expected = 0, found = 0;
     cvy_buffer *buffer = NULL;
@@ -106,7 +106,7 @@ static convoy_status check_loops(convoy_device *device) {
     if (status == CONVOY_OK)
         status = cvy_buffer_read(buffer, 0, &found, sizeof found);
     if (status == CONVOY_OK && found != expected) {
-        device->traits.ends_loops = true;
+        device->traits.quirks |= CVY_QUIRK_ENDS_LOOPS;
         device->traits.cpu = false;
         device->traits.vector_width = 1;
     }
@@ -159,7 +159,7 @@ static convoy_status open_best(cvy_candidate *list, size_t count, convoy_device 
         if (best->id == NULL && count == 1)
             cvy_warning("%s; computing on the host CPU, slowly", best->info.reason);
         convoy_status status = open_candidate(best, out);
-        if (status == CONVOY_OK && (*out)->traits.ends_loops) {
+        if (status == CONVOY_OK && (*out)->traits.quirks & CVY_QUIRK_ENDS_LOOPS) {
             convoy_device_close(*out);
             status = cvy_fail(CONVOY_DEVICE, "the driver of %s (%s) ends long loops early", best->info.name,
                               best->info.platform);
@@ -215,7 +215,7 @@ convoy_status convoy_device_open(const char *selector, convoy_device **device) {
         if (matches(&list[i].info, selector) && (!best || list[i].info.score > best->info.score))
             best = &list[i];
     status = best ? open_candidate(best, device) : fail_no_match(selector, list, count);
-    if (status == CONVOY_OK && (*device)->traits.ends_loops)
+    if (status == CONVOY_OK && (*device)->traits.quirks & CVY_QUIRK_ENDS_LOOPS)
         cvy_warning("the driver of %s (%s) ends long loops early: large layers may come out wrong on it",
                     best->info.name, best->info.platform);
 done:

@@ -85,6 +85,10 @@ typedef struct cvy_candidate {
 /* *list is malloc'ed and ends with the host; one entry is marked as chosen. */
 convoy_status cvy_find_devices(cvy_candidate **list, size_t *count);
 
+/* options.c: CONVOY_DEVICE where `options` define a name that `source`, the expanded file, does not mention.
+ */
+convoy_status cvy_options_check(const char *file, const char *source, const char *options);
+
 /* program.c */
 void cvy_programs_release(convoy_device *device);
 

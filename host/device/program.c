@@ -106,10 +106,8 @@ static void digest(const void *data, size_t size, char hex[33]) {
 }
 
 static bool is_worth_caching(const convoy_device *device, const char *file) {
-    if (cvy_text_contains(device->info.platform, "Oclgrind")) /* interprets: nothing to keep */
-        return false;
-    return strcmp(file, "simple") != 0 ||
-           !cvy_text_contains(device->info.platform, "Portable Computing Language");
+    const unsigned quirks = device->traits.quirks;
+    return !(quirks & CVY_QUIRK_INTERPRETS) && !(quirks & CVY_QUIRK_OWN_CACHE && strcmp(file, "simple") == 0);
 }
 
 /* Where this program's binary is kept; NULL: nowhere. */
@@ -239,6 +237,9 @@ static convoy_status build(convoy_device *device, const char *file, const char *
     if (path)
         program = load_binary(device, path, all_options.data);
     if (!program) {
+        status = cvy_options_check(file, source.data, options);
+        if (status)
+            goto done;
         const char *text = source.data;
         program = clCreateProgramWithSource(device->context, 1, &text, &source.length, &code);
         if (code != CL_SUCCESS) {
@@ -366,9 +367,8 @@ int cvy_vector_width(const convoy_device *device) {
 }
 
 convoy_status cvy_kernel_get_simple(convoy_device *device, const char *function, cvy_kernel **kernel) {
-    char options[32];
-    snprintf(options, sizeof options, "-DVW=%d", cvy_vector_width(device));
-    return cvy_kernel_get(device, "simple", function, options, kernel);
+    return cvy_kernel_build(device, "simple", function, CVY_OPTIONS({"VW", cvy_vector_width(device)}),
+                            kernel);
 }
 
 size_t cvy_kernel_max_work_group(const cvy_kernel *kernel) {

@@ -10,9 +10,7 @@ enum { CHAINS = 12, LAUNCHES = 64, REPEATS = 3 };
 static const double long_enough = 0.015; /* seconds */
 
 static convoy_status get(convoy_device *device, const char *function, cvy_kernel **kernel) {
-    char options[32];
-    snprintf(options, sizeof options, "-DVW=%d", cvy_vector_width(device));
-    return cvy_kernel_get(device, "peak", function, options, kernel);
+    return cvy_kernel_build(device, "peak", function, CVY_OPTIONS({"VW", cvy_vector_width(device)}), kernel);
 }
 
 convoy_status cvy_peak_flops(convoy_device *device, size_t items, float factor, float shift, uint32_t rounds,

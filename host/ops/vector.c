@@ -1,8 +1,6 @@
 /* Spreading the simple kernels: see vector.h. */
 #include "ops/vector.h"
 
-#include <stdio.h>
-
 int cvy_pitch_width_of(const cvy_device_traits *traits, size_t pitch) {
     const int width = cvy_vector_width_of(traits);
     return pitch < (size_t)width ? (int)pitch : width;
@@ -15,11 +13,9 @@ int cvy_pitch_width(const convoy_device *device, size_t pitch) {
 convoy_status cvy_kernel_get_pitch(convoy_device *device, const char *file, const char *function,
                                    size_t pitch, cvy_kernel **kernel) {
     const int width = cvy_pitch_width(device, pitch);
-    char options[32];
     if (width == cvy_vector_width(device))
         return cvy_kernel_get_simple(device, function, kernel);
-    snprintf(options, sizeof options, "-DVW=%d", width);
-    return cvy_kernel_get(device, file, function, options, kernel);
+    return cvy_kernel_build(device, file, function, CVY_OPTIONS({"VW", width}), kernel);
 }
 
 size_t cvy_group_size(const convoy_device *device, const cvy_kernel *kernel, size_t pieces) {

@@ -18,10 +18,8 @@ static const double cpu_work = 1e9, gpu_work = 4e9;
 static double wanted_seconds(convoy_device *device) {
     const char *wish = getenv("CONVOY_TUNE");
     double seconds = most_seconds;
-    if (!cvy_child_possible() || cvy_device_get_traits(device)->host)
-        return 0;
-    /* An interpreter: a thousand times slower than what it stands for. */
-    if (strstr(convoy_device_get_info(device)->platform, "Oclgrind"))
+    const cvy_device_traits *traits = cvy_device_get_traits(device);
+    if (traits->host || traits->quirks & CVY_QUIRK_INTERPRETS || !cvy_child_possible())
         return 0;
     return !wish || cvy_text_to_double(wish, &seconds) ? seconds : most_seconds;
 }

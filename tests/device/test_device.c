@@ -172,8 +172,9 @@ static void test_drivers_that_end_loops_are_known(void **state) {
     assert_ok(CVY_LAUNCH(kernel, cvy_singles(1, 1, 1), cvy_buf(buffer), cvy_uint(105000)));
     assert_ok(cvy_buffer_read(buffer, 0, &found, sizeof found));
     const cvy_device_traits *traits = cvy_device_get_traits(test_device());
-    assert_true((found == expected) != traits->ends_loops);
-    assert_false(traits->ends_loops && traits->cpu);
+    const bool ends_loops = traits->quirks & CVY_QUIRK_ENDS_LOOPS;
+    assert_true((found == expected) != ends_loops);
+    assert_false(ends_loops && traits->cpu);
     cvy_buffer_free(buffer);
 }
 
@@ -199,7 +200,7 @@ static void test_failed_build_carries_the_log(void **state) {
     cvy_kernel *kernel = NULL;
     assert_non_null(mkdtemp(folder));
     char *path = cvy_path_join(folder, "broken.cl");
-    const char *source = "__kernel void broken(__global float *x) { x[0] = undeclared_thing; }\n";
+    const char *source = "__kernel void broken(__global float *x) { x[X] = undeclared_thing; }\n";
     assert_ok(cvy_file_write(path, source, strlen(source)));
     setenv("CONVOY_KERNEL_DIR", folder, 1);
     assert_fails(cvy_kernel_get(test_device(), "broken", "broken", "-DX=1", &kernel), CONVOY_DEVICE,
@@ -210,6 +211,34 @@ static void test_failed_build_carries_the_log(void **state) {
     unsetenv("CONVOY_KERNEL_OPTIONS");
     assert_fails(cvy_kernel_get(test_device(), "absent", "absent", "", &kernel), CONVOY_IO,
                  "CONVOY_KERNEL_DIR");
+    unsetenv("CONVOY_KERNEL_DIR");
+    remove(path);
+    remove(folder);
+    free(path);
+}
+
+static void test_options_are_checked_by_name(void **state) {
+    (void)state;
+    char folder[] = "/tmp/convoy-kernels-XXXXXX";
+    cvy_kernel *kernel = NULL, *same = NULL;
+    assert_non_null(mkdtemp(folder));
+    char *path = cvy_path_join(folder, "named.cl");
+    const char *source = "/* ROWS */ // COLUMNS\n"
+                         "__kernel void named(__global int *x) { x[WIDTH] = LONG_WIDTH; }\n";
+    assert_ok(cvy_file_write(path, source, strlen(source)));
+    setenv("CONVOY_KERNEL_DIR", folder, 1);
+    assert_ok(cvy_kernel_build(test_device(), "named", "named", CVY_OPTIONS({"WIDTH", 3}, {"LONG_WIDTH", -1}),
+                               &kernel));
+    assert_ok(cvy_kernel_get(test_device(), "named", "named", "-DWIDTH=3 -DLONG_WIDTH=-1", &same));
+    assert_ptr_equal(kernel, same);
+    const char *const unknown[] = {"WIDT", "ROWS", "COLUMNS", "DTH", "NG_WIDTH"};
+    for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++) {
+        char message[64];
+        snprintf(message, sizeof message, "named.cl knows no option %s;", unknown[i]);
+        assert_fails(cvy_kernel_build(test_device(), "named", "named",
+                                      CVY_OPTIONS({"WIDTH", 3}, {"LONG_WIDTH", 1}, {unknown[i], 1}), &kernel),
+                     CONVOY_DEVICE, message);
+    }
     unsetenv("CONVOY_KERNEL_DIR");
     remove(path);
     remove(folder);
@@ -252,6 +281,7 @@ int main(void) {
         cmocka_unit_test(test_drivers_that_end_loops_are_known),
         cmocka_unit_test(test_wrong_arguments_are_named),
         cmocka_unit_test(test_failed_build_carries_the_log),
+        cmocka_unit_test(test_options_are_checked_by_name),
         cmocka_unit_test(test_profile_names_kernels),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

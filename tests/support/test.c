@@ -22,8 +22,8 @@ bool test_quick(void) {
 }
 
 void test_build_plainly(void) {
-    const bool interprets = strstr(convoy_device_get_info(test_device())->name, "Oclgrind");
-    if (cvy_device_get_traits(test_device())->cpu && !interprets)
+    const cvy_device_traits *traits = cvy_device_get_traits(test_device());
+    if (traits->cpu && !(traits->quirks & CVY_QUIRK_INTERPRETS))
         setenv("CONVOY_KERNEL_OPTIONS", "-cl-opt-disable", 1);
 }
 
