@@ -44,8 +44,6 @@ const cvy_device_traits *cvy_device_get_traits(const convoy_device *device);
 
 /* Waits for everything launched so far; reports what went wrong in it. */
 convoy_status cvy_device_finish(convoy_device *device);
-/* Hands queued work to the device without waiting. */
-convoy_status cvy_device_flush(convoy_device *device);
 /* Launches since the device was opened; how often the host waited for all of them (a finish, a blocking read
    or write; never on the host device); bytes allocated now and at most. */
 typedef struct cvy_device_counters {

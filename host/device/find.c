@@ -183,6 +183,8 @@ done:
 convoy_status convoy_device_list(convoy_device_info **list, size_t *count) {
     cvy_candidate *found = NULL;
     size_t found_count = 0;
+    *list = NULL;
+    *count = 0;
     convoy_status status = cvy_find_devices(&found, &found_count);
     if (status != CONVOY_OK)
         return status;

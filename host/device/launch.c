@@ -5,7 +5,12 @@
 
 #include "device/opencl.h"
 
-enum { CPU_GROUP = 64, GPU_GROUP = 256, PENDING_LIMIT = 8192 };
+enum {
+    CPU_GROUP = 64,
+    GPU_GROUP = 256,
+    PENDING_LIMIT = 8192,
+    FLUSH_EVERY = 256 /* launches; some drivers of GPUs hold a queue back until somebody waits for it */
+};
 
 static convoy_status collect_profile(convoy_device *device);
 
@@ -96,7 +101,8 @@ convoy_status cvy_launch(cvy_kernel *kernel, cvy_grid grid, const cvy_arg *args,
     if (code == CL_SUCCESS && device->wait_each) {
         device->counters.waits++;
         code = clFinish(device->queue);
-    }
+    } else if (code == CL_SUCCESS && !device->traits.cpu && device->counters.launches % FLUSH_EVERY == 0)
+        code = clFlush(device->queue);
     if (code != CL_SUCCESS)
         return cvy_fail_opencl(code, "launching %s of %s.cl over %zux%zux%zu in groups of %zux%zux%zu",
                                kernel->function, kernel->file, grid.global[0], grid.global[1], grid.global[2],
@@ -113,13 +119,6 @@ convoy_status cvy_device_finish(convoy_device *device) {
     return code == CL_SUCCESS
                ? CONVOY_OK
                : cvy_fail_opencl(code, "%s failed (CONVOY_SYNC=1 names the kernel)", device->info.name);
-}
-
-convoy_status cvy_device_flush(convoy_device *device) {
-    if (!device->queue)
-        return CONVOY_OK;
-    cl_int code = clFlush(device->queue);
-    return code == CL_SUCCESS ? CONVOY_OK : cvy_fail_opencl(code, "%s failed", device->info.name);
 }
 
 /* ---- Profiling ---- */

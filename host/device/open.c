@@ -161,6 +161,7 @@ static convoy_status open_best(cvy_candidate *list, size_t count, convoy_device 
         convoy_status status = open_candidate(best, out);
         if (status == CONVOY_OK && (*out)->traits.quirks & CVY_QUIRK_ENDS_LOOPS) {
             convoy_device_close(*out);
+            *out = NULL;
             status = cvy_fail(CONVOY_DEVICE, "the driver of %s (%s) ends long loops early", best->info.name,
                               best->info.platform);
         }
@@ -199,6 +200,7 @@ static convoy_status fail_no_match(const char *selector, const cvy_candidate *li
 convoy_status convoy_device_open(const char *selector, convoy_device **device) {
     cvy_candidate *list = NULL;
     size_t count = 0;
+    *device = NULL;
     if (!selector || !*selector)
         selector = getenv("CONVOY_DEVICE");
     if (!selector || !*selector)

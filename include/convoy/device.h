@@ -32,7 +32,8 @@ CONVOY_API convoy_status convoy_device_list(convoy_device_info **list, size_t *c
 
 /* Opens a device. `selector`: "auto", "gpu", "cpu", "host", "P:D", or a case-insensitive part of a device's
    or platform's name; NULL: $CONVOY_DEVICE, else "auto". Only "auto" falls back to the next device, with a
-   warning that names the reason; any other request that cannot be met is CONVOY_DEVICE. */
+   warning that names the reason; any other request that cannot be met is CONVOY_DEVICE. *device is NULL
+   after a failure. */
 CONVOY_API convoy_status convoy_device_open(const char *selector, convoy_device **device);
 
 /* Frees the device and its programs. Everything made on it must be freed before. NULL is allowed. */
