@@ -218,19 +218,23 @@ static convoy_status writer_failed(cvy_writer *writer, int error) {
     return fail_errno("write", writer->path);
 }
 
-static convoy_status write_fully(cvy_writer *writer, const char *data, size_t size) {
+/* 0, or errno. */
+static int write_all(int fd, const char *data, size_t size) {
     while (size > 0) {
-        ssize_t written = write(writer->fd, data, size);
-        if (written < 0 && errno == EINTR) {
+        const ssize_t written = write(fd, data, size);
+        if (written < 0 && errno == EINTR)
             continue;
-        }
-        if (written <= 0) {
-            return writer_failed(writer, written < 0 ? errno : EIO);
-        }
+        if (written <= 0)
+            return written < 0 ? errno : EIO;
         data += written;
         size -= (size_t)written;
     }
-    return CONVOY_OK;
+    return 0;
+}
+
+static convoy_status write_fully(cvy_writer *writer, const char *data, size_t size) {
+    const int error = write_all(writer->fd, data, size);
+    return error ? writer_failed(writer, error) : CONVOY_OK;
 }
 
 static convoy_status flush_buffer(cvy_writer *writer) {
@@ -345,6 +349,22 @@ convoy_status cvy_file_write(const char *path, const void *data, size_t size) {
         return status;
     }
     return cvy_writer_commit(writer);
+}
+
+convoy_status cvy_file_append(const char *path, const void *data, size_t size) {
+    const int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
+    if (fd < 0)
+        return fail_errno("write", path);
+    const off_t before = lseek(fd, 0, SEEK_END);
+    int error = before < 0 ? errno : write_all(fd, data, size);
+    if (!error && sync_file(fd) != 0)
+        error = errno;
+    /* Where even this fails, part of `data` stays: as after a kill. */
+    if (error && before >= 0 && ftruncate(fd, before) == 0)
+        sync_file(fd);
+    close(fd);
+    errno = error;
+    return error ? fail_errno("write", path) : CONVOY_OK;
 }
 
 /* ---- folders and paths ---- */

@@ -24,6 +24,10 @@ void cvy_writer_abandon(cvy_writer *writer);
 /* cvy_writer_open + write + commit. */
 convoy_status cvy_file_write(const char *path, const void *data, size_t size);
 
+/* Adds to the end of a file and fsyncs it; the file is created where it is missing. A failure leaves it as it
+   was; a kill in the middle may leave the beginning of `data`. */
+convoy_status cvy_file_append(const char *path, const void *data, size_t size);
+
 /* mkdir -p. */
 convoy_status cvy_folder_create(const char *path);
 bool cvy_file_exists(const char *path);

@@ -1,5 +1,5 @@
-/* Files of a run. metrics.csv is kept in memory and rewritten as a whole: a few kilobytes, and never a torn
- * row. */
+/* Files of a run. A row of metrics.csv is appended; the one that a kill tore is dropped when the run goes on.
+ */
 #include "train/run_folder.h"
 
 #include <math.h>
@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/status.h"
+#include "base/text.h"
 #include "model/model.h"
 
 static const char metrics_name[] = "metrics.csv";
@@ -61,7 +62,6 @@ convoy_status cvy_run_folder_open(const char *path, cvy_run_folder *folder) {
 
 void cvy_run_folder_close(cvy_run_folder *folder) {
     free(folder->path);
-    cvy_text_free(&folder->metrics);
     *folder = (cvy_run_folder){0};
 }
 
@@ -96,19 +96,20 @@ convoy_status cvy_run_folder_start_metrics(cvy_run_folder *folder, bool resumed,
     convoy_status status = CONVOY_OK;
     char *path = cvy_run_folder_path(folder, metrics_name), *data = NULL;
     size_t size, header = strlen(metrics_header);
-    cvy_text_free(&folder->metrics);
-    cvy_text_add(&folder->metrics, "%s", metrics_header);
+    cvy_text metrics = {0};
+    cvy_text_add(&metrics, "%s", metrics_header);
     if (resumed && cvy_file_exists(path)) {
         status = cvy_file_read(path, METRICS_LIMIT, &data, &size);
         if (!status && strncmp(data, metrics_header, header) == 0)
-            keep_rows(&folder->metrics, data + header, step);
+            keep_rows(&metrics, data + header, step);
         else if (!status)
             cvy_warning("%s is not a table of this program; it is begun anew", path);
     }
     free(data);
     free(path);
     if (!status)
-        status = cvy_run_folder_save_text(folder, metrics_name, cvy_text_get(&folder->metrics));
+        status = cvy_run_folder_save_text(folder, metrics_name, cvy_text_get(&metrics));
+    cvy_text_free(&metrics);
     return status;
 }
 
@@ -121,14 +122,18 @@ static void add_field(cvy_text *text, double value) {
 }
 
 convoy_status cvy_run_folder_add_metrics(cvy_run_folder *folder, const convoy_progress *p) {
-    cvy_text *text = &folder->metrics;
-    cvy_text_add(text, "%d,%llu", p->epoch, p->step);
-    add_field(text, p->train_loss);
-    add_field(text, p->train_accuracy);
-    add_field(text, p->test_loss);
-    add_field(text, p->test_accuracy);
-    cvy_text_add(text, ",%.3f,%.1f\n", p->seconds, p->images_per_second);
-    return cvy_run_folder_save_text(folder, metrics_name, cvy_text_get(text));
+    cvy_text row = {0};
+    cvy_text_add(&row, "%d,%llu", p->epoch, p->step);
+    add_field(&row, p->train_loss);
+    add_field(&row, p->train_accuracy);
+    add_field(&row, p->test_loss);
+    add_field(&row, p->test_accuracy);
+    cvy_text_add(&row, ",%.3f,%.1f\n", p->seconds, p->images_per_second);
+    char *path = cvy_run_folder_path(folder, metrics_name);
+    convoy_status status = cvy_file_append(path, row.data, row.length);
+    free(path);
+    cvy_text_free(&row);
+    return status;
 }
 
 convoy_status cvy_weights_save(const char *path, const convoy_model *model, const convoy_dataset *set) {

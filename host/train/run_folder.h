@@ -1,14 +1,15 @@
 /* The folder of a run: model.yaml, metrics.csv, last.safetensors, best.safetensors, checkpoint.safetensors.
-   Every file is replaced as a whole (base/file.h), so a kill at any instant leaves the last good one. */
+   Every file but metrics.csv, which grows by rows, is replaced as a whole (base/file.h), so a kill at any
+   instant leaves the last good one. */
 #ifndef CVY_TRAIN_RUN_FOLDER_H
 #define CVY_TRAIN_RUN_FOLDER_H
 
-#include "base/text.h"
+#include <stdbool.h>
+
 #include "convoy/train.h"
 
 typedef struct cvy_run_folder {
     char *path;
-    cvy_text metrics; /* what metrics.csv holds */
 } cvy_run_folder;
 
 /* Creates the folder where needed, and removes what writes that were killed left in it. */

@@ -220,6 +220,32 @@ static void a_full_disk_fails_and_leaves_no_litter(void **state) {
     assert_names("f");
 }
 
+static void appends(void **state) {
+    (void)state;
+    assert_ok(cvy_file_append("f", "one\n", 4));
+    assert_ok(cvy_file_append("f", "two\n", 4));
+    assert_content("f", "one\ntwo\n");
+    assert_names("f");
+    assert_fails(cvy_file_append("no/f", "x", 1), CONVOY_IO, "no/f");
+    assert_fails(cvy_file_append(".", "x", 1), CONVOY_IO, "'.'");
+}
+
+static void appending_to_a_full_disk_changes_nothing(void **state) {
+    (void)state;
+    struct rlimit before;
+    signal(SIGXFSZ, SIG_IGN);
+    assert_ok(cvy_file_append("f", "one\n", 4));
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    limit_file_size(6); /* two of the next four bytes fit */
+    const convoy_status status = cvy_file_append("f", "two\n", 4);
+    limit_file_size(before.rlim_cur);
+    signal(SIGXFSZ, SIG_DFL);
+    assert_int_equal(status, CONVOY_IO);
+    assert_content("f", "one\n");
+    assert_ok(cvy_file_append("f", "two\n", 4));
+    assert_content("f", "one\ntwo\n");
+}
+
 static void a_kill_leaves_the_old_file(void **state) {
     (void)state;
     assert_ok(cvy_file_write("f", "old", 3));
@@ -384,6 +410,8 @@ static void the_clock_goes_forward(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         IN_FOLDER(reads_what_was_written),
+        IN_FOLDER(appends),
+        IN_FOLDER(appending_to_a_full_disk_changes_nothing),
         IN_FOLDER(refuses_what_it_cannot_read),
         IN_FOLDER(reads_files_without_a_size),
         IN_FOLDER(signals_do_not_cut_a_read_short),
