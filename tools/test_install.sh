@@ -42,6 +42,18 @@ cd "$work"
 strict="-std=c11 -O1 -Wall -Wextra -Werror"
 # shellcheck disable=SC2046,SC2086 # flags are words
 cc $strict program.c -o shared $(pkg-config --cflags --libs convoy) -Wl,-rpath,"$libraries"
+{
+    (cd "$prefix/include" && printf '#include <%s>\n' convoy.h convoy/*.h)
+    echo 'int main() {
+        const convoy_progress_kind kinds[] = {CONVOY_PROGRESS_START, CONVOY_PROGRESS_EPOCH};
+        convoy_progress progress{};
+        progress.kind = kinds[1];
+        return convoy_error_message()[0];
+    }'
+} >headers.cpp
+# shellcheck disable=SC2046
+clang++ -std=c++17 -Wall -Wextra -Wpedantic -Werror headers.cpp -o headers $(pkg-config --cflags --libs convoy) -Wl,-rpath,"$libraries"
+./headers
 # shellcheck disable=SC2046,SC2086
 cc $strict program.c -o static $(pkg-config --static --cflags --libs convoy | sed 's/-lconvoy/-l:libconvoy.a/')
 if ldd ./static | grep -q libconvoy; then

@@ -14,17 +14,20 @@
 extern "C" {
 #endif
 
-/* What a running training tells. Losses are means per image, accuracies fractions of 1; what is not known yet
-   (no figures arrived, no evaluation so far, no test set) is NaN. */
+/* When a running training tells something. */
+typedef enum convoy_progress_kind {
+    CONVOY_PROGRESS_START,  /* everything is ready, before the first step; a resumed run tells where it stands
+                             */
+    CONVOY_PROGRESS_STEP,   /* after a batch; the running figures may lag a few steps behind */
+    CONVOY_PROGRESS_REPORT, /* one of the recipe's reports within an epoch */
+    CONVOY_PROGRESS_TEST,   /* the test set was evaluated within an epoch */
+    CONVOY_PROGRESS_EPOCH   /* an epoch and its evaluation are done */
+} convoy_progress_kind;
+
+/* What it tells. Losses are means per image, accuracies fractions of 1; what is not known yet (no figures
+   arrived, no evaluation so far, no test set) is NaN. */
 typedef struct convoy_progress {
-    enum {
-        CONVOY_PROGRESS_START,  /* everything is ready, before the first step; a resumed run tells where it
-                                   stands */
-        CONVOY_PROGRESS_STEP,   /* after a batch; the running figures may lag a few steps behind */
-        CONVOY_PROGRESS_REPORT, /* one of the recipe's reports within an epoch */
-        CONVOY_PROGRESS_TEST,   /* the test set was evaluated within an epoch */
-        CONVOY_PROGRESS_EPOCH   /* an epoch and its evaluation are done */
-    } kind;
+    convoy_progress_kind kind;
     int epoch, epochs;                 /* from 1 */
     unsigned long long step;           /* steps since the run began, resumed ones included */
     size_t images_done, images_total;  /* within the epoch */
@@ -78,7 +81,7 @@ typedef struct convoy_train_result {
 /* Trains by the model's recipe; the model holds the last weights afterwards. `test` and `options` may be
    NULL. `result` may be NULL, and is also filled when training stops early.
 
-   The run folder holds, each file replaced as a whole:
+   The run folder holds, each file but metrics.csv replaced as a whole:
    - model.yaml: network and recipe with every default filled in;
    - metrics.csv: epoch,step,train_loss,train_accuracy,test_loss,test_accuracy,seconds,images_per_second, a
    row for each evaluation (empty fields for what is not known);
