@@ -78,13 +78,21 @@ static void terminate_saves_too(void **state) {
     assert_true(step_of(run) >= 10);
 }
 
+/* Other instants in every run, unless $CONVOY_TEST_SEED asks for those of an earlier one. */
+static uint64_t seed(void) {
+    const char *wish = getenv("CONVOY_TEST_SEED");
+    const uint64_t chosen = wish ? strtoull(wish, NULL, 10) : (uint64_t)getpid();
+    print_message("CONVOY_TEST_SEED=%llu\n", (unsigned long long)chosen);
+    return chosen;
+}
+
 static void a_kill_at_any_instant_leaves_a_good_state(void **state) {
     (void)state;
     const char *run = test_path(folder, "kill"), *err = test_path(folder, "kill.err");
     const char *const first[] = {"train", model, SMALL, "--out", run, "--checkpoint-every", "3", NULL};
     const char *const again[] = {"train", model,      SMALL, "--out", run, "--checkpoint-every",
                                  "3",     "--resume", NULL};
-    cvy_rng rng = cvy_rng_stream((uint64_t)getpid(), CVY_RNG_SYNTHETIC, 0);
+    cvy_rng rng = cvy_rng_stream(seed(), CVY_RNG_SYNTHETIC, 0);
     unsigned long long before = 0;
     for (int i = 0; i < 4; i++) {
         pid_t process = test_start(err, i ? again : first);

@@ -43,8 +43,8 @@ static inline int use_as_gpu(void **state) {
     return 0;
 }
 #define RUN_ON_DEVICES(tests)                                                                                \
-    (cmocka_run_group_tests_name(#tests, tests, use_device, close_device) ||                                 \
-     cmocka_run_group_tests_name(#tests " as on a GPU", tests, use_as_gpu, close_device) ||                  \
+    (cmocka_run_group_tests_name(#tests, tests, use_device, close_device),                                   \
+     cmocka_run_group_tests_name(#tests " as on a GPU", tests, use_as_gpu, close_device),                    \
      cmocka_run_group_tests_name(#tests " on the host", tests, use_host, close_host))
 
 static inline cvy_buffer *upload(const void *data, size_t floats) {

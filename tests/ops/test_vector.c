@@ -52,5 +52,5 @@ int main(void) {
         cmocka_unit_test(test_group_size_suits_the_pieces),
     };
     const struct CMUnitTest files[] = {cmocka_unit_test(test_files_compile_alone)};
-    return RUN_ON_DEVICES(vector) || cmocka_run_group_tests_name("files", files, use_device, close_device);
+    return RUN_ON_DEVICES(vector), cmocka_run_group_tests_name("files", files, use_device, close_device);
 }
