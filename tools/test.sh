@@ -110,15 +110,16 @@ run_ctest() { # NAME FOLDER CTEST-OPTION...
         return 1
     fi
     # ctest counts programs that skipped all of their tests (exit code 77) as passed.
-    local bad=${counts% *} all=${counts#* } left cases out_of=""
+    local bad=${counts% *} all=${counts#* } left cases note=""
     left=$(grep -c '^ *[0-9]*/[0-9]* Test .*\*\*\*Skipped' "$log")
-    cases=$(grep -c '^\[  SKIPPED \] [^0-9]' "$folder/Testing/Temporary/LastTest.log")
+    cases=$(awk '/^\[  SKIPPED \] [0-9]+ test/ { sum += $4 } END { print sum + 0 }' \
+        "$folder/Testing/Temporary/LastTest.log")
     passed=$((passed + all - bad - left))
     failed=$((failed + bad))
     skipped=$((skipped + left))
-    [ "$cases" -eq 0 ] || out_of=", $cases cases skipped"
+    [ "$cases" -eq 0 ] || note=", $cases cases skipped"
     if [ "$bad" -eq 0 ]; then
-        printf 'ok      %-24s %4d s, %d tests%s\n' "$name" $((SECONDS - start)) "$all" "$out_of"
+        printf 'ok      %-24s %4d s, %d tests%s\n' "$name" $((SECONDS - start)) "$all" "$note"
         return 0
     fi
     mapfile -t -O ${#failures[@]} failures < <(sed -n "s|^\t *[0-9]* - \([^ ]*\) (.*|$name: \1|p" "$log")
