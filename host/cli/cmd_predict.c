@@ -176,10 +176,7 @@ static convoy_status answer(cli_call *call, const convoy_model *model, const con
 /* ---- the command ---- */
 
 static convoy_status open_images(const cli_call *call, const convoy_model *model, convoy_dataset **set) {
-    int input[3], border = cvy_model_recipe(model)->border;
-    convoy_model_input(model, input);
-    convoy_dataset_options options = {
-        .channels = input[0], .height = input[1] - 2 * border, .width = input[2] - 2 * border};
+    const convoy_dataset_options options = cli_dataset_options(model);
     return convoy_dataset_open_files(call->operands + 1, call->operand_count - 1, &options, set);
 }
 

@@ -1,14 +1,12 @@
 /* The order of an epoch, and its way to the device. */
 #include "data/loader.h"
 
-#include <math.h>
 #include <stdlib.h>
 
 #include "base/log.h"
 #include "base/rng.h"
 #include "data/dataset.h"
 #include "data/prefetch.h"
-#include "ops/gather.h"
 
 /* Images on the device as bytes, and their labels. */
 typedef struct store {
@@ -37,35 +35,23 @@ struct cvy_loader {
 
 /* ---- Creation ---- */
 
+static cvy_gather_shape gather_shape(const convoy_dataset *dataset, const cvy_loader_options *options) {
+    return (cvy_gather_shape){.pitch = options->pitch,
+                              .in_height = dataset->height,
+                              .in_width = dataset->width,
+                              .image = options->image};
+}
+
 static convoy_status check(const convoy_dataset *dataset, const cvy_loader_options *options) {
     int piece = options->piece ? options->piece : options->batch_size;
     if (options->batch_size < 1 || piece < 1 || options->pitch < piece)
         return cvy_fail(CONVOY_INVALID, "a batch of %d images, %d at once in a pitch of %d, is not possible",
                         options->batch_size, piece, options->pitch);
-    if (dataset->channels > 4)
-        return cvy_fail(CONVOY_INVALID, "%s has %d channels; at most 4 are possible", dataset->name,
-                        dataset->channels);
-    for (int c = 0; c < dataset->channels; c++)
-        if (!isfinite(options->mean[c]) || !isfinite(options->std[c]) || options->std[c] < 0)
-            return cvy_fail(CONVOY_INVALID,
-                            "channel %d cannot be normalised by mean %g and standard deviation %g", c,
-                            (double)options->mean[c], (double)options->std[c]);
-    return CONVOY_OK;
-}
-
-static cvy_gather_shape gather_shape(const convoy_dataset *dataset, const cvy_loader_options *options) {
-    cvy_gather_shape shape = {.pitch = options->pitch,
-                              .channels = dataset->channels,
-                              .in_height = dataset->height,
-                              .in_width = dataset->width,
-                              .out_height = options->out_height ? options->out_height : dataset->height,
-                              .out_width = options->out_width ? options->out_width : dataset->width,
-                              .border = options->border};
-    for (int c = 0; c < dataset->channels; c++) {
-        shape.mean[c] = options->mean[c];
-        shape.std[c] = options->std[c] > 0 ? options->std[c] : 1;
-    }
-    return shape;
+    if (dataset->channels != options->image.channels)
+        return cvy_fail(CONVOY_INVALID, "%s has %d channels, not %d", dataset->name, dataset->channels,
+                        options->image.channels);
+    const cvy_gather_shape shape = gather_shape(dataset, options);
+    return cvy_gather_check(&shape);
 }
 
 static void free_buffers(cvy_loader *loader) {

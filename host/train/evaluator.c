@@ -23,14 +23,14 @@ struct cvy_evaluator {
 /* ---- feeding ---- */
 
 convoy_status cvy_feed_check(const convoy_model *model, const convoy_dataset *set) {
-    int input[3], channels = convoy_dataset_channels(set), classes = convoy_dataset_classes(set);
-    convoy_model_input(model, input);
+    int wanted = cvy_model_image(model).channels, channels = convoy_dataset_channels(set),
+        classes = convoy_dataset_classes(set);
     if (convoy_dataset_count(set) == 0)
         return cvy_fail(CONVOY_INVALID, "%s holds no images", convoy_dataset_name(set));
-    if (channels != input[0])
+    if (channels != wanted)
         return cvy_fail(CONVOY_INVALID, "model %s takes images of %d channel%s, but %s has %d",
-                        convoy_model_name(model), input[0], input[0] == 1 ? "" : "s",
-                        convoy_dataset_name(set), channels);
+                        convoy_model_name(model), wanted, wanted == 1 ? "" : "s", convoy_dataset_name(set),
+                        channels);
     if (classes && classes != convoy_model_classes(model))
         return cvy_fail(
             CONVOY_INVALID,
@@ -46,27 +46,9 @@ static size_t device_budget(const convoy_device *device) {
     return used < memory ? (memory - used) / 2 : 0;
 }
 
-/* All but what depends on the network. */
-static cvy_loader_options feed_options(const convoy_model *model, int batch_size) {
-    const cvy_recipe *recipe = cvy_model_recipe(model);
-    int input[3];
-    convoy_model_input(model, input);
-    cvy_loader_options options = {
-        .batch_size = batch_size,
-        .out_height = input[1] - 2 * recipe->border,
-        .out_width = input[2] - 2 * recipe->border,
-        .border = recipe->border,
-    };
-    for (int c = 0; c < 4; c++) {
-        options.mean[c] = (float)recipe->mean[c];
-        options.std[c] = (float)recipe->std[c];
-    }
-    return options;
-}
-
 size_t cvy_feed_bytes(const convoy_model *model, convoy_device *device, const convoy_dataset *set,
                       int batch_size) {
-    const cvy_loader_options options = feed_options(model, batch_size);
+    const cvy_loader_options options = {.batch_size = batch_size, .image = cvy_model_image(model)};
     return cvy_loader_bytes(device, set, &options);
 }
 
@@ -76,12 +58,13 @@ convoy_status cvy_feed_create(convoy_network *network, convoy_device *device, co
     convoy_status status = cvy_feed_check(model, set);
     if (status)
         return status;
-    cvy_loader_options options = feed_options(model, batch_size);
-    options.piece = cvy_network_batch_size(network);
-    options.pitch = cvy_network_pitch(network);
-    options.shuffle = shuffle;
-    options.seed = seed;
-    options.device_budget = device_budget(device);
+    const cvy_loader_options options = {.batch_size = batch_size,
+                                        .piece = cvy_network_batch_size(network),
+                                        .pitch = cvy_network_pitch(network),
+                                        .image = cvy_model_image(model),
+                                        .shuffle = shuffle,
+                                        .seed = seed,
+                                        .device_budget = device_budget(device)};
     return cvy_loader_create(device, set, &options, loader);
 }
 

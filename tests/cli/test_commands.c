@@ -224,7 +224,7 @@ static void outputs_follow_the_data(void **state) {
     (void)state;
     const char *data = write_class_folders(), *out = test_path(folder, "shades-run");
     const char *open = test_write(folder, "open.yaml",
-                                  "name: open\ninput: [1, 8, 8]\nparameters: {classes: 2}\nlayers:\n"
+                                  "name: open\ninput: [1, 8, 8]\nparameters: {classes: }\nlayers:\n"
                                   "  - AvgPool2d: {kernel_size: 4}\n  - Flatten\n"
                                   "  - Linear: {out_features: $classes}\n"
                                   "recipe:\n  optimizer: {Adam: {lr: 0.2}}\n  batch_size: 6\n  epochs: 60\n");

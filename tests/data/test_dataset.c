@@ -4,7 +4,6 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "convoy/data.h"
-#include "data/opening.h"
 #include "support/images.h"
 #include "support/test.h"
 
@@ -191,24 +190,6 @@ static void synthetic_classes_can_be_learnt(void **state) {
     convoy_dataset_free(test);
 }
 
-/* ---- On a thread of its own ---- */
-
-static void opening_in_the_background(void **state) {
-    (void)state;
-    convoy_dataset *set;
-    convoy_dataset_options options = {.synthetic_images = 12};
-    cvy_opening *first = cvy_opening_begin("synthetic", "train", &options);
-    cvy_opening *second = cvy_opening_begin("no-such-set", "train", &options);
-    cvy_opening *third = cvy_opening_begin("synthetic", "test", NULL);
-    assert_fails(cvy_opening_end(second, &set), CONVOY_INVALID, "data no-such-set: no such folder");
-    assert_null(set);
-    assert_ok(cvy_opening_end(first, &set));
-    assert_int_equal(convoy_dataset_count(set), 12);
-    convoy_dataset_free(set);
-    assert_ok(cvy_opening_end(third, NULL)); /* not wanted after all */
-    assert_fails(cvy_opening_end(NULL, &set), CONVOY_MEMORY, "opening a data set");
-}
-
 /* ---- Files to predict ---- */
 
 static void files_of_all_kinds_in_one_size(void **state) {
@@ -263,7 +244,6 @@ int main(void) {
         cmocka_unit_test(synthetic_images_are_the_same_everywhere),
         cmocka_unit_test(synthetic_shapes_and_classes),
         cmocka_unit_test(synthetic_classes_can_be_learnt),
-        cmocka_unit_test(opening_in_the_background),
         cmocka_unit_test_setup_teardown(files_of_all_kinds_in_one_size, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -214,10 +214,16 @@ static void recipes_are_read(void **state) {
     assert_true(!r->shuffle && r->mean[1] == 0.2 && r->std[0] == 0.5 && r->std[2] == 0.5);
     assert_int_equal(r->eval_every, 100);
     float image[48];
-    uint8_t bytes[48] = {[16] = 255};
-    convoy_model_normalise(model, bytes, image);
-    assert_true(fabsf(image[16] - 1.6f) < 1e-6f && fabsf(image[0] + 0.2f) < 1e-6f &&
+    uint8_t bytes[48] = {[4] = 255, [16] = 255};
+    int shape[3];
+    convoy_model_image(model, shape);
+    assert_true(shape[0] == 3 && shape[1] == 2 && shape[2] == 2);
+    assert_ok(convoy_model_prepare(model, bytes, 2, 2, image)); /* 2x2 and a border of 1 */
+    assert_true(fabsf(image[16 + 5] - 1.6f) < 1e-6f && fabsf(image[0] + 0.2f) < 1e-6f &&
                 fabsf(image[47] + 0.6f) < 1e-6f);
+    assert_ok(convoy_model_prepare(model, bytes, 4, 4, image)); /* resized */
+    assert_true(fabsf(image[16 + 5] - 0.1f) < 1e-6f && fabsf(image[16 + 6] + 0.4f) < 1e-6f);
+    assert_fails(convoy_model_prepare(model, bytes, 0, 4, image), CONVOY_INVALID, "images of 0x4");
     convoy_model_free(model);
 }
 
