@@ -50,10 +50,8 @@ convoy_status cvy_cifar100_open(const cvy_dataset_request *request, convoy_datas
 bool cvy_folder_recognise(const char *folder);
 convoy_status cvy_folder_open(const cvy_dataset_request *request, convoy_dataset *dataset);
 convoy_status cvy_synthetic_open(const cvy_dataset_request *request, convoy_dataset *dataset);
-/* Fills `dataset` from PNG, JPEG and IDX files, unlabelled. */
-convoy_status cvy_files_open(const char *const *files, size_t count, const convoy_dataset_options *options,
-                             convoy_dataset *dataset);
-
+/* An empty set; NULL: no memory. */
+convoy_dataset *cvy_dataset_create(void);
 /* Bytes of one image. */
 size_t cvy_dataset_image_bytes(const convoy_dataset *dataset);
 /* Sets count and allocates labels, zeroed. */
@@ -66,6 +64,11 @@ convoy_status cvy_dataset_keep(convoy_dataset *dataset, size_t memory, int threa
 /* Brings the images in memory to 1 or 3 channels; 0 leaves them as they are. */
 convoy_status cvy_dataset_convert(convoy_dataset *dataset, int channels);
 
+/* Is this the name of a file that should be an image? */
+bool cvy_is_image_name(const char *name);
+
+/* `wanted`, or, where that is 0, the machine's cores, at most 4. */
+int cvy_decoding_threads(int wanted);
 /* Runs run(context, i) for i in 0..count-1 on `threads` threads and returns the failure with the smallest i,
    with its message: what is reported does not depend on how the threads raced. */
 convoy_status cvy_parallel(size_t count, int threads, convoy_status (*run)(void *context, size_t index),
