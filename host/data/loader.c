@@ -159,7 +159,7 @@ convoy_status cvy_loader_create(convoy_device *device, const convoy_dataset *dat
     if (!options->piece)
         loader->options.piece = options->batch_size;
     size_t batch_size = (size_t)options->batch_size;
-    loader->batches = dataset->count / batch_size + (dataset->count % batch_size && !options->drop_last);
+    loader->batches = dataset->count / batch_size + (dataset->count % batch_size != 0);
     loader->batch = loader->batches; /* nothing before the first start */
     loader->order = malloc(dataset->count * sizeof *loader->order);
     if (!loader->order)
@@ -237,8 +237,7 @@ convoy_status cvy_loader_start(cvy_loader *loader, uint32_t epoch, size_t positi
     loader->left = 0;
     if (!loader->ahead)
         return cvy_buffer_write(loader->indices, 0, loader->order, count * sizeof *loader->order);
-    size_t used = loader->options.drop_last ? loader->batches * (size_t)loader->options.batch_size : count;
-    cvy_prefetch_start(loader->ahead, loader->order, used, position);
+    cvy_prefetch_start(loader->ahead, loader->order, count, position);
     return CONVOY_OK;
 }
 

@@ -14,7 +14,6 @@ typedef struct cvy_loader_options {
     int piece;             /* most images that come at once: a batch comes in pieces; 0: all */
     cvy_image_spec image;  /* its channels are the set's */
     bool shuffle;
-    bool drop_last;       /* leave out a last batch that is not full */
     uint64_t seed;        /* of the order */
     size_t device_budget; /* most bytes of the set to keep on the device: 0 none, SIZE_MAX what its limits
                              allow */

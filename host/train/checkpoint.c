@@ -34,8 +34,6 @@ static bool may_differ(const char *line) {
 
 char *cvy_identity_model(const convoy_model *model) {
     char *text = cvy_model_print(model);
-    if (!text)
-        return NULL;
     char *out = text;
     for (char *line = text, *next; *line; line = next) {
         next = line + strcspn(line, "\n");
