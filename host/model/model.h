@@ -8,7 +8,7 @@
 #include "ops/gather.h"
 #include "ops/loss.h"
 #include "ops/optimizer.h"
-#include "weights/safetensors.h"
+#include "weights/weights.h"
 
 /* The recipe of a model file, defaults filled in. */
 typedef struct cvy_recipe {
