@@ -392,11 +392,12 @@ static void set_optimizer_key(cvy_arena *arena, cvy_model_file *file, const cvy_
                                     cvy_mapping_with(arena, NULL, name, filled));
 }
 
-static bool is_recipe_key(const char *key) {
+/* NULL: no key of the recipe. */
+static const cvy_param *find_recipe_key(const char *key) {
     for (const cvy_param *row = cvy_recipe_params; row->name; row++)
         if (strcmp(row->name, key) == 0)
-            return true;
-    return false;
+            return row;
+    return NULL;
 }
 
 /* `optimizer_keys`: only those, or only the others: optimizer=Adam must come before lr=0.1, in whatever order
@@ -408,14 +409,16 @@ static convoy_status apply_setting(cvy_arena *arena, cvy_model_file *file, const
         return cvy_fail(CONVOY_INVALID, "setting `%s`: expected key=value", setting);
     const char *name = cvy_arena_strndup(arena, setting, (size_t)(equals - setting)), *text = equals + 1;
     const char *origin = cvy_arena_printf(arena, "setting %s", name);
+    const cvy_param *recipe_key = find_recipe_key(name);
     bool prefixed = strncmp(name, "optimizer.", 10) == 0;
     bool parameter = file->parameters && cvy_node_get(file->parameters, name);
     file->classes_set = file->classes_set || (parameter && strcmp(name, "classes") == 0);
-    bool optimizer = prefixed || (!is_recipe_key(name) && !parameter && cvy_is_optimizer_key(name));
+    bool optimizer = prefixed || (!recipe_key && !parameter && cvy_is_optimizer_key(name));
     if (optimizer != optimizer_keys)
         return CONVOY_OK;
     cvy_node *key = cvy_node_scalar(arena, origin, prefixed ? name + 10 : name), *value;
-    if (strpbrk(text, "[{")) {
+    bool is_text = recipe_key && recipe_key->type == CVY_TEXT; /* a path may have any characters */
+    if (!is_text && strpbrk(text, "[{")) {
         convoy_status status = cvy_node_parse(arena, origin, text, strlen(text), &value);
         if (status)
             return status;
@@ -424,7 +427,7 @@ static convoy_status apply_setting(cvy_arena *arena, cvy_model_file *file, const
     }
     if (optimizer)
         set_optimizer_key(arena, file, key, value);
-    else if (is_recipe_key(name))
+    else if (recipe_key)
         file->recipe = cvy_mapping_with(arena, file->recipe, key, value);
     else if (parameter)
         file->parameters = cvy_mapping_with(arena, file->parameters, key, value);

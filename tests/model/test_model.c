@@ -227,6 +227,26 @@ static void recipes_are_read(void **state) {
     convoy_model_free(model);
 }
 
+/* What is text is not read as YAML, whatever characters it has; and model.yaml gives it back. */
+static void settings_of_text_are_text(void **state) {
+    (void)state;
+    const char *const values[] = {"a [v2]", "{x: 1}",      "[",   "# no comment", "a: b", " spaces ",   "'",
+                                  "\"",     "caf\303\251", "- x", "null",         "*a",   "line\nbreak"};
+    for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
+        convoy_model *model = NULL, *again = NULL;
+        char setting[64];
+        snprintf(setting, sizeof setting, "data=%s", values[i]);
+        assert_ok(load_with("{}", (const char *const[]){setting}, 1, &model));
+        assert_string_equal(cvy_model_recipe(model)->data, values[i]);
+        char *text = cvy_model_print(model);
+        again = test_model(text);
+        assert_string_equal(cvy_model_recipe(again)->data, values[i]);
+        free(text);
+        convoy_model_free(model);
+        convoy_model_free(again);
+    }
+}
+
 static void settings_override_the_recipe(void **state) {
     (void)state;
     convoy_model *model = NULL;
@@ -334,6 +354,7 @@ int main(void) {
         cmocka_unit_test(recipes_have_defaults),
         cmocka_unit_test(recipes_are_read),
         cmocka_unit_test(settings_override_the_recipe),
+        cmocka_unit_test(settings_of_text_are_text),
         cmocka_unit_test(initialisations_have_pytorchs_bounds),
         cmocka_unit_test(seeds_give_other_values),
         cmocka_unit_test(connection_tables_have_a_fan_per_map),
