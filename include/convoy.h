@@ -30,13 +30,13 @@
        convoy_device *device;
        convoy_model *model, *fresh;
        convoy_dataset *train, *test;
-       int shape[3];
+       int wanted[3], input[3];
 
        check(convoy_device_open(NULL, &device));
        check(convoy_model_load(file, NULL, &model));
-       convoy_model_input(model, shape);
+       convoy_model_image(model, wanted);
        convoy_dataset_options images = {
-           .channels = shape[0], .height = shape[1], .width = shape[2], .limit = 4096};
+           .channels = wanted[0], .height = wanted[1], .width = wanted[2], .limit = 4096};
        check(convoy_dataset_open(data, "train", &images, &train));
        check(convoy_dataset_open(data, "test", &images, &test));
 
@@ -54,13 +54,14 @@
        check(convoy_model_load(file, NULL, &fresh));
        check(convoy_model_load_weights(fresh, "weights.safetensors"));
 
-       size_t pixels = (size_t)shape[0] * (size_t)shape[1] * (size_t)shape[2];
-       uint8_t *bytes = malloc(pixels);
-       float *image = malloc(pixels * sizeof *image);
+       int height = convoy_dataset_height(test), width = convoy_dataset_width(test); // the set's own
+       convoy_model_input(fresh, input);
+       uint8_t *bytes = malloc((size_t)convoy_dataset_channels(test) * (size_t)height * (size_t)width);
+       float *image = malloc((size_t)input[0] * (size_t)input[1] * (size_t)input[2] * sizeof *image);
        float *outputs = malloc((size_t)convoy_model_classes(fresh) * sizeof *outputs);
        convoy_network *network;
        check(convoy_dataset_image(test, 0, bytes));
-       convoy_model_normalise(fresh, bytes, image);
+       check(convoy_model_prepare(fresh, bytes, height, width, image));
        check(convoy_network_open(fresh, device, 1, &network));
        check(convoy_network_predict(network, image, 1, outputs));
        int answer = 0;

@@ -2,7 +2,8 @@
 # Installs a build into an empty folder, moves it, and builds the program in the first comment of <convoy.h> against it as
 # its users would: through pkg-config with the shared and with the static library, and through find_package(Convoy).
 # Each of the three trains, evaluates, saves, loads and predicts on synthetic images, and the program with the shared
-# library measures kernel variants in the installed helper.
+# library measures kernel variants in the installed helper; another one runs under AddressSanitizer, also on images that
+# are smaller and larger than the model's, and on those of a model with a border.
 #
 #   tools/test_install.sh BUILD-FOLDER
 set -euo pipefail
@@ -60,6 +61,26 @@ if ldd ./static | grep -q libconvoy; then
     echo "test_install.sh: the static program needs libconvoy.so"
     exit 1
 fi
+# Images of 28x28 for a model of 12x12, of 34x34, and of 32x32 with a border of 2.
+# shellcheck disable=SC2046,SC2086
+cc $strict -g -fsanitize=address,undefined -fno-sanitize-recover=undefined program.c -o checked \
+    $(pkg-config --cflags --libs convoy) -Wl,-rpath,"$libraries"
+python3 - <<'END'
+import struct
+for split in "train", "t10k":
+    for name, kind, shape in ("images", 3, (64, 28, 28)), ("labels", 1, (64,)):
+        with open(f"{split}-{name}-idx{kind}-ubyte", "wb") as file:
+            file.write(bytes([0, 0, 8, kind]) + struct.pack(f">{kind}I", *shape))
+            file.write(bytes(i * 37 % 251 if kind == 3 else i % 10 for i in range(64 * (784 if kind == 3 else 1))))
+END
+mkdir idx
+mv ./*-ubyte idx
+sed 's/12, 12/34, 34/' "$root/tests/models/tiny.yaml" >large.yaml
+sed -e 's/12, 12/32, 32/' -e 's/^recipe:/&\n  border: 2/' "$root/tests/models/tiny.yaml" >border.yaml
+for model in "$root/tests/models/tiny.yaml" large.yaml border.yaml; do
+    echo "== $model and images of 28x28 under AddressSanitizer"
+    ASAN_OPTIONS=detect_leaks=0 ./checked "$model" idx
+done
 try pkg-config-shared "$work/shared"
 try pkg-config-static "$work/static"
 

@@ -102,10 +102,11 @@ typedef struct cli_data_request {
 } cli_data_request;
 
 /* The model of the first operand with the call's settings and the data for it; a model that leaves its
-   outputs to the data
-   ($classes) gets as many as there are classes. What is not asked for is NULL. */
+   outputs to the data ($classes) gets as many as there are classes. What is not asked for is NULL. */
 convoy_status cli_load(const cli_call *call, const cli_data_request *request, convoy_model **model,
                        convoy_dataset **train, convoy_dataset **test);
+/* Images as the model wants them. */
+convoy_dataset_options cli_dataset_options(const convoy_model *model);
 /* CONVOY_INVALID when there is no such file: a wrong name on the command line is bad usage, not a failed
  * disk. */
 convoy_status cli_check_file(const cli_call *call, const char *what, const char *path);

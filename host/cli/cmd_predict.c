@@ -1,10 +1,13 @@
-/* convoy predict MODEL --weights F FILE...: the likeliest classes of images in PNG, JPEG or IDX files. */
+/* convoy predict MODEL --weights F FILE...: the likeliest classes of images in PNG, JPEG or IDX files and in
+   folders. What cannot be read is named, and the rest is answered. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "base/status.h"
 #include "cli/cli.h"
+#include "data/files.h"
 #include "model/model.h"
 #include "train/evaluator.h"
 
@@ -69,8 +72,12 @@ static convoy_status names_from_data(cvy_arena *arena, const char *what, class_n
     return CONVOY_OK;
 }
 
-static const char *name_of(const cli_call *call, const class_names *names, int class) {
-    return class < names->count ? names->names[class] : cvy_arena_printf(call->arena, "%d", class);
+/* Classes without a name are called by their number. */
+static void name_the_rest(cvy_arena *arena, class_names *names, int classes) {
+    const char **all = cvy_arena_alloc(arena, (size_t)classes * sizeof *all);
+    for (int c = 0; c < classes; c++)
+        all[c] = c < names->count ? names->names[c] : cvy_arena_printf(arena, "%d", c);
+    *names = (class_names){all, classes};
 }
 
 /* ---- answers ---- */
@@ -97,142 +104,202 @@ static int take_best(double *p, int classes) {
     return best;
 }
 
-typedef struct answer_printer {
-    const cli_call *call;
-    const class_names *names;
+/* What a prediction works with, and what came of it so far. */
+typedef struct prediction {
+    cli_call *call;
+    const options *options;
+    convoy_model *model;
+    convoy_device *device;
+    cvy_files *files;
+    cvy_predictor *predictor; /* NULL: not open yet, or its device failed */
+    class_names names;
     int classes, top;
-    bool logits, smallest;
-    double *p;
-} answer_printer;
+    bool smallest; /* the answer is the smallest output */
+    double *p;     /* [classes] */
+    json_t *answers, *refused;
+    size_t answered, failed; /* images; files and images */
+    convoy_status first_failure;
+} prediction;
 
-static json_t *answer_json(const answer_printer *a, const char *file, const float *outputs) {
+/* A file or an image that gets no answer: the others go on. */
+static void refuse(void *context, const char *path, convoy_status status, const char *message) {
+    prediction *x = context;
+    x->first_failure = x->failed++ ? x->first_failure : status;
+    cli_note("error: %s", message);
+    if (x->refused)
+        json_array_append_new(x->refused, json_pack("{s:s, s:s}", "file", path, "message", message));
+}
+
+static json_t *answer_json(const prediction *x, const char *file, const float *outputs) {
     json_t *top = json_array(), *logits = json_array();
-    probabilities(outputs, a->classes, a->smallest, a->p);
-    for (int k = 0; k < a->top; k++) {
-        int class = take_best(a->p, a->classes);
-        json_array_append_new(top, json_pack("{s:i, s:s, s:o}", "class", class, "name",
-                                             name_of(a->call, a->names, class), "probability",
-                                             cli_number(a->p[class])));
-        a->p[class] = -1;
+    for (int k = 0; k < x->top; k++) {
+        int class = take_best(x->p, x->classes);
+        json_array_append_new(top, json_pack("{s:i, s:s, s:o}", "class", class, "name", x->names.names[class],
+                                             "probability", cli_number(x->p[class])));
+        x->p[class] = -1;
     }
-    for (int c = 0; c < a->classes; c++)
+    for (int c = 0; c < x->classes; c++)
         json_array_append_new(logits, cli_number((double)outputs[c]));
     return json_pack("{s:s, s:o, s:o}", "file", file, "top", top, "logits", logits);
 }
 
-static void print_answer(const answer_printer *a, const char *file, const float *outputs) {
-    probabilities(outputs, a->classes, a->smallest, a->p);
+static void print_answer(const prediction *x, const char *file, const float *outputs) {
     printf("%s:", file);
-    for (int k = 0; k < a->top; k++) {
-        int class = take_best(a->p, a->classes);
-        printf("%s %s %.4f", k ? "," : "", name_of(a->call, a->names, class), a->p[class]);
-        a->p[class] = -1;
+    for (int k = 0; k < x->top; k++) {
+        int class = take_best(x->p, x->classes);
+        printf("%s %s %.4f", k ? "," : "", x->names.names[class], x->p[class]);
+        x->p[class] = -1;
     }
     printf("\n");
-    for (int c = 0; a->logits && c < a->classes; c++)
-        printf("%s%.6g%s", c ? " " : "  outputs ", (double)outputs[c], c == a->classes - 1 ? "\n" : "");
+    for (int c = 0; x->options->logits && c < x->classes; c++)
+        printf("%s%.6g%s", c ? " " : "  outputs ", (double)outputs[c], c == x->classes - 1 ? "\n" : "");
+}
+
+static void answer(prediction *x, const char *file, const float *outputs) {
+    for (int c = 0; c < x->classes; c++)
+        if (!isfinite(outputs[c])) {
+            cvy_text message = {0};
+            cvy_text_add(&message, "%s: output %d of the network is %g", file, c, (double)outputs[c]);
+            refuse(x, file, CONVOY_FAILED, cvy_text_get(&message));
+            cvy_text_free(&message);
+            return;
+        }
+    probabilities(outputs, x->classes, x->smallest, x->p);
+    if (x->answers)
+        json_array_append_new(x->answers, answer_json(x, file, outputs));
+    else
+        print_answer(x, file, outputs);
+    x->answered++;
+}
+
+static convoy_status find_outputs(prediction *x, const convoy_dataset *set, float *outputs) {
+    size_t images = cvy_files_count(x->files);
+    int batch = x->options->batch_size ? x->options->batch_size : cvy_model_recipe(x->model)->batch_size;
+    convoy_status status;
+    batch = images < (size_t)batch ? (int)images : batch; /* no room for images that are not there */
+    do {
+        status =
+            x->predictor ? CONVOY_OK : cvy_predictor_open(x->model, x->device, set, batch, &x->predictor);
+        if (!status)
+            status = cvy_predictor_run(x->predictor, set, outputs);
+        if (status) {
+            cvy_predictor_close(x->predictor);
+            x->predictor = NULL;
+        }
+    } while (cli_fall_back(x->call, status, &x->device));
+    return status;
 }
 
 /* An IDX file gives many images: "<file>[<index in the file>]". */
-static const char *label_of(const cli_call *call, const convoy_dataset *set, size_t index) {
-    const char *path = convoy_dataset_path(set, index);
-    size_t first = index, count = convoy_dataset_count(set);
-    while (first > 0 && strcmp(convoy_dataset_path(set, first - 1), path) == 0)
-        first--;
-    bool many =
-        first < index || (index + 1 < count && strcmp(convoy_dataset_path(set, index + 1), path) == 0);
-    return many ? cvy_arena_printf(call->arena, "%s[%zu]", path, index - first) : path;
-}
-
-static convoy_status answer(cli_call *call, const convoy_model *model, const convoy_dataset *set,
-                            const class_names *names, const float *outputs) {
-    const options *o = call->options;
-    int classes = convoy_model_classes(model);
-    answer_printer a = {.call = call,
-                        .names = names,
-                        .classes = classes,
-                        .top = o->top < classes ? o->top : classes,
-                        .logits = o->logits,
-                        .smallest = cvy_model_recipe(model)->loss == CVY_RBF_MAP,
-                        .p = malloc((size_t)classes * sizeof(double))};
-    if (!a.p)
-        return cvy_fail_memory("the answers", (size_t)classes * sizeof(double));
-    json_t *predictions = json_array();
-    for (size_t i = 0; i < convoy_dataset_count(set); i++) {
-        const char *file = label_of(call, set, i);
-        const float *row = outputs + i * (size_t)classes;
-        if (o->common.json)
-            json_array_append_new(predictions, answer_json(&a, file, row));
-        else
-            print_answer(&a, file, row);
+static convoy_status answer_chunk(prediction *x, const cvy_chunk *chunk) {
+    size_t count = convoy_dataset_count(chunk->set), classes = (size_t)x->classes;
+    float *outputs = malloc(count * classes * sizeof *outputs);
+    if (!outputs)
+        return cvy_fail_memory("the outputs", count * classes * sizeof *outputs);
+    convoy_status status = find_outputs(x, chunk->set, outputs);
+    cvy_text name = {0};
+    for (size_t i = 0; i < count && !status; i++) {
+        name.length = 0;
+        cvy_text_add(&name, "%s", convoy_dataset_path(chunk->set, i));
+        if (chunk->indexed)
+            cvy_text_add(&name, "[%zu]", chunk->first + i);
+        answer(x, cvy_text_get(&name), outputs + i * classes);
     }
-    if (o->common.json)
-        call->result = json_pack("{s:O}", "predictions", predictions);
-    json_decref(predictions);
-    free(a.p);
-    return CONVOY_OK;
+    cvy_text_free(&name);
+    free(outputs);
+    return status;
 }
 
 /* ---- the command ---- */
 
-static convoy_status open_images(const cli_call *call, const convoy_model *model, convoy_dataset **set) {
-    int input[3], border = cvy_model_recipe(model)->border;
-    convoy_model_input(model, input);
-    convoy_dataset_options options = {
-        .channels = input[0], .height = input[1] - 2 * border, .width = input[2] - 2 * border};
-    return convoy_dataset_open_files(call->operands + 1, call->operand_count - 1, &options, set);
-}
-
-static convoy_status run(cli_call *call) {
-    const options *o = call->options;
-    convoy_model *model = NULL;
-    convoy_device *device = NULL;
-    convoy_dataset *set = NULL;
-    class_names names = {NULL, 0};
-    float *outputs = NULL;
+static convoy_status check_files(const cli_call *call, const options *o) {
     if (!o->weights)
         return cvy_fail(CONVOY_INVALID, "convoy predict: --weights is missing: which weights are to answer?");
     convoy_status status = cli_check_file(call, "weights file", o->weights);
     for (size_t i = 1; i < call->operand_count && !status; i++)
-        status = cli_check_file(call, "image file", call->operands[i]);
-    if (!status)
-        status = o->data ? names_from_data(call->arena, o->data, &names)
-                         : names_from_weights(call->arena, o->weights, &names);
-    if (!status)
-        status = cli_load_model(call, names.count, &model);
-    if (!status)
-        status = convoy_model_load_weights(model, o->weights);
-    if (!status)
-        status = open_images(call, model, &set);
-    if (!status)
-        status = cli_open_device(call, &device);
-    if (status)
-        goto done;
-    size_t values = convoy_dataset_count(set) * (size_t)convoy_model_classes(model);
-    outputs = malloc(values * sizeof *outputs);
-    if (!outputs) {
-        status = cvy_fail_memory("the outputs", values * sizeof *outputs);
-        goto done;
-    }
-    do
-        status = cvy_outputs(model, device, set, o->batch_size, outputs);
-    while (cli_fall_back(call, status, &device));
-    if (!status)
-        status = answer(call, model, set, &names, outputs);
-done:
-    free(outputs);
-    convoy_dataset_free(set);
-    convoy_model_free(model);
-    convoy_device_close(device);
+        if (!cvy_folder_exists(call->operands[i]))
+            status = cli_check_file(call, "image file", call->operands[i]);
     return status;
 }
 
-const cli_command cli_predict = {"predict",
-                                 "MODEL FILE...",
-                                 "Classify images in PNG, JPEG or IDX files.",
-                                 2,
-                                 -1,
-                                 params,
-                                 sizeof(options),
-                                 false,
-                                 run};
+static convoy_status load_model(prediction *x) {
+    cli_call *call = x->call;
+    const options *o = x->options;
+    convoy_status status = o->data ? names_from_data(call->arena, o->data, &x->names)
+                                   : names_from_weights(call->arena, o->weights, &x->names);
+    if (!status)
+        status = cli_load_model(call, x->names.count, &x->model);
+    if (!status)
+        status = convoy_model_load_weights(x->model, o->weights);
+    if (status)
+        return status;
+    x->classes = convoy_model_classes(x->model);
+    x->top = o->top < x->classes ? o->top : x->classes;
+    x->smallest = cvy_model_recipe(x->model)->loss == CVY_RBF_MAP;
+    name_the_rest(call->arena, &x->names, x->classes);
+    x->p = malloc((size_t)x->classes * sizeof *x->p);
+    return x->p ? CONVOY_OK : cvy_fail_memory("the answers", (size_t)x->classes * sizeof *x->p);
+}
+
+static convoy_status open_images(prediction *x) {
+    const convoy_dataset_options wanted = cli_dataset_options(x->model);
+    const cvy_files_options options = {.channels = wanted.channels,
+                                       .height = wanted.height,
+                                       .width = wanted.width,
+                                       .refuse = refuse,
+                                       .context = x};
+    return cvy_files_open(x->call->operands + 1, x->call->operand_count - 1, &options, &x->files);
+}
+
+static convoy_status answer_all(prediction *x) {
+    cvy_chunk chunk;
+    convoy_status status = cvy_files_next(x->files, &chunk);
+    while (!status && chunk.set) {
+        status = x->device ? CONVOY_OK : cli_open_device(x->call, &x->device);
+        if (!status)
+            status = answer_chunk(x, &chunk);
+        if (!status)
+            status = cvy_files_next(x->files, &chunk);
+    }
+    if (status || !x->failed)
+        return status;
+    return cvy_fail(x->first_failure, "%zu file%s or image%s without an answer, %zu with one", x->failed,
+                    x->failed == 1 ? "" : "s", x->failed == 1 ? "" : "s", x->answered);
+}
+
+static convoy_status run(cli_call *call) {
+    prediction x = {.call = call, .options = call->options};
+    convoy_status status = check_files(call, x.options);
+    if (!status && x.options->common.json) {
+        x.answers = json_array();
+        x.refused = json_array();
+    }
+    if (!status)
+        status = load_model(&x);
+    if (!status)
+        status = open_images(&x);
+    if (!status)
+        status = answer_all(&x);
+    if (x.answered && x.answers && (!status || x.failed)) {
+        call->result = json_pack("{s:O}", "predictions", x.answers);
+        if (x.failed)
+            json_object_set(call->result, "failed", x.refused);
+    }
+    json_decref(x.answers);
+    json_decref(x.refused);
+    free(x.p);
+    cvy_predictor_close(x.predictor);
+    cvy_files_close(x.files);
+    convoy_model_free(x.model);
+    convoy_device_close(x.device);
+    return status;
+}
+
+const cli_command cli_predict = {.name = "predict",
+                                 .operands = "MODEL FILE...",
+                                 .summary = "Classify images in PNG, JPEG or IDX files, or in folders.",
+                                 .operands_min = 2,
+                                 .operands_max = -1,
+                                 .params = params,
+                                 .options_size = sizeof(options),
+                                 .run = run};

@@ -152,7 +152,7 @@ static convoy_status new_run_folder(cli_call *call, const char *model, const cha
 static void options_to_settings(cli_call *call) {
     const options *o = call->options;
     char number[32];
-    if (o->data && !strpbrk(o->data, "[{"))
+    if (o->data)
         cli_add_setting(call, "data", o->data);
     if (o->optimizer)
         cli_add_setting(call, "optimizer", o->optimizer);

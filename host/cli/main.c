@@ -88,7 +88,8 @@ static void report_failure(convoy_status status, bool json) {
     fflush(stdout);
 }
 
-static convoy_status run_command(int argc, char **argv, cvy_arena *arena) {
+/* `answered`: stdout has its JSON object, even of a command that failed in part. */
+static convoy_status run_command(int argc, char **argv, cvy_arena *arena, bool *answered) {
     cli_call call = {.arena = arena, .argc = argc, .argv = argv, .command = find_command(argv[1])};
     if (!call.command)
         return fail_unknown_command(argv[1]);
@@ -99,10 +100,12 @@ static convoy_status run_command(int argc, char **argv, cvy_arena *arena) {
     }
     if (!status)
         status = call.command->run(&call);
-    if (!status && call.result)
-        status = print_json(call.result);
+    convoy_status printed = call.result ? print_json(call.result) : CONVOY_OK;
+    *answered = call.result && !printed;
     json_decref(call.result);
-    return status ? status : flush_results();
+    if (!printed)
+        printed = flush_results();
+    return status ? status : printed;
 }
 
 int main(int argc, char **argv) {
@@ -122,9 +125,10 @@ int main(int argc, char **argv) {
     cvy_arena *arena = cvy_arena_create();
     if (!arena)
         cvy_abort_memory();
-    convoy_status status = run_command(argc, argv, arena);
+    bool answered = false;
+    convoy_status status = run_command(argc, argv, arena, &answered);
     if (status)
-        report_failure(status, wants_json(argc, argv));
+        report_failure(status, wants_json(argc, argv) && !answered);
     cvy_arena_free(arena);
     return convoy_status_exit_code(status);
 }

@@ -17,58 +17,73 @@ convoy_status cli_check_file(const cli_call *call, const char *what, const char 
     return cvy_fail(CONVOY_INVALID, "convoy %s: there is no %s `%s`", call->command->name, what, path);
 }
 
-convoy_status cli_load_model(const cli_call *call, int classes, convoy_model **model) {
+static convoy_status read_model(const cli_call *call, int classes, convoy_model **model) {
+    *model = NULL;
     convoy_status status = cli_check_file(call, "model file", call->operands[0]);
-    if (status)
-        return status;
-    convoy_model_options options = {
+    const convoy_model_options options = {
         .classes = classes, .settings = call->settings, .setting_count = call->setting_count};
-    return convoy_model_load(call->operands[0], &options, model);
+    return status ? status : cvy_model_read(call->operands[0], &options, model);
+}
+
+convoy_status cli_load_model(const cli_call *call, int classes, convoy_model **model) {
+    convoy_status status = read_model(call, classes, model);
+    if (!status)
+        status = cvy_model_complete(*model, 0);
+    if (status) {
+        convoy_model_free(*model);
+        *model = NULL;
+    }
+    return status;
 }
 
 /* ---- data ---- */
 
-static convoy_status open_split(const convoy_model *model, const cli_data_request *request, bool training,
-                                convoy_dataset **set) {
-    const cvy_recipe *recipe = cvy_model_recipe(model);
-    const char *what = request->data ? request->data : recipe->data;
-    int input[3];
-    convoy_model_input(model, input);
-    convoy_dataset_options options = {
-        .channels = input[0],
-        .height = input[1] - 2 * recipe->border,
-        .width = input[2] - 2 * recipe->border,
-        .test_fraction = request->test_fraction > 0 ? request->test_fraction : recipe->test_fraction,
-        .limit = training ? request->limit_train : request->limit_test,
-        .synthetic_images =
-            training ? request->limit_train : request->limit_test, /* as many as are asked for */
-        .synthetic_classes = convoy_model_classes(model),
-    };
-    if (!what)
-        return cvy_fail(CONVOY_INVALID, "the recipe of model %s names no data: give --data",
-                        convoy_model_name(model));
+convoy_dataset_options cli_dataset_options(const convoy_model *model) {
+    int image[3];
+    convoy_model_image(model, image);
+    return (convoy_dataset_options){.channels = image[0], .height = image[1], .width = image[2]};
+}
+
+/* `classes`: of synthetic data. */
+static convoy_status open_split(const convoy_model *model, const cli_data_request *request, const char *what,
+                                int classes, bool training, convoy_dataset **set) {
+    convoy_dataset_options options = cli_dataset_options(model);
+    options.test_fraction =
+        request->test_fraction > 0 ? request->test_fraction : cvy_model_recipe(model)->test_fraction;
+    options.limit = training ? request->limit_train : request->limit_test;
+    options.synthetic_images = options.limit; /* as many as are asked for */
+    options.synthetic_classes = classes;
     return convoy_dataset_open(what, training ? "train" : "test", &options, set);
 }
 
-/* Images per class do not matter here, only how many classes there are: the training split knows. */
-static int classes_of(const convoy_dataset *train, const convoy_dataset *test) {
-    return convoy_dataset_classes(train ? train : test);
+/* The sets come first, because they know their classes; but synthetic images have as many classes as the
+   model has outputs. */
+static convoy_status load(const cli_call *call, const cli_data_request *request, convoy_model **model,
+                          convoy_dataset *sets[2]) {
+    convoy_status status = read_model(call, 0, model);
+    if (status)
+        return status;
+    const char *what = request->data ? request->data : cvy_model_recipe(*model)->data;
+    if (!what)
+        return cvy_fail(CONVOY_INVALID, "the recipe of model %s names no data: give --data",
+                        convoy_model_name(*model));
+    bool synthetic = strcmp(what, "synthetic") == 0;
+    if (synthetic)
+        status = cvy_model_complete(*model, 0);
+    int classes = synthetic && !status ? convoy_model_classes(*model) : 0;
+    if (!status && request->train)
+        status = open_split(*model, request, what, classes, true, &sets[0]);
+    if (!status && request->test)
+        status = open_split(*model, request, what, classes, false, &sets[1]);
+    if (!status && !synthetic)
+        status = cvy_model_complete(*model, convoy_dataset_classes(sets[0] ? sets[0] : sets[1]));
+    return status;
 }
 
 convoy_status cli_load(const cli_call *call, const cli_data_request *request, convoy_model **model,
                        convoy_dataset **train, convoy_dataset **test) {
     convoy_dataset *sets[2] = {NULL, NULL};
-    convoy_status status = cli_load_model(call, 0, model);
-    if (!status && request->train)
-        status = open_split(*model, request, true, &sets[0]);
-    if (!status && request->test)
-        status = open_split(*model, request, false, &sets[1]);
-    if (!status && (sets[0] || sets[1]) && classes_of(sets[0], sets[1]) != convoy_model_classes(*model)) {
-        int classes = classes_of(sets[0], sets[1]);
-        convoy_model_free(*model);
-        *model = NULL;
-        status = cli_load_model(call, classes, model); /* no change where the file fixes its outputs */
-    }
+    convoy_status status = load(call, request, model, sets);
     for (int i = 0; i < 2 && !status; i++)
         if (sets[i])
             status = cvy_feed_check(*model, sets[i]);

@@ -159,7 +159,7 @@ static convoy_status check_options(const convoy_dataset_options *options) {
     return CONVOY_OK;
 }
 
-static convoy_dataset *create(void) {
+convoy_dataset *cvy_dataset_create(void) {
     convoy_dataset *dataset = calloc(1, sizeof *dataset);
     cvy_arena *arena = cvy_arena_create();
     if (!dataset || !arena) {
@@ -203,7 +203,7 @@ convoy_status convoy_dataset_open(const char *what, const char *split, const con
                                    .options = fill_defaults(options)};
     cvy_dataset_format synthetic = {"synthetic", NULL, cvy_synthetic_open};
     const cvy_dataset_format *format = &synthetic;
-    convoy_dataset *dataset = create();
+    convoy_dataset *dataset = cvy_dataset_create();
     convoy_status status =
         dataset ? check_options(&request.options) : cvy_fail_memory("a data set", sizeof *dataset);
     if (status == CONVOY_OK && strcmp(what, "synthetic") != 0)
@@ -220,25 +220,6 @@ convoy_status convoy_dataset_open(const char *what, const char *split, const con
             cvy_fail(CONVOY_INVALID, "%s: %zu images are more than a set can have", what, dataset->count);
 done:
     free(folder);
-    if (status == CONVOY_OK)
-        *result = dataset;
-    else
-        convoy_dataset_free(dataset);
-    return status;
-}
-
-convoy_status convoy_dataset_open_files(const char *const *files, size_t count,
-                                        const convoy_dataset_options *options, convoy_dataset **result) {
-    *result = NULL;
-    if (!count)
-        return cvy_fail(CONVOY_INVALID, "no image files named");
-    convoy_dataset_options filled = fill_defaults(options);
-    convoy_dataset *dataset = create();
-    convoy_status status = dataset ? check_options(&filled) : cvy_fail_memory("a data set", sizeof *dataset);
-    if (status == CONVOY_OK) {
-        dataset->name = dataset->source = cvy_arena_strdup(dataset->arena, files[0]);
-        status = cvy_files_open(files, count, &filled, dataset);
-    }
     if (status == CONVOY_OK)
         *result = dataset;
     else

@@ -50,10 +50,8 @@ convoy_status cvy_cifar100_open(const cvy_dataset_request *request, convoy_datas
 bool cvy_folder_recognise(const char *folder);
 convoy_status cvy_folder_open(const cvy_dataset_request *request, convoy_dataset *dataset);
 convoy_status cvy_synthetic_open(const cvy_dataset_request *request, convoy_dataset *dataset);
-/* Fills `dataset` from PNG, JPEG and IDX files, unlabelled. */
-convoy_status cvy_files_open(const char *const *files, size_t count, const convoy_dataset_options *options,
-                             convoy_dataset *dataset);
-
+/* An empty set; NULL: no memory. */
+convoy_dataset *cvy_dataset_create(void);
 /* Bytes of one image. */
 size_t cvy_dataset_image_bytes(const convoy_dataset *dataset);
 /* Sets count and allocates labels, zeroed. */
@@ -65,5 +63,8 @@ convoy_status cvy_dataset_reserve_images(convoy_dataset *dataset);
 convoy_status cvy_dataset_keep(convoy_dataset *dataset, size_t memory, int threads);
 /* Brings the images in memory to 1 or 3 channels; 0 leaves them as they are. */
 convoy_status cvy_dataset_convert(convoy_dataset *dataset, int channels);
+
+/* Is this the name of a file that should be an image? */
+bool cvy_is_image_name(const char *name);
 
 #endif

@@ -43,7 +43,7 @@ static convoy_status listing_add(listing *list, const char *folder, const char *
     return CONVOY_OK;
 }
 
-static bool is_image_name(const char *name) {
+bool cvy_is_image_name(const char *name) {
     static const char *const endings[] = {".png", ".jpg", ".jpeg"};
     const char *dot = strrchr(name, '.');
     for (size_t i = 0; dot && i < sizeof endings / sizeof *endings; i++)
@@ -117,7 +117,7 @@ static convoy_status list_class(const char *folder, int label, bool split, const
     if (status != CONVOY_OK)
         return status;
     for (size_t i = 0; i < count; i++) { /* images to the front, in order */
-        if (is_image_name(names[i]) && names[i][0] != '.') {
+        if (cvy_is_image_name(names[i]) && names[i][0] != '.') {
             char *name = names[i];
             names[i] = names[images];
             names[images++] = name;

@@ -97,31 +97,49 @@ static convoy_status check_size(gzFile file, const char *path, const cvy_idx *id
             "%s: truncated or damaged: its header says %zu entries of %zu x %zu bytes, but the file has "
             "only %lld bytes",
             path, idx->stored, idx->height, idx->width, (long long)info.st_size);
-    size_t kept = idx->count * idx->height * idx->width;
-    return kept > cvy_machine_memory() ? cvy_fail_memory(path, kept) : CONVOY_OK;
+    return CONVOY_OK;
+}
+
+convoy_status cvy_idx_start(const char *path, int dimensions, cvy_idx_stream *stream) {
+    *stream = (cvy_idx_stream){.path = path, .file = gzopen(path, "rb")};
+    if (!stream->file)
+        return cvy_fail(CONVOY_IO, "%s: %s", path, errno ? strerror(errno) : "out of memory");
+    gzbuffer(stream->file, 1 << 17);
+    convoy_status status = read_header(stream->file, path, dimensions, &stream->about);
+    if (status == CONVOY_OK)
+        status = check_size(stream->file, path, &stream->about);
+    if (status != CONVOY_OK)
+        cvy_idx_end(stream);
+    return status;
+}
+
+convoy_status cvy_idx_next(cvy_idx_stream *stream, size_t count, uint8_t *data) {
+    const cvy_idx *about = &stream->about;
+    convoy_status status =
+        read_exactly(stream->file, stream->path, data, count * about->height * about->width);
+    stream->done += count;
+    return status || stream->done < about->stored ? status : check_end(stream->file, stream->path);
+}
+
+void cvy_idx_end(cvy_idx_stream *stream) {
+    if (stream->file)
+        gzclose(stream->file);
+    stream->file = NULL;
 }
 
 convoy_status cvy_idx_read(const char *path, int dimensions, size_t limit, cvy_idx *idx) {
+    cvy_idx_stream stream;
     memset(idx, 0, sizeof *idx);
-    gzFile file = gzopen(path, "rb");
-    if (!file)
-        return cvy_fail(CONVOY_IO, "%s: %s", path, errno ? strerror(errno) : "out of memory");
-    gzbuffer(file, 1 << 17);
-    convoy_status status = read_header(file, path, dimensions, idx);
-    if (status != CONVOY_OK)
-        goto done;
+    convoy_status status = cvy_idx_start(path, dimensions, &stream);
+    if (status)
+        return status;
+    *idx = stream.about;
     idx->count = limit && limit < idx->stored ? limit : idx->stored;
-    status = check_size(file, path, idx);
-    if (status != CONVOY_OK)
-        goto done;
     size_t bytes = idx->count * idx->height * idx->width;
-    idx->data = malloc(bytes);
-    status = idx->data ? read_exactly(file, path, idx->data, bytes) : cvy_fail_memory(path, bytes);
-    if (status == CONVOY_OK && idx->count == idx->stored)
-        status = check_end(file, path);
-done:
-    gzclose(file);
-    if (status != CONVOY_OK) {
+    idx->data = bytes > cvy_machine_memory() ? NULL : malloc(bytes);
+    status = idx->data ? cvy_idx_next(&stream, idx->count, idx->data) : cvy_fail_memory(path, bytes);
+    cvy_idx_end(&stream);
+    if (status) {
         free(idx->data);
         idx->data = NULL;
     }

@@ -21,6 +21,19 @@ typedef struct cvy_idx {
    read the end of the file is checked too. */
 convoy_status cvy_idx_read(const char *path, int dimensions, size_t limit, cvy_idx *idx);
 
+/* The same, some at a time. */
+typedef struct cvy_idx_stream {
+    const char *path;
+    void *file;    /* zlib's; NULL: not open */
+    cvy_idx about; /* without data */
+    size_t done;   /* entries that were read */
+} cvy_idx_stream;
+
+convoy_status cvy_idx_start(const char *path, int dimensions, cvy_idx_stream *stream);
+/* The next `count` entries, which there are. */
+convoy_status cvy_idx_next(cvy_idx_stream *stream, size_t count, uint8_t *data);
+void cvy_idx_end(cvy_idx_stream *stream); /* a zeroed one is allowed */
+
 /* Does the file start like an IDX file of images, plain or gzipped? */
 bool cvy_idx_is_images(const char *path);
 

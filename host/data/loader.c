@@ -1,14 +1,12 @@
 /* The order of an epoch, and its way to the device. */
 #include "data/loader.h"
 
-#include <math.h>
 #include <stdlib.h>
 
 #include "base/log.h"
 #include "base/rng.h"
 #include "data/dataset.h"
 #include "data/prefetch.h"
-#include "ops/gather.h"
 
 /* Images on the device as bytes, and their labels. */
 typedef struct store {
@@ -37,35 +35,23 @@ struct cvy_loader {
 
 /* ---- Creation ---- */
 
+static cvy_gather_shape gather_shape(const convoy_dataset *dataset, const cvy_loader_options *options) {
+    return (cvy_gather_shape){.pitch = options->pitch,
+                              .in_height = dataset->height,
+                              .in_width = dataset->width,
+                              .image = options->image};
+}
+
 static convoy_status check(const convoy_dataset *dataset, const cvy_loader_options *options) {
     int piece = options->piece ? options->piece : options->batch_size;
     if (options->batch_size < 1 || piece < 1 || options->pitch < piece)
         return cvy_fail(CONVOY_INVALID, "a batch of %d images, %d at once in a pitch of %d, is not possible",
                         options->batch_size, piece, options->pitch);
-    if (dataset->channels > 4)
-        return cvy_fail(CONVOY_INVALID, "%s has %d channels; at most 4 are possible", dataset->name,
-                        dataset->channels);
-    for (int c = 0; c < dataset->channels; c++)
-        if (!isfinite(options->mean[c]) || !isfinite(options->std[c]) || options->std[c] < 0)
-            return cvy_fail(CONVOY_INVALID,
-                            "channel %d cannot be normalised by mean %g and standard deviation %g", c,
-                            (double)options->mean[c], (double)options->std[c]);
-    return CONVOY_OK;
-}
-
-static cvy_gather_shape gather_shape(const convoy_dataset *dataset, const cvy_loader_options *options) {
-    cvy_gather_shape shape = {.pitch = options->pitch,
-                              .channels = dataset->channels,
-                              .in_height = dataset->height,
-                              .in_width = dataset->width,
-                              .out_height = options->out_height ? options->out_height : dataset->height,
-                              .out_width = options->out_width ? options->out_width : dataset->width,
-                              .border = options->border};
-    for (int c = 0; c < dataset->channels; c++) {
-        shape.mean[c] = options->mean[c];
-        shape.std[c] = options->std[c] > 0 ? options->std[c] : 1;
-    }
-    return shape;
+    if (dataset->channels != options->image.channels)
+        return cvy_fail(CONVOY_INVALID, "%s has %d channels, not %d", dataset->name, dataset->channels,
+                        options->image.channels);
+    const cvy_gather_shape shape = gather_shape(dataset, options);
+    return cvy_gather_check(&shape);
 }
 
 static void free_buffers(cvy_loader *loader) {
@@ -173,7 +159,7 @@ convoy_status cvy_loader_create(convoy_device *device, const convoy_dataset *dat
     if (!options->piece)
         loader->options.piece = options->batch_size;
     size_t batch_size = (size_t)options->batch_size;
-    loader->batches = dataset->count / batch_size + (dataset->count % batch_size && !options->drop_last);
+    loader->batches = dataset->count / batch_size + (dataset->count % batch_size != 0);
     loader->batch = loader->batches; /* nothing before the first start */
     loader->order = malloc(dataset->count * sizeof *loader->order);
     if (!loader->order)
@@ -251,8 +237,7 @@ convoy_status cvy_loader_start(cvy_loader *loader, uint32_t epoch, size_t positi
     loader->left = 0;
     if (!loader->ahead)
         return cvy_buffer_write(loader->indices, 0, loader->order, count * sizeof *loader->order);
-    size_t used = loader->options.drop_last ? loader->batches * (size_t)loader->options.batch_size : count;
-    cvy_prefetch_start(loader->ahead, loader->order, used, position);
+    cvy_prefetch_start(loader->ahead, loader->order, count, position);
     return CONVOY_OK;
 }
 

@@ -7,15 +7,13 @@
 
 #include "convoy/data.h"
 #include "device/device.h"
+#include "ops/gather.h"
 
 typedef struct cvy_loader_options {
-    int batch_size, pitch;     /* images per batch; columns of the input buffer */
-    int piece;                 /* most images that come at once: a batch comes in pieces; 0: all */
-    int out_height, out_width; /* of the input without its border; 0: the set's own size */
-    int border;                /* zero pixels around it */
-    float mean[4], std[4];     /* per channel, of pixels / 255; std 0: not normalised */
+    int batch_size, pitch; /* images per batch; columns of the input buffer */
+    int piece;             /* most images that come at once: a batch comes in pieces; 0: all */
+    cvy_image_spec image;  /* its channels are the set's */
     bool shuffle;
-    bool drop_last;       /* leave out a last batch that is not full */
     uint64_t seed;        /* of the order */
     size_t device_budget; /* most bytes of the set to keep on the device: 0 none, SIZE_MAX what its limits
                              allow */
@@ -40,7 +38,7 @@ bool cvy_loader_resident(const cvy_loader *loader);
 /* Begins an epoch at batch `position` (0, or where a run continues). */
 convoy_status cvy_loader_start(cvy_loader *loader, uint32_t epoch, size_t position);
 
-/* Puts the next batch on the device: input [channels][out_height + 2 border][out_width + 2 border][pitch]
+/* Puts the next batch on the device: input [channels][height + 2 border][width + 2 border][pitch]
    float32, labels [pitch] int32, padding columns 0. *n images; 0 after the epoch's last batch. A damaged
    image is reported here, with its file's name; the call after it goes on with the next batch. With
    options.piece, each call gives the next piece of the batch; none reaches into the next batch. */

@@ -392,11 +392,12 @@ static void set_optimizer_key(cvy_arena *arena, cvy_model_file *file, const cvy_
                                     cvy_mapping_with(arena, NULL, name, filled));
 }
 
-static bool is_recipe_key(const char *key) {
+/* NULL: no key of the recipe. */
+static const cvy_param *find_recipe_key(const char *key) {
     for (const cvy_param *row = cvy_recipe_params; row->name; row++)
         if (strcmp(row->name, key) == 0)
-            return true;
-    return false;
+            return row;
+    return NULL;
 }
 
 /* `optimizer_keys`: only those, or only the others: optimizer=Adam must come before lr=0.1, in whatever order
@@ -408,13 +409,16 @@ static convoy_status apply_setting(cvy_arena *arena, cvy_model_file *file, const
         return cvy_fail(CONVOY_INVALID, "setting `%s`: expected key=value", setting);
     const char *name = cvy_arena_strndup(arena, setting, (size_t)(equals - setting)), *text = equals + 1;
     const char *origin = cvy_arena_printf(arena, "setting %s", name);
+    const cvy_param *recipe_key = find_recipe_key(name);
     bool prefixed = strncmp(name, "optimizer.", 10) == 0;
     bool parameter = file->parameters && cvy_node_get(file->parameters, name);
-    bool optimizer = prefixed || (!is_recipe_key(name) && !parameter && cvy_is_optimizer_key(name));
+    file->classes_set = file->classes_set || (parameter && strcmp(name, "classes") == 0);
+    bool optimizer = prefixed || (!recipe_key && !parameter && cvy_is_optimizer_key(name));
     if (optimizer != optimizer_keys)
         return CONVOY_OK;
     cvy_node *key = cvy_node_scalar(arena, origin, prefixed ? name + 10 : name), *value;
-    if (strpbrk(text, "[{")) {
+    bool is_text = recipe_key && recipe_key->type == CVY_TEXT; /* a path may have any characters */
+    if (!is_text && strpbrk(text, "[{")) {
         convoy_status status = cvy_node_parse(arena, origin, text, strlen(text), &value);
         if (status)
             return status;
@@ -423,13 +427,22 @@ static convoy_status apply_setting(cvy_arena *arena, cvy_model_file *file, const
     }
     if (optimizer)
         set_optimizer_key(arena, file, key, value);
-    else if (is_recipe_key(name))
+    else if (recipe_key)
         file->recipe = cvy_mapping_with(arena, file->recipe, key, value);
     else if (parameter)
         file->parameters = cvy_mapping_with(arena, file->parameters, key, value);
     else
         return fail_unknown_setting(file, name);
     return CONVOY_OK;
+}
+
+/* A setting of the same name stands above what the data say. */
+static void set_classes(cvy_arena *arena, cvy_model_file *file, int classes) {
+    if (!classes || file->classes_set || !file->parameters || !cvy_node_get(file->parameters, "classes"))
+        return;
+    cvy_node *value = cvy_node_scalar(arena, "option classes", cvy_arena_printf(arena, "%d", classes));
+    file->parameters =
+        cvy_mapping_with(arena, file->parameters, cvy_node_scalar(arena, "option", "classes"), value);
 }
 
 static convoy_status apply_options(cvy_arena *arena, cvy_model_file *file,
@@ -439,12 +452,7 @@ static convoy_status apply_options(cvy_arena *arena, cvy_model_file *file,
         return CONVOY_OK;
     if (options->classes < 0)
         return cvy_fail(CONVOY_INVALID, "a model cannot have %d classes", options->classes);
-    if (options->classes && file->parameters && cvy_node_get(file->parameters, "classes")) {
-        cvy_node *value =
-            cvy_node_scalar(arena, "option classes", cvy_arena_printf(arena, "%d", options->classes));
-        file->parameters =
-            cvy_mapping_with(arena, file->parameters, cvy_node_scalar(arena, "option", "classes"), value);
-    }
+    set_classes(arena, file, options->classes);
     for (int pass = 0; pass < 2; pass++)
         for (size_t i = 0; i < options->setting_count && !status; i++)
             status = apply_setting(arena, file, options->settings[i], pass == 1);
@@ -467,8 +475,8 @@ static const cvy_param file_params[] = {
     CVY_PARAM_END,
 };
 
-convoy_status cvy_model_expand(cvy_arena *arena, const cvy_node *root, const convoy_model_options *options,
-                               cvy_model_file *file) {
+convoy_status cvy_model_file_read(cvy_arena *arena, const cvy_node *root, const convoy_model_options *options,
+                                  cvy_model_file *file) {
     if (root->kind != CVY_MAPPING)
         return cvy_node_fail(root, "a model file is a mapping with `input:`, `layers:` and `recipe:`");
     const cvy_node *parameters, *blocks, *recipe;
@@ -487,10 +495,16 @@ convoy_status cvy_model_expand(cvy_arena *arena, const cvy_node *root, const con
         return status;
     if (file->layers->kind != CVY_SEQUENCE || file->layers->count == 0)
         return cvy_node_fail(file->layers, "`layers` needs a list of layers");
-    expander e = {.arena = arena, .blocks = blocks};
-    scope names = {file->parameters, NULL};
+    const expander e = {.arena = arena};
+    const scope names = {file->parameters, NULL};
     status = substitute(&e, &names, file->input, NULL, &file->input);
-    if (!status && file->recipe)
-        status = substitute(&e, &names, file->recipe, NULL, &file->recipe);
+    return status || !file->recipe ? status : substitute(&e, &names, file->recipe, NULL, &file->recipe);
+}
+
+convoy_status cvy_model_file_expand(cvy_arena *arena, cvy_model_file *file, int classes) {
+    expander e = {.arena = arena};
+    convoy_status status = want_mapping(file->blocks, "blocks", &e.blocks);
+    set_classes(arena, file, classes);
+    const scope names = {file->parameters, NULL};
     return status ? status : expand_list(&e, &names, file->layers, 0, &file->layers);
 }

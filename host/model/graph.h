@@ -51,10 +51,18 @@ typedef struct cvy_model_tensor {
     size_t count, offset; /* floats, in the model's values */
 } cvy_model_tensor;
 
+/* The top level of a model file. */
+typedef struct cvy_model_file {
+    const char *name;
+    cvy_node *input, *parameters, *blocks, *layers, *recipe;
+    bool classes_set; /* by a setting */
+} cvy_model_file;
+
 struct convoy_model {
     cvy_arena *arena;
     const char *path, *name;
     cvy_dims input;
+    cvy_model_file file;
     cvy_node *layers; /* expanded: no blocks, no $names */
     cvy_recipe recipe;
     const char *optimizer_name; /* "SGD" */
@@ -80,17 +88,14 @@ void *cvy_grow(cvy_arena *arena, void *array, size_t count, size_t element);
 
 /* ---- expand.c: settings, blocks and $names ---- */
 
-/* The top level of a model file. */
-typedef struct cvy_model_file {
-    const char *name;
-    cvy_node *input, *parameters, *blocks, *layers, *recipe;
-} cvy_model_file;
-
-/* Reads the top level, applies settings and options, and replaces blocks and $names: afterwards `input`,
-   `layers` and `recipe` need nothing else of the file. `layers` is a list of one-key mappings {Type: {...}};
-   constructs are {Residual: {body, shortcut}}, {Concat: {branches}} and {Sequential: {layers}}. */
-convoy_status cvy_model_expand(cvy_arena *arena, const cvy_node *root, const convoy_model_options *options,
-                               cvy_model_file *file);
+/* Reads the top level, applies settings and options, and replaces $names in `input` and `recipe`, which
+   afterwards need nothing else of the file. */
+convoy_status cvy_model_file_read(cvy_arena *arena, const cvy_node *root, const convoy_model_options *options,
+                                  cvy_model_file *file);
+/* Replaces blocks and $names in `layers`, $classes by `classes` (0: the file's, or a setting's): a list of
+   one-key mappings {Type: {...}}; constructs are {Residual: {body, shortcut}}, {Concat: {branches}} and
+   {Sequential: {layers}}. */
+convoy_status cvy_model_file_expand(cvy_arena *arena, cvy_model_file *file, int classes);
 
 /* A copy of a mapping (NULL: empty) in which `key` has `value`. */
 cvy_node *cvy_mapping_with(cvy_arena *arena, const cvy_node *mapping, const cvy_node *key, cvy_node *value);

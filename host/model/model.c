@@ -34,10 +34,9 @@ static convoy_status allocate(convoy_model *model) {
     return CONVOY_OK;
 }
 
-convoy_status convoy_model_load(const char *path, const convoy_model_options *options, convoy_model **out) {
+convoy_status cvy_model_read(const char *path, const convoy_model_options *options, convoy_model **out) {
     *out = NULL;
     cvy_node *root;
-    cvy_model_file file = {0};
     convoy_model *model = calloc(1, sizeof *model);
     if (!model)
         return cvy_fail_memory("a model", sizeof *model);
@@ -48,26 +47,41 @@ convoy_status convoy_model_load(const char *path, const convoy_model_options *op
     if (!status)
         status = cvy_node_load(model->arena, path, &root);
     if (!status)
-        status = cvy_model_expand(model->arena, root, options, &file);
+        status = cvy_model_file_read(model->arena, root, options, &model->file);
     if (!status)
-        status = read_input(model, file.input);
+        status = read_input(model, model->file.input);
     if (status)
         goto done;
     model->path = cvy_arena_strdup(model->arena, path);
-    model->name = file.name ? file.name : name_of(model->arena, path);
-    model->layers = file.layers;
-    status = cvy_recipe_read(model, file.recipe);
-    if (!status)
-        status = cvy_model_build(model);
-    if (!status)
-        status = allocate(model);
-    if (!status)
-        status = convoy_model_initialise(model, 0);
+    model->name = model->file.name ? model->file.name : name_of(model->arena, path);
+    model->layers = model->file.layers;
+    status = cvy_recipe_read(model, model->file.recipe);
 done:
     if (status)
         convoy_model_free(model);
     else
         *out = model;
+    return status;
+}
+
+convoy_status cvy_model_complete(convoy_model *model, int classes) {
+    convoy_status status = cvy_model_file_expand(model->arena, &model->file, classes);
+    model->layers = model->file.layers;
+    if (!status)
+        status = cvy_model_build(model);
+    if (!status)
+        status = allocate(model);
+    return status ? status : convoy_model_initialise(model, 0);
+}
+
+convoy_status convoy_model_load(const char *path, const convoy_model_options *options, convoy_model **model) {
+    convoy_status status = cvy_model_read(path, options, model);
+    if (!status)
+        status = cvy_model_complete(*model, 0);
+    if (status) {
+        convoy_model_free(*model);
+        *model = NULL;
+    }
     return status;
 }
 
@@ -88,6 +102,26 @@ void convoy_model_input(const convoy_model *model, int shape[3]) {
     shape[0] = model->input.channels;
     shape[1] = model->input.height;
     shape[2] = model->input.width;
+}
+
+cvy_image_spec cvy_model_image(const convoy_model *model) {
+    const cvy_recipe *recipe = &model->recipe;
+    cvy_image_spec image = {.channels = model->input.channels,
+                            .height = model->input.height - 2 * recipe->border,
+                            .width = model->input.width - 2 * recipe->border,
+                            .border = recipe->border};
+    for (int c = 0; c < 4; c++) {
+        image.mean[c] = (float)recipe->mean[c];
+        image.std[c] = (float)recipe->std[c];
+    }
+    return image;
+}
+
+void convoy_model_image(const convoy_model *model, int shape[3]) {
+    const cvy_image_spec image = cvy_model_image(model);
+    shape[0] = image.channels;
+    shape[1] = image.height;
+    shape[2] = image.width;
 }
 
 int convoy_model_classes(const convoy_model *model) {
@@ -133,14 +167,17 @@ const cvy_recipe *cvy_model_recipe(const convoy_model *model) {
     return &model->recipe;
 }
 
-void convoy_model_normalise(const convoy_model *model, const uint8_t *bytes, float *image) {
-    size_t pixels = (size_t)model->input.height * (size_t)model->input.width;
-    for (int c = 0; c < model->input.channels; c++) {
-        float mean = (float)model->recipe.mean[c < 4 ? c : 3],
-              deviation = (float)model->recipe.std[c < 4 ? c : 3];
-        for (size_t i = 0; i < pixels; i++, bytes++, image++)
-            *image = ((float)*bytes / 255.0f - mean) / deviation;
-    }
+convoy_status convoy_model_prepare(const convoy_model *model, const uint8_t *bytes, int height, int width,
+                                   float *input) {
+    const cvy_gather_shape shape = {
+        .pitch = 1, .in_height = height, .in_width = width, .image = cvy_model_image(model)};
+    const uint32_t index = 0;
+    const int32_t label = 0;
+    int32_t no_label;
+    convoy_status status = cvy_gather_check(&shape);
+    if (!status)
+        cvy_gather_reference(&shape, 1, bytes, &label, &index, input, &no_label);
+    return status;
 }
 
 /* One layer per line; members of constructs stay in flow style behind their layer. */

@@ -5,9 +5,10 @@
 #include "base/node.h"
 #include "base/params.h"
 #include "convoy/model.h"
+#include "ops/gather.h"
 #include "ops/loss.h"
 #include "ops/optimizer.h"
-#include "weights/safetensors.h"
+#include "weights/weights.h"
 
 /* The recipe of a model file, defaults filled in. */
 typedef struct cvy_recipe {
@@ -25,6 +26,14 @@ typedef struct cvy_recipe {
     double test_fraction; /* of a folder without train/ and test/ */
 } cvy_recipe;
 
+/* convoy_model_load in two steps, so that a model whose outputs are left to the data ($classes) is built
+   once. After the first it knows its name, recipe and image, with which the data are opened; its network and
+   weights come with the second. `classes` 0: the file's own, or a setting's, which always stands. */
+convoy_status cvy_model_read(const char *path, const convoy_model_options *options, convoy_model **model);
+convoy_status cvy_model_complete(convoy_model *model, int classes);
+
+/* What image the model wants, in the one place that says so. */
+cvy_image_spec cvy_model_image(const convoy_model *model);
 const cvy_recipe *cvy_model_recipe(const convoy_model *model);
 /* Rows of the recipe's keys, for help texts. */
 extern const cvy_param cvy_recipe_params[];

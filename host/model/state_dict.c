@@ -84,29 +84,7 @@ convoy_status convoy_model_save_weights(const convoy_model *model, const char *p
 
 /* ---- loading ---- */
 
-static void add_shape(cvy_text *text, const size_t *shape, int dimensions) {
-    cvy_text_add(text, "[");
-    for (int i = 0; i < dimensions; i++)
-        cvy_text_add(text, "%s%zu", i ? ", " : "", shape[i]);
-    cvy_text_add(text, "]");
-}
-
-/* Lists what is wrong, a line each, up to a screenful. */
-static void complain(cvy_text *text, size_t *count, const char *what, const char *name,
-                     const cvy_named_tensor *wanted, const cvy_named_tensor *found) {
-    enum { SHOWN = 20 };
-    if (++*count > SHOWN)
-        return;
-    cvy_text_add(text, "\n  %s %s", what, name);
-    if (found) {
-        cvy_text_add(text, ": %s ", found->dtype);
-        add_shape(text, found->shape, found->dimensions);
-        cvy_text_add(text, " instead of %s ", wanted->dtype);
-        add_shape(text, wanted->shape, wanted->dimensions);
-    }
-}
-
-/* Does a tensor of the file fit the model's? Its absent connections must be 0. */
+/* Its absent connections must be 0. */
 static bool check_mask(const cvy_layer_tensor *about, const float *values, size_t count) {
     for (size_t i = 0; about->mask && i < count; i++)
         if (about->mask[i] == 0 && values[i] != 0)
@@ -114,86 +92,44 @@ static bool check_mask(const cvy_layer_tensor *about, const float *values, size_
     return true;
 }
 
-static bool same_shape(const cvy_named_tensor *a, const cvy_named_tensor *b) {
-    return strcmp(a->dtype, b->dtype) == 0 && a->dimensions == b->dimensions &&
-           memcmp(a->shape, b->shape, sizeof a->shape) == 0;
-}
-
-static int compare_names(const void *a, const void *b) {
-    return strcmp(((const cvy_named_tensor *)a)->name, ((const cvy_named_tensor *)b)->name);
-}
-
-static const cvy_model_tensor *find_tensor(const convoy_model *model, const char *name) {
-    for (size_t t = 0; t < model->tensor_count; t++)
-        if (strcmp(model->tensors[t].name, name) == 0)
-            return &model->tensors[t];
-    return NULL;
-}
-
-static size_t compare_states(const convoy_model *model, const cvy_named_tensor *wanted, size_t wanted_count,
-                             const cvy_named_tensor *given, size_t given_count, size_t prefix,
-                             cvy_text *text) {
-    size_t wrong = 0;
-    for (size_t i = 0; i < wanted_count; i++) {
-        const cvy_named_tensor *found = bsearch(&wanted[i], given, given_count, sizeof *given, compare_names);
-        if (!found &&
-            strcmp(wanted[i].dtype, "I64") != 0) /* files of old PyTorch versions have no counters */
-            complain(text, &wrong, "missing", wanted[i].name, NULL, NULL);
-        if (!found)
-            continue;
-        if (!same_shape(&wanted[i], found)) {
-            complain(text, &wrong, "mismatched", wanted[i].name, &wanted[i], found);
-            continue;
-        }
-        const cvy_model_tensor *tensor = find_tensor(model, wanted[i].name);
-        if (tensor && !check_mask(tensor->about, found->data, tensor->count))
-            complain(text, &wrong, "not 0 where the connection table has no connection:", wanted[i].name,
-                     NULL, NULL);
+/* The model's tensors stand in the state in their order, counters between them. */
+static void check_masks(const convoy_model *model, const cvy_named_tensor *wanted, const void **found,
+                        cvy_complaints *complaints) {
+    for (size_t t = 0, i = 0; t < model->tensor_count; t++, i++) {
+        const cvy_model_tensor *tensor = &model->tensors[t];
+        while (wanted[i].name != tensor->name)
+            i++;
+        if (found[i] && !check_mask(tensor->about, found[i], tensor->count))
+            cvy_complain(complaints, "not 0 where the connection table has no connection: %s", tensor->name);
     }
-    for (size_t i = 0; i < given_count; i++)
-        if (!bsearch(&given[i], wanted, wanted_count, sizeof *wanted, compare_names))
-            complain(text, &wrong, "unknown", given[i].name - prefix, NULL, NULL);
-    return wrong;
 }
 
 convoy_status cvy_model_set_state(convoy_model *model, const cvy_tensor_file *file, const char *path,
                                   const char *prefix) {
-    cvy_named_tensor *wanted = NULL, *given = NULL;
-    size_t wanted_count = 0, given_count = 0, skip = strlen(prefix);
-    cvy_text text = {0};
-    convoy_status status = cvy_model_state(model, &wanted, &wanted_count);
-    given = malloc((cvy_tensor_file_count(file) + 1) * sizeof *given);
-    if (!status && !given)
-        status = cvy_fail_memory("the list of a file's tensors", cvy_tensor_file_count(file) * sizeof *given);
+    cvy_named_tensor *wanted = NULL;
+    size_t count = 0;
+    cvy_complaints complaints = {0};
+    convoy_status status = cvy_model_state(model, &wanted, &count);
+    const void **found = calloc(count + 1, sizeof *found);
+    if (!status && !found)
+        status = cvy_fail_memory("the list of a file's tensors", count * sizeof *found);
+    if (!status)
+        status = cvy_tensors_match(wanted, count, file, prefix, found, &complaints);
     if (status)
         goto done;
-    for (size_t i = 0; i < cvy_tensor_file_count(file); i++) {
-        cvy_named_tensor tensor = cvy_tensor_file_get(file, i);
-        if (strncmp(tensor.name, prefix, skip) != 0)
-            continue;
-        tensor.name += skip;
-        given[given_count++] = tensor;
-    }
-    qsort(wanted, wanted_count, sizeof *wanted, compare_names);
-    qsort(given, given_count, sizeof *given, compare_names);
-    size_t wrong = compare_states(model, wanted, wanted_count, given, given_count, skip, &text);
-    if (wrong) {
-        status = cvy_fail(CONVOY_INVALID, "%s does not fit the model %s; %zu %s wrong:%s%s", path,
-                          model->name, wrong, wrong == 1 ? "tensor is" : "tensors are", cvy_text_get(&text),
-                          wrong > 20 ? "\n  ..." : "");
-        goto done;
-    }
-    for (size_t i = 0; i < wanted_count; i++) {
-        const cvy_named_tensor *found = bsearch(&wanted[i], given, given_count, sizeof *given, compare_names);
-        if (found)
-            memcpy(wanted[i].data, found->data, found->bytes);
+    check_masks(model, wanted, found, &complaints);
+    cvy_text name = {0};
+    cvy_text_add(&name, "the model %s", model->name);
+    status = cvy_complaints_end(&complaints, path, cvy_text_get(&name));
+    cvy_text_free(&name);
+    for (size_t i = 0; i < count && !status; i++)
+        if (found[i])
+            memcpy(wanted[i].data, found[i], wanted[i].bytes);
         else
             memset(wanted[i].data, 0, wanted[i].bytes);
-    }
 done:
-    cvy_text_free(&text);
+    free(found);
     free(wanted);
-    free(given);
     return status;
 }
 

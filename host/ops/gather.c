@@ -1,68 +1,71 @@
 /* From byte images to the network's input: the reference, and kernels/gather.cl with its tables. */
 #include "ops/gather.h"
 
+#include <math.h>
 #include <stdlib.h>
 
+#include "ops/resize.h"
 #include "ops/vector.h"
 
 /* ---- Checks ---- */
 
-static convoy_status check(const cvy_gather_shape *shape) {
+convoy_status cvy_gather_check(const cvy_gather_shape *shape) {
     const int limit = 16384;
-    if (shape->channels < 1 || shape->channels > 4)
-        return cvy_fail(CONVOY_INVALID, "images of %d channels: 1 to 4 are supported", shape->channels);
-    if (shape->in_height < 1 || shape->in_width < 1 || shape->out_height < 1 || shape->out_width < 1 ||
-        shape->border < 0 || shape->in_height > limit || shape->in_width > limit ||
-        shape->out_height > limit || shape->out_width > limit || shape->border > limit)
-        return cvy_fail(
-            CONVOY_INVALID, "images of %dx%d brought to %dx%d with a border of %d: sizes must be 1 to %d",
-            shape->in_height, shape->in_width, shape->out_height, shape->out_width, shape->border, limit);
-    for (int c = 0; c < shape->channels; c++)
-        if (!(shape->std[c] > 0))
-            return cvy_fail(CONVOY_INVALID, "std of channel %d is %g: it must be over 0", c,
-                            (double)shape->std[c]);
+    const cvy_image_spec *image = &shape->image;
+    if (image->channels < 1 || image->channels > 4)
+        return cvy_fail(CONVOY_INVALID, "images of %d channels: 1 to 4 are supported", image->channels);
+    if (shape->in_height < 1 || shape->in_width < 1 || image->height < 1 || image->width < 1 ||
+        image->border < 0 || shape->in_height > limit || shape->in_width > limit || image->height > limit ||
+        image->width > limit || image->border > limit)
+        return cvy_fail(CONVOY_INVALID,
+                        "images of %dx%d brought to %dx%d with a border of %d: sizes must be 1 to %d",
+                        shape->in_height, shape->in_width, image->height, image->width, image->border, limit);
+    for (int c = 0; c < image->channels; c++)
+        if (!isfinite(image->mean[c]) || !isfinite(image->std[c]) || image->std[c] <= 0)
+            return cvy_fail(CONVOY_INVALID,
+                            "channel %d cannot be normalised by mean %g and std %g: std must be over 0", c,
+                            (double)image->mean[c], (double)image->std[c]);
     return CONVOY_OK;
 }
 
 /* ---- Reference ---- */
 
-/* Output o lies between pixel `*first` and the next one, which counts the returned part: ops/resize.h. */
+/* Where output o lies: ops/resize.h. Beyond the last pixel there is nothing to mix. */
 static double source(int o, int in, int out, int *first) {
-    double at = (o + 0.5) * in / out - 0.5;
-    at = at < 0 ? 0 : at;
-    *first = (int)at < in - 1 ? (int)at : in - 1;
-    return *first < in - 1 ? at - *first : 0;
+    double part = cvy_resize_source(o, in, out, first);
+    return *first < in - 1 ? part : 0;
 }
 
-/* The value between 0 and 255 at (row, column) of the resized image. */
-static double resized(const cvy_gather_shape *shape, const uint8_t *image, int row, int column) {
+/* The value between 0 and 255 at (row, column) of the resized image; 0 in the border. */
+static double resized(const cvy_gather_shape *shape, const uint8_t *bytes, int row, int column) {
+    const cvy_image_spec *image = &shape->image;
+    if (row < 0 || row >= image->height || column < 0 || column >= image->width)
+        return 0;
     int top, left;
-    double down = source(row, shape->in_height, shape->out_height, &top);
-    double right = source(column, shape->in_width, shape->out_width, &left);
+    double down = source(row, shape->in_height, image->height, &top);
+    double right = source(column, shape->in_width, image->width, &left);
     size_t width = (size_t)shape->in_width, at = (size_t)top * width + (size_t)left;
     size_t below = top + 1 < shape->in_height ? width : 0, beside = left + 1 < shape->in_width ? 1 : 0;
-    double over = image[at] * (1 - right) + image[at + beside] * right;
-    double under = image[at + below] * (1 - right) + image[at + below + beside] * right;
+    double over = bytes[at] * (1 - right) + bytes[at + beside] * right;
+    double under = bytes[at + below] * (1 - right) + bytes[at + below + beside] * right;
     return over * (1 - down) + under * down;
 }
 
 void cvy_gather_reference(const cvy_gather_shape *shape, int n, const uint8_t *images,
                           const int32_t *all_labels, const uint32_t *indices, float *y, int32_t *labels) {
-    size_t image_bytes = (size_t)shape->in_height * (size_t)shape->in_width, at = 0;
-    for (int channel = 0; channel < shape->channels; channel++)
-        for (int row = -shape->border; row < shape->out_height + shape->border; row++)
-            for (int column = -shape->border; column < shape->out_width + shape->border; column++)
-                for (int i = 0; i < shape->pitch; i++, at++) {
-                    bool inside =
-                        row >= 0 && row < shape->out_height && column >= 0 && column < shape->out_width;
-                    double value = 0;
-                    if (i < n && inside)
-                        value = resized(shape,
-                                        images +
-                                            ((size_t)indices[i] * (size_t)shape->channels + (size_t)channel) *
-                                                image_bytes,
-                                        row, column);
-                    y[at] = i < n ? (float)((value / 255 - shape->mean[channel]) / shape->std[channel]) : 0;
+    const cvy_image_spec *image = &shape->image;
+    size_t plane = (size_t)shape->in_height * (size_t)shape->in_width, channels = (size_t)image->channels;
+    for (size_t c = 0; c < channels; c++)
+        for (int row = -image->border; row < image->height + image->border; row++)
+            for (int column = -image->border; column < image->width + image->border; column++)
+                for (int i = 0; i < shape->pitch; i++) {
+                    float value = 0;
+                    if (i < n) {
+                        double pixel =
+                            resized(shape, images + (indices[i] * channels + c) * plane, row, column);
+                        value = (float)((pixel / 255 - image->mean[c]) / image->std[c]);
+                    }
+                    *y++ = value;
                 }
     for (int i = 0; i < shape->pitch; i++)
         labels[i] = i < n ? all_labels[indices[i]] : 0;
@@ -81,11 +84,11 @@ struct cvy_gather {
 };
 
 static size_t first_table(const cvy_gather_shape *shape) {
-    return ((size_t)shape->out_height + (size_t)shape->out_width) * sizeof(int);
+    return ((size_t)shape->image.height + (size_t)shape->image.width) * sizeof(int);
 }
 
 static size_t second_table(const cvy_gather_shape *shape) {
-    return ((size_t)shape->out_height + (size_t)shape->out_width + 2 * (size_t)shape->channels) *
+    return ((size_t)shape->image.height + (size_t)shape->image.width + 2 * (size_t)shape->image.channels) *
            sizeof(float);
 }
 
@@ -97,8 +100,8 @@ size_t cvy_gather_bytes(convoy_device *device, const cvy_gather_shape *shape) {
 
 static convoy_status upload_tables(cvy_gather *op) {
     const cvy_gather_shape *shape = &op->shape;
-    size_t rows = (size_t)shape->out_height, columns = (size_t)shape->out_width,
-           channels = (size_t)shape->channels;
+    size_t rows = (size_t)shape->image.height, columns = (size_t)shape->image.width,
+           channels = (size_t)shape->image.channels;
     size_t first_bytes = first_table(shape), second_bytes = second_table(shape);
     convoy_status status = CONVOY_OK;
     int *first = malloc(first_bytes);
@@ -108,11 +111,12 @@ static convoy_status upload_tables(cvy_gather *op) {
         goto done;
     }
     for (size_t i = 0; i < rows + columns; i++)
-        second[i] = (float)(i < rows ? source((int)i, shape->in_height, shape->out_height, &first[i])
-                                     : source((int)(i - rows), shape->in_width, shape->out_width, &first[i]));
+        second[i] =
+            (float)(i < rows ? source((int)i, shape->in_height, shape->image.height, &first[i])
+                             : source((int)(i - rows), shape->in_width, shape->image.width, &first[i]));
     for (size_t c = 0; c < channels; c++) {
-        second[rows + columns + c] = (float)(1 / (255.0 * shape->std[c]));
-        second[rows + columns + channels + c] = (float)(-(double)shape->mean[c] / shape->std[c]);
+        second[rows + columns + c] = (float)(1 / (255.0 * shape->image.std[c]));
+        second[rows + columns + channels + c] = (float)(-(double)shape->image.mean[c] / shape->image.std[c]);
     }
     status = cvy_buffer_create(op->device, first_bytes, "positions of a resize", &op->first);
     if (status == CONVOY_OK)
@@ -135,12 +139,13 @@ static convoy_status prepare(cvy_gather *op) {
     int vectors = op->shape.pitch / cvy_pitch_width(op->device, (size_t)op->shape.pitch);
     op->group_size = cvy_group_size(op->device, op->kernel, (size_t)vectors);
     /* A core makes whole rows; a GPU needs more work-items than an image has rows. */
-    op->length = cvy_device_get_traits(op->device)->cpu ? op->shape.out_width + 2 * op->shape.border : 8;
+    op->length =
+        cvy_device_get_traits(op->device)->cpu ? op->shape.image.width + 2 * op->shape.image.border : 8;
     return upload_tables(op);
 }
 
 convoy_status cvy_gather_create(convoy_device *device, const cvy_gather_shape *shape, cvy_gather **op) {
-    convoy_status status = check(shape);
+    convoy_status status = cvy_gather_check(shape);
     if (status != CONVOY_OK)
         return status;
     cvy_gather *made = malloc(sizeof *made);
@@ -174,13 +179,13 @@ convoy_status cvy_gather_run(cvy_gather *op, int n, cvy_buffer *images, cvy_buff
     }
     size_t vectors = (size_t)(shape->pitch / cvy_pitch_width(op->device, (size_t)op->shape.pitch)),
            size = op->group_size;
-    int width = shape->out_width + 2 * shape->border, parts = (width + op->length - 1) / op->length;
+    int width = shape->image.width + 2 * shape->image.border, parts = (width + op->length - 1) / op->length;
     cvy_grid grid =
-        cvy_groups(size, (vectors + size - 1) / size, (size_t)(shape->out_height + 2 * shape->border),
-                   (size_t)(shape->channels * parts));
+        cvy_groups(size, (vectors + size - 1) / size, (size_t)(shape->image.height + 2 * shape->image.border),
+                   (size_t)(shape->image.channels * parts));
     return CVY_LAUNCH(op->kernel, grid, cvy_buf(images), cvy_buf(all_labels), cvy_buf(indices),
                       cvy_ulong(index_offset), cvy_int(n), cvy_buf(op->first), cvy_buf(op->second),
-                      cvy_buf(y), cvy_buf(labels), cvy_int(shape->channels), cvy_int(shape->in_height),
-                      cvy_int(shape->in_width), cvy_int(shape->out_height), cvy_int(shape->out_width),
-                      cvy_int(shape->border), cvy_int((int)vectors), cvy_int(op->length));
+                      cvy_buf(y), cvy_buf(labels), cvy_int(shape->image.channels), cvy_int(shape->in_height),
+                      cvy_int(shape->in_width), cvy_int(shape->image.height), cvy_int(shape->image.width),
+                      cvy_int(shape->image.border), cvy_int((int)vectors), cvy_int(op->length));
 }

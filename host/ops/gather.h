@@ -6,14 +6,21 @@
 
 #include "ops/op.h"
 
+/* The image that a model takes: what a loader, a data set and whoever predicts must agree about. */
+typedef struct cvy_image_spec {
+    int channels, height, width; /* without the border */
+    int border; /* zero pixels around the image (LeNet-5 pads 28 to 32): the input is height + 2 border high
+                 */
+    float mean[4], std[4]; /* per channel, of pixels / 255 */
+} cvy_image_spec;
+
 typedef struct cvy_gather_shape {
     int pitch;
-    int channels;              /* of the set and of the output */
-    int in_height, in_width;   /* of the set: bytes [image][channels][in_height][in_width] */
-    int out_height, out_width; /* of the network's input, without its zero border */
-    int border; /* zero pixels around the image (LeNet-5 pads 28 to 32): output is out + 2*border */
-    float mean[4], std[4]; /* per channel */
+    int in_height, in_width; /* of the set: bytes [image][channels][in_height][in_width] */
+    cvy_image_spec image;
 } cvy_gather_shape;
+
+convoy_status cvy_gather_check(const cvy_gather_shape *shape); /* CONVOY_INVALID: not possible */
 
 /* indices [n] choose images, all_labels [images] their classes; labels [pitch] receives them (padding: 0). */
 void cvy_gather_reference(const cvy_gather_shape *shape, int n, const uint8_t *images,

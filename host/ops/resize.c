@@ -21,15 +21,18 @@ static convoy_status check(const cvy_resize_shape *shape) {
 
 /* ---- Reference ---- */
 
-/* Output o reads the input at (o + 0.5) * in / out - 0.5: between pixels [0] and [1], which count weight[0]
- * and [1]. */
-static void source(int o, int in, int out, int pixel[2], double weight[2]) {
+double cvy_resize_source(int o, int in, int out, int *first) {
     double at = (o + 0.5) * in / out - 0.5;
     at = at < 0 ? 0 : at;
-    pixel[0] = (int)at < in - 1 ? (int)at : in - 1;
-    pixel[1] = pixel[0] + 1 < in ? pixel[0] + 1 : pixel[0];
-    weight[1] = at - pixel[0];
+    *first = (int)at < in - 1 ? (int)at : in - 1;
+    return at - *first;
+}
+
+/* Pixels [0] and [1] count weight[0] and [1]. */
+static void source(int o, int in, int out, int pixel[2], double weight[2]) {
+    weight[1] = cvy_resize_source(o, in, out, &pixel[0]);
     weight[0] = 1 - weight[1];
+    pixel[1] = pixel[0] + 1 < in ? pixel[0] + 1 : pixel[0];
 }
 
 static size_t in_at(const cvy_resize_shape *shape, int channel, int row, int column) {

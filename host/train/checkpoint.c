@@ -34,8 +34,6 @@ static bool may_differ(const char *line) {
 
 char *cvy_identity_model(const convoy_model *model) {
     char *text = cvy_model_print(model);
-    if (!text)
-        return NULL;
     char *out = text;
     for (char *line = text, *next; *line; line = next) {
         next = line + strcspn(line, "\n");
@@ -340,22 +338,15 @@ static convoy_status check_identity(const char *path, reader *r, const cvy_ident
     return status;
 }
 
-static convoy_status check_tensors(const char *path, const cvy_tensor_file *file, const content *content) {
-    for (size_t i = 0; i < content->count; i++) {
-        const cvy_named_tensor *wanted = &content->tensors[i];
-        cvy_named_tensor found = cvy_tensor_file_find(file, wanted->name);
-        if (!found.data)
-            return cvy_fail(CONVOY_INVALID, "%s: tensor %s is missing", path, wanted->name);
-        if (strcmp(found.dtype, wanted->dtype) != 0 || found.bytes != wanted->bytes ||
-            found.dimensions != wanted->dimensions ||
-            memcmp(found.shape, wanted->shape, (size_t)found.dimensions * sizeof(size_t)) != 0)
-            return cvy_fail(CONVOY_INVALID, "%s: tensor %s has another type or shape than the model's", path,
-                            wanted->name);
-    }
-    if (cvy_tensor_file_count(file) != content->count)
-        return cvy_fail(CONVOY_INVALID, "%s holds %zu tensors, this run has %zu", path,
-                        cvy_tensor_file_count(file), content->count);
-    return CONVOY_OK;
+/* `found` receives the file's values of each tensor. */
+static convoy_status match_tensors(const char *path, const cvy_tensor_file *file, const content *content,
+                                   const void **found) {
+    cvy_complaints complaints = {0};
+    convoy_status status = cvy_tensors_match(content->tensors, content->count, file, "", found, &complaints);
+    for (size_t i = 0; i < content->count && !status; i++)
+        if (!found[i] && strcmp(content->tensors[i].dtype, "I64") == 0)
+            cvy_complain(&complaints, "missing %s", content->tensors[i].name);
+    return status ? status : cvy_complaints_end(&complaints, path, "this run");
 }
 
 static convoy_status check_position(const char *path, const reader *r, const cvy_identity *identity,
@@ -374,6 +365,7 @@ convoy_status cvy_checkpoint_load(const char *path, convoy_network *network, con
                                   cvy_buffer *state, const cvy_identity *identity, cvy_position *position) {
     cvy_tensor_file *file = NULL;
     content content = {0};
+    const void **found = NULL;
     cvy_position p;
     convoy_status status = cvy_tensor_file_load(path, &file);
     if (status)
@@ -386,13 +378,15 @@ convoy_status cvy_checkpoint_load(const char *path, convoy_network *network, con
     status = check_position(path, &r, identity, &p);
     if (!status)
         status = content_create(network, optimizer, &content);
-    if (!status)
-        status = check_tensors(path, file, &content);
+    if (status)
+        goto done;
+    found = calloc(content.count + 1, sizeof *found);
+    status = found ? match_tensors(path, file, &content, found)
+                   : cvy_fail_memory("a checkpoint's tensors", content.count * sizeof *found);
     if (status)
         goto done;
     for (size_t i = 0; i < content.count; i++)
-        memcpy(content.tensors[i].data, cvy_tensor_file_find(file, content.tensors[i].name).data,
-               content.tensors[i].bytes);
+        memcpy(content.tensors[i].data, found[i], content.tensors[i].bytes);
     status = cvy_network_upload(network);
     size_t bytes =
         cvy_network_parameter_count(network) * (size_t)cvy_optimizer_states(optimizer) * sizeof(float);
@@ -401,6 +395,7 @@ convoy_status cvy_checkpoint_load(const char *path, convoy_network *network, con
     if (!status)
         *position = p;
 done:
+    free(found);
     content_free(&content);
     cvy_tensor_file_free(file);
     return status;

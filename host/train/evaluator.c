@@ -23,14 +23,14 @@ struct cvy_evaluator {
 /* ---- feeding ---- */
 
 convoy_status cvy_feed_check(const convoy_model *model, const convoy_dataset *set) {
-    int input[3], channels = convoy_dataset_channels(set), classes = convoy_dataset_classes(set);
-    convoy_model_input(model, input);
+    int wanted = cvy_model_image(model).channels, channels = convoy_dataset_channels(set),
+        classes = convoy_dataset_classes(set);
     if (convoy_dataset_count(set) == 0)
         return cvy_fail(CONVOY_INVALID, "%s holds no images", convoy_dataset_name(set));
-    if (channels != input[0])
+    if (channels != wanted)
         return cvy_fail(CONVOY_INVALID, "model %s takes images of %d channel%s, but %s has %d",
-                        convoy_model_name(model), input[0], input[0] == 1 ? "" : "s",
-                        convoy_dataset_name(set), channels);
+                        convoy_model_name(model), wanted, wanted == 1 ? "" : "s", convoy_dataset_name(set),
+                        channels);
     if (classes && classes != convoy_model_classes(model))
         return cvy_fail(
             CONVOY_INVALID,
@@ -46,27 +46,9 @@ static size_t device_budget(const convoy_device *device) {
     return used < memory ? (memory - used) / 2 : 0;
 }
 
-/* All but what depends on the network. */
-static cvy_loader_options feed_options(const convoy_model *model, int batch_size) {
-    const cvy_recipe *recipe = cvy_model_recipe(model);
-    int input[3];
-    convoy_model_input(model, input);
-    cvy_loader_options options = {
-        .batch_size = batch_size,
-        .out_height = input[1] - 2 * recipe->border,
-        .out_width = input[2] - 2 * recipe->border,
-        .border = recipe->border,
-    };
-    for (int c = 0; c < 4; c++) {
-        options.mean[c] = (float)recipe->mean[c];
-        options.std[c] = (float)recipe->std[c];
-    }
-    return options;
-}
-
 size_t cvy_feed_bytes(const convoy_model *model, convoy_device *device, const convoy_dataset *set,
                       int batch_size) {
-    const cvy_loader_options options = feed_options(model, batch_size);
+    const cvy_loader_options options = {.batch_size = batch_size, .image = cvy_model_image(model)};
     return cvy_loader_bytes(device, set, &options);
 }
 
@@ -76,12 +58,13 @@ convoy_status cvy_feed_create(convoy_network *network, convoy_device *device, co
     convoy_status status = cvy_feed_check(model, set);
     if (status)
         return status;
-    cvy_loader_options options = feed_options(model, batch_size);
-    options.piece = cvy_network_batch_size(network);
-    options.pitch = cvy_network_pitch(network);
-    options.shuffle = shuffle;
-    options.seed = seed;
-    options.device_budget = device_budget(device);
+    const cvy_loader_options options = {.batch_size = batch_size,
+                                        .piece = cvy_network_batch_size(network),
+                                        .pitch = cvy_network_pitch(network),
+                                        .image = cvy_model_image(model),
+                                        .shuffle = shuffle,
+                                        .seed = seed,
+                                        .device_budget = device_budget(device)};
     return cvy_loader_create(device, set, &options, loader);
 }
 
@@ -283,26 +266,12 @@ static void transpose(const float *columns, size_t classes, size_t pitch, size_t
             outputs[i * classes + c] = columns[c * pitch + i];
 }
 
-static convoy_status read_outputs(convoy_network *network, cvy_loader *loader, cvy_buffer *labels,
-                                  float *columns, float *outputs) {
-    size_t classes = (size_t)convoy_model_classes(cvy_network_model(network));
-    size_t pitch = (size_t)cvy_network_pitch(network);
-    convoy_status status = cvy_loader_start(loader, 0, 0);
-    while (!status) {
-        int n = 0;
-        status = cvy_loader_next(loader, cvy_network_input(network), labels, &n);
-        if (status || n == 0)
-            break;
-        status = cvy_network_forward(network, n, false, 0);
-        if (!status)
-            status =
-                cvy_buffer_read(cvy_network_output(network), 0, columns, classes * pitch * sizeof(float));
-        if (!status)
-            transpose(columns, classes, pitch, (size_t)n, outputs);
-        outputs += (size_t)n * classes;
-    }
-    return status;
-}
+struct cvy_predictor {
+    convoy_network *network;
+    convoy_device *device;
+    cvy_buffer *labels; /* of no meaning, but the loader writes some */
+    float *columns;     /* [classes][pitch] */
+};
 
 static size_t bytes_beside_outputs(const void *context, int piece, bool small) {
     const feed *e = context;
@@ -311,37 +280,62 @@ static size_t bytes_beside_outputs(const void *context, int piece, bool small) {
            cvy_buffer_footprint((size_t)cvy_network_pitch_of(e->device, piece, false) * sizeof(int32_t));
 }
 
-convoy_status cvy_outputs(convoy_model *model, convoy_device *device, const convoy_dataset *set,
-                          int batch_size, float *outputs) {
-    convoy_network *network = NULL;
-    cvy_loader *loader = NULL;
-    cvy_buffer *labels = NULL;
-    float *columns = NULL;
-    const feed context = {model, device, set};
-    cvy_network_options options = {.batch_size = batch_of(model, set, batch_size),
-                                   .beside = bytes_beside_outputs,
-                                   .beside_context = &context};
-    convoy_status status = cvy_feed_check(model, set);
+convoy_status cvy_predictor_open(convoy_model *model, convoy_device *device, const convoy_dataset *first,
+                                 int batch_size, cvy_predictor **out) {
+    *out = NULL;
+    const feed context = {model, device, first};
+    const cvy_network_options options = {
+        .batch_size = batch_size, .beside = bytes_beside_outputs, .beside_context = &context};
+    cvy_predictor *p = calloc(1, sizeof *p);
+    if (!p)
+        return cvy_fail_memory("a predictor", sizeof *p);
+    p->device = device;
+    convoy_status status = cvy_network_create(model, device, &options, &p->network);
     if (status)
         goto done;
-    status = cvy_network_create(model, device, &options, &network);
-    if (status)
-        goto done;
-    size_t pitch = (size_t)cvy_network_pitch(network), classes = (size_t)convoy_model_classes(model);
-    columns = malloc(classes * pitch * sizeof *columns);
-    if (!columns) {
-        status = cvy_fail_memory("the outputs", classes * pitch * sizeof *columns);
-        goto done;
-    }
-    status = cvy_feed_create(network, device, set, options.batch_size, false, 0, &loader);
-    if (!status)
-        status = cvy_buffer_create(device, pitch * sizeof(int32_t), "labels", &labels);
-    if (!status)
-        status = read_outputs(network, loader, labels, columns, outputs);
+    size_t pitch = (size_t)cvy_network_pitch(p->network), classes = (size_t)convoy_model_classes(model);
+    status = cvy_buffer_create(device, pitch * sizeof(int32_t), "labels", &p->labels);
+    p->columns = malloc(classes * pitch * sizeof *p->columns);
+    if (!status && !p->columns)
+        status = cvy_fail_memory("the outputs", classes * pitch * sizeof *p->columns);
 done:
-    free(columns);
-    cvy_buffer_free(labels);
+    if (status)
+        cvy_predictor_close(p);
+    else
+        *out = p;
+    return status;
+}
+
+void cvy_predictor_close(cvy_predictor *p) {
+    if (!p)
+        return;
+    free(p->columns);
+    cvy_buffer_free(p->labels);
+    convoy_network_close(p->network);
+    free(p);
+}
+
+convoy_status cvy_predictor_run(cvy_predictor *p, const convoy_dataset *set, float *outputs) {
+    size_t classes = (size_t)convoy_model_classes(cvy_network_model(p->network));
+    size_t pitch = (size_t)cvy_network_pitch(p->network);
+    cvy_loader *loader = NULL;
+    convoy_status status =
+        cvy_feed_create(p->network, p->device, set, cvy_network_batch_size(p->network), false, 0, &loader);
+    if (!status)
+        status = cvy_loader_start(loader, 0, 0);
+    while (!status) {
+        int n = 0;
+        status = cvy_loader_next(loader, cvy_network_input(p->network), p->labels, &n);
+        if (status || n == 0)
+            break;
+        status = cvy_network_forward(p->network, n, false, 0);
+        if (!status)
+            status = cvy_buffer_read(cvy_network_output(p->network), 0, p->columns,
+                                     classes * pitch * sizeof(float));
+        if (!status)
+            transpose(p->columns, classes, pitch, (size_t)n, outputs);
+        outputs += (size_t)n * classes;
+    }
     cvy_loader_free(loader);
-    convoy_network_close(network);
     return status;
 }

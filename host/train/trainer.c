@@ -478,10 +478,6 @@ convoy_status convoy_train(convoy_model *model, convoy_device *device, convoy_da
     if (status)
         goto done;
     t.model_text = cvy_identity_model(model);
-    if (!t.model_text) {
-        status = cvy_fail_memory("the model's text", 0);
-        goto done;
-    }
     status = build(&t);
     if (!status)
         status = begin(&t);

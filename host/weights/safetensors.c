@@ -1,25 +1,14 @@
 /* safetensors: 8 bytes little-endian length of the header, a JSON header {name: {dtype, shape,
    data_offsets}}, then the tensors' bytes without holes. Every field is checked before anything is used. */
-#include <jansson.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/arena.h"
 #include "base/file.h"
 #include "base/text.h"
-#include "weights/safetensors.h"
+#include "weights/format.h"
 
 static const size_t header_limit = 100u * 1000 * 1000; /* as the format's own reader */
-static const size_t file_limit = (size_t)1 << 38;
-
-struct cvy_tensor_file {
-    cvy_arena *arena;
-    char *bytes;               /* the whole file */
-    cvy_named_tensor *tensors; /* by their place in the file */
-    size_t count;
-    json_t *header;
-};
 
 static const struct {
     const char *name;
@@ -145,72 +134,24 @@ static convoy_status read_header(const char *path, cvy_tensor_file *file, char *
     return end == size ? CONVOY_OK : bad(path, NULL, "there are bytes that belong to no tensor");
 }
 
-convoy_status cvy_tensor_file_load(const char *path, cvy_tensor_file **out) {
-    size_t size = 0;
+convoy_status cvy_safetensors_load(const char *path, cvy_tensor_file *file) {
+    size_t size = file->size;
     uint64_t length = 0;
     json_error_t error;
-    *out = NULL;
-    cvy_tensor_file *file = calloc(1, sizeof *file);
-    if (!file || !(file->arena = cvy_arena_create())) {
-        free(file);
-        return cvy_fail_memory("a weights file", sizeof *file);
-    }
-    convoy_status status = cvy_file_read(path, file_limit, &file->bytes, &size);
-    if (status)
-        goto done;
     for (size_t i = 0; i < 8 && i < size; i++)
         length |= (uint64_t)(unsigned char)file->bytes[i] << (8 * i);
-    if (size < 8 || length > header_limit || length > size - 8) {
-        status =
-            bad(path, NULL, size < 8 ? "it is shorter than 8 bytes" : "its header's length is impossible");
-        goto done;
-    }
+    if (size < 8 || length > header_limit || length > size - 8)
+        return bad(path, NULL, size < 8 ? "it is shorter than 8 bytes" : "its header's length is impossible");
     file->header = json_loadb(file->bytes + 8, (size_t)length, JSON_REJECT_DUPLICATES, &error);
-    if (!json_is_object(file->header)) {
-        status = bad(path, "header", file->header ? "it is not a JSON object" : error.text);
-        goto done;
-    }
+    if (!json_is_object(file->header))
+        return bad(path, "header", file->header ? "it is not a JSON object" : error.text);
     size -= 8 + (size_t)length;
     char *data = file->bytes + 8 + length;
     if ((8 + length) % 8 != 0) { /* floats must be aligned to be read in place */
         memmove(file->bytes, data, size);
         data = file->bytes;
     }
-    status = read_header(path, file, data, size);
-done:
-    if (status)
-        cvy_tensor_file_free(file);
-    else
-        *out = file;
-    return status;
-}
-
-void cvy_tensor_file_free(cvy_tensor_file *file) {
-    if (!file)
-        return;
-    json_decref(file->header);
-    cvy_arena_free(file->arena);
-    free(file->bytes);
-    free(file);
-}
-
-size_t cvy_tensor_file_count(const cvy_tensor_file *file) {
-    return file->count;
-}
-
-cvy_named_tensor cvy_tensor_file_get(const cvy_tensor_file *file, size_t index) {
-    return file->tensors[index];
-}
-
-cvy_named_tensor cvy_tensor_file_find(const cvy_tensor_file *file, const char *name) {
-    for (size_t i = 0; i < file->count; i++)
-        if (strcmp(file->tensors[i].name, name) == 0)
-            return file->tensors[i];
-    return (cvy_named_tensor){0};
-}
-
-const char *cvy_tensor_file_metadata(const cvy_tensor_file *file, const char *key) {
-    return json_string_value(json_object_get(json_object_get(file->header, "__metadata__"), key));
+    return read_header(path, file, data, size);
 }
 
 /* ---- writing ---- */

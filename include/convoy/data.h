@@ -52,12 +52,6 @@ typedef struct convoy_dataset_options {
 CONVOY_API convoy_status convoy_dataset_open(const char *what, const char *split,
                                              const convoy_dataset_options *options, convoy_dataset **dataset);
 
-/* Images without classes, to predict: each file is a PNG, a JPEG or an IDX images file (all its images). With
-   a height and width in `options` every image is brought to that size; without, all must be of one size. */
-CONVOY_API convoy_status convoy_dataset_open_files(const char *const *files, size_t count,
-                                                   const convoy_dataset_options *options,
-                                                   convoy_dataset **dataset);
-
 CONVOY_API void convoy_dataset_free(convoy_dataset *dataset); /* NULL is allowed */
 
 /* "fashion-mnist", "synthetic", or the folder's own name. Strings live as long as the set. */

@@ -29,8 +29,11 @@ CONVOY_API convoy_status convoy_model_load(const char *path, const convoy_model_
 CONVOY_API void convoy_model_free(convoy_model *model); /* NULL is allowed */
 
 CONVOY_API const char *convoy_model_name(const convoy_model *model);
-/* channels, height, width of one input image */
+/* channels, height, width of the network's input */
 CONVOY_API void convoy_model_input(const convoy_model *model, int shape[3]);
+/* channels, height, width of the image that the model takes: its input without the recipe's border. Data of
+   this size need no resizing. */
+CONVOY_API void convoy_model_image(const convoy_model *model, int shape[3]);
 /* Outputs of the last layer (C*H*W). */
 CONVOY_API int convoy_model_classes(const convoy_model *model);
 
@@ -74,14 +77,16 @@ CONVOY_API convoy_status convoy_network_open(convoy_model *model, convoy_device 
                                              convoy_network **network);
 CONVOY_API void convoy_network_close(convoy_network *network); /* NULL is allowed */
 
-/* Runs the network on `count` images, any number: images [count][channels][height][width], normalised as the
-   recipe says by the caller (convoy_model_normalise); outputs [count][classes], before any softmax of the
+/* Runs the network on `count` images, any number: images [count][channels][height][width] of the
+   model's input size, as convoy_model_prepare makes them; outputs [count][classes], before any softmax of the
    loss. */
 CONVOY_API convoy_status convoy_network_predict(convoy_network *network, const float *images, size_t count,
                                                 float *outputs);
-/* Bytes [channels][height][width] of an image of the model's input size -> floats as the recipe normalises
- * them. */
-CONVOY_API void convoy_model_normalise(const convoy_model *model, const uint8_t *bytes, float *image);
+/* Bytes [channels][height][width], of any size and the model's channels, -> the network's input, as training
+   and evaluation make it: resized to the model's image, normalised, with the recipe's border. CONVOY_INVALID:
+   a size below 1 or above 16384. */
+CONVOY_API convoy_status convoy_model_prepare(const convoy_model *model, const uint8_t *bytes, int height,
+                                              int width, float *input);
 
 #ifdef __cplusplus
 }

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "convoy/model.h"
 #include "support/command.h"
 
 static char *folder;      /* of this program */
@@ -224,7 +225,7 @@ static void outputs_follow_the_data(void **state) {
     (void)state;
     const char *data = write_class_folders(), *out = test_path(folder, "shades-run");
     const char *open = test_write(folder, "open.yaml",
-                                  "name: open\ninput: [1, 8, 8]\nparameters: {classes: 2}\nlayers:\n"
+                                  "name: open\ninput: [1, 8, 8]\nparameters: {classes: }\nlayers:\n"
                                   "  - AvgPool2d: {kernel_size: 4}\n  - Flatten\n"
                                   "  - Linear: {out_features: $classes}\n"
                                   "recipe:\n  optimizer: {Adam: {lr: 0.2}}\n  batch_size: 6\n  epochs: 60\n");
@@ -286,6 +287,96 @@ static void predict(void **state) {
     assert_null(strstr(r->out, "outputs"));
 }
 
+/* Does a prediction have the answers of an evaluation? */
+static void expect_confusion(const json_t *predictions, const uint8_t *labels, const json_t *confusion) {
+    json_int_t counts[10][10] = {{0}};
+    for (size_t i = 0; i < json_array_size(predictions); i++) {
+        const json_t *top = json_object_get(json_array_get(predictions, i), "top");
+        counts[labels[i]][json_integer_value(json_object_get(json_array_get(top, 0), "class"))]++;
+    }
+    for (size_t c = 0; c < 10; c++)
+        for (size_t answer = 0; answer < 10; answer++)
+            assert_int_equal(json_integer_value(json_array_get(json_array_get(confusion, c), answer)),
+                             counts[c][answer]);
+}
+
+/* An IDX file of another size than the model's: as many right answers as in the evaluation of the same set,
+   and the same outputs whatever stands beside it. */
+static void predict_sees_what_eval_sees(void **state) {
+    (void)state;
+    enum { IMAGES = 300, BYTES = 13 * 11 };
+    uint8_t *pixels = malloc(IMAGES * BYTES), labels[IMAGES];
+    for (size_t i = 0; i < IMAGES; i++) {
+        labels[i] = (uint8_t)(i * 7 % 10);
+        for (size_t p = 0; p < BYTES; p++)
+            pixels[i * BYTES + p] = (uint8_t)((i * BYTES + p) * 2654435761u >> 24);
+    }
+    const char *const splits[] = {"train", "t10k"};
+    for (int s = 0; s < 2; s++) {
+        char name[64];
+        snprintf(name, sizeof name, "odd/%s-images-idx3-ubyte", splits[s]);
+        test_write_idx(folder, name, 3, (const uint32_t[]){IMAGES, 13, 11}, pixels);
+        snprintf(name, sizeof name, "odd/%s-labels-idx1-ubyte", splits[s]);
+        test_write_idx(folder, name, 1, (const uint32_t[]){IMAGES}, labels);
+    }
+    free(pixels);
+    const char *data = test_path(folder, "odd"), *out = test_path(folder, "odd-run"),
+               *w = test_path(out, "last.safetensors"),
+               *images = test_path(folder, "odd/t10k-images-idx3-ubyte");
+    json_of(RUN("train", model, "--data", data, "--out", out, "--epochs", "5", "--json"));
+    const json_t *json = json_of(RUN("eval", model, "--data", data, "--weights", w, "--json"));
+    json_t *confusion = json_incref(json_object_get(json, "confusion"));
+    json = json_of(RUN("predict", model, "--weights", w, images, "--json"));
+    expect_confusion(json_object_get(json, "predictions"), labels, confusion);
+    json_decref(confusion);
+    json_t *alone = json_incref(json_array_get(json_object_get(json, "predictions"), 299));
+    json = json_of(RUN("predict", model, "--weights", w, test_path(folder, "a.png"), images, "--json"));
+    assert_true(json_equal(alone, json_array_get(json_object_get(json, "predictions"), 300)));
+    json_decref(alone);
+}
+
+static void predict_answers_what_it_can(void **state) {
+    (void)state;
+    const char *bad = test_path(folder, "mixed/bad.png");
+    test_write_file(folder, "mixed/bad.png", "junk", 4);
+    const uint8_t pixels[64] = {7};
+    test_write_png(folder, "mixed/a.png", 8, 8, 0, 8, 0, pixels);
+    test_write_png(folder, "mixed/z/b.png", 8, 8, 0, 8, 0, pixels);
+    const test_output *r = RUN("predict", model, "--weights", weights, test_path(folder, "mixed"));
+    assert_int_equal(r->code, 2);
+    assert_non_null(strstr(r->out, "mixed/a.png: "));
+    assert_non_null(strstr(r->out, "mixed/z/b.png: "));
+    assert_non_null(strstr(r->err, bad));
+    assert_non_null(strstr(r->err, "1 file or image without an answer, 2 with one"));
+    r = RUN("predict", model, "--weights", weights, test_path(folder, "mixed"), "--json");
+    assert_int_equal(r->code, 2);
+    test_keys(r->json, "predictions failed");
+    assert_int_equal(json_array_size(json_object_get(r->json, "predictions")), 2);
+    const json_t *failed = json_array_get(json_object_get(r->json, "failed"), 0);
+    test_keys(failed, "file message");
+    assert_string_equal(json_string_value(json_object_get(failed, "file")), bad);
+}
+
+/* Outputs that are no numbers are no answer. */
+static void predict_refuses_what_is_not_finite(void **state) {
+    (void)state;
+    convoy_model *loaded;
+    assert_ok(convoy_model_load(model, NULL, &loaded));
+    assert_ok(convoy_model_load_weights(loaded, weights));
+    const char *spoilt = test_path(folder, "spoilt.safetensors"), *image = test_path(folder, "a.png");
+    const float values[] = {NAN, INFINITY};
+    for (int i = 0; i < 2; i++) {
+        convoy_model_tensor(loaded, convoy_model_tensor_count(loaded) - 1).values[3] = values[i];
+        assert_ok(convoy_model_save_weights(loaded, spoilt));
+        const test_output *r = RUN("predict", model, "--weights", spoilt, image);
+        assert_int_equal(r->code, 1);
+        assert_string_equal(r->out, "");
+        assert_non_null(
+            strstr(r->err, i ? "output 3 of the network is inf" : "output 3 of the network is nan"));
+    }
+    convoy_model_free(loaded);
+}
+
 static void bench(void **state) {
     (void)state;
     const test_output *r = RUN("bench", model, "--steps", "8");
@@ -337,6 +428,9 @@ int main(void) {
         cmocka_unit_test(eval),
         cmocka_unit_test(outputs_follow_the_data),
         cmocka_unit_test(predict),
+        cmocka_unit_test(predict_sees_what_eval_sees),
+        cmocka_unit_test(predict_answers_what_it_can),
+        cmocka_unit_test(predict_refuses_what_is_not_finite),
         cmocka_unit_test(bench),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -4,7 +4,6 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "convoy/data.h"
-#include "data/opening.h"
 #include "support/images.h"
 #include "support/test.h"
 
@@ -191,70 +190,6 @@ static void synthetic_classes_can_be_learnt(void **state) {
     convoy_dataset_free(test);
 }
 
-/* ---- On a thread of its own ---- */
-
-static void opening_in_the_background(void **state) {
-    (void)state;
-    convoy_dataset *set;
-    convoy_dataset_options options = {.synthetic_images = 12};
-    cvy_opening *first = cvy_opening_begin("synthetic", "train", &options);
-    cvy_opening *second = cvy_opening_begin("no-such-set", "train", &options);
-    cvy_opening *third = cvy_opening_begin("synthetic", "test", NULL);
-    assert_fails(cvy_opening_end(second, &set), CONVOY_INVALID, "data no-such-set: no such folder");
-    assert_null(set);
-    assert_ok(cvy_opening_end(first, &set));
-    assert_int_equal(convoy_dataset_count(set), 12);
-    convoy_dataset_free(set);
-    assert_ok(cvy_opening_end(third, NULL)); /* not wanted after all */
-    assert_fails(cvy_opening_end(NULL, &set), CONVOY_MEMORY, "opening a data set");
-}
-
-/* ---- Files to predict ---- */
-
-static void files_of_all_kinds_in_one_size(void **state) {
-    (void)state;
-    uint8_t data[2 * 4 * 4], image[16];
-    for (int i = 0; i < 32; i++)
-        data[i] = (uint8_t)(i * 8);
-    test_write_png(folder, "a.png", 4, 4, PNG_COLOR_TYPE_GRAY, 8, 0, data);
-    test_write_idx(folder, "b-idx3-ubyte.gz", 3, (uint32_t[]){2, 4, 4}, data);
-    test_write_png(folder, "c.png", 4, 8, PNG_COLOR_TYPE_GRAY, 8, 0, data);
-    char *paths[3] = {cvy_path_join(folder, "a.png"), cvy_path_join(folder, "b-idx3-ubyte.gz"),
-                      cvy_path_join(folder, "c.png")};
-    const char *const *files = (const char *const *)paths;
-    convoy_dataset *set;
-    assert_ok(convoy_dataset_open_files(files, 2, NULL, &set));
-    assert_int_equal(convoy_dataset_count(set), 3);
-    assert_int_equal(convoy_dataset_classes(set), 0);
-    assert_int_equal(convoy_dataset_label(set, 0), -1);
-    assert_string_equal(convoy_dataset_path(set, 0), paths[0]);
-    assert_string_equal(convoy_dataset_path(set, 2), paths[1]);
-    assert_ok(convoy_dataset_image(set, 2, image));
-    assert_memory_equal(image, data + 16, 16);
-    convoy_dataset_free(set);
-    assert_fails(convoy_dataset_open_files(files, 3, NULL, &set), CONVOY_INVALID,
-                 "c.png: an image of 8 x 4 among images of 4 x 4");
-    convoy_dataset_options options = {.channels = 3, .height = 4, .width = 4};
-    assert_ok(convoy_dataset_open_files(files, 3, &options, &set));
-    assert_int_equal(convoy_dataset_count(set), 4);
-    assert_int_equal(convoy_dataset_channels(set), 3);
-    uint8_t rgb[48];
-    assert_ok(convoy_dataset_image(set, 3, rgb));
-    assert_memory_equal(rgb + 32, data + 2, 4); /* the centre of the first row */
-    convoy_dataset_free(set);
-    options.limit = 2;
-    assert_ok(convoy_dataset_open_files(files, 3, &options, &set));
-    assert_int_equal(convoy_dataset_count(set), 2);
-    convoy_dataset_free(set);
-    assert_fails(convoy_dataset_open_files(files, 0, NULL, &set), CONVOY_INVALID, "no image files named");
-    test_write_file(folder, "c.png", "junk", 4);
-    options.limit = 0;
-    assert_fails(convoy_dataset_open_files(files, 3, &options, &set), CONVOY_INVALID,
-                 "c.png: neither PNG nor JPEG");
-    for (int i = 0; i < 3; i++)
-        free(paths[i]);
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(missing_sets_say_where_they_were_looked_for, setup, teardown),
@@ -263,8 +198,6 @@ int main(void) {
         cmocka_unit_test(synthetic_images_are_the_same_everywhere),
         cmocka_unit_test(synthetic_shapes_and_classes),
         cmocka_unit_test(synthetic_classes_can_be_learnt),
-        cmocka_unit_test(opening_in_the_background),
-        cmocka_unit_test_setup_teardown(files_of_all_kinds_in_one_size, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -214,11 +214,37 @@ static void recipes_are_read(void **state) {
     assert_true(!r->shuffle && r->mean[1] == 0.2 && r->std[0] == 0.5 && r->std[2] == 0.5);
     assert_int_equal(r->eval_every, 100);
     float image[48];
-    uint8_t bytes[48] = {[16] = 255};
-    convoy_model_normalise(model, bytes, image);
-    assert_true(fabsf(image[16] - 1.6f) < 1e-6f && fabsf(image[0] + 0.2f) < 1e-6f &&
+    uint8_t bytes[48] = {[4] = 255, [16] = 255};
+    int shape[3];
+    convoy_model_image(model, shape);
+    assert_true(shape[0] == 3 && shape[1] == 2 && shape[2] == 2);
+    assert_ok(convoy_model_prepare(model, bytes, 2, 2, image)); /* 2x2 and a border of 1 */
+    assert_true(fabsf(image[16 + 5] - 1.6f) < 1e-6f && fabsf(image[0] + 0.2f) < 1e-6f &&
                 fabsf(image[47] + 0.6f) < 1e-6f);
+    assert_ok(convoy_model_prepare(model, bytes, 4, 4, image)); /* resized */
+    assert_true(fabsf(image[16 + 5] - 0.1f) < 1e-6f && fabsf(image[16 + 6] + 0.4f) < 1e-6f);
+    assert_fails(convoy_model_prepare(model, bytes, 0, 4, image), CONVOY_INVALID, "images of 0x4");
     convoy_model_free(model);
+}
+
+/* What is text is not read as YAML, whatever characters it has; and model.yaml gives it back. */
+static void settings_of_text_are_text(void **state) {
+    (void)state;
+    const char *const values[] = {"a [v2]", "{x: 1}",      "[",   "# no comment", "a: b", " spaces ",   "'",
+                                  "\"",     "caf\303\251", "- x", "null",         "*a",   "line\nbreak"};
+    for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
+        convoy_model *model = NULL, *again = NULL;
+        char setting[64];
+        snprintf(setting, sizeof setting, "data=%s", values[i]);
+        assert_ok(load_with("{}", (const char *const[]){setting}, 1, &model));
+        assert_string_equal(cvy_model_recipe(model)->data, values[i]);
+        char *text = cvy_model_print(model);
+        again = test_model(text);
+        assert_string_equal(cvy_model_recipe(again)->data, values[i]);
+        free(text);
+        convoy_model_free(model);
+        convoy_model_free(again);
+    }
 }
 
 static void settings_override_the_recipe(void **state) {
@@ -328,6 +354,7 @@ int main(void) {
         cmocka_unit_test(recipes_have_defaults),
         cmocka_unit_test(recipes_are_read),
         cmocka_unit_test(settings_override_the_recipe),
+        cmocka_unit_test(settings_of_text_are_text),
         cmocka_unit_test(initialisations_have_pytorchs_bounds),
         cmocka_unit_test(seeds_give_other_values),
         cmocka_unit_test(connection_tables_have_a_fan_per_map),

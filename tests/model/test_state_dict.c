@@ -82,7 +82,7 @@ static void files_without_counters_load(void **state) {
 static float others[64];
 
 static void spoil(cvy_named_tensor *tensors, size_t *count) {
-    tensors[0].name = "zero.weight"; /* 0.weight is missing, zero.weight unknown */
+    tensors[0].name = "O.weight"; /* 0.weight is missing, O.weight unknown */
     tensors[1] = (cvy_named_tensor){"0.bias", "F32", {3, 1, 1, 1}, 1, others, 12};
     tensors[2] = (cvy_named_tensor){"1.weight", "F16", {2, 1, 1, 1}, 1, others, 4};
     for (size_t i = 0; i < *count; i++)
@@ -99,7 +99,7 @@ static void everything_wrong_is_listed(void **state) {
     assert_non_null(kept);
     memcpy(kept, model->data, model->data_count * sizeof *kept);
     assert_fails(load_changed(model, spoil), CONVOY_INVALID, "5 tensors are wrong");
-    const char *const lines[] = {"\n  missing 0.weight", "\n  unknown zero.weight",
+    const char *const lines[] = {"\n  missing 0.weight; is it the file's O.weight?", "\n  unknown O.weight",
                                  "\n  mismatched 0.bias: F32 [3] instead of F32 [2]",
                                  "\n  mismatched 1.weight: F16 [2] instead of F32 [2]",
                                  "\n  not 0 where the connection table has no connection: 2.weight"};

@@ -17,24 +17,24 @@ static uint8_t *random_bytes(size_t count) {
 }
 
 static size_t out_rows(const cvy_gather_shape *shape) {
-    return (size_t)shape->channels * (size_t)(shape->out_height + 2 * shape->border) *
-           (size_t)(shape->out_width + 2 * shape->border);
+    return (size_t)shape->image.channels * (size_t)(shape->image.height + 2 * shape->image.border) *
+           (size_t)(shape->image.width + 2 * shape->image.border);
 }
 
 static const cvy_gather_shape shapes[] = {
-    {0, 1, 28, 28, 28, 28, 0, {0}, {1}},
-    {0, 1, 28, 28, 28, 28, 2, {0.1307f}, {0.3081f}},
-    {0, 1, 5, 7, 24, 19, 1, {0.5f}, {0.25f}},
-    {0, 3, 32, 32, 32, 32, 0, {0.485f, 0.456f, 0.406f}, {0.229f, 0.224f, 0.225f}},
-    {0, 3, 11, 9, 4, 6, 0, {0.5f, 0.25f, 0}, {1, 2, 0.5f}},
-    {0, 4, 1, 1, 3, 2, 3, {0, 0, 0, 0.5f}, {1, 1, 1, 1}},
-    {0, 1, 17, 23, 17, 46, 0, {0}, {1}},
+    {0, 28, 28, {1, 28, 28, 0, {0}, {1}}},
+    {0, 28, 28, {1, 28, 28, 2, {0.1307f}, {0.3081f}}},
+    {0, 5, 7, {1, 24, 19, 1, {0.5f}, {0.25f}}},
+    {0, 32, 32, {3, 32, 32, 0, {0.485f, 0.456f, 0.406f}, {0.229f, 0.224f, 0.225f}}},
+    {0, 11, 9, {3, 4, 6, 0, {0.5f, 0.25f, 0}, {1, 2, 0.5f}}},
+    {0, 1, 1, {4, 3, 2, 3, {0, 0, 0, 0.5f}, {1, 1, 1, 1}}},
+    {0, 17, 23, {1, 17, 46, 0, {0}, {1}}},
 };
 
 /* Runs on the device; the caller frees y. */
 static float *run(const cvy_gather_shape *shape, int n, const uint8_t *images, const int32_t *all_labels,
                   const uint32_t *indices, int32_t *labels) {
-    size_t bytes = IMAGES * (size_t)(shape->channels * shape->in_height * shape->in_width);
+    size_t bytes = IMAGES * (size_t)(shape->image.channels * shape->in_height * shape->in_width);
     size_t pitch = (size_t)shape->pitch, count = out_rows(shape) * pitch;
     cvy_gather *op = NULL;
     assert_ok(cvy_gather_create(device, shape, &op));
@@ -80,7 +80,7 @@ static void test_against_reference(void **state) {
 /* The reference, by hand: places, border, normalisation, padding columns. */
 static void test_places(void **state) {
     (void)state;
-    const cvy_gather_shape shape = {16, 2, 2, 3, 2, 3, 1, {0.5f, 0}, {0.5f, 1}};
+    const cvy_gather_shape shape = {16, 2, 3, {2, 2, 3, 1, {0.5f, 0}, {0.5f, 1}}};
     const uint32_t indices[2] = {1, 0};
     const int32_t all_labels[2] = {7, 8};
     uint8_t images[24];
@@ -100,7 +100,7 @@ static void test_places(void **state) {
 /* The resize is the one of ops/resize.h. */
 static void test_same_resize(void **state) {
     (void)state;
-    const cvy_gather_shape shape = {16, 1, 9, 6, 13, 15, 0, {0}, {1}};
+    const cvy_gather_shape shape = {16, 9, 6, {1, 13, 15, 0, {0}, {1}}};
     const cvy_resize_shape resize = {16, 1, 9, 6, 13, 15};
     uint8_t *images = random_bytes(16 * 54);
     float x[54 * 16], *expected = malloc(13 * 15 * 16 * sizeof(float)),
@@ -120,13 +120,14 @@ static void test_same_resize(void **state) {
 
 static void test_impossible_shapes(void **state) {
     (void)state;
-    cvy_gather_shape shape = {16, 5, 4, 4, 4, 4, 0, {0}, {1, 1, 1, 1}};
+    cvy_gather_shape shape = {16, 4, 4, {5, 4, 4, 0, {0}, {1, 1, 1, 1}}};
     cvy_gather *op = NULL;
     assert_fails(cvy_gather_create(device, &shape, &op), CONVOY_INVALID, "5 channels");
-    shape.channels = 4, shape.out_height = 0;
+    shape.image.channels = 4, shape.image.height = 0;
     assert_fails(cvy_gather_create(device, &shape, &op), CONVOY_INVALID, "0x4");
-    shape.out_height = 4, shape.std[2] = 0;
-    assert_fails(cvy_gather_create(device, &shape, &op), CONVOY_INVALID, "std of channel 2");
+    shape.image.height = 4, shape.image.std[2] = 0;
+    assert_fails(cvy_gather_create(device, &shape, &op), CONVOY_INVALID,
+                 "channel 2 cannot be normalised by mean 0 and std 0");
 }
 
 int main(void) {

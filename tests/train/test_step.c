@@ -57,6 +57,7 @@ static float *train(const convoy_dataset *set, int batch_size, int piece, double
     cvy_loader_options options = {.batch_size = batch_size,
                                   .piece = piece,
                                   .pitch = cvy_network_pitch(s.network),
+                                  .image = cvy_model_image(s.model),
                                   .shuffle = true,
                                   .device_budget = SIZE_MAX};
     cvy_loader *loader = NULL;
@@ -207,6 +208,7 @@ static void an_epoch_waits_for_its_figures_only(void **state) {
         subject s = open_subject(plain, 4, 4);
         cvy_loader_options options = {.batch_size = 4,
                                       .pitch = cvy_network_pitch(s.network),
+                                      .image = cvy_model_image(s.model),
                                       .shuffle = true,
                                       .device_budget = resident ? SIZE_MAX : 0};
         cvy_loader *loader = NULL;

@@ -1,0 +1,30 @@
+/* What the formats of weight files share: the struct behind cvy_tensor_file, and the row that a format adds
+   to the table in weights.c. */
+#ifndef CVY_WEIGHTS_FORMAT_H
+#define CVY_WEIGHTS_FORMAT_H
+
+#include <jansson.h>
+#include <stdbool.h>
+
+#include "base/arena.h"
+#include "weights/weights.h"
+
+struct cvy_tensor_file {
+    cvy_arena *arena;
+    char *bytes; /* the whole file */
+    size_t size;
+    cvy_named_tensor *tensors; /* by their place in the file */
+    size_t count;
+    json_t *header; /* of which the tensors' names are; its "__metadata__" holds strings */
+};
+
+typedef struct cvy_weights_format {
+    const char *name;
+    bool (*recognise)(const char *bytes, size_t size); /* NULL: whatever no other format wants */
+    /* Fills in what the bytes say; they may be moved. */
+    convoy_status (*load)(const char *path, cvy_tensor_file *file);
+} cvy_weights_format;
+
+convoy_status cvy_safetensors_load(const char *path, cvy_tensor_file *file);
+
+#endif

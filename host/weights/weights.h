@@ -1,0 +1,53 @@
+/* Named tensors, the files that hold them, and matching them with what somebody wants by name. Weights and
+   checkpoints are such files; it is others who know what the tensors mean. */
+#ifndef CVY_WEIGHTS_WEIGHTS_H
+#define CVY_WEIGHTS_WEIGHTS_H
+
+#include <stddef.h>
+
+#include "base/text.h"
+
+#include "convoy/status.h"
+
+typedef struct cvy_named_tensor {
+    const char *name;
+    const char *dtype; /* "F32", "I64", "U8" */
+    size_t shape[4];
+    int dimensions;
+    void *data; /* host memory, row-major, little-endian */
+    size_t bytes;
+} cvy_named_tensor;
+
+typedef struct cvy_tensor_file cvy_tensor_file;
+
+/* As safetensors. Writes atomically (base/file.h). metadata: pairs of strings, NULL-terminated list key,
+ * value, key, value, NULL. */
+convoy_status cvy_tensor_file_save(const char *path, const cvy_named_tensor *tensors, size_t count,
+                                   const char *const *metadata);
+/* Reads a file of any known format, told apart by content. Everything that it says about itself (lengths,
+   overlaps, dtypes, offsets) is checked before anything is used. */
+convoy_status cvy_tensor_file_load(const char *path, cvy_tensor_file **file);
+void cvy_tensor_file_free(cvy_tensor_file *file);
+size_t cvy_tensor_file_count(const cvy_tensor_file *file);
+cvy_named_tensor cvy_tensor_file_get(const cvy_tensor_file *file, size_t index);
+/* NULL data when the name is absent. */
+cvy_named_tensor cvy_tensor_file_find(const cvy_tensor_file *file, const char *name);
+const char *cvy_tensor_file_metadata(const cvy_tensor_file *file, const char *key); /* NULL: absent */
+
+/* What is wrong with a file, a line each, up to a screenful. Start with {0}. */
+typedef struct cvy_complaints {
+    cvy_text text;
+    size_t count;
+} cvy_complaints;
+
+void cvy_complain(cvy_complaints *complaints, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Frees them; CONVOY_INVALID, saying that `path` does not fit `what`, where there are any. */
+convoy_status cvy_complaints_end(cvy_complaints *complaints, const char *path, const char *what);
+
+/* found[i] [count] receives where `file` has the values of wanted[i], which it calls prefix + name; NULL
+   where it has none that fits. Complains of what is missing, mismatched in type or shape, and unknown among
+   the file's names with that prefix. I64 counters may be missing: files of old PyTorch versions have none. */
+convoy_status cvy_tensors_match(const cvy_named_tensor *wanted, size_t count, const cvy_tensor_file *file,
+                                const char *prefix, const void **found, cvy_complaints *complaints);
+
+#endif
