@@ -131,7 +131,7 @@ static convoy_status describe(const void *configuration, const cvy_node *node, c
     facts->connections = facts->multiply_adds + (c->bias ? out * pixels : 0);
     facts->absent = (out * group_in - pairs) * taps;
     facts->backward_needs_x = true;
-    facts->takes_activation = ~0u; /* any */
+    facts->takes_activation = CVY_ANY_ACTIVATION;
     facts->takes_fold = facts->takes_pooling = true;
     return CONVOY_OK;
 }

@@ -39,7 +39,7 @@ static convoy_status describe(const void *configuration, const cvy_node *node, c
     facts->multiply_adds = in * out;
     facts->connections = in * out + (c->bias ? out : 0);
     facts->backward_needs_x = true;
-    facts->takes_activation = facts->takes_input_activation = ~0u; /* any */
+    facts->takes_activation = facts->takes_input_activation = CVY_ANY_ACTIVATION;
     return CONVOY_OK;
 }
 

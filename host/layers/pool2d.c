@@ -64,7 +64,7 @@ static convoy_status describe_kind(cvy_pool2d_kind kind, const config *c, cvy_di
     if (status)
         return status;
     facts->output = (cvy_dims){input.channels, shape.out_height, shape.out_width};
-    facts->takes_input_activation = ~0u; /* any */
+    facts->takes_input_activation = CVY_ANY_ACTIVATION;
     facts->pooling = cvy_pool2d_pooling(&shape);
     if (kind == CVY_POOL_MAX) {
         facts->saved[facts->saved_count++].column_bytes = cvy_dims_count(facts->output);
