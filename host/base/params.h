@@ -11,15 +11,16 @@
 #include "base/text.h"
 
 typedef enum cvy_param_type {
-    CVY_INT,    /* int */
-    CVY_SIZE,   /* long long */
-    CVY_FLOAT,  /* double */
-    CVY_BOOL,   /* bool: true/false/yes/no/on/off/1/0 */
-    CVY_TEXT,   /* const char * in the arena */
-    CVY_CHOICE, /* int: index into `choices` ("a|b|c") */
-    CVY_PAIR,   /* int[2]: one number for both, or [height, width]; as one text "3", "3,5" or "[3, 5]" */
-    CVY_FLAG,   /* command line only: bool; an empty value means true, not given means false */
-    CVY_NODE    /* cvy_node *: the raw node, parsed by its owner */
+    CVY_INT,     /* int */
+    CVY_SIZE,    /* long long */
+    CVY_FLOAT,   /* double */
+    CVY_BOOL,    /* bool: true/false/yes/no/on/off/1/0 */
+    CVY_TEXT,    /* const char * in the arena */
+    CVY_CHOICE,  /* int: index into `choices` ("a|b|c") */
+    CVY_PAIR,    /* int[2]: one number for both, or [height, width]; as one text "3", "3,5" or "[3, 5]" */
+    CVY_NUMBERS, /* double[2]: [first, second] */
+    CVY_FLAG,    /* command line only: bool; an empty value means true, not given means false */
+    CVY_NODE     /* cvy_node *: the raw node, parsed by its owner */
 } cvy_param_type;
 
 typedef struct cvy_param {

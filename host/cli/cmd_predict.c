@@ -153,7 +153,7 @@ static convoy_status answer(cli_call *call, const convoy_model *model, const con
                         .classes = classes,
                         .top = o->top < classes ? o->top : classes,
                         .logits = o->logits,
-                        .smallest = cvy_model_recipe(model)->loss == CVY_RBF_MAP,
+                        .smallest = cvy_loss_answer_is_smallest((cvy_loss)cvy_model_recipe(model)->loss),
                         .p = malloc((size_t)classes * sizeof(double))};
     if (!a.p)
         return cvy_fail_memory("the answers", (size_t)classes * sizeof(double));

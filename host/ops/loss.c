@@ -10,19 +10,25 @@
 
 /* ---- Reference ---- */
 
-/* What the criterion adds to plain cross-entropy: the sign of the outputs, and the rejection class at z = -1.
- */
-static double sign_of(cvy_loss kind) {
-    return kind == CVY_RBF_MAP ? -1 : 1;
+static const struct {
+    double sign;
+    bool rejection;
+} rows[CVY_LOSS_COUNT] = {
+#define ROW(NAME, name, sign_of_output, rejects)                                                             \
+    [CVY_##NAME] = {.sign = sign_of_output, .rejection = rejects},
+    CVY_LOSSES(ROW)};
+
+bool cvy_loss_answer_is_smallest(cvy_loss kind) {
+    return rows[kind].sign < 0;
 }
 
 /* The largest z of image i and its first class; a NaN counts as largest, as in torch.argmax. */
 static double largest_output(cvy_loss kind, int classes, size_t pitch, const float *output, size_t i,
                              int32_t *class) {
-    double largest = sign_of(kind) * output[i];
+    double largest = rows[kind].sign * output[i];
     *class = 0;
     for (int c = 1; c < classes; c++) {
-        double z = sign_of(kind) * output[(size_t)c * pitch + i];
+        double z = rows[kind].sign * output[(size_t)c * pitch + i];
         if (z > largest || (isnan(z) && !isnan(largest))) {
             largest = z;
             *class = c;
@@ -35,7 +41,7 @@ void cvy_loss_reference(cvy_loss kind, int classes, int pitch, int n, const floa
                         const int32_t *labels, float grad_scale, float *losses, int32_t *predictions,
                         float *gradient) {
     size_t columns = (size_t)pitch;
-    double sign = sign_of(kind);
+    double sign = rows[kind].sign;
     for (size_t i = 0; i < columns; i++) {
         if (i >= (size_t)n) {
             for (int c = 0; gradient && c < classes; c++)
@@ -45,7 +51,7 @@ void cvy_loss_reference(cvy_loss kind, int classes, int pitch, int n, const floa
         int32_t label = labels[i];
         bool usable = label >= 0 && label < classes;
         double largest = largest_output(kind, classes, columns, output, i, &predictions[i]), sum = 0;
-        if (kind == CVY_RBF_MAP) {
+        if (rows[kind].rejection) {
             largest = largest < -1 ? -1 : largest;
             sum = exp(-1 - largest);
         }
@@ -181,7 +187,7 @@ convoy_status cvy_loss_run(cvy_loss_op *op, int n, cvy_buffer *output, cvy_buffe
     size_t scratch = op->run_size * (size_t)width * sizeof(float);
     return CVY_LAUNCH(op->run, cvy_groups(op->run_size, (size_t)vectors, 1, 1), cvy_buf(output),
                       cvy_buf(labels), cvy_int(op->classes), cvy_int(vectors), cvy_int(n),
-                      cvy_float((float)sign_of(op->kind)), cvy_int(op->kind == CVY_RBF_MAP),
+                      cvy_float((float)rows[op->kind].sign), cvy_int(rows[op->kind].rejection),
                       cvy_float(grad_scale), cvy_buf(gradient), cvy_buf(statistics), cvy_ulong(slot),
                       cvy_int(accumulate), cvy_buf(predictions), cvy_ulong(prediction_offset),
                       cvy_local(scratch), cvy_local(scratch));

@@ -4,12 +4,25 @@
 
 #include "ops/op.h"
 
-typedef enum cvy_loss {
-    CVY_CROSS_ENTROPY, /* torch.nn.CrossEntropyLoss: log-softmax and negative log-likelihood; the answer is
-                          the largest output */
-    CVY_RBF_MAP        /* LeCun et al. 1998, equation 9, over squared distances y: y_t + log(exp(-j) + sum_i
-                          exp(-y_i)),        j = 1; the answer is the smallest output */
-} cvy_loss;
+/* The losses, one row each: ROW(NAME, name, sign, rejection) is the cross-entropy of z = sign * output, with
+   one more class at z = -1 that is never right where `rejection`; the answer is the class of the largest z.
+   CrossEntropyLoss: torch.nn's, log-softmax and negative log-likelihood.
+   RBFLoss: LeCun et al. 1998, equation 9, over squared distances y: y_t + log(exp(-j) + sum_i exp(-y_i)), j
+   = 1. */
+#define CVY_LOSSES(ROW)                                                                                      \
+    ROW(CROSS_ENTROPY, CrossEntropyLoss, 1, false)                                                           \
+    ROW(RBF_MAP, RBFLoss, -1, true)
+
+#define CVY_ROW(NAME, name, sign, rejection) CVY_##NAME,
+typedef enum cvy_loss { CVY_LOSSES(CVY_ROW) CVY_LOSS_COUNT } cvy_loss;
+#undef CVY_ROW
+
+/* "CrossEntropyLoss|RBFLoss": in the order of cvy_loss. */
+#define CVY_LOSS_NAME(NAME, name, sign, rejection) "|" #name
+#define CVY_LOSS_NAMES (&CVY_LOSSES(CVY_LOSS_NAME)[1])
+
+/* Whether the answer is the smallest output, not the largest. */
+bool cvy_loss_answer_is_smallest(cvy_loss kind);
 
 /* Per image: losses[n], predictions[n] (class), and gradient[classes][pitch] = d loss / d output *
    grad_scale, 0 in the padding columns. labels [n]; a label outside 0..classes-1 gives loss NaN. gradient may
