@@ -34,8 +34,12 @@ typedef struct cvy_param {
     const char *help;        /* one line */
 } cvy_param;                 /* a table ends with a row whose name is NULL */
 
+/* The row of a field of the same name in the struct type `owner`; behind the type, whatever else the row has,
+   as .fallback = "1". */
+#define CVY_PARAM(owner, field, kind, ...)                                                                   \
+    { .name = #field, .type = kind, .offset = offsetof(owner, field), __VA_ARGS__ }
 #define CVY_PARAM_END                                                                                        \
-    { NULL, CVY_INT, 0, NULL, 0, 0, NULL, NULL }
+    { .name = NULL }
 
 /* Sets every field to its default. Required ones become 0 / NULL. */
 convoy_status cvy_params_defaults(const cvy_param *table, void *out, cvy_arena *arena);

@@ -16,8 +16,7 @@ typedef struct fields {
 #define COUNT(key, default, least, most, text)                                                               \
     ROW(key, CVY_INT, .fallback = default, .minimum = least, .maximum = most, .help = text)
 /* Read and printed here. */
-#define NODE(key, text)                                                                                      \
-    { .name = #key, .type = CVY_NODE, .offset = offsetof(fields, key), .fallback = "", .help = text }
+#define NODE(key, text) CVY_PARAM(fields, key, CVY_NODE, .fallback = "", .help = text)
 
 const cvy_param cvy_recipe_params[] = {
     ROW(data, CVY_TEXT, .fallback = "", .help = "a path, fashion-mnist, mnist, cifar10 or synthetic"),

@@ -80,10 +80,7 @@ static int adam_states(const cvy_optimizer *o) {
 /* ---- The table ---- */
 
 #define NUMBER(key, default, most, text)                                                                     \
-    {                                                                                                        \
-        .name = #key, .type = CVY_FLOAT, .offset = offsetof(cvy_optimizer, key), .fallback = default,        \
-        .maximum = most, .help = text                                                                        \
-    }
+    CVY_PARAM(cvy_optimizer, key, CVY_FLOAT, .fallback = default, .maximum = most, .help = text)
 #define LR(default) NUMBER(lr, default, 1e6, "learning rate")
 #define WEIGHT_DECAY(default) NUMBER(weight_decay, default, 1e6, "L2 penalty")
 
@@ -91,28 +88,18 @@ static const cvy_param sgd_params[] = {
     LR(NULL),
     NUMBER(momentum, "0", 1, "of the gradient's running sum"),
     NUMBER(dampening, "0", 1, "of the gradient in that sum"),
-    {.name = "nesterov",
-     .type = CVY_BOOL,
-     .offset = offsetof(cvy_optimizer, nesterov),
-     .fallback = "false",
-     .help = "Nesterov's momentum"},
+    CVY_PARAM(cvy_optimizer, nesterov, CVY_BOOL, .fallback = "false", .help = "Nesterov's momentum"),
     WEIGHT_DECAY("0"),
     CVY_PARAM_END,
 };
 
 /* Both betas below 1. */
 #define ADAM_PARAMS(decay)                                                                                   \
-    {                                                                                                        \
-        LR("0.001"),                                                                                         \
-            {.name = "betas",                                                                                \
-             .type = CVY_NUMBERS,                                                                            \
-             .offset = offsetof(cvy_optimizer, betas),                                                       \
-             .fallback = "[0.9, 0.999]",                                                                     \
-             .maximum = 0.999999999,                                                                         \
-             .help = "decay of both moments"},                                                               \
-            NUMBER(eps, "1e-8", 1, "added to the denominator"), WEIGHT_DECAY(decay), CVY_PARAM_END,          \
-    }
-static const cvy_param adam_params[] = ADAM_PARAMS("0"), adamw_params[] = ADAM_PARAMS("0.01");
+    LR("0.001"),                                                                                             \
+        CVY_PARAM(cvy_optimizer, betas, CVY_NUMBERS, .fallback = "[0.9, 0.999]", .maximum = 0.999999999,     \
+                  .help = "decay of both moments"),                                                          \
+        NUMBER(eps, "1e-8", 1, "added to the denominator"), WEIGHT_DECAY(decay), CVY_PARAM_END
+static const cvy_param adam_params[] = {ADAM_PARAMS("0")}, adamw_params[] = {ADAM_PARAMS("0.01")};
 
 const cvy_optimizer_type cvy_optimizer_types[] = {
     {.name = "SGD",
