@@ -4,10 +4,10 @@
 #include "activation.clh"
 
 /* Runs BODY for each vector `at` of this work-item's share. */
-#define FOR_EACH_VECTOR(BODY)                                                                                \
-    ulong end = min((get_group_id(0) + 1) * (ulong)block, (count + VW - 1) / VW);                            \
-    for (ulong at = get_group_id(0) * (ulong)block + get_local_id(0); at < end; at += get_local_size(0)) {   \
-        BODY                                                                                                 \
+#define FOR_EACH_VECTOR(BODY)                                                                                          \
+    ulong end = min((get_group_id(0) + 1) * (ulong)block, (count + VW - 1) / VW);                                      \
+    for (ulong at = get_group_id(0) * (ulong)block + get_local_id(0); at < end; at += get_local_size(0)) {             \
+        BODY                                                                                                           \
     }
 
 /* y of x, and gx of y and gy. */

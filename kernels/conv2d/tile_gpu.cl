@@ -40,8 +40,7 @@ static inline void store_pairs(global float4 *y, const column *c, int lane, int 
 #endif
 
 /* A work-item's share of the chunk that its walks have come to: rows one after another, then on to the next chunk. */
-static inline void fetch_weights(float4 rows[W_ROWS], global const float4 *packed, walk *k, const window *w,
-                                 int quad) {
+static inline void fetch_weights(float4 rows[W_ROWS], global const float4 *packed, walk *k, const window *w, int quad) {
 #pragma unroll
     for (int r = 0; r < W_ROWS; r++) {
         rows[r] = weight_at(packed, k, quad);
@@ -62,9 +61,8 @@ static inline void fetch_inputs(float4 rows[X_ROWS], global const float4 *x, wal
 
 /* Work-groups: blocks of channels (innermost, so that neighbours read the same inputs) x blocks of columns of the
    largest phase; 1; phases * GROUPS. */
-kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void conv2d_tile(global const float4 *restrict x,
-                                                                           global const float4 *restrict packed,
-                                                                           global float4 *restrict y) {
+kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void
+conv2d_tile(global const float4 *restrict x, global const float4 *restrict packed, global float4 *restrict y) {
     local float4 w_tile[2][A_TILE], x_tile[2][B_TILE];
     TILE_SCRATCH(scratch, w_tile);
     const int item = get_local_id(0), block = get_group_id(0) % BLOCKS, group = get_group_id(2) % GROUPS;

@@ -105,8 +105,8 @@ static inline void next_unit(unit *u) {
 
 static inline float4 source_at(global const float4 *x, const source *s, const unit *u) {
     const int row = u->row * STRIDE_H, column = u->column * STRIDE_W;
-    const bool inside = s->real && s->row + row >= 0 && s->row + row < IN_H && s->column + column >= 0 &&
-                        s->column + column < IN_W;
+    const bool inside =
+        s->real && s->row + row >= 0 && s->row + row < IN_H && s->column + column >= 0 && s->column + column < IN_W;
     return inside ? x[s->at + (uint)(row * IN_W + column) * P4 + u->images * KQ] : (float4)(0.0f);
 }
 
