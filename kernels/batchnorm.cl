@@ -69,8 +69,7 @@ static void add_column(moments *to, global const float *x, float pivot, uint str
 
 /* The pivot is the channel's first value: a mean far from 0 costs no digits. `lanes` of the last column are images. */
 kernel void statistics(global const float *x, ulong channel_floats, int first_channel, int columns, int lanes,
-                       uint stride, uint steps, uint block, uint across, global float *partials,
-                       local float *scratch) {
+                       uint stride, uint steps, uint block, uint across, global float *partials, local float *scratch) {
     uint item = get_local_id(0), every = get_local_size(0) / across;
     ulong channel = first_channel + get_group_id(1);
     uint start = get_group_id(0) * block + item / across;
@@ -112,7 +111,10 @@ static float2 group_sums(float2 values, local float *scratch) {
     return values;
 }
 
-#define EACH_VECTOR_OF_PARTIALS uint at = get_local_id(0); at * VW < blocks; at += get_local_size(0)
+#define EACH_VECTOR_OF_PARTIALS                                                                                        \
+    uint at = get_local_id(0);                                                                                         \
+    at *VW < blocks;                                                                                                   \
+    at += get_local_size(0)
 
 /* The moments of a channel from those of its blocks, for all items of the group. */
 static void merge_blocks(global const float *partials, uint blocks, local float *scratch, moments *all) {

@@ -16,7 +16,8 @@ kernel void dropout(global const float *x, global float *y, ulong count, uint ve
         uint4 a = (uint)(at / vectors), b = (uint)(at % vectors) * 4 + (uint4)(0, 1, 2, 3), c = step, d = purpose;
         uint key_low = seed_low, key_high = seed_high;
         for (int round = 0; round < 10; round++) {
-            uint4 next_a = multiply_high(0xCD9E8D57u, c) ^ b ^ key_low, next_c = multiply_high(0xD2511F53u, a) ^ d ^ key_high;
+            uint4 next_a = multiply_high(0xCD9E8D57u, c) ^ b ^ key_low,
+                  next_c = multiply_high(0xD2511F53u, a) ^ d ^ key_high;
             b = 0xCD9E8D57u * c;
             d = 0xD2511F53u * a;
             a = next_a;

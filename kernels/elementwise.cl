@@ -4,37 +4,23 @@
 #include "activation.clh"
 
 /* Runs BODY for each vector `at` of this work-item's share. */
-#define FOR_EACH_VECTOR(BODY)                                                                                \
-    ulong end = min((get_group_id(0) + 1) * (ulong)block, (count + VW - 1) / VW);                            \
-    for (ulong at = get_group_id(0) * (ulong)block + get_local_id(0); at < end; at += get_local_size(0)) {   \
-        BODY                                                                                                 \
+#define FOR_EACH_VECTOR(BODY)                                                                                          \
+    ulong end = min((get_group_id(0) + 1) * (ulong)block, (count + VW - 1) / VW);                                      \
+    for (ulong at = get_group_id(0) * (ulong)block + get_local_id(0); at < end; at += get_local_size(0)) {             \
+        BODY                                                                                                           \
     }
 
-/* y = EXPRESSION of x */
-#define FORWARD(NAME, EXPRESSION)                                                                            \
-    kernel void NAME##_forward(global const float *from, global float *to, ulong count, uint block) {        \
-        FOR_EACH_VECTOR(floatv x = load_part(from, at, count); store_part(EXPRESSION, at, to, count);)       \
+/* y of x, and gx of y and gy. */
+#define ACTIVATION_KERNELS(NAME, name, torch, help, forward, backward, reference_y, reference_gx)                      \
+    kernel void name##_forward(global const float *from, global float *to, ulong count, uint block) {                  \
+        FOR_EACH_VECTOR(floatv x = load_part(from, at, count); store_part(forward, at, to, count);)                    \
+    }                                                                                                                  \
+    kernel void name##_backward(global const float *outputs, global const float *incoming, global float *to,           \
+                                ulong count, uint block) {                                                             \
+        FOR_EACH_VECTOR(floatv y = load_part(outputs, at, count); floatv gy = load_part(incoming, at, count);          \
+                        store_part(backward, at, to, count);)                                                          \
     }
-
-/* gx of y and gy */
-#define GRADIENT(NAME, ACTIVATION_NUMBER)                                                                    \
-    kernel void NAME##_backward(global const float *outputs, global const float *incoming, global float *to, \
-                                ulong count, uint block) {                                                   \
-        FOR_EACH_VECTOR(floatv y = load_part(outputs, at, count); floatv gy = load_part(incoming, at, count); \
-                        store_part(activation_gradient(ACTIVATION_NUMBER, y, gy), at, to, count);)           \
-    }
-
-FORWARD(relu, RELU(x))
-GRADIENT(relu, 1)
-
-FORWARD(sigmoid, sigmoid(x))
-GRADIENT(sigmoid, 2)
-
-FORWARD(tanh, tanh(x))
-GRADIENT(tanh, 3)
-
-FORWARD(scaled_tanh, SCALED_TANH(x))
-GRADIENT(scaled_tanh, 4)
+CVY_ACTIVATIONS(ACTIVATION_KERNELS)
 
 kernel void add(global const float *a, global const float *b, global float *to, ulong count, uint block) {
     FOR_EACH_VECTOR(store_part(load_part(a, at, count) + load_part(b, at, count), at, to, count);)

@@ -1,6 +1,6 @@
-/* Bytes of chosen images into [channel][row][column][image]: bilinear resize, scale, normalise, zero border. A work-item
-   makes `length` pixels of one row for one vector of images. Neighbouring pixels of an enlarged row lie between the
-   same two columns of the image, so those are read once. */
+/* Bytes of chosen images into [channel][row][column][image]: bilinear resize, scale, normalise, zero border. A
+   work-item makes `length` pixels of one row for one vector of images. Neighbouring pixels of an enlarged row lie
+   between the same two columns of the image, so those are read once. */
 #include "common.clh"
 
 /* One column of the image between two rows, for VW images. */
@@ -42,7 +42,8 @@ kernel void gather(global const uchar *images, global const int *all_labels, glo
     int top = row_inside ? first[row] : 0;
     float down = row_inside ? second[row] : 0;
     uint upper = top * in_width, lower = min(top + 1, in_height - 1) * in_width;
-    float factor = second[out_height + out_width + channel], shift = second[out_height + out_width + channels + channel];
+    float factor = second[out_height + out_width + channel],
+          shift = second[out_height + out_width + channels + channel];
     global float *to = y + ((ulong)channel * (out_height + 2 * border) + out_row) * width * vectors * VW + column * VW;
     int have_left = -1, have_right = -1;
     floatv left = 0, right = 0;
@@ -63,6 +64,7 @@ kernel void gather(global const uchar *images, global const int *all_labels, glo
             }
             value = part != 0 ? mix(left, right, (floatv)part) : left;
         }
-        vstorev(select((floatv)0, fma(value, (floatv)factor, (floatv)shift), real), 0, to + (ulong)out_column * vectors * VW);
+        vstorev(select((floatv)0, fma(value, (floatv)factor, (floatv)shift), real), 0,
+                to + (ulong)out_column * vectors * VW);
     }
 }

@@ -76,8 +76,7 @@ kernel void subsample_finish(global const float *partials, int channels, int row
 }
 
 /* One work-item for each unit (y) and vector of images (x). */
-kernel void rbf_forward(global const float *x, global const float *weight, global float *y, int vectors,
-                        int features) {
+kernel void rbf_forward(global const float *x, global const float *weight, global float *y, int vectors, int features) {
     int column = get_global_id(0), unit = get_global_id(1);
     if (column >= vectors)
         return;

@@ -2,18 +2,21 @@
    classes and put their results together in `scratch`, VW floats for each item. */
 #include "common.clh"
 
-#define EACH_CLASS_OF_MINE ulong c = get_local_id(0); c < classes; c += get_local_size(0)
+#define EACH_CLASS_OF_MINE                                                                                             \
+    ulong c = get_local_id(0);                                                                                         \
+    c < classes;                                                                                                       \
+    c += get_local_size(0)
 
 /* The tree that brings the items' values to item 0, for a group of any size: BODY merges `other` into `mine`. */
-#define MERGE_ITEMS(BODY)                                                                                    \
-    for (uint active = get_local_size(0); active > 1; active = (active + 1) / 2) {                           \
-        uint half_way = (active + 1) / 2;                                                                    \
-        barrier(CLK_LOCAL_MEM_FENCE);                                                                        \
-        if (get_local_id(0) < active - half_way) {                                                           \
-            uint mine = get_local_id(0), other = mine + half_way;                                            \
-            BODY                                                                                             \
-        }                                                                                                    \
-    }                                                                                                        \
+#define MERGE_ITEMS(BODY)                                                                                              \
+    for (uint active = get_local_size(0); active > 1; active = (active + 1) / 2) {                                     \
+        uint half_way = (active + 1) / 2;                                                                              \
+        barrier(CLK_LOCAL_MEM_FENCE);                                                                                  \
+        if (get_local_id(0) < active - half_way) {                                                                     \
+            uint mine = get_local_id(0), other = mine + half_way;                                                      \
+            BODY                                                                                                       \
+        }                                                                                                              \
+    }                                                                                                                  \
     barrier(CLK_LOCAL_MEM_FENCE);
 
 /* Sum over the group's items, for all of them. */

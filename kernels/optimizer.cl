@@ -37,7 +37,7 @@ kernel void adam(global float *parameters, global const float *gradients, global
         floatv v = fma((floatv)beta2, load_part(squares, at, count), fresh2 * g * g);
         store_part(m, at, moments, count);
         store_part(v, at, squares, count);
-        store_part(fma((floatv)-step_size, m / fma(sqrt(v), (floatv)correction, (floatv)eps), p * decay), at, parameters,
-                   count);
+        store_part(fma((floatv)-step_size, m / fma(sqrt(v), (floatv)correction, (floatv)eps), p * decay), at,
+                   parameters, count);
     }
 }

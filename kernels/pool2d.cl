@@ -4,26 +4,26 @@
 #include "activation.clh"
 
 /* host/ops/pool2d.c passes these in the same order. `vectors` is the pitch in vectors. */
-#define SHAPE                                                                                                \
-    int vectors, int in_height, int in_width, int out_height, int out_width, int kernel_height,              \
-        int kernel_width, int stride_height, int stride_width, int padding_height, int padding_width,        \
-        int dilation_height, int dilation_width
+#define SHAPE                                                                                                          \
+    int vectors, int in_height, int in_width, int out_height, int out_width, int kernel_height, int kernel_width,      \
+        int stride_height, int stride_width, int padding_height, int padding_width, int dilation_height,               \
+        int dilation_width
 
-#define SHAPE_HERE                                                                                           \
-    vectors, in_height, in_width, out_height, out_width, kernel_height, kernel_width, stride_height,         \
-        stride_width, padding_height, padding_width, dilation_height, dilation_width
+#define SHAPE_HERE                                                                                                     \
+    vectors, in_height, in_width, out_height, out_width, kernel_height, kernel_width, stride_height, stride_width,     \
+        padding_height, padding_width, dilation_height, dilation_width
 
 /* Walks through a row of `columns` pixels: `column` and `v`, the number of a vector among a pixel's, step to this
    item's next one without a division for each. */
-#define FOR_EACH_VECTOR_OF_ROW(columns)                                                                      \
-    const int skip_columns = get_local_size(0) / vectors, skip_vectors = get_local_size(0) % vectors;        \
-    for (int column = get_local_id(0) / vectors, v = get_local_id(0) % vectors; column < columns;            \
+#define FOR_EACH_VECTOR_OF_ROW(columns)                                                                                \
+    const int skip_columns = get_local_size(0) / vectors, skip_vectors = get_local_size(0) % vectors;                  \
+    for (int column = get_local_id(0) / vectors, v = get_local_id(0) % vectors; column < columns;                      \
          v += skip_vectors, column += skip_columns + (v >= vectors), v -= v >= vectors ? vectors : 0)
 
 /* Is the window a square of `size` without dilation and padding? It lies in the input as a whole then, and the loops
    over it are unrolled. */
-#define IS_SQUARE(size)                                                                                      \
-    (kernel_height == size && kernel_width == size && dilation_height == 1 && dilation_width == 1 &&         \
+#define IS_SQUARE(size)                                                                                                \
+    (kernel_height == size && kernel_width == size && dilation_height == 1 && dilation_width == 1 &&                   \
      !padding_height && !padding_width)
 
 /* Vector number of pixel (row, column) of this group's channel. */
@@ -44,7 +44,7 @@ static inline int divide_up(int a, int b) {
 }
 
 /* The part first..last-1 of a window's rows (or columns) that lies in the input; `start` is where the window starts. */
-#define INSIDE(start, in, dilation, kernel_size, first, last)                                                \
+#define INSIDE(start, in, dilation, kernel_size, first, last)                                                          \
     int first = divide_up(-(start), dilation), last = min(kernel_size, divide_up((in) - (start), dilation));
 
 /* The maximum of a square window whose first pixel is vector `from`, and its position. The first of equal maxima; the
@@ -109,8 +109,8 @@ kernel void max_forward(global const float *x, global float *y, global uchar *in
 }
 
 /* First row (or column) of the window of output i, and one past its last. */
-#define WINDOW(i, in, out, stride, padding, kernel_size, first, last)                                        \
-    int first = adaptive ? (int)((long)(i) * (in) / (out)) : (i) * (stride) - (padding);                     \
+#define WINDOW(i, in, out, stride, padding, kernel_size, first, last)                                                  \
+    int first = adaptive ? (int)((long)(i) * (in) / (out)) : (i) * (stride) - (padding);                               \
     int last = adaptive ? (int)(((long)((i) + 1) * (in) + (out)-1) / (out)) : first + (kernel_size);
 
 static inline floatv sum_of_square(int size, global const float *x, ulong from, ulong row_step, ulong column_step) {
@@ -216,11 +216,10 @@ kernel void max_backward(global const float *gy, global uchar *indices, global f
 }
 
 /* First and last output whose window covers input i. */
-#define COVERING(i, in, out, stride, padding, kernel_size, first, last)                                      \
-    int first = adaptive ? (int)((long)(i) * (out) / (in))                                                   \
-                         : divide_up((i) + (padding) - (kernel_size) + 1, stride);                           \
-    int last = adaptive ? (int)(((long)((i) + 1) * (out) + (in)-1) / (in)) - 1                               \
-                        : min(((i) + (padding)) / (stride), (out)-1);
+#define COVERING(i, in, out, stride, padding, kernel_size, first, last)                                                \
+    int first = adaptive ? (int)((long)(i) * (out) / (in)) : divide_up((i) + (padding) - (kernel_size) + 1, stride);   \
+    int last =                                                                                                         \
+        adaptive ? (int)(((long)((i) + 1) * (out) + (in)-1) / (in)) - 1 : min(((i) + (padding)) / (stride), (out)-1);
 
 /* Any windows: each input pixel sums its share of the windows that cover it. */
 kernel void average_backward(global const float *gy, global float *gx, int adaptive, SHAPE) {

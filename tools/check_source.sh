@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
 # Checks of the source that no compiler makes for us, each a part that can run alone:
 #
-#   tools/check_source.sh [format] [kernels] [targets] [floors] [paths]
+#   tools/check_source.sh [format] [scripts] [lengths] [kernels] [targets] [floors] [paths]
 #
-# format   clang-format would change nothing
+# format   clang-format would change nothing, and kernels say kernel, global and local instead of __kernel and so on
+# scripts  shellcheck and pyflakes find nothing in the scripts
+# lengths  no function is longer than 60 lines, and none in host/ has more than nine parameters
 # kernels  every kernel file compiles alone as OpenCL C 1.2, with the defaults of its macros
 # targets  every kernel file compiles for GPUs that need not be here (tools/compile_offline.sh), with the defaults of
 #          its macros and with what networks ask for, which the build in $CONVOY_BUILD (build) tells
@@ -13,7 +15,7 @@
 #
 # Prints what is wrong, and exits with 1 if anything is.
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit
 
 build=${CONVOY_BUILD:-build}
 wrong=0
@@ -26,7 +28,54 @@ check_format() {
     local file
     while IFS= read -r file; do
         clang-format --dry-run -Werror "$file" 2>/dev/null || complain "format: clang-format -i $file"
-    done < <(find host include tests -name '*.[ch]' | sort)
+    done < <(find host include tests tools -name '*.[ch]' | sort; list_kernel_files)
+    list_kernel_files | xargs grep -nE '\b__(kernel|global|local|constant|private)\b' &&
+        complain "format: the lines above spell words of OpenCL C with underscores"
+}
+
+list_kernel_files() {
+    find kernels -name '*.cl' -o -name '*.clh' | sort
+}
+
+check_scripts() {
+    shellcheck -S warning tools/*.sh || complain "scripts: see above"
+    pyflakes3 tools/*.py || complain "scripts: see above"
+}
+
+# A function begins with a line in column 0 that leads to a {, and ends with a } there: clang-format sees to that.
+# Functions that macros make are not seen.
+check_lengths() {
+    local lines
+    lines=$({ find host -name '*.[ch]'; list_kernel_files; } | sort | xargs awk '
+        function parameters(text, i, c, depth, count) {
+            sub(/.*__attribute__\(\(.*\)\)/, "", text)
+            for (i = 1; i <= length(text); i++) {
+                c = substr(text, i, 1)
+                depth += (c == "(") - (c == ")")
+                count += c == "," && depth == 1
+            }
+            return count + 1
+        }
+        FNR == 1 { inside = 0; head = "" }
+        !inside && /^[A-Za-z_]/ && head == "" { first = FNR; head = " " }
+        !inside && head != "" {
+            head = head $0
+            if (/;$/ || /= \{/ || /^}/)
+                head = ""
+            else if (/\{$/) {
+                inside = head ~ /\(/
+                if (inside && FILENAME ~ /^host/ && parameters(head) > 9)
+                    printf "%s:%d: %d parameters\n", FILENAME, first, parameters(head)
+                head = ""
+            }
+        }
+        /^}/ {
+            if (inside && FNR - first + 1 > 60)
+                printf "%s:%d: %d lines\n", FILENAME, first, FNR - first + 1
+            inside = 0
+        }')
+    [ -z "$lines" ] || complain "$lines
+lengths: at most 60 lines to a function, and nine parameters"
 }
 
 check_kernels() {
@@ -114,12 +163,12 @@ check_paths() {
 }
 
 parts=("$@")
-[ ${#parts[@]} -gt 0 ] || parts=(format kernels targets floors paths)
+[ ${#parts[@]} -gt 0 ] || parts=(format scripts lengths kernels targets floors paths)
 for part in "${parts[@]}"; do
     case $part in
-    format | kernels | targets | floors | paths) "check_$part" ;;
+    format | scripts | lengths | kernels | targets | floors | paths) "check_$part" ;;
     *)
-        echo "check_source.sh: no part '$part'; there are format, kernels, targets, floors and paths" >&2
+        echo "check_source.sh: no part '$part'; there are format, scripts, lengths, kernels, targets, floors and paths" >&2
         exit 2
         ;;
     esac

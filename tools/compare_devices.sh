@@ -8,7 +8,7 @@
 # Prints the portability matrix as a Markdown table. A driver that is not installed is named as absent. Exits with 1 if
 # a device fails or its losses differ.
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit
 convoy=${1:-build/convoy}
 runs=$(mktemp -d)
 trap 'rm -rf "$runs"' EXIT

@@ -9,7 +9,7 @@
 #
 # Prints what is wrong, and exits with 1 if anything is.
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit
 file=$1
 shift
 options=("$@")

@@ -4,7 +4,7 @@
 #   tools/test.sh [--no-install] [--jobs N] [PART...]
 #
 # Without a PART all of them run, in this order:
-#   source     formatting, kernels that compile alone, floors, paths (tools/check_source.sh)
+#   source     formatting, scripts, lengths, kernels that compile alone, floors, paths (tools/check_source.sh)
 #   gcc        build with gcc -Werror; every test on PoCL
 #   targets    kernels that compile for GPUs, also as networks ask for them (tools/check_source.sh)
 #   install    cmake --install, then the program of include/convoy.h built against it in four ways and run
@@ -18,7 +18,7 @@
 # logs and kernel caches lie in build-test/. The last line counts what passed, failed and was skipped; the exit code is 0 only when
 # nothing failed.
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit
 root=$PWD
 out=$root/build-test
 logs=$out/logs
@@ -137,7 +137,7 @@ run_pocl_tests() { # NAME FOLDER
 
 part_source() {
     local check
-    for check in format kernels floors paths; do
+    for check in format scripts lengths kernels floors paths; do
         step "source-$check" tools/check_source.sh "$check"
     done
 }

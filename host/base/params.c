@@ -59,9 +59,10 @@ static bool fits_int(long long value) {
    type) go unsaid, unless `text` did meet int's. */
 static void describe_wanted(const cvy_param *row, const char *text, complaint *c) {
     bool is_int = row->type == CVY_INT || row->type == CVY_PAIR;
-    const char *kind = row->type == CVY_FLOAT  ? "a number"
-                       : row->type == CVY_PAIR ? "a whole number, or two as [height, width],"
-                                               : "a whole number";
+    const char *kind = row->type == CVY_FLOAT     ? "a number"
+                       : row->type == CVY_NUMBERS ? "two numbers as [first, second],"
+                       : row->type == CVY_PAIR    ? "a whole number, or two as [height, width],"
+                                                  : "a whole number";
     long long given;
     bool all = is_int && cvy_text_to_long(text, &given) && !fits_int(given);
     double widest = all ? INFINITY : is_int ? INT_MAX : 9e18;
@@ -133,6 +134,19 @@ static bool parse_pair(const cvy_param *row, const char *text, bool check, int p
     return true;
 }
 
+/* "[0.9, 0.999]" */
+static bool parse_numbers(const cvy_param *row, const char *text, bool check, double numbers[2]) {
+    char parts[2][32];
+    int end = 0;
+    if (sscanf(text, " [ %31[0-9.eE+-] , %31[0-9.eE+-] ] %n", parts[0], parts[1], &end) != 2 || !end ||
+        text[end])
+        return false;
+    for (int i = 0; i < 2; i++)
+        if (!cvy_text_to_double(parts[i], &numbers[i]) || (check && !in_range(row, numbers[i])))
+            return false;
+    return true;
+}
+
 static void complain_of_choice(const cvy_param *row, const char *text, complaint *c) {
     const char *names[MANY_NAMES] = {NULL};
     size_t count = 0;
@@ -176,6 +190,8 @@ static bool set_number(const cvy_param *row, void *out, const char *text, bool c
         }
         *(double *)field(row, out) = number;
         return true;
+    case CVY_NUMBERS:
+        return parse_numbers(row, text, check, field(row, out));
     default:
         if (!parse_pair(row, text, check, pair)) {
             return false;
@@ -242,6 +258,8 @@ static size_t field_size(const cvy_param *row) {
         return sizeof(bool);
     case CVY_PAIR:
         return sizeof(int[2]);
+    case CVY_NUMBERS:
+        return sizeof(double[2]);
     case CVY_TEXT:
     case CVY_NODE:
         break;
@@ -341,6 +359,13 @@ static convoy_status set_from_node(const cvy_param *row, void *out, cvy_arena *a
         }
         describe_wanted(row, "", &c);
         return fail_value(what, row, value, c.text);
+    }
+    if (row->type == CVY_NUMBERS) {
+        cvy_text text = {0};
+        cvy_node_print(value, &text);
+        bool good = set_from_text(row, out, arena, cvy_text_get(&text), true, &c);
+        cvy_text_free(&text);
+        return good ? CONVOY_OK : fail_value(what, row, value, c.text);
     }
     return fail_value(what, row, value, "takes a single value");
 }

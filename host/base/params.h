@@ -11,15 +11,16 @@
 #include "base/text.h"
 
 typedef enum cvy_param_type {
-    CVY_INT,    /* int */
-    CVY_SIZE,   /* long long */
-    CVY_FLOAT,  /* double */
-    CVY_BOOL,   /* bool: true/false/yes/no/on/off/1/0 */
-    CVY_TEXT,   /* const char * in the arena */
-    CVY_CHOICE, /* int: index into `choices` ("a|b|c") */
-    CVY_PAIR,   /* int[2]: one number for both, or [height, width]; as one text "3", "3,5" or "[3, 5]" */
-    CVY_FLAG,   /* command line only: bool; an empty value means true, not given means false */
-    CVY_NODE    /* cvy_node *: the raw node, parsed by its owner */
+    CVY_INT,     /* int */
+    CVY_SIZE,    /* long long */
+    CVY_FLOAT,   /* double */
+    CVY_BOOL,    /* bool: true/false/yes/no/on/off/1/0 */
+    CVY_TEXT,    /* const char * in the arena */
+    CVY_CHOICE,  /* int: index into `choices` ("a|b|c") */
+    CVY_PAIR,    /* int[2]: one number for both, or [height, width]; as one text "3", "3,5" or "[3, 5]" */
+    CVY_NUMBERS, /* double[2]: [first, second] */
+    CVY_FLAG,    /* command line only: bool; an empty value means true, not given means false */
+    CVY_NODE     /* cvy_node *: the raw node, parsed by its owner */
 } cvy_param_type;
 
 typedef struct cvy_param {
@@ -33,8 +34,12 @@ typedef struct cvy_param {
     const char *help;        /* one line */
 } cvy_param;                 /* a table ends with a row whose name is NULL */
 
+/* The row of a field of the same name in the struct type `owner`; behind the type, whatever else the row has,
+   as .fallback = "1". */
+#define CVY_PARAM(owner, field, kind, ...)                                                                   \
+    { .name = #field, .type = kind, .offset = offsetof(owner, field), __VA_ARGS__ }
 #define CVY_PARAM_END                                                                                        \
-    { NULL, CVY_INT, 0, NULL, 0, 0, NULL, NULL }
+    { .name = NULL }
 
 /* Sets every field to its default. Required ones become 0 / NULL. */
 convoy_status cvy_params_defaults(const cvy_param *table, void *out, cvy_arena *arena);

@@ -51,6 +51,13 @@ void cvy_params_print(const cvy_param *row, const void *in, cvy_text *text) {
     case CVY_PAIR:
         print_pair(value, text);
         break;
+    case CVY_NUMBERS:
+        cvy_text_add(text, "[");
+        cvy_text_add_number(text, ((const double *)value)[0]);
+        cvy_text_add(text, ", ");
+        cvy_text_add_number(text, ((const double *)value)[1]);
+        cvy_text_add(text, "]");
+        break;
     case CVY_NODE:
         node = *(cvy_node *const *)value;
         if (node) {
@@ -79,6 +86,8 @@ static const char *type_name(const cvy_param *row) {
         return row->choices;
     case CVY_PAIR:
         return "integer or [h, w]";
+    case CVY_NUMBERS:
+        return "[number, number]";
     case CVY_FLAG:
     case CVY_NODE:
         break;

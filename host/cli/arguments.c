@@ -147,6 +147,10 @@ void cli_print_help(const cli_command *command, FILE *out) {
                      "\nKeys of the recipe, for --set key=value; the optimizer's own too, as --set lr=0.1 or "
                      "--set momentum=0.9:\n");
         cvy_params_help(cvy_recipe_params, "", &text);
+        for (const cvy_optimizer_type *type = cvy_optimizer_types; type->name; type++) {
+            cvy_text_add(&text, "\nParameters of the optimizer %s:\n", type->name);
+            cvy_params_help(type->params, "", &text);
+        }
     }
     fputs(cvy_text_get(&text), out);
     cvy_text_free(&text);

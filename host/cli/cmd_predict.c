@@ -235,7 +235,7 @@ static convoy_status load_model(prediction *x) {
         return status;
     x->classes = convoy_model_classes(x->model);
     x->top = o->top < x->classes ? o->top : x->classes;
-    x->smallest = cvy_model_recipe(x->model)->loss == CVY_RBF_MAP;
+    x->smallest = cvy_loss_answer_is_smallest((cvy_loss)cvy_model_recipe(x->model)->loss);
     name_the_rest(call->arena, &x->names, x->classes);
     x->p = malloc((size_t)x->classes * sizeof *x->p);
     return x->p ? CONVOY_OK : cvy_fail_memory("the answers", (size_t)x->classes * sizeof *x->p);

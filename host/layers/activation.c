@@ -1,5 +1,5 @@
-/* ReLU, Sigmoid, Tanh and ScaledTanh: one op with four kinds. All run in place, and their backward needs the
-   output only. */
+/* The activations of kernels/activations.clh, a layer type each. All run in place, and their backward needs
+   the output only. */
 #include "layers/types.h"
 #include "ops/elementwise.h"
 
@@ -36,24 +36,25 @@ static void report(const void *state, const cvy_layer_setup *setup, cvy_layer_re
     cvy_text_add(&out->variant, "elementwise");
 }
 
-#define ACTIVATION(row, name, kind, help)                                                                    \
+#define LAYER_TYPE(NAME, row, torch, text, ...)                                                              \
     static convoy_status row##_describe(const void *config, const cvy_node *node, cvy_dims input,            \
                                         cvy_arena *arena, cvy_layer_facts *facts) {                          \
         (void)config, (void)node, (void)arena;                                                               \
-        return describe_kind(kind, input, facts);                                                            \
+        return describe_kind(CVY_##NAME, input, facts);                                                      \
     }                                                                                                        \
     static convoy_status row##_forward(void *state, const cvy_layer_run *run) {                              \
         (void)state;                                                                                         \
-        return forward_kind(kind, run);                                                                      \
+        return forward_kind(CVY_##NAME, run);                                                                \
     }                                                                                                        \
     static convoy_status row##_backward(void *state, const cvy_layer_run *run) {                             \
         (void)state;                                                                                         \
-        return backward_kind(kind, run);                                                                     \
+        return backward_kind(CVY_##NAME, run);                                                               \
     }                                                                                                        \
-    const cvy_layer_type cvy_layer_##row = {                                                                 \
-        name, help, params, 0, 0, row##_describe, NULL, NULL, row##_forward, row##_backward, report, NULL};
-
-ACTIVATION(relu, "ReLU", CVY_RELU, "max(0, x)")
-ACTIVATION(sigmoid, "Sigmoid", CVY_SIGMOID, "1/(1 + exp(-x))")
-ACTIVATION(tanh, "Tanh", CVY_TANH, "hyperbolic tangent")
-ACTIVATION(scaled_tanh, "ScaledTanh", CVY_SCALED_TANH, "1.7159 tanh(2x/3), LeNet-5's squashing function")
+    const cvy_layer_type cvy_layer_##row = {.name = torch,                                                   \
+                                            .help = text,                                                    \
+                                            .params = params,                                                \
+                                            .describe = row##_describe,                                      \
+                                            .forward = row##_forward,                                        \
+                                            .backward = row##_backward,                                      \
+                                            .report = report};
+CVY_ACTIVATIONS(LAYER_TYPE)

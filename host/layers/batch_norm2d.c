@@ -13,14 +13,15 @@ typedef struct state {
 } state;
 
 static const cvy_param params[] = {
-    {"num_features", CVY_INT, offsetof(config, num_features), "0", 0, 1 << 20, NULL,
-     "maps; inferred, checked where given"},
-    {"eps", CVY_FLOAT, offsetof(config, eps), "1e-5", 1e-30, 1, NULL, "added to the variance"},
-    {"momentum", CVY_FLOAT, offsetof(config, momentum), "0.1", 0, 1, NULL,
-     "weight of a batch in the running statistics"},
-    {"affine", CVY_BOOL, offsetof(config, affine), "true", 0, 0, NULL, "learn a scale and a shift per map"},
-    {"track_running_stats", CVY_BOOL, offsetof(config, track_running_stats), "true", 0, 0, NULL,
-     "keep running statistics for evaluation"},
+    CVY_PARAM(config, num_features, CVY_INT, .fallback = "0", .maximum = 1 << 20,
+              .help = "maps; inferred, checked where given"),
+    CVY_PARAM(config, eps, CVY_FLOAT, .fallback = "1e-5", .minimum = 1e-30, .maximum = 1,
+              .help = "added to the variance"),
+    CVY_PARAM(config, momentum, CVY_FLOAT, .fallback = "0.1", .maximum = 1,
+              .help = "weight of a batch in the running statistics"),
+    CVY_PARAM(config, affine, CVY_BOOL, .fallback = "true", .help = "learn a scale and a shift per map"),
+    CVY_PARAM(config, track_running_stats, CVY_BOOL, .fallback = "true",
+              .help = "keep running statistics for evaluation"),
     CVY_PARAM_END,
 };
 
@@ -130,9 +131,16 @@ static void report(const void *s, const cvy_layer_setup *setup, cvy_layer_report
     cvy_text_add(&out->variant, "%s", cvy_batchnorm_variant(op));
 }
 
-const cvy_layer_type cvy_layer_batch_norm2d = {"BatchNorm2d", "batch normalisation per map",
-                                               params,        sizeof(config),
-                                               sizeof(state), describe,
-                                               setup,         release,
-                                               forward,       backward,
-                                               report,        NULL};
+const cvy_layer_type cvy_layer_batch_norm2d = {
+    .name = "BatchNorm2d",
+    .help = "batch normalisation per map",
+    .params = params,
+    .config_size = sizeof(config),
+    .state_size = sizeof(state),
+    .describe = describe,
+    .setup = setup,
+    .release = release,
+    .forward = forward,
+    .backward = backward,
+    .report = report,
+};

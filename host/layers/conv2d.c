@@ -18,20 +18,21 @@ typedef struct state {
 } state;
 
 static const cvy_param params[] = {
-    {"in_channels", CVY_INT, offsetof(config, in_channels), "0", 0, 1 << 20, NULL,
-     "input maps; inferred, checked where given"},
-    {"out_channels", CVY_INT, offsetof(config, out_channels), NULL, 1, 1 << 20, NULL, "output maps"},
-    {"kernel_size", CVY_PAIR, offsetof(config, kernel_size), NULL, 1, 1 << 15, NULL,
-     "height and width of the kernel"},
-    {"stride", CVY_PAIR, offsetof(config, stride), "1", 1, 1 << 15, NULL, "step of the kernel"},
-    {"padding", CVY_PAIR, offsetof(config, padding), "0", 0, 1 << 15, NULL, "zeros on each side"},
-    {"dilation", CVY_PAIR, offsetof(config, dilation), "1", 1, 1 << 15, NULL,
-     "distance between the kernel's taps"},
-    {"groups", CVY_INT, offsetof(config, groups), "1", 1, 1 << 20, NULL,
-     "groups of maps that do not see each other"},
-    {"bias", CVY_BOOL, offsetof(config, bias), "true", 0, 0, NULL, "add a value per output map"},
-    {"connections", CVY_NODE, offsetof(config, connections), "", 0, 0, NULL,
-     "input maps that each output map sees: a list of lists"},
+    CVY_PARAM(config, in_channels, CVY_INT, .fallback = "0", .maximum = 1 << 20,
+              .help = "input maps; inferred, checked where given"),
+    CVY_PARAM(config, out_channels, CVY_INT, .minimum = 1, .maximum = 1 << 20, .help = "output maps"),
+    CVY_PARAM(config, kernel_size, CVY_PAIR, .minimum = 1, .maximum = 1 << 15,
+              .help = "height and width of the kernel"),
+    CVY_PARAM(config, stride, CVY_PAIR, .fallback = "1", .minimum = 1, .maximum = 1 << 15,
+              .help = "step of the kernel"),
+    CVY_PARAM(config, padding, CVY_PAIR, .fallback = "0", .maximum = 1 << 15, .help = "zeros on each side"),
+    CVY_PARAM(config, dilation, CVY_PAIR, .fallback = "1", .minimum = 1, .maximum = 1 << 15,
+              .help = "distance between the kernel's taps"),
+    CVY_PARAM(config, groups, CVY_INT, .fallback = "1", .minimum = 1, .maximum = 1 << 20,
+              .help = "groups of maps that do not see each other"),
+    CVY_PARAM(config, bias, CVY_BOOL, .fallback = "true", .help = "add a value per output map"),
+    CVY_PARAM(config, connections, CVY_NODE, .fallback = "",
+              .help = "input maps that each output map sees: a list of lists"),
     CVY_PARAM_END,
 };
 
@@ -131,7 +132,7 @@ static convoy_status describe(const void *configuration, const cvy_node *node, c
     facts->connections = facts->multiply_adds + (c->bias ? out * pixels : 0);
     facts->absent = (out * group_in - pairs) * taps;
     facts->backward_needs_x = true;
-    facts->takes_activation = ~0u; /* any */
+    facts->takes_activation = CVY_ANY_ACTIVATION;
     facts->takes_fold = facts->takes_pooling = true;
     return CONVOY_OK;
 }
@@ -212,6 +213,16 @@ static void report(const void *s, const cvy_layer_setup *setup, cvy_layer_report
 }
 
 const cvy_layer_type cvy_layer_conv2d = {
-    "Conv2d", "2-D convolution", params,  sizeof(config), sizeof(state), describe,
-    setup,    release,           forward, backward,       report,        tasks,
+    .name = "Conv2d",
+    .help = "2-D convolution",
+    .params = params,
+    .config_size = sizeof(config),
+    .state_size = sizeof(state),
+    .describe = describe,
+    .setup = setup,
+    .release = release,
+    .forward = forward,
+    .backward = backward,
+    .report = report,
+    .tasks = tasks,
 };

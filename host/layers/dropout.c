@@ -13,7 +13,8 @@ typedef struct state {
 } state;
 
 static const cvy_param params[] = {
-    {"p", CVY_FLOAT, offsetof(config, p), "0.5", 0, 1, NULL, "probability of a value to become 0"},
+    CVY_PARAM(config, p, CVY_FLOAT, .fallback = "0.5", .maximum = 1,
+              .help = "probability of a value to become 0"),
     CVY_PARAM_END,
 };
 
@@ -45,9 +46,14 @@ static convoy_status backward(void *s, const cvy_layer_run *run) {
                    : CONVOY_OK;
 }
 
-const cvy_layer_type cvy_layer_dropout = {"Dropout",     "zeroes values at random while training",
-                                          params,        sizeof(config),
-                                          sizeof(state), describe,
-                                          setup,         NULL,
-                                          forward,       backward,
-                                          NULL,          NULL};
+const cvy_layer_type cvy_layer_dropout = {
+    .name = "Dropout",
+    .help = "zeroes values at random while training",
+    .params = params,
+    .config_size = sizeof(config),
+    .state_size = sizeof(state),
+    .describe = describe,
+    .setup = setup,
+    .forward = forward,
+    .backward = backward,
+};

@@ -70,15 +70,11 @@ static convoy_status backward(void *state, const cvy_layer_run *run) {
                    : CONVOY_OK;
 }
 
-const cvy_layer_type cvy_layer_euclidean_rbf = {"EuclideanRBF",
-                                                "LeNet-5's distances to the bitmaps of the ten digits",
-                                                params,
-                                                0,
-                                                0,
-                                                describe,
-                                                NULL,
-                                                NULL,
-                                                forward,
-                                                backward,
-                                                NULL,
-                                                NULL};
+const cvy_layer_type cvy_layer_euclidean_rbf = {
+    .name = "EuclideanRBF",
+    .help = "LeNet-5's distances to the bitmaps of the ten digits",
+    .params = params,
+    .describe = describe,
+    .forward = forward,
+    .backward = backward,
+};

@@ -21,6 +21,9 @@ static inline size_t cvy_dims_count(cvy_dims dims) {
     return (size_t)dims.channels * (size_t)dims.height * (size_t)dims.width;
 }
 
+/* As a set of 1 << cvy_activation: all of them. */
+enum { CVY_ANY_ACTIVATION = (1 << CVY_ACTIVATION_COUNT) - 1 };
+
 enum { CVY_LAYER_TENSORS = 4, CVY_LAYER_SAVED = 2, CVY_LAYER_TASKS = 3 };
 
 typedef enum cvy_tensor_role {

@@ -11,10 +11,6 @@ const cvy_layer_type *const cvy_layer_types[] = {
     &cvy_layer_avg_pool2d,
     &cvy_layer_adaptive_avg_pool2d,
     &cvy_layer_batch_norm2d,
-    &cvy_layer_relu,
-    &cvy_layer_sigmoid,
-    &cvy_layer_tanh,
-    &cvy_layer_scaled_tanh,
     &cvy_layer_softmax,
     &cvy_layer_dropout,
     &cvy_layer_flatten,
@@ -22,7 +18,8 @@ const cvy_layer_type *const cvy_layer_types[] = {
     &cvy_layer_upsample,
     &cvy_layer_subsample2d,
     &cvy_layer_euclidean_rbf,
-    NULL,
+#define ROW(NAME, name, ...) &cvy_layer_##name,
+    CVY_ACTIVATIONS(ROW) NULL,
 };
 
 const cvy_layer_type *cvy_layer_type_find(const char *name) {

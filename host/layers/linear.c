@@ -12,10 +12,10 @@ typedef struct state {
 } state;
 
 static const cvy_param params[] = {
-    {"in_features", CVY_INT, offsetof(config, in_features), "0", 0, 1 << 28, NULL,
-     "inputs; inferred, checked where given"},
-    {"out_features", CVY_INT, offsetof(config, out_features), NULL, 1, 1 << 24, NULL, "outputs"},
-    {"bias", CVY_BOOL, offsetof(config, bias), "true", 0, 0, NULL, "add a value per output"},
+    CVY_PARAM(config, in_features, CVY_INT, .fallback = "0", .maximum = 1 << 28,
+              .help = "inputs; inferred, checked where given"),
+    CVY_PARAM(config, out_features, CVY_INT, .minimum = 1, .maximum = 1 << 24, .help = "outputs"),
+    CVY_PARAM(config, bias, CVY_BOOL, .fallback = "true", .help = "add a value per output"),
     CVY_PARAM_END,
 };
 
@@ -39,7 +39,7 @@ static convoy_status describe(const void *configuration, const cvy_node *node, c
     facts->multiply_adds = in * out;
     facts->connections = in * out + (c->bias ? out : 0);
     facts->backward_needs_x = true;
-    facts->takes_activation = facts->takes_input_activation = ~0u; /* any */
+    facts->takes_activation = facts->takes_input_activation = CVY_ANY_ACTIVATION;
     return CONVOY_OK;
 }
 
@@ -108,10 +108,16 @@ static void report(const void *s, const cvy_layer_setup *setup, cvy_layer_report
 }
 
 const cvy_layer_type cvy_layer_linear = {
-    "Linear",      "fully connected layer",
-    params,        sizeof(config),
-    sizeof(state), describe,
-    setup,         release,
-    forward,       backward,
-    report,        tasks,
+    .name = "Linear",
+    .help = "fully connected layer",
+    .params = params,
+    .config_size = sizeof(config),
+    .state_size = sizeof(state),
+    .describe = describe,
+    .setup = setup,
+    .release = release,
+    .forward = forward,
+    .backward = backward,
+    .report = report,
+    .tasks = tasks,
 };

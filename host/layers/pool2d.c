@@ -12,31 +12,23 @@ typedef struct state {
 } state;
 
 #define WINDOW_PARAMS                                                                                        \
-    {"kernel_size", CVY_PAIR, offsetof(config, kernel_size),   NULL, 1,                                      \
-     1 << 15,       NULL,     "height and width of the window"},                                             \
-        {"stride",                                                                                           \
-         CVY_PAIR,                                                                                           \
-         offsetof(config, stride),                                                                           \
-         "0",                                                                                                \
-         0,                                                                                                  \
-         1 << 15,                                                                                            \
-         NULL,                                                                                               \
-         "step of the window; 0: kernel_size"},                                                              \
-    {                                                                                                        \
-        "padding", CVY_PAIR, offsetof(config, padding), "0", 0, 1 << 15, NULL,                               \
-            "border, at most half the window"                                                                \
-    }
+    CVY_PARAM(config, kernel_size, CVY_PAIR, .minimum = 1, .maximum = 1 << 15,                               \
+              .help = "height and width of the window"),                                                     \
+        CVY_PARAM(config, stride, CVY_PAIR, .fallback = "0", .maximum = 1 << 15,                             \
+                  .help = "step of the window; 0: kernel_size"),                                             \
+        CVY_PARAM(config, padding, CVY_PAIR, .fallback = "0", .maximum = 1 << 15,                            \
+                  .help = "border, at most half the window")
 
 static const cvy_param max_params[] = {
     WINDOW_PARAMS,
-    {"dilation", CVY_PAIR, offsetof(config, dilation), "1", 1, 1 << 15, NULL,
-     "distance between the window's pixels"},
+    CVY_PARAM(config, dilation, CVY_PAIR, .fallback = "1", .minimum = 1, .maximum = 1 << 15,
+              .help = "distance between the window's pixels"),
     CVY_PARAM_END,
 };
 static const cvy_param average_params[] = {WINDOW_PARAMS, CVY_PARAM_END};
 static const cvy_param adaptive_params[] = {
-    {"output_size", CVY_PAIR, offsetof(config, output_size), NULL, 1, 1 << 15, NULL,
-     "height and width of the output"},
+    CVY_PARAM(config, output_size, CVY_PAIR, .minimum = 1, .maximum = 1 << 15,
+              .help = "height and width of the output"),
     CVY_PARAM_END,
 };
 
@@ -64,7 +56,7 @@ static convoy_status describe_kind(cvy_pool2d_kind kind, const config *c, cvy_di
     if (status)
         return status;
     facts->output = (cvy_dims){input.channels, shape.out_height, shape.out_width};
-    facts->takes_input_activation = ~0u; /* any */
+    facts->takes_input_activation = CVY_ANY_ACTIVATION;
     facts->pooling = cvy_pool2d_pooling(&shape);
     if (kind == CVY_POOL_MAX) {
         facts->saved[facts->saved_count++].column_bytes = cvy_dims_count(facts->output);
@@ -129,27 +121,42 @@ static convoy_status setup_adaptive(void *s, cvy_layer_setup *setup) {
     return setup_kind(CVY_POOL_ADAPTIVE_AVERAGE, s, setup);
 }
 
-const cvy_layer_type cvy_layer_max_pool2d = {"MaxPool2d",   "largest value of each window",
-                                             max_params,    sizeof(config),
-                                             sizeof(state), describe_max,
-                                             setup_max,     release,
-                                             forward,       backward,
-                                             report,        NULL};
-const cvy_layer_type cvy_layer_avg_pool2d = {"AvgPool2d",    "mean of each window, padding counted",
-                                             average_params, sizeof(config),
-                                             sizeof(state),  describe_average,
-                                             setup_average,  release,
-                                             forward,        backward,
-                                             report,         NULL};
-const cvy_layer_type cvy_layer_adaptive_avg_pool2d = {"AdaptiveAvgPool2d",
-                                                      "mean over a grid of output_size windows",
-                                                      adaptive_params,
-                                                      sizeof(config),
-                                                      sizeof(state),
-                                                      describe_adaptive,
-                                                      setup_adaptive,
-                                                      release,
-                                                      forward,
-                                                      backward,
-                                                      report,
-                                                      NULL};
+const cvy_layer_type cvy_layer_max_pool2d = {
+    .name = "MaxPool2d",
+    .help = "largest value of each window",
+    .params = max_params,
+    .config_size = sizeof(config),
+    .state_size = sizeof(state),
+    .describe = describe_max,
+    .setup = setup_max,
+    .release = release,
+    .forward = forward,
+    .backward = backward,
+    .report = report,
+};
+const cvy_layer_type cvy_layer_avg_pool2d = {
+    .name = "AvgPool2d",
+    .help = "mean of each window, padding counted",
+    .params = average_params,
+    .config_size = sizeof(config),
+    .state_size = sizeof(state),
+    .describe = describe_average,
+    .setup = setup_average,
+    .release = release,
+    .forward = forward,
+    .backward = backward,
+    .report = report,
+};
+const cvy_layer_type cvy_layer_adaptive_avg_pool2d = {
+    .name = "AdaptiveAvgPool2d",
+    .help = "mean over a grid of output_size windows",
+    .params = adaptive_params,
+    .config_size = sizeof(config),
+    .state_size = sizeof(state),
+    .describe = describe_adaptive,
+    .setup = setup_adaptive,
+    .release = release,
+    .forward = forward,
+    .backward = backward,
+    .report = report,
+};

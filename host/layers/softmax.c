@@ -7,7 +7,8 @@ typedef struct config {
 } config;
 
 static const cvy_param params[] = {
-    {"dim", CVY_INT, offsetof(config, dim), "1", 1, 1, NULL, "1: over the values of each image"},
+    CVY_PARAM(config, dim, CVY_INT, .fallback = "1", .minimum = 1, .maximum = 1,
+              .help = "1: over the values of each image"),
     CVY_PARAM_END,
 };
 
@@ -33,9 +34,12 @@ static convoy_status backward(void *state, const cvy_layer_run *run) {
                                 run->gx);
 }
 
-const cvy_layer_type cvy_layer_softmax = {"Softmax", "exp(x) over its sum",
-                                          params,    sizeof(config),
-                                          0,         describe,
-                                          NULL,      NULL,
-                                          forward,   backward,
-                                          NULL,      NULL};
+const cvy_layer_type cvy_layer_softmax = {
+    .name = "Softmax",
+    .help = "exp(x) over its sum",
+    .params = params,
+    .config_size = sizeof(config),
+    .describe = describe,
+    .forward = forward,
+    .backward = backward,
+};

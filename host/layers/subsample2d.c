@@ -12,8 +12,8 @@ typedef struct state {
 } state;
 
 static const cvy_param params[] = {
-    {"kernel_size", CVY_INT, offsetof(config, kernel_size), "2", 1, 1 << 15, NULL,
-     "side of the window, and its step"},
+    CVY_PARAM(config, kernel_size, CVY_INT, .fallback = "2", .minimum = 1, .maximum = 1 << 15,
+              .help = "side of the window, and its step"),
     CVY_PARAM_END,
 };
 
@@ -59,9 +59,15 @@ static convoy_status backward(void *s, const cvy_layer_run *run) {
                                   run->gradients[0], run->gradients[1], run->accumulate, run->workspace);
 }
 
-const cvy_layer_type cvy_layer_subsample2d = {"Subsample2d", "LeNet-5's trainable subsampling",
-                                              params,        sizeof(config),
-                                              sizeof(state), describe,
-                                              setup,         release,
-                                              forward,       backward,
-                                              NULL,          NULL};
+const cvy_layer_type cvy_layer_subsample2d = {
+    .name = "Subsample2d",
+    .help = "LeNet-5's trainable subsampling",
+    .params = params,
+    .config_size = sizeof(config),
+    .state_size = sizeof(state),
+    .describe = describe,
+    .setup = setup,
+    .release = release,
+    .forward = forward,
+    .backward = backward,
+};

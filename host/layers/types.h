@@ -10,10 +10,6 @@ extern const cvy_layer_type cvy_layer_max_pool2d;          /* pool2d.c */
 extern const cvy_layer_type cvy_layer_avg_pool2d;          /* pool2d.c */
 extern const cvy_layer_type cvy_layer_adaptive_avg_pool2d; /* pool2d.c */
 extern const cvy_layer_type cvy_layer_batch_norm2d;
-extern const cvy_layer_type cvy_layer_relu;        /* activation.c */
-extern const cvy_layer_type cvy_layer_sigmoid;     /* activation.c */
-extern const cvy_layer_type cvy_layer_tanh;        /* activation.c */
-extern const cvy_layer_type cvy_layer_scaled_tanh; /* activation.c */
 extern const cvy_layer_type cvy_layer_softmax;
 extern const cvy_layer_type cvy_layer_dropout;
 extern const cvy_layer_type cvy_layer_flatten;  /* reshape.c */
@@ -21,5 +17,9 @@ extern const cvy_layer_type cvy_layer_identity; /* reshape.c */
 extern const cvy_layer_type cvy_layer_upsample;
 extern const cvy_layer_type cvy_layer_subsample2d;
 extern const cvy_layer_type cvy_layer_euclidean_rbf;
+/* The activations: activation.c. */
+#define CVY_ROW(NAME, name, ...) extern const cvy_layer_type cvy_layer_##name;
+CVY_ACTIVATIONS(CVY_ROW)
+#undef CVY_ROW
 
 #endif

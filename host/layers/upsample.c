@@ -8,8 +8,10 @@ typedef struct config {
 } config;
 
 static const cvy_param params[] = {
-    {"size", CVY_PAIR, offsetof(config, size), NULL, 1, 1 << 15, NULL, "height and width of the output"},
-    {"mode", CVY_CHOICE, offsetof(config, mode), "bilinear", 0, 0, "bilinear", "how pixels are mixed"},
+    CVY_PARAM(config, size, CVY_PAIR, .minimum = 1, .maximum = 1 << 15,
+              .help = "height and width of the output"),
+    CVY_PARAM(config, mode, CVY_CHOICE, .fallback = "bilinear", .choices = "bilinear",
+              .help = "how pixels are mixed"),
     CVY_PARAM_END,
 };
 
@@ -38,6 +40,12 @@ static convoy_status backward(void *state, const cvy_layer_run *run) {
     return run->gx ? cvy_resize_backward(run->device, &shape, run->gy, run->gx) : CONVOY_OK;
 }
 
-const cvy_layer_type cvy_layer_upsample = {"Upsample", "bilinear resize", params, sizeof(config),
-                                           0,          describe,          NULL,   NULL,
-                                           forward,    backward,          NULL,   NULL};
+const cvy_layer_type cvy_layer_upsample = {
+    .name = "Upsample",
+    .help = "bilinear resize",
+    .params = params,
+    .config_size = sizeof(config),
+    .describe = describe,
+    .forward = forward,
+    .backward = backward,
+};

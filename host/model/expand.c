@@ -376,11 +376,11 @@ static convoy_status fail_unknown_setting(const cvy_model_file *file, const char
                     key);
 }
 
-/* Sets one key of the recipe's optimizer, {Name: {...}}; a recipe without one gets Adam. */
+/* Sets one key of the recipe's optimizer, {Name: {...}}; a recipe without one gets the default. */
 static void set_optimizer_key(cvy_arena *arena, cvy_model_file *file, const cvy_node *key, cvy_node *value) {
     const cvy_node *optimizer = file->recipe ? cvy_node_get(file->recipe, "optimizer") : NULL,
                    *parameters = NULL;
-    const cvy_node *name = cvy_node_scalar(arena, key->file, "Adam");
+    const cvy_node *name = cvy_node_scalar(arena, key->file, CVY_OPTIMIZER_DEFAULT);
     if (optimizer && optimizer->kind == CVY_SCALAR && *optimizer->text)
         name = optimizer;
     if (optimizer && optimizer->kind == CVY_MAPPING && optimizer->count == 1) {

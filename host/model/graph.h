@@ -65,7 +65,6 @@ struct convoy_model {
     cvy_model_file file;
     cvy_node *layers; /* expanded: no blocks, no $names */
     cvy_recipe recipe;
-    const char *optimizer_name; /* "SGD" */
 
     cvy_step *steps;        /* in running order */
     const cvy_step *listed; /* the same as the file has them, for summaries */

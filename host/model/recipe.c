@@ -10,124 +10,74 @@ typedef struct fields {
     cvy_node *optimizer, *mean, *std;
 } fields;
 
+#define ROW(key, kind, ...)                                                                                  \
+    { .name = #key, .type = kind, .offset = offsetof(fields, recipe.key), __VA_ARGS__ }
+/* A whole number; 0 may mean "not given". */
+#define COUNT(key, default, least, most, text)                                                               \
+    ROW(key, CVY_INT, .fallback = default, .minimum = least, .maximum = most, .help = text)
+/* Read and printed here. */
+#define NODE(key, text) CVY_PARAM(fields, key, CVY_NODE, .fallback = "", .help = text)
+
 const cvy_param cvy_recipe_params[] = {
-    {"data", CVY_TEXT, offsetof(fields, recipe.data), "", 0, 0, NULL,
-     "a path, fashion-mnist, mnist, cifar10 or synthetic"},
-    {"loss", CVY_CHOICE, offsetof(fields, recipe.loss), "CrossEntropyLoss", 0, 0, "CrossEntropyLoss|RBFLoss",
-     "what is minimised"},
-    {"optimizer", CVY_NODE, offsetof(fields, optimizer), "", 0, 0, NULL,
-     "{SGD: {lr: 0.1}}, {Adam: {}} or {AdamW: {}}"},
-    {"batch_size", CVY_INT, offsetof(fields, recipe.batch_size), "64", 1, 1 << 20, NULL, "images per step"},
-    {"micro_batch", CVY_INT, offsetof(fields, recipe.micro_batch), "0", 0, 1 << 20, NULL,
-     "images that are computed at a time, to save memory; their gradients add up to the batch's; batch-norm "
-     "sees a micro-batch at a time; 0: the whole batch"},
-    {"epochs", CVY_INT, offsetof(fields, recipe.epochs), "10", 0, 1 << 20, NULL,
-     "passes over the training set"},
-    {"init", CVY_CHOICE, offsetof(fields, recipe.init), "default", 0, 0,
-     "default|xavier_uniform|kaiming_uniform|kaiming_normal|lecun", "how weights start; default: PyTorch's"},
-    {"shuffle", CVY_BOOL, offsetof(fields, recipe.shuffle), "true", 0, 0, NULL, "a new order each epoch"},
-    {"border", CVY_INT, offsetof(fields, recipe.border), "0", 0, 1 << 12, NULL,
-     "zero pixels around the image"},
-    {"mean", CVY_NODE, offsetof(fields, mean), "", 0, 0, NULL,
-     "subtracted from pixels in 0..1; a number or one per channel"},
-    {"std", CVY_NODE, offsetof(fields, std), "", 0, 0, NULL, "then divided by; a number or one per channel"},
-    {"reports_per_epoch", CVY_INT, offsetof(fields, recipe.reports_per_epoch), "0", 0, 1 << 20, NULL,
-     "running loss and accuracy so many times an epoch"},
-    {"eval_every", CVY_INT, offsetof(fields, recipe.eval_every), "0", 0, 1 << 30, NULL,
-     "steps between evaluations of the test set; 0: per epoch"},
-    {"test_fraction", CVY_FLOAT, offsetof(fields, recipe.test_fraction), "0.2", 0, 1, NULL,
-     "of a folder without train/ and test/"},
+    ROW(data, CVY_TEXT, .fallback = "", .help = "a path, fashion-mnist, mnist, cifar10 or synthetic"),
+    ROW(loss, CVY_CHOICE, .fallback = "CrossEntropyLoss", .choices = CVY_LOSS_NAMES,
+        .help = "what is minimised"),
+    NODE(optimizer, "one name with its parameters, as {SGD: {lr: 0.1}}"),
+    COUNT(batch_size, "64", 1, 1 << 20, "images per step"),
+    COUNT(micro_batch, "0", 0, 1 << 20,
+          "images that are computed at a time, to save memory; their gradients add up to the batch's; "
+          "batch-norm sees a micro-batch at a time; 0: the whole batch"),
+    COUNT(epochs, "10", 0, 1 << 20, "passes over the training set"),
+    ROW(init, CVY_CHOICE, .fallback = "default",
+        .choices = "default|xavier_uniform|kaiming_uniform|kaiming_normal|lecun",
+        .help = "how weights start; default: PyTorch's"),
+    ROW(shuffle, CVY_BOOL, .fallback = "true", .help = "a new order each epoch"),
+    COUNT(border, "0", 0, 1 << 12, "zero pixels around the image"),
+    NODE(mean, "subtracted from pixels in 0..1; a number or one per channel"),
+    NODE(std, "then divided by; a number or one per channel"),
+    COUNT(reports_per_epoch, "0", 0, 1 << 20, "running loss and accuracy so many times an epoch"),
+    COUNT(eval_every, "0", 0, 1 << 30, "steps between evaluations of the test set; 0: per epoch"),
+    ROW(test_fraction, CVY_FLOAT, .fallback = "0.2", .maximum = 1,
+        .help = "of a folder without train/ and test/"),
     CVY_PARAM_END,
 };
 
 /* ---- optimizers ---- */
 
-typedef struct optimizer_fields {
-    double lr, momentum, dampening, weight_decay, eps;
-    bool nesterov;
-    cvy_node *betas;
-} optimizer_fields;
-
-#define LR(fallback)                                                                                         \
-    { "lr", CVY_FLOAT, offsetof(optimizer_fields, lr), fallback, 0, 1e6, NULL, "learning rate" }
-#define WEIGHT_DECAY(fallback)                                                                               \
-    {                                                                                                        \
-        "weight_decay", CVY_FLOAT, offsetof(optimizer_fields, weight_decay), fallback, 0, 1e6, NULL,         \
-            "L2 penalty"                                                                                     \
-    }
-
-static const cvy_param sgd_params[] = {
-    LR(NULL),
-    {"momentum", CVY_FLOAT, offsetof(optimizer_fields, momentum), "0", 0, 1, NULL,
-     "of the gradient's running sum"},
-    {"dampening", CVY_FLOAT, offsetof(optimizer_fields, dampening), "0", 0, 1, NULL,
-     "of the gradient in that sum"},
-    {"nesterov", CVY_BOOL, offsetof(optimizer_fields, nesterov), "false", 0, 0, NULL, "Nesterov's momentum"},
-    WEIGHT_DECAY("0"),
-    CVY_PARAM_END,
-};
-#define ADAM_PARAMS(decay)                                                                                   \
-    LR("0.001"), {"betas", CVY_NODE, offsetof(optimizer_fields, betas),    "", 0,                            \
-                  0,       NULL,     "decay of both moments, [0.9, 0.999]"},                                 \
-        {"eps", CVY_FLOAT, offsetof(optimizer_fields, eps), "1e-8", 0, 1, NULL, "added to the denominator"}, \
-        WEIGHT_DECAY(decay), CVY_PARAM_END
-static const cvy_param adam_params[] = {ADAM_PARAMS("0")};
-static const cvy_param adamw_params[] = {ADAM_PARAMS("0.01")};
-
-static const struct {
-    const char *name;
-    cvy_optimizer_kind kind;
-    const cvy_param *params;
-} optimizers[] = {
-    {"SGD", CVY_SGD, sgd_params}, {"Adam", CVY_ADAM, adam_params}, {"AdamW", CVY_ADAMW, adamw_params}};
-enum { OPTIMIZERS = sizeof optimizers / sizeof *optimizers };
-
 size_t cvy_optimizer_keys(const char **names, size_t limit) {
     size_t count = 0;
-    for (int i = 0; i < OPTIMIZERS; i++)
-        for (const cvy_param *row = optimizers[i].params; row->name && count < limit; row++)
+    for (const cvy_optimizer_type *type = cvy_optimizer_types; type->name; type++)
+        for (const cvy_param *row = type->params; row->name && count < limit; row++)
             names[count++] = row->name;
     return count;
 }
 
 bool cvy_is_optimizer_key(const char *key) {
-    const char *names[32];
-    size_t count = cvy_optimizer_keys(names, 32);
-    for (size_t i = 0; i < count; i++)
-        if (strcmp(names[i], key) == 0)
-            return true;
+    for (const cvy_optimizer_type *type = cvy_optimizer_types; type->name; type++)
+        for (const cvy_param *row = type->params; row->name; row++)
+            if (strcmp(row->name, key) == 0)
+                return true;
     return false;
 }
 
-static convoy_status find_optimizer(const cvy_node *name, int *index) {
-    const char *known[OPTIMIZERS];
-    for (int i = 0; i < OPTIMIZERS; i++) {
-        known[i] = optimizers[i].name;
-        if (strcmp(name->text, optimizers[i].name) == 0) {
-            *index = i;
-            return CONVOY_OK;
-        }
+static convoy_status fail_unknown_optimizer(const cvy_node *name) {
+    const char *known[16];
+    size_t count = 0;
+    cvy_text list = {0};
+    for (const cvy_optimizer_type *type = cvy_optimizer_types; type->name && count < 16; type++) {
+        cvy_text_add(&list, "%s%s", count ? ", " : "", type->name);
+        known[count++] = type->name;
     }
-    const char *nearest = cvy_text_nearest(name->text, known, OPTIMIZERS);
+    const char *nearest = cvy_text_nearest(name->text, known, count);
     if (nearest)
-        return cvy_node_fail(name, "unknown optimizer `%s`; did you mean `%s`?", name->text, nearest);
-    return cvy_node_fail(name, "unknown optimizer `%s`; known are: SGD, Adam, AdamW", name->text);
+        cvy_node_fail(name, "unknown optimizer `%s`; did you mean `%s`?", name->text, nearest);
+    else
+        cvy_node_fail(name, "unknown optimizer `%s`; known are: %s", name->text, cvy_text_get(&list));
+    cvy_text_free(&list);
+    return CONVOY_INVALID;
 }
 
-static convoy_status read_betas(const cvy_node *node, cvy_optimizer *optimizer) {
-    double betas[2] = {0.9, 0.999};
-    bool good = !node || (node->kind == CVY_SEQUENCE && node->count == 2);
-    for (size_t i = 0; node && good && i < 2; i++)
-        good = node->items[i]->kind == CVY_SCALAR && cvy_text_to_double(node->items[i]->text, &betas[i]) &&
-               betas[i] >= 0 && betas[i] < 1;
-    if (!good)
-        return cvy_node_fail(node, "`betas` must be two numbers from 0 to below 1, as [0.9, 0.999]");
-    optimizer->beta1 = betas[0];
-    optimizer->beta2 = betas[1];
-    return CONVOY_OK;
-}
-
-/* "SGD", {SGD: {lr: 0.9}}, or NULL: Adam. */
+/* "SGD", {SGD: {lr: 0.9}}, or NULL: the default. */
 static convoy_status read_optimizer(convoy_model *model, const cvy_node *node, const cvy_node *recipe) {
     const cvy_node *place = node ? node : recipe, *parameters = NULL;
     const cvy_node *name = node && node->kind == CVY_SCALAR && *node->text ? node : NULL;
@@ -137,26 +87,15 @@ static convoy_status read_optimizer(convoy_model *model, const cvy_node *node, c
     }
     if (node && !name)
         return cvy_node_fail(node, "an optimizer is one name with its parameters, as {SGD: {lr: 0.1}}");
-    int index = 1;
-    convoy_status status = name ? find_optimizer(name, &index) : CONVOY_OK;
-    optimizer_fields f = {0};
     cvy_optimizer *out = &model->recipe.optimizer;
-    if (!status)
-        status = cvy_params_read(optimizers[index].params, &f, model->arena, optimizers[index].name,
-                                 parameters, place);
-    if (status)
-        return status;
-    *out = (cvy_optimizer){.kind = optimizers[index].kind,
-                           .lr = f.lr,
-                           .weight_decay = f.weight_decay,
-                           .momentum = f.momentum,
-                           .dampening = f.dampening,
-                           .nesterov = f.nesterov,
-                           .eps = f.eps};
-    model->optimizer_name = optimizers[index].name;
-    if (f.nesterov && (f.momentum == 0 || f.dampening != 0))
-        return cvy_node_fail(place, "SGD: `nesterov` needs a momentum above 0 and no dampening");
-    return out->kind == CVY_SGD ? CONVOY_OK : read_betas(f.betas, out);
+    *out = (cvy_optimizer){.type = cvy_optimizer_type_find(name ? name->text : CVY_OPTIMIZER_DEFAULT)};
+    if (!out->type)
+        return fail_unknown_optimizer(name);
+    convoy_status status =
+        cvy_params_read(out->type->params, out, model->arena, out->type->name, parameters, place);
+    if (!status && out->type->check && out->type->check(out))
+        status = cvy_node_fail(place, "%s", convoy_error_message());
+    return status;
 }
 
 /* ---- the recipe ---- */
@@ -202,22 +141,12 @@ convoy_status cvy_recipe_read(convoy_model *model, const cvy_node *node) {
 
 /* ---- printing ---- */
 
-static void print_optimizer(const convoy_model *model, cvy_text *text) {
-    const cvy_optimizer *o = &model->recipe.optimizer;
-    const optimizer_fields f = {o->lr, o->momentum, o->dampening, o->weight_decay, o->eps, o->nesterov, NULL};
-    cvy_text_add(text, "{%s: {", model->optimizer_name);
-    const cvy_param *params = optimizers[o->kind].params;
+static void print_optimizer(const cvy_optimizer *optimizer, cvy_text *text) {
+    const cvy_param *params = optimizer->type->params;
+    cvy_text_add(text, "{%s: {", optimizer->type->name);
     for (const cvy_param *row = params; row->name; row++) {
         cvy_text_add(text, "%s%s: ", row == params ? "" : ", ", row->name);
-        if (row->type != CVY_NODE) {
-            cvy_params_print(row, &f, text);
-            continue;
-        }
-        cvy_text_add(text, "[");
-        cvy_text_add_number(text, o->beta1);
-        cvy_text_add(text, ", ");
-        cvy_text_add_number(text, o->beta2);
-        cvy_text_add(text, "]");
+        cvy_params_print(row, optimizer, text);
     }
     cvy_text_add(text, "}}");
 }
@@ -240,7 +169,7 @@ void cvy_recipe_print(const convoy_model *model, cvy_text *text) {
             continue;
         cvy_text_add(text, "  %s: ", row->name);
         if (row->offset == offsetof(fields, optimizer))
-            print_optimizer(model, text);
+            print_optimizer(&model->recipe.optimizer, text);
         else if (channels)
             print_channels(row->offset == offsetof(fields, mean) ? f.recipe.mean : f.recipe.std,
                            model->input.channels, text);

@@ -2,64 +2,52 @@
 #include "ops/elementwise.h"
 
 #include <math.h>
+#include <string.h>
 
 #include "ops/vector.h"
 
 /* ---- Reference ---- */
 
-void cvy_activation_forward_reference(cvy_activation kind, size_t count, const float *x, float *y) {
-    for (size_t i = 0; i < count; i++) {
-        double v = x[i];
-        switch (kind) {
-        case CVY_IDENTITY:
-            y[i] = x[i];
-            break;
-        case CVY_RELU:
-            y[i] = v <= 0 ? 0 : x[i];
-            break;
-        case CVY_SIGMOID:
-            y[i] = (float)(1 / (1 + exp(-v)));
-            break;
-        case CVY_TANH:
-            y[i] = (float)tanh(v);
-            break;
-        case CVY_SCALED_TANH:
-            y[i] = (float)(1.7159 * tanh(v * 2 / 3));
-            break;
-        }
+#define LOOPS(NAME, name, torch, help, kernel_y, kernel_gx, reference_y, reference_gx)                       \
+    static void name##_forward(size_t count, const float *from, float *to) {                                 \
+        for (size_t i = 0; i < count; i++) {                                                                 \
+            const double x = from[i];                                                                        \
+            to[i] = (float)(reference_y);                                                                    \
+        }                                                                                                    \
+    }                                                                                                        \
+    static void name##_backward(size_t count, const float *outputs, const float *incoming, float *to) {      \
+        for (size_t i = 0; i < count; i++) {                                                                 \
+            const double y = outputs[i], gy = incoming[i];                                                   \
+            to[i] = (float)(reference_gx);                                                                   \
+        }                                                                                                    \
     }
+CVY_ACTIVATIONS(LOOPS)
+
+static const struct {
+    void (*forward)(size_t count, const float *x, float *y);
+    void (*backward)(size_t count, const float *y, const float *gy, float *gx);
+    const char *forward_kernel, *backward_kernel;
+} rows[CVY_ACTIVATION_COUNT] = {
+#define ROW(NAME, name, ...)                                                                                 \
+    [CVY_##NAME] = {name##_forward, name##_backward, #name "_forward", #name "_backward"},
+    CVY_ACTIVATIONS(ROW)};
+
+void cvy_activation_forward_reference(cvy_activation kind, size_t count, const float *x, float *y) {
+    if (kind != CVY_IDENTITY)
+        rows[kind].forward(count, x, y);
+    else if (x != y)
+        memcpy(y, x, count * sizeof *y);
 }
 
 void cvy_activation_backward_reference(cvy_activation kind, size_t count, const float *y, const float *gy,
                                        float *gx) {
-    for (size_t i = 0; i < count; i++) {
-        double v = y[i], g = gy[i];
-        switch (kind) {
-        case CVY_IDENTITY:
-            gx[i] = gy[i];
-            break;
-        case CVY_RELU:
-            gx[i] = v <= 0 ? 0 : gy[i];
-            break;
-        case CVY_SIGMOID:
-            gx[i] = (float)(g * (1 - v) * v);
-            break;
-        case CVY_TANH:
-            gx[i] = (float)(g * (1 - v * v));
-            break;
-        case CVY_SCALED_TANH: /* A S (1 - tanh^2) with tanh = y / A */
-            gx[i] = (float)(g * 2 / 3 * (1.7159 - v * v / 1.7159));
-            break;
-        }
-    }
+    if (kind != CVY_IDENTITY)
+        rows[kind].backward(count, y, gy, gx);
+    else if (gy != gx)
+        memcpy(gx, gy, count * sizeof *gx);
 }
 
 /* ---- Entry points ---- */
-
-static const char *const forward_kernels[] = {NULL, "relu_forward", "sigmoid_forward", "tanh_forward",
-                                              "scaled_tanh_forward"};
-static const char *const backward_kernels[] = {NULL, "relu_backward", "sigmoid_backward", "tanh_backward",
-                                               "scaled_tanh_backward"};
 
 static convoy_status copy(cvy_buffer *from, cvy_buffer *to, size_t count) {
     return from == to ? CONVOY_OK : cvy_buffer_copy(from, 0, to, 0, count * sizeof(float));
@@ -74,7 +62,7 @@ convoy_status cvy_activation_forward(convoy_device *device, cvy_activation kind,
     if (kind == CVY_IDENTITY)
         return copy(x, y, count);
     cvy_kernel *kernel = NULL;
-    convoy_status status = cvy_kernel_get_simple(device, forward_kernels[kind], &kernel);
+    convoy_status status = cvy_kernel_get_simple(device, rows[kind].forward_kernel, &kernel);
     if (status != CONVOY_OK)
         return status;
     size_t width = (size_t)cvy_vector_width(device);
@@ -104,7 +92,7 @@ convoy_status cvy_activation_backward(convoy_device *device, cvy_activation kind
     }
     if (kind == CVY_IDENTITY)
         return copy(gy, gx, count);
-    return run_two(device, backward_kernels[kind], count, y, gy, gx);
+    return run_two(device, rows[kind].backward_kernel, count, y, gy, gx);
 }
 
 convoy_status cvy_add(convoy_device *device, size_t count, cvy_buffer *a, cvy_buffer *b, cvy_buffer *sum) {

@@ -2,10 +2,13 @@
 #ifndef CVY_OPS_ELEMENTWISE_H
 #define CVY_OPS_ELEMENTWISE_H
 
+#include "../../kernels/activations.clh"
 #include "ops/op.h"
 
-/* None; relu; sigmoid; tanh; scaled tanh 1.7159 tanh(2x/3) (LeCun et al. 1998, appendix A). */
-typedef enum cvy_activation { CVY_IDENTITY, CVY_RELU, CVY_SIGMOID, CVY_TANH, CVY_SCALED_TANH } cvy_activation;
+/* None, and the rows of kernels/activations.clh: CVY_RELU and so on. */
+#define CVY_ROW(NAME, ...) CVY_##NAME,
+typedef enum cvy_activation { CVY_IDENTITY, CVY_ACTIVATIONS(CVY_ROW) CVY_ACTIVATION_COUNT } cvy_activation;
+#undef CVY_ROW
 
 void cvy_activation_forward_reference(cvy_activation kind, size_t count, const float *x, float *y);
 /* From the output alone: relu lets NaN through and stops gradients where y <= 0. */

@@ -10,19 +10,25 @@
 
 /* ---- Reference ---- */
 
-/* What the criterion adds to plain cross-entropy: the sign of the outputs, and the rejection class at z = -1.
- */
-static double sign_of(cvy_loss kind) {
-    return kind == CVY_RBF_MAP ? -1 : 1;
+static const struct {
+    double sign;
+    bool rejection;
+} rows[CVY_LOSS_COUNT] = {
+#define ROW(NAME, name, sign_of_output, rejects)                                                             \
+    [CVY_##NAME] = {.sign = sign_of_output, .rejection = rejects},
+    CVY_LOSSES(ROW)};
+
+bool cvy_loss_answer_is_smallest(cvy_loss kind) {
+    return rows[kind].sign < 0;
 }
 
 /* The largest z of image i and its first class; a NaN counts as largest, as in torch.argmax. */
 static double largest_output(cvy_loss kind, int classes, size_t pitch, const float *output, size_t i,
                              int32_t *class) {
-    double largest = sign_of(kind) * output[i];
+    double largest = rows[kind].sign * output[i];
     *class = 0;
     for (int c = 1; c < classes; c++) {
-        double z = sign_of(kind) * output[(size_t)c * pitch + i];
+        double z = rows[kind].sign * output[(size_t)c * pitch + i];
         if (z > largest || (isnan(z) && !isnan(largest))) {
             largest = z;
             *class = c;
@@ -32,29 +38,29 @@ static double largest_output(cvy_loss kind, int classes, size_t pitch, const flo
 }
 
 void cvy_loss_reference(cvy_loss kind, int classes, int pitch, int n, const float *output,
-                        const int32_t *labels, float grad_scale, float *losses, int32_t *predictions,
-                        float *gradient) {
+                        const int32_t *labels, float grad_scale, cvy_loss_results results) {
     size_t columns = (size_t)pitch;
-    double sign = sign_of(kind);
+    double sign = rows[kind].sign;
     for (size_t i = 0; i < columns; i++) {
         if (i >= (size_t)n) {
-            for (int c = 0; gradient && c < classes; c++)
-                gradient[(size_t)c * columns + i] = 0;
+            for (int c = 0; results.gradient && c < classes; c++)
+                results.gradient[(size_t)c * columns + i] = 0;
             continue;
         }
         int32_t label = labels[i];
         bool usable = label >= 0 && label < classes;
-        double largest = largest_output(kind, classes, columns, output, i, &predictions[i]), sum = 0;
-        if (kind == CVY_RBF_MAP) {
+        double largest = largest_output(kind, classes, columns, output, i, &results.predictions[i]), sum = 0;
+        if (rows[kind].rejection) {
             largest = largest < -1 ? -1 : largest;
             sum = exp(-1 - largest);
         }
         for (int c = 0; c < classes; c++)
             sum += exp(sign * output[(size_t)c * columns + i] - largest);
-        losses[i] = usable ? (float)(log(sum) + largest - sign * output[(size_t)label * columns + i]) : NAN;
-        for (int c = 0; gradient && c < classes; c++) {
+        results.losses[i] =
+            usable ? (float)(log(sum) + largest - sign * output[(size_t)label * columns + i]) : NAN;
+        for (int c = 0; results.gradient && c < classes; c++) {
             double share = exp(sign * output[(size_t)c * columns + i] - largest) / sum - (c == label);
-            gradient[(size_t)c * columns + i] = usable ? (float)(share * sign * grad_scale) : 0;
+            results.gradient[(size_t)c * columns + i] = usable ? (float)(share * sign * grad_scale) : 0;
         }
     }
 }
@@ -147,44 +153,41 @@ size_t cvy_loss_parts(const convoy_device *device, int pitch) {
     return cvy_device_get_traits(device)->host ? 1 : (size_t)(pitch / cvy_pitch_width(device, (size_t)pitch));
 }
 
-static void run_on_host(cvy_loss_op *op, int n, cvy_buffer *output, cvy_buffer *labels, float grad_scale,
-                        cvy_buffer *gradient, cvy_buffer *statistics, size_t slot, bool accumulate,
-                        cvy_buffer *predictions, size_t prediction_offset) {
-    const int32_t *classes = cvy_buffer_host(labels);
-    cvy_loss_reference(op->kind, op->classes, op->pitch, n, cvy_buffer_host(output), classes, grad_scale,
-                       op->host_losses, op->host_predictions, gradient ? cvy_buffer_host(gradient) : NULL);
+static void run_on_host(cvy_loss_op *op, const cvy_loss_operands *on) {
+    const int32_t *classes = cvy_buffer_host(on->labels);
+    cvy_loss_reference(op->kind, op->classes, op->pitch, on->n, cvy_buffer_host(on->output), classes,
+                       on->grad_scale,
+                       (cvy_loss_results){op->host_losses, op->host_predictions,
+                                          on->gradient ? cvy_buffer_host(on->gradient) : NULL});
     double losses = 0;
     int right = 0;
-    for (int i = 0; i < n; i++) {
+    for (int i = 0; i < on->n; i++) {
         losses += op->host_losses[i];
         right += op->host_predictions[i] == classes[i];
-        if (predictions)
-            ((int32_t *)cvy_buffer_host(predictions))[prediction_offset + (size_t)i] =
+        if (on->predictions)
+            ((int32_t *)cvy_buffer_host(on->predictions))[on->prediction_offset + (size_t)i] =
                 op->host_predictions[i];
     }
-    if (statistics) {
-        float *pair = (float *)cvy_buffer_host(statistics) + 2 * slot;
-        pair[0] = (float)losses + (accumulate ? pair[0] : 0);
-        pair[1] = (float)right + (accumulate ? pair[1] : 0);
+    if (on->statistics) {
+        float *pair = (float *)cvy_buffer_host(on->statistics) + 2 * on->slot;
+        pair[0] = (float)losses + (on->accumulate ? pair[0] : 0);
+        pair[1] = (float)right + (on->accumulate ? pair[1] : 0);
     }
 }
 
-convoy_status cvy_loss_run(cvy_loss_op *op, int n, cvy_buffer *output, cvy_buffer *labels, float grad_scale,
-                           cvy_buffer *gradient, cvy_buffer *statistics, size_t slot, bool accumulate,
-                           cvy_buffer *predictions, size_t prediction_offset) {
+convoy_status cvy_loss_run(cvy_loss_op *op, const cvy_loss_operands *on) {
     if (op->host) {
-        run_on_host(op, n, output, labels, grad_scale, gradient, statistics, slot, accumulate, predictions,
-                    prediction_offset);
+        run_on_host(op, on);
         return CONVOY_OK;
     }
     int width = cvy_pitch_width(op->device, (size_t)op->pitch), vectors = op->pitch / width;
     size_t scratch = op->run_size * (size_t)width * sizeof(float);
-    return CVY_LAUNCH(op->run, cvy_groups(op->run_size, (size_t)vectors, 1, 1), cvy_buf(output),
-                      cvy_buf(labels), cvy_int(op->classes), cvy_int(vectors), cvy_int(n),
-                      cvy_float((float)sign_of(op->kind)), cvy_int(op->kind == CVY_RBF_MAP),
-                      cvy_float(grad_scale), cvy_buf(gradient), cvy_buf(statistics), cvy_ulong(slot),
-                      cvy_int(accumulate), cvy_buf(predictions), cvy_ulong(prediction_offset),
-                      cvy_local(scratch), cvy_local(scratch));
+    return CVY_LAUNCH(op->run, cvy_groups(op->run_size, (size_t)vectors, 1, 1), cvy_buf(on->output),
+                      cvy_buf(on->labels), cvy_int(op->classes), cvy_int(vectors), cvy_int(on->n),
+                      cvy_float((float)rows[op->kind].sign), cvy_int(rows[op->kind].rejection),
+                      cvy_float(on->grad_scale), cvy_buf(on->gradient), cvy_buf(on->statistics),
+                      cvy_ulong(on->slot), cvy_int(on->accumulate), cvy_buf(on->predictions),
+                      cvy_ulong(on->prediction_offset), cvy_local(scratch), cvy_local(scratch));
 }
 
 /* ---- Softmax ---- */

@@ -4,19 +4,36 @@
 
 #include "ops/op.h"
 
-typedef enum cvy_loss {
-    CVY_CROSS_ENTROPY, /* torch.nn.CrossEntropyLoss: log-softmax and negative log-likelihood; the answer is
-                          the largest output */
-    CVY_RBF_MAP        /* LeCun et al. 1998, equation 9, over squared distances y: y_t + log(exp(-j) + sum_i
-                          exp(-y_i)),        j = 1; the answer is the smallest output */
-} cvy_loss;
+/* The losses, one row each: ROW(NAME, name, sign, rejection) is the cross-entropy of z = sign * output, with
+   one more class at z = -1 that is never right where `rejection`; the answer is the class of the largest z.
+   CrossEntropyLoss: torch.nn's, log-softmax and negative log-likelihood.
+   RBFLoss: LeCun et al. 1998, equation 9, over squared distances y: y_t + log(exp(-j) + sum_i exp(-y_i)), j
+   = 1. */
+#define CVY_LOSSES(ROW)                                                                                      \
+    ROW(CROSS_ENTROPY, CrossEntropyLoss, 1, false)                                                           \
+    ROW(RBF_MAP, RBFLoss, -1, true)
+
+#define CVY_ROW(NAME, name, sign, rejection) CVY_##NAME,
+typedef enum cvy_loss { CVY_LOSSES(CVY_ROW) CVY_LOSS_COUNT } cvy_loss;
+#undef CVY_ROW
+
+/* "CrossEntropyLoss|RBFLoss": in the order of cvy_loss. */
+#define CVY_LOSS_NAME(NAME, name, sign, rejection) "|" #name
+#define CVY_LOSS_NAMES (&CVY_LOSSES(CVY_LOSS_NAME)[1])
+
+/* Whether the answer is the smallest output, not the largest. */
+bool cvy_loss_answer_is_smallest(cvy_loss kind);
 
 /* Per image: losses[n], predictions[n] (class), and gradient[classes][pitch] = d loss / d output *
-   grad_scale, 0 in the padding columns. labels [n]; a label outside 0..classes-1 gives loss NaN. gradient may
-   be NULL. */
+   grad_scale, 0 in the padding columns, or NULL. */
+typedef struct cvy_loss_results {
+    float *losses;
+    int32_t *predictions;
+    float *gradient;
+} cvy_loss_results;
+/* labels [n]; a label outside 0..classes-1 gives loss NaN. */
 void cvy_loss_reference(cvy_loss kind, int classes, int pitch, int n, const float *output,
-                        const int32_t *labels, float grad_scale, float *losses, int32_t *predictions,
-                        float *gradient);
+                        const int32_t *labels, float grad_scale, cvy_loss_results results);
 
 typedef struct cvy_loss_op cvy_loss_op;
 convoy_status cvy_loss_create(convoy_device *device, cvy_loss kind, int classes, int pitch, cvy_loss_op **op);
@@ -25,14 +42,21 @@ void cvy_loss_free(cvy_loss_op *op);
    to add them up. */
 size_t cvy_loss_parts(const convoy_device *device, int pitch);
 
-/* output, gradient (or NULL): [classes][pitch]; labels: int32 [pitch].
-   statistics (or NULL): float pairs [slot][cvy_loss_parts()]; those of `slot` become {sum of losses, number
-   of correct answers} of a part of the n images each, which `accumulate` adds to what is there. predictions
-   (or NULL): int32; n classes are written from element `prediction_offset` on. grad_scale is 1/n for the mean
-   over a batch. */
-convoy_status cvy_loss_run(cvy_loss_op *op, int n, cvy_buffer *output, cvy_buffer *labels, float grad_scale,
-                           cvy_buffer *gradient, cvy_buffer *statistics, size_t slot, bool accumulate,
-                           cvy_buffer *predictions, size_t prediction_offset);
+typedef struct cvy_loss_operands {
+    int n;                /* images */
+    cvy_buffer *output;   /* [classes][pitch] */
+    cvy_buffer *labels;   /* int32 [pitch] */
+    float grad_scale;     /* 1/n for the mean over a batch */
+    cvy_buffer *gradient; /* [classes][pitch], or NULL */
+    /* Float pairs [slot][cvy_loss_parts()], or NULL; those of `slot` become {sum of losses, number of correct
+       answers} of a part of the n images each, which `accumulate` adds to what is there. */
+    cvy_buffer *statistics;
+    size_t slot;
+    bool accumulate;
+    cvy_buffer *predictions; /* int32, or NULL; n classes are written from `prediction_offset` on */
+    size_t prediction_offset;
+} cvy_loss_operands;
+convoy_status cvy_loss_run(cvy_loss_op *op, const cvy_loss_operands *operands);
 
 /* Softmax over `classes` rows, per column: y [classes][pitch]. In place is allowed. */
 void cvy_softmax_forward_reference(size_t classes, size_t pitch, const float *x, float *y);

@@ -11,14 +11,6 @@
 #include "base/status.h"
 
 static const char format_name[] = "convoy-checkpoint-1";
-enum { STATES_LIMIT = 2 };
-
-/* PyTorch's names of the optimizer's state, in the order of ops/optimizer.h. */
-static const char *state_name(const cvy_optimizer *optimizer, int state) {
-    if (optimizer->kind == CVY_SGD)
-        return "momentum_buffer";
-    return state == 0 ? "exp_avg" : "exp_avg_sq";
-}
 
 /* ---- the identity of a run ---- */
 
@@ -77,7 +69,7 @@ static convoy_status add_model(content *content, const convoy_model *model) {
     convoy_status status = cvy_model_state(model, &tensors, &count);
     if (status)
         return status;
-    content->tensors = calloc(count * (1 + STATES_LIMIT) + 1, sizeof *content->tensors);
+    content->tensors = calloc(count * (1 + CVY_OPTIMIZER_STATES) + 1, sizeof *content->tensors);
     if (!content->tensors)
         status = cvy_fail_memory("the list of a checkpoint's tensors", count * sizeof *tensors);
     for (size_t i = 0; i < count && !status; i++)
@@ -107,7 +99,7 @@ static convoy_status content_create(convoy_network *network, const cvy_optimizer
         for (int d = 0; d < tensor.dimensions; d++)
             named.bytes *= tensor.shape[d];
         for (int s = 0; s < states && offset != SIZE_MAX; s++)
-            add_tensor(content, state_name(optimizer, s), &named,
+            add_tensor(content, optimizer->type->states[s], &named,
                        content->state + (size_t)s * parameters + offset);
     }
     return status;

@@ -128,9 +128,15 @@ void cvy_evaluator_free(cvy_evaluator *e) {
 static convoy_status evaluate_batch(cvy_evaluator *e, int n, size_t done) {
     convoy_status status = cvy_network_forward(e->network, n, false, 0);
     if (!status)
-        status = cvy_loss_run(e->loss, n, cvy_network_output(e->network), e->labels, 1.0f, NULL,
-                              e->statistics.ring, cvy_statistics_next_slot(&e->statistics, n), false,
-                              e->answers, done);
+        status =
+            cvy_loss_run(e->loss, &(cvy_loss_operands){.n = n,
+                                                       .output = cvy_network_output(e->network),
+                                                       .labels = e->labels,
+                                                       .grad_scale = 1,
+                                                       .statistics = e->statistics.ring,
+                                                       .slot = cvy_statistics_next_slot(&e->statistics, n),
+                                                       .predictions = e->answers,
+                                                       .prediction_offset = done});
     if (!status && e->truth)
         status = cvy_buffer_copy(e->labels, 0, e->truth, done * sizeof(int32_t), (size_t)n * sizeof(int32_t));
     return status;

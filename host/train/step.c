@@ -55,9 +55,14 @@ typedef struct piece {
 } piece;
 
 convoy_status cvy_training_loss(cvy_training *t, int n, float scale, size_t slot, bool accumulate) {
-    return cvy_loss_run(t->loss, n, cvy_network_output(t->network), t->labels, scale,
-                        cvy_network_output_gradient(t->network), t->statistics.ring, slot, accumulate, NULL,
-                        0);
+    return cvy_loss_run(t->loss, &(cvy_loss_operands){.n = n,
+                                                      .output = cvy_network_output(t->network),
+                                                      .labels = t->labels,
+                                                      .grad_scale = scale,
+                                                      .gradient = cvy_network_output_gradient(t->network),
+                                                      .statistics = t->statistics.ring,
+                                                      .slot = slot,
+                                                      .accumulate = accumulate});
 }
 
 convoy_status cvy_training_update(cvy_training *t, unsigned long long step) {

@@ -46,12 +46,12 @@
 #define CHANNEL ((ulong)PHASES_H * PHASES_W * PLANE)
 
 /* Where a kernel row or column lies from the output's position. */
-#define TAP_ROW(k) ((k) * DIL_H % STRIDE_H * (PHASES_W * PLANE) + (k) * DIL_H / STRIDE_H * ROW)
-#define TAP_COLUMN(k) ((k) * DIL_W % STRIDE_W * PLANE + (k) * DIL_W / STRIDE_W * PITCH)
+#define TAP_ROW(k) ((k)*DIL_H % STRIDE_H * (PHASES_W * PLANE) + (k)*DIL_H / STRIDE_H * ROW)
+#define TAP_COLUMN(k) ((k)*DIL_W % STRIDE_W * PLANE + (k)*DIL_W / STRIDE_W * PITCH)
 
 /* The first position of a phase that lies in the input, and one past the last. */
 #define FIRST_INSIDE(phase, stride, pad) ((pad) > (phase) ? ((pad) - (phase) + (stride)-1) / (stride) : 0)
-#define LAST_INSIDE(phase, stride, pad, in, most)                                                            \
+#define LAST_INSIDE(phase, stride, pad, in, most)                                                                      \
     ((in) + (pad) > (phase) ? min(((in) + (pad) - (phase)-1) / (stride) + 1, most) : 0)
 
 static inline void zero(global float *to, int count) {
@@ -91,7 +91,8 @@ kernel __attribute__((reqd_work_group_size(1, 1, 1))) void conv2d_split(global c
         global float *to = planes + channel * CHANNEL + (down * PHASES_W + right) * PLANE;
         zero(to, first * ROW);
         for (int row = first; row < last; row++)
-            split_row(x + ((ulong)channel * IN_H + row * STRIDE_H + down - PAD_H) * IN_W * PITCH, right, to + row * ROW);
+            split_row(x + ((ulong)channel * IN_H + row * STRIDE_H + down - PAD_H) * IN_W * PITCH, right,
+                      to + row * ROW);
         zero(to + last * ROW, (PLANE_H - last) * ROW);
     }
 }

@@ -56,9 +56,8 @@
 
 /* weight is [GROUPS * OUT_C][IN_C][KH][KW], or where TRANSPOSED [GROUPS * IN_C][OUT_C][KH][KW], to be flipped.
    bias may be null. */
-kernel __attribute__((reqd_work_group_size(1, 1, 1))) void conv2d_pack(global const float *restrict weight,
-                                                                       global const float *restrict bias,
-                                                                       global float *restrict packed) {
+kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
+conv2d_pack(global const float *restrict weight, global const float *restrict bias, global float *restrict packed) {
     const int in = get_global_id(0), block = get_global_id(1), group = get_global_id(2);
     global float *to = packed + ((ulong)group * BLOCKS + block) * PACKED;
     if (in == 0)
@@ -145,8 +144,7 @@ static inline void pixel(floatv acc[MR][NV], SPACE const float *x, global const 
         for (int in = 0; in < channels; in++, x += X_PLANE, w += TAPS * MR)
             for (int r = 0; r < rows.count; r++)
                 for (int k = 0; k < columns.count; k++)
-                    tap(acc, x + r * X_ROW + k * IN_STEP_W * X_COLUMN,
-                        w + (r * TAP_STEP_H * KW + k * TAP_STEP_W) * MR);
+                    tap(acc, x + r * X_ROW + k * IN_STEP_W * X_COLUMN, w + (r * TAP_STEP_H * KW + k * TAP_STEP_W) * MR);
     }
 }
 
@@ -174,9 +172,8 @@ static inline void segment(SPACE const float *x, global const float *block, glob
 }
 
 /* Work-items: output row, block of NV * VW images, group * splits + which share of the channel blocks. */
-kernel __attribute__((reqd_work_group_size(1, 1, 1))) void conv2d_rows(global const float *restrict x,
-                                                                       global const float *restrict packed,
-                                                                       global float *restrict y, int splits) {
+kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
+conv2d_rows(global const float *restrict x, global const float *restrict packed, global float *restrict y, int splits) {
 #if PATCH
     local floatv patch[CHUNK * KH * PATCH_COLUMNS * NV];
 #endif

@@ -81,15 +81,15 @@
 #define LOAD_X(_, j) const floatv x##j = vloadv(0, xn + X_AT(j));
 #define FMA_GY(c, j) a##c##_##j = fma(g##c, image, a##c##_##j);
 #define FMA_X(c, j) a##c##_##j = fma(g, x##j, a##c##_##j);
-#define COL(_, j)                                                                                            \
-    {                                                                                                        \
-        const floatv image = vloadv(0, xn + X_AT(j));                                                        \
-        EACH_OUT(FMA_GY, j)                                                                                  \
+#define COL(_, j)                                                                                                      \
+    {                                                                                                                  \
+        const floatv image = vloadv(0, xn + X_AT(j));                                                                  \
+        EACH_OUT(FMA_GY, j)                                                                                            \
     }
-#define OUT(c, _)                                                                                            \
-    {                                                                                                        \
-        const floatv g = vloadv(0, gn + c * Y_PLANE);                                                        \
-        EACH_COL(FMA_X, c)                                                                                   \
+#define OUT(c, _)                                                                                                      \
+    {                                                                                                                  \
+        const floatv g = vloadv(0, gn + c * Y_PLANE);                                                                  \
+        EACH_COL(FMA_X, c)                                                                                             \
     }
 #if OUTS <= COLS
 #define STEP EACH_OUT(LOAD_GY, 0) EACH_COL(COL, 0)
@@ -97,12 +97,12 @@
 #define STEP EACH_COL(LOAD_X, 0) EACH_OUT(OUT, 0)
 #endif
 /* The same for a column some of whose taps miss the input. */
-#define EDGE_COL(_, j)                                                                                       \
-    if (in + (j) % TW * DIL_W >= 0 && in + (j) % TW * DIL_W < IN_W)                                          \
+#define EDGE_COL(_, j)                                                                                                 \
+    if (in + (j) % TW * DIL_W >= 0 && in + (j) % TW * DIL_W < IN_W)                                                    \
     COL(_, j)
 #define EDGE_STEP EACH_OUT(LOAD_GY, 0) EACH_COL(EDGE_COL, 0)
-#define PUT(c, j)                                                                                            \
-    if (c >= skip_out && (j) / TW >= skip_in)                                                                \
+#define PUT(c, j)                                                                                                      \
+    if (c >= skip_out && (j) / TW >= skip_in)                                                                          \
         put(gweight + ((ulong)c * IN_C + (j) / TW) * TAPS + (j) % TW, sumv(a##c##_##j), add);
 #define PUT_OUT(c, _) EACH_COL(PUT, c)
 
@@ -116,8 +116,8 @@ typedef struct block {
 
 /* One tile over one unit. x and gy point at the planes of the tile's first channels, gweight at the tile's first
    element. The first skip_out and skip_in channels of the tile belong to the tile before it and are not written. */
-static void tile(global const float *x, global const float *gy, global float *gweight, block unit,
-                 int kh, int kw, int skip_out, int skip_in, int add) {
+static void tile(global const float *x, global const float *gy, global float *gweight, block unit, int kh, int kw,
+                 int skip_out, int skip_in, int add) {
     /* Output columns first..last-1 have every tap of the tile on the input. */
     const int shift = kw * DIL_W - PAD_W;
     const int room = IN_W - 1 - (TW - 1) * DIL_W - shift;

@@ -1,7 +1,7 @@
 /* The data movements of convolution as matrix product: plain kernels for any device. Work-item x is four images of the
    contiguous batch axis (P4 = pitch / 4 of them), so that neighbours read and write side by side. A chunk is a range of
-   output pixels q = row * out_width + column; its matrix is [channel][kernel row][kernel column][pixel of the chunk][P4].
-   All sizes are arguments: one program serves every layer. */
+   output pixels q = row * out_width + column; its matrix is [channel][kernel row][kernel column][pixel of the
+   chunk][P4]. All sizes are arguments: one program serves every layer. */
 
 typedef struct window {
     int row, column;

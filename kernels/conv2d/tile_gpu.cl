@@ -40,8 +40,7 @@ static inline void store_pairs(global float4 *y, const column *c, int lane, int 
 #endif
 
 /* A work-item's share of the chunk that its walks have come to: rows one after another, then on to the next chunk. */
-static inline void fetch_weights(float4 rows[W_ROWS], global const float4 *packed, walk *k, const window *w,
-                                 int quad) {
+static inline void fetch_weights(float4 rows[W_ROWS], global const float4 *packed, walk *k, const window *w, int quad) {
 #pragma unroll
     for (int r = 0; r < W_ROWS; r++) {
         rows[r] = weight_at(packed, k, quad);
@@ -60,11 +59,39 @@ static inline void fetch_inputs(float4 rows[X_ROWS], global const float4 *x, wal
     }
 }
 
+/* The tile's sums with the biases at `packed`, for the output channels from `channel` on and the columns from `first`.
+ */
+static inline void store_tile(global float4 *y, global const float4 *packed, const window *w, int first, int channel,
+                              tile_item at, tile_sums sums) {
+#if MMA
+    global const float *bias = (global const float *)packed;
+#pragma unroll
+    for (int n = 0; n < MMA_COLUMNS; n++) {
+        const int place = at.column + n * 8 + at.member * 2;
+        const column stored = column_of(w, first + place / 4);
+#pragma unroll
+        for (int m = 0; m < MMA_ROWS; m++) {
+            const int row = at.row + m * 16 + at.group;
+            store_pairs(y, &stored, place % 4, channel + row, sums[m][n], bias[row], bias[row + 8]);
+        }
+    }
+#else
+#pragma unroll
+    for (int n = 0; n < NQ; n++) {
+        const column stored = column_of(w, first + at.x + n * TX);
+#pragma unroll
+        for (int m = 0; m < MQ; m++) {
+            const int quad = at.y + m * TY;
+            store_quad(y, &stored, channel + quad * 4, sums[m][n], packed[quad]);
+        }
+    }
+#endif
+}
+
 /* Work-groups: blocks of channels (innermost, so that neighbours read the same inputs) x blocks of columns of the
    largest phase; 1; phases * GROUPS. */
-kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void conv2d_tile(global const float4 *restrict x,
-                                                                           global const float4 *restrict packed,
-                                                                           global float4 *restrict y) {
+kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void
+conv2d_tile(global const float4 *restrict x, global const float4 *restrict packed, global float4 *restrict y) {
     local float4 w_tile[2][A_TILE], x_tile[2][B_TILE];
     TILE_SCRATCH(scratch, w_tile);
     const int item = get_local_id(0), block = get_group_id(0) % BLOCKS, group = get_group_id(2) % GROUPS;
@@ -102,27 +129,5 @@ kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void conv2d_tile(globa
         barrier(CLK_LOCAL_MEM_FENCE);
     }
 
-#if MMA
-    global const float *bias = (global const float *)packed;
-#pragma unroll
-    for (int n = 0; n < MMA_COLUMNS; n++) {
-        const int place = at.column + n * 8 + at.member * 2;
-        const column stored = column_of(&w, first + place / 4);
-#pragma unroll
-        for (int m = 0; m < MMA_ROWS; m++) {
-            const int row = at.row + m * 16 + at.group;
-            store_pairs(y, &stored, place % 4, block * BM + row, sums[m][n], bias[row], bias[row + 8]);
-        }
-    }
-#else
-#pragma unroll
-    for (int n = 0; n < NQ; n++) {
-        const column stored = column_of(&w, first + at.x + n * TX);
-#pragma unroll
-        for (int m = 0; m < MQ; m++) {
-            const int quad = at.y + m * TY;
-            store_quad(y, &stored, block * BM + quad * 4, sums[m][n], packed[quad]);
-        }
-    }
-#endif
+    store_tile(y, packed, &w, first, block * BM, at, sums);
 }

@@ -41,9 +41,8 @@ static inline void multiply_run(float4 sums[MQ][NQ][4], local const float4 *w, f
 }
 
 /* Work-groups as in conv2d_tile. */
-kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void conv2d_narrow(global const float4 *restrict x,
-                                                                             global const float4 *restrict packed,
-                                                                             global float4 *restrict y) {
+kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void
+conv2d_narrow(global const float4 *restrict x, global const float4 *restrict packed, global float4 *restrict y) {
     local float4 w_tile[KC * MQ];
     const int item = get_local_id(0), block = get_group_id(0) % BLOCKS, group = get_group_id(2) % GROUPS;
     const int first = get_group_id(0) / BLOCKS * ITEMS * NQ;

@@ -105,8 +105,8 @@ static inline void next_unit(unit *u) {
 
 static inline float4 source_at(global const float4 *x, const source *s, const unit *u) {
     const int row = u->row * STRIDE_H, column = u->column * STRIDE_W;
-    const bool inside = s->real && s->row + row >= 0 && s->row + row < IN_H && s->column + column >= 0 &&
-                        s->column + column < IN_W;
+    const bool inside =
+        s->real && s->row + row >= 0 && s->row + row < IN_H && s->column + column >= 0 && s->column + column < IN_W;
     return inside ? x[s->at + (uint)(row * IN_W + column) * P4 + u->images * KQ] : (float4)(0.0f);
 }
 
@@ -138,6 +138,67 @@ static inline void add_slices(tile_sums sums, local float4 *scratch, int slice, 
 
 static inline void put(global float *to, float value, int accumulate) {
     *to = accumulate ? *to + value : value;
+}
+
+/* What an item has loaded, into the tiles. */
+static inline void put_values(local float4 *g_tile, local float4 *x_tile, const float4 g_values[G_LOADS],
+                              const float4 x_values[X_LOADS], int item, int quad) {
+#pragma unroll
+    for (int i = 0; i < G_LOADS; i++)
+        if (LOADS_G(i))
+            tile_put_transposed(g_tile, A_LINE, (item + i * ITEMS) / KQ, quad, g_values[i]);
+#pragma unroll
+    for (int i = 0; i < X_LOADS; i++)
+        if (LOADS_X(i))
+            tile_put_transposed(x_tile, B_LINE, (item + i * ITEMS) / KQ, quad, x_values[i]);
+}
+
+/* The items' parts of the biases, put together for the rows of the block from `block` on. */
+static inline void put_biases(global float *gbias, const float biases[G_LOADS], int block, int item,
+                              local float4 *memory, int accumulate) {
+    local float *parts = (local float *)memory;
+#pragma unroll
+    for (int i = 0; i < G_LOADS; i++)
+        if (LOADS_G(i))
+            parts[item + i * ITEMS] = biases[i];
+    barrier(CLK_LOCAL_MEM_FENCE);
+    for (int row = item; row < BM && block + row < OUT_C; row += ITEMS)
+        put(gbias + block + row, sum4(memory[row]), accumulate);
+    barrier(CLK_LOCAL_MEM_FENCE);
+}
+
+/* The tile's sums, whose corner is at `block` and `columns`. */
+static inline void put_sums(global float *gweight, tile_sums sums, tile_item at, int block, int columns, int slice,
+                            int accumulate) {
+#if MMA
+#pragma unroll
+    for (int m = 0; m < MMA_ROWS; m++)
+#pragma unroll
+        for (int n = 0; n < MMA_COLUMNS; n++) {
+            const float lanes[4] = {sums[m][n].x, sums[m][n].y, sums[m][n].z, sums[m][n].w};
+#pragma unroll
+            for (int i = 0; i < 4; i++) {
+                const int out = block + at.row + m * 16 + at.group + i / 2 * 8;
+                const int column = columns + at.column + n * 8 + at.member * 2 + i % 2;
+                if (out < OUT_C && column < COLUMNS)
+                    put(gweight + (ulong)out * COLUMNS + column, lanes[i], accumulate);
+            }
+        }
+#else
+#pragma unroll
+    for (int m = 0; m < MQ; m++)
+#pragma unroll
+        for (int n = 0; n < NQ; n++)
+#pragma unroll
+            for (int i = 0; i < 4; i++) {
+                const int out = block + (at.y + m * TY) * 4 + i, column = columns + (at.x + n * TX) * 4;
+                const float lanes[4] = {sums[m][n][i].x, sums[m][n][i].y, sums[m][n][i].z, sums[m][n][i].w};
+#pragma unroll
+                for (int lane = 0; lane < 4; lane++)
+                    if (slice == 0 && out < OUT_C && column + lane < COLUMNS)
+                        put(gweight + (ulong)out * COLUMNS + column + lane, lanes[lane], accumulate);
+            }
+#endif
 }
 
 /* Work-groups: blocks of channels x blocks of columns; ranges of `units` of k; GROUPS. Range r writes gweight + r *
@@ -188,62 +249,19 @@ conv2d_tile_weights(global const float4 *restrict x, global const float4 *restri
         if (next > first)
             tile_multiply(sums, g_tile, x_tile, at, slice, scratch);
         barrier(CLK_LOCAL_MEM_FENCE);
-        if (next < end) {
-#pragma unroll
-            for (int i = 0; i < G_LOADS; i++)
-                if (LOADS_G(i))
-                    tile_put_transposed(g_tile, A_LINE, (item + i * ITEMS) / KQ, quad, g_values[i]);
-#pragma unroll
-            for (int i = 0; i < X_LOADS; i++)
-                if (LOADS_X(i))
-                    tile_put_transposed(x_tile, B_LINE, (item + i * ITEMS) / KQ, quad, x_values[i]);
-        }
+        if (next < end)
+            put_values(g_tile, x_tile, g_values, x_values, item, quad);
         barrier(CLK_LOCAL_MEM_FENCE);
     }
 
-    if (sums_bias) {
-        local float *parts = (local float *)memory;
-#pragma unroll
-        for (int i = 0; i < G_LOADS; i++)
-            if (LOADS_G(i))
-                parts[item + i * ITEMS] = biases[i];
-        barrier(CLK_LOCAL_MEM_FENCE);
-        for (int row = item; row < BM && block + row < OUT_C; row += ITEMS)
-            put(gbias + bias_offset + get_group_id(1) * stride + group * OUT_C + block + row, sum4(memory[row]),
-                accumulate);
-        barrier(CLK_LOCAL_MEM_FENCE);
-    }
+    if (sums_bias)
+        put_biases(gbias + bias_offset + get_group_id(1) * stride + group * OUT_C, biases, block, item, memory,
+                   accumulate);
     gweight += get_group_id(1) * stride + (ulong)group * OUT_C * COLUMNS;
-#if MMA
-#pragma unroll
-    for (int m = 0; m < MMA_ROWS; m++)
-#pragma unroll
-        for (int n = 0; n < MMA_COLUMNS; n++) {
-            const float lanes[4] = {sums[m][n].x, sums[m][n].y, sums[m][n].z, sums[m][n].w};
-#pragma unroll
-            for (int i = 0; i < 4; i++) {
-                const int out = block + at.row + m * 16 + at.group + i / 2 * 8;
-                const int column = columns + at.column + n * 8 + at.member * 2 + i % 2;
-                if (out < OUT_C && column < COLUMNS)
-                    put(gweight + (ulong)out * COLUMNS + column, lanes[i], accumulate);
-            }
-        }
-#else
+#if !MMA
     add_slices(sums, memory, slice, item % SLICE);
-#pragma unroll
-    for (int m = 0; m < MQ; m++)
-#pragma unroll
-        for (int n = 0; n < NQ; n++)
-#pragma unroll
-            for (int i = 0; i < 4; i++) {
-                const int out = block + (at.y + m * TY) * 4 + i, column = columns + (at.x + n * TX) * 4;
-                const float lanes[4] = {sums[m][n][i].x, sums[m][n][i].y, sums[m][n][i].z, sums[m][n][i].w};
-#pragma unroll
-                for (int lane = 0; lane < 4; lane++)
-                    if (slice == 0 && out < OUT_C && column + lane < COLUMNS)
-                        put(gweight + (ulong)out * COLUMNS + column + lane, lanes[lane], accumulate);
-            }
 #endif
+    put_sums(gweight, sums, at, block, columns, slice, accumulate);
 }
 
 /* Adds up `splits` partial results, each weights then biases: ADD_RESULTS per work-group, STRIPS items to each. */

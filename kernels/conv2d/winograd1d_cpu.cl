@@ -56,9 +56,7 @@ conv2d_winograd1d_weights(global const float *restrict weight, global float *res
                 global const float *from = weight + ((ulong)(inside ? out : 0) * IN_C + in) * KH * KW;
 #endif
                 for (int c = 0; c < KW; c++)
-                    taps[c][lane] = !inside      ? 0.0f
-                                    : TRANSPOSED ? from[KH * KW - 1 - (k * KW + c)]
-                                                 : from[k * KW + c];
+                    taps[c][lane] = !inside ? 0.0f : TRANSPOSED ? from[KH * KW - 1 - (k * KW + c)] : from[k * KW + c];
             }
             for (int c = 0; c < KW; c++)
                 g[c] = vloadv(0, taps[c]);
@@ -68,7 +66,8 @@ conv2d_winograd1d_weights(global const float *restrict weight, global float *res
         }
 }
 
-/* Row `row` of all input channels, T columns from `left` on, transformed into its place in the ring, [T][IN_C][ROWS]. */
+/* Row `row` of all input channels, T columns from `left` on, transformed into its place in the ring, [T][IN_C][ROWS].
+ */
 static inline void row_in(global const float *x, int row, int left, floatv *place) {
     x += ((long)row * IN_W + left) * PITCH;
     for (int in = 0; in < IN_C; in++, x += (ulong)IN_H * IN_W * PITCH, place += ROWS) {
@@ -151,8 +150,9 @@ static inline void tile_out(const floatv *products, floatv bias, global float *y
 
 /* Work-items: tile of a row, vector of images, share of the pairs of rows. bias may be null. */
 kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
-conv2d_winograd1d(global const float *restrict x, global const float *restrict packed, global const float *restrict bias,
-                  global float *restrict y, global float *restrict pooled, global uchar *restrict indices) {
+conv2d_winograd1d(global const float *restrict x, global const float *restrict packed,
+                  global const float *restrict bias, global float *restrict y, global float *restrict pooled,
+                  global uchar *restrict indices) {
     const int column = get_global_id(0) * M, image = get_global_id(1) * VW;
     const int pairs = (OUT_H + 1) / 2, share = get_global_id(2), shares = get_global_size(2);
     floatv ring[IN_C * ROWS * T], products[MR * 2 * T];
@@ -176,8 +176,7 @@ conv2d_winograd1d(global const float *restrict x, global const float *restrict p
                 const ulong to = channel * POOLED_PLANE + (row / 2 * (OUT_W / 2) + column / 2) * PITCH + image;
                 tile_out(products + m * 2 * T, (floatv)(bias ? bias[channel] : 0.0f),
                          y ? y + channel * Y_PLANE + row * OUT_W * PITCH : y, pooled ? pooled + to : pooled,
-                         indices ? indices + to : indices, OUT_H % 2 ? OUT_H - row : 2,
-                         OUT_W % M ? OUT_W - column : M);
+                         indices ? indices + to : indices, OUT_H % 2 ? OUT_H - row : 2, OUT_W % M ? OUT_W - column : M);
             }
         }
     }

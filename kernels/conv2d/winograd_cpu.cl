@@ -61,19 +61,19 @@
 /* weight [OUT_C][IN_C][K][K] (TRANSPOSED: [IN_C][OUT_C][K][K], flipped) -> packed [BLOCKS][XI][IN_C][MR].
    The lanes of a vector are neighbours in [IN_C][MR], so that it is whole whatever MR is. Work-items: vectors
    of [IN_C][MR], block. */
-__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
-conv2d_winograd_weights(__global const float *restrict weight, __global float *restrict packed) {
+kernel __attribute__((reqd_work_group_size(1, 1, 1))) void conv2d_winograd_weights(global const float *restrict weight,
+                                                                                   global float *restrict packed) {
     const int first = get_global_id(0) * VW, block = get_global_id(1), lanes = min(VW, IN_C * MR - first);
-    __global float *to = packed + (ulong)block * XI * IN_C * MR + first;
+    global float *to = packed + (ulong)block * XI * IN_C * MR + first;
     float taps[K * K][VW];
     floatv g[K * K], half_way[T * K], u[XI];
     for (int lane = 0; lane < VW; lane++) {
         const int in = (first + lane) / MR, out = block * MR + (first + lane) % MR;
         const int inside = lane < lanes && out < OUT_C;
 #if TRANSPOSED
-        __global const float *from = weight + (inside ? (ulong)in * OUT_C + out : 0) * K * K;
+        global const float *from = weight + (inside ? (ulong)in * OUT_C + out : 0) * K * K;
 #else
-        __global const float *from = weight + (inside ? (ulong)out * IN_C + in : 0) * K * K;
+        global const float *from = weight + (inside ? (ulong)out * IN_C + in : 0) * K * K;
 #endif
         for (int k = 0; k < K * K; k++)
             taps[k][lane] = inside ? from[TRANSPOSED ? K * K - 1 - k : k] : 0.0f;
@@ -90,8 +90,7 @@ conv2d_winograd_weights(__global const float *restrict weight, __global float *r
 
 /* products[m] = sum over input channels of u[in][m] * v[in], MR channels, `step` floats apart, x NV vectors
    in registers. */
-static inline void multiply(__global const float *u, __global const float *v, __global float *products,
-                            ulong step) {
+static inline void multiply(global const float *u, global const float *v, global float *products, ulong step) {
     floatv acc[MR][NV];
 #pragma unroll
     for (int m = 0; m < MR; m++)
@@ -118,8 +117,7 @@ static inline void multiply(__global const float *u, __global const float *v, __
 
 /* One channel's products for one vector of images -> M x M output pixels. y points at the tile's first pixel.
  */
-static inline void transform_output(__global const float *products, floatv bias, __global float *y, int rows,
-                                    int columns) {
+static inline void transform_output(global const float *products, floatv bias, global float *y, int rows, int columns) {
     floatv half_way[M * T];
     for (int c = 0; c < T; c++) {
         floatv p[T];
@@ -149,14 +147,14 @@ static inline place place_of(int tile) {
 }
 
 /* One channel's tile, all its images. */
-static inline void tile_in(__global const float *x, int channel, place p, __global float *v) {
+static inline void tile_in(global const float *x, int channel, place p, global float *v) {
     x += (ulong)channel * IN_H * IN_W * PITCH + p.image;
     for (int n = 0; n < WIDTH; n += VW)
         transform_tile(x + n, p.row - PAD_H, p.column - PAD_W, v + n, V_STEP);
 }
 
-static inline void tile_out(__global const float *products, __global const float *bias, __global float *y,
-                            int channel, place p) {
+static inline void tile_out(global const float *products, global const float *bias, global float *y, int channel,
+                            place p) {
     const floatv b = (floatv)(bias ? bias[channel] : 0.0f);
     y += (((ulong)channel * OUT_H + p.row) * OUT_W + p.column) * PITCH + p.image;
     for (int n = 0; n < WIDTH; n += VW)
@@ -165,12 +163,13 @@ static inline void tile_out(__global const float *products, __global const float
 
 /* Work-items: any number, of which each takes a range of the tiles. bias may be null. workspace holds the
    packed weights and BATCH times SCRATCH floats for each work-item. */
-__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
-conv2d_winograd(__global const float *restrict x, __global const float *restrict bias,
-                __global float *restrict y, __global float *restrict workspace) {
+kernel __attribute__((reqd_work_group_size(1, 1, 1))) void conv2d_winograd(global const float *restrict x,
+                                                                           global const float *restrict bias,
+                                                                           global float *restrict y,
+                                                                           global float *restrict workspace) {
     const ulong item = get_global_id(0), items = get_global_size(0);
-    __global const float *packed = workspace;
-    __global float *v = workspace + PACKED + item * BATCH * SCRATCH, *products = v + V_SIZE;
+    global const float *packed = workspace;
+    global float *v = workspace + PACKED + item * BATCH * SCRATCH, *products = v + V_SIZE;
     const int end = TILES * (item + 1) / items;
     for (int batch = TILES * item / items; batch < end; batch += BATCH) {
         const int count = min(BATCH, end - batch);
@@ -187,8 +186,7 @@ conv2d_winograd(__global const float *restrict x, __global const float *restrict
                                  products + t * SCRATCH + block * MR * P_STEP + xi * WIDTH, P_STEP);
             for (int t = 0; t < count; t++)
                 for (int m = 0; m < min(blocks * MR, OUT_C - first * MR); m++)
-                    tile_out(products + t * SCRATCH + m * P_STEP, bias, y, first * MR + m,
-                             place_of(batch + t));
+                    tile_out(products + t * SCRATCH + m * P_STEP, bias, y, first * MR + m, place_of(batch + t));
         }
     }
 }
@@ -206,16 +204,16 @@ conv2d_winograd(__global const float *restrict x, __global const float *restrict
 #ifndef __has_builtin
 #define __has_builtin(name) 0
 #endif
-static inline void put_output(floatv value, __global float *to) {
+static inline void put_output(floatv value, global float *to) {
 #if STREAM && __has_builtin(__builtin_nontemporal_store)
-    __builtin_nontemporal_store(value, (__global floatv *)to);
+    __builtin_nontemporal_store(value, (global floatv *)to);
 #else
     put(value, 0, to);
 #endif
 }
 
 /* A row of products of all channels -> M columns. */
-static inline void row_out(__global const float *products, __global float *half_way) {
+static inline void row_out(global const float *products, global float *half_way) {
     for (int m = 0; m < OUT_C; m++, products += ROW_STEP, half_way += HALF_STEP)
 #pragma unroll
         for (int n = 0; n < NV; n++) {
@@ -231,8 +229,7 @@ static inline void row_out(__global const float *products, __global float *half_
 }
 
 /* One channel's columns -> output pixels, of which so many rows and columns are inside. */
-static inline void columns_out(__global const float *half_way, floatv bias, __global float *y, int rows,
-                               int columns) {
+static inline void columns_out(global const float *half_way, floatv bias, global float *y, int rows, int columns) {
     for (int c = 0; c < min(M, columns); c++)
 #pragma unroll
         for (int n = 0; n < NV; n++) {
@@ -249,13 +246,14 @@ static inline void columns_out(__global const float *half_way, floatv bias, __gl
 }
 
 /* As conv2d_winograd, but ROWS_SCRATCH floats for each work-item. */
-__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
-conv2d_winograd_rows(__global const float *restrict x, __global const float *restrict bias,
-                     __global float *restrict y, __global float *restrict workspace) {
+kernel __attribute__((reqd_work_group_size(1, 1, 1))) void conv2d_winograd_rows(global const float *restrict x,
+                                                                                global const float *restrict bias,
+                                                                                global float *restrict y,
+                                                                                global float *restrict workspace) {
     const ulong item = get_global_id(0), items = get_global_size(0);
-    __global const float *packed = workspace;
-    __global float *ring = workspace + PACKED + item * ROWS_SCRATCH, *v = ring + T * RING_STEP;
-    __global float *products = v + T * V_STEP, *half_way = products + BLOCKS * MR * ROW_STEP;
+    global const float *packed = workspace;
+    global float *ring = workspace + PACKED + item * ROWS_SCRATCH, *v = ring + T * RING_STEP;
+    global float *products = v + T * V_STEP, *half_way = products + BLOCKS * MR * ROW_STEP;
     const int begin = TILES * item / items, end = TILES * (item + 1) / items;
     for (int tile = begin, start = 0; tile < end; tile++, start = (start + M) % T) {
         const int row = tile / TILES_W / IMAGE_BLOCKS * M, column = tile % TILES_W * M;
@@ -271,7 +269,6 @@ conv2d_winograd_rows(__global const float *restrict x, __global const float *res
         }
         for (int m = 0; m < OUT_C; m++)
             columns_out(half_way + m * HALF_STEP, (floatv)(bias ? bias[m] : 0.0f),
-                        y + (((ulong)m * OUT_H + row) * OUT_W + column) * PITCH + image, OUT_H - row,
-                        OUT_W - column);
+                        y + (((ulong)m * OUT_H + row) * OUT_W + column) * PITCH + image, OUT_H - row, OUT_W - column);
     }
 }

@@ -61,7 +61,7 @@ static inline unit unit_at(int at) {
 }
 
 /* One channel of x -> its row of the XI matrices. */
-static inline void tile_x(__global const float *x, int channel, unit u, __global float *to) {
+static inline void tile_x(global const float *x, int channel, unit u, global float *to) {
     transform_tile(x + (ulong)channel * IN_H * IN_W * PITCH + u.image, u.row - PAD_H, u.column - PAD_W,
                    to + channel * COLUMNS, X_STEP);
 }
@@ -86,11 +86,11 @@ static inline void transpose(floatv a[VW]) {
 }
 
 /* VW channels of gy, the first one `channel` -> their columns of the XI matrices. */
-static inline void tile_gy(__global const float *gy, int channel, unit u, __global float *to) {
+static inline void tile_gy(global const float *gy, int channel, unit u, global float *to) {
     to += (ulong)channel / ROW * COLUMNS * ROW + channel % ROW;
     for (int lane = 0; lane < VW; lane++) {
         floatv rows[M * T];
-        __global const float *from =
+        global const float *from =
             gy + (((ulong)(channel + lane) * OUT_H + u.row) * OUT_W + u.column) * PITCH + u.image;
         for (int r = 0; r < M; r++) {
             floatv g[M];
@@ -110,7 +110,7 @@ static inline void tile_gy(__global const float *gy, int channel, unit u, __glob
         }
     }
     for (int xi = 0; xi < XI; xi++) {
-        __global float *rows = to + xi * GY_STEP;
+        global float *rows = to + xi * GY_STEP;
         floatv a[VW];
 #pragma unroll
         for (int i = 0; i < VW; i++)
@@ -123,7 +123,7 @@ static inline void tile_gy(__global const float *gy, int channel, unit u, __glob
 }
 
 /* sums[m][n] += x[m] * gy[n] over a block's columns, MR input channels x NV vectors of output channels in registers. */
-static inline void multiply(__global const float *x, __global const float *gy, __global float *sums) {
+static inline void multiply(global const float *x, global const float *gy, global float *sums) {
     floatv acc[MR][NV];
 #pragma unroll
     for (int m = 0; m < MR; m++)
@@ -149,14 +149,14 @@ static inline void multiply(__global const float *x, __global const float *gy, _
 }
 
 /* All products of one of the XI pairs of matrices. */
-static inline void multiply_all(__global const float *x, __global const float *gy, __global float *sums) {
+static inline void multiply_all(global const float *x, global const float *gy, global float *sums) {
     for (int panel = 0; panel < PANELS; panel++)
         for (int block = 0; block < BLOCKS; block++)
             multiply(x + block * MR * COLUMNS, gy + (ulong)panel * COLUMNS * ROW,
                      sums + (ulong)block * MR * OUT_ROWS + panel * ROW);
 }
 
-static inline void clear(__global float *values, ulong count) {
+static inline void clear(global float *values, ulong count) {
     for (ulong i = 0; i < count; i += VW)
         vstorev((floatv)(0.0f), 0, values + i);
 }
@@ -172,8 +172,7 @@ static inline void clear(__global float *values, ulong count) {
 /* One column of M pixels, of which `rows` are inside, of VW channels, of which `channels` exist, for one vector of
    images: transposed, so that lanes are channels, and transformed. An image's vectors lie GY_RING_STEP apart. The
    pixels' sums are added to bias. */
-static inline void gy_column(__global const float *gy, int rows, int channels, __global float *to,
-                             __global float *bias) {
+static inline void gy_column(global const float *gy, int rows, int channels, global float *to, global float *bias) {
     floatv pixels[M][VW], sum = vloadv(0, bias);
     for (int r = 0; r < M; r++) {
         floatv a[VW];
@@ -207,8 +206,7 @@ static inline void gy_column(__global const float *gy, int rows, int channels, _
     }
 }
 
-static inline void gy_columns(__global const float *gy, int rows, int columns, __global float *to,
-                              __global float *bias) {
+static inline void gy_columns(global const float *gy, int rows, int columns, global float *to, global float *bias) {
     for (int out = 0; out < OUT_C; out += VW, gy += (ulong)VW * OUT_H * OUT_W * PITCH)
         for (int c = 0; c < M; c++)
             for (int n = 0; n < UNITS; n++)
@@ -217,7 +215,7 @@ static inline void gy_columns(__global const float *gy, int rows, int columns, _
 }
 
 /* One row of elements of gy: [T][PANELS][COLUMNS][ROW]. */
-static inline void gy_row(__global const float *from, __global float *to) {
+static inline void gy_row(global const float *from, global float *to) {
     for (int panel = 0; panel < PANELS; panel++, from += M * COLUMNS * ROW, to += COLUMNS * ROW)
         for (int k = 0; k < COLUMNS * ROW; k += VW) {
             floatv g[M], row[T];
@@ -233,13 +231,13 @@ static inline void gy_row(__global const float *from, __global float *to) {
 
 /* Work-items: any number, of which each takes a range of the tiles. Partial results are PARTIAL apart, behind them lies
    the scratch. */
-__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
-conv2d_winograd_narrow(__global const float *restrict x, __global const float *restrict gy,
-                       __global float *restrict workspace) {
+kernel __attribute__((reqd_work_group_size(1, 1, 1))) void conv2d_winograd_narrow(global const float *restrict x,
+                                                                                  global const float *restrict gy,
+                                                                                  global float *restrict workspace) {
     const ulong item = get_global_id(0), items = get_global_size(0), tiles = (ulong)TILES * (PITCH / COLUMNS);
-    __global float *sums = workspace + item * PARTIAL, *bias = sums + SUMS;
-    __global float *ring = workspace + items * PARTIAL + item * SCRATCH, *x_row = ring + T * RING_STEP;
-    __global float *gy_ring = x_row + T * X_STEP, *gy_tiles = gy_ring + T * GY_RING_STEP;
+    global float *sums = workspace + item * PARTIAL, *bias = sums + SUMS;
+    global float *ring = workspace + items * PARTIAL + item * SCRATCH, *x_row = ring + T * RING_STEP;
+    global float *gy_ring = x_row + T * X_STEP, *gy_tiles = gy_ring + T * GY_RING_STEP;
     const int begin = tiles * item / items, end = tiles * (item + 1) / items;
     clear(sums, PARTIAL);
     for (int tile = begin, start = 0; tile < end; tile++, start = (start + M) % T) {
@@ -260,12 +258,13 @@ conv2d_winograd_narrow(__global const float *restrict x, __global const float *r
 
 /* The block whose first unit is `first`. Work-items: the block's units; channels of x, then
    vectors of channels of gy. The workspace holds a partial result and both transformed sides. */
-__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
-conv2d_winograd_tiles(__global const float *restrict x, __global const float *restrict gy,
-                      __global float *restrict workspace, int first) {
+kernel __attribute__((reqd_work_group_size(1, 1, 1))) void conv2d_winograd_tiles(global const float *restrict x,
+                                                                                 global const float *restrict gy,
+                                                                                 global float *restrict workspace,
+                                                                                 int first) {
     const int at = get_global_id(0), channel = get_global_id(1);
     const unit u = unit_at(first + at);
-    __global float *x_tiles = workspace + PARTIAL, *gy_tiles = x_tiles + XI * X_STEP;
+    global float *x_tiles = workspace + PARTIAL, *gy_tiles = x_tiles + XI * X_STEP;
     if (channel < IN_C)
         tile_x(x, channel, u, x_tiles + at * VW);
     else
@@ -273,21 +272,21 @@ conv2d_winograd_tiles(__global const float *restrict x, __global const float *re
 }
 
 /* Work-items: XI. */
-__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void conv2d_winograd_wide(__global float *restrict workspace,
-                                                                                  int accumulate) {
+kernel __attribute__((reqd_work_group_size(1, 1, 1))) void conv2d_winograd_wide(global float *restrict workspace,
+                                                                                int accumulate) {
     const int xi = get_global_id(0);
-    __global float *sums = workspace + xi * SUM_STEP;
-    __global const float *x_tiles = workspace + PARTIAL, *gy_tiles = x_tiles + XI * X_STEP;
+    global float *sums = workspace + xi * SUM_STEP;
+    global const float *x_tiles = workspace + PARTIAL, *gy_tiles = x_tiles + XI * X_STEP;
     if (!accumulate)
         clear(sums, SUM_STEP);
     multiply_all(x_tiles + xi * X_STEP, gy_tiles + xi * GY_STEP, sums);
 }
 
-/* gweight[OUT_C][IN_C][K][K] (+)= the sums of all partial results, transformed back; gbias (or null) theirs. Work-items:
-   vector of output channels, input channel. */
-__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
-conv2d_winograd_gradient(__global const float *restrict workspace, __global float *restrict gweight,
-                         __global float *restrict gbias, int partials, int accumulate) {
+/* gweight[OUT_C][IN_C][K][K] (+)= the sums of all partial results, transformed back; gbias (or null) theirs.
+   Work-items: vector of output channels, input channel. */
+kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
+conv2d_winograd_gradient(global const float *restrict workspace, global float *restrict gweight,
+                         global float *restrict gbias, int partials, int accumulate) {
     const int out = get_global_id(0) * VW, in = get_global_id(1), lanes = min(VW, OUT_C - out);
     floatv s[XI], half_way[K * T], g[K * K];
     float taps[K * K][VW];
@@ -303,7 +302,7 @@ conv2d_winograd_gradient(__global const float *restrict workspace, __global floa
     for (int k = 0; k < K * K; k++)
         vstorev(g[k], 0, taps[k]);
     for (int lane = 0; lane < lanes; lane++) {
-        __global float *to = gweight + ((ulong)(out + lane) * IN_C + in) * K * K;
+        global float *to = gweight + ((ulong)(out + lane) * IN_C + in) * K * K;
         for (int k = 0; k < K * K; k++)
             to[k] = accumulate ? to[k] + taps[k][lane] : taps[k][lane];
     }

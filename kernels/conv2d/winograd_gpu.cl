@@ -1,6 +1,6 @@
-/* Winograd convolution for GPUs over the tiles and transforms of conv2d/winograd_cpu.clh: F(4x4, 3x3) and F(2x2, 5x5) with
-   T = 6, F(4x4, 5x5) with T = 8, in three stages over a chunk of tiles. A column is an image of a tile; with the images
-   innermost, neighbouring work-items read and write side by side in every stage.
+/* Winograd convolution for GPUs over the tiles and transforms of conv2d/winograd_cpu.clh: F(4x4, 3x3) and F(2x2, 5x5)
+   with T = 6, F(4x4, 5x5) with T = 8, in three stages over a chunk of tiles. A column is an image of a tile; with the
+   images innermost, neighbouring work-items read and write side by side in every stage.
 
      input    tiles of x -> v [XI][IN_C][columns]
      product  (gemm/batched.cl) u [XI][IN_C][OUT_P] times v -> products [XI][OUT_C][columns]
@@ -56,7 +56,7 @@ static inline place place_of(uint at, uint first_tile) {
 
 /* weight [OUT_C][IN_C][K][K] (TRANSPOSED: [IN_C][OUT_C][K][K], flipped) -> u [XI][IN_C][OUT_P].
    Work-items: OUT_P, IN_C. */
-__kernel void conv2d_winograd_gpu_weights(__global const float *restrict weight, __global float *restrict u) {
+kernel void conv2d_winograd_gpu_weights(global const float *restrict weight, global float *restrict u) {
     const int out = get_global_id(0), in = get_global_id(1);
     if (out >= OUT_P)
         return;
@@ -81,8 +81,8 @@ __kernel void conv2d_winograd_gpu_weights(__global const float *restrict weight,
 }
 
 /* Work-items: columns, IN_C. */
-__kernel void conv2d_winograd_gpu_input(__global const float *restrict x, __global float *restrict workspace,
-                                        ulong v_offset, uint first_tile, uint columns) {
+kernel void conv2d_winograd_gpu_input(global const float *restrict x, global float *restrict workspace, ulong v_offset,
+                                      uint first_tile, uint columns) {
     const uint at = get_global_id(0), in = get_global_id(1);
     if (at >= columns)
         return;
@@ -92,9 +92,8 @@ __kernel void conv2d_winograd_gpu_input(__global const float *restrict x, __glob
 }
 
 /* Work-items: columns, OUT_C. bias may be null. */
-__kernel void conv2d_winograd_gpu_output(__global const float *restrict workspace, __global const float *restrict bias,
-                                         __global float *restrict y, ulong products_offset, uint first_tile,
-                                         uint columns) {
+kernel void conv2d_winograd_gpu_output(global const float *restrict workspace, global const float *restrict bias,
+                                       global float *restrict y, ulong products_offset, uint first_tile, uint columns) {
     const uint at = get_global_id(0), out = get_global_id(1);
     if (at >= columns)
         return;
@@ -123,8 +122,8 @@ __kernel void conv2d_winograd_gpu_output(__global const float *restrict workspac
 }
 
 /* Work-items: columns, OUT_C. */
-__kernel void conv2d_winograd_gpu_gradient_tiles(__global const float *restrict gy, __global float *restrict workspace,
-                                                 ulong w_offset, uint first_tile, uint columns) {
+kernel void conv2d_winograd_gpu_gradient_tiles(global const float *restrict gy, global float *restrict workspace,
+                                               ulong w_offset, uint first_tile, uint columns) {
     const uint at = get_global_id(0), out = get_global_id(1);
     if (at >= columns)
         return;
@@ -152,8 +151,8 @@ __kernel void conv2d_winograd_gpu_gradient_tiles(__global const float *restrict 
 }
 
 /* Work-items: IN_C, OUT_C. */
-__kernel void conv2d_winograd_gpu_gradient(__global const float *restrict workspace, __global float *restrict gweight,
-                                           ulong sums_offset, int parts, int accumulate) {
+kernel void conv2d_winograd_gpu_gradient(global const float *restrict workspace, global float *restrict gweight,
+                                         ulong sums_offset, int parts, int accumulate) {
     const int in = get_global_id(0), out = get_global_id(1);
     if (in >= IN_C)
         return;

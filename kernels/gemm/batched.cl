@@ -11,7 +11,7 @@
 #ifndef BM
 #define BM 64
 #define BN 64
-#define EDGE 8 /* of what a work-item holds of the tile: 8, or 4 without MMA */
+#define EDGE 8        /* of what a work-item holds of the tile: 8, or 4 without MMA */
 #define TRANSPOSE_A 1 /* A is stored [k][m], else [m][k] */
 #define TRANSPOSE_B 0 /* B is stored [n][k], else [k][n] */
 /* Matrices and rows start at multiples of 4 floats; so does the end of each row of A and B (of those [m][k], of k), or
@@ -210,7 +210,7 @@ static inline void store_sums(const result *r, tile_sums sums, tile_item at) {
 
 /* Groups: tiles along m (these first, so that neighbours share a tile of the larger B), tiles along n, parts * batch.
    Offsets, steps from matrix to matrix and pitches from row to row count floats. */
-__kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void
+kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void
 gemm_batched(global const float *restrict a, ulong a_offset, ulong a_step, uint a_pitch, global const float *restrict b,
              ulong b_offset, ulong b_step, uint b_pitch, global float *restrict c, ulong c_offset, ulong c_step,
              uint c_pitch, global const float *restrict bias, uint batch, uint m, uint n, uint k, uint depth,

@@ -1,7 +1,7 @@
 /* c (+)= the sum of `parts` matrices [m][n] (+ bias per row): the second stage of a product whose k was split, and,
    with no parts, what fills C with the bias before CLBlast adds to it. One work-item per element: (column, row). */
-__kernel void gemm_sum(__global const float *part, uint parts, __global float *c, ulong c_offset, ulong ldc,
-                       __global const float *bias, ulong m, ulong n, int accumulate) {
+kernel void gemm_sum(global const float *part, uint parts, global float *c, ulong c_offset, ulong ldc,
+                     global const float *bias, ulong m, ulong n, int accumulate) {
     const ulong j = get_global_id(0), i = get_global_id(1);
     if (i >= m || j >= n)
         return;

@@ -50,15 +50,15 @@
 /* Where tiles find element (row, k) of A: a[row * A_ROW + k * A_K]. Constants where A was packed or copied, so that
    the twelve addresses of a tile are one pointer and twelve displacements. */
 #if TRANSPOSE_A
-#define A_SPACE __local
+#define A_SPACE local
 #define A_ROW 1
 #define A_K MR
 #elif COPY_A
-#define A_SPACE __local
+#define A_SPACE local
 #define A_ROW COPY_STRIDE
 #define A_K 1
 #else
-#define A_SPACE __global
+#define A_SPACE global
 #define A_ROW lda
 #define A_K 1
 #endif
@@ -68,48 +68,45 @@
    are not stored; a tile of MR rows is always full. With the `last` of k comes the activation, which the host asks for
    only where all vectors of columns are whole; `made` is the output of GRADIENT_OF at the tile. A macro, because only
    constant bounds make the array of sums become registers. */
-#define TILE(NAME, ROWS, VECTORS)                                                                            \
-    void NAME(A_SPACE const float *a, ulong lda, uint rows, __local const float *b, uint kc,                 \
-              __global float *c, ulong ldc, uint columns, __global const float *bias, bool add, bool last,   \
-              __global const float *made) {                                                                  \
-        floatv sum[ROWS][VECTORS];                                                                           \
-        A_SPACE const float *from[ROWS];                                                                     \
-        _Pragma("unroll") for (uint r = 0; r < ROWS; r++) {                                                  \
-            const uint row = ROWS == MR ? r : min(r, rows - 1);                                              \
-            from[r] = a + row * A_ROW;                                                                       \
-            _Pragma("unroll") for (uint v = 0; v < VECTORS; v++) sum[r][v] = bias ? bias[row] : 0.0f;        \
-        }                                                                                                    \
-        for (uint k = 0; k < kc; k++, b += NR) {                                                             \
-            floatv right[VECTORS];                                                                           \
-            _Pragma("unroll") for (uint v = 0; v < VECTORS; v++) right[v] = vloadv(v, b);                    \
-            _Pragma("unroll") for (uint r = 0; r < ROWS; r++) {                                              \
-                const floatv left = from[r][k * A_K];                                                        \
-                _Pragma("unroll") for (uint v = 0; v < VECTORS; v++) sum[r][v] =                             \
-                    fma(left, right[v], sum[r][v]);                                                          \
-            }                                                                                                \
-        }                                                                                                    \
-        if (columns >= VECTORS * VW) {                                                                       \
-            _Pragma("unroll") for (uint r = 0; r < ROWS; r++) {                                              \
-                if (ROWS == MR || r < rows)                                                                  \
-                    _Pragma("unroll") for (uint v = 0; v < VECTORS; v++) {                                   \
-                        __global float *to = c + r * ldc + v * VW;                                           \
-                        floatv total = add ? sum[r][v] + vloadv(0, to) : sum[r][v];                          \
-                        if (GRADIENT_OF && last)                                                             \
-                            total = activation_gradient(GRADIENT_OF, vloadv(v, made + r * ldc), total);      \
-                        vstorev(last ? activate(total) : total, 0, to);                                      \
-                    }                                                                                        \
-            }                                                                                                \
-        } else {                                                                                             \
-            float part[ROWS * VECTORS * VW];                                                                 \
-            _Pragma("unroll") for (uint r = 0; r < ROWS; r++)                                                \
-                _Pragma("unroll") for (uint v = 0; v < VECTORS; v++)                                         \
-                    vstorev(sum[r][v], r * VECTORS + v, part);                                               \
-            for (uint r = 0; r < rows; r++)                                                                  \
-                for (uint j = 0; j < columns; j++) {                                                         \
-                    const float value = part[r * VECTORS * VW + j];                                          \
-                    c[r * ldc + j] = add ? c[r * ldc + j] + value : value;                                   \
-                }                                                                                            \
-        }                                                                                                    \
+#define TILE(NAME, ROWS, VECTORS)                                                                                      \
+    void NAME(A_SPACE const float *a, ulong lda, uint rows, local const float *b, uint kc, global float *c, ulong ldc, \
+              uint columns, global const float *bias, bool add, bool last, global const float *made) {                 \
+        floatv sum[ROWS][VECTORS];                                                                                     \
+        A_SPACE const float *from[ROWS];                                                                               \
+        _Pragma("unroll") for (uint r = 0; r < ROWS; r++) {                                                            \
+            const uint row = ROWS == MR ? r : min(r, rows - 1);                                                        \
+            from[r] = a + row * A_ROW;                                                                                 \
+            _Pragma("unroll") for (uint v = 0; v < VECTORS; v++) sum[r][v] = bias ? bias[row] : 0.0f;                  \
+        }                                                                                                              \
+        for (uint k = 0; k < kc; k++, b += NR) {                                                                       \
+            floatv right[VECTORS];                                                                                     \
+            _Pragma("unroll") for (uint v = 0; v < VECTORS; v++) right[v] = vloadv(v, b);                              \
+            _Pragma("unroll") for (uint r = 0; r < ROWS; r++) {                                                        \
+                const floatv left = from[r][k * A_K];                                                                  \
+                _Pragma("unroll") for (uint v = 0; v < VECTORS; v++) sum[r][v] = fma(left, right[v], sum[r][v]);       \
+            }                                                                                                          \
+        }                                                                                                              \
+        if (columns >= VECTORS * VW) {                                                                                 \
+            _Pragma("unroll") for (uint r = 0; r < ROWS; r++) {                                                        \
+                if (ROWS == MR || r < rows)                                                                            \
+                    _Pragma("unroll") for (uint v = 0; v < VECTORS; v++) {                                             \
+                        global float *to = c + r * ldc + v * VW;                                                       \
+                        floatv total = add ? sum[r][v] + vloadv(0, to) : sum[r][v];                                    \
+                        if (GRADIENT_OF && last)                                                                       \
+                            total = activation_gradient(GRADIENT_OF, vloadv(v, made + r * ldc), total);                \
+                        vstorev(last ? activate(total) : total, 0, to);                                                \
+                    }                                                                                                  \
+            }                                                                                                          \
+        } else {                                                                                                       \
+            float part[ROWS * VECTORS * VW];                                                                           \
+            _Pragma("unroll") for (uint r = 0; r < ROWS; r++) _Pragma("unroll") for (uint v = 0; v < VECTORS; v++)     \
+                vstorev(sum[r][v], r *VECTORS + v, part);                                                              \
+            for (uint r = 0; r < rows; r++)                                                                            \
+                for (uint j = 0; j < columns; j++) {                                                                   \
+                    const float value = part[r * VECTORS * VW + j];                                                    \
+                    c[r * ldc + j] = add ? c[r * ldc + j] + value : value;                                             \
+                }                                                                                                      \
+        }                                                                                                              \
     }
 TILE(full_two, MR, 2)
 TILE(full_one, MR, 1)
@@ -118,10 +115,10 @@ TILE(small_one, MS, 1)
 
 #if TRANSPOSE_A
 /* a: `kc` rows of A as stored, from the first of `rows` columns on -> [panel][k][MR]. */
-void pack_a(__local float *packed, __global const float *a, ulong lda, uint rows, uint kc) {
+void pack_a(local float *packed, global const float *a, ulong lda, uint rows, uint kc) {
     for (uint k = 0; k < kc; k++) {
-        __global const float *row = a + k * lda;
-        __local float *to = packed + k * MR;
+        global const float *row = a + k * lda;
+        local float *to = packed + k * MR;
         uint i = 0;
         for (; i + MR <= rows; i += MR, to += A_PANEL) {
 #if MR == 12
@@ -138,7 +135,7 @@ void pack_a(__local float *packed, __global const float *a, ulong lda, uint rows
 }
 #elif COPY_A
 /* a: `rows` rows of A, from the first of `kc` values on -> [row][COPY_STRIDE]. */
-void pack_a(__local float *packed, __global const float *a, ulong lda, uint rows, uint kc) {
+void pack_a(local float *packed, global const float *a, ulong lda, uint rows, uint kc) {
     for (uint i = 0; i < rows; i++, a += lda, packed += COPY_STRIDE) {
         uint k = 0;
         for (; k + VW <= kc; k += VW)
@@ -152,7 +149,7 @@ void pack_a(__local float *packed, __global const float *a, ulong lda, uint rows
 #if TRANSPOSE_B
 /* A block of VW x VW is transposed in registers, by log2(VW) perfect shuffles of its rows. Rows from `rows` on repeat
    the last one. */
-void transpose(__local float *to, __global const float *from, ulong ld, uint rows) {
+void transpose(local float *to, global const float *from, ulong ld, uint rows) {
     floatv x[VW], y[VW];
     _Pragma("unroll") for (uint i = 0; i < VW; i++) x[i] = vloadv(0, from + min(i, rows - 1) * ld);
     _Pragma("unroll") for (uint stage = 1; stage < VW; stage *= 2) {
@@ -169,10 +166,10 @@ void transpose(__local float *to, __global const float *from, ulong ld, uint row
 
 /* b: rows of B as stored, one for each of `columns`, from the first of `kc` values on -> [panel][k][NR]. What follows
    the last column is never stored in C. */
-void pack_b(__local float *packed, __global const float *b, ulong ldb, uint columns, uint kc) {
+void pack_b(local float *packed, global const float *b, ulong ldb, uint columns, uint kc) {
     for (uint j = 0; j < columns; j += VW) {
-        __local float *to = packed + j / NR * B_PANEL + j % NR;
-        __global const float *from = b + j * ldb;
+        local float *to = packed + j / NR * B_PANEL + j % NR;
+        global const float *from = b + j * ldb;
         const uint rows = min((uint)VW, columns - j);
         uint k = 0;
         for (; k + VW <= kc; k += VW)
@@ -185,10 +182,10 @@ void pack_b(__local float *packed, __global const float *b, ulong ldb, uint colu
 #else
 /* b: `kc` rows of B, from the first of `columns` on -> [panel][k][NR]. What follows the last column is never stored
    in C. */
-void pack_b(__local float *packed, __global const float *b, ulong ldb, uint columns, uint kc) {
+void pack_b(local float *packed, global const float *b, ulong ldb, uint columns, uint kc) {
     for (uint k = 0; k < kc; k++) {
-        __global const float *row = b + k * ldb;
-        __local float *to = packed + k * NR;
+        global const float *row = b + k * ldb;
+        local float *to = packed + k * NR;
         uint j = 0;
         for (; j + NR <= columns; j += NR, to += B_PANEL) {
             vstorev(vloadv(0, row + j), 0, to);
@@ -207,19 +204,19 @@ void pack_b(__local float *packed, __global const float *b, ulong ldb, uint colu
 #endif
 
 /* The tiles of `rows` x `columns` of C over `kc` of k: `rows` of them from a panel's start, b packed. */
-void block(A_SPACE const float *a, ulong lda, __local const float *b, uint rows, uint columns, uint kc,
-           __global float *c, ulong ldc, __global const float *bias, bool add, bool last, __global const float *made) {
+void block(A_SPACE const float *a, ulong lda, local const float *b, uint rows, uint columns, uint kc, global float *c,
+           ulong ldc, global const float *bias, bool add, bool last, global const float *made) {
     const ulong panel = TRANSPOSE_A ? A_PANEL : A_ROW * MR;
     for (uint i = 0, step; i < rows; i += step) {
         const bool full = rows - i >= MR;
         const uint height = full ? MR : min((uint)MS, rows - i);
         A_SPACE const float *left = a + i / MR * panel + i % MR * A_ROW;
-        __global const float *start = bias ? bias + i : 0;
+        global const float *start = bias ? bias + i : 0;
         step = height;
         for (uint j = 0; j < columns; j += NR) {
-            __local const float *right = b + j / NR * B_PANEL;
-            __global float *to = c + i * ldc + j;
-            __global const float *through = GRADIENT_OF ? made + i * ldc + j : 0;
+            local const float *right = b + j / NR * B_PANEL;
+            global float *to = c + i * ldc + j;
+            global const float *through = GRADIENT_OF ? made + i * ldc + j : 0;
             const uint width = columns - j;
             if (full && width > VW)
                 full_two(left, lda, height, right, kc, to, ldc, width, start, add, last, through);
@@ -234,21 +231,21 @@ void block(A_SPACE const float *a, ulong lda, __local const float *b, uint rows,
 }
 
 /* Work-item (x, y, z) computes `item_rows` x `item_columns` of C over `item_k` of k; item_columns is a multiple of NR.
-   With several ranges of k, c is the workspace, and part z lies at z * m * ldc. bias may be null; made, with the rows of
-   C, is read for GRADIENT_OF. */
-__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
-gemm_tile(__global const float *a, ulong a_offset, ulong lda, __global const float *b, ulong b_offset, ulong ldb,
-          __global float *c, ulong c_offset, ulong ldc, __global const float *bias, ulong m, ulong n, ulong k,
-          ulong item_rows, ulong item_columns, ulong item_k, int accumulate, __global const float *made) {
+   With several ranges of k, c is the workspace, and part z lies at z * m * ldc. bias may be null; made, with the rows
+   of C, is read for GRADIENT_OF. */
+kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
+gemm_tile(global const float *a, ulong a_offset, ulong lda, global const float *b, ulong b_offset, ulong ldb,
+          global float *c, ulong c_offset, ulong ldc, global const float *bias, ulong m, ulong n, ulong k,
+          ulong item_rows, ulong item_columns, ulong item_k, int accumulate, global const float *made) {
     const ulong m0 = get_global_id(0) * item_rows, n0 = get_global_id(1) * item_columns;
     const ulong m1 = min(m, m0 + item_rows), n1 = min(n, n0 + item_columns);
     const ulong k_first = get_global_id(2) * item_k, k_last = min(k, k_first + item_k);
     /* Blocks of k of equal length: a short last one would cost as many passes over C as a full one. */
     const ulong k_blocks = (k_last - k_first + KC - 1) / KC;
     const ulong k_step = ((k_last - k_first + k_blocks - 1) / k_blocks + VW - 1) / VW * VW;
-    __local float packed_b[NB / NR * B_PANEL];
+    local float packed_b[NB / NR * B_PANEL];
 #if TRANSPOSE_A || COPY_A
-    __local float packed_a[TRANSPOSE_A ? MB / MR * A_PANEL : MB * COPY_STRIDE];
+    local float packed_a[TRANSPOSE_A ? MB / MR * A_PANEL : MB * COPY_STRIDE];
 #endif
     a += a_offset;
     b += b_offset;

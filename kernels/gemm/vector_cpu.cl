@@ -10,8 +10,8 @@
 /* b[k][N] of rows ldb apart -> columns[N][k], where there is more than one column. A work-item takes `share` of k. */
 kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_vector_columns(global const float *restrict b,
                                                                                ulong b_offset, ulong ldb,
-                                                                               global float *restrict columns,
-                                                                               ulong k, ulong share) {
+                                                                               global float *restrict columns, ulong k,
+                                                                               ulong share) {
     b += b_offset;
     for (ulong i = get_global_id(0) * share; i < min(k, (get_global_id(0) + 1) * share); i++)
         for (int j = 0; j < N; j++)
@@ -66,10 +66,10 @@ static inline void store(const int rows, float sums[ROWS][N], ulong first, globa
 }
 
 /* columns [N][k]; bias [m] or null. A work-item takes `share` rows. */
-kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_vector(
-    global const float *restrict a, ulong a_offset, ulong lda, global const float *restrict columns,
-    ulong columns_offset, global float *restrict c, ulong c_offset, ulong ldc, global const float *restrict bias, ulong m,
-    ulong k, ulong share, int accumulate) {
+kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
+gemm_vector(global const float *restrict a, ulong a_offset, ulong lda, global const float *restrict columns,
+            ulong columns_offset, global float *restrict c, ulong c_offset, ulong ldc,
+            global const float *restrict bias, ulong m, ulong k, ulong share, int accumulate) {
     const ulong last = min(m, (get_global_id(0) + 1) * share);
     ulong row = get_global_id(0) * share;
     float sums[ROWS][N];

@@ -256,6 +256,28 @@ static void help_is_aligned(void **state) {
 
 #define WITH_ARENA(test) cmocka_unit_test_setup_teardown(test, open_arena, free_arena)
 
+static void pairs_of_numbers(void **state) {
+    static const cvy_param rows[] = {
+        {.name = "betas", .type = CVY_NUMBERS, .fallback = "[0.9, 0.999]", .maximum = 1, .help = "decay"},
+        CVY_PARAM_END};
+    double betas[2];
+    cvy_text text = {0};
+    cvy_node *root;
+    assert_ok(cvy_node_parse(*state, "m.yaml", "betas: [0.5, 1e-3]", 18, &root));
+    assert_ok(cvy_params_read(rows, betas, *state, "Adam", NULL, NULL));
+    assert_true(betas[0] == 0.9 && betas[1] == 0.999);
+    assert_ok(cvy_params_read(rows, betas, *state, "Adam", root, NULL));
+    assert_true(betas[0] == 0.5 && betas[1] == 1e-3);
+    cvy_params_print(rows, betas, &text);
+    assert_string_equal(cvy_text_get(&text), "[0.5, 0.001]");
+    cvy_text_free(&text);
+    const char *const bad[] = {"0.5", "[0.5]", "[0.5, 2]", "[0.5, x]", "[1, 0, 0]"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_fails(cvy_params_set(rows, betas, *state, "Adam", cvy_node_scalar(*state, "here", "betas"),
+                                    cvy_node_scalar(*state, "here", bad[i])),
+                     CONVOY_INVALID, "must be two numbers as [first, second], between 0 and 1");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         WITH_ARENA(defaults_fill_every_field),
@@ -266,6 +288,7 @@ int main(void) {
         WITH_ARENA(missing_ones_are_named_where_they_belong),
         WITH_ARENA(a_table_without_rows_takes_nothing),
         WITH_ARENA(printed_values_read_back),
+        WITH_ARENA(pairs_of_numbers),
         cmocka_unit_test(help_is_aligned),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -7,11 +7,14 @@
 #include "ops/elementwise.h"
 #include "ops/ops.h"
 
-enum { KINDS = 5, RECORDED = sizeof activation_x / sizeof *activation_x };
+enum { KINDS = CVY_ACTIVATION_COUNT, RECORDED = sizeof activation_x / sizeof *activation_x };
 
-static const float *const recorded_y[KINDS] = {activation_x, relu_y, sigmoid_y, tanh_y, scaled_tanh_y};
-static const float *const recorded_gx[KINDS] = {activation_gy, relu_gx, sigmoid_gx, tanh_gx, scaled_tanh_gx};
-static const char *const names[KINDS] = {"identity", "relu", "sigmoid", "tanh", "scaled tanh"};
+#define Y(NAME, name, ...) name##_y,
+static const float *const recorded_y[KINDS] = {activation_x, CVY_ACTIVATIONS(Y)};
+#define GX(NAME, name, ...) name##_gx,
+static const float *const recorded_gx[KINDS] = {activation_gy, CVY_ACTIVATIONS(GX)};
+#define TITLE(NAME, name, ...) #name,
+static const char *const names[KINDS] = {"identity", CVY_ACTIVATIONS(TITLE)};
 
 /* Lengths around the vectors of 4, 8 and 16, and past one block. */
 static const size_t lengths[] = {1, 3, 4, 15, 16, 17, 63, 1000, 50000};

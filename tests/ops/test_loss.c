@@ -40,18 +40,28 @@ static outcome run(cvy_loss kind, int classes, int pitch, int n, const float *ou
                *statistics = upload(marks, 2 * SLOTS * parts);
     cvy_buffer *classes_of = test_buffer(device, labels, (size_t)pitch * sizeof(int32_t));
     cvy_buffer *predictions = test_buffer(device, result.predictions, sizeof result.predictions);
-    assert_ok(cvy_loss_run(op, n, from, classes_of, grad_scale, gradient, statistics, 1, false, predictions,
-                           OFFSET));
+    cvy_loss_operands operands = {.n = n,
+                                  .output = from,
+                                  .labels = classes_of,
+                                  .grad_scale = grad_scale,
+                                  .gradient = gradient,
+                                  .statistics = statistics,
+                                  .slot = 1,
+                                  .predictions = predictions,
+                                  .prediction_offset = OFFSET};
+    assert_ok(cvy_loss_run(op, &operands));
     read_statistics(statistics, parts, once);
     assert_ok(cvy_buffer_read(predictions, 0, result.predictions, sizeof result.predictions));
-    assert_ok(cvy_loss_run(op, n, from, classes_of, grad_scale, NULL, statistics, 1, true, NULL, 0));
+    operands.gradient = operands.predictions = NULL;
+    operands.accumulate = true;
+    assert_ok(cvy_loss_run(op, &operands));
     read_statistics(statistics, parts, twice);
     for (int k = 0; k < 2; k++)
         assert_true(twice[k] == 2 * once[k] || isnan(twice[k]));
     result.loss = once[0];
     result.right = once[1];
-    assert_ok(cvy_loss_run(op, n, from, classes_of, grad_scale, NULL, NULL, 0, false, NULL,
-                           0)); /* nothing wanted */
+    operands.statistics = NULL; /* nothing wanted */
+    assert_ok(cvy_loss_run(op, &operands));
     result.gradient = download(gradient, count);
     cvy_buffer_free(from);
     cvy_buffer_free(statistics);
@@ -71,7 +81,7 @@ static void check_recorded_loss(cvy_loss kind, const float *x, const float *loss
     double sum = 0;
     for (int i = 0; i < 5; i++)
         sum += losses[i];
-    cvy_loss_reference(kind, 7, 16, 5, output, labels, 0.2f, own, predictions, NULL);
+    cvy_loss_reference(kind, 7, 16, 5, output, labels, 0.2f, (cvy_loss_results){own, predictions, NULL});
     check_special("losses", own, losses, 5, 1e-6);
     outcome result = run(kind, 7, 16, 5, output, labels, 0.2f);
     check_recorded("gradient", result.gradient, gx, 7, 5, 16, true, 3e-7);
@@ -96,8 +106,8 @@ static void check_against_reference(cvy_loss kind, int classes, int n, int pitch
         output[i] *= 20;
     for (int i = 0; i < 64; i++)
         labels[i] = i * 7 % classes;
-    cvy_loss_reference(kind, classes, pitch, n, output, labels, 1.0f / (float)n, losses, predictions,
-                       gradient);
+    cvy_loss_reference(kind, classes, pitch, n, output, labels, 1.0f / (float)n,
+                       (cvy_loss_results){losses, predictions, gradient});
     double sum = 0, right = 0;
     for (int i = 0; i < n; i++) {
         sum += losses[i];
@@ -147,7 +157,8 @@ static void test_bad_labels(void **state) {
         float *output = test_random(48, 1), losses[16], expected[48];
         int32_t labels[16] = {0}, predictions[16];
         labels[4] = bad[b];
-        cvy_loss_reference(CVY_CROSS_ENTROPY, 3, 16, 6, output, labels, 1, losses, predictions, expected);
+        cvy_loss_reference(CVY_CROSS_ENTROPY, 3, 16, 6, output, labels, 1,
+                           (cvy_loss_results){losses, predictions, expected});
         assert_true(isnan(losses[4]) && isfinite(losses[3]) && isfinite(losses[5]));
         outcome result = run(CVY_CROSS_ENTROPY, 3, 16, 6, output, labels, 1);
         assert_true(isnan(result.loss) && isfinite(result.right));
@@ -164,13 +175,15 @@ static void test_finite_differences(void **state) {
         int32_t labels[16], predictions[16];
         for (int i = 0; i < 16; i++)
             labels[i] = i % 5;
-        cvy_loss_reference(kind, 5, 16, 16, output, labels, 1, losses, predictions, gradient);
+        cvy_loss_reference(kind, 5, 16, 16, output, labels, 1,
+                           (cvy_loss_results){losses, predictions, gradient});
         for (int at = 0; at < 80; at++) {
             float value = output[at];
             output[at] = value + 1e-2f;
-            cvy_loss_reference(kind, 5, 16, 16, output, labels, 1, up, predictions, NULL);
+            cvy_loss_reference(kind, 5, 16, 16, output, labels, 1, (cvy_loss_results){up, predictions, NULL});
             output[at] = value - 1e-2f;
-            cvy_loss_reference(kind, 5, 16, 16, output, labels, 1, down, predictions, NULL);
+            cvy_loss_reference(kind, 5, 16, 16, output, labels, 1,
+                               (cvy_loss_results){down, predictions, NULL});
             output[at] = value;
             assert_true(fabs((up[at % 16] - down[at % 16]) / 2e-2 - gradient[at]) < 2e-4);
         }

@@ -1,0 +1,43 @@
+/* host/layers/activation.c: shapes stay, no parameters, forward and backward. */
+#include "support/layer.h"
+
+static const cvy_dims image = {3, 11, 14};
+
+static void shapes_stay(void **state) {
+    (void)state;
+    test_layer_output("ReLU", "{}", image, (cvy_dims){3, 11, 14});
+    test_layer_output("Sigmoid", "{}", image, (cvy_dims){3, 11, 14});
+    test_layer_output("Tanh", "{}", image, (cvy_dims){3, 11, 14});
+    test_layer_output("ScaledTanh", "{}", image, (cvy_dims){3, 11, 14});
+}
+
+static void takes_no_parameters(void **state) {
+    (void)state;
+    cvy_layer_facts facts;
+    assert_fails(test_layer_describe("ReLU", "{p: 1}", image, &facts), CONVOY_INVALID, "unknown `p`");
+    assert_fails(test_layer_describe("Sigmoid", "{p: 1}", image, &facts), CONVOY_INVALID, "unknown `p`");
+    assert_fails(test_layer_describe("Tanh", "{p: 1}", image, &facts), CONVOY_INVALID, "unknown `p`");
+    assert_fails(test_layer_describe("ScaledTanh", "{p: 1}", image, &facts), CONVOY_INVALID, "unknown `p`");
+}
+
+static void computes(void **state) {
+    (void)state;
+    test_layer_runs("Conv2d: {out_channels: 3, kernel_size: 1}", "ReLU", false);
+    test_layer_runs("Conv2d: {out_channels: 3, kernel_size: 1}", "Sigmoid", false);
+    test_layer_slopes("Conv2d: {out_channels: 3, kernel_size: 1}", "Sigmoid", false);
+    test_layer_runs("Conv2d: {out_channels: 3, kernel_size: 1}", "Tanh", false);
+    test_layer_slopes("Conv2d: {out_channels: 3, kernel_size: 1}", "Tanh", false);
+    test_layer_runs("Conv2d: {out_channels: 3, kernel_size: 1}", "ScaledTanh", false);
+    test_layer_slopes("Conv2d: {out_channels: 3, kernel_size: 1}", "ScaledTanh", false);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(shapes_stay),
+        cmocka_unit_test(takes_no_parameters),
+        cmocka_unit_test(computes),
+    };
+    const int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    test_device_close();
+    return failed;
+}
