@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Compares two builds of Convoy, say of a change and of what it began from.
 
-    tools/compare_builds.py bits OLD NEW [--keep FILE] [--device D] [NETWORK...]
+    tools/compare_builds.py bits OLD NEW [--keep FILE] [--chosen] [--device D] [NETWORK...]
     tools/compare_builds.py speed OLD NEW [--rounds N] [--seconds S] [--device D] [NETWORK...]
 
 OLD and NEW are `convoy` commands. `bits` trains each network for 30 steps by both, with the variants that are chosen
 and with each one forced that the network can run, and compares the weights byte for byte; networks of large images take
-part as their small twins of tests/models/. --keep FILE keeps OLD's answers for the next call. `speed` runs `convoy bench`
-of both in turn and prints the ratio NEW over OLD of each network, the median of the rounds and the spread.
+part as their small twins of tests/models/. --keep FILE keeps OLD's answers for the next call; --chosen forces nothing.
+`speed` runs `convoy bench` of both in turn and prints the ratio NEW over OLD of each network, the median of the rounds
+and the spread.
 
 Nothing that was measured before counts (CONVOY_TUNE=0). Exits with 1 where bits differ.
 """
@@ -67,7 +68,7 @@ def compare_bits(options):
     kept = json.loads(options.keep.read_text()) if options.keep and options.keep.exists() else {}
     wrong = 0
     for network in options.networks or SMALL:
-        for variant in CHOICES:
+        for variant in CHOICES[:1] if options.chosen else CHOICES:
             key = f"{network} {variant or 'chosen'} {options.device}"
             if key not in kept:
                 kept[key] = train(options.old, network, variant, options.device)
@@ -113,10 +114,11 @@ def main():
     parser.add_argument("new")
     parser.add_argument("networks", nargs="*", metavar="NETWORK")
     parser.add_argument("--keep", type=pathlib.Path)
+    parser.add_argument("--chosen", action="store_true")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--seconds", type=float, default=1)
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     unknown = sorted(set(options.networks) - set(SMALL))
     if unknown:
         parser.error(f"what is {unknown[0]}? Networks are {', '.join(SMALL)}")
