@@ -3,6 +3,10 @@
 #include "layers/types.h"
 #include "ops/elementwise.h"
 
+typedef struct state {
+    cvy_elementwise forward, backward;
+} state;
+
 static const cvy_param params[] = {CVY_PARAM_END};
 
 static convoy_status describe_kind(cvy_activation kind, cvy_dims input, cvy_layer_facts *facts) {
@@ -13,21 +17,25 @@ static convoy_status describe_kind(cvy_activation kind, cvy_dims input, cvy_laye
     return CONVOY_OK;
 }
 
-static convoy_status forward_kind(cvy_activation kind, const cvy_layer_run *run) {
-    return cvy_activation_forward(run->device, kind, cvy_dims_count(run->input) * (size_t)run->pitch, run->x,
-                                  run->y);
+static convoy_status setup_kind(cvy_activation kind, state *layer, const cvy_layer_setup *setup) {
+    const size_t count = cvy_dims_count(setup->input) * (size_t)setup->pitch;
+    convoy_status status = cvy_elementwise_prepare(setup->device, CVY_ACTIVATE, kind, count, &layer->forward);
+    return status
+               ? status
+               : cvy_elementwise_prepare(setup->device, CVY_ACTIVATE_BACKWARD, kind, count, &layer->backward);
 }
 
-static convoy_status backward_kind(cvy_activation kind, const cvy_layer_run *run) {
-    if (!run->gx)
-        return CONVOY_OK;
-    return cvy_activation_backward(run->device, kind, cvy_dims_count(run->input) * (size_t)run->pitch, run->y,
-                                   run->gy, run->gx);
+static convoy_status forward(void *s, const cvy_layer_run *run) {
+    return cvy_elementwise_run(&((const state *)s)->forward, run->x, NULL, run->y);
+}
+
+static convoy_status backward(void *s, const cvy_layer_run *run) {
+    return run->gx ? cvy_elementwise_run(&((const state *)s)->backward, run->y, run->gy, run->gx) : CONVOY_OK;
 }
 
 /* Forward reads x and writes y, backward reads y and gy and writes gx. */
-static void report(const void *state, const cvy_layer_setup *setup, cvy_layer_report *out) {
-    (void)state;
+static void report(const void *s, const cvy_layer_setup *setup, cvy_layer_report *out) {
+    (void)s;
     double count = (double)cvy_dims_count(setup->input) * setup->pitch;
     out->op = "activation";
     out->cost.bytes = count * sizeof(float) * (2 + (setup->input_gradient ? 3 : 0));
@@ -42,19 +50,16 @@ static void report(const void *state, const cvy_layer_setup *setup, cvy_layer_re
         (void)config, (void)node, (void)arena;                                                               \
         return describe_kind(CVY_##NAME, input, facts);                                                      \
     }                                                                                                        \
-    static convoy_status row##_forward(void *state, const cvy_layer_run *run) {                              \
-        (void)state;                                                                                         \
-        return forward_kind(CVY_##NAME, run);                                                                \
-    }                                                                                                        \
-    static convoy_status row##_backward(void *state, const cvy_layer_run *run) {                             \
-        (void)state;                                                                                         \
-        return backward_kind(CVY_##NAME, run);                                                               \
+    static convoy_status row##_setup(void *s, cvy_layer_setup *setup) {                                      \
+        return setup_kind(CVY_##NAME, s, setup);                                                             \
     }                                                                                                        \
     const cvy_layer_type cvy_layer_##row = {.name = torch,                                                   \
                                             .help = text,                                                    \
                                             .params = params,                                                \
+                                            .state_size = sizeof(state),                                     \
                                             .describe = row##_describe,                                      \
-                                            .forward = row##_forward,                                        \
-                                            .backward = row##_backward,                                      \
+                                            .setup = row##_setup,                                            \
+                                            .forward = forward,                                              \
+                                            .backward = backward,                                            \
                                             .report = report};
 CVY_ACTIVATIONS(LAYER_TYPE)

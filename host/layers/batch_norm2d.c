@@ -9,7 +9,9 @@ typedef struct config {
 } config;
 
 typedef struct state {
-    cvy_batchnorm *op;
+    const config *config;
+    cvy_batchnorm *op; /* NULL where only fold runs */
+    cvy_fold fold;
 } state;
 
 static const cvy_param params[] = {
@@ -25,15 +27,28 @@ static const cvy_param params[] = {
     CVY_PARAM_END,
 };
 
-static convoy_status fold(const cvy_layer_run *run, cvy_buffer *weight, cvy_buffer *bias,
-                          cvy_buffer *folded_weight, cvy_buffer *folded_bias) {
-    const config *c = run->config;
-    int statistics = c->affine ? 2 : 0, channels = run->input.channels;
-    size_t row = cvy_buffer_bytes(folded_weight) / sizeof(float) / (size_t)channels;
-    return cvy_batchnorm_fold(run->device, channels, row, (float)c->eps, weight, bias,
-                              c->affine ? run->tensors[0] : NULL, c->affine ? run->tensors[1] : NULL,
-                              run->tensors[statistics], run->tensors[statistics + 1], folded_weight,
-                              folded_bias);
+static cvy_batchnorm_buffers buffers_of(const config *c, const cvy_layer_run *run) {
+    cvy_buffer *const *statistics = &run->tensors[c->affine ? 2 : 0];
+    cvy_batchnorm_buffers b = {.x = run->x,
+                               .y = run->y,
+                               .gy = run->gy,
+                               .gx = run->gx,
+                               .saved_mean = run->saved[0],
+                               .saved_invstd = run->saved[1],
+                               .workspace = run->workspace};
+    if (c->affine) {
+        b.weight = run->tensors[0], b.bias = run->tensors[1];
+        b.gweight = run->gradients[0], b.gbias = run->gradients[1];
+    }
+    if (c->track_running_stats)
+        b.running_mean = statistics[0], b.running_var = statistics[1];
+    return b;
+}
+
+static convoy_status fold(void *s, const cvy_layer_run *run) {
+    const state *layer = s;
+    const cvy_batchnorm_buffers b = buffers_of(layer->config, run);
+    return cvy_fold_run(&layer->fold, &run->folding, &b);
 }
 
 static convoy_status describe(const void *configuration, const cvy_node *node, cvy_dims input,
@@ -77,7 +92,11 @@ static convoy_status setup(void *s, cvy_layer_setup *setup) {
                                  .eps = (float)c->eps,
                                  .momentum = (float)c->momentum,
                                  .relu = setup->activation == CVY_RELU};
-    convoy_status status = cvy_batchnorm_create(setup->device, &shape, &layer->op);
+    layer->config = c;
+    convoy_status status = cvy_fold_prepare(setup->device, shape.channels, shape.eps, &layer->fold);
+    if (status || setup->only_folds)
+        return status;
+    status = cvy_batchnorm_create(setup->device, &shape, &layer->op);
     if (!status)
         setup->workspace = cvy_batchnorm_workspace(cvy_device_get_traits(setup->device), &shape);
     return status;
@@ -87,35 +106,17 @@ static void release(void *s) {
     cvy_batchnorm_free(((state *)s)->op);
 }
 
-static cvy_batchnorm_buffers buffers_of(const cvy_layer_run *run) {
-    const config *c = run->config;
-    cvy_buffer *const *statistics = &run->tensors[c->affine ? 2 : 0];
-    cvy_batchnorm_buffers b = {.x = run->x,
-                               .y = run->y,
-                               .gy = run->gy,
-                               .gx = run->gx,
-                               .saved_mean = run->saved[0],
-                               .saved_invstd = run->saved[1],
-                               .workspace = run->workspace};
-    if (c->affine) {
-        b.weight = run->tensors[0], b.bias = run->tensors[1];
-        b.gweight = run->gradients[0], b.gbias = run->gradients[1];
-    }
-    if (c->track_running_stats)
-        b.running_mean = statistics[0], b.running_var = statistics[1];
-    return b;
-}
-
 static convoy_status forward(void *s, const cvy_layer_run *run) {
-    const cvy_batchnorm_buffers b = buffers_of(run);
-    cvy_batchnorm *op = ((state *)s)->op;
-    return !run->training && b.running_mean ? cvy_batchnorm_forward_eval(op, &b)
-                                            : cvy_batchnorm_forward_training(op, run->n, &b);
+    const state *layer = s;
+    const cvy_batchnorm_buffers b = buffers_of(layer->config, run);
+    return !run->training && b.running_mean ? cvy_batchnorm_forward_eval(layer->op, &b)
+                                            : cvy_batchnorm_forward_training(layer->op, run->n, &b);
 }
 
 static convoy_status backward(void *s, const cvy_layer_run *run) {
-    const cvy_batchnorm_buffers b = buffers_of(run);
-    return cvy_batchnorm_backward(((state *)s)->op, run->n, run->accumulate, &b);
+    const state *layer = s;
+    const cvy_batchnorm_buffers b = buffers_of(layer->config, run);
+    return cvy_batchnorm_backward(layer->op, run->n, run->accumulate, &b);
 }
 
 static void report(const void *s, const cvy_layer_setup *setup, cvy_layer_report *out) {

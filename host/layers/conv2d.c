@@ -15,6 +15,7 @@ typedef struct config {
 
 typedef struct state {
     cvy_conv2d *op;
+    cvy_elementwise mask; /* keeps absent connections at zero */
 } state;
 
 static const cvy_param params[] = {
@@ -162,7 +163,12 @@ static convoy_status setup(void *s, cvy_layer_setup *setup) {
         return status;
     setup->workspace = cvy_conv2d_workspace(layer->op);
     setup->pools = cvy_conv2d_pools(layer->op);
-    return CONVOY_OK;
+    if (!((const config *)setup->config)->connections)
+        return CONVOY_OK;
+    const size_t taps = (size_t)shape.kernel[0] * (size_t)shape.kernel[1];
+    return cvy_elementwise_prepare(setup->device, CVY_MULTIPLY, CVY_IDENTITY,
+                                   (size_t)shape.out_channels * (size_t)shape.in_channels * taps,
+                                   &layer->mask);
 }
 
 static void release(void *s) {
@@ -183,8 +189,7 @@ static convoy_status backward(void *s, const cvy_layer_run *run) {
     convoy_status status = cvy_conv2d_backward_weights(op, run->x, run->gy, gweight, run->gradients[1],
                                                        run->accumulate, run->workspace);
     if (!status && run->masks[0])
-        status = cvy_multiply(run->device, cvy_buffer_bytes(gweight) / sizeof(float), gweight, run->masks[0],
-                              gweight);
+        status = cvy_elementwise_run(&((state *)s)->mask, gweight, run->masks[0], gweight);
     if (!status && run->gx)
         status = cvy_conv2d_backward_data(op, run->gy, run->tensors[0], run->gx, run->workspace);
     return status;

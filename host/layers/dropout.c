@@ -9,7 +9,7 @@ typedef struct config {
 } config;
 
 typedef struct state {
-    cvy_dropout_shape shape;
+    cvy_dropout op;
 } state;
 
 static const cvy_param params[] = {
@@ -27,23 +27,22 @@ static convoy_status describe(const void *config, const cvy_node *node, cvy_dims
 }
 
 static convoy_status setup(void *s, cvy_layer_setup *setup) {
-    ((state *)s)->shape = (cvy_dropout_shape){.pitch = setup->pitch,
-                                              .features = cvy_dims_count(setup->input),
-                                              .p = (float)((const config *)setup->config)->p,
-                                              .seed = setup->seed,
-                                              .purpose = CVY_RNG_LAYER + setup->index};
-    return CONVOY_OK;
+    const cvy_dropout_shape shape = {.pitch = setup->pitch,
+                                     .features = cvy_dims_count(setup->input),
+                                     .p = (float)((const config *)setup->config)->p,
+                                     .seed = setup->seed,
+                                     .purpose = CVY_RNG_LAYER + setup->index};
+    return cvy_dropout_prepare(setup->device, &shape, &((state *)s)->op);
 }
 
 static convoy_status forward(void *s, const cvy_layer_run *run) {
     if (run->training)
-        return cvy_dropout_run(run->device, &((state *)s)->shape, run->step, run->x, run->y);
+        return cvy_dropout_run(&((state *)s)->op, run->step, run->x, run->y);
     return run->x == run->y ? CONVOY_OK : cvy_buffer_copy(run->x, 0, run->y, 0, cvy_buffer_bytes(run->y));
 }
 
 static convoy_status backward(void *s, const cvy_layer_run *run) {
-    return run->gx ? cvy_dropout_run(run->device, &((state *)s)->shape, run->step, run->gy, run->gx)
-                   : CONVOY_OK;
+    return run->gx ? cvy_dropout_run(&((state *)s)->op, run->step, run->gy, run->gx) : CONVOY_OK;
 }
 
 const cvy_layer_type cvy_layer_dropout = {

@@ -3,6 +3,10 @@
 #include "layers/types.h"
 #include "ops/lenet5.h"
 
+typedef struct state {
+    cvy_rbf op;
+} state;
+
 enum { UNITS = 10, COLUMNS = 7, ROWS = 12, FEATURES = COLUMNS * ROWS };
 
 static const char *const bitmaps[UNITS][ROWS] = {
@@ -53,20 +57,17 @@ static convoy_status describe(const void *config, const cvy_node *node, cvy_dims
     return CONVOY_OK;
 }
 
-static cvy_rbf_shape shape_of(const cvy_layer_run *run) {
-    return (cvy_rbf_shape){run->pitch, FEATURES, UNITS};
+static convoy_status setup(void *s, cvy_layer_setup *setup) {
+    const cvy_rbf_shape shape = {setup->pitch, FEATURES, UNITS};
+    return cvy_rbf_prepare(setup->device, &shape, &((state *)s)->op);
 }
 
-static convoy_status forward(void *state, const cvy_layer_run *run) {
-    (void)state;
-    cvy_rbf_shape shape = shape_of(run);
-    return cvy_rbf_forward(run->device, &shape, run->x, run->tensors[0], run->y);
+static convoy_status forward(void *s, const cvy_layer_run *run) {
+    return cvy_rbf_forward(&((state *)s)->op, run->x, run->tensors[0], run->y);
 }
 
-static convoy_status backward(void *state, const cvy_layer_run *run) {
-    (void)state;
-    cvy_rbf_shape shape = shape_of(run);
-    return run->gx ? cvy_rbf_backward(run->device, &shape, run->x, run->tensors[0], run->gy, run->gx)
+static convoy_status backward(void *s, const cvy_layer_run *run) {
+    return run->gx ? cvy_rbf_backward(&((state *)s)->op, run->x, run->tensors[0], run->gy, run->gx)
                    : CONVOY_OK;
 }
 
@@ -74,7 +75,9 @@ const cvy_layer_type cvy_layer_euclidean_rbf = {
     .name = "EuclideanRBF",
     .help = "LeNet-5's distances to the bitmaps of the ten digits",
     .params = params,
+    .state_size = sizeof(state),
     .describe = describe,
+    .setup = setup,
     .forward = forward,
     .backward = backward,
 };

@@ -8,6 +8,7 @@
 #include "base/node.h"
 #include "base/params.h"
 #include "base/text.h"
+#include "ops/batchnorm.h"
 #include "ops/choice.h"
 #include "ops/elementwise.h"
 #include "ops/pool2d.h"
@@ -62,10 +63,9 @@ typedef struct cvy_layer_saved {
 } cvy_layer_saved;
 
 struct cvy_layer_run;
-/* Fills copies of a convolution's weight and bias (NULL: none) such that it does the layer's work in
-   evaluation too. `run` has the layer's tensors. */
-typedef convoy_status cvy_layer_fold(const struct cvy_layer_run *run, cvy_buffer *weight, cvy_buffer *bias,
-                                     cvy_buffer *folded_weight, cvy_buffer *folded_bias);
+/* Fills run->folding's copies of a convolution's weight and bias such that it does the layer's work in
+   evaluation too. */
+typedef convoy_status cvy_layer_fold(void *state, const struct cvy_layer_run *run);
 
 /* What `describe` finds out. */
 typedef struct cvy_layer_facts {
@@ -107,6 +107,7 @@ typedef struct cvy_layer_setup {
     cvy_pooling pooling;             /* of the layer behind this one, which takes_pooling */
     bool training;                   /* backward will run */
     bool input_gradient;             /* and must produce gx */
+    bool only_folds;                 /* nothing but facts.fold will run */
     uint64_t seed;
     uint32_t index;             /* position of the layer, for random streams */
     const char *conv2d_variant; /* forced variants, or NULL */
@@ -117,10 +118,7 @@ typedef struct cvy_layer_setup {
 
 /* What one forward or backward call works on. */
 typedef struct cvy_layer_run {
-    convoy_device *device;
-    const void *config;
-    cvy_dims input, output;
-    int pitch, n;
+    int n;
     bool training;   /* batch statistics and dropout */
     bool accumulate; /* parameter gradients are added */
     uint32_t step;
@@ -132,6 +130,7 @@ typedef struct cvy_layer_run {
     cvy_buffer *saved[CVY_LAYER_SAVED];       /* NULL where not kept */
     cvy_buffer *workspace;
     cvy_buffer *pooled, *pool_indices; /* where setup->pools; y is NULL then if only these are wanted */
+    cvy_folding folding;               /* of facts.fold */
 } cvy_layer_run;
 
 /* For `bench`: which op with which variant, and what it costs (forward and backward of one batch). */

@@ -79,7 +79,7 @@ static void release(void *s) {
 }
 
 static convoy_status forward(void *s, const cvy_layer_run *run) {
-    return cvy_pool2d_forward(((state *)s)->op, run->x, run->y, run->training ? run->saved[0] : NULL);
+    return cvy_pool2d_forward(((state *)s)->op, run->x, run->y, run->saved[0]);
 }
 
 static convoy_status backward(void *s, const cvy_layer_run *run) {

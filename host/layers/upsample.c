@@ -7,6 +7,10 @@ typedef struct config {
     int mode;
 } config;
 
+typedef struct state {
+    cvy_resize op;
+} state;
+
 static const cvy_param params[] = {
     CVY_PARAM(config, size, CVY_PAIR, .minimum = 1, .maximum = 1 << 15,
               .help = "height and width of the output"),
@@ -23,21 +27,18 @@ static convoy_status describe(const void *configuration, const cvy_node *node, c
     return CONVOY_OK;
 }
 
-static cvy_resize_shape shape_of(const cvy_layer_run *run) {
-    return (cvy_resize_shape){run->pitch,       run->input.channels, run->input.height,
-                              run->input.width, run->output.height,  run->output.width};
+static convoy_status setup(void *s, cvy_layer_setup *setup) {
+    const cvy_resize_shape shape = {setup->pitch,       setup->input.channels, setup->input.height,
+                                    setup->input.width, setup->output.height,  setup->output.width};
+    return cvy_resize_prepare(setup->device, &shape, &((state *)s)->op);
 }
 
-static convoy_status forward(void *state, const cvy_layer_run *run) {
-    (void)state;
-    cvy_resize_shape shape = shape_of(run);
-    return cvy_resize_forward(run->device, &shape, run->x, run->y);
+static convoy_status forward(void *s, const cvy_layer_run *run) {
+    return cvy_resize_forward(&((state *)s)->op, run->x, run->y);
 }
 
-static convoy_status backward(void *state, const cvy_layer_run *run) {
-    (void)state;
-    cvy_resize_shape shape = shape_of(run);
-    return run->gx ? cvy_resize_backward(run->device, &shape, run->gy, run->gx) : CONVOY_OK;
+static convoy_status backward(void *s, const cvy_layer_run *run) {
+    return run->gx ? cvy_resize_backward(&((state *)s)->op, run->gy, run->gx) : CONVOY_OK;
 }
 
 const cvy_layer_type cvy_layer_upsample = {
@@ -45,7 +46,9 @@ const cvy_layer_type cvy_layer_upsample = {
     .help = "bilinear resize",
     .params = params,
     .config_size = sizeof(config),
+    .state_size = sizeof(state),
     .describe = describe,
+    .setup = setup,
     .forward = forward,
     .backward = backward,
 };

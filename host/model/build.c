@@ -223,123 +223,6 @@ static convoy_status refuse_duplicates(const convoy_model *model) {
     return status;
 }
 
-static bool is_step(const cvy_step *step, const char *type) {
-    return step->kind == CVY_STEP_LAYER && strcmp(step->type->name, type) == 0;
-}
-
-static size_t count_readers(const convoy_model *model, int value) {
-    size_t readers = value == model->output;
-    for (size_t s = 0; s < model->step_count; s++)
-        for (int i = 0; i < model->steps[s].input_count; i++)
-            readers += model->steps[s].inputs[i] == value;
-    return readers;
-}
-
-/* A ReLU in front of a MaxPool2d runs behind it, on a quarter of the values. The result is the same bit for
-   bit: ReLU keeps the order of what it does not make 0, so the same input wins, and where it makes all of a
-   window 0 no gradient passes either way. */
-static void pool_before_relu(convoy_model *model) {
-    cvy_step *listed = cvy_arena_alloc(model->arena, model->step_count * sizeof *listed);
-    memcpy(listed, model->steps, model->step_count * sizeof *listed);
-    model->listed = listed;
-    for (size_t s = 0; s + 1 < model->step_count; s++) {
-        cvy_step *relu = &model->steps[s], *pool = relu + 1;
-        if (!is_step(relu, "ReLU") || !is_step(pool, "MaxPool2d") || pool->inputs[0] != relu->output ||
-            count_readers(model, relu->output) != 1 ||
-            cvy_dims_count(pool->output_dims) >= cvy_dims_count(relu->output_dims))
-            continue;
-        int input = relu->inputs[0], between = relu->output, output = pool->output;
-        cvy_step moved = *relu;
-        pool->inputs[0] = input; /* arrays of the listed steps are shared, but only their dims are shown */
-        pool->output = between;
-        moved.inputs[0] = between;
-        moved.output = output;
-        moved.input_dims = cvy_arena_alloc(model->arena, sizeof *moved.input_dims);
-        moved.input_dims[0] = moved.output_dims = pool->output_dims;
-        model->values[between] = pool->output_dims;
-        *relu = *pool;
-        *pool = moved;
-    }
-}
-
-/* An activation whose input nobody else reads is applied by the layer that computes it, where that can do so:
-   the values pass through memory once less. */
-static void fuse_activations(convoy_model *model) {
-    for (size_t s = 1; s < model->step_count; s++) {
-        cvy_step *step = &model->steps[s], *producer = step - 1;
-        if (step->facts.activation == CVY_IDENTITY || producer->output != step->inputs[0] ||
-            !(producer->facts.takes_activation >> step->facts.activation & 1) ||
-            count_readers(model, step->inputs[0]) != 1)
-            continue;
-        producer->activation = step->facts.activation;
-        producer->output = step->inputs[0] = step->output;
-        step->fused = true;
-    }
-}
-
-/* The only step that reads a value; NULL where it is the output, or several do. */
-static cvy_step *only_reader(convoy_model *model, int value) {
-    cvy_step *reader = NULL;
-    for (size_t s = 0; s < model->step_count; s++)
-        for (int i = 0; i < model->steps[s].input_count; i++)
-            if (cvy_step_runs(&model->steps[s]) && model->steps[s].inputs[i] == value) {
-                if (reader)
-                    return NULL;
-                reader = &model->steps[s];
-            }
-    return value == model->output ? NULL : reader;
-}
-
-/* The way back through a fused activation is part of the backward pass of the layer that reads its value,
-   where that can do so, as it has the value at hand and writes the gradient: one pass over both less. */
-static void pass_on_activations(convoy_model *model) {
-    for (size_t s = 1; s < model->step_count; s++) {
-        cvy_step *step = &model->steps[s];
-        if (!step->fused || (step - 1)->facts.takes_gradient)
-            continue;
-        cvy_step *reader = only_reader(model, step->output);
-        if (!reader || reader->kind != CVY_STEP_LAYER ||
-            !(reader->facts.takes_input_activation >> step->facts.activation & 1))
-            continue;
-        reader->input_activation = step->facts.activation;
-        reader->facts.backward_needs_x = true;
-        step->passed_on = true;
-    }
-}
-
-/* In evaluation a batch-norm behind a convolution that nobody else reads is part of the convolution's
-   weights. These are computed anew for each batch, which costs next to nothing and is never out of date. */
-static void fold_batchnorms(convoy_model *model) {
-    for (size_t s = 1; s < model->step_count; s++) {
-        cvy_step *norm = &model->steps[s], *convolution = norm - 1;
-        cvy_layer_facts *facts = &convolution->facts;
-        if (!norm->facts.fold || !facts->takes_fold || convolution->activation ||
-            convolution->output != norm->inputs[0] || count_readers(model, norm->inputs[0]) != 1)
-            continue;
-        convolution->fold = s;
-        norm->folded = true;
-        const size_t *shape = facts->tensors[0].shape, weights = shape[0] * shape[1] * shape[2] * shape[3];
-        facts->saved[0] = (cvy_layer_saved){.bytes = weights * sizeof(float), .inference = true};
-        facts->saved[1] = (cvy_layer_saved){.bytes = shape[0] * sizeof(float), .inference = true};
-        facts->saved_count = 2;
-    }
-}
-
-/* A convolution whose output only a small pooling reads may store the pooled map itself. */
-static void attach_poolings(convoy_model *model) {
-    for (size_t s = 0; s + 1 < model->step_count; s++) {
-        cvy_step *convolution = &model->steps[s];
-        const size_t fused = convolution->activation ? 1 : 0, at = s + 1 + fused;
-        if (!convolution->facts.takes_pooling || convolution->fold || at >= model->step_count)
-            continue;
-        const cvy_step *pool = &model->steps[at];
-        /* A fused activation counts as a reader. */
-        if (pool->facts.pooling.kind != CVY_POOLING_NONE && pool->inputs[0] == convolution->output &&
-            count_readers(model, convolution->output) == 1 + fused)
-            convolution->pool = at;
-    }
-}
-
 convoy_status cvy_model_build(convoy_model *model) {
     operand at = {0, model->input};
     new_value(model, model->input);
@@ -353,10 +236,6 @@ convoy_status cvy_model_build(convoy_model *model) {
     model->output_dims = at.dims;
     if (status)
         return status;
-    pool_before_relu(model);
-    fuse_activations(model);
-    pass_on_activations(model);
-    fold_batchnorms(model);
-    attach_poolings(model);
+    cvy_model_fuse(model);
     return CONVOY_OK;
 }

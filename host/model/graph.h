@@ -29,14 +29,14 @@ typedef struct cvy_step {
     int output; /* value */
     cvy_dims output_dims;
     size_t first_tensor; /* of facts.tensor_count in the model's tensors */
-    cvy_activation
-        activation; /* that the step applies to its output: of the step behind it, which is fused */
-    cvy_activation input_activation; /* of a fused step, that backward of this one takes its gx through */
-    size_t fold; /* the batch-norm step behind a convolution whose work it does in evaluation; 0: none */
-    bool folded; /* such a batch-norm: it runs in training only */
-    size_t pool; /* the pooling step behind a convolution whose work it does if its variant can; 0: none */
-    bool fused;  /* an activation that the step before it applies: its input and its output are one value */
-    bool passed_on; /* a fused one whose backward belongs to the layer that reads its value */
+    /* What fuse.c decides: the work of other steps that this one does, and that others do of its own. */
+    cvy_activation activation;       /* of a fused step, applied to the output */
+    cvy_activation input_activation; /* of a fused step, through which backward takes gx */
+    const struct cvy_step *fold;     /* a batch-norm whose work a convolution does in evaluation, or NULL */
+    const struct cvy_step *pool;     /* a pooling whose work a convolution does if its variant can, or NULL */
+    bool fused;  /* an activation that another step applies: its input and its output are one value */
+    bool folded; /* a batch-norm that is part of a convolution in evaluation: it runs in training only */
+    bool backward_elsewhere; /* of a fused one: its backward is part of another layer's */
 } cvy_step;
 
 /* Does forward of the step do anything? */
@@ -81,6 +81,10 @@ struct convoy_model {
     int64_t *batches_tracked; /* [step_count]: num_batches_tracked of batch-norm layers */
 };
 
+static inline size_t cvy_step_index(const convoy_model *model, const cvy_step *step) {
+    return (size_t)(step - model->steps);
+}
+
 /* Room for element `count` of an array that lives in an arena and doubles when the count reaches a power of
    two: returns the array. */
 void *cvy_grow(cvy_arena *arena, void *array, size_t count, size_t element);
@@ -111,5 +115,8 @@ void cvy_recipe_print(const convoy_model *model, cvy_text *text);
 
 /* ---- build.c: layers -> steps, values, tensors ---- */
 convoy_status cvy_model_build(convoy_model *model);
+
+/* ---- fuse.c: which steps do the work of others ---- */
+void cvy_model_fuse(convoy_model *model);
 
 #endif

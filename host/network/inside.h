@@ -1,15 +1,20 @@
-/* The inside of a network, shared by network.c (making one), memory.c (what it needs), walk.c (running it)
-   and time_layers.c. */
+/* The inside of a network, shared by network.c (making one), memory.c (what it needs), bind.c (which gives
+   its actions their buffers), walk.c (running it) and time_layers.c. */
 #ifndef CVY_NETWORK_INSIDE_H
 #define CVY_NETWORK_INSIDE_H
 
 #include "network/network.h"
 #include "network/plan.h"
+#include "ops/elementwise.h"
 
-/* An action with its buffers. */
+/* An action with all that it takes to run it. */
 typedef struct cvy_bound_action {
     const cvy_action *action;
-    cvy_buffer *x, *y, *gy, *out, *folded_out, *pooled, *pool_indices; /* NULL where there is none */
+    convoy_status (*call)(void *state, const cvy_layer_run *run); /* of a layer */
+    void *state;
+    cvy_layer_run run;   /* everything but what one call says */
+    cvy_buffer *out;     /* of a sum or a copy */
+    cvy_elementwise add; /* CVY_DO_ADD */
 } cvy_bound_action;
 
 /* A step made ready on the device. */
@@ -17,8 +22,8 @@ typedef struct cvy_bound_step {
     void *state;
     void *folded_state; /* of a convolution in evaluation with a batch-norm folded into it */
     cvy_layer_setup setup;
-    bool pooled;       /* a pooling whose forward the convolution in front of it does */
-    cvy_layer_run run; /* everything but the buffers and flags of one call */
+    bool pooled;       /* a pooling whose forward a convolution does */
+    cvy_layer_run run; /* tensors, gradients, masks, all that is saved, and the workspace */
     char *variant;     /* for bench, filled in when asked */
 } cvy_bound_step;
 
@@ -42,7 +47,7 @@ struct convoy_network {
     int pitch;
     cvy_plan *plan;
     cvy_bound_step *steps;
-    cvy_bound_action *forward, *backward;
+    cvy_bound_action *train, *evaluate, *backward; /* of the plan's lists */
     cvy_tensor_place *tensors;
     size_t parameter_count; /* floats of trainable tensors, gaps included */
     size_t parameter_bytes; /* with statistics, fixed weights and masks */
@@ -58,9 +63,10 @@ struct convoy_network {
     uint32_t forward_step;
 };
 
+/* What one call says. */
 typedef struct cvy_walk {
     int n;
-    bool training, accumulate;
+    bool accumulate;
     uint32_t step;
 } cvy_walk;
 
@@ -68,6 +74,10 @@ typedef struct cvy_walk {
 convoy_status cvy_network_plan_memory(convoy_network *network);
 /* Again once the layers are prepared and their workspace is known. */
 convoy_status cvy_network_check_fit(const convoy_network *network);
+
+/* Gives steps and actions their buffers and prepares sums, once everything is allocated. */
+convoy_status cvy_network_bind(convoy_network *network);
+void cvy_network_unbind(convoy_network *network);
 
 /* Runs one action. */
 convoy_status cvy_network_run(convoy_network *network, const cvy_bound_action *bound, const cvy_walk *walk);

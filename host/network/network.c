@@ -58,8 +58,8 @@ static void describe_step(convoy_network *network, size_t s) {
     const cvy_step *step = &network->model->steps[s];
     cvy_bound_step *bound = &network->steps[s];
     bool input_gradient = false, backward = false;
-    for (size_t i = 0; i < network->plan->backward_count; i++) {
-        const cvy_action *action = &network->plan->backward[i];
+    for (size_t i = 0; i < network->plan->backward.count; i++) {
+        const cvy_action *action = &network->plan->backward.list[i];
         if (action->step == s && action->kind == CVY_DO_BACKWARD) {
             backward = true;
             input_gradient = action->input_gradient;
@@ -74,18 +74,13 @@ static void describe_step(convoy_network *network, size_t s) {
                                      .input_activation = step->input_activation,
                                      .training = backward,
                                      .input_gradient = input_gradient,
+                                     .only_folds = step->folded && !network->options.training,
                                      .seed = network->options.seed,
                                      .index = (uint32_t)s};
     if (step->pool) {
-        const cvy_step *pool = &network->model->steps[step->pool];
-        bound->setup.pooling = pool->facts.pooling;
-        bound->setup.pooling.relu = pool->activation == CVY_RELU;
+        bound->setup.pooling = step->pool->facts.pooling;
+        bound->setup.pooling.relu = step->pool->activation == CVY_RELU;
     }
-    bound->run = (cvy_layer_run){.device = network->device,
-                                 .config = step->config,
-                                 .input = step->input_dims[0],
-                                 .output = step->output_dims,
-                                 .pitch = network->pitch};
 }
 
 static bool has_layer(const cvy_step *step) {
@@ -107,7 +102,7 @@ static convoy_status prepare_state(convoy_network *network, const cvy_step *step
  * activation. */
 static convoy_status prepare_folded(convoy_network *network, const cvy_step *step, cvy_bound_step *bound) {
     cvy_layer_setup setup = bound->setup;
-    setup.activation = network->model->steps[step->fold].activation;
+    setup.activation = step->fold->activation;
     setup.training = setup.input_gradient = false;
     return prepare_state(network, step, &setup, &bound->folded_state);
 }
@@ -118,11 +113,12 @@ static convoy_status prepare_step(convoy_network *network, size_t s) {
     if (!has_layer(step))
         return CONVOY_OK;
     convoy_status status = CONVOY_OK;
-    bool evaluates_otherwise = step->fold || step->folded;
-    if (network->options.training || !evaluates_otherwise)
+    if (network->options.training || !step->fold)
         status = prepare_state(network, step, &bound->setup, &bound->state);
-    if (bound->setup.pools)
-        network->steps[step->pool].pooled = true;
+    if (bound->setup.pools) {
+        network->steps[cvy_step_index(network->model, step->pool)].pooled = true;
+        cvy_plan_pool(network->plan, network->model, s);
+    }
     if (!status && step->fold)
         status = prepare_folded(network, step, bound);
     return status;
@@ -216,33 +212,6 @@ static convoy_status tune_new_shapes(const convoy_network *network) {
 
 /* ---- buffers ---- */
 
-static convoy_status view(convoy_network *network, cvy_buffer *parent, size_t offset, size_t bytes,
-                          cvy_buffer **out) {
-    for (size_t i = 0; i < network->view_count; i++) {
-        const cvy_view *known = &network->views[i];
-        if (known->parent == parent && known->offset == offset && known->bytes == bytes) {
-            *out = known->buffer;
-            return CONVOY_OK;
-        }
-    }
-    convoy_status status = cvy_buffer_view(parent, offset, bytes, out);
-    if (status)
-        return status;
-    network->views = cvy_grow(network->memory, network->views, network->view_count, sizeof *network->views);
-    network->views[network->view_count++] = (cvy_view){parent, *out, offset, bytes};
-    return CONVOY_OK;
-}
-
-static convoy_status view_place(convoy_network *network, cvy_place place, cvy_buffer **out) {
-    *out = NULL;
-    if (place.block < 0)
-        return CONVOY_OK;
-    const cvy_block *block = &network->plan->blocks[place.block];
-    if (block->first > block->last) /* kept for nobody */
-        return CONVOY_OK;
-    return view(network, network->arenas[block->arena], block->offset + place.offset, place.bytes, out);
-}
-
 static convoy_status allocate(convoy_network *network) {
     const cvy_plan *plan = network->plan;
     convoy_status status = CONVOY_OK;
@@ -259,75 +228,6 @@ static convoy_status allocate(convoy_network *network) {
         status =
             cvy_buffer_create(network->device, network->workspace_bytes, "workspace", &network->workspace);
     return status;
-}
-
-static convoy_status bind_step(convoy_network *network, size_t s) {
-    const cvy_step *step = &network->model->steps[s];
-    cvy_layer_run *run = &network->steps[s].run;
-    convoy_status status = CONVOY_OK;
-    run->workspace = network->workspace;
-    for (int i = 0; i < step->facts.tensor_count && !status; i++) {
-        size_t t = step->first_tensor + (size_t)i, bytes = network->model->tensors[t].count * sizeof(float);
-        const cvy_tensor_place *place = &network->tensors[t];
-        status = view(network, network->parameters, place->offset * sizeof(float), bytes, &run->tensors[i]);
-        if (!status && network->gradients && step->facts.tensors[i].role == CVY_TRAINABLE)
-            status =
-                view(network, network->gradients, place->offset * sizeof(float), bytes, &run->gradients[i]);
-        if (!status && place->mask_offset != SIZE_MAX)
-            status =
-                view(network, network->parameters, place->mask_offset * sizeof(float), bytes, &run->masks[i]);
-    }
-    for (int i = 0; i < CVY_LAYER_SAVED && !status; i++)
-        status = view_place(network, network->plan->saved[s][i], &run->saved[i]);
-    return status;
-}
-
-/* A copy takes an offset, which need not suit a view: it gets the whole block. */
-static cvy_place place_to_bind(const cvy_plan *plan, const cvy_action *action, cvy_place place) {
-    if (action->kind != CVY_DO_COPY || place.block < 0)
-        return place;
-    return (cvy_place){place.block, 0, plan->blocks[place.block].bytes};
-}
-
-static convoy_status bind_actions(convoy_network *network, const cvy_action *actions, size_t count,
-                                  cvy_bound_action **out) {
-    convoy_status status = CONVOY_OK;
-    *out = cvy_arena_alloc(network->memory, (count + 1) * sizeof **out);
-    for (size_t i = 0; i < count && !status; i++) {
-        cvy_bound_action *bound = &(*out)[i];
-        bound->action = &actions[i];
-        status = view_place(network, place_to_bind(network->plan, &actions[i], actions[i].x), &bound->x);
-        if (!status)
-            status = view_place(network, actions[i].y, &bound->y);
-        if (!status)
-            status = view_place(network, actions[i].gy, &bound->gy);
-        if (!status)
-            status =
-                view_place(network, place_to_bind(network->plan, &actions[i], actions[i].out), &bound->out);
-        if (!status)
-            status = view_place(network, actions[i].folded_out, &bound->folded_out);
-        if (!status)
-            status = view_place(network, actions[i].pooled, &bound->pooled);
-        if (!status)
-            status = view_place(network, actions[i].pool_indices, &bound->pool_indices);
-    }
-    return status;
-}
-
-static convoy_status bind(convoy_network *network) {
-    const cvy_plan *plan = network->plan;
-    convoy_status status = CONVOY_OK;
-    for (size_t s = 0; s < network->model->step_count && !status; s++)
-        status = bind_step(network, s);
-    if (!status)
-        status = bind_actions(network, plan->forward, plan->forward_count, &network->forward);
-    if (!status)
-        status = bind_actions(network, plan->backward, plan->backward_count, &network->backward);
-    if (!status)
-        status = view_place(network, plan->input, &network->input);
-    if (!status)
-        status = view_place(network, plan->output, &network->output);
-    return status ? status : view_place(network, plan->output_gradient, &network->output_gradient);
 }
 
 /* ---- create and close ---- */
@@ -360,7 +260,7 @@ static convoy_status create_parts(convoy_network *network) {
     if (!status)
         status = allocate(network);
     if (!status)
-        status = bind(network);
+        status = cvy_network_bind(network);
     return status ? status : cvy_network_upload(network);
 }
 
@@ -426,8 +326,7 @@ void convoy_network_close(convoy_network *network) {
                 type->release(states[i]);
         free(network->steps[s].variant);
     }
-    for (size_t i = network->view_count; i-- > 0;)
-        cvy_buffer_free(network->views[i].buffer);
+    cvy_network_unbind(network);
     for (size_t i = 0; network->arenas && i < network->plan->arena_count; i++)
         cvy_buffer_free(network->arenas[i]);
     cvy_buffer_free(network->workspace);

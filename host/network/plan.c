@@ -7,7 +7,7 @@
 
 #include "device/device.h"
 
-static const cvy_place nowhere = {.block = -1};
+static const cvy_place nowhere = {0};
 
 /* A gradient while backward is planned: a place, and how many values still need what stands there. Several
    values may have the same gradient (the branches of a sum). */
@@ -20,7 +20,8 @@ typedef struct planner {
     const convoy_model *model;
     cvy_plan *plan;
     size_t alignment;
-    int *value_block; /* -1: not computed yet */
+    int time;
+    int *value_block; /* 0: not computed yet */
     int *last_read;   /* the last step that reads a value; INT_MAX: backward or the caller does */
     bool *requires_grad;
     gradient *gradients;
@@ -34,7 +35,7 @@ size_t cvy_value_bytes(cvy_dims dims, int pitch) {
 
 static int new_block(cvy_plan *plan, size_t bytes) {
     plan->blocks = cvy_grow(plan->arena, plan->blocks, plan->block_count, sizeof *plan->blocks);
-    plan->blocks[plan->block_count] = (cvy_block){.bytes = bytes, .parent = -1, .first = INT_MAX, .last = -1};
+    plan->blocks[plan->block_count] = (cvy_block){.bytes = bytes, .first = INT_MAX, .last = -1};
     return (int)plan->block_count++;
 }
 
@@ -49,28 +50,32 @@ static cvy_place place_of(const planner *p, int value) {
 
 /* A place in the block that its block became a part of, all the way up. */
 static cvy_place resolve(const cvy_plan *plan, cvy_place place) {
-    while (place.block >= 0 && plan->blocks[place.block].parent >= 0) {
+    while (plan->blocks[place.block].parent) {
         place.offset += plan->blocks[place.block].parent_offset;
         place.block = plan->blocks[place.block].parent;
     }
     return place;
 }
 
-static cvy_action *add_action(cvy_plan *plan, bool backward, cvy_action_kind kind, size_t step) {
-    cvy_action **list = backward ? &plan->backward : &plan->forward;
-    size_t *count = backward ? &plan->backward_count : &plan->forward_count;
-    *list = cvy_grow(plan->arena, *list, *count, sizeof **list);
-    cvy_action *action = &(*list)[(*count)++];
-    *action = (cvy_action){.kind = kind,
-                           .step = step,
-                           .x = nowhere,
-                           .y = nowhere,
-                           .gy = nowhere,
-                           .out = nowhere,
-                           .folded_out = nowhere,
-                           .pooled = nowhere,
-                           .pool_indices = nowhere};
-    return action;
+static void append(planner *p, cvy_actions *actions, cvy_action action) {
+    actions->list = cvy_grow(p->plan->arena, actions->list, actions->count, sizeof *actions->list);
+    action.time = p->time;
+    action.training = actions != &p->plan->evaluate;
+    actions->list[actions->count++] = action;
+}
+
+/* To the forward lists that are planned. A folded batch-norm runs in training only. */
+static void append_forward(planner *p, cvy_action action) {
+    if (p->plan->training)
+        append(p, &p->plan->train, action);
+    if (!p->model->steps[action.step].folded)
+        append(p, &p->plan->evaluate, action);
+    p->time++;
+}
+
+static void append_backward(planner *p, cvy_action action) {
+    append(p, &p->plan->backward, action);
+    p->time++;
 }
 
 /* ---- what is known before any place is chosen ---- */
@@ -82,12 +87,6 @@ static bool has_trainable(const cvy_step *step) {
     return false;
 }
 
-/* The backward of a fused activation is an action of its own, unless the layer before or behind it takes that
-   over. */
-static bool has_backward_of_its_own(const cvy_step *fused) {
-    return !(fused - 1)->facts.takes_gradient && !fused->passed_on;
-}
-
 static void find_uses(planner *p) {
     const convoy_model *model = p->model;
     for (size_t s = 0; s < model->step_count; s++) {
@@ -95,18 +94,18 @@ static void find_uses(planner *p) {
         bool gradient = has_trainable(step);
         for (int i = 0; i < step->input_count; i++)
             gradient = gradient || p->requires_grad[step->inputs[i]];
+        bool backward = p->plan->training && gradient;
+        if (step->fused && !step->backward_elsewhere && backward)
+            p->last_read[step->output] = INT_MAX;
         if (!cvy_step_runs(step))
             continue;
         p->requires_grad[step->output] = gradient;
-        bool backward = p->plan->training && gradient;
-        bool needs_y =
-            step->facts.backward_needs_y || (step->activation && has_backward_of_its_own(step + 1));
         for (int i = 0; i < step->input_count; i++) {
             int *read = &p->last_read[step->inputs[i]];
             if (*read != INT_MAX)
                 *read = backward && step->facts.backward_needs_x ? INT_MAX : (int)s;
         }
-        p->last_read[step->output] = backward && needs_y ? INT_MAX : (int)s;
+        p->last_read[step->output] = backward && step->facts.backward_needs_y ? INT_MAX : (int)s;
     }
     p->last_read[0] = INT_MAX;
     p->last_read[model->output] = INT_MAX;
@@ -118,7 +117,7 @@ static void find_uses(planner *p) {
 static bool may_overwrite(const planner *p, int value, size_t s) {
     cvy_place target = resolve(p->plan, place_of(p, value));
     for (int v = 0; v < p->model->value_count; v++) {
-        if (p->value_block[v] < 0 || p->last_read[v] <= (int)s)
+        if (!p->value_block[v] || p->last_read[v] <= (int)s)
             continue;
         cvy_place other = resolve(p->plan, place_of(p, v));
         if (other.block == target.block && other.offset < target.offset + target.bytes &&
@@ -131,38 +130,57 @@ static bool may_overwrite(const planner *p, int value, size_t s) {
 static void plan_saved(planner *p, const cvy_step *step, size_t s) {
     for (int i = 0; i < CVY_LAYER_SAVED; i++) {
         const cvy_layer_saved *saved = &step->facts.saved[i];
-        bool kept = i < step->facts.saved_count && (p->plan->training || saved->inference);
-        p->plan->saved[s][i] =
-            kept ? new_place(p->plan, saved->bytes + saved->column_bytes * (size_t)p->plan->pitch) : nowhere;
+        if (i < step->facts.saved_count && (p->plan->training || saved->inference))
+            p->plan->saved[s][i] =
+                new_place(p->plan, saved->bytes + saved->column_bytes * (size_t)p->plan->pitch);
     }
+}
+
+/* Room for what a layer writes: once, as a convolution makes it for the layer behind it whose work it may do.
+ */
+static void make_room(planner *p, const cvy_step *step) {
+    const size_t s = cvy_step_index(p->model, step);
+    int x = step->inputs[0], *block = &p->value_block[step->output];
+    if (*block)
+        return;
+    *block = step->facts.forward_in_place && may_overwrite(p, x, s)
+                 ? p->value_block[x]
+                 : new_block(p->plan, cvy_value_bytes(step->output_dims, p->plan->pitch));
+    plan_saved(p, step, s);
+}
+
+static void plan_layer(planner *p, const cvy_step *step, size_t s) {
+    const cvy_step *pool = step->pool;
+    make_room(p, step);
+    if (pool)
+        make_room(p, pool);
+    append_forward(p, (cvy_action){
+                          .kind = CVY_DO_FORWARD,
+                          .step = s,
+                          .x = place_of(p, step->inputs[0]),
+                          .out = place_of(p, step->output),
+                          .pooled = pool ? place_of(p, pool->output) : nowhere,
+                          .pool_indices = pool ? p->plan->saved[cvy_step_index(p->model, pool)][0] : nowhere,
+                      });
 }
 
 /* With a folded batch-norm a convolution has two outputs: its own in training, in evaluation that of the
    batch-norm. Where no training is planned the first does not exist. */
-static int written_value(const planner *p, const cvy_step *step) {
-    return step->fold && !p->plan->training ? p->model->steps[step->fold].output : step->output;
-}
-
-static void plan_layer(planner *p, const cvy_step *step, size_t s) {
-    int x = step->inputs[0], y = written_value(p, step);
-    if (step->folded && !p->plan->training)
-        return;
-    size_t bytes = cvy_value_bytes(step->output_dims, p->plan->pitch);
-    bool in_place = step->facts.forward_in_place && may_overwrite(p, x, s);
-    p->value_block[y] = in_place ? p->value_block[x] : new_block(p->plan, bytes);
-    plan_saved(p, step, s);
-    cvy_action *action = add_action(p->plan, false, CVY_DO_FORWARD, s);
-    action->x = place_of(p, x);
-    action->out = place_of(p, y);
-    action->training_only = step->folded;
-    if (step->fold)
-        action->folded_out = action->out;
-    if (step->folded)
-        (action - 1)->folded_out = action->out;
-    if (p->plan->forward_count > 1 && p->model->steps[(action - 1)->step].pool == s) {
-        (action - 1)->pooled = action->out;
-        (action - 1)->pool_indices = p->plan->saved[s][0];
+static void plan_folded(planner *p, const cvy_step *step, size_t s) {
+    cvy_action action = {.kind = CVY_DO_FORWARD, .step = s, .x = place_of(p, step->inputs[0])};
+    if (p->plan->training) {
+        make_room(p, step);
+        action.out = place_of(p, step->output);
+        append(p, &p->plan->train, action);
+    } else {
+        plan_saved(p, step, s);
     }
+    make_room(p, step->fold);
+    append(p, &p->plan->evaluate, (cvy_action){.kind = CVY_DO_FOLD, .step = s});
+    action.kind = CVY_DO_FOLDED;
+    action.out = place_of(p, step->fold->output);
+    append(p, &p->plan->evaluate, action);
+    p->time++;
 }
 
 static void plan_add(planner *p, const cvy_step *step, size_t s) {
@@ -171,10 +189,11 @@ static void plan_add(planner *p, const cvy_step *step, size_t s) {
     p->value_block[step->output] =
         over >= 0 ? p->value_block[over]
                   : new_block(p->plan, cvy_value_bytes(step->output_dims, p->plan->pitch));
-    cvy_action *action = add_action(p->plan, false, CVY_DO_ADD, s);
-    action->x = place_of(p, a);
-    action->y = place_of(p, b);
-    action->out = place_of(p, step->output);
+    append_forward(p, (cvy_action){.kind = CVY_DO_ADD,
+                                   .step = s,
+                                   .x = place_of(p, a),
+                                   .y = place_of(p, b),
+                                   .out = place_of(p, step->output)});
 }
 
 /* A branch whose result has a block of its own computes straight into its part of the whole: the block
@@ -186,14 +205,13 @@ static void plan_concat(planner *p, const cvy_step *step, size_t s) {
     for (int i = 0; i < step->input_count; i++) {
         cvy_place from = place_of(p, step->inputs[i]);
         cvy_block *block = &plan->blocks[from.block];
-        if (block->parent < 0 && step->inputs[i] != 0 && block->bytes == from.bytes &&
+        if (!block->parent && step->inputs[i] != 0 && block->bytes == from.bytes &&
             offset % p->alignment == 0) {
             block->parent = whole;
             block->parent_offset = offset;
         } else {
-            cvy_action *action = add_action(plan, false, CVY_DO_COPY, s);
-            action->x = from;
-            action->out = (cvy_place){whole, offset, from.bytes};
+            const cvy_place part = {whole, offset, from.bytes};
+            append_forward(p, (cvy_action){.kind = CVY_DO_COPY, .step = s, .x = from, .out = part});
         }
         offset += from.bytes;
     }
@@ -205,11 +223,11 @@ static void plan_forward(planner *p) {
     p->value_block[0] = new_block(p->plan, cvy_value_bytes(model->input, p->plan->pitch));
     for (size_t s = 0; s < model->step_count; s++) {
         const cvy_step *step = &model->steps[s];
-        for (int i = 0; i < CVY_LAYER_SAVED; i++)
-            p->plan->saved[s][i] = nowhere;
-        if (!cvy_step_runs(step))
+        if (!cvy_step_runs(step) || (step->folded && !p->plan->training))
             continue;
-        if (step->kind == CVY_STEP_LAYER)
+        if (step->fold)
+            plan_folded(p, step, s);
+        else if (step->kind == CVY_STEP_LAYER)
             plan_layer(p, step, s);
         else if (step->kind == CVY_STEP_ADD)
             plan_add(p, step, s);
@@ -247,10 +265,8 @@ static void contribute(planner *p, int value, int g, size_t s) {
         p->gradients[g].users--;
     if (out != old)
         p->gradients[old].users--;
-    cvy_action *action = add_action(p->plan, true, CVY_DO_ADD, s);
-    action->x = a;
-    action->y = b;
-    action->out = p->gradients[out].place;
+    const cvy_place place = p->gradients[out].place;
+    append_backward(p, (cvy_action){.kind = CVY_DO_ADD, .step = s, .x = a, .y = b, .out = place});
     *sum = out;
 }
 
@@ -263,14 +279,16 @@ static void plan_layer_backward(planner *p, const cvy_step *step, size_t s, int 
         bool in_place = step->facts.backward_in_place && p->gradients[gy].users == 1;
         gx = in_place ? gy : new_gradient(p, new_place(p->plan, bytes));
     }
-    if (wanted || has_trainable(step)) {
-        cvy_action *action = add_action(p->plan, true, CVY_DO_BACKWARD, s);
-        action->input_gradient = wanted;
-        action->x = step->facts.backward_needs_x ? place_of(p, x) : nowhere;
-        action->y = step->facts.backward_needs_y ? place_of(p, step->output) : nowhere;
-        action->gy = from;
-        action->out = gx >= 0 ? p->gradients[gx].place : nowhere;
-    }
+    if (wanted || has_trainable(step))
+        append_backward(p, (cvy_action){
+                               .kind = CVY_DO_BACKWARD,
+                               .step = s,
+                               .input_gradient = wanted,
+                               .x = step->facts.backward_needs_x ? place_of(p, x) : nowhere,
+                               .y = step->facts.backward_needs_y ? place_of(p, step->output) : nowhere,
+                               .gy = from,
+                               .out = gx >= 0 ? p->gradients[gx].place : nowhere,
+                           });
     if (gx != gy)
         p->gradients[gy].users--;
     if (wanted)
@@ -282,17 +300,18 @@ static void plan_layer_backward(planner *p, const cvy_step *step, size_t s, int 
 /* The value keeps its name, but from here on its gradient is the one in front of the activation. */
 static void plan_fused_backward(planner *p, const cvy_step *step, size_t s, int gy) {
     int gx = gy;
-    if (!has_backward_of_its_own(step))
+    if (step->backward_elsewhere)
         return;
     if (p->gradients[gy].users > 1) {
         p->gradients[gy].users--;
         gx = new_gradient(p, new_place(p->plan, p->gradients[gy].place.bytes));
     }
-    cvy_action *action = add_action(p->plan, true, CVY_DO_BACKWARD, s);
-    action->input_gradient = true;
-    action->y = place_of(p, step->output);
-    action->gy = p->gradients[gy].place;
-    action->out = p->gradients[gx].place;
+    append_backward(p, (cvy_action){.kind = CVY_DO_BACKWARD,
+                                    .step = s,
+                                    .input_gradient = true,
+                                    .y = place_of(p, step->output),
+                                    .gy = p->gradients[gy].place,
+                                    .out = p->gradients[gx].place});
     p->value_gradient[step->output] = gx;
 }
 
@@ -320,9 +339,7 @@ static void plan_concat_backward(planner *p, const cvy_step *step, size_t s, int
         cvy_place place = part;
         if (!split || part.offset % p->alignment) {
             place = new_place(p->plan, part.bytes);
-            cvy_action *action = add_action(p->plan, true, CVY_DO_COPY, s);
-            action->x = part;
-            action->out = place;
+            append_backward(p, (cvy_action){.kind = CVY_DO_COPY, .step = s, .x = part, .out = place});
         }
         contribute(p, step->inputs[i], new_gradient(p, place), s);
     }
@@ -351,47 +368,40 @@ static void plan_backward(planner *p) {
 
 /* ---- the plan ---- */
 
-static void resolve_actions(cvy_plan *plan, cvy_action *actions, size_t count) {
-    for (size_t i = 0; i < count; i++) {
-        actions[i].x = resolve(plan, actions[i].x);
-        actions[i].y = resolve(plan, actions[i].y);
-        actions[i].gy = resolve(plan, actions[i].gy);
-        actions[i].out = resolve(plan, actions[i].out);
-        actions[i].folded_out = resolve(plan, actions[i].folded_out);
-        actions[i].pooled = resolve(plan, actions[i].pooled);
-    }
-}
-
 static void touch(cvy_plan *plan, cvy_place place, int time) {
-    if (place.block < 0)
+    if (!place.block)
         return;
     cvy_block *block = &plan->blocks[place.block];
     block->first = time < block->first ? time : block->first;
     block->last = time > block->last ? time : block->last;
 }
 
-static void touch_action(cvy_plan *plan, const cvy_action *action, int time) {
-    touch(plan, action->x, time);
-    touch(plan, action->y, time);
-    touch(plan, action->gy, time);
-    touch(plan, action->out, time);
-    touch(plan, action->folded_out, time);
-    touch(plan, action->pooled, time);
-    touch(plan, action->pool_indices, time);
-    if (action->kind == CVY_DO_FORWARD || action->kind == CVY_DO_BACKWARD)
-        for (int i = 0; i < CVY_LAYER_SAVED; i++)
-            touch(plan, plan->saved[action->step][i], time);
+/* Finds the final places of actions and the lifetimes of the blocks that they lie in. */
+static void settle(cvy_plan *plan, cvy_actions *actions) {
+    for (size_t i = 0; i < actions->count; i++) {
+        cvy_action *action = &actions->list[i];
+        cvy_place *places[] = {&action->x,   &action->y,      &action->gy,
+                               &action->out, &action->pooled, &action->pool_indices};
+        for (size_t k = 0; k < sizeof places / sizeof *places; k++) {
+            *places[k] = resolve(plan, *places[k]);
+            touch(plan, *places[k], action->time);
+        }
+        for (int k = 0; k < CVY_LAYER_SAVED && action->kind != CVY_DO_ADD && action->kind != CVY_DO_COPY; k++)
+            touch(plan, plan->saved[action->step][k], action->time);
+    }
 }
 
-void cvy_plan_lifetimes(cvy_plan *plan) {
-    int loss = (int)plan->forward_count, end = loss + 1 + (int)plan->backward_count;
-    for (size_t i = 0; i < plan->forward_count; i++)
-        touch_action(plan, &plan->forward[i], (int)i);
-    for (size_t i = 0; i < plan->backward_count; i++)
-        touch_action(plan, &plan->backward[i], loss + 1 + (int)i);
+/* `loss`: the time of the loss, which writes the gradient of the output. */
+static void settle_all(planner *p, int loss) {
+    cvy_plan *plan = p->plan;
+    settle(plan, &plan->train);
+    settle(plan, &plan->evaluate);
+    settle(plan, &plan->backward);
+    plan->input = resolve(plan, plan->input);
+    plan->output = resolve(plan, plan->output);
     touch(plan, plan->input, 0);
-    touch(plan, plan->input, end);
-    touch(plan, plan->output, end);
+    touch(plan, plan->input, p->time);
+    touch(plan, plan->output, p->time);
     touch(plan, plan->output_gradient, loss);
 }
 
@@ -411,29 +421,52 @@ convoy_status cvy_plan_create(const convoy_model *model, int pitch, bool trainin
     plan->pitch = pitch;
     plan->training = training;
     plan->saved = list_of(plan, model->step_count, sizeof *plan->saved);
-    plan->output_gradient = nowhere;
     planner p = {.model = model, .plan = plan, .alignment = alignment};
     p.value_block = list_of(plan, values, sizeof(int));
     p.value_gradient = list_of(plan, values, sizeof(int));
     p.last_read = list_of(plan, values, sizeof(int));
     p.requires_grad = list_of(plan, values, sizeof(bool));
     for (size_t v = 0; v < values; v++)
-        p.value_block[v] = p.value_gradient[v] = p.last_read[v] = -1;
+        p.value_gradient[v] = p.last_read[v] = -1;
+    new_block(plan, 0); /* nowhere */
     find_uses(&p);
     plan_forward(&p);
+    const int loss = p.time++;
     if (training)
         plan_backward(&p);
-    resolve_actions(plan, plan->forward, plan->forward_count);
-    resolve_actions(plan, plan->backward, plan->backward_count);
-    plan->input = resolve(plan, plan->input);
-    plan->output = resolve(plan, plan->output);
-    cvy_plan_lifetimes(plan);
+    settle_all(&p, loss);
     convoy_status status = cvy_plan_pack(plan, alignment, max_allocation);
     if (status)
         cvy_plan_free(plan);
     else
         *out = plan;
     return status;
+}
+
+static void pool_in(cvy_actions *actions, const cvy_step *step, size_t convolution, size_t pool) {
+    size_t kept = 0;
+    for (size_t i = 0; i < actions->count; i++) {
+        cvy_action action = actions->list[i];
+        if (action.step == pool)
+            continue;
+        if (action.step == convolution) {
+            action.kind = CVY_DO_POOLED;
+            /* Backward reads the map in front of the pooling only for an activation's slope. */
+            if (!action.training || !step->activation)
+                action.out = nowhere;
+            if (!action.training)
+                action.pool_indices = nowhere;
+        }
+        actions->list[kept++] = action;
+    }
+    actions->count = kept;
+}
+
+void cvy_plan_pool(cvy_plan *plan, const convoy_model *model, size_t step) {
+    const cvy_step *convolution = &model->steps[step];
+    const size_t pool = cvy_step_index(model, convolution->pool);
+    pool_in(&plan->train, convolution, step, pool);
+    pool_in(&plan->evaluate, convolution, step, pool);
 }
 
 void cvy_plan_free(cvy_plan *plan) {

@@ -6,17 +6,17 @@
 
 #include "model/graph.h"
 
-/* Where a tensor lies: `bytes` at `offset` in a block; block -1 where there is none. */
+/* Where a tensor lies: `bytes` at `offset` in a block; block 0 is nowhere. */
 typedef struct cvy_place {
     int block;
     size_t offset, bytes;
 } cvy_place;
 
-/* A piece of memory and the time for which it is needed. Actions are numbered forward from 0, then one for
-   the loss, then backward; `first` and `last` are inclusive, first > last where it is not used at all. */
+/* A piece of memory and the time for which it is needed, in the time of the actions; `first` and `last` are
+   inclusive, first > last where it is not used at all. */
 typedef struct cvy_block {
     size_t bytes;
-    int parent; /* while planning: the block that this one became part of, at parent_offset; -1 for none */
+    int parent; /* while planning: the block that this one became part of, at parent_offset; 0 for none */
     size_t parent_offset;
     int first, last;
     int arena; /* result: where it lies */
@@ -25,6 +25,9 @@ typedef struct cvy_block {
 
 typedef enum cvy_action_kind {
     CVY_DO_FORWARD,  /* a layer: x -> out */
+    CVY_DO_POOLED,   /* a convolution that pools: x -> pooled, pool_indices, and out */
+    CVY_DO_FOLD,     /* the weights of a convolution and the batch-norm behind it -> what it saves */
+    CVY_DO_FOLDED,   /* the convolution with those: x -> out, the batch-norm's */
     CVY_DO_BACKWARD, /* a layer: x, y, gy -> out (gx) */
     CVY_DO_ADD,      /* out = x + y */
     CVY_DO_COPY      /* out = x */
@@ -34,23 +37,27 @@ typedef enum cvy_action_kind {
 typedef struct cvy_action {
     cvy_action_kind kind;
     size_t step;
+    int time;            /* forward from 0, then the loss, then backward */
+    bool training;       /* as training does it, else as evaluation */
     bool input_gradient; /* CVY_DO_BACKWARD: `out` is wanted; else it is scratch, or empty */
     cvy_place x, y, gy, out;
-    /* CVY_DO_FORWARD of a convolution with a folded batch-norm: evaluation writes here. */
-    cvy_place folded_out;
-    /* CVY_DO_FORWARD of a convolution that may pool: what the pooling writes. */
-    cvy_place pooled, pool_indices;
-    bool training_only;
+    cvy_place pooled, pool_indices; /* of a convolution that may turn out to pool */
 } cvy_action;
 
+typedef struct cvy_actions {
+    cvy_action *list;
+    size_t count;
+} cvy_actions;
+
+/* A plan for training has all three lists, for it evaluates too: forward in the same memory at the same time.
+   One for inference has only `evaluate`. */
 typedef struct cvy_plan {
     cvy_arena *arena;
     int pitch;
     bool training;
     cvy_block *blocks;
     size_t block_count;
-    cvy_action *forward, *backward;
-    size_t forward_count, backward_count;
+    cvy_actions train, evaluate, backward;
     cvy_place (*saved)[CVY_LAYER_SAVED]; /* [step] */
     cvy_place input, output, output_gradient;
     size_t *arena_bytes;
@@ -67,8 +74,11 @@ size_t cvy_plan_bytes(const cvy_plan *plan);
 /* Where a value lies for one batch: bytes of one value. */
 size_t cvy_value_bytes(cvy_dims dims, int pitch);
 
-/* The lifetimes of plan->blocks from its actions, and their packing into arenas; parts of cvy_plan_create. */
-void cvy_plan_lifetimes(cvy_plan *plan);
+/* The convolution `step` turns out to pool: it gets all that the pooling behind it was to do, which runs no
+   more. */
+void cvy_plan_pool(cvy_plan *plan, const convoy_model *model, size_t step);
+
+/* Packs plan->blocks into arenas by their lifetimes: the last part of cvy_plan_create. */
 convoy_status cvy_plan_pack(cvy_plan *plan, size_t alignment, size_t max_allocation);
 
 #endif

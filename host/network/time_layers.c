@@ -7,10 +7,11 @@
 
 /* Runs a list of actions once and adds the seconds of each to its step, without those of the wait. */
 static convoy_status time_actions(convoy_network *network, const cvy_bound_action *actions, size_t count,
-                                  const cvy_walk *walk, double wait, double *seconds) {
+                                  double wait, double *seconds) {
+    const cvy_walk walk = {.n = network->options.batch_size};
     for (size_t i = 0; i < count; i++) {
         double start = cvy_seconds();
-        convoy_status status = cvy_network_run(network, &actions[i], walk);
+        convoy_status status = cvy_network_run(network, &actions[i], &walk);
         if (!status)
             status = cvy_device_finish(network->device);
         if (status)
@@ -80,13 +81,12 @@ convoy_status cvy_network_time_layers(convoy_network *network, int repeats, doub
     cvy_layer_timing *list = calloc(steps, sizeof *list);
     convoy_status status =
         times && list ? CONVOY_OK : cvy_fail_memory("a list of timings", steps * sizeof *list);
-    cvy_walk walk = {.n = network->options.batch_size, .training = true};
     for (int r = 0; r < repeats && !status; r++) {
         memset(times, 0, 2 * steps * sizeof *times);
-        status = time_actions(network, network->forward, network->plan->forward_count, &walk, wait, times);
+        status = time_actions(network, network->train, network->plan->train.count, wait, times);
         if (!status)
-            status = time_actions(network, network->backward, network->plan->backward_count, &walk, wait,
-                                  times + steps);
+            status =
+                time_actions(network, network->backward, network->plan->backward.count, wait, times + steps);
         keep_best(best, times, 2 * steps, r == 0);
     }
     for (size_t s = 0; s < steps && !status; s++) {

@@ -3,60 +3,35 @@
 #include <string.h>
 
 #include "network/inside.h"
-#include "ops/elementwise.h"
-
-/* Evaluation of a convolution that does the work of the batch-norm behind it. */
-static convoy_status run_folded(convoy_network *network, size_t s, cvy_layer_run *run) {
-    const cvy_step *step = &network->model->steps[s];
-    convoy_status status = network->model->steps[step->fold].facts.fold(
-        &network->steps[step->fold].run, run->tensors[0], run->tensors[1], run->saved[0], run->saved[1]);
-    run->tensors[0] = run->saved[0];
-    run->tensors[1] = run->saved[1];
-    return status ? status : step->type->forward(network->steps[s].folded_state, run);
-}
-
-static convoy_status run_layer(convoy_network *network, const cvy_bound_action *bound, const cvy_walk *walk) {
-    const cvy_action *action = bound->action;
-    const cvy_layer_type *type = network->model->steps[action->step].type;
-    const cvy_bound_step *step = &network->steps[action->step];
-    cvy_layer_run run = step->run;
-    run.n = walk->n;
-    run.training = walk->training;
-    run.accumulate = walk->accumulate;
-    run.step = walk->step;
-    run.x = bound->x;
-    run.gy = bound->gy;
-    if (action->kind == CVY_DO_BACKWARD) {
-        run.y = bound->y;
-        run.gx = bound->out;
-        return type->backward(step->state, &run);
-    }
-    if (step->pooled)
-        return CONVOY_OK;
-    if (step->setup.pools) {
-        /* Backward reads the map in front of the pooling only for an activation's slope. */
-        run.y = walk->training && step->setup.activation ? bound->out : NULL;
-        run.pooled = bound->pooled;
-        run.pool_indices = walk->training ? bound->pool_indices : NULL;
-        return type->forward(step->state, &run);
-    }
-    bool folded = bound->folded_out && !walk->training;
-    run.y = folded ? bound->folded_out : bound->out;
-    return folded ? run_folded(network, action->step, &run) : type->forward(step->state, &run);
-}
 
 convoy_status cvy_network_run(convoy_network *network, const cvy_bound_action *bound, const cvy_walk *walk) {
     const cvy_action *action = bound->action;
     const cvy_step *step = &network->model->steps[action->step];
+    cvy_layer_run run = bound->run;
     convoy_status status = CONVOY_OK;
-    if (action->kind == CVY_DO_ADD)
-        status = cvy_add(network->device, action->out.bytes / sizeof(float), bound->x, bound->y, bound->out);
-    else if (action->kind == CVY_DO_COPY)
-        status =
-            cvy_buffer_copy(bound->x, action->x.offset, bound->out, action->out.offset, action->out.bytes);
-    else if (walk->training || !action->training_only)
-        status = run_layer(network, bound, walk);
+    switch (action->kind) {
+    case CVY_DO_ADD:
+        status = cvy_elementwise_run(&bound->add, run.x, run.y, bound->out);
+        break;
+    case CVY_DO_COPY:
+        status = cvy_buffer_copy(run.x, action->x.offset, bound->out, action->out.offset, action->out.bytes);
+        break;
+    default: /* a layer's call */
+        run.n = walk->n;
+        run.accumulate = walk->accumulate;
+        run.step = walk->step;
+        status = bound->call(bound->state, &run);
+        break;
+    }
     return status ? cvy_fail_in(status, "layer %s (%s)", step->name, step->type_name) : CONVOY_OK;
+}
+
+static convoy_status run_all(convoy_network *network, const cvy_bound_action *bound, size_t count,
+                             const cvy_walk *walk) {
+    convoy_status status = CONVOY_OK;
+    for (size_t i = 0; i < count && !status; i++)
+        status = cvy_network_run(network, &bound[i], walk);
+    return status;
 }
 
 convoy_status cvy_network_forward(convoy_network *network, int n, bool training, uint32_t step) {
@@ -65,19 +40,18 @@ convoy_status cvy_network_forward(convoy_network *network, int n, bool training,
                         network->options.batch_size);
     if (training && !network->options.training)
         return cvy_fail(CONVOY_INVALID, "this network was made for inference; it has no room for training");
-    cvy_walk walk = {.n = n, .training = training, .step = step};
+    const cvy_walk walk = {.n = n, .step = step};
+    const cvy_plan *plan = network->plan;
     network->forward_n = 0;
-    for (size_t i = 0; i < network->plan->forward_count; i++) {
-        convoy_status status = cvy_network_run(network, &network->forward[i], &walk);
-        if (status)
-            return status;
-    }
-    if (training) {
-        network->forward_n = n;
-        network->forward_step = step;
-        for (size_t s = 0; s < network->model->step_count; s++)
-            network->batches_tracked[s] += network->model->steps[s].facts.counts_batches;
-    }
+    if (!training)
+        return run_all(network, network->evaluate, plan->evaluate.count, &walk);
+    convoy_status status = run_all(network, network->train, plan->train.count, &walk);
+    if (status)
+        return status;
+    network->forward_n = n;
+    network->forward_step = step;
+    for (size_t s = 0; s < network->model->step_count; s++)
+        network->batches_tracked[s] += network->model->steps[s].facts.counts_batches;
     return CONVOY_OK;
 }
 
@@ -85,13 +59,8 @@ convoy_status cvy_network_backward(convoy_network *network, int n, bool accumula
     if (network->forward_n != n || n < 1)
         return cvy_fail(CONVOY_INVALID,
                         "backward of %d images must follow a training forward of the same images", n);
-    cvy_walk walk = {.n = n, .training = true, .accumulate = accumulate, .step = network->forward_step};
-    for (size_t i = 0; i < network->plan->backward_count; i++) {
-        convoy_status status = cvy_network_run(network, &network->backward[i], &walk);
-        if (status)
-            return status;
-    }
-    return CONVOY_OK;
+    const cvy_walk walk = {.n = n, .accumulate = accumulate, .step = network->forward_step};
+    return run_all(network, network->backward, network->plan->backward.count, &walk);
 }
 
 /* ---- values ---- */

@@ -375,24 +375,25 @@ convoy_status cvy_batchnorm_forward_eval(cvy_batchnorm *op, const cvy_batchnorm_
                       cvy_buf(b->y), cvy_int(op->shape.relu), cvy_uint(vectors), cvy_uint(blocks.block));
 }
 
-convoy_status cvy_batchnorm_fold(convoy_device *device, int channels, size_t row, float eps,
-                                 cvy_buffer *conv_weight, cvy_buffer *conv_bias, cvy_buffer *weight,
-                                 cvy_buffer *bias, cvy_buffer *running_mean, cvy_buffer *running_var,
-                                 cvy_buffer *folded_weight, cvy_buffer *folded_bias) {
-    if (cvy_device_get_traits(device)->host) {
-        cvy_batchnorm_fold_reference(channels, row, eps, cvy_buffer_host(conv_weight),
-                                     host_or_null(conv_bias), host_or_null(weight), host_or_null(bias),
-                                     cvy_buffer_host(running_mean), cvy_buffer_host(running_var),
-                                     cvy_buffer_host(folded_weight), cvy_buffer_host(folded_bias));
+convoy_status cvy_fold_prepare(convoy_device *device, int channels, float eps, cvy_fold *op) {
+    *op = (cvy_fold){.channels = channels, .eps = eps};
+    return cvy_device_get_traits(device)->host ? CONVOY_OK
+                                               : cvy_kernel_get_simple(device, "fold", &op->kernel);
+}
+
+convoy_status cvy_fold_run(const cvy_fold *op, const cvy_folding *of, const cvy_batchnorm_buffers *b) {
+    size_t row = cvy_buffer_bytes(of->folded_weight) / sizeof(float) / (size_t)op->channels;
+    if (!op->kernel) {
+        cvy_batchnorm_fold_reference(op->channels, row, op->eps, cvy_buffer_host(of->weight),
+                                     host_or_null(of->bias), host_or_null(b->weight), host_or_null(b->bias),
+                                     cvy_buffer_host(b->running_mean), cvy_buffer_host(b->running_var),
+                                     cvy_buffer_host(of->folded_weight), cvy_buffer_host(of->folded_bias));
         return CONVOY_OK;
     }
-    cvy_kernel *kernel = NULL;
-    convoy_status status = cvy_kernel_get_simple(device, "fold", &kernel);
-    if (status)
-        return status;
-    return CVY_LAUNCH(kernel, cvy_items3(row, (size_t)channels, 1), cvy_buf(conv_weight), cvy_buf(conv_bias),
-                      cvy_buf(weight), cvy_buf(bias), cvy_buf(running_mean), cvy_buf(running_var),
-                      cvy_float(eps), cvy_ulong(row), cvy_buf(folded_weight), cvy_buf(folded_bias));
+    return CVY_LAUNCH(op->kernel, cvy_items3(row, (size_t)op->channels, 1), cvy_buf(of->weight),
+                      cvy_buf(of->bias), cvy_buf(b->weight), cvy_buf(b->bias), cvy_buf(b->running_mean),
+                      cvy_buf(b->running_var), cvy_float(op->eps), cvy_ulong(row), cvy_buf(of->folded_weight),
+                      cvy_buf(of->folded_bias));
 }
 
 static float values_in_channel(const cvy_batchnorm *op, int n) {

@@ -52,13 +52,21 @@ cvy_cost cvy_batchnorm_cost(const cvy_batchnorm *op, bool backward);
 
 convoy_status cvy_batchnorm_forward_training(cvy_batchnorm *op, int n, const cvy_batchnorm_buffers *b);
 convoy_status cvy_batchnorm_forward_eval(cvy_batchnorm *op, const cvy_batchnorm_buffers *b);
-/* Evaluation folded into a convolution in front, whose weight has `row` values for each channel: writes a
-   weight and a bias with which it computes what this op would make of its output. conv_bias may be NULL. */
-convoy_status cvy_batchnorm_fold(convoy_device *device, int channels, size_t row, float eps,
-                                 cvy_buffer *conv_weight, cvy_buffer *conv_bias, cvy_buffer *weight,
-                                 cvy_buffer *bias, cvy_buffer *running_mean, cvy_buffer *running_var,
-                                 cvy_buffer *folded_weight, cvy_buffer *folded_bias);
 convoy_status cvy_batchnorm_backward(cvy_batchnorm *op, int n, bool accumulate,
                                      const cvy_batchnorm_buffers *b);
+
+/* Evaluation folded into a convolution in front: a weight and a bias with which it computes what this op
+   would make of its output. */
+typedef struct cvy_folding {
+    cvy_buffer *weight, *bias;               /* the convolution's; bias may be NULL */
+    cvy_buffer *folded_weight, *folded_bias; /* written */
+} cvy_folding;
+typedef struct cvy_fold {
+    int channels;
+    float eps;
+    cvy_kernel *kernel; /* NULL on the host */
+} cvy_fold;
+convoy_status cvy_fold_prepare(convoy_device *device, int channels, float eps, cvy_fold *op);
+convoy_status cvy_fold_run(const cvy_fold *op, const cvy_folding *of, const cvy_batchnorm_buffers *b);
 
 #endif

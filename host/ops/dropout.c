@@ -24,27 +24,32 @@ void cvy_dropout_reference(const cvy_dropout_shape *shape, uint32_t step, const 
         }
 }
 
-convoy_status cvy_dropout_run(convoy_device *device, const cvy_dropout_shape *shape, uint32_t step,
-                              cvy_buffer *x, cvy_buffer *y) {
+convoy_status cvy_dropout_prepare(convoy_device *device, const cvy_dropout_shape *shape, cvy_dropout *op) {
     if (!(shape->p >= 0 && shape->p <= 1))
         return cvy_fail(CONVOY_INVALID, "dropout with p = %g: use a probability from 0 to 1",
                         (double)shape->p);
     if (shape->features > UINT32_MAX)
         return cvy_fail(CONVOY_INVALID, "dropout over %zu features: at most 2^32 - 1 are supported",
                         shape->features);
-    if (cvy_device_get_traits(device)->host) {
+    *op = (cvy_dropout){.shape = *shape};
+    if (cvy_device_get_traits(device)->host)
+        return CONVOY_OK;
+    convoy_status status = cvy_kernel_get_simple(device, "dropout", &op->kernel);
+    if (!status)
+        op->blocks = cvy_vector_blocks(device, op->kernel, shape->features * (size_t)(shape->pitch / 16), 1);
+    return status;
+}
+
+convoy_status cvy_dropout_run(const cvy_dropout *op, uint32_t step, cvy_buffer *x, cvy_buffer *y) {
+    const cvy_dropout_shape *shape = &op->shape;
+    if (!op->kernel) {
         cvy_dropout_reference(shape, step, cvy_buffer_host(x), cvy_buffer_host(y));
         return CONVOY_OK;
     }
-    cvy_kernel *kernel = NULL;
-    convoy_status status = cvy_kernel_get_simple(device, "dropout", &kernel);
-    if (status != CONVOY_OK)
-        return status;
     uint32_t vectors = (uint32_t)shape->pitch / 16;
-    size_t count = shape->features * vectors;
-    cvy_blocks blocks = cvy_vector_blocks(device, kernel, count, 1);
-    return CVY_LAUNCH(kernel, blocks.grid, cvy_buf(x), cvy_buf(y), cvy_ulong(count), cvy_uint(vectors),
-                      cvy_uint(blocks.block), cvy_float(shape->p), cvy_float(survivor_scale(shape)),
-                      cvy_uint(step), cvy_uint(shape->purpose), cvy_uint((uint32_t)shape->seed),
+    return CVY_LAUNCH(op->kernel, op->blocks.grid, cvy_buf(x), cvy_buf(y),
+                      cvy_ulong(shape->features * vectors), cvy_uint(vectors), cvy_uint(op->blocks.block),
+                      cvy_float(shape->p), cvy_float(survivor_scale(shape)), cvy_uint(step),
+                      cvy_uint(shape->purpose), cvy_uint((uint32_t)shape->seed),
                       cvy_uint((uint32_t)(shape->seed >> 32)));
 }

@@ -5,7 +5,7 @@
 #ifndef CVY_OPS_DROPOUT_H
 #define CVY_OPS_DROPOUT_H
 
-#include "ops/op.h"
+#include "ops/vector.h"
 
 typedef struct cvy_dropout_shape {
     int pitch;
@@ -17,8 +17,13 @@ typedef struct cvy_dropout_shape {
 
 /* Forward on x; backward is the same call on gy. */
 void cvy_dropout_reference(const cvy_dropout_shape *shape, uint32_t step, const float *x, float *y);
+typedef struct cvy_dropout {
+    cvy_dropout_shape shape;
+    cvy_kernel *kernel; /* NULL on the host */
+    cvy_blocks blocks;
+} cvy_dropout;
+convoy_status cvy_dropout_prepare(convoy_device *device, const cvy_dropout_shape *shape, cvy_dropout *op);
 /* In place is allowed. */
-convoy_status cvy_dropout_run(convoy_device *device, const cvy_dropout_shape *shape, uint32_t step,
-                              cvy_buffer *x, cvy_buffer *y);
+convoy_status cvy_dropout_run(const cvy_dropout *op, uint32_t step, cvy_buffer *x, cvy_buffer *y);
 
 #endif

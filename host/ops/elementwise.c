@@ -47,72 +47,81 @@ void cvy_activation_backward_reference(cvy_activation kind, size_t count, const 
         memcpy(gx, gy, count * sizeof *gx);
 }
 
-/* ---- Entry points ---- */
+/* ---- Prepared op ---- */
 
-static convoy_status copy(cvy_buffer *from, cvy_buffer *to, size_t count) {
-    return from == to ? CONVOY_OK : cvy_buffer_copy(from, 0, to, 0, count * sizeof(float));
+static const char *kernel_of(cvy_elementwise_kind kind, cvy_activation activation) {
+    switch (kind) {
+    case CVY_ACTIVATE:
+        return rows[activation].forward_kernel;
+    case CVY_ACTIVATE_BACKWARD:
+        return rows[activation].backward_kernel;
+    case CVY_ADD:
+        return "add";
+    default:
+        return "multiply";
+    }
+}
+
+convoy_status cvy_elementwise_prepare(convoy_device *device, cvy_elementwise_kind kind,
+                                      cvy_activation activation, size_t count, cvy_elementwise *op) {
+    const char *function = kernel_of(kind, activation);
+    *op = (cvy_elementwise){
+        .kind = kind, .activation = activation, .count = count, .host = cvy_device_get_traits(device)->host};
+    if (op->host || !function)
+        return CONVOY_OK;
+    convoy_status status = cvy_kernel_get_simple(device, function, &op->kernel);
+    if (status)
+        return status;
+    size_t width = (size_t)cvy_vector_width(device);
+    op->blocks = cvy_vector_blocks(device, op->kernel, (count + width - 1) / width, 1);
+    return CONVOY_OK;
+}
+
+static void run_on_host(const cvy_elementwise *op, const float *a, const float *b, float *out) {
+    switch (op->kind) {
+    case CVY_ACTIVATE:
+        cvy_activation_forward_reference(op->activation, op->count, a, out);
+        break;
+    case CVY_ACTIVATE_BACKWARD:
+        cvy_activation_backward_reference(op->activation, op->count, a, b, out);
+        break;
+    case CVY_ADD:
+        for (size_t i = 0; i < op->count; i++)
+            out[i] = a[i] + b[i];
+        break;
+    case CVY_MULTIPLY:
+        for (size_t i = 0; i < op->count; i++)
+            out[i] = a[i] * b[i];
+        break;
+    }
+}
+
+convoy_status cvy_elementwise_run(const cvy_elementwise *op, cvy_buffer *a, cvy_buffer *b, cvy_buffer *out) {
+    if (op->host) {
+        run_on_host(op, cvy_buffer_host(a), b ? cvy_buffer_host(b) : NULL, cvy_buffer_host(out));
+        return CONVOY_OK;
+    }
+    if (!op->kernel) { /* CVY_IDENTITY, whose gradient is b */
+        cvy_buffer *from = b ? b : a;
+        return from == out ? CONVOY_OK : cvy_buffer_copy(from, 0, out, 0, op->count * sizeof(float));
+    }
+    if (op->kind == CVY_ACTIVATE)
+        return CVY_LAUNCH(op->kernel, op->blocks.grid, cvy_buf(a), cvy_buf(out), cvy_ulong(op->count),
+                          cvy_uint(op->blocks.block));
+    return CVY_LAUNCH(op->kernel, op->blocks.grid, cvy_buf(a), cvy_buf(b), cvy_buf(out), cvy_ulong(op->count),
+                      cvy_uint(op->blocks.block));
 }
 
 convoy_status cvy_activation_forward(convoy_device *device, cvy_activation kind, size_t count, cvy_buffer *x,
                                      cvy_buffer *y) {
-    if (cvy_device_get_traits(device)->host) {
-        cvy_activation_forward_reference(kind, count, cvy_buffer_host(x), cvy_buffer_host(y));
-        return CONVOY_OK;
-    }
-    if (kind == CVY_IDENTITY)
-        return copy(x, y, count);
-    cvy_kernel *kernel = NULL;
-    convoy_status status = cvy_kernel_get_simple(device, rows[kind].forward_kernel, &kernel);
-    if (status != CONVOY_OK)
-        return status;
-    size_t width = (size_t)cvy_vector_width(device);
-    cvy_blocks blocks = cvy_vector_blocks(device, kernel, (count + width - 1) / width, 1);
-    return CVY_LAUNCH(kernel, blocks.grid, cvy_buf(x), cvy_buf(y), cvy_ulong(count), cvy_uint(blocks.block));
-}
-
-/* Launches a kernel of two inputs, one output. */
-static convoy_status run_two(convoy_device *device, const char *function, size_t count, cvy_buffer *a,
-                             cvy_buffer *b, cvy_buffer *out) {
-    cvy_kernel *kernel = NULL;
-    convoy_status status = cvy_kernel_get_simple(device, function, &kernel);
-    if (status != CONVOY_OK)
-        return status;
-    size_t width = (size_t)cvy_vector_width(device);
-    cvy_blocks blocks = cvy_vector_blocks(device, kernel, (count + width - 1) / width, 1);
-    return CVY_LAUNCH(kernel, blocks.grid, cvy_buf(a), cvy_buf(b), cvy_buf(out), cvy_ulong(count),
-                      cvy_uint(blocks.block));
+    cvy_elementwise op;
+    convoy_status status = cvy_elementwise_prepare(device, CVY_ACTIVATE, kind, count, &op);
+    return status ? status : cvy_elementwise_run(&op, x, NULL, y);
 }
 
 convoy_status cvy_activation_backward(convoy_device *device, cvy_activation kind, size_t count, cvy_buffer *y,
                                       cvy_buffer *gy, cvy_buffer *gx) {
-    if (cvy_device_get_traits(device)->host) {
-        cvy_activation_backward_reference(kind, count, cvy_buffer_host(y), cvy_buffer_host(gy),
-                                          cvy_buffer_host(gx));
-        return CONVOY_OK;
-    }
-    if (kind == CVY_IDENTITY)
-        return copy(gy, gx, count);
-    return run_two(device, rows[kind].backward_kernel, count, y, gy, gx);
-}
-
-convoy_status cvy_add(convoy_device *device, size_t count, cvy_buffer *a, cvy_buffer *b, cvy_buffer *sum) {
-    if (cvy_device_get_traits(device)->host) {
-        const float *from = cvy_buffer_host(a), *other = cvy_buffer_host(b);
-        float *to = cvy_buffer_host(sum);
-        for (size_t i = 0; i < count; i++)
-            to[i] = from[i] + other[i];
-        return CONVOY_OK;
-    }
-    return run_two(device, "add", count, a, b, sum);
-}
-
-convoy_status cvy_multiply(convoy_device *device, size_t count, cvy_buffer *a, cvy_buffer *b, cvy_buffer *y) {
-    if (cvy_device_get_traits(device)->host) {
-        const float *from = cvy_buffer_host(a), *other = cvy_buffer_host(b);
-        float *to = cvy_buffer_host(y);
-        for (size_t i = 0; i < count; i++)
-            to[i] = from[i] * other[i];
-        return CONVOY_OK;
-    }
-    return run_two(device, "multiply", count, a, b, y);
+    cvy_elementwise op;
+    convoy_status status = cvy_elementwise_prepare(device, CVY_ACTIVATE_BACKWARD, kind, count, &op);
+    return status ? status : cvy_elementwise_run(&op, y, gy, gx);
 }

@@ -3,7 +3,7 @@
 #define CVY_OPS_ELEMENTWISE_H
 
 #include "../../kernels/activations.clh"
-#include "ops/op.h"
+#include "ops/vector.h"
 
 /* None, and the rows of kernels/activations.clh: CVY_RELU and so on. */
 #define CVY_ROW(NAME, ...) CVY_##NAME,
@@ -15,15 +15,32 @@ void cvy_activation_forward_reference(cvy_activation kind, size_t count, const f
 void cvy_activation_backward_reference(cvy_activation kind, size_t count, const float *y, const float *gy,
                                        float *gx);
 
-/* In place is allowed everywhere: y may be x, gx may be gy. */
+typedef enum cvy_elementwise_kind {
+    CVY_ACTIVATE,          /* out = activation(a) */
+    CVY_ACTIVATE_BACKWARD, /* out = gx, of a = y and b = gy */
+    CVY_ADD,               /* out = a + b */
+    CVY_MULTIPLY           /* out = a * b: keeps the absent connections of a connection table at zero */
+} cvy_elementwise_kind;
+
+typedef struct cvy_elementwise {
+    cvy_elementwise_kind kind;
+    cvy_activation activation;
+    size_t count;
+    bool host;
+    cvy_kernel *kernel; /* NULL on the host, and for CVY_IDENTITY */
+    cvy_blocks blocks;
+} cvy_elementwise;
+
+/* `activation` counts for the first two kinds. */
+convoy_status cvy_elementwise_prepare(convoy_device *device, cvy_elementwise_kind kind,
+                                      cvy_activation activation, size_t count, cvy_elementwise *op);
+/* `out` may be a or b. b is NULL for CVY_ACTIVATE. */
+convoy_status cvy_elementwise_run(const cvy_elementwise *op, cvy_buffer *a, cvy_buffer *b, cvy_buffer *out);
+
+/* Both in one call, for ops that meet an activation now and then. */
 convoy_status cvy_activation_forward(convoy_device *device, cvy_activation kind, size_t count, cvy_buffer *x,
                                      cvy_buffer *y);
 convoy_status cvy_activation_backward(convoy_device *device, cvy_activation kind, size_t count, cvy_buffer *y,
                                       cvy_buffer *gy, cvy_buffer *gx);
-
-/* sum = a + b; sum may be a or b. */
-convoy_status cvy_add(convoy_device *device, size_t count, cvy_buffer *a, cvy_buffer *b, cvy_buffer *sum);
-/* y = a * b; y may be a or b. Keeps the absent connections of a connection table at zero. */
-convoy_status cvy_multiply(convoy_device *device, size_t count, cvy_buffer *a, cvy_buffer *b, cvy_buffer *y);
 
 #endif

@@ -189,42 +189,44 @@ void cvy_rbf_backward_reference(const cvy_rbf_shape *shape, const float *x, cons
         }
 }
 
-/* Items over [rows][vectors]. */
-static cvy_grid rbf_grid(const convoy_device *device, const cvy_kernel *kernel, size_t vectors, int rows) {
-    size_t size = cvy_group_size(device, kernel, vectors);
-    return cvy_groups(size, (vectors + size - 1) / size, (size_t)rows, 1);
+static convoy_status prepare_rbf(convoy_device *device, const char *function, const cvy_rbf *op, int rows,
+                                 cvy_prepared *launch) {
+    convoy_status status =
+        cvy_kernel_get_pitch(device, "lenet5", function, (size_t)op->shape.pitch, &launch->kernel);
+    if (status)
+        return status;
+    size_t vectors = (size_t)op->vectors, size = cvy_group_size(device, launch->kernel, vectors);
+    launch->grid = cvy_groups(size, (vectors + size - 1) / size, (size_t)rows, 1);
+    return CONVOY_OK;
 }
 
-convoy_status cvy_rbf_forward(convoy_device *device, const cvy_rbf_shape *shape, cvy_buffer *x,
-                              cvy_buffer *weight, cvy_buffer *y) {
-    if (cvy_device_get_traits(device)->host) {
-        cvy_rbf_forward_reference(shape, cvy_buffer_host(x), cvy_buffer_host(weight), cvy_buffer_host(y));
+convoy_status cvy_rbf_prepare(convoy_device *device, const cvy_rbf_shape *shape, cvy_rbf *op) {
+    *op = (cvy_rbf){.shape = *shape};
+    if (cvy_device_get_traits(device)->host)
         return CONVOY_OK;
-    }
-    cvy_kernel *kernel = NULL;
-    convoy_status status =
-        cvy_kernel_get_pitch(device, "lenet5", "rbf_forward", (size_t)shape->pitch, &kernel);
-    if (status != CONVOY_OK)
-        return status;
-    int vectors = shape->pitch / cvy_pitch_width(device, (size_t)shape->pitch);
-    return CVY_LAUNCH(kernel, rbf_grid(device, kernel, (size_t)vectors, shape->units), cvy_buf(x),
-                      cvy_buf(weight), cvy_buf(y), cvy_int(vectors), cvy_int(shape->features));
+    op->vectors = shape->pitch / cvy_pitch_width(device, (size_t)shape->pitch);
+    convoy_status status = prepare_rbf(device, "rbf_forward", op, shape->units, &op->forward);
+    return status ? status : prepare_rbf(device, "rbf_backward", op, shape->features, &op->backward);
 }
 
-convoy_status cvy_rbf_backward(convoy_device *device, const cvy_rbf_shape *shape, cvy_buffer *x,
-                               cvy_buffer *weight, cvy_buffer *gy, cvy_buffer *gx) {
-    if (cvy_device_get_traits(device)->host) {
-        cvy_rbf_backward_reference(shape, cvy_buffer_host(x), cvy_buffer_host(weight), cvy_buffer_host(gy),
-                                   cvy_buffer_host(gx));
+convoy_status cvy_rbf_forward(const cvy_rbf *op, cvy_buffer *x, cvy_buffer *weight, cvy_buffer *y) {
+    if (!op->forward.kernel) {
+        cvy_rbf_forward_reference(&op->shape, cvy_buffer_host(x), cvy_buffer_host(weight),
+                                  cvy_buffer_host(y));
         return CONVOY_OK;
     }
-    cvy_kernel *kernel = NULL;
-    convoy_status status =
-        cvy_kernel_get_pitch(device, "lenet5", "rbf_backward", (size_t)shape->pitch, &kernel);
-    if (status != CONVOY_OK)
-        return status;
-    int vectors = shape->pitch / cvy_pitch_width(device, (size_t)shape->pitch);
-    return CVY_LAUNCH(kernel, rbf_grid(device, kernel, (size_t)vectors, shape->features), cvy_buf(x),
-                      cvy_buf(weight), cvy_buf(gy), cvy_buf(gx), cvy_int(vectors), cvy_int(shape->features),
-                      cvy_int(shape->units));
+    return CVY_LAUNCH(op->forward.kernel, op->forward.grid, cvy_buf(x), cvy_buf(weight), cvy_buf(y),
+                      cvy_int(op->vectors), cvy_int(op->shape.features));
+}
+
+convoy_status cvy_rbf_backward(const cvy_rbf *op, cvy_buffer *x, cvy_buffer *weight, cvy_buffer *gy,
+                               cvy_buffer *gx) {
+    if (!op->backward.kernel) {
+        cvy_rbf_backward_reference(&op->shape, cvy_buffer_host(x), cvy_buffer_host(weight),
+                                   cvy_buffer_host(gy), cvy_buffer_host(gx));
+        return CONVOY_OK;
+    }
+    return CVY_LAUNCH(op->backward.kernel, op->backward.grid, cvy_buf(x), cvy_buf(weight), cvy_buf(gy),
+                      cvy_buf(gx), cvy_int(op->vectors), cvy_int(op->shape.features),
+                      cvy_int(op->shape.units));
 }

@@ -3,7 +3,7 @@
 #ifndef CVY_OPS_LENET5_H
 #define CVY_OPS_LENET5_H
 
-#include "ops/op.h"
+#include "ops/vector.h"
 
 /* y[c] = weight[c] * (sum of the kernel x kernel inputs) + bias[c], windows side by side (stride = kernel).
    Rows and columns that do not fill a window are not read, and their gradient is 0. */
@@ -37,9 +37,15 @@ typedef struct cvy_rbf_shape {
 void cvy_rbf_forward_reference(const cvy_rbf_shape *shape, const float *x, const float *weight, float *y);
 void cvy_rbf_backward_reference(const cvy_rbf_shape *shape, const float *x, const float *weight,
                                 const float *gy, float *gx);
-convoy_status cvy_rbf_forward(convoy_device *device, const cvy_rbf_shape *shape, cvy_buffer *x,
-                              cvy_buffer *weight, cvy_buffer *y);
-convoy_status cvy_rbf_backward(convoy_device *device, const cvy_rbf_shape *shape, cvy_buffer *x,
-                               cvy_buffer *weight, cvy_buffer *gy, cvy_buffer *gx);
+
+typedef struct cvy_rbf {
+    cvy_rbf_shape shape;
+    int vectors; /* of a batch */
+    cvy_prepared forward, backward;
+} cvy_rbf;
+convoy_status cvy_rbf_prepare(convoy_device *device, const cvy_rbf_shape *shape, cvy_rbf *op);
+convoy_status cvy_rbf_forward(const cvy_rbf *op, cvy_buffer *x, cvy_buffer *weight, cvy_buffer *y);
+convoy_status cvy_rbf_backward(const cvy_rbf *op, cvy_buffer *x, cvy_buffer *weight, cvy_buffer *gy,
+                               cvy_buffer *gx);
 
 #endif

@@ -192,33 +192,45 @@ convoy_status cvy_loss_run(cvy_loss_op *op, const cvy_loss_operands *on) {
 
 /* ---- Softmax ---- */
 
-convoy_status cvy_softmax_forward(convoy_device *device, size_t classes, size_t pitch, cvy_buffer *x,
-                                  cvy_buffer *y) {
-    if (cvy_device_get_traits(device)->host) {
-        cvy_softmax_forward_reference(classes, pitch, cvy_buffer_host(x), cvy_buffer_host(y));
-        return CONVOY_OK;
-    }
-    cvy_kernel *kernel = NULL;
-    convoy_status status = cvy_kernel_get_pitch(device, "loss", "softmax_forward", pitch, &kernel);
-    if (status != CONVOY_OK)
-        return status;
-    size_t width = (size_t)cvy_pitch_width(device, pitch), size = items_for_classes(device, kernel, classes);
-    return CVY_LAUNCH(kernel, cvy_groups(size, pitch / width, 1, 1), cvy_buf(x), cvy_buf(y),
-                      cvy_ulong(classes), cvy_ulong(pitch / width), cvy_local(size * width * sizeof(float)));
+static convoy_status prepare_softmax(convoy_device *device, const char *function, const cvy_softmax *op,
+                                     cvy_prepared *launch) {
+    convoy_status status = cvy_kernel_get_pitch(device, "loss", function, op->pitch, &launch->kernel);
+    if (!status)
+        launch->grid =
+            cvy_groups(items_for_classes(device, launch->kernel, op->classes), op->pitch / op->width, 1, 1);
+    return status;
 }
 
-convoy_status cvy_softmax_backward(convoy_device *device, size_t classes, size_t pitch, cvy_buffer *y,
-                                   cvy_buffer *gy, cvy_buffer *gx) {
-    if (cvy_device_get_traits(device)->host) {
-        cvy_softmax_backward_reference(classes, pitch, cvy_buffer_host(y), cvy_buffer_host(gy),
+convoy_status cvy_softmax_prepare(convoy_device *device, size_t classes, size_t pitch, cvy_softmax *op) {
+    *op = (cvy_softmax){.classes = classes, .pitch = pitch};
+    if (cvy_device_get_traits(device)->host)
+        return CONVOY_OK;
+    op->width = (size_t)cvy_pitch_width(device, pitch);
+    convoy_status status = prepare_softmax(device, "softmax_forward", op, &op->forward);
+    return status ? status : prepare_softmax(device, "softmax_backward", op, &op->backward);
+}
+
+/* What the items of a work-group put side by side. */
+static cvy_arg scratch_of(const cvy_softmax *op, const cvy_prepared *launch) {
+    return cvy_local(launch->grid.local[0] * op->width * sizeof(float));
+}
+
+convoy_status cvy_softmax_forward(const cvy_softmax *op, cvy_buffer *x, cvy_buffer *y) {
+    if (!op->forward.kernel) {
+        cvy_softmax_forward_reference(op->classes, op->pitch, cvy_buffer_host(x), cvy_buffer_host(y));
+        return CONVOY_OK;
+    }
+    return CVY_LAUNCH(op->forward.kernel, op->forward.grid, cvy_buf(x), cvy_buf(y), cvy_ulong(op->classes),
+                      cvy_ulong(op->pitch / op->width), scratch_of(op, &op->forward));
+}
+
+convoy_status cvy_softmax_backward(const cvy_softmax *op, cvy_buffer *y, cvy_buffer *gy, cvy_buffer *gx) {
+    if (!op->backward.kernel) {
+        cvy_softmax_backward_reference(op->classes, op->pitch, cvy_buffer_host(y), cvy_buffer_host(gy),
                                        cvy_buffer_host(gx));
         return CONVOY_OK;
     }
-    cvy_kernel *kernel = NULL;
-    convoy_status status = cvy_kernel_get_pitch(device, "loss", "softmax_backward", pitch, &kernel);
-    if (status != CONVOY_OK)
-        return status;
-    size_t width = (size_t)cvy_pitch_width(device, pitch), size = items_for_classes(device, kernel, classes);
-    return CVY_LAUNCH(kernel, cvy_groups(size, pitch / width, 1, 1), cvy_buf(y), cvy_buf(gy), cvy_buf(gx),
-                      cvy_ulong(classes), cvy_ulong(pitch / width), cvy_local(size * width * sizeof(float)));
+    return CVY_LAUNCH(op->backward.kernel, op->backward.grid, cvy_buf(y), cvy_buf(gy), cvy_buf(gx),
+                      cvy_ulong(op->classes), cvy_ulong(op->pitch / op->width),
+                      scratch_of(op, &op->backward));
 }

@@ -2,7 +2,7 @@
 #ifndef CVY_OPS_LOSS_H
 #define CVY_OPS_LOSS_H
 
-#include "ops/op.h"
+#include "ops/vector.h"
 
 /* The losses, one row each: ROW(NAME, name, sign, rejection) is the cross-entropy of z = sign * output, with
    one more class at z = -1 that is never right where `rejection`; the answer is the class of the largest z.
@@ -61,9 +61,14 @@ convoy_status cvy_loss_run(cvy_loss_op *op, const cvy_loss_operands *operands);
 /* Softmax over `classes` rows, per column: y [classes][pitch]. In place is allowed. */
 void cvy_softmax_forward_reference(size_t classes, size_t pitch, const float *x, float *y);
 void cvy_softmax_backward_reference(size_t classes, size_t pitch, const float *y, const float *gy, float *gx);
-convoy_status cvy_softmax_forward(convoy_device *device, size_t classes, size_t pitch, cvy_buffer *x,
-                                  cvy_buffer *y);
-convoy_status cvy_softmax_backward(convoy_device *device, size_t classes, size_t pitch, cvy_buffer *y,
-                                   cvy_buffer *gy, cvy_buffer *gx);
+
+typedef struct cvy_softmax {
+    size_t classes, pitch;
+    size_t width; /* of a vector */
+    cvy_prepared forward, backward;
+} cvy_softmax;
+convoy_status cvy_softmax_prepare(convoy_device *device, size_t classes, size_t pitch, cvy_softmax *op);
+convoy_status cvy_softmax_forward(const cvy_softmax *op, cvy_buffer *x, cvy_buffer *y);
+convoy_status cvy_softmax_backward(const cvy_softmax *op, cvy_buffer *y, cvy_buffer *gy, cvy_buffer *gx);
 
 #endif

@@ -193,6 +193,7 @@ struct cvy_pool2d {
     bool host, cells; /* cells: windows do not overlap */
     cvy_kernel *forward, *backward;
     size_t forward_size, backward_size; /* items of a work-group */
+    cvy_elementwise slope; /* of the activation in front, where the kernel does not take it along */
 };
 
 /* The adaptive kind does not use kernel, stride and the rest: they become 1, 1, 0, 1 so that nothing divides
@@ -234,7 +235,12 @@ convoy_status cvy_pool2d_create(convoy_device *device, const cvy_pool2d_shape *s
     const cvy_pool2d_shape *s = &checked.shape;
     checked.cells = s->kind != CVY_POOL_ADAPTIVE_AVERAGE && s->kernel[0] <= s->stride[0] &&
                     s->kernel[1] <= s->stride[1] && s->dilation[0] == 1 && s->dilation[1] == 1;
-    if (!checked.host && (status = build(&checked)) != CONVOY_OK)
+    if (!checked.host)
+        status = build(&checked);
+    if (!status)
+        status = cvy_elementwise_prepare(device, CVY_ACTIVATE_BACKWARD, s->input_activation,
+                                         in_at(s, s->channels, 0, 0), &checked.slope);
+    if (status)
         return status;
     *op = malloc(sizeof **op);
     if (!*op)
@@ -316,6 +322,5 @@ convoy_status cvy_pool2d_backward(cvy_pool2d *op, cvy_buffer *gy, cvy_buffer *in
         status = launch_backward(op, gy, indices, x, gx);
     if (status || (op->cells && !op->host) || !shape->input_activation)
         return status;
-    return cvy_activation_backward(op->device, shape->input_activation, in_at(shape, shape->channels, 0, 0),
-                                   x, gx, gx);
+    return cvy_elementwise_run(&op->slope, x, gx, gx);
 }

@@ -84,41 +84,49 @@ void cvy_resize_backward_reference(const cvy_resize_shape *shape, const float *g
             }
 }
 
-/* ---- Entry points ---- */
+/* ---- Prepared op ---- */
 
-static convoy_status run(convoy_device *device, const char *function, const cvy_resize_shape *shape, int rows,
-                         int columns, cvy_buffer *from, cvy_buffer *to) {
-    cvy_kernel *kernel = NULL;
-    convoy_status status = cvy_kernel_get_pitch(device, "resize", function, (size_t)shape->pitch, &kernel);
-    if (status != CONVOY_OK)
+static convoy_status prepare(convoy_device *device, const char *function, const cvy_resize *op, int rows,
+                             int columns, cvy_prepared *launch) {
+    const cvy_resize_shape *shape = &op->shape;
+    convoy_status status =
+        cvy_kernel_get_pitch(device, "resize", function, (size_t)shape->pitch, &launch->kernel);
+    if (status)
         return status;
-    int vectors = shape->pitch / cvy_pitch_width(device, (size_t)shape->pitch);
-    size_t size = cvy_group_size(device, kernel, (size_t)columns * (size_t)vectors);
-    return CVY_LAUNCH(kernel, cvy_groups(size, 1, (size_t)rows, (size_t)shape->channels), cvy_buf(from),
-                      cvy_buf(to), cvy_int(vectors), cvy_int(shape->in_height), cvy_int(shape->in_width),
-                      cvy_int(shape->out_height), cvy_int(shape->out_width));
+    size_t size = cvy_group_size(device, launch->kernel, (size_t)columns * (size_t)op->vectors);
+    launch->grid = cvy_groups(size, 1, (size_t)rows, (size_t)shape->channels);
+    return CONVOY_OK;
 }
 
-convoy_status cvy_resize_forward(convoy_device *device, const cvy_resize_shape *shape, cvy_buffer *x,
-                                 cvy_buffer *y) {
+convoy_status cvy_resize_prepare(convoy_device *device, const cvy_resize_shape *shape, cvy_resize *op) {
     convoy_status status = check(shape);
-    if (status != CONVOY_OK)
+    *op = (cvy_resize){.shape = *shape};
+    if (status || cvy_device_get_traits(device)->host)
         return status;
-    if (cvy_device_get_traits(device)->host) {
-        cvy_resize_forward_reference(shape, cvy_buffer_host(x), cvy_buffer_host(y));
-        return CONVOY_OK;
-    }
-    return run(device, "resize_forward", shape, shape->out_height, shape->out_width, x, y);
+    op->vectors = shape->pitch / cvy_pitch_width(device, (size_t)shape->pitch);
+    status = prepare(device, "resize_forward", op, shape->out_height, shape->out_width, &op->forward);
+    if (!status)
+        status = prepare(device, "resize_backward", op, shape->in_height, shape->in_width, &op->backward);
+    return status;
 }
 
-convoy_status cvy_resize_backward(convoy_device *device, const cvy_resize_shape *shape, cvy_buffer *gy,
-                                  cvy_buffer *gx) {
-    convoy_status status = check(shape);
-    if (status != CONVOY_OK)
-        return status;
-    if (cvy_device_get_traits(device)->host) {
-        cvy_resize_backward_reference(shape, cvy_buffer_host(gy), cvy_buffer_host(gx));
-        return CONVOY_OK;
-    }
-    return run(device, "resize_backward", shape, shape->in_height, shape->in_width, gy, gx);
+static convoy_status run(const cvy_resize *op, const cvy_prepared *launch, cvy_buffer *from, cvy_buffer *to) {
+    const cvy_resize_shape *shape = &op->shape;
+    return CVY_LAUNCH(launch->kernel, launch->grid, cvy_buf(from), cvy_buf(to), cvy_int(op->vectors),
+                      cvy_int(shape->in_height), cvy_int(shape->in_width), cvy_int(shape->out_height),
+                      cvy_int(shape->out_width));
+}
+
+convoy_status cvy_resize_forward(const cvy_resize *op, cvy_buffer *x, cvy_buffer *y) {
+    if (op->forward.kernel)
+        return run(op, &op->forward, x, y);
+    cvy_resize_forward_reference(&op->shape, cvy_buffer_host(x), cvy_buffer_host(y));
+    return CONVOY_OK;
+}
+
+convoy_status cvy_resize_backward(const cvy_resize *op, cvy_buffer *gy, cvy_buffer *gx) {
+    if (op->backward.kernel)
+        return run(op, &op->backward, gy, gx);
+    cvy_resize_backward_reference(&op->shape, cvy_buffer_host(gy), cvy_buffer_host(gx));
+    return CONVOY_OK;
 }

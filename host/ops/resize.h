@@ -2,7 +2,7 @@
 #ifndef CVY_OPS_RESIZE_H
 #define CVY_OPS_RESIZE_H
 
-#include "ops/op.h"
+#include "ops/vector.h"
 
 typedef struct cvy_resize_shape {
     int pitch, channels, in_height, in_width, out_height, out_width;
@@ -14,10 +14,15 @@ double cvy_resize_source(int o, int in, int out, int *first);
 
 void cvy_resize_forward_reference(const cvy_resize_shape *shape, const float *x, float *y);
 void cvy_resize_backward_reference(const cvy_resize_shape *shape, const float *gy, float *gx);
-convoy_status cvy_resize_forward(convoy_device *device, const cvy_resize_shape *shape, cvy_buffer *x,
-                                 cvy_buffer *y);
+
+typedef struct cvy_resize {
+    cvy_resize_shape shape;
+    int vectors; /* of a batch */
+    cvy_prepared forward, backward;
+} cvy_resize;
+convoy_status cvy_resize_prepare(convoy_device *device, const cvy_resize_shape *shape, cvy_resize *op);
+convoy_status cvy_resize_forward(const cvy_resize *op, cvy_buffer *x, cvy_buffer *y);
 /* Gathers: each input pixel sums the outputs that read it, so no atomics. */
-convoy_status cvy_resize_backward(convoy_device *device, const cvy_resize_shape *shape, cvy_buffer *gy,
-                                  cvy_buffer *gx);
+convoy_status cvy_resize_backward(const cvy_resize *op, cvy_buffer *gy, cvy_buffer *gx);
 
 #endif

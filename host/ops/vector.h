@@ -25,6 +25,12 @@ static inline cvy_grid cvy_groups(size_t size, size_t x, size_t y, size_t z) {
     return (cvy_grid){{size * x, y, z}, {size, 1, 1}};
 }
 
+/* A kernel made ready: where it runs the same way each time. Without a kernel: on the host. */
+typedef struct cvy_prepared {
+    cvy_kernel *kernel;
+    cvy_grid grid;
+} cvy_prepared;
+
 /* `rows` times `vectors` vectors, cut into blocks of `block` vectors within a row: group x is the block,
    group y the row. */
 typedef struct cvy_blocks {

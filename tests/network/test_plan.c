@@ -87,35 +87,67 @@ static bool holds_value(const memory *m, const convoy_model *model, cvy_place pl
     return false;
 }
 
-/* As training does it, or as evaluation, which leaves out folded batch-norms. */
-static void simulate_forward(memory *m, const convoy_model *model, bool training) {
+/* What an action leaves behind, in training or where evaluation needs it too. */
+static void write_saved(memory *m, const convoy_model *model, size_t s, bool training) {
+    for (int k = 0; k < CVY_LAYER_SAVED; k++)
+        if (m->plan->saved[s][k].block > 0 && (training || model->steps[s].facts.saved[k].inference))
+            write_mark(m, m->plan->saved[s][k], -1.0 - 2 * (double)s - k);
+}
+
+static void simulate_copy(memory *m, const convoy_model *model, const cvy_action *action) {
+    const cvy_step *step = &model->steps[action->step];
+    int from = -1;
+    for (int k = 0; k < step->input_count; k++)
+        if (cvy_value_bytes(step->input_dims[k], m->plan->pitch) == action->x.bytes &&
+            holds_value(m, model, action->x, step->inputs[k]))
+            from = step->inputs[k];
+    assert_true(from >= 0);
+    write_mark(m, action->out, from);
+}
+
+static bool same_place(cvy_place a, cvy_place b) {
+    return a.block == b.block && a.offset == b.offset && a.bytes == b.bytes;
+}
+
+/* A convolution that pools writes all that the pooling would. */
+static void simulate_pooled(memory *m, const convoy_model *model, const cvy_action *action) {
+    const cvy_step *pool = model->steps[action->step].pool;
+    const size_t p = (size_t)(pool - model->steps);
+    assert_true(action->training || (action->out.block == 0 && action->pool_indices.block == 0));
+    if (action->training)
+        assert_true(same_place(action->pool_indices, m->plan->saved[p][0]));
+    write_mark(m, action->pooled, pool->output);
+    write_saved(m, model, p, action->training);
+}
+
+/* As training does it, or as evaluation. */
+static void simulate_forward(memory *m, const convoy_model *model, const cvy_actions *actions) {
     const cvy_plan *plan = m->plan;
     write_mark(m, plan->input, 0);
-    for (size_t i = 0; i < plan->forward_count; i++) {
-        const cvy_action *action = &plan->forward[i];
+    for (size_t i = 0; i < actions->count; i++) {
+        const cvy_action *action = &actions->list[i];
         const cvy_step *step = &model->steps[action->step];
+        const cvy_step *written = action->kind == CVY_DO_FOLDED ? step->fold : step;
+        assert_true(action->training == (actions == &plan->train));
         if (action->kind == CVY_DO_COPY) {
-            int from = -1;
-            for (int k = 0; k < step->input_count; k++)
-                if (cvy_value_bytes(step->input_dims[k], plan->pitch) == action->x.bytes &&
-                    holds_value(m, model, action->x, step->inputs[k]))
-                    from = step->inputs[k];
-            assert_true(from >= 0);
-            write_mark(m, action->out, from);
+            simulate_copy(m, model, action);
             continue;
         }
-        if (action->training_only && !training)
+        if (action->kind == CVY_DO_FOLD) {
+            write_saved(m, model, action->step, false);
             continue;
+        }
         assert_true(holds_value(m, model, action->x, step->inputs[0]));
         if (action->kind == CVY_DO_ADD)
             assert_true(holds_value(m, model, action->y, step->inputs[1]));
-        for (int k = 0; k < CVY_LAYER_SAVED; k++)
-            if (plan->saved[action->step][k].block >= 0)
-                write_mark(m, plan->saved[action->step][k], -1.0 - 2 * (double)action->step - k);
-        if (!training && action->folded_out.block >= 0)
-            write_mark(m, action->folded_out, model->steps[step->fold].output);
-        else
-            write_mark(m, action->out, step->output);
+        if (action->kind == CVY_DO_FOLDED)
+            for (int k = 0; k < 2; k++)
+                assert_true(holds(m, plan->saved[action->step][k], -1.0 - 2 * (double)action->step - k));
+        write_saved(m, model, action->step, action->training);
+        if (action->kind == CVY_DO_POOLED)
+            simulate_pooled(m, model, action);
+        if (action->out.block > 0)
+            write_mark(m, action->out, written->output);
         assert_true(holds_value(m, model, plan->input, 0));
     }
     assert_true(holds_value(m, model, plan->output, model->output));
@@ -152,7 +184,7 @@ static double *expected_gradients(const convoy_model *model) {
     for (size_t s = model->step_count; s-- > 0;) {
         const cvy_step *step = &model->steps[s];
         of_step[s] = gradients[step->output];
-        if (step->fused && !(step - 1)->facts.takes_gradient && !step->passed_on)
+        if (step->fused && !step->backward_elsewhere)
             gradients[step->output] *= slope(s);
         for (int i = 0; i < step->input_count && cvy_step_runs(step); i++)
             gradients[step->inputs[i]] += of_step[s] * (step->kind == CVY_STEP_LAYER ? slope(s) : 1);
@@ -169,12 +201,12 @@ static void simulate_layer_backward(memory *m, const convoy_model *model, const 
     if (step->facts.backward_needs_y)
         assert_true(holds_value(m, model, action->y, step->output));
     for (int k = 0; k < CVY_LAYER_SAVED; k++)
-        if (m->plan->saved[action->step][k].block >= 0)
+        if (m->plan->saved[action->step][k].block > 0)
             assert_true(holds(m, m->plan->saved[action->step][k], -1.0 - 2 * (double)action->step - k));
     double gy = read_mark(m, action->gy);
     assert_true(fabs(gy - expected) < 1e-9 * expected);
-    assert_true(action->input_gradient == (action->out.block >= 0) || step->facts.backward_writes_gx);
-    if (action->out.block >= 0)
+    assert_true(action->input_gradient == (action->out.block > 0) || step->facts.backward_writes_gx);
+    if (action->out.block > 0)
         write_mark(m, action->out, gy * slope(action->step));
 }
 
@@ -185,8 +217,8 @@ static void simulate_backward(memory *m, const convoy_model *model) {
     bool *done = calloc(model->step_count, sizeof *done);
     assert_non_null(done);
     write_mark(m, plan->output_gradient, 1e6);
-    for (size_t i = 0; i < plan->backward_count; i++) {
-        const cvy_action *action = &plan->backward[i];
+    for (size_t i = 0; i < plan->backward.count; i++) {
+        const cvy_action *action = &plan->backward.list[i];
         if (action->kind == CVY_DO_BACKWARD) {
             simulate_layer_backward(m, model, action, expected[action->step]);
             done[action->step] = true;
@@ -222,12 +254,36 @@ static void check_blocks(const cvy_plan *plan, size_t alignment, size_t limit) {
     }
 }
 
-static void check_places(const cvy_action *actions, size_t count, size_t alignment) {
-    for (size_t i = 0; i < count; i++) {
-        const cvy_place places[] = {actions[i].x, actions[i].y, actions[i].gy, actions[i].out};
-        for (size_t k = 0; k < 4; k++)
-            assert_true(places[k].block < 0 || actions[i].kind == CVY_DO_COPY ||
+static void check_places(const cvy_actions *actions, size_t alignment) {
+    for (size_t i = 0; i < actions->count; i++) {
+        const cvy_action *action = &actions->list[i];
+        const cvy_place places[] = {action->x,   action->y,      action->gy,
+                                    action->out, action->pooled, action->pool_indices};
+        for (size_t k = 0; k < sizeof places / sizeof *places; k++)
+            assert_true(places[k].block == 0 || action->kind == CVY_DO_COPY ||
                         places[k].offset % alignment == 0);
+    }
+}
+
+static void simulate(memory *m, const convoy_model *model) {
+    simulate_forward(m, model, &m->plan->evaluate);
+    if (!m->plan->training) {
+        assert_true(m->plan->train.count == 0 && m->plan->backward.count == 0);
+        return;
+    }
+    simulate_forward(m, model, &m->plan->train);
+    simulate_backward(m, model);
+}
+
+/* As if all convolutions that may pool did so. */
+static void pool_all(cvy_plan *plan, const convoy_model *model) {
+    for (size_t s = 0; s < model->step_count; s++) {
+        if (!model->steps[s].pool)
+            continue;
+        const size_t evaluated = plan->evaluate.count, trained = plan->train.count;
+        cvy_plan_pool(plan, model, s);
+        assert_int_equal(plan->evaluate.count, evaluated - 1);
+        assert_int_equal(plan->train.count, plan->training ? trained - 1 : 0);
     }
 }
 
@@ -239,13 +295,12 @@ static size_t check_plan(const convoy_model *model, int pitch, bool training, si
     assert_non_null(m);
     m->plan = plan;
     check_blocks(plan, alignment, limit);
-    check_places(plan->forward, plan->forward_count, alignment);
-    check_places(plan->backward, plan->backward_count, alignment);
-    simulate_forward(m, model, false);
-    if (training) {
-        simulate_forward(m, model, true);
-        simulate_backward(m, model);
-    }
+    check_places(&plan->train, alignment);
+    check_places(&plan->evaluate, alignment);
+    check_places(&plan->backward, alignment);
+    simulate(m, model);
+    pool_all(plan, model);
+    simulate(m, model);
     size_t bytes = cvy_plan_bytes(plan);
     free(m);
     cvy_plan_free(plan);

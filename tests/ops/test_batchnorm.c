@@ -270,11 +270,16 @@ static void test_fold(void **state) {
             values[i][k] = values[i][k] * values[i][k];
         buffers[i] = upload(values[i], count);
     }
+    cvy_fold op;
+    assert_ok(cvy_fold_prepare(device, CHANNELS, 1e-3f, &op));
     for (int bias = 0; bias < 2; bias++)
         for (int affine = 0; affine < 2; affine++) {
-            assert_ok(cvy_batchnorm_fold(device, CHANNELS, ROW, 1e-3f, buffers[0], bias ? buffers[1] : NULL,
-                                         affine ? buffers[2] : NULL, affine ? buffers[3] : NULL, buffers[4],
-                                         buffers[5], to, to_bias));
+            const cvy_folding of = {buffers[0], bias ? buffers[1] : NULL, to, to_bias};
+            const cvy_batchnorm_buffers norm = {.weight = affine ? buffers[2] : NULL,
+                                                .bias = affine ? buffers[3] : NULL,
+                                                .running_mean = buffers[4],
+                                                .running_var = buffers[5]};
+            assert_ok(cvy_fold_run(&op, &of, &norm));
             cvy_batchnorm_fold_reference(CHANNELS, ROW, 1e-3f, values[0], bias ? values[1] : NULL,
                                          affine ? values[2] : NULL, affine ? values[3] : NULL, values[4],
                                          values[5], folded, folded_bias);

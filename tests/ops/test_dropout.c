@@ -6,7 +6,9 @@
 static float *run(cvy_dropout_shape shape, uint32_t step, const float *x) {
     size_t count = shape.features * (size_t)shape.pitch;
     cvy_buffer *from = upload(x, count), *to = garbage(count);
-    assert_ok(cvy_dropout_run(device, &shape, step, from, to));
+    cvy_dropout op;
+    assert_ok(cvy_dropout_prepare(device, &shape, &op));
+    assert_ok(cvy_dropout_run(&op, step, from, to));
     cvy_buffer_free(from);
     return download(to, count);
 }
@@ -92,9 +94,11 @@ static void test_in_place_and_limits(void **state) {
     cvy_dropout_shape shape = {.pitch = 16, .features = 9, .p = 0.5f, .seed = 3, .purpose = CVY_RNG_LAYER};
     float *x = test_random(144, 1), *expected = run(shape, 4, x);
     cvy_buffer *buffer = upload(x, 144);
-    assert_ok(cvy_dropout_run(device, &shape, 4, buffer, buffer));
+    cvy_dropout op;
+    assert_ok(cvy_dropout_prepare(device, &shape, &op));
+    assert_ok(cvy_dropout_run(&op, 4, buffer, buffer));
     shape.p = 1.5f;
-    assert_fails(cvy_dropout_run(device, &shape, 4, buffer, buffer), CONVOY_INVALID, "0 to 1");
+    assert_fails(cvy_dropout_prepare(device, &shape, &op), CONVOY_INVALID, "0 to 1");
     float *y = download(buffer, 144);
     assert_memory_equal(y, expected, 144 * sizeof(float));
     free(x), free(expected), free(y);

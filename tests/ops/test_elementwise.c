@@ -107,8 +107,11 @@ static void test_add_and_multiply(void **state) {
             products[i] = a[i] * b[i];
         }
         cvy_buffer *left = upload(a, count), *right = upload(b, count), *out = garbage(count);
-        assert_ok(cvy_add(device, count, left, right, out));
-        assert_ok(cvy_multiply(device, count, left, right, right));
+        cvy_elementwise add, multiply;
+        assert_ok(cvy_elementwise_prepare(device, CVY_ADD, CVY_IDENTITY, count, &add));
+        assert_ok(cvy_elementwise_prepare(device, CVY_MULTIPLY, CVY_IDENTITY, count, &multiply));
+        assert_ok(cvy_elementwise_run(&add, left, right, out));
+        assert_ok(cvy_elementwise_run(&multiply, left, right, right));
         float *actual_sums = download(out, count), *actual_products = download(right, count);
         assert_memory_equal(actual_sums, sums, count * sizeof(float));
         assert_memory_equal(actual_products, products, count * sizeof(float));

@@ -92,8 +92,10 @@ static void check_rbf(cvy_rbf_shape shape, int n) {
     cvy_buffer *from = upload(x, in * pitch), *w = upload(weight, in * out),
                *incoming = upload(gy, out * pitch);
     cvy_buffer *y = garbage(out * pitch), *gx = garbage(in * pitch);
-    assert_ok(cvy_rbf_forward(device, &shape, from, w, y));
-    assert_ok(cvy_rbf_backward(device, &shape, from, w, incoming, gx));
+    cvy_rbf op;
+    assert_ok(cvy_rbf_prepare(device, &shape, &op));
+    assert_ok(cvy_rbf_forward(&op, from, w, y));
+    assert_ok(cvy_rbf_backward(&op, from, w, incoming, gx));
     float *actual_y = download(y, out * pitch), *actual_gx = download(gx, in * pitch);
     test_close_columns("rbf y", actual_y, expected, out, shape.pitch, n, false, 1e-6);
     test_close_columns("rbf gx", actual_gx, expected + out * pitch, in, shape.pitch, n, true, 1e-6);

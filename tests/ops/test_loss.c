@@ -202,8 +202,10 @@ static void test_softmax(void **state) {
               *gy = recorded ? recorded_gy : test_random(count, 2);
         float *expected = malloc(count * sizeof(float));
         cvy_buffer *values = upload(x, count), *gradient = upload(gy, count);
-        assert_ok(cvy_softmax_forward(device, classes, pitch, values, values)); /* in place */
-        assert_ok(cvy_softmax_backward(device, classes, pitch, values, gradient, gradient));
+        cvy_softmax op;
+        assert_ok(cvy_softmax_prepare(device, classes, pitch, &op));
+        assert_ok(cvy_softmax_forward(&op, values, values)); /* in place */
+        assert_ok(cvy_softmax_backward(&op, values, gradient, gradient));
         float *y = download(values, count), *gx = download(gradient, count);
         cvy_softmax_forward_reference(classes, pitch, x, expected);
         test_close("softmax", y, expected, count, 1e-6);

@@ -11,8 +11,10 @@ static void run(const cvy_resize_shape *shape, const float *x, const float *gy, 
     size_t out =
         (size_t)shape->channels * (size_t)shape->out_height * (size_t)shape->out_width * (size_t)shape->pitch;
     cvy_buffer *from = upload(x, in), *incoming = upload(gy, out), *to = garbage(out), *back = garbage(in);
-    assert_ok(cvy_resize_forward(device, shape, from, to));
-    assert_ok(cvy_resize_backward(device, shape, incoming, back));
+    cvy_resize op;
+    assert_ok(cvy_resize_prepare(device, shape, &op));
+    assert_ok(cvy_resize_forward(&op, from, to));
+    assert_ok(cvy_resize_backward(&op, incoming, back));
     cvy_buffer_free(from);
     cvy_buffer_free(incoming);
     *y = download(to, out);
@@ -63,8 +65,9 @@ static void test_edges(void **state) {
 static void test_impossible_sizes(void **state) {
     (void)state;
     const cvy_resize_shape empty = {16, 1, 4, 4, 0, 4}, huge = {16, 1, 4, 4, 4, 20000};
-    assert_fails(cvy_resize_forward(device, &empty, NULL, NULL), CONVOY_INVALID, "4x4 to 0x4");
-    assert_fails(cvy_resize_backward(device, &huge, NULL, NULL), CONVOY_INVALID, "16384");
+    cvy_resize op;
+    assert_fails(cvy_resize_prepare(device, &empty, &op), CONVOY_INVALID, "4x4 to 0x4");
+    assert_fails(cvy_resize_prepare(device, &huge, &op), CONVOY_INVALID, "16384");
 }
 
 int main(void) {
