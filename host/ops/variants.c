@@ -103,7 +103,7 @@ convoy_status cvy_forced_check(const cvy_op *op, const char *forced, const cvy_j
 /* ---- Choosing ---- */
 
 cvy_job cvy_job_of(convoy_device *device, const void *shape, int pass) {
-    return (cvy_job){device, cvy_device_get_traits(device), shape, pass, SIZE_MAX};
+    return (cvy_job){device, cvy_device_get_traits(device), shape, pass, SIZE_MAX, false};
 }
 
 static cvy_key key_of(const cvy_op *op, const cvy_job *job) {
@@ -174,9 +174,8 @@ static convoy_status make_ready(cvy_prepared *p, bool build) {
     p->state = calloc(1, p->variant->state_size);
     if (!p->state)
         return cvy_fail_memory("an op", p->variant->state_size);
-    convoy_status status = p->variant->plan(&p->job, p->state, &p->needs);
-    if (!status && build)
-        status = p->variant->build(&p->job, p->state, &p->needs);
+    p->job.describes = !build;
+    const convoy_status status = p->variant->prepare(&p->job, p->state, &p->needs);
     if (status || !build)
         close_state(p);
     return status;

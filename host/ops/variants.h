@@ -24,7 +24,8 @@ typedef struct cvy_job {
     const cvy_device_traits *traits; /* of the device */
     const void *shape;               /* of the op's own type */
     int pass;
-    size_t room; /* bytes that the workspace should not pass, if the variant has the choice */
+    size_t room;    /* bytes that the workspace should not pass, if the variant has the choice */
+    bool describes; /* only the needs are asked for: nothing is built */
 } cvy_job;
 cvy_job cvy_job_of(convoy_device *device, const void *shape, int pass);
 
@@ -51,11 +52,9 @@ typedef struct cvy_variant {
     /* Is it the best choice for a job that it supports? NULL: always, if those before it are not. */
     bool (*pays)(const cvy_job *job);
     size_t state_size;
-    /* Fills in all numbers of a state that was zeroed, and the needs. Builds nothing. */
-    convoy_status (*plan)(const cvy_job *job, void *state, cvy_needs *needs);
-    /* Gets the kernels of a planned state. `needs` stay as they were planned, but where a part of the variant
-       was set aside meanwhile. */
-    convoy_status (*build)(const cvy_job *job, void *state, cvy_needs *needs);
+    /* Fills in the needs, and unless the job only describes, makes a zeroed state ready to run. The needs are
+       the same either way, but where a part of the variant was set aside meanwhile. */
+    convoy_status (*prepare)(const cvy_job *job, void *state, cvy_needs *needs);
     convoy_status (*run)(void *state, const void *operands);
     void (*release)(void *state); /* what the state owns beside itself, built or not; NULL: nothing */
     const cvy_variant_option *option;

@@ -108,7 +108,6 @@ static cut choose_cut(const cvy_conv2d_shape *s, const planes *p, int widest) {
 /* ---- The row of the table ---- */
 
 typedef struct state {
-    cut cut;
     cvy_kernel *split, *columns; /* split: NULL where x is its own plane */
     cvy_grid split_grid, grid;
     int share;
@@ -124,23 +123,17 @@ static void choose_grids(const cvy_conv2d_shape *s, const planes *p, const cut *
     made->split_grid = cvy_singles((size_t)s->in_channels, (size_t)p->phases[0], 1);
 }
 
-static convoy_status plan(const cvy_job *job, void *planned, cvy_needs *needs) {
-    const cvy_conv2d_shape *s = job->shape;
-    state *made = planned;
-    const planes p = planes_of(s);
-    made->cut = choose_cut(s, &p, cvy_vector_width(job->device));
-    choose_grids(s, &p, &made->cut, max_int(1, job->traits->compute_units), made);
-    if (!is_plane(s))
-        needs->workspace = (size_t)s->in_channels * floats_of_channel(s, &p) * sizeof(float);
-    return CONVOY_OK;
-}
-
-static convoy_status build(const cvy_job *job, void *planned, cvy_needs *needs) {
-    (void)needs;
+static convoy_status prepare(const cvy_job *job, void *prepared, cvy_needs *needs) {
     static const char *const file = "conv2d/columns_cpu";
     const cvy_conv2d_shape *s = job->shape;
-    state *made = planned;
-    const cut c = made->cut;
+    const planes p = planes_of(s);
+    const cut c = choose_cut(s, &p, cvy_vector_width(job->device));
+    state *made = prepared;
+    choose_grids(s, &p, &c, max_int(1, job->traits->compute_units), made);
+    if (!is_plane(s))
+        needs->workspace = (size_t)s->in_channels * floats_of_channel(s, &p) * sizeof(float);
+    if (job->describes)
+        return CONVOY_OK;
     char options[OPTIONS];
     snprintf(options, sizeof options,
              "-DPITCH=%d -DVW=%d -DNV=%d -DMR=%d -DROWS=%d -DGROUPS=%d -DIN_C=%d -DOUT_C=%d -DIN_H=%d "
@@ -171,6 +164,5 @@ const cvy_variant cvy_conv2d_columns_cpu = {.name = "columns_cpu",
                                             .made_for = CVY_FOR_CPUS,
                                             .supports = supports,
                                             .state_size = sizeof(state),
-                                            .plan = plan,
-                                            .build = build,
+                                            .prepare = prepare,
                                             .run = run};

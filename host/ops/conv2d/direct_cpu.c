@@ -48,9 +48,6 @@ typedef struct rows_blocks {
 } rows_blocks;
 
 typedef struct rows_pass {
-    rows_tile tile;
-    rows_blocks cut;
-    bool pools;
     cvy_kernel *pack, *rows, *pooled; /* pooled: NULL where there is no pooling, or it stays one of its own */
     int in_channels, out_channels;    /* of one group, as the kernel sees them */
     int groups, blocks, splits;
@@ -109,36 +106,33 @@ static rows_blocks choose_rows_blocks(const cvy_conv2d_shape *s, const axis *w, 
     return blocks;
 }
 
-static void plan_rows(const cvy_job *job, rows_pass *p, cvy_needs *needs) {
+static convoy_status prepare_rows(const cvy_job *job, rows_pass *p, cvy_needs *needs) {
+    static const char *const file = "conv2d/direct_cpu";
     const cvy_device_traits *traits = job->traits;
     const cvy_conv2d_shape *s = job->shape;
-    const bool forward = job->pass == CVY_CONV2D_FORWARD;
+    const cvy_conv2d_pass pass = (cvy_conv2d_pass)job->pass;
+    const bool forward = pass == CVY_CONV2D_FORWARD;
     const int width = usable_width(traits), in_group = s->in_channels / s->groups,
               out_group = s->out_channels / s->groups;
-    const axis h = pass_axis(s, (cvy_conv2d_pass)job->pass, 0),
-               w = pass_axis(s, (cvy_conv2d_pass)job->pass, 1);
+    const axis h = pass_axis(s, pass, 0), w = pass_axis(s, pass, 1);
     *p = (rows_pass){.in_channels = forward ? in_group : out_group,
                      .out_channels = forward ? out_group : in_group,
                      .groups = s->groups,
                      .out_height = h.out};
-    p->tile = choose_rows_tile(s->pitch, width, p->out_channels);
-    p->blocks = ceil_div(p->out_channels, p->tile.channels);
-    p->image_blocks = s->pitch / (p->tile.vectors * width);
+    const rows_tile tile = choose_rows_tile(s->pitch, width, p->out_channels);
+    p->blocks = ceil_div(p->out_channels, tile.channels);
+    p->image_blocks = s->pitch / (tile.vectors * width);
     const int items = p->out_height * p->image_blocks * p->groups;
     p->splits = min_int(p->blocks, ceil_div(GROUPS_PER_UNIT * traits->compute_units, items));
-    p->cut = choose_rows_blocks(s, &w, p, p->tile.vectors * width * (int)sizeof(float), traits->local_memory);
-    p->pools = needs->fuses = forward && s->pooling.kind != CVY_POOLING_NONE && !p->cut.patch;
-    needs->workspace = (size_t)p->groups * (size_t)p->blocks * (size_t)p->tile.channels *
+    const rows_blocks blocks =
+        choose_rows_blocks(s, &w, p, tile.vectors * width * (int)sizeof(float), traits->local_memory);
+    const bool pools = forward && s->pooling.kind != CVY_POOLING_NONE && !blocks.patch;
+    needs->fuses = pools;
+    needs->workspace = (size_t)p->groups * (size_t)p->blocks * (size_t)tile.channels *
                        (1 + (size_t)p->in_channels * (size_t)s->kernel[0] * (size_t)s->kernel[1]) *
                        sizeof(float);
-}
-
-static convoy_status build_rows(const cvy_job *job, rows_pass *p) {
-    static const char *const file = "conv2d/direct_cpu";
-    const cvy_conv2d_shape *s = job->shape;
-    const bool forward = job->pass == CVY_CONV2D_FORWARD;
-    const axis h = pass_axis(s, (cvy_conv2d_pass)job->pass, 0),
-               w = pass_axis(s, (cvy_conv2d_pass)job->pass, 1);
+    if (job->describes)
+        return CONVOY_OK;
     const int gcd_h = gcd(h.up, s->dilation[0]), gcd_w = gcd(w.up, s->dilation[1]);
     char options[OPTIONS];
     snprintf(
@@ -147,16 +141,16 @@ static convoy_status build_rows(const cvy_job *job, rows_pass *p) {
         "-DOUT_W=%d -DKH=%d -DKW=%d -DSTRIDE_H=%d -DSTRIDE_W=%d -DUP_H=%d -DUP_W=%d -DPAD_H=%d -DPAD_W=%d "
         "-DDIL_H=%d -DDIL_W=%d -DTAP_STEP_H=%d -DTAP_STEP_W=%d -DIN_STEP_H=%d -DIN_STEP_W=%d -DCOLUMNS=%d "
         "-DPATCH=%d -DPATCH_COLUMNS=%d -DCHUNK=%d -DTRANSPOSED=%d -DACTIVATION=%d -DPOOL=%d -DPOOL_RELU=%d",
-        s->pitch, usable_width(job->traits), p->tile.vectors, p->tile.channels, p->groups, p->in_channels,
-        p->out_channels, h.in, w.in, h.out, w.out, s->kernel[0], s->kernel[1], h.stride, w.stride, h.up, w.up,
-        h.pad, w.pad, s->dilation[0], s->dilation[1], h.up / gcd_h, w.up / gcd_w, s->dilation[0] / gcd_h,
-        s->dilation[1] / gcd_w, p->cut.columns, p->cut.patch, p->cut.patch_columns, p->cut.chunk, !forward,
-        forward ? (int)s->activation : CVY_IDENTITY, p->pools ? (int)s->pooling.kind : CVY_POOLING_NONE,
-        p->pools && s->pooling.relu);
+        s->pitch, width, tile.vectors, tile.channels, p->groups, p->in_channels, p->out_channels, h.in, w.in,
+        h.out, w.out, s->kernel[0], s->kernel[1], h.stride, w.stride, h.up, w.up, h.pad, w.pad,
+        s->dilation[0], s->dilation[1], h.up / gcd_h, w.up / gcd_w, s->dilation[0] / gcd_h,
+        s->dilation[1] / gcd_w, blocks.columns, blocks.patch, blocks.patch_columns, blocks.chunk, !forward,
+        forward ? (int)s->activation : CVY_IDENTITY, pools ? (int)s->pooling.kind : CVY_POOLING_NONE,
+        pools && s->pooling.relu);
     convoy_status status = cvy_kernel_get(job->device, file, "conv2d_pack", options, &p->pack);
     if (!status)
         status = cvy_kernel_get(job->device, file, "conv2d_rows", options, &p->rows);
-    if (!status && p->pools)
+    if (!status && pools)
         status = cvy_kernel_get(job->device, file, "conv2d_rows_pooled", options, &p->pooled);
     return status;
 }
@@ -185,7 +179,6 @@ typedef struct weights_tile {
 } weights_tile;
 
 typedef struct weights_pass {
-    weights_tile tile;
     cvy_kernel *weights, *add;
     int splits, shares; /* shares: of the output channels of one group */
     size_t groups, weight_count, bias_count;
@@ -247,8 +240,7 @@ static void choose_unit(const cvy_conv2d_shape *s, int wanted, weights_tile *til
 
 /* Work-groups share the output channels where these are many, since then no partial results are needed, and
    the units where not. */
-static void choose_split(const cvy_conv2d_shape *s, int wanted, weights_pass *p) {
-    const weights_tile *tile = &p->tile;
+static void choose_split(const cvy_conv2d_shape *s, const weights_tile *tile, int wanted, weights_pass *p) {
     const int blocks = ceil_div(s->out_channels / s->groups, tile->out);
     const int units = ceil_div(s->out_height, tile->rows) * ceil_div(s->out_width, tile->columns);
     p->shares = min_int(max_int(1, blocks / 4), ceil_div(wanted, s->groups));
@@ -257,33 +249,30 @@ static void choose_split(const cvy_conv2d_shape *s, int wanted, weights_pass *p)
         p->shares = min_int(blocks, ceil_div(wanted, p->splits * s->groups));
 }
 
-static void plan_weights(const cvy_job *job, weights_pass *p, cvy_needs *needs) {
+static convoy_status prepare_weights(const cvy_job *job, weights_pass *p, cvy_needs *needs) {
+    static const char *const file = "conv2d/direct_cpu_weights";
     const cvy_conv2d_shape *s = job->shape;
-    const int wanted = GROUPS_PER_UNIT * job->traits->compute_units;
-    p->tile = choose_weights_tile(s, usable_width(job->traits));
-    choose_unit(s, wanted, &p->tile);
-    choose_split(s, wanted, p);
+    const int width = usable_width(job->traits), wanted = GROUPS_PER_UNIT * job->traits->compute_units;
+    weights_tile tile = choose_weights_tile(s, width);
+    choose_unit(s, wanted, &tile);
+    choose_split(s, &tile, wanted, p);
     p->groups = (size_t)s->groups;
     p->weight_count = cvy_conv2d_weights(s);
     p->bias_count = (size_t)s->out_channels;
-    needs->workspace =
-        p->splits > 1 ? (size_t)p->splits * (p->weight_count + p->bias_count) * sizeof(float) : 0;
-}
-
-static convoy_status build_weights(const cvy_job *job, weights_pass *p) {
-    static const char *const file = "conv2d/direct_cpu_weights";
-    const cvy_conv2d_shape *s = job->shape;
-    const weights_tile *tile = &p->tile;
+    if (p->splits > 1)
+        needs->workspace = (size_t)p->splits * (p->weight_count + p->bias_count) * sizeof(float);
+    if (job->describes)
+        return CONVOY_OK;
     char options[OPTIONS];
     snprintf(
         options, sizeof options,
         "-DPITCH=%d -DVW=%d -DOUTS=%d -DCOLS=%d -DTW=%d -DGROUPS=%d -DIN_C=%d -DOUT_C=%d -DIN_H=%d -DIN_W=%d "
         "-DOUT_H=%d -DOUT_W=%d -DKH=%d -DKW=%d -DSTRIDE_H=%d -DSTRIDE_W=%d -DPAD_H=%d -DPAD_W=%d -DDIL_H=%d "
         "-DDIL_W=%d -DROWS=%d -DCOLUMNS=%d -DCHUNK=%d -DSHARES=%d",
-        s->pitch, usable_width(job->traits), tile->out, tile->in * tile->taps, tile->taps, s->groups,
-        s->in_channels / s->groups, s->out_channels / s->groups, s->in_height, s->in_width, s->out_height,
-        s->out_width, s->kernel[0], s->kernel[1], s->stride[0], s->stride[1], s->padding[0], s->padding[1],
-        s->dilation[0], s->dilation[1], tile->rows, tile->columns, tile->chunk, p->shares);
+        s->pitch, width, tile.out, tile.in * tile.taps, tile.taps, s->groups, s->in_channels / s->groups,
+        s->out_channels / s->groups, s->in_height, s->in_width, s->out_height, s->out_width, s->kernel[0],
+        s->kernel[1], s->stride[0], s->stride[1], s->padding[0], s->padding[1], s->dilation[0],
+        s->dilation[1], tile.rows, tile.columns, tile.chunk, p->shares);
     convoy_status status = cvy_kernel_get(job->device, file, "conv2d_weights", options, &p->weights);
     return status ? status : cvy_kernel_get(job->device, file, "conv2d_add_partials", options, &p->add);
 }
@@ -311,20 +300,10 @@ typedef struct state {
     weights_pass weights;
 } state;
 
-static convoy_status plan(const cvy_job *job, void *planned, cvy_needs *needs) {
-    state *s = planned;
+static convoy_status prepare(const cvy_job *job, void *prepared, cvy_needs *needs) {
+    state *s = prepared;
     s->gradient = job->pass == CVY_CONV2D_BACKWARD_WEIGHTS;
-    if (s->gradient)
-        plan_weights(job, &s->weights, needs);
-    else
-        plan_rows(job, &s->rows, needs);
-    return CONVOY_OK;
-}
-
-static convoy_status build(const cvy_job *job, void *planned, cvy_needs *needs) {
-    (void)needs;
-    state *s = planned;
-    return s->gradient ? build_weights(job, &s->weights) : build_rows(job, &s->rows);
+    return s->gradient ? prepare_weights(job, &s->weights, needs) : prepare_rows(job, &s->rows, needs);
 }
 
 static convoy_status run(void *prepared, const void *buffers) {
@@ -336,6 +315,5 @@ const cvy_variant cvy_conv2d_direct_cpu = {.name = "direct_cpu",
                                            .made_for = CVY_FOR_CPUS,
                                            .supports = supports,
                                            .state_size = sizeof(state),
-                                           .plan = plan,
-                                           .build = build,
+                                           .prepare = prepare,
                                            .run = run};

@@ -61,15 +61,26 @@ static cvy_gemm_shape product_of(const im2col *p, size_t pixels) {
     return gemm;
 }
 
-/* The workspace, of which a product takes `scratch` bytes. */
-static void lay_out(im2col *p, size_t scratch, cvy_needs *needs) {
-    const size_t pixel = p->rows * (size_t)p->shape.pitch;
-    p->matrix = round_up(scratch, 256) / sizeof(float); /* keeps it aligned for wide loads */
-    needs->workspace = (p->matrix + max_size(p->chunk * pixel, p->bias_gradient.scratch)) * sizeof(float);
+/* The products, described or made ready; `scratch`: what they need of the workspace. */
+static convoy_status prepare_products(const cvy_job *job, im2col *p, size_t *scratch) {
+    cvy_gemm **const ops[] = {&p->product, &p->last};
+    const size_t pixels[] = {p->chunk, p->pixels % p->chunk};
+    convoy_status status = CONVOY_OK;
+    for (int i = 0; i < 2 && pixels[i] && !status; i++) {
+        const cvy_gemm_shape shape = product_of(p, pixels[i]);
+        cvy_needs needs = {0};
+        status = job->describes ? cvy_gemm_describe(job->device, &shape, NULL, &needs)
+                                : cvy_gemm_create(job->device, &shape, NULL, ops[i]);
+        if (!status && !job->describes)
+            needs.workspace = cvy_gemm_workspace(*ops[i]);
+        *scratch = max_size(*scratch, needs.workspace);
+    }
+    return status;
 }
 
-static convoy_status plan(const cvy_job *job, void *planned, cvy_needs *needs) {
-    im2col *p = planned;
+static convoy_status prepare(const cvy_job *job, void *prepared, cvy_needs *needs) {
+    static const char *const file = "conv2d/im2col_gemm";
+    im2col *p = prepared;
     const cvy_conv2d_shape *s = job->shape;
     p->device = job->device;
     p->shape = *s;
@@ -84,38 +95,20 @@ static convoy_status plan(const cvy_job *job, void *planned, cvy_needs *needs) {
     p->chunk = ceil_div_size(p->pixels, ceil_div_size(p->pixels, most));
     cvy_sum_rows_plan(job->device, (size_t)s->out_channels, cvy_conv2d_outputs(s) / (size_t)s->out_channels,
                       &p->bias_gradient);
-    const size_t rest = p->pixels % p->chunk;
-    const cvy_gemm_shape product = product_of(p, p->chunk), last = product_of(p, rest);
-    cvy_needs of_product = {0}, of_last = {0};
-    convoy_status status = cvy_gemm_describe(job->device, &product, NULL, &of_product);
-    if (!status && rest)
-        status = cvy_gemm_describe(job->device, &last, NULL, &of_last);
-    lay_out(p, max_size(of_product.workspace, of_last.workspace), needs);
-    return status;
-}
-
-static convoy_status build(const cvy_job *job, void *planned, cvy_needs *needs) {
-    im2col *p = planned;
-    const struct {
-        const char *function;
-        cvy_kernel **kernel;
-    } wanted[] = {
-        {"conv2d_im2col", &p->im2col}, {"conv2d_col2im", &p->col2im}, {"conv2d_fill_bias", &p->fill}};
-    const size_t rest = p->pixels % p->chunk;
-    const cvy_gemm_shape product = product_of(p, p->chunk), last = product_of(p, rest);
-    convoy_status status = cvy_sum_rows_prepare(job->device, (size_t)p->shape.out_channels,
-                                                cvy_conv2d_outputs(&p->shape) / (size_t)p->shape.out_channels,
-                                                &p->bias_gradient);
-    for (size_t i = 0; i < sizeof wanted / sizeof *wanted && !status; i++)
-        status = cvy_kernel_get(job->device, "conv2d/im2col_gemm", wanted[i].function, "", wanted[i].kernel);
+    size_t scratch = 0;
+    convoy_status status = prepare_products(job, p, &scratch);
+    p->matrix = round_up(scratch, 256) / sizeof(float); /* keeps it aligned for wide loads */
+    needs->workspace =
+        p->matrix * sizeof(float) + max_size(p->chunk * pixel, p->bias_gradient.scratch * sizeof(float));
+    if (job->describes || status)
+        return status;
+    status = cvy_sum_rows_prepare(job->device, (size_t)s->out_channels,
+                                  cvy_conv2d_outputs(s) / (size_t)s->out_channels, &p->bias_gradient);
     if (!status)
-        status = cvy_gemm_create(job->device, &product, NULL, &p->product);
-    if (!status && rest)
-        status = cvy_gemm_create(job->device, &last, NULL, &p->last);
-    if (!status) /* once more: a variant of the product may have been set aside just now */
-        lay_out(p, max_size(cvy_gemm_workspace(p->product), p->last ? cvy_gemm_workspace(p->last) : 0),
-                needs);
-    return status;
+        status = cvy_kernel_get(job->device, file, "conv2d_im2col", "", &p->im2col);
+    if (!status)
+        status = cvy_kernel_get(job->device, file, "conv2d_col2im", "", &p->col2im);
+    return status ? status : cvy_kernel_get(job->device, file, "conv2d_fill_bias", "", &p->fill);
 }
 
 /* ---- One chunk of one group ---- */
@@ -232,7 +225,6 @@ static convoy_status run(void *state, const void *buffers) {
 const cvy_variant cvy_conv2d_im2col_gemm = {.name = "im2col_gemm",
                                             .supports = supports,
                                             .state_size = sizeof(im2col),
-                                            .plan = plan,
-                                            .build = build,
+                                            .prepare = prepare,
                                             .run = run,
                                             .release = release};

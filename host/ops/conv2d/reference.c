@@ -166,14 +166,9 @@ static bool supports(const cvy_job *job) {
     return job->traits->host && (s->pitch % LANES == 0 || job->pass == CVY_CONV2D_FORWARD);
 }
 
-static convoy_status plan(const cvy_job *job, void *planned, cvy_needs *needs) {
+static convoy_status prepare(const cvy_job *job, void *planned, cvy_needs *needs) {
     (void)needs;
     *(state *)planned = (state){*(const cvy_conv2d_shape *)job->shape, (cvy_conv2d_pass)job->pass};
-    return CONVOY_OK;
-}
-
-static convoy_status build(const cvy_job *job, void *planned, cvy_needs *needs) {
-    (void)job, (void)planned, (void)needs;
     return CONVOY_OK;
 }
 
@@ -198,9 +193,5 @@ static convoy_status run(void *prepared, const void *buffers) {
     return CONVOY_OK;
 }
 
-const cvy_variant cvy_conv2d_reference = {.name = "reference",
-                                          .supports = supports,
-                                          .state_size = sizeof(state),
-                                          .plan = plan,
-                                          .build = build,
-                                          .run = run};
+const cvy_variant cvy_conv2d_reference = {
+    .name = "reference", .supports = supports, .state_size = sizeof(state), .prepare = prepare, .run = run};

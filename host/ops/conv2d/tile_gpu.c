@@ -218,7 +218,8 @@ static void use_tile(const tile *t, const correlation *c, columns_pass *p) {
     p->work_groups = p->packed_channels / (size_t)t->bm * ceil_div_size(c->columns, (size_t)t->bn);
 }
 
-static void plan_columns(const cvy_job *job, int mma, columns_pass *p, cvy_needs *needs) {
+/* A kernel may allow fewer items than the device does: then with a smaller tile, in the same workspace. */
+static convoy_status prepare_columns(const cvy_job *job, int mma, columns_pass *p, cvy_needs *needs) {
     const cvy_conv2d_shape *s = job->shape;
     const correlation c = correlation_of(job);
     use_tile(choose_tile(job, &c, mma, job->traits->max_work_group, SIZE_MAX), &c, p);
@@ -227,14 +228,10 @@ static void plan_columns(const cvy_job *job, int mma, columns_pass *p, cvy_needs
     p->groups = (size_t)s->groups;
     needs->workspace = p->groups * p->packed_channels * sizeof(float) *
                        (1 + p->in_channels * (size_t)s->kernel[0] * (size_t)s->kernel[1]);
-}
-
-/* A kernel may allow fewer items than the device does: then with a smaller tile, in the same workspace. */
-static convoy_status build_columns(const cvy_job *job, int mma, columns_pass *p) {
-    const correlation c = correlation_of(job);
     const size_t room = p->packed_channels;
-    convoy_status status;
-    while (!(status = get_kernels(job, &c, mma, p)) && p->items > cvy_tile_most_items(p->convolve))
+    convoy_status status = CONVOY_OK;
+    while (!job->describes && !(status = get_kernels(job, &c, mma, p)) &&
+           p->items > cvy_tile_most_items(p->convolve))
         use_tile(choose_tile(job, &c, mma, cvy_tile_most_items(p->convolve), room), &c, p);
     return status;
 }
@@ -252,31 +249,22 @@ static convoy_status run_columns(const columns_pass *p, const cvy_conv2d_buffers
 
 typedef struct state {
     bool gradient;
-    int mma;
     columns_pass columns;
     cvy_tile_weights weights;
 } state;
 
-static convoy_status plan(const cvy_job *job, void *planned, cvy_needs *needs) {
-    state *p = planned;
+static convoy_status prepare_pass(const cvy_job *job, int mma, state *p, cvy_needs *needs) {
     p->gradient = job->pass == CVY_CONV2D_BACKWARD_WEIGHTS;
-    if (p->gradient)
-        cvy_tile_weights_plan(job, p->mma, &p->weights, needs);
-    else
-        plan_columns(job, p->mma, &p->columns, needs);
-    return CONVOY_OK;
+    return p->gradient ? cvy_tile_weights_prepare(job, mma, &p->weights, needs)
+                       : prepare_columns(job, mma, &p->columns, needs);
 }
 
-static convoy_status mma_plan(const cvy_job *job, void *planned, cvy_needs *needs) {
-    ((state *)planned)->mma = cvy_mma_of(job->traits);
-    return plan(job, planned, needs);
+static convoy_status prepare(const cvy_job *job, void *prepared, cvy_needs *needs) {
+    return prepare_pass(job, 0, prepared, needs);
 }
 
-static convoy_status build(const cvy_job *job, void *planned, cvy_needs *needs) {
-    state *p = planned;
-    (void)needs;
-    return p->gradient ? cvy_tile_weights_build(job, p->mma, &p->weights)
-                       : build_columns(job, p->mma, &p->columns);
+static convoy_status mma_prepare(const cvy_job *job, void *prepared, cvy_needs *needs) {
+    return prepare_pass(job, cvy_mma_of(job->traits), prepared, needs);
 }
 
 static convoy_status run(void *prepared, const void *buffers) {
@@ -302,14 +290,12 @@ const cvy_variant cvy_conv2d_tile_gpu = {.name = "tile_gpu",
                                          .supports = supports,
                                          .pays = pays,
                                          .state_size = sizeof(state),
-                                         .plan = plan,
-                                         .build = build,
+                                         .prepare = prepare,
                                          .run = run};
 const cvy_variant cvy_conv2d_mma_nvidia = {.name = "mma_nvidia",
                                            .made_for = CVY_FOR_GPUS,
                                            .supports = mma_supports,
                                            .pays = mma_pays,
                                            .state_size = sizeof(state),
-                                           .plan = mma_plan,
-                                           .build = build,
+                                           .prepare = mma_prepare,
                                            .run = run};

@@ -31,8 +31,7 @@ typedef struct cvy_tile_weights {
 } cvy_tile_weights;
 
 /* `mma`: as cvy_mma_of has it. */
-void cvy_tile_weights_plan(const cvy_job *job, int mma, cvy_tile_weights *p, cvy_needs *needs);
-convoy_status cvy_tile_weights_build(const cvy_job *job, int mma, cvy_tile_weights *p);
+convoy_status cvy_tile_weights_prepare(const cvy_job *job, int mma, cvy_tile_weights *p, cvy_needs *needs);
 convoy_status cvy_tile_weights_run(const cvy_tile_weights *p, const cvy_conv2d_buffers *buffers);
 
 #endif

@@ -114,7 +114,8 @@ static convoy_status get_kernels(const cvy_job *job, int mma, cvy_tile_weights *
     return status ? status : cvy_kernel_get(job->device, file, "conv2d_tile_add_partials", options, &p->add);
 }
 
-void cvy_tile_weights_plan(const cvy_job *job, int mma, cvy_tile_weights *p, cvy_needs *needs) {
+/* A kernel may allow fewer items than the device does: then with a smaller tile, in the same workspace. */
+convoy_status cvy_tile_weights_prepare(const cvy_job *job, int mma, cvy_tile_weights *p, cvy_needs *needs) {
     const cvy_conv2d_shape *s = job->shape;
     p->groups = (size_t)s->groups;
     p->weight_count = cvy_conv2d_weights(s);
@@ -122,14 +123,12 @@ void cvy_tile_weights_plan(const cvy_job *job, int mma, cvy_tile_weights *p, cvy
     p->most_splits = SIZE_MAX;
     use_tile(job, choose_tile(job->traits, s, mma, job->traits->max_work_group), p);
     p->most_splits = p->splits;
-    needs->workspace = p->splits > 1 ? p->splits * (p->weight_count + p->bias_count) * sizeof(float) : 0;
-}
-
-/* A kernel may allow fewer items than the device does: then with a smaller tile, in the same workspace. */
-convoy_status cvy_tile_weights_build(const cvy_job *job, int mma, cvy_tile_weights *p) {
-    convoy_status status;
-    while (!(status = get_kernels(job, mma, p)) && p->items > cvy_tile_most_items(p->weights))
-        use_tile(job, choose_tile(job->traits, job->shape, mma, cvy_tile_most_items(p->weights)), p);
+    if (p->splits > 1)
+        needs->workspace = p->splits * (p->weight_count + p->bias_count) * sizeof(float);
+    convoy_status status = CONVOY_OK;
+    while (!job->describes && !(status = get_kernels(job, mma, p)) &&
+           p->items > cvy_tile_most_items(p->weights))
+        use_tile(job, choose_tile(job->traits, s, mma, cvy_tile_most_items(p->weights)), p);
     return status;
 }
 

@@ -36,10 +36,8 @@ static direction direction_of(const cvy_job *job) {
 
 typedef struct state {
     cvy_kernel *weights, *convolve;
-    direction to;
-    int channels, blocks;       /* channels: of the register tile */
+    int in_channels, blocks;
     int tiles, vectors, shares; /* work-items */
-    bool pools;
 } state;
 
 static int tile_of(const cvy_conv2d_shape *s) {
@@ -74,41 +72,34 @@ static int choose_channels(int out_channels, int vector_width) {
     return ceil_div(out_channels, ceil_div(out_channels, most));
 }
 
-static convoy_status plan(const cvy_job *job, void *planned, cvy_needs *needs) {
+static convoy_status prepare(const cvy_job *job, void *prepared, cvy_needs *needs) {
+    static const char *const file = "conv2d/winograd1d_cpu";
     const cvy_conv2d_shape *s = job->shape;
     const direction d = direction_of(job);
     const int width = job->traits->vector_width, channels = choose_channels(d.out, width);
-    state *p = planned;
-    *p = (state){.to = d,
-                 .channels = channels,
+    const bool forward = job->pass == CVY_CONV2D_FORWARD;
+    const bool pools = forward && s->pooling.kind != CVY_POOLING_NONE;
+    state *p = prepared;
+    *p = (state){.in_channels = d.in,
                  .blocks = ceil_div(d.out, channels),
                  .tiles = ceil_div(d.out_size[1], PIXELS),
-                 .vectors = s->pitch / width,
-                 .pools = job->pass == CVY_CONV2D_FORWARD && s->pooling.kind != CVY_POOLING_NONE};
+                 .vectors = s->pitch / width};
     const int wanted = ITEMS_PER_UNIT * job->traits->compute_units;
     p->shares = min_int(ceil_div(d.out_size[0], 4), ceil_div(wanted, p->tiles * p->vectors));
-    needs->fuses = p->pools;
+    needs->fuses = pools;
     needs->workspace = (size_t)p->blocks * (size_t)channels * (size_t)d.in * (size_t)s->kernel[0] *
                        (size_t)tile_of(s) * sizeof(float);
-    return CONVOY_OK;
-}
-
-static convoy_status build(const cvy_job *job, void *planned, cvy_needs *needs) {
-    (void)needs;
-    static const char *const file = "conv2d/winograd1d_cpu";
-    const cvy_conv2d_shape *s = job->shape;
-    const bool forward = job->pass == CVY_CONV2D_FORWARD;
-    state *p = planned;
-    const direction d = p->to;
+    if (job->describes)
+        return CONVOY_OK;
     char options[OPTIONS];
     snprintf(
         options, sizeof options,
         "-DPITCH=%d -DVW=%d -DT=%d -DMR=%d -DIN_C=%d -DOUT_C=%d -DIN_H=%d -DIN_W=%d -DOUT_H=%d -DOUT_W=%d "
         "-DKH=%d -DKW=%d -DPAD_H=%d -DPAD_W=%d -DTRANSPOSED=%d -DACTIVATION=%d -DPOOL=%d -DPOOL_RELU=%d",
-        s->pitch, job->traits->vector_width, tile_of(s), p->channels, d.in, d.out, d.in_size[0], d.in_size[1],
-        d.out_size[0], d.out_size[1], s->kernel[0], s->kernel[1], d.pad[0], d.pad[1], !forward,
-        forward ? (int)s->activation : CVY_IDENTITY, p->pools ? (int)s->pooling.kind : CVY_POOLING_NONE,
-        p->pools && s->pooling.relu);
+        s->pitch, width, tile_of(s), channels, d.in, d.out, d.in_size[0], d.in_size[1], d.out_size[0],
+        d.out_size[1], s->kernel[0], s->kernel[1], d.pad[0], d.pad[1], !forward,
+        forward ? (int)s->activation : CVY_IDENTITY, pools ? (int)s->pooling.kind : CVY_POOLING_NONE,
+        pools && s->pooling.relu);
     convoy_status status =
         cvy_kernel_get(job->device, file, "conv2d_winograd1d_weights", options, &p->weights);
     return status ? status : cvy_kernel_get(job->device, file, "conv2d_winograd1d", options, &p->convolve);
@@ -117,8 +108,9 @@ static convoy_status build(const cvy_job *job, void *planned, cvy_needs *needs) 
 static convoy_status run(void *prepared, const void *buffers) {
     const state *p = prepared;
     const cvy_conv2d_buffers *b = buffers;
-    const convoy_status status = CVY_LAUNCH(p->weights, cvy_singles((size_t)p->to.in, (size_t)p->blocks, 1),
-                                            cvy_buf(b->weight), cvy_buf(b->workspace));
+    const convoy_status status =
+        CVY_LAUNCH(p->weights, cvy_singles((size_t)p->in_channels, (size_t)p->blocks, 1), cvy_buf(b->weight),
+                   cvy_buf(b->workspace));
     if (status)
         return status;
     return CVY_LAUNCH(p->convolve, cvy_singles((size_t)p->tiles, (size_t)p->vectors, (size_t)p->shares),
@@ -131,6 +123,5 @@ const cvy_variant cvy_conv2d_winograd1d_cpu = {.name = "winograd1d_cpu",
                                                .supports = supports,
                                                .pays = pays,
                                                .state_size = sizeof(state),
-                                               .plan = plan,
-                                               .build = build,
+                                               .prepare = prepare,
                                                .run = run};

@@ -119,69 +119,52 @@ static tiling choose_tiling(const cvy_device_traits *traits, const cvy_conv2d_sh
 }
 
 typedef struct state {
-    int tile; /* 6 or 8 */
     bool gradient;
     cvy_winograd_weights backward_weights; /* the other two passes use the rest */
-    tiling tiling;
     cvy_kernel *weights, *convolve;
     size_t packed_vectors, blocks, items; /* of the transformed weights: vectors in a block's element */
 } state;
 
-static void plan_tiles(const cvy_job *job, state *p, cvy_needs *needs) {
+static convoy_status prepare_tiles(const cvy_job *job, int tile, state *p, cvy_needs *needs) {
+    static const char *const file = "conv2d/winograd_cpu";
     const cvy_conv2d_shape *s = job->shape;
+    const bool forward = job->pass == CVY_CONV2D_FORWARD;
     const int width = job->traits->vector_width;
-    const tiling t = choose_tiling(job->traits, s, job->pass == CVY_CONV2D_FORWARD, p->tile);
+    const tiling t = choose_tiling(job->traits, s, forward, tile);
     const size_t tiles = (size_t)ceil_div(t.out_size[0], t.pixels) *
                          (size_t)ceil_div(t.out_size[1], t.pixels) * (size_t)(s->pitch / (t.vectors * width));
-    p->tiling = t;
     p->packed_vectors = ceil_div_size((size_t)t.in * (size_t)t.channels, (size_t)width);
     p->blocks = (size_t)ceil_div(t.out, t.channels);
     p->items = choose_items(tiles / (size_t)t.batch, (size_t)job->traits->compute_units);
     needs->workspace = (t.packed + p->items * (size_t)t.batch * t.scratch) * sizeof(float);
-}
-
-static convoy_status build_tiles(const cvy_job *job, state *p) {
-    static const char *const file = "conv2d/winograd_cpu";
-    const cvy_conv2d_shape *s = job->shape;
-    const tiling *t = &p->tiling;
-    const bool forward = job->pass == CVY_CONV2D_FORWARD;
+    if (job->describes)
+        return CONVOY_OK;
     const size_t written = (forward ? cvy_conv2d_outputs(s) : cvy_conv2d_inputs(s)) * sizeof(float);
     char options[OPTIONS];
     snprintf(options, sizeof options,
              "-DPITCH=%d -DVW=%d -DT=%d -DNV=%d -DMR=%d -DGROUP=%d -DBATCH=%d -DK=%d -DIN_C=%d -DOUT_C=%d "
              "-DIN_H=%d -DIN_W=%d -DOUT_H=%d -DOUT_W=%d -DPAD_H=%d -DPAD_W=%d -DTRANSPOSED=%d "
              "-DACTIVATION=%d -DSTREAM=%d",
-             s->pitch, job->traits->vector_width, p->tile, t->vectors, t->channels, t->group, t->batch,
-             s->kernel[0], t->in, t->out, t->in_size[0], t->in_size[1], t->out_size[0], t->out_size[1],
-             t->pad[0], t->pad[1], !forward, forward ? (int)s->activation : CVY_IDENTITY,
-             written > job->traits->cache / 2);
-    const char *function = t->rows ? "conv2d_winograd_rows" : "conv2d_winograd";
+             s->pitch, width, tile, t.vectors, t.channels, t.group, t.batch, s->kernel[0], t.in, t.out,
+             t.in_size[0], t.in_size[1], t.out_size[0], t.out_size[1], t.pad[0], t.pad[1], !forward,
+             forward ? (int)s->activation : CVY_IDENTITY, written > job->traits->cache / 2);
+    const char *function = t.rows ? "conv2d_winograd_rows" : "conv2d_winograd";
     convoy_status status = cvy_kernel_get(job->device, file, "conv2d_winograd_weights", options, &p->weights);
     return status ? status : cvy_kernel_get(job->device, file, function, options, &p->convolve);
 }
 
-static convoy_status plan(const cvy_job *job, int tile, state *p, cvy_needs *needs) {
-    p->tile = tile;
+static convoy_status prepare(const cvy_job *job, int tile, state *p, cvy_needs *needs) {
     p->gradient = job->pass == CVY_CONV2D_BACKWARD_WEIGHTS;
-    if (p->gradient)
-        cvy_winograd_weights_plan(job, tile, &p->backward_weights, needs);
-    else
-        plan_tiles(job, p, needs);
-    return CONVOY_OK;
+    return p->gradient ? cvy_winograd_weights_prepare(job, tile, &p->backward_weights, needs)
+                       : prepare_tiles(job, tile, p, needs);
 }
 
-static convoy_status plan8(const cvy_job *job, void *planned, cvy_needs *needs) {
-    return plan(job, 8, planned, needs);
+static convoy_status prepare8(const cvy_job *job, void *prepared, cvy_needs *needs) {
+    return prepare(job, 8, prepared, needs);
 }
 
-static convoy_status plan6(const cvy_job *job, void *planned, cvy_needs *needs) {
-    return plan(job, 6, planned, needs);
-}
-
-static convoy_status build(const cvy_job *job, void *planned, cvy_needs *needs) {
-    state *p = planned;
-    (void)needs;
-    return p->gradient ? cvy_winograd_weights_build(job, p->tile, &p->backward_weights) : build_tiles(job, p);
+static convoy_status prepare6(const cvy_job *job, void *prepared, cvy_needs *needs) {
+    return prepare(job, 6, prepared, needs);
 }
 
 static convoy_status run(void *prepared, const void *buffers) {
@@ -202,14 +185,12 @@ const cvy_variant cvy_conv2d_winograd8_cpu = {.name = "winograd8_cpu",
                                               .supports = supports,
                                               .pays = pays,
                                               .state_size = sizeof(state),
-                                              .plan = plan8,
-                                              .build = build,
+                                              .prepare = prepare8,
                                               .run = run};
 const cvy_variant cvy_conv2d_winograd6_cpu = {.name = "winograd6_cpu",
                                               .made_for = CVY_FOR_CPUS,
                                               .supports = supports,
                                               .pays = pays,
                                               .state_size = sizeof(state),
-                                              .plan = plan6,
-                                              .build = build,
+                                              .prepare = prepare6,
                                               .run = run};

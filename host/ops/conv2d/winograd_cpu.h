@@ -17,8 +17,8 @@ typedef struct cvy_winograd_weights {
 } cvy_winograd_weights;
 
 /* `tile`: 6 or 8, the edge of what is transformed. */
-void cvy_winograd_weights_plan(const cvy_job *job, int tile, cvy_winograd_weights *p, cvy_needs *needs);
-convoy_status cvy_winograd_weights_build(const cvy_job *job, int tile, cvy_winograd_weights *p);
+convoy_status cvy_winograd_weights_prepare(const cvy_job *job, int tile, cvy_winograd_weights *p,
+                                           cvy_needs *needs);
 convoy_status cvy_winograd_weights_run(const cvy_winograd_weights *p, const cvy_conv2d_buffers *buffers);
 
 #endif

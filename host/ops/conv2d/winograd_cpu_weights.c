@@ -55,7 +55,7 @@ static size_t floats_of(const cvy_winograd_weights *p, const layout *l, bool nar
     return partial + (narrow ? t * (x_step + gy_step + rings) : t * t * (x_step + gy_step));
 }
 
-void cvy_winograd_weights_plan(const cvy_job *job, int tile, cvy_winograd_weights *p, cvy_needs *needs) {
+static void plan(const cvy_job *job, int tile, cvy_winograd_weights *p) {
     const cvy_conv2d_shape *s = job->shape;
     const int width = job->traits->vector_width;
     const register_tile t = choose_tile(s->in_channels, s->out_channels, width);
@@ -86,10 +86,10 @@ void cvy_winograd_weights_plan(const cvy_job *job, int tile, cvy_winograd_weight
         cvy_sum_rows_plan(job->device, (size_t)s->out_channels,
                           cvy_conv2d_outputs(s) / (size_t)s->out_channels, &p->bias);
     }
-    needs->workspace = (p->bias_offset + p->bias.scratch) * sizeof(float);
 }
 
-convoy_status cvy_winograd_weights_build(const cvy_job *job, int tile, cvy_winograd_weights *p) {
+convoy_status cvy_winograd_weights_prepare(const cvy_job *job, int tile, cvy_winograd_weights *p,
+                                           cvy_needs *needs) {
     const cvy_conv2d_shape *s = job->shape;
     const struct {
         cvy_kernel **kernel;
@@ -101,6 +101,10 @@ convoy_status cvy_winograd_weights_build(const cvy_job *job, int tile, cvy_winog
         {&p->gradient, "conv2d_winograd_gradient"},
     };
     char options[OPTIONS];
+    plan(job, tile, p);
+    needs->workspace = (p->bias_offset + p->bias.scratch) * sizeof(float);
+    if (job->describes)
+        return CONVOY_OK;
     snprintf(options, sizeof options,
              "-DPITCH=%d -DVW=%d -DT=%d -DK=%d -DNV=%d -DMR=%d -DIN_C=%d -DOUT_C=%d -DIN_H=%d -DIN_W=%d "
              "-DOUT_H=%d -DOUT_W=%d -DPAD_H=%d -DPAD_W=%d -DUNITS=%zu",

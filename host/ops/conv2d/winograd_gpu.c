@@ -125,11 +125,10 @@ static void choose_parts(state *p) {
     p->depth = round_up((columns + p->parts - 1) / p->parts, 8);
 }
 
-static convoy_status plan(const cvy_job *job, void *planned, cvy_needs *needs) {
+static void plan(const cvy_job *job, state *p) {
     const cvy_conv2d_shape *s = job->shape;
     const bool data = job->pass == CVY_CONV2D_BACKWARD_DATA,
                gradient = job->pass == CVY_CONV2D_BACKWARD_WEIGHTS;
-    state *p = planned;
     p->pass = (cvy_conv2d_pass)job->pass;
     p->edge = choose_edge(s, p->pass);
     p->products = p->edge * p->edge;
@@ -149,14 +148,15 @@ static convoy_status plan(const cvy_job *job, void *planned, cvy_needs *needs) {
     if (gradient)
         cvy_sum_rows_plan(job->device, (size_t)s->out_channels,
                           cvy_conv2d_outputs(s) / (size_t)s->out_channels, &p->bias);
-    needs->workspace = (p->bias_offset + p->bias.scratch) * sizeof(float);
-    return CONVOY_OK;
 }
 
-static convoy_status build(const cvy_job *job, void *planned, cvy_needs *needs) {
-    (void)needs;
+static convoy_status prepare(const cvy_job *job, void *prepared, cvy_needs *needs) {
     const cvy_conv2d_shape *s = job->shape;
-    state *p = planned;
+    state *p = prepared;
+    plan(job, p);
+    needs->workspace = (p->bias_offset + p->bias.scratch) * sizeof(float);
+    if (job->describes)
+        return CONVOY_OK;
     const bool data = p->pass == CVY_CONV2D_BACKWARD_DATA;
     const int kernel = s->kernel[0];
     const cvy_gemm_batched_shape product = product_of(p, p->chunk);
@@ -252,6 +252,5 @@ const cvy_variant cvy_conv2d_winograd_gpu = {.name = "winograd_gpu",
                                              .supports = supports,
                                              .pays = pays,
                                              .state_size = sizeof(state),
-                                             .plan = plan,
-                                             .build = build,
+                                             .prepare = prepare,
                                              .run = run};

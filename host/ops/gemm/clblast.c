@@ -245,22 +245,19 @@ typedef struct state {
 
 /* What CLBlast asks for depends on its parameters, which this device may not have chosen yet: at most padded
    copies of all three matrices. Its steps along k are no longer than 32. */
-static convoy_status plan(const cvy_job *job, void *planned, cvy_needs *needs) {
-    state *p = planned;
+static convoy_status prepare(const cvy_job *job, void *prepared, cvy_needs *needs) {
+    state *p = prepared;
     p->device = job->device;
     p->shape = *(const cvy_gemm_shape *)job->shape;
     const size_t m = padded(p->shape.m), n = padded(p->shape.n), k = round_up(p->shape.k, 32);
     needs->workspace = (m * k + k * n + m * n) * sizeof(float);
-    return CONVOY_OK;
-}
-
-static convoy_status build(const cvy_job *job, void *planned, cvy_needs *needs) {
-    (void)needs;
+    if (job->describes)
+        return CONVOY_OK;
     cvy_device_on_close(job->device, clear_cache);
     pthread_mutex_lock(&tellings_lock);
     convoy_status status = choose_set(job->device, told_of(job->device));
     pthread_mutex_unlock(&tellings_lock);
-    return status ? status : cvy_kernel_get_simple(job->device, "gemm_sum", &((state *)planned)->sum);
+    return status ? status : cvy_kernel_get_simple(job->device, "gemm_sum", &p->sum);
 }
 
 /* CLBlast refuses before it writes C; the bias comes last, so that C is then as it was. */
@@ -290,7 +287,6 @@ const cvy_variant cvy_gemm_clblast = {.name = "clblast",
                                       .made_for = CVY_FOR_GPUS,
                                       .supports = supports,
                                       .state_size = sizeof(state),
-                                      .plan = plan,
-                                      .build = build,
+                                      .prepare = prepare,
                                       .run = run,
                                       .option = &parameters};

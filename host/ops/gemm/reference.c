@@ -78,14 +78,9 @@ static bool supports(const cvy_job *job) {
     return job->traits->host;
 }
 
-static convoy_status plan(const cvy_job *job, void *state, cvy_needs *needs) {
+static convoy_status prepare(const cvy_job *job, void *state, cvy_needs *needs) {
     (void)needs;
     *(cvy_gemm_shape *)state = *(const cvy_gemm_shape *)job->shape;
-    return CONVOY_OK;
-}
-
-static convoy_status build(const cvy_job *job, void *state, cvy_needs *needs) {
-    (void)job, (void)state, (void)needs;
     return CONVOY_OK;
 }
 
@@ -96,6 +91,5 @@ static convoy_status run(void *state, const void *operands) {
 const cvy_variant cvy_gemm_reference_variant = {.name = "reference",
                                                 .supports = supports,
                                                 .state_size = sizeof(cvy_gemm_shape),
-                                                .plan = plan,
-                                                .build = build,
+                                                .prepare = prepare,
                                                 .run = run};

@@ -120,35 +120,29 @@ static bool supports(const cvy_job *job) {
 
 typedef struct state {
     cvy_gemm_shape shape;
-    tiling tiling;
     cvy_gemm_cut cut;
     bool activates;
     cvy_kernel *tile, *sum;
 } state;
 
-static convoy_status plan(const cvy_job *job, void *planned, cvy_needs *needs) {
-    state *p = planned;
-    p->shape = *(const cvy_gemm_shape *)job->shape;
-    p->tiling = choose_tiling(job->traits);
-    p->cut = choose_cut(&p->shape, &p->tiling, job->traits, job->room);
-    p->activates = needs->fuses = p->cut.parts == 1 && p->shape.n % p->tiling.vector == 0;
-    if (p->cut.parts > 1)
-        needs->workspace = p->cut.parts * p->shape.m * p->shape.n * sizeof(float);
-    return CONVOY_OK;
-}
-
-static convoy_status build(const cvy_job *job, void *planned, cvy_needs *needs) {
-    (void)needs;
-    state *p = planned;
+static convoy_status prepare(const cvy_job *job, void *prepared, cvy_needs *needs) {
+    state *p = prepared;
     const cvy_gemm_shape *s = &p->shape;
-    const tiling *t = &p->tiling;
+    const tiling t = choose_tiling(job->traits);
+    p->shape = *(const cvy_gemm_shape *)job->shape;
+    p->cut = choose_cut(s, &t, job->traits, job->room);
+    p->activates = needs->fuses = p->cut.parts == 1 && s->n % t.vector == 0;
+    if (p->cut.parts > 1)
+        needs->workspace = p->cut.parts * s->m * s->n * sizeof(float);
+    if (job->describes)
+        return CONVOY_OK;
     char options[256];
     snprintf(
         options, sizeof(options),
         "-DVW=%zu -DMR=%zu -DMS=%zu -DMB=%zu -DNB=%zu -DKC=%zu -DTRANSPOSE_A=%d -DTRANSPOSE_B=%d -DCOPY_A=%d "
         "-DACTIVATION=%d -DGRADIENT_OF=%d",
-        t->vector, t->rows, t->small_rows, t->row_block, t->column_block, t->depth, s->transpose_a,
-        s->transpose_b, rows_collide(s), p->activates ? (int)s->activation : CVY_IDENTITY,
+        t.vector, t.rows, t.small_rows, t.row_block, t.column_block, t.depth, s->transpose_a, s->transpose_b,
+        rows_collide(s), p->activates ? (int)s->activation : CVY_IDENTITY,
         p->activates ? (int)s->gradient_of : CVY_IDENTITY);
     convoy_status status = cvy_kernel_get(job->device, "gemm/tile_cpu", "gemm_tile", options, &p->tile);
     return status ? status : cvy_kernel_get_simple(job->device, "gemm_sum", &p->sum);
@@ -177,6 +171,5 @@ const cvy_variant cvy_gemm_tile_cpu = {.name = "tile_cpu",
                                        .made_for = CVY_FOR_CPUS,
                                        .supports = supports,
                                        .state_size = sizeof(state),
-                                       .plan = plan,
-                                       .build = build,
+                                       .prepare = prepare,
                                        .run = run};

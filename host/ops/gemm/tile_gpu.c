@@ -55,8 +55,8 @@ static cvy_gemm_batched_shape product_of(const state *p, size_t offsets) {
 }
 
 /* The parts are a function of the shape, the device and the room alone, and so is the order of the sums. */
-static convoy_status plan(const cvy_job *job, void *planned, cvy_needs *needs) {
-    state *p = planned;
+static convoy_status prepare(const cvy_job *job, void *prepared, cvy_needs *needs) {
+    state *p = prepared;
     const cvy_gemm_shape *s = job->shape;
     const size_t wanted = (size_t)job->traits->compute_units * GROUPS_PER_UNIT;
     const size_t tiles = ceil_div_size(s->m, TILE) * ceil_div_size(s->n, TILE);
@@ -70,20 +70,16 @@ static convoy_status plan(const cvy_job *job, void *planned, cvy_needs *needs) {
     p->activates = needs->fuses = s->activation && p->parts == 1;
     if (p->parts > 1)
         needs->workspace = p->parts * s->m * s->n * sizeof(float);
-    return CONVOY_OK;
-}
-
-static convoy_status mma_plan(const cvy_job *job, void *planned, cvy_needs *needs) {
-    ((state *)planned)->tensor_cores = true;
-    return plan(job, planned, needs);
-}
-
-static convoy_status build(const cvy_job *job, void *planned, cvy_needs *needs) {
-    (void)needs;
-    state *p = planned;
+    if (job->describes)
+        return CONVOY_OK;
     const cvy_gemm_batched_shape product = product_of(p, 0);
     convoy_status status = cvy_gemm_batched_prepare(job->device, &product, &p->product);
     return status ? status : cvy_kernel_get_simple(job->device, "gemm_sum", &p->sum);
+}
+
+static convoy_status mma_prepare(const cvy_job *job, void *prepared, cvy_needs *needs) {
+    ((state *)prepared)->tensor_cores = true;
+    return prepare(job, prepared, needs);
 }
 
 static convoy_status run(void *prepared, const void *operands) {
@@ -96,7 +92,7 @@ static convoy_status run(void *prepared, const void *operands) {
     const cvy_matrices a = {o->a, o->a_offset, 0, s->lda}, b = {o->b, o->b_offset, 0, s->ldb},
                        c = {o->c, o->c_offset, 0, s->ldc}, parts = {o->workspace, 0, s->m * s->n, s->n};
     convoy_status status = CONVOY_OK;
-    if (product.unaligned && is_aligned(s, 0)) /* the offsets alone are odd, which `build` did not know */
+    if (product.unaligned && is_aligned(s, 0)) /* the offsets alone are odd, which `prepare` did not know */
         status = cvy_gemm_batched_prepare(p->device, &product, &p->product);
     if (!status)
         status = cvy_gemm_batched_run(&p->product, &product, p->parts, a, b, split ? parts : c,
@@ -110,13 +106,11 @@ const cvy_variant cvy_gemm_tile_gpu = {.name = "tile_gpu",
                                        .made_for = CVY_FOR_GPUS,
                                        .supports = supports,
                                        .state_size = sizeof(state),
-                                       .plan = plan,
-                                       .build = build,
+                                       .prepare = prepare,
                                        .run = run};
 const cvy_variant cvy_gemm_mma_nvidia = {.name = "mma_nvidia",
                                          .made_for = CVY_FOR_GPUS,
                                          .supports = mma_supports,
                                          .state_size = sizeof(state),
-                                         .plan = mma_plan,
-                                         .build = build,
+                                         .prepare = mma_prepare,
                                          .run = run};

@@ -35,26 +35,22 @@ typedef struct state {
     cvy_kernel *vector, *columns;     /* columns: NULL where there is a single one */
 } state;
 
-static convoy_status plan(const cvy_job *job, void *planned, cvy_needs *needs) {
-    state *p = planned;
+static convoy_status prepare(const cvy_job *job, void *prepared, cvy_needs *needs) {
+    static const char *const file = "gemm/vector_cpu";
+    state *p = prepared;
     const cvy_gemm_shape *s = job->shape;
     p->shape = *s;
     p->columns_share = share_of(s->k, s->k * s->n, job->traits, 1);
     p->rows_share = share_of(s->m, s->m * s->k * s->n, job->traits, rows_at_a_time(s->n));
     if (s->n > 1)
         needs->workspace = s->n * s->k * sizeof(float);
-    return CONVOY_OK;
-}
-
-static convoy_status build(const cvy_job *job, void *planned, cvy_needs *needs) {
-    (void)needs;
-    static const char *const file = "gemm/vector_cpu";
-    state *p = planned;
+    if (job->describes)
+        return CONVOY_OK;
     char options[64];
-    snprintf(options, sizeof options, "-DVW=%d -DN=%zu -DROWS=%zu", cvy_vector_width(job->device), p->shape.n,
-             rows_at_a_time(p->shape.n));
+    snprintf(options, sizeof options, "-DVW=%d -DN=%zu -DROWS=%zu", cvy_vector_width(job->device), s->n,
+             rows_at_a_time(s->n));
     convoy_status status = cvy_kernel_get(job->device, file, "gemm_vector", options, &p->vector);
-    if (!status && p->shape.n > 1)
+    if (!status && s->n > 1)
         status = cvy_kernel_get(job->device, file, "gemm_vector_columns", options, &p->columns);
     return status;
 }
@@ -83,6 +79,5 @@ const cvy_variant cvy_gemm_vector_cpu = {.name = "vector_cpu",
                                          .made_for = CVY_FOR_CPUS,
                                          .supports = supports,
                                          .state_size = sizeof(state),
-                                         .plan = plan,
-                                         .build = build,
+                                         .prepare = prepare,
                                          .run = run};
