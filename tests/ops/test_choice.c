@@ -382,6 +382,27 @@ static void test_clblast_parameters(void **state) {
     convoy_device_close(device);
 }
 
+/* What makes do with less room than it would take cuts k into fewer parts. */
+static void test_room(void **state) {
+    (void)state;
+    const cvy_gemm_shape shape = {.m = 10, .n = 16, .k = 3000, .lda = 3000, .ldb = 16, .ldc = 16};
+    convoy_device *device = open_device();
+    cvy_device_traits *traits = (cvy_device_traits *)cvy_device_get_traits(device);
+    traits->compute_units = 4;
+    cvy_job job = cvy_job_of(device, &shape, 0);
+    for (int i = 0; i < 2; i++) {
+        const char *variant = traits->cpu && i ? "tile_cpu" : "tile_gpu";
+        cvy_prepared prepared;
+        job.room = SIZE_MAX;
+        assert_ok(cvy_prepared_describe(&cvy_gemm_op, &job, variant, &prepared));
+        assert_true(prepared.needs.workspace > 0);
+        job.room = 10 * 16 * sizeof(float);
+        assert_ok(cvy_prepared_describe(&cvy_gemm_op, &job, variant, &prepared));
+        assert_int_equal(prepared.needs.workspace, 0);
+    }
+    convoy_device_close(device);
+}
+
 /* CLBlast's next product is of a program that does not build. */
 static void spoil_clblast(convoy_device *device) {
     const char *names[] = {"KWID", "MDIMAD", "MDIMCD", "NDIMBD", "NDIMCD",
@@ -455,7 +476,9 @@ static void test_gemm_replaces_what_fails(void **state) {
         cvy_choice_keep(device,
                         &(cvy_choice){CVY_BEST, "gemm", "product", task.shape, "clblast", 1, "", NULL}, 1);
         assert_string_equal(spoilt_product(device, shape, NULL, kind % 2, CONVOY_OK),
-                            traits->cpu ? "tile_cpu" : "tile_gpu");
+                            !traits->cpu ? "tile_gpu"
+                            : kind == 1  ? "vector_cpu"
+                                         : "tile_cpu");
         assert_non_null(cvy_choice_aside(device, &task, "clblast"));
     }
     convoy_device_close(device);
@@ -586,6 +609,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_gemm_asks_in_its_precision),
         cmocka_unit_test(test_clblast_falls_back),
         cmocka_unit_test(test_clblast_parameters),
+        cmocka_unit_test(test_room),
         cmocka_unit_test(test_gemm_replaces_what_fails),
         cmocka_unit_test(test_truncated),
         cmocka_unit_test(test_flipped_bytes),

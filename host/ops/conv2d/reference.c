@@ -166,9 +166,9 @@ static bool supports(const cvy_job *job) {
     return job->traits->host && (s->pitch % LANES == 0 || job->pass == CVY_CONV2D_FORWARD);
 }
 
-static convoy_status prepare(const cvy_job *job, void *planned, cvy_needs *needs) {
+static convoy_status prepare(const cvy_job *job, void *prepared, cvy_needs *needs) {
     (void)needs;
-    *(state *)planned = (state){*(const cvy_conv2d_shape *)job->shape, (cvy_conv2d_pass)job->pass};
+    *(state *)prepared = (state){*(const cvy_conv2d_shape *)job->shape, (cvy_conv2d_pass)job->pass};
     return CONVOY_OK;
 }
 
