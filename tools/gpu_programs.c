@@ -42,15 +42,14 @@ static void imagine_gpu(convoy_device *device, const char *precision) {
 }
 
 static convoy_status print_task(convoy_device *device, const cvy_task *task, const char *variant) {
-    cvy_conv2d_shape shape;
-    cvy_conv2d *op = NULL;
-    int pass = 0;
-    if (strcmp(task->op, "conv2d") != 0 || !cvy_conv2d_shape_read(task->shape, &shape))
+    const cvy_job job = cvy_task_job(device, task);
+    cvy_prepared prepared = {0};
+    if (task->op != &cvy_conv2d_op)
         return CONVOY_OK;
-    while (strcmp(task->pass, cvy_conv2d_passes[pass]) != 0)
-        pass++;
-    const convoy_status status = cvy_conv2d_create(device, &shape, 1u << pass, variant, &op);
-    cvy_conv2d_free(op);
+    convoy_status status = cvy_forced_check(task->op, variant, &job, 1);
+    if (!status)
+        status = cvy_prepared_open(task->op, &job, variant, &prepared);
+    cvy_prepared_close(&prepared);
     return status;
 }
 

@@ -22,6 +22,8 @@ typedef struct bench_figures {
     cvy_cost loss, optimizer;
     cvy_profile_row *kernels; /* of BENCH_PROFILED steps; NULL unless asked for */
     size_t kernel_count;
+    const cvy_variant *with_option; /* a variant that ran a layer and has an option; NULL: none */
+    const char *option;             /* its value */
 } bench_figures;
 
 json_t *bench_json(const bench_figures *figures);

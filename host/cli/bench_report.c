@@ -3,7 +3,6 @@
 #include <string.h>
 
 #include "cli/bench.h"
-#include "ops/gemm/gemm.h"
 
 /* One pass of a layer, or several together. */
 typedef struct pass {
@@ -60,13 +59,6 @@ static budget budget_of(const bench_figures *f) {
 
 static void set(json_t *object, const char *key, double value) {
     json_object_set_new(object, key, cli_number(value));
-}
-
-static bool uses_clblast(const bench_figures *f) {
-    bool uses = false;
-    for (size_t i = 0; i < f->layer_count; i++)
-        uses = uses || strstr(f->layers[i].variant, "clblast");
-    return uses;
 }
 
 static json_t *layer_json(const bench_figures *f, const cvy_layer_timing *layer) {
@@ -139,8 +131,11 @@ json_t *bench_json(const bench_figures *f) {
         json_object_set_new(result, "peak", peak_json(f));
         json_object_set_new(result, "step", step_json(f));
     }
-    if (uses_clblast(f))
-        json_object_set_new(result, "clblast_parameters", json_string(cvy_clblast_set()));
+    if (f->with_option) {
+        char key[64];
+        snprintf(key, sizeof key, "%s_parameters", f->with_option->name);
+        json_object_set_new(result, key, json_string(f->option));
+    }
     if (f->kernels)
         json_object_set_new(result, "kernels", kernels_json(f));
     return result;
@@ -171,10 +166,9 @@ static void print_layers(const bench_figures *f) {
     }
     if (measured)
         printf("* is a choice by measurement (`convoy tune`)\n");
-    if (uses_clblast(f))
-        printf(
-            "clblast runs with its parameters \"%s\" (`convoy tune --list` shows all that were measured)\n",
-            cvy_clblast_set());
+    if (f->with_option)
+        printf("%s runs with its parameters \"%s\" (`convoy tune --list` shows all that were measured)\n",
+               f->with_option->name, f->option);
 }
 
 static void print_peak(const bench_figures *f) {

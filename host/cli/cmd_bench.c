@@ -213,6 +213,16 @@ static void cost_of_parts(const bench *b, bench_figures *f) {
     f->optimizer = (cvy_cost){parameters * (2 + 5 * states), parameters * sizeof(float) * (3 + 2 * states)};
 }
 
+/* The last variant with an option of those that ran the layer. */
+static void find_option(const bench *b, const cvy_layer_timing *layer, bench_figures *f) {
+    for (size_t i = 0; cvy_ops[i]; i++)
+        for (const cvy_variant *const *v = cvy_ops[i]->variants; *v; v++)
+            if ((*v)->option && strstr(layer->variant, (*v)->name)) {
+                f->with_option = *v;
+                f->option = (*v)->option->current(b->device);
+            }
+}
+
 static convoy_status measure_parts(bench *b, const cli_call *call, bench_figures *f) {
     int repeats = ((const options *)call->options)->repeats;
     convoy_status status = cvy_peak_measure(b->device, &f->peak);
@@ -228,6 +238,7 @@ static convoy_status measure_parts(bench *b, const cli_call *call, bench_figures
         f->layers[i].name = cvy_arena_strdup(call->arena, f->layers[i].name);
         f->layers[i].op = cvy_arena_strdup(call->arena, f->layers[i].op);
         f->layers[i].variant = cvy_arena_strdup(call->arena, f->layers[i].variant);
+        find_option(b, &f->layers[i], f);
     }
     return status;
 }

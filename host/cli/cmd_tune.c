@@ -11,7 +11,6 @@
 #include "device/device.h"
 #include "model/model.h"
 #include "network/network.h"
-#include "ops/gemm/gemm.h"
 #include "tune/tune.h"
 
 typedef struct options {
@@ -67,12 +66,8 @@ typedef struct work {
 } work;
 
 static convoy_status add_task(work *w, const cvy_task *task) {
-    for (size_t i = 0; i < w->count; i++)
-        if (strcmp(w->tasks[i].op, task->op) == 0 && strcmp(w->tasks[i].pass, task->pass) == 0 &&
-            strcmp(w->tasks[i].shape, task->shape) == 0) {
-            w->tasks[i].uses += task->uses;
-            return CONVOY_OK;
-        }
+    if (cvy_task_merge(w->tasks, w->count, task))
+        return CONVOY_OK;
     cvy_task *grown = realloc(w->tasks, (w->count + 1) * sizeof *grown);
     if (!grown)
         return cvy_fail_memory("a list of shapes", (w->count + 1) * sizeof *grown);
@@ -81,24 +76,27 @@ static convoy_status add_task(work *w, const cvy_task *task) {
     return CONVOY_OK;
 }
 
-static bool is_set(const cvy_task *task) {
-    return strcmp(task->op, "clblast") == 0;
+/* The options of variants come first, since other answers depend on them; `all`: for every shape, also those
+   that another variant runs. */
+static convoy_status add_options(work *w, const cvy_task *task, bool all) {
+    convoy_status status = CONVOY_OK;
+    if (!all || task->option_of)
+        return task->option_of && !all ? add_task(w, task) : CONVOY_OK;
+    for (size_t i = 0; task->op->variants[i] && !status; i++) {
+        cvy_task option = *task;
+        option.option_of = task->op->variants[i];
+        if (option.option_of->option)
+            status = add_task(w, &option);
+    }
+    return status;
 }
 
-/* CLBlast's parameters come first, since other answers depend on them; `all`: for the products too that run
-   elsewhere. */
 static convoy_status add_tasks(work *w, const cvy_task *tasks, size_t count, bool all) {
     convoy_status status = CONVOY_OK;
-    for (size_t i = 0; i < count && !status; i++) {
-        cvy_gemm_shape product;
-        const bool gemm = strcmp(tasks[i].op, "gemm") == 0 && cvy_gemm_shape_read(tasks[i].shape, &product);
-        cvy_task task = all && gemm ? cvy_clblast_task(&product) : tasks[i];
-        task.uses = tasks[i].uses;
-        if (is_set(&task) && (gemm || !all))
-            status = add_task(w, &task);
-    }
     for (size_t i = 0; i < count && !status; i++)
-        if (!is_set(&tasks[i]))
+        status = add_options(w, &tasks[i], all);
+    for (size_t i = 0; i < count && !status; i++)
+        if (!tasks[i].option_of)
             status = add_task(w, &tasks[i]);
     return status;
 }
@@ -130,17 +128,19 @@ static convoy_status add_model(const cli_call *call, const char *path, convoy_de
 
 static void begun(void *context, size_t index, const cvy_task *task, const char *variant) {
     const work *w = context;
+    const cvy_key key = cvy_task_key(task);
     if (w->terminal)
-        fprintf(stderr, "\r%zu/%zu %s %s %s: %s\033[K", index + 1, w->count, task->op, task->pass,
-                task->shape, variant);
+        fprintf(stderr, "\r%zu/%zu %s %s %s: %s\033[K", index + 1, w->count, key.op, key.pass, key.shape,
+                variant);
 }
 
 static void ended(void *context, size_t index, const cvy_tuned *tuned) {
     const work *w = context;
     const cvy_tuned_variant *best = tuned->winner < 0 ? NULL : &tuned->variants[tuned->winner];
+    const cvy_key key = cvy_task_key(&tuned->task);
     if (w->terminal)
         fputs("\r\033[K", stderr);
-    cli_note("%zu/%zu %s %s %s: %s", index + 1, w->count, tuned->task.op, tuned->task.pass, tuned->task.shape,
+    cli_note("%zu/%zu %s %s %s: %s", index + 1, w->count, key.op, key.pass, key.shape,
              best ? best->name : "nothing could be measured");
 }
 
@@ -167,7 +167,8 @@ static double gflops(const cvy_task *task, double seconds) {
 }
 
 static void print_tuned(const cvy_tuned *tuned) {
-    printf("%s %s %s\n", tuned->task.op, tuned->task.pass, tuned->task.shape);
+    const cvy_key key = cvy_task_key(&tuned->task);
+    printf("%s %s %s\n", key.op, key.pass, key.shape);
     for (size_t i = 0; i < tuned->count; i++) {
         const cvy_tuned_variant *v = &tuned->variants[i];
         printf("  %c %-24s", (int)i == tuned->winner ? '*' : ' ', v->name);
@@ -195,11 +196,12 @@ static json_t *work_json(const convoy_device *device, const work *w) {
     json_t *shapes = json_array();
     for (size_t i = 0; i < w->count; i++) {
         const cvy_tuned *tuned = &w->results[i];
+        const cvy_key key = cvy_task_key(&w->tasks[i]);
         json_t *variants = json_array();
         for (size_t k = 0; k < tuned->count; k++)
             json_array_append_new(variants, variant_json(tuned, &tuned->variants[k]));
-        json_array_append_new(shapes, json_pack("{s:s, s:s, s:s, s:o, s:o}", "op", w->tasks[i].op, "pass",
-                                                w->tasks[i].pass, "shape", w->tasks[i].shape, "winner",
+        json_array_append_new(shapes, json_pack("{s:s, s:s, s:s, s:o, s:o}", "op", key.op, "pass", key.pass,
+                                                "shape", key.shape, "winner",
                                                 tuned->count && tuned->winner >= 0
                                                     ? json_string(tuned->variants[tuned->winner].name)
                                                     : json_null(),

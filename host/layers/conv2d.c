@@ -145,7 +145,7 @@ static int tasks(const cvy_layer_setup *setup, cvy_task list[CVY_LAYER_TASKS]) {
         return 0;
     for (int pass = 0; pass < 3; pass++)
         if (cvy_layer_passes(setup) >> pass & 1)
-            list[count++] = cvy_conv2d_task(&shape, (cvy_conv2d_pass)pass);
+            list[count++] = cvy_task_of(&cvy_conv2d_op, &shape, pass);
     return count;
 }
 
@@ -158,7 +158,8 @@ static convoy_status setup(void *s, cvy_layer_setup *setup) {
     if (status)
         return status;
     const unsigned passes = cvy_layer_passes(setup);
-    status = cvy_conv2d_create(setup->device, &shape, passes, setup->conv2d_variant, &layer->op);
+    status = cvy_conv2d_create(setup->device, &shape, passes, cvy_forced_name(&setup->forced, &cvy_conv2d_op),
+                               &layer->op);
     if (status)
         return status;
     setup->workspace = cvy_conv2d_workspace(layer->op);
@@ -197,24 +198,16 @@ static convoy_status backward(void *s, const cvy_layer_run *run) {
 
 static void report(const void *s, const cvy_layer_setup *setup, cvy_layer_report *out) {
     const cvy_conv2d *op = ((const state *)s)->op;
-    const cvy_conv2d_pass passes[3] = {CVY_CONV2D_FORWARD, CVY_CONV2D_BACKWARD_DATA,
-                                       CVY_CONV2D_BACKWARD_WEIGHTS};
-    const char *variants[3];
-    cvy_origin origins[3];
+    cvy_layer_pass passes[3];
     int count = 0;
     for (int i = 0; i < 3; i++) {
-        if ((i > 0 && !setup->training) || (passes[i] == CVY_CONV2D_BACKWARD_DATA && !setup->input_gradient))
-            continue;
-        cvy_cost cost = cvy_conv2d_cost(op, passes[i]);
-        out->cost.flops += cost.flops;
-        out->cost.bytes += cost.bytes;
-        if (i == 0)
-            out->forward = cost;
-        origins[count] = cvy_conv2d_origin(op, passes[i]);
-        variants[count++] = cvy_conv2d_variant(op, passes[i]);
+        const cvy_conv2d_pass pass = (cvy_conv2d_pass)i;
+        if (cvy_layer_passes(setup) >> i & 1)
+            passes[count++] = (cvy_layer_pass){cvy_conv2d_variant(op, pass), cvy_conv2d_origin(op, pass),
+                                               cvy_conv2d_cost(op, pass)};
     }
-    out->op = "conv2d";
-    cvy_layer_report_variants(out, variants, origins, count);
+    out->op = cvy_conv2d_op.name;
+    cvy_layer_report_passes(out, passes, count);
 }
 
 const cvy_layer_type cvy_layer_conv2d = {

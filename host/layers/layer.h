@@ -9,9 +9,9 @@
 #include "base/params.h"
 #include "base/text.h"
 #include "ops/batchnorm.h"
-#include "ops/choice.h"
 #include "ops/elementwise.h"
 #include "ops/pool2d.h"
+#include "ops/variants.h"
 
 /* One image (or feature map stack): channels x height x width. A vector has height and width 1. */
 typedef struct cvy_dims {
@@ -109,11 +109,10 @@ typedef struct cvy_layer_setup {
     bool input_gradient;             /* and must produce gx */
     bool only_folds;                 /* nothing but facts.fold will run */
     uint64_t seed;
-    uint32_t index;             /* position of the layer, for random streams */
-    const char *conv2d_variant; /* forced variants, or NULL */
-    const char *gemm_variant;
-    size_t workspace; /* result: bytes of scratch */
-    bool pools;       /* result: forward does the pooling */
+    uint32_t index;    /* position of the layer, for random streams */
+    cvy_forced forced; /* variants */
+    size_t workspace;  /* result: bytes of scratch */
+    bool pools;        /* result: forward does the pooling */
 } cvy_layer_setup;
 
 /* What one forward or backward call works on. */
@@ -181,8 +180,14 @@ convoy_status cvy_layer_want_vector(const char *type, cvy_dims input);
 /* Appends a tensor; `shape` has `dimensions` entries. Returns it for further settings. */
 cvy_layer_tensor *cvy_layer_add_tensor(cvy_layer_facts *facts, const char *name, cvy_tensor_role role,
                                        cvy_init_kind init, int dimensions, const size_t *shape);
-/* "direct_cpu", or "direct_cpu/im2col_gemm/direct_cpu" where the passes differ. */
-void cvy_layer_report_variants(cvy_layer_report *report, const char *const *variants,
-                               const cvy_origin *origins, int count);
+/* One pass of an op with variants, for a report. */
+typedef struct cvy_layer_pass {
+    const char *variant;
+    cvy_origin origin;
+    cvy_cost cost;
+} cvy_layer_pass;
+/* The sum of the passes, the first of which is forward: "direct_cpu", or "direct_cpu/im2col_gemm/direct_cpu"
+   where their variants differ. */
+void cvy_layer_report_passes(cvy_layer_report *report, const cvy_layer_pass *passes, int count);
 
 #endif

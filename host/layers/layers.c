@@ -72,14 +72,16 @@ cvy_layer_tensor *cvy_layer_add_tensor(cvy_layer_facts *facts, const char *name,
     return tensor;
 }
 
-void cvy_layer_report_variants(cvy_layer_report *report, const char *const *variants,
-                               const cvy_origin *origins, int count) {
+void cvy_layer_report_passes(cvy_layer_report *report, const cvy_layer_pass *passes, int count) {
     bool same = true;
     report->measured = true;
-    for (int i = 0; i < count; i++)
-        report->measured = report->measured && origins[i] == CVY_MEASURED;
-    for (int i = 1; i < count; i++)
-        same = same && strcmp(variants[0], variants[i]) == 0;
+    report->forward = passes[0].cost;
+    for (int i = 0; i < count; i++) {
+        report->cost.flops += passes[i].cost.flops;
+        report->cost.bytes += passes[i].cost.bytes;
+        report->measured = report->measured && passes[i].origin == CVY_MEASURED;
+        same = same && strcmp(passes[0].variant, passes[i].variant) == 0;
+    }
     for (int i = 0; i < (same ? 1 : count); i++)
-        cvy_text_add(&report->variant, "%s%s", i ? "/" : "", variants[i]);
+        cvy_text_add(&report->variant, "%s%s", i ? "/" : "", passes[i].variant);
 }

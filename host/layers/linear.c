@@ -1,6 +1,7 @@
 /* Linear: torch.nn.Linear. */
 #include "ops/linear.h"
 #include "layers/types.h"
+#include "ops/gemm/gemm.h"
 
 typedef struct config {
     int in_features, out_features;
@@ -60,8 +61,8 @@ static int tasks(const cvy_layer_setup *setup, cvy_task list[CVY_LAYER_TASKS]) {
 static convoy_status setup(void *s, cvy_layer_setup *setup) {
     state *layer = s;
     const cvy_linear_shape shape = shape_of(setup);
-    convoy_status status =
-        cvy_linear_create(setup->device, &shape, cvy_layer_passes(setup), setup->gemm_variant, &layer->op);
+    convoy_status status = cvy_linear_create(setup->device, &shape, cvy_layer_passes(setup),
+                                             cvy_forced_name(&setup->forced, &cvy_gemm_op), &layer->op);
     if (!status)
         setup->workspace = cvy_linear_workspace(layer->op);
     return status;
@@ -87,24 +88,16 @@ static convoy_status backward(void *s, const cvy_layer_run *run) {
 
 static void report(const void *s, const cvy_layer_setup *setup, cvy_layer_report *out) {
     const cvy_linear *op = ((const state *)s)->op;
-    const cvy_linear_pass passes[3] = {CVY_LINEAR_FORWARD, CVY_LINEAR_BACKWARD_DATA,
-                                       CVY_LINEAR_BACKWARD_WEIGHTS};
-    const char *variants[3];
-    cvy_origin origins[3];
+    cvy_layer_pass passes[3];
     int count = 0;
     for (int i = 0; i < 3; i++) {
-        if ((i > 0 && !setup->training) || (passes[i] == CVY_LINEAR_BACKWARD_DATA && !setup->input_gradient))
-            continue;
-        cvy_cost cost = cvy_linear_cost(op, passes[i]);
-        out->cost.flops += cost.flops;
-        out->cost.bytes += cost.bytes;
-        if (i == 0)
-            out->forward = cost;
-        origins[count] = cvy_linear_origin(op, passes[i]);
-        variants[count++] = cvy_linear_variant(op, passes[i]);
+        const cvy_linear_pass pass = (cvy_linear_pass)i;
+        if (cvy_layer_passes(setup) >> i & 1)
+            passes[count++] = (cvy_layer_pass){cvy_linear_variant(op, pass), cvy_linear_origin(op, pass),
+                                               cvy_linear_cost(op, pass)};
     }
     out->op = "linear";
-    cvy_layer_report_variants(out, variants, origins, count);
+    cvy_layer_report_passes(out, passes, count);
 }
 
 const cvy_layer_type cvy_layer_linear = {

@@ -43,7 +43,7 @@ struct convoy_network {
     convoy_model *model;
     convoy_device *device;
     cvy_network_options options;
-    char conv2d_variant[64], gemm_variant[64]; /* "" to choose */
+    cvy_forced forced;
     int pitch;
     cvy_plan *plan;
     cvy_bound_step *steps;

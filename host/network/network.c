@@ -3,54 +3,7 @@
 #include <string.h>
 
 #include "network/inside.h"
-#include "ops/conv2d/conv2d.h"
-#include "ops/gemm/gemm.h"
-#include "tune/measure.h"
 #include "tune/tune.h"
-
-/* ---- forced variants ---- */
-
-static convoy_status copy_variant(char out[64], const char *name, size_t length, const char *const *known,
-                                  const char *op) {
-    size_t count = 0;
-    cvy_text list = {0};
-    for (; known[count]; count++) {
-        if (strlen(known[count]) == length && memcmp(known[count], name, length) == 0) {
-            memcpy(out, name, length);
-            out[length] = '\0';
-            cvy_text_free(&list);
-            return CONVOY_OK;
-        }
-        cvy_text_add(&list, "%s%s", count ? ", " : "", known[count]);
-    }
-    convoy_status status = cvy_fail(CONVOY_INVALID, "variant %s=%.*s: there is no such variant; %s has: %s",
-                                    op, (int)length, name, op, cvy_text_get(&list));
-    cvy_text_free(&list);
-    return status;
-}
-
-/* "conv2d=im2col_gemm,gemm=clblast" */
-static convoy_status read_variants(convoy_network *network, const char *text) {
-    convoy_status status = CONVOY_OK;
-    while (text && *text && !status) {
-        size_t length = strcspn(text, ","), op = strcspn(text, "=");
-        const char *name = text + op + 1;
-        if (op >= length)
-            return cvy_fail(CONVOY_INVALID, "variant `%s`: expected op=name, as conv2d=im2col_gemm", text);
-        size_t name_length = length - op - 1;
-        if (op == 6 && memcmp(text, "conv2d", 6) == 0)
-            status =
-                copy_variant(network->conv2d_variant, name, name_length, cvy_conv2d_variants(), "conv2d");
-        else if ((op == 4 && memcmp(text, "gemm", 4) == 0) || (op == 6 && memcmp(text, "linear", 6) == 0))
-            status = copy_variant(network->gemm_variant, name, name_length, cvy_gemm_variants(), "gemm");
-        else
-            status = cvy_fail(CONVOY_INVALID,
-                              "variant `%.*s`: only the ops conv2d and gemm have variants to choose from",
-                              (int)length, text);
-        text += text[length] ? length + 1 : length;
-    }
-    return status;
-}
 
 /* ---- layers ---- */
 
@@ -133,50 +86,48 @@ static int tasks_of(const convoy_network *network, size_t s, cvy_task tasks[CVY_
 
 /* A forced variant serves the layers that can run it: first convolutions often differ from the rest. Where
    none can, what was asked for is not to be had. */
-static convoy_status force(convoy_network *network, const char *op, const char *variant) {
-    const bool conv2d = strcmp(op, "conv2d") == 0;
-    bool served = !*variant;
-    for (size_t s = 0; s < network->model->step_count && *variant; s++) {
-        cvy_layer_setup *setup = &network->steps[s].setup;
+static convoy_status force(convoy_network *network, const cvy_op *op) {
+    const cvy_variant *variant = *cvy_forced_of(&network->forced, op);
+    bool served = !variant;
+    for (size_t s = 0; s < network->model->step_count && variant; s++) {
         cvy_task tasks[CVY_LAYER_TASKS];
         const int count = tasks_of(network, s, tasks);
-        for (int i = 0; i < count; i++)
-            if (strcmp(tasks[i].op, op) == 0 && cvy_task_has_candidate(network->device, &tasks[i], variant)) {
-                *(conv2d ? &setup->conv2d_variant : &setup->gemm_variant) = variant;
+        for (int i = 0; i < count; i++) {
+            const cvy_job job = cvy_task_job(network->device, &tasks[i]);
+            if (tasks[i].op == op && variant->supports(&job)) {
+                *cvy_forced_of(&network->steps[s].setup.forced, op) = variant;
                 served = true;
             }
+        }
     }
     return served
                ? CONVOY_OK
                : cvy_fail(CONVOY_DEVICE,
                           "variant %s=%s runs no layer of %s with batches of %d on %s; leave the choice open",
-                          op, variant, network->model->name, network->options.batch_size,
+                          op->name, variant->name, network->model->name, network->options.batch_size,
                           convoy_device_get_info(network->device)->name);
 }
 
 static void add_task(cvy_task *list, size_t *count, const cvy_task *task) {
-    for (size_t i = 0; i < *count; i++)
-        if (strcmp(list[i].op, task->op) == 0 && strcmp(list[i].pass, task->pass) == 0 &&
-            strcmp(list[i].shape, task->shape) == 0) {
-            list[i].uses += task->uses;
-            return;
-        }
-    list[(*count)++] = *task;
+    if (!cvy_task_merge(list, *count, task))
+        list[(*count)++] = *task;
 }
 
-/* A variant to choose, unless it is forced; and CLBlast's parameters, where a product runs there or, for
-   `all`, may do so once they are known. */
+/* A variant to choose, unless it is forced; and the options of variants, where one runs or, for `all`, may do
+   so once they are known. */
 static void add_choices(const cvy_layer_setup *setup, const cvy_task *task, bool all, cvy_task *list,
                         size_t *count) {
-    const bool conv2d = strcmp(task->op, "conv2d") == 0;
-    const char *forced = conv2d ? setup->conv2d_variant : setup->gemm_variant;
-    const bool gpu = !cvy_device_get_traits(setup->device)->cpu;
-    cvy_gemm_shape product;
-    if (!conv2d && cvy_gemm_shape_read(task->shape, &product) &&
-        ((!forced && all && gpu) ||
-         strcmp(forced ? forced : cvy_gemm_choice(setup->device, &product), "clblast") == 0)) {
-        const cvy_task parameters = cvy_clblast_task(&product);
-        add_task(list, count, &parameters);
+    const char *forced = cvy_forced_name(&setup->forced, task->op);
+    const cvy_job job = cvy_task_job(setup->device, task);
+    cvy_prepared chosen;
+    cvy_prepared_choose(task->op, &job, forced, &chosen);
+    for (size_t i = 0; task->op->variants[i]; i++) {
+        const cvy_variant *variant = task->op->variants[i];
+        const bool may = !forced && all && !job.traits->cpu && variant->supports(&job);
+        cvy_task option = *task;
+        option.option_of = variant;
+        if (variant->option && (variant == chosen.variant || may))
+            add_task(list, count, &option);
     }
     if (!forced)
         add_task(list, count, task);
@@ -239,14 +190,14 @@ static convoy_status describe_parts(convoy_network *network) {
     network->tensors = cvy_arena_alloc(network->memory, (model->tensor_count + 1) * sizeof *network->tensors);
     network->batches_tracked =
         cvy_arena_alloc(network->memory, model->step_count * sizeof *network->batches_tracked);
-    convoy_status status = read_variants(network, network->options.variant);
+    convoy_status status = cvy_forced_read(network->options.variant, &network->forced);
     if (!status)
         status = cvy_network_plan_memory(network);
     for (size_t s = 0; s < model->step_count && !status; s++)
         describe_step(network, s);
-    if (!status)
-        status = force(network, "conv2d", network->conv2d_variant);
-    return status ? status : force(network, "gemm", network->gemm_variant);
+    for (size_t i = 0; cvy_ops[i] && !status; i++)
+        status = force(network, cvy_ops[i]);
+    return status;
 }
 
 static convoy_status create_parts(convoy_network *network) {

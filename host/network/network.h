@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 #include "convoy/model.h"
-#include "ops/choice.h"
+#include "ops/variants.h"
 
 /* Bytes that the caller will need on the device beside the network, computing pieces of so many images; of
    batches as large as it wants them, or (`small`) as large as a piece. */

@@ -16,8 +16,9 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "convoy.h"
+#include "ops/variants.h"
 
-#define HEADER "convoy-tuning 1"
+#define HEADER "convoy-tuning 2"
 enum {
     FIELDS = 9, /* of a line, behind its check: key, verdict, op, pass, shape, variant, seconds, device,
                    reason */
@@ -245,7 +246,9 @@ static void unlock(int fd) {
 /* ---- Stores ---- */
 
 static void find_key(convoy_device *device, char key[33]) {
-    static const char *const ops[] = {"conv2d", "gemm", NULL};
+    const char *ops[CVY_OPS_LIMIT + 1] = {NULL};
+    for (size_t i = 0; cvy_ops[i]; i++)
+        ops[i] = cvy_ops[i]->name;
     const convoy_device_info *info = convoy_device_get_info(device);
     char kernels[33], units[16], precision[16];
     cvy_kernels_digest(ops, kernels);
@@ -307,36 +310,35 @@ static bool is_off(void) {
     return wish && same(wish, "0");
 }
 
-const char *cvy_choice_aside(convoy_device *device, const char *op, const char *pass, const char *shape,
-                             const char *variant) {
+const char *cvy_choice_aside(convoy_device *device, const cvy_key *key, const char *variant) {
     const store *s = store_of(device);
     for (size_t i = 0; s && i < s->known.count; i++) {
         const cvy_choice *c = &s->known.records[i].choice;
         if (c->verdict == CVY_ASIDE && same(c->variant, variant) &&
-            (about(c, op, pass, shape) || about(c, op, pass, "*")))
+            (about(c, key->op, key->pass, key->shape) || about(c, key->op, key->pass, "*")))
             return c->reason;
     }
     return NULL;
 }
 
-const char *cvy_choice_find(convoy_device *device, const char *op, const char *pass, const char *shape) {
+const char *cvy_choice_find(convoy_device *device, const cvy_key *key) {
     const store *s = is_off() ? NULL : store_of(device);
     for (size_t i = 0; s && i < s->known.count; i++) {
         const cvy_choice *c = &s->known.records[i].choice;
-        if (c->verdict == CVY_BEST && about(c, op, pass, shape))
-            return cvy_choice_aside(device, op, pass, shape, c->variant) ? NULL : c->variant;
+        if (c->verdict == CVY_BEST && about(c, key->op, key->pass, key->shape))
+            return cvy_choice_aside(device, key, c->variant) ? NULL : c->variant;
     }
     return NULL;
 }
 
-const cvy_choice *cvy_choice_measured(convoy_device *device, const cvy_task *task, const char *variant) {
+const cvy_choice *cvy_choice_measured(convoy_device *device, const cvy_key *key, const char *variant) {
     const store *s = store_of(device);
     for (size_t i = 0; s && i < s->known.count; i++) {
         const cvy_choice *c = &s->known.records[i].choice;
         const bool whole = c->verdict == CVY_BEST && !variant;
         const bool single =
             (c->verdict == CVY_TIMED || c->verdict == CVY_LEFT) && variant && same(c->variant, variant);
-        if ((whole || single) && about(c, task->op, task->pass, task->shape))
+        if ((whole || single) && about(c, key->op, key->pass, key->shape))
             return c;
     }
     return NULL;
@@ -377,19 +379,22 @@ void cvy_choice_keep(convoy_device *device, const cvy_choice *choices, size_t co
     list_free(&all);
 }
 
-void cvy_choice_set_aside(convoy_device *device, const cvy_task *task, const char *shape, const char *variant,
+void cvy_choice_set_aside(convoy_device *device, const cvy_key *key, bool all_shapes, const char *variant,
                           const char *reason) {
-    const char *where = same(shape, "*") ? "all shapes" : shape;
+    cvy_key where = *key;
     char brief[REASON]; /* a build log may be long */
     snprintf(brief, sizeof brief, "%s", reason);
-    if (!cvy_choice_aside(device, task->op, task->pass, shape, variant))
-        cvy_warning("%s's variant %s is set aside on %s for %s, %s: %s", task->op, variant,
-                    convoy_device_get_info(device)->name, task->pass, where, brief);
+    if (all_shapes)
+        snprintf(where.shape, sizeof where.shape, "*");
+    if (!cvy_choice_aside(device, &where, variant))
+        cvy_warning("%s's variant %s is set aside on %s for %s, %s: %s", key->op, variant,
+                    convoy_device_get_info(device)->name, key->pass, all_shapes ? "all shapes" : key->shape,
+                    brief);
     cvy_choice_keep(device,
                     &(cvy_choice){.verdict = CVY_ASIDE,
-                                  .op = task->op,
-                                  .pass = task->pass,
-                                  .shape = shape,
+                                  .op = where.op,
+                                  .pass = where.pass,
+                                  .shape = where.shape,
                                   .variant = variant,
                                   .reason = brief},
                     1);

@@ -1,8 +1,8 @@
 /* Fully connected layer: three matrix products (gemm.h) over [features][pitch] activations, the bias added in
    the forward product and its gradient summed by a kernel of its own. */
 #include <stdlib.h>
-#include <string.h>
 
+#include "base/integer.h"
 #include "ops/gemm/gemm.h"
 #include "ops/linear.h"
 #include "ops/sum_rows.h"
@@ -13,6 +13,7 @@ struct cvy_linear {
     convoy_device *device;
     cvy_linear_shape shape;
     cvy_gemm *products[PASSES]; /* NULL where the pass was not asked for */
+    size_t workspace;
     cvy_sum_rows bias_gradient; /* not on the host device */
 };
 
@@ -75,56 +76,80 @@ void cvy_linear_backward_weights_reference(const cvy_linear_shape *shape, const 
 
 /* ---- Preparing ---- */
 
-static bool runs(convoy_device *device, const cvy_gemm_shape *product, const char *variant) {
-    cvy_candidate_variant candidates[CVY_VARIANTS_LIMIT];
-    const size_t count = cvy_gemm_candidates(device, product, candidates);
-    for (size_t i = 0; i < count; i++)
-        if (strcmp(candidates[i].name, variant) == 0)
-            return true;
-    return false;
+static convoy_status check(const cvy_linear_shape *shape) {
+    if (shape->pitch > 0 && shape->in_features && shape->out_features)
+        return CONVOY_OK;
+    return cvy_fail(CONVOY_INVALID,
+                    "Linear needs at least one input, output and image; it was given %zu inputs, %zu outputs "
+                    "and %d images",
+                    shape->in_features, shape->out_features, shape->pitch);
 }
 
-/* A forced variant serves the products that it can run; where it can run none, gemm says so. */
-static convoy_status prepare_products(cvy_linear *op, unsigned passes, const char *variant) {
+/* A forced variant serves the products that it can run; it must run one. */
+static convoy_status check_forced(convoy_device *device, const cvy_linear_shape *shape, unsigned passes,
+                                  const char *variant, const char *forced[PASSES]) {
     cvy_gemm_shape products[PASSES];
-    bool serves[PASSES] = {false}, any = false;
-    convoy_status status = CONVOY_OK;
+    cvy_job jobs[PASSES];
+    size_t count = 0;
     for (int pass = 0; pass < PASSES; pass++) {
-        products[pass] = product_shape(&op->shape, (cvy_linear_pass)pass);
-        serves[pass] = variant && passes & 1u << pass && runs(op->device, &products[pass], variant);
-        any |= serves[pass];
+        products[pass] = product_shape(shape, (cvy_linear_pass)pass);
+        const cvy_job job = cvy_job_of(device, &products[pass], 0);
+        forced[pass] = cvy_forced_check(&cvy_gemm_op, variant, &job, 1) ? NULL : variant;
+        if (passes >> pass & 1)
+            jobs[count++] = job;
     }
-    for (int pass = 0; pass < PASSES && !status; pass++)
-        if (passes & 1u << pass)
-            status = cvy_gemm_create(op->device, &products[pass], serves[pass] || !any ? variant : NULL,
-                                     &op->products[pass]);
-    return status;
+    return cvy_forced_check(&cvy_gemm_op, variant, jobs, count);
+}
+
+/* Describes the products, and where `op` is one, creates them. */
+static convoy_status prepare(convoy_device *device, const cvy_linear_shape *shape, unsigned passes,
+                             const char *variant, cvy_linear *op, cvy_needs *needs) {
+    const char *forced[PASSES];
+    cvy_sum_rows bias_gradient = {0};
+    *needs = (cvy_needs){0};
+    convoy_status status = check(shape);
+    if (!status)
+        status = check_forced(device, shape, passes, variant, forced);
+    for (int pass = 0; pass < PASSES && !status; pass++) {
+        const cvy_gemm_shape product = product_shape(shape, (cvy_linear_pass)pass);
+        cvy_needs one = {0};
+        if (!(passes >> pass & 1))
+            continue;
+        if (op && !(status = cvy_gemm_create(device, &product, forced[pass], &op->products[pass])))
+            one.workspace = cvy_gemm_workspace(op->products[pass]);
+        else if (!op)
+            status = cvy_gemm_describe(device, &product, forced[pass], &one);
+        needs->workspace = max_size(needs->workspace, one.workspace);
+    }
+    if (!(passes >> CVY_LINEAR_BACKWARD_WEIGHTS & 1) || cvy_device_get_traits(device)->host || status)
+        return status;
+    cvy_sum_rows_plan(device, shape->out_features, (size_t)shape->pitch, &bias_gradient);
+    needs->workspace = max_size(needs->workspace, bias_gradient.scratch * sizeof(float));
+    return op ? cvy_sum_rows_prepare(device, shape->out_features, (size_t)shape->pitch, &op->bias_gradient)
+              : CONVOY_OK;
+}
+
+convoy_status cvy_linear_describe(convoy_device *device, const cvy_linear_shape *shape, unsigned passes,
+                                  const char *variant, cvy_needs *needs) {
+    return prepare(device, shape, passes, variant, NULL, needs);
 }
 
 convoy_status cvy_linear_create(convoy_device *device, const cvy_linear_shape *shape, unsigned passes,
                                 const char *variant, cvy_linear **op) {
+    cvy_needs needs;
+    cvy_linear *linear = calloc(1, sizeof *linear);
     *op = NULL;
-    if (shape->pitch <= 0 || !shape->in_features || !shape->out_features)
-        return cvy_fail(
-            CONVOY_INVALID,
-            "Linear needs at least one input, output and image; it was given %zu inputs, %zu outputs "
-            "and %d images",
-            shape->in_features, shape->out_features, shape->pitch);
-    cvy_linear *linear = calloc(1, sizeof(*linear));
     if (!linear)
-        return cvy_fail_memory("a linear op", sizeof(*linear));
+        return cvy_fail_memory("a linear op", sizeof *linear);
     linear->device = device;
     linear->shape = *shape;
-    convoy_status status = prepare_products(linear, passes, variant);
-    if (!status && passes & 1u << CVY_LINEAR_BACKWARD_WEIGHTS && !cvy_device_get_traits(device)->host)
-        status =
-            cvy_sum_rows_prepare(device, shape->out_features, (size_t)shape->pitch, &linear->bias_gradient);
-    if (status) {
+    convoy_status status = prepare(device, shape, passes, variant, linear, &needs);
+    linear->workspace = needs.workspace;
+    if (status)
         cvy_linear_free(linear);
-        return status;
-    }
-    *op = linear;
-    return CONVOY_OK;
+    else
+        *op = linear;
+    return status;
 }
 
 void cvy_linear_free(cvy_linear *op) {
@@ -145,16 +170,11 @@ cvy_origin cvy_linear_origin(const cvy_linear *op, cvy_linear_pass pass) {
 
 cvy_task cvy_linear_task(const cvy_linear_shape *shape, cvy_linear_pass pass) {
     const cvy_gemm_shape product = product_shape(shape, pass);
-    return cvy_gemm_task(&product);
+    return cvy_task_of(&cvy_gemm_op, &product, 0);
 }
 
 size_t cvy_linear_workspace(const cvy_linear *op) {
-    size_t most = op->bias_gradient.scratch * sizeof(float);
-    for (int pass = 0; pass < PASSES; pass++) {
-        size_t bytes = op->products[pass] ? cvy_gemm_workspace(op->products[pass]) : 0;
-        most = bytes > most ? bytes : most;
-    }
-    return most;
+    return op->workspace;
 }
 
 cvy_cost cvy_linear_cost(const cvy_linear *op, cvy_linear_pass pass) {
@@ -180,7 +200,8 @@ convoy_status cvy_linear_forward(cvy_linear *op, cvy_buffer *x, cvy_buffer *weig
     cvy_gemm *product = NULL;
     convoy_status status = product_of(op, CVY_LINEAR_FORWARD, &product);
     if (!status)
-        status = cvy_gemm_run_bias(product, weight, 0, x, 0, bias, y, 0, false, workspace);
+        status = cvy_gemm_run(
+            product, &(cvy_gemm_operands){.a = weight, .b = x, .bias = bias, .c = y, .workspace = workspace});
     return status;
 }
 
@@ -189,7 +210,8 @@ convoy_status cvy_linear_backward_data(cvy_linear *op, cvy_buffer *gy, cvy_buffe
     cvy_gemm *product = NULL;
     convoy_status status = product_of(op, CVY_LINEAR_BACKWARD_DATA, &product);
     if (!status)
-        status = cvy_gemm_run_gradient(product, weight, gy, x, gx, workspace);
+        status = cvy_gemm_run(
+            product, &(cvy_gemm_operands){.a = weight, .b = gy, .made = x, .c = gx, .workspace = workspace});
     return status;
 }
 
@@ -205,6 +227,8 @@ convoy_status cvy_linear_backward_weights(cvy_linear *op, cvy_buffer *x, cvy_buf
                                               accumulate);
         return CONVOY_OK;
     }
-    status = cvy_gemm_run(product, gy, 0, x, 0, gweight, 0, accumulate, workspace);
+    status = cvy_gemm_run(
+        product, &(cvy_gemm_operands){
+                     .a = gy, .b = x, .c = gweight, .workspace = workspace, .accumulate = accumulate});
     return status ? status : cvy_sum_rows_run(&op->bias_gradient, gy, gbias, accumulate, workspace, 0);
 }

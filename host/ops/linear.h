@@ -2,8 +2,8 @@
 #ifndef CVY_OPS_LINEAR_H
 #define CVY_OPS_LINEAR_H
 
-#include "ops/choice.h"
 #include "ops/elementwise.h"
+#include "ops/variants.h"
 
 typedef struct cvy_linear_shape {
     int pitch;
@@ -30,6 +30,9 @@ typedef struct cvy_linear cvy_linear;
    supports (CONVOY_DEVICE when it supports none here), or NULL. */
 convoy_status cvy_linear_create(convoy_device *device, const cvy_linear_shape *shape, unsigned passes,
                                 const char *variant, cvy_linear **op);
+/* What such an op will need, without building anything. */
+convoy_status cvy_linear_describe(convoy_device *device, const cvy_linear_shape *shape, unsigned passes,
+                                  const char *variant, cvy_needs *needs);
 void cvy_linear_free(cvy_linear *op);
 const char *cvy_linear_variant(const cvy_linear *op, cvy_linear_pass pass);
 cvy_origin cvy_linear_origin(const cvy_linear *op, cvy_linear_pass pass);

@@ -11,7 +11,7 @@ enum {
     MOST_VECTORS = 4096 /* longer sums lose accuracy */
 };
 
-convoy_status cvy_sum_rows_prepare(convoy_device *device, size_t rows, size_t length, cvy_sum_rows *op) {
+void cvy_sum_rows_plan(convoy_device *device, size_t rows, size_t length, cvy_sum_rows *op) {
     const cvy_device_traits *traits = cvy_device_get_traits(device);
     const size_t vector = (size_t)cvy_pitch_width(device, length), vectors = length / vector;
     const size_t items = traits->cpu ? 1 : GPU_ITEMS;
@@ -26,6 +26,10 @@ convoy_status cvy_sum_rows_prepare(convoy_device *device, size_t rows, size_t le
                          .vector = vector,
                          .items = items,
                          .scratch = strips > 1 ? strips * rows : 0};
+}
+
+convoy_status cvy_sum_rows_prepare(convoy_device *device, size_t rows, size_t length, cvy_sum_rows *op) {
+    cvy_sum_rows_plan(device, rows, length, op);
     return cvy_kernel_get_pitch(device, "sum_rows", "sum_rows", length, &op->kernel);
 }
 

@@ -1,5 +1,6 @@
 /* The short tuning when a network is opened. */
 #include <math.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,15 +25,12 @@ static double wanted_seconds(convoy_device *device) {
     return !wish || cvy_text_to_double(wish, &seconds) ? seconds : most_seconds;
 }
 
-static bool is_set(const cvy_task *task) {
-    return strcmp(task->op, "clblast") == 0;
-}
-
 /* Is there anything to measure for it? */
 static bool is_new(convoy_device *device, const cvy_task *task, const cvy_tune_options *options) {
     cvy_tuned tuned;
     size_t usable = 0, open = 0;
-    if (!is_set(task) && cvy_choice_measured(device, task, NULL))
+    const cvy_key key = cvy_task_key(task);
+    if (!task->option_of && cvy_choice_measured(device, &key, NULL))
         return false;
     cvy_tune_list(device, task, options, &tuned);
     for (size_t i = 0; i < tuned.count; i++) {
@@ -48,33 +46,37 @@ static int by_share(const void *a, const void *b) {
     return (x < y) - (x > y);
 }
 
-/* The tasks that are large enough to matter, the largest part of a step first; those of CLBlast's parameters
-   are large or small together. */
+/* The work of a task, or of all those together that choose the same option. */
+static double work_of(const cvy_task *tasks, size_t count, const cvy_task *task) {
+    double work = 0;
+    for (size_t i = 0; i < count; i++)
+        if (task->option_of && tasks[i].option_of == task->option_of)
+            work += tasks[i].work * tasks[i].uses;
+    return task->option_of ? work / task->uses : task->work;
+}
+
+/* The tasks that are large enough to matter, the largest part of a step first. */
 static size_t list_tasks(convoy_device *device, const cvy_task *tasks, size_t count, cvy_task *list) {
     const double least = cvy_device_get_traits(device)->cpu ? cpu_work : gpu_work;
-    double sets = 0;
     size_t used = 0;
-    for (size_t i = 0; i < count; i++)
-        sets += is_set(&tasks[i]) ? tasks[i].work * tasks[i].uses : 0;
     for (size_t i = 0; i < count; i++) {
         list[used] = tasks[i];
-        if (is_set(&tasks[i]))
-            list[used].work = sets / tasks[i].uses;
+        list[used].work = work_of(tasks, count, &tasks[i]);
         used += list[used].work >= least;
     }
     qsort(list, used, sizeof *list, by_share);
     return used;
 }
 
-/* Tasks that there is nothing to measure for drop out, but for those of CLBlast's parameters: the sum over
-   this network's products may have another winner than that of the network before. */
+/* Tasks that there is nothing to measure for drop out, but for those of options: the sum over this
+   network's shapes may have another winner than that of the network before. */
 static size_t keep_open(convoy_device *device, const cvy_tune_options *options, cvy_task *list,
                         size_t *count) {
     size_t used = 0, wanted = 0;
     for (size_t i = 0; i < *count; i++) {
         const bool new = is_new(device, &list[i], options);
         wanted += new;
-        if (new || is_set(&list[i]))
+        if (new || list[i].option_of)
             list[used++] = list[i];
     }
     *count = used;
@@ -82,8 +84,9 @@ static size_t keep_open(convoy_device *device, const cvy_tune_options *options, 
 }
 
 void cvy_tune_automatically(convoy_device *device, const cvy_task *tasks, size_t count) {
-    static double spent; /* by networks that this process opened before */
-    const double seconds = wanted_seconds(device), start = cvy_seconds(), left = fmax(seconds - spent, 0);
+    static atomic_long spent; /* milliseconds, by networks that this process opened before */
+    const double seconds = wanted_seconds(device), start = cvy_seconds(),
+                 left = fmax(seconds - 1e-3 * (double)spent, 0);
     const cvy_tune_options options = {.seconds = run_seconds,
                                       /* The budget ends first: no variant is set aside for its slowness. */
                                       .limit = INFINITY,
@@ -106,7 +109,7 @@ void cvy_tune_automatically(convoy_device *device, const cvy_task *tasks, size_t
             settled += !is_new(device, &list[i], &options);
         cvy_debug("tuning: %zu of %zu shapes are settled; the next start goes on", settled, used);
         if (wanted)
-            spent += cvy_seconds() - start;
+            spent += lround(1e3 * (cvy_seconds() - start));
     }
     free(results);
     free(list);

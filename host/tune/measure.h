@@ -3,13 +3,7 @@
 #ifndef CVY_TUNE_MEASURE_H
 #define CVY_TUNE_MEASURE_H
 
-#include "ops/choice.h"
-
-/* The task that these words name; false: there is none. */
-bool cvy_task_read(const char *op, const char *pass, const char *shape, cvy_task *task);
-/* Variants that could run it, at most CVY_VARIANTS_LIMIT, the preferred one first. */
-size_t cvy_task_candidates(convoy_device *device, const cvy_task *task, cvy_candidate_variant *candidates);
-bool cvy_task_has_candidate(convoy_device *device, const cvy_task *task, const char *variant);
+#include "ops/variants.h"
 
 /* The steps of a measurement, each of which may fail, crash or hang on a bad driver. */
 typedef enum cvy_stage {

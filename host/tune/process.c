@@ -2,6 +2,7 @@
 #include "tune/process.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -86,7 +87,8 @@ cvy_answer cvy_tune_process_ask(cvy_child *child, convoy_device *device, const c
     if (answer != CVY_ANSWER_BEST)
         return answer;
     /* Where nobody hears it, nobody answers: that is told below. */
-    cvy_child_say(child, "%s\t%s\t%s\t%s\t%.0f", task->op, task->pass, task->shape, variant, 1e9 * seconds);
+    const cvy_key key = cvy_task_key(task);
+    cvy_child_say(child, "%s\t%s\t%s\t%s\t%.0f", key.op, key.pass, key.shape, variant, 1e9 * seconds);
     answer = read_answers(child, patience, reply);
     /* After a failed launch nothing on that device can be trusted. */
     if (answer != CVY_ANSWER_BEST && !(answer == CVY_ANSWER_FAILED && reply->status == CONVOY_FAILED))
@@ -102,14 +104,18 @@ static void tell_stage(void *parent, cvy_stage stage) {
 
 static convoy_status serve(cvy_child *parent, convoy_device *device, char *line) {
     char *fields[5], *rest = line;
+    cvy_key key;
     cvy_task task;
     double nanoseconds, best = 0;
     convoy_status status = CONVOY_OK;
     for (int i = 0; i < 5; i++)
         if (!(fields[i] = strsep(&rest, "\t")))
             status = CONVOY_INVALID;
-    if (status || !cvy_task_read(fields[0], fields[1], fields[2], &task) ||
-        !cvy_text_to_double(fields[4], &nanoseconds))
+    if (!status) {
+        key = (cvy_key){.op = fields[0], .pass = fields[1]};
+        snprintf(key.shape, sizeof key.shape, "%s", fields[2]);
+    }
+    if (status || !cvy_task_read(&key, &task) || !cvy_text_to_double(fields[4], &nanoseconds))
         return cvy_fail(CONVOY_INVALID, "no such task");
     status = cvy_measure(device, &task, fields[3], 1e-9 * nanoseconds, tell_stage, parent, &best);
     if (!status)

@@ -7,7 +7,6 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/status.h"
-#include "ops/gemm/gemm.h"
 #include "tune/process.h"
 
 /* What the heuristics prefer stays unless another one is faster by more than what is left to chance. */
@@ -30,17 +29,12 @@ static bool is_interrupted(const tuning *t) {
     return t->options->interrupt && *t->options->interrupt;
 }
 
-/* A product to choose CLBlast's parameters by. */
-static bool is_set(const cvy_task *task) {
-    return strcmp(task->op, "clblast") == 0;
-}
-
-static void keep(convoy_device *device, const cvy_task *task, const char *shape, cvy_verdict verdict,
-                 const char *variant, double seconds) {
+static void keep(convoy_device *device, const cvy_key *key, cvy_verdict verdict, const char *variant,
+                 double seconds) {
     const cvy_choice choice = {.verdict = verdict,
-                               .op = task->op,
-                               .pass = task->pass,
-                               .shape = shape,
+                               .op = key->op,
+                               .pass = key->pass,
+                               .shape = key->shape,
                                .variant = variant,
                                .seconds = seconds,
                                .reason = ""};
@@ -57,17 +51,18 @@ static const char *const stages[] = {"building it for a small shape",
 /* A variant that fails on the small shape is bad for all shapes; one that fails on the real one may be good
    for others. */
 static void set_aside(const tuning *t, const cvy_task *task, const cvy_reply *reply, cvy_tuned_variant *v) {
+    const cvy_key key = cvy_task_key(task);
     v->outcome = CVY_OUTCOME_FAILED;
-    cvy_choice_set_aside(t->device, task, reply->stage <= CVY_STAGE_CHECK ? "*" : task->shape, v->name,
-                         v->reason);
+    cvy_choice_set_aside(t->device, &key, reply->stage <= CVY_STAGE_CHECK, v->name, v->reason);
 }
 
 /* The time that was spent on a variant in vain, with that of earlier starts. */
 static void leave(const tuning *t, const cvy_task *task, const cvy_tuned_variant *v, double seconds) {
-    const cvy_choice *before = cvy_choice_measured(t->device, task, v->name);
+    const cvy_key key = cvy_task_key(task);
+    const cvy_choice *before = cvy_choice_measured(t->device, &key, v->name);
     if (before && before->verdict == CVY_LEFT)
         seconds += before->seconds;
-    keep(t->device, task, task->shape, CVY_LEFT, v->name, seconds);
+    keep(t->device, &key, CVY_LEFT, v->name, seconds);
 }
 
 static convoy_status measure(tuning *t, const cvy_task *task, cvy_tuned_variant *v) {
@@ -115,16 +110,17 @@ static convoy_status measure(tuning *t, const cvy_task *task, cvy_tuned_variant 
 /* Measures what is still open. */
 static convoy_status try_variant(tuning *t, size_t index, const cvy_task *task, cvy_tuned_variant *v) {
     const cvy_tune_options *o = t->options;
+    const cvy_key key = cvy_task_key(task);
     if (!cvy_tune_is_open(v) || is_over(t))
         return CONVOY_OK;
-    cvy_debug("measuring %s for %s %s %s", v->name, task->op, task->pass, task->shape);
+    cvy_debug("measuring %s for %s %s %s", v->name, key.op, key.pass, key.shape);
     if (o->begun)
         o->begun(o->context, index, task, v->name);
     convoy_status status = measure(t, task, v);
     if (!status && is_interrupted(t))
         status = cvy_fail(CONVOY_INTERRUPTED, "tuning was interrupted; what was measured so far is kept");
-    if (!status && v->outcome == CVY_OUTCOME_TIMED && (o->likely || is_set(task)))
-        keep(t->device, task, task->shape, CVY_TIMED, v->name, v->seconds);
+    if (!status && v->outcome == CVY_OUTCOME_TIMED && (o->likely || task->option_of))
+        keep(t->device, &key, CVY_TIMED, v->name, v->seconds);
     return status;
 }
 
@@ -133,15 +129,16 @@ static convoy_status try_variant(tuning *t, size_t index, const cvy_task *task, 
 void cvy_tune_list(convoy_device *device, const cvy_task *task, const cvy_tune_options *o, cvy_tuned *tuned) {
     cvy_candidate_variant candidates[CVY_VARIANTS_LIMIT];
     const size_t count = cvy_task_candidates(device, task, candidates);
+    const cvy_key key = cvy_task_key(task);
     size_t likely = 0;
     *tuned = (cvy_tuned){.task = *task, .winner = -1};
     for (size_t i = 0; i < count; i++) {
         const char *name = candidates[i].name;
-        if (o->likely && !is_set(task) && (candidates[i].fit != CVY_FIT_LIKELY || likely == o->likely))
+        if (o->likely && !task->option_of && (candidates[i].fit != CVY_FIT_LIKELY || likely == o->likely))
             continue;
         cvy_tuned_variant *v = &tuned->variants[tuned->count++];
-        const char *reason = cvy_choice_aside(device, task->op, task->pass, task->shape, name);
-        const cvy_choice *known = o->likely ? cvy_choice_measured(device, task, name) : NULL;
+        const char *reason = cvy_choice_aside(device, &key, name);
+        const cvy_choice *known = o->likely ? cvy_choice_measured(device, &key, name) : NULL;
         v->name = name;
         likely += !reason;
         if (reason) {
@@ -191,110 +188,124 @@ static convoy_status tune_task(tuning *t, size_t index, const cvy_task *task, cv
     if (status || !is_complete(tuned))
         return status; /* half a comparison is none */
     choose_winner(tuned);
+    const cvy_key key = cvy_task_key(task);
     if (tuned->winner >= 0)
-        keep(t->device, task, task->shape, CVY_BEST, tuned->variants[tuned->winner].name,
+        keep(t->device, &key, CVY_BEST, tuned->variants[tuned->winner].name,
              tuned->variants[tuned->winner].seconds);
     if (o->ended)
         o->ended(o->context, index, tuned);
     return CONVOY_OK;
 }
 
-/* ---- CLBlast's parameters ---- */
+/* ---- The option of a variant ---- */
 
-/* The sum over all products, for the sets that all of them were measured with; of a set that failed for one,
+/* What is tuned together: the tasks that have `of` as their option_of, their results, and the sum of these.
+ */
+typedef struct group {
+    const cvy_variant *of;
+    const cvy_task *tasks;
+    cvy_tuned *results;
+    size_t count;
+    cvy_tuned sum;
+} group;
+
+/* The sum over all tasks, for the values that all of them were measured with; of a value that failed for one,
    that. */
-static void add_up(const cvy_task *tasks, size_t count, const cvy_tuned *results, cvy_tuned *sum) {
-    for (size_t i = 0; i < count; i++)
-        for (size_t set = 0; is_set(&tasks[i]) && set < results[i].count; set++) {
-            const cvy_tuned_variant *v = &results[i].variants[set];
-            cvy_tuned_variant *total = &sum->variants[set];
+static void add_up(group *g) {
+    for (size_t i = 0; i < g->count; i++)
+        for (size_t value = 0; g->tasks[i].option_of == g->of && value < g->results[i].count; value++) {
+            const cvy_tuned_variant *v = &g->results[i].variants[value];
+            cvy_tuned_variant *total = &g->sum.variants[value];
             if (v->outcome == CVY_OUTCOME_TIMED)
-                total->seconds += tasks[i].uses * v->seconds;
+                total->seconds += g->tasks[i].uses * v->seconds;
             else if (total->outcome == CVY_OUTCOME_TIMED || cvy_tune_is_open(total))
                 *total = *v;
         }
 }
 
-/* Sets outside, products inside: a set is built once. A set that fails for one product is out. The first set
-   is CLBlast's own, which only a new process has. */
-static convoy_status measure_sets(tuning *t, const cvy_task *tasks, size_t count, cvy_tuned *results,
-                                  cvy_tuned *sum) {
+/* Values outside, tasks inside: kernels are built once for a value. A value that fails for one task is out.
+   The first value is what the variant has of its own, which only a new process does. */
+static convoy_status measure_values(tuning *t, group *g) {
     convoy_status status = CONVOY_OK;
-    for (size_t set = 0; set < sum->count && !status; set++) {
-        bool first = set == 0, usable = true;
-        for (size_t i = 0; i < count && usable && !status; i++) {
-            cvy_tuned_variant *v = &results[i].variants[set];
-            if (!is_set(&tasks[i]))
+    for (size_t value = 0; value < g->sum.count && !status; value++) {
+        bool first = value == 0, usable = true;
+        for (size_t i = 0; i < g->count && usable && !status; i++) {
+            cvy_tuned_variant *v = &g->results[i].variants[value];
+            if (g->tasks[i].option_of != g->of)
                 continue;
             if (first && cvy_tune_is_open(v) && !is_over(t)) {
                 cvy_child_end(&t->child);
                 first = false;
             }
-            status = try_variant(t, i, &tasks[i], v);
+            status = try_variant(t, i, &g->tasks[i], v);
             usable = v->outcome == CVY_OUTCOME_TIMED;
         }
     }
     if (!status)
-        add_up(tasks, count, results, sum);
+        add_up(g);
     return status;
 }
 
-/* Kept for all products of the device, whether measured now or before. */
-static void keep_set(tuning *t, const cvy_tuned *sum) {
+/* Kept for all shapes on the device, whether measured now or before. */
+static void keep_value(tuning *t, const cvy_tuned *sum) {
     const cvy_tuned_variant *v = &sum->variants[sum->winner];
-    cvy_task all = sum->task;
+    cvy_key all = cvy_task_key(&sum->task);
     snprintf(all.shape, sizeof all.shape, "*");
     const cvy_choice *known = cvy_choice_measured(t->device, &all, NULL);
     if (t->measured || !known || strcmp(known->variant, v->name) != 0)
-        keep(t->device, &all, all.shape, CVY_BEST, v->name, v->seconds);
+        keep(t->device, &all, CVY_BEST, v->name, v->seconds);
 }
 
-/* All products at once. Sets that there was no time for do not keep a better one than CLBlast's own from
-   serving. */
-static convoy_status tune_sets(tuning *t, const cvy_task *tasks, size_t count, cvy_tuned *results) {
+/* Values that there was no time for do not keep a better one than the variant's own from serving. */
+static convoy_status tune_option(tuning *t, group *g) {
     const cvy_tune_options *o = t->options;
-    cvy_tuned sum = {.winner = -1};
-    for (size_t i = 0; i < count; i++)
-        if (is_set(&tasks[i])) {
-            cvy_tune_list(t->device, &tasks[i], o, &results[i]);
-            sum.task = tasks[i];
-            sum.count = results[i].count;
+    g->sum.winner = -1;
+    for (size_t i = 0; i < g->count; i++)
+        if (g->tasks[i].option_of == g->of) {
+            cvy_tune_list(t->device, &g->tasks[i], o, &g->results[i]);
+            g->sum.task = g->tasks[i];
+            g->sum.count = g->results[i].count;
         }
-    for (size_t set = 0; set < sum.count; set++)
-        sum.variants[set] =
-            (cvy_tuned_variant){.name = cvy_clblast_sets()[set], .outcome = CVY_OUTCOME_TIMED};
-    convoy_status status = measure_sets(t, tasks, count, results, &sum);
-    cvy_child_end(&t->child); /* the next one begins with the parameters that won */
+    for (size_t value = 0; value < g->sum.count; value++)
+        g->sum.variants[value] =
+            (cvy_tuned_variant){.name = g->of->option->names[value], .outcome = CVY_OUTCOME_TIMED};
+    convoy_status status = measure_values(t, g);
+    cvy_child_end(&t->child); /* the next one begins with the value that won */
     if (status)
         return status;
-    if (sum.count && !cvy_tune_is_open(&sum.variants[0]))
-        choose_winner(&sum);
-    if (sum.winner >= 0)
-        keep_set(t, &sum);
-    for (size_t i = 0; i < count; i++)
-        if (is_set(&tasks[i])) {
-            results[i].winner = sum.winner;
+    if (g->sum.count && !cvy_tune_is_open(&g->sum.variants[0]))
+        choose_winner(&g->sum);
+    if (g->sum.winner >= 0)
+        keep_value(t, &g->sum);
+    for (size_t i = 0; i < g->count; i++)
+        if (g->tasks[i].option_of == g->of) {
+            g->results[i].winner = g->sum.winner;
             if (o->ended)
-                o->ended(o->context, i, &results[i]);
+                o->ended(o->context, i, &g->results[i]);
         }
     return CONVOY_OK;
 }
 
 /* ---- All tasks ---- */
 
+static bool is_first_of_option(const cvy_task *tasks, size_t index) {
+    for (size_t i = 0; i < index; i++)
+        if (tasks[i].option_of == tasks[index].option_of)
+            return false;
+    return true;
+}
+
 convoy_status cvy_tune(convoy_device *device, const cvy_task *tasks, size_t count,
                        const cvy_tune_options *options, cvy_tuned *results) {
     tuning t = {.device = device, .options = options};
     convoy_status status = CONVOY_OK;
-    bool sets = false;
     memset(results, 0, count * sizeof *results);
     for (size_t i = 0; i < count && !status; i++)
-        if (!is_set(&tasks[i]))
+        if (!tasks[i].option_of)
             status = tune_task(&t, i, &tasks[i], &results[i]);
-        else if (!sets) {
-            sets = true;
-            status = tune_sets(&t, tasks, count, results);
-        }
+        else if (is_first_of_option(tasks, i))
+            status = tune_option(
+                &t, &(group){.of = tasks[i].option_of, .tasks = tasks, .results = results, .count = count});
     cvy_child_end(&t.child);
     return status;
 }

@@ -4,7 +4,7 @@
 #define CVY_TUNE_TUNE_H
 
 #include "base/child.h"
-#include "ops/choice.h"
+#include "ops/variants.h"
 
 /* ---- Tuning ---- */
 
@@ -55,8 +55,8 @@ typedef struct cvy_tune_options {
 void cvy_tune_list(convoy_device *device, const cvy_task *task, const cvy_tune_options *options,
                    cvy_tuned *tuned);
 bool cvy_tune_is_open(const cvy_tuned_variant *variant);
-/* results [count]. What was found before a failure or an interruption is kept. All tasks of the op "clblast"
-   have the same winner: the set of parameters with the least sum of times. */
+/* results [count]. What was found before a failure or an interruption is kept. All tasks of a variant's
+   option have the same winner: the value with the least sum of times. */
 convoy_status cvy_tune(convoy_device *device, const cvy_task *tasks, size_t count,
                        const cvy_tune_options *options, cvy_tuned *results);
 /* The short tuning when a network is opened: what is large enough for it to matter and has several plausible

@@ -1,6 +1,7 @@
 /* Networks end to end: a device against the host, gradients against finite differences, and what a network
  * refuses. */
 #include "network/inside.h"
+#include "ops/conv2d/conv2d.h"
 #include "ops/loss.h"
 #include "support/models.h"
 
@@ -499,8 +500,8 @@ static void forced_variants_serve_where_they_run(void **state) {
     cvy_network_options options = {.batch_size = 4, .training = true, .variant = "conv2d=winograd_gpu"};
     convoy_model *model = test_model(models[0]);
     assert_ok(cvy_network_create(model, test_device(), &options, &network));
-    assert_null(network->steps[0].setup.conv2d_variant);
-    assert_string_equal(network->steps[1].setup.conv2d_variant, "winograd_gpu");
+    assert_null(cvy_forced_name(&network->steps[0].setup.forced, &cvy_conv2d_op));
+    assert_string_equal(cvy_forced_name(&network->steps[1].setup.forced, &cvy_conv2d_op), "winograd_gpu");
     convoy_network_close(network);
     options.variant = "gemm=vector_cpu"; /* for a few columns: not for training */
     assert_fails(cvy_network_create(model, test_device(), &options, &network), CONVOY_DEVICE,

@@ -9,7 +9,7 @@
 #include "base/file.h"
 #include "device/opencl.h"
 #include "ops/conv2d/conv2d.h"
-#include "ops/gemm/gemm.h"
+#include "ops/gemm/variant.h"
 #include "support/images.h"
 #include "support/test.h"
 
@@ -38,6 +38,24 @@ static convoy_device *open_device(void) {
     return device;
 }
 
+static cvy_key forward_of(const char *shape) {
+    cvy_key key = {.op = "conv2d", .pass = "forward"};
+    snprintf(key.shape, sizeof key.shape, "%s", shape);
+    return key;
+}
+
+static const char *found_for(convoy_device *device, const char *shape) {
+    const cvy_key key = forward_of(shape);
+    return cvy_choice_find(device, &key);
+}
+
+static const char *aside_for(convoy_device *device, const char *shape, const char *variant) {
+    const cvy_key key = forward_of(shape);
+    return cvy_choice_aside(device, &key, variant);
+}
+
+static const cvy_key parameters = {.op = "gemm", .pass = "clblast", .shape = "*"};
+
 static void keep_best(convoy_device *device, const char *shape, const char *variant) {
     cvy_choice_keep(device,
                     &(cvy_choice){.verdict = CVY_BEST,
@@ -53,7 +71,7 @@ static void keep_best(convoy_device *device, const char *shape, const char *vari
 /* What a device that is opened now knows about the shape. */
 static void assert_found(const char *shape, const char *expected) {
     convoy_device *device = open_device();
-    const char *found = cvy_choice_find(device, "conv2d", "forward", shape);
+    const char *found = found_for(device, shape);
     if (expected)
         assert_string_equal(found, expected);
     else
@@ -84,8 +102,8 @@ static void test_round_trip(void **state) {
     assert_true(fabs(list[0].seconds - 0.00125) < 1e-9);
     assert_string_equal(list[0].device, convoy_device_get_info(device)->name);
     keep_best(device, "1,2", "winograd_cpu"); /* replaces */
-    assert_string_equal(cvy_choice_find(device, "conv2d", "forward", "1,2"), "winograd_cpu");
-    assert_null(cvy_choice_find(device, "conv2d", "backward_data", "1,2"));
+    assert_string_equal(found_for(device, "1,2"), "winograd_cpu");
+    assert_null(cvy_choice_find(device, &(cvy_key){"conv2d", "backward_data", "1,2"}));
     convoy_device_close(device);
     assert_found("1,2", "winograd_cpu");
     assert_found("3,4", "im2col_gemm");
@@ -98,25 +116,25 @@ static void test_set_aside(void **state) {
     (void)state;
     fresh();
     convoy_device *device = open_device();
-    const cvy_task task = {.op = "conv2d", .pass = "forward", .shape = "1,2"};
+    const cvy_key task = forward_of("1,2");
     assert_string_equal(cvy_choice_measured(device, &task, NULL)->variant, "direct_cpu");
-    cvy_choice_set_aside(device, &task, "1,2", "direct_cpu", "it\tended\nbadly");
-    assert_null(cvy_choice_find(device, "conv2d", "forward", "1,2"));
+    cvy_choice_set_aside(device, &task, false, "direct_cpu", "it\tended\nbadly");
+    assert_null(found_for(device, "1,2"));
     convoy_device_close(device);
     device = open_device();
-    assert_string_equal(cvy_choice_aside(device, "conv2d", "forward", "1,2", "direct_cpu"), "it ended badly");
-    assert_null(cvy_choice_aside(device, "conv2d", "forward", "3,4", "direct_cpu"));
-    assert_null(cvy_choice_aside(device, "conv2d", "forward", "1,2", "im2col_gemm"));
-    assert_null(cvy_choice_find(device, "conv2d", "forward", "1,2"));
-    cvy_choice_set_aside(device, &task, "*", "im2col_gemm", "wrong values");
-    assert_string_equal(cvy_choice_aside(device, "conv2d", "forward", "3,4", "im2col_gemm"), "wrong values");
+    assert_string_equal(aside_for(device, "1,2", "direct_cpu"), "it ended badly");
+    assert_null(aside_for(device, "3,4", "direct_cpu"));
+    assert_null(aside_for(device, "1,2", "im2col_gemm"));
+    assert_null(found_for(device, "1,2"));
+    cvy_choice_set_aside(device, &task, true, "im2col_gemm", "wrong values");
+    assert_string_equal(aside_for(device, "3,4", "im2col_gemm"), "wrong values");
     cvy_choice_forget(device);
-    assert_null(cvy_choice_aside(device, "conv2d", "forward", "3,4", "im2col_gemm"));
+    assert_null(aside_for(device, "3,4", "im2col_gemm"));
     convoy_device_close(device);
     assert_found("3,4", NULL);
 }
 
-static void keep_one(convoy_device *device, const cvy_task *task, cvy_verdict verdict, const char *variant,
+static void keep_one(convoy_device *device, const cvy_key *task, cvy_verdict verdict, const char *variant,
                      double seconds) {
     cvy_choice_keep(device,
                     &(cvy_choice){verdict, task->op, task->pass, task->shape, variant, seconds, "", NULL}, 1);
@@ -128,7 +146,7 @@ static void test_half_a_comparison(void **state) {
     (void)state;
     remove(path);
     convoy_device *device = open_device();
-    const cvy_task task = {.op = "conv2d", .pass = "forward", .shape = "1,2"};
+    const cvy_key task = forward_of("1,2");
     keep_one(device, &task, CVY_TIMED, "direct_cpu", 0.002);
     keep_one(device, &task, CVY_LEFT, "im2col_gemm", 1.5);
     keep_one(device, &task, CVY_LEFT, "im2col_gemm", 2.5);
@@ -145,10 +163,10 @@ static void test_half_a_comparison(void **state) {
     assert_null(cvy_choice_measured(device, &task, NULL));
     keep_one(device, &task, CVY_TIMED, "im2col_gemm", 0.001);
     assert_int_equal(cvy_choice_measured(device, &task, "im2col_gemm")->verdict, CVY_TIMED);
-    cvy_choice_set_aside(device, &task, "1,2", "im2col_gemm", "a test");
+    cvy_choice_set_aside(device, &task, false, "im2col_gemm", "a test");
     keep_one(device, &task, CVY_BEST, "direct_cpu", 0.002);
     assert_null(cvy_choice_measured(device, &task, "direct_cpu"));
-    assert_non_null(cvy_choice_aside(device, "conv2d", "forward", "1,2", "im2col_gemm"));
+    assert_non_null(aside_for(device, "1,2", "im2col_gemm"));
     convoy_device_close(device);
     assert_found("1,2", "direct_cpu");
 }
@@ -159,13 +177,13 @@ static void test_precision(void **state) {
     fresh();
     convoy_device *device = open_device();
     cvy_device_traits *traits = (cvy_device_traits *)cvy_device_get_traits(device);
-    assert_string_equal(cvy_choice_find(device, "conv2d", "forward", "1,2"), "direct_cpu");
+    assert_string_equal(found_for(device, "1,2"), "direct_cpu");
     traits->precision = CONVOY_TF32;
-    assert_null(cvy_choice_find(device, "conv2d", "forward", "1,2"));
+    assert_null(found_for(device, "1,2"));
     keep_best(device, "1,2", "mma_nvidia");
-    assert_string_equal(cvy_choice_find(device, "conv2d", "forward", "1,2"), "mma_nvidia");
+    assert_string_equal(found_for(device, "1,2"), "mma_nvidia");
     traits->precision = CONVOY_FLOAT32;
-    assert_string_equal(cvy_choice_find(device, "conv2d", "forward", "1,2"), "direct_cpu");
+    assert_string_equal(found_for(device, "1,2"), "direct_cpu");
     convoy_device_close(device);
     assert_found("1,2", "direct_cpu");
 }
@@ -187,10 +205,11 @@ static void test_ops_ask(void **state) {
                               .groups = 1},
                      again;
     assert_ok(cvy_conv2d_infer(&shape));
-    const cvy_task task = cvy_conv2d_task(&shape, CVY_CONV2D_FORWARD);
-    assert_true(cvy_conv2d_shape_read(task.shape, &again));
+    const cvy_task asked = cvy_task_of(&cvy_conv2d_op, &shape, CVY_CONV2D_FORWARD);
+    const cvy_key task = cvy_task_key(&asked);
+    assert_true(cvy_conv2d_op.read(task.shape, &again));
     assert_memory_equal(&again, &shape, sizeof shape);
-    assert_false(cvy_conv2d_shape_read("16,3,6", &again));
+    assert_false(cvy_conv2d_op.read("16,3,6", &again));
     cvy_conv2d *op = NULL;
     assert_ok(cvy_conv2d_create(device, &shape, 1, NULL, &op));
     assert_int_equal(cvy_conv2d_origin(op, CVY_CONV2D_FORWARD), CVY_GUESSED);
@@ -201,15 +220,15 @@ static void test_ops_ask(void **state) {
     assert_int_equal(cvy_conv2d_origin(op, CVY_CONV2D_FORWARD), CVY_MEASURED);
     assert_int_equal(cvy_conv2d_origin(op, CVY_CONV2D_BACKWARD_DATA), CVY_GUESSED);
     cvy_conv2d_free(op);
-    cvy_choice_set_aside(device, &task, "*", "im2col_gemm", "a test");
+    cvy_choice_set_aside(device, &task, true, "im2col_gemm", "a test");
     assert_ok(cvy_conv2d_create(device, &shape, 1, NULL, &op));
     assert_string_not_equal(cvy_conv2d_variant(op, CVY_CONV2D_FORWARD), "im2col_gemm");
     cvy_conv2d_free(op);
     assert_ok(cvy_conv2d_create(device, &shape, 1, "im2col_gemm", &op)); /* with a warning */
     assert_int_equal(cvy_conv2d_origin(op, CVY_CONV2D_FORWARD), CVY_FORCED);
     cvy_conv2d_free(op);
-    for (const char *const *variant = cvy_conv2d_variants(); *variant; variant++)
-        cvy_choice_set_aside(device, &task, task.shape, *variant, "a test");
+    for (const cvy_variant *const *variant = cvy_conv2d_op.variants; *variant; variant++)
+        cvy_choice_set_aside(device, &task, false, (*variant)->name, "a test");
     assert_fails(cvy_conv2d_create(device, &shape, 1, NULL, &op), CONVOY_DEVICE, "set aside");
     convoy_device_close(device);
 }
@@ -220,29 +239,62 @@ static void test_gemm_asks(void **state) {
     convoy_device *device = open_device();
     cvy_gemm_shape shape = {.transpose_b = true, .m = 5, .n = 17, .k = 3, .lda = 3, .ldb = 3, .ldc = 17},
                    again;
-    const cvy_task task = cvy_gemm_task(&shape);
-    assert_true(cvy_gemm_shape_read(task.shape, &again));
+    const cvy_task asked = cvy_task_of(&cvy_gemm_op, &shape, 0);
+    const cvy_key task = cvy_task_key(&asked);
+    assert_true(cvy_gemm_op.read(task.shape, &again));
     assert_memory_equal(&again, &shape, sizeof shape);
     cvy_gemm *op = NULL;
     assert_ok(cvy_gemm_create(device, &shape, NULL, &op));
     const char *first = cvy_gemm_variant(op);
     assert_int_equal(cvy_gemm_origin(op), CVY_GUESSED);
     cvy_gemm_free(op);
-    cvy_choice_set_aside(device, &task, "*", first, "a test");
+    cvy_choice_set_aside(device, &task, true, first, "a test");
     if (cvy_gemm_create(device, &shape, NULL, &op) == CONVOY_OK) { /* where there is another one */
         assert_string_not_equal(cvy_gemm_variant(op), first);
         cvy_gemm_free(op);
     } else
-        assert_non_null(strstr(convoy_error_message(), "no gemm variant"));
+        assert_non_null(strstr(convoy_error_message(), "gemm: no variant"));
     convoy_device_close(device);
 }
 
-/* The rows and columns that CLBlast pads a matrix to, by what it asks for as workspace. */
+/* What was measured in the precision that the device is asked for counts, whichever it is, as for conv2d. */
+static void test_gemm_asks_in_its_precision(void **state) {
+    (void)state;
+    remove(path);
+    convoy_device *device = open_device();
+    cvy_device_traits *traits = (cvy_device_traits *)cvy_device_get_traits(device);
+    const cvy_gemm_shape shape = {.m = 12, .n = 16, .k = 8, .lda = 8, .ldb = 16, .ldc = 16};
+    const cvy_task task = cvy_task_of(&cvy_gemm_op, &shape, 0);
+    const cvy_key key = cvy_task_key(&task);
+    traits->cpu = false;
+    traits->tensor_cores = CVY_TENSOR_EMULATED;
+    for (int precision = CONVOY_FLOAT32; precision <= CONVOY_BF16; precision++) {
+        cvy_gemm *op = NULL;
+        traits->precision = (convoy_precision)precision;
+        assert_ok(cvy_gemm_create(device, &shape, NULL, &op));
+        assert_string_equal(cvy_gemm_variant(op), precision ? "mma_nvidia" : "tile_gpu");
+        cvy_gemm_free(op);
+        const char *measured = precision ? "tile_gpu" : "clblast";
+        cvy_choice_keep(device, &(cvy_choice){CVY_BEST, key.op, key.pass, key.shape, measured, 1, "", NULL},
+                        1);
+        assert_ok(cvy_gemm_create(device, &shape, NULL, &op));
+        assert_string_equal(cvy_gemm_variant(op), measured);
+        assert_int_equal(cvy_gemm_origin(op), CVY_MEASURED);
+        cvy_gemm_free(op);
+    }
+    convoy_device_close(device);
+}
+
+/* The rows and columns that CLBlast pads a matrix to, by what it asks for once a product is made ready. */
 static size_t clblast_workspace(convoy_device *device) {
     const cvy_gemm_shape shape = {.m = 200, .n = 200, .k = 200, .lda = 200, .ldb = 200, .ldc = 200};
+    cl_command_queue queue = cvy_device_queue(device);
     cvy_gemm *op = NULL;
+    size_t bytes = 0;
     assert_ok(cvy_gemm_create(device, &shape, "clblast", &op));
-    const size_t bytes = cvy_gemm_workspace(op);
+    assert_int_equal(CLBlastSGemmTempBufferSize(CLBlastLayoutRowMajor, CLBlastTransposeNo, CLBlastTransposeNo,
+                                                200, 200, 200, 0, 200, 0, 200, 0, 200, &queue, &bytes),
+                     CLBlastSuccess);
     cvy_gemm_free(op);
     return bytes;
 }
@@ -258,7 +310,9 @@ static void multiply(convoy_device *device) {
     cvy_gemm *op = NULL;
     assert_ok(cvy_gemm_create(device, &shape, "clblast", &op));
     buffers[3] = test_buffer(device, NULL, cvy_gemm_workspace(op));
-    assert_ok(cvy_gemm_run(op, buffers[0], 0, buffers[1], 0, buffers[2], 0, false, buffers[3]));
+    assert_ok(cvy_gemm_run(
+        op,
+        &(cvy_gemm_operands){.a = buffers[0], .b = buffers[1], .c = buffers[2], .workspace = buffers[3]}));
     actual = test_read(buffers[2], EDGE * EDGE);
     cvy_gemm_reference(&shape, a, b, expected, false);
     test_close("product", actual, expected, EDGE * EDGE, 1e-5);
@@ -272,7 +326,7 @@ static void multiply(convoy_device *device) {
 }
 
 static void keep_set(convoy_device *device, const char *set) {
-    cvy_choice_keep(device, &(cvy_choice){CVY_BEST, "clblast", "parameters", "*", set, 0.01, "", NULL}, 1);
+    cvy_choice_keep(device, &(cvy_choice){CVY_BEST, "gemm", "clblast", "*", set, 0.01, "", NULL}, 1);
 }
 
 /* The set that measured best serves; one that does not build is set aside, and the next one serves. */
@@ -284,7 +338,7 @@ static void test_clblast_falls_back(void **state) {
     setenv("CLBLAST_BUILD_OPTIONS", "-DGlobalToPrivateA2D=1 ", 1); /* a function that tiles_64 alone has */
     keep_set(device, "tiles_64");
     clblast_workspace(device);
-    assert_non_null(cvy_choice_aside(device, "clblast", "parameters", "*", "tiles_64"));
+    assert_non_null(cvy_choice_aside(device, &parameters, "tiles_64"));
     unsetenv("CLBLAST_BUILD_OPTIONS");
     keep_set(device, "local_128");
     const size_t wide = clblast_workspace(device);
@@ -308,22 +362,44 @@ static void test_clblast_parameters(void **state) {
     (void)state;
     remove(path);
     convoy_device *device = open_device();
-    const char *const *sets = cvy_clblast_sets();
+    const cvy_variant_option *option = cvy_gemm_clblast.option;
+    const char *const *sets = option->names;
     for (size_t i = 1; sets[i]; i++)
-        assert_ok(cvy_clblast_use(device, sets[i]));
-    assert_ok(cvy_clblast_use(device, "local_128"));
+        assert_ok(option->use(device, sets[i]));
+    assert_ok(option->use(device, "local_128"));
     const size_t wide = clblast_workspace(device);
-    assert_ok(cvy_clblast_use(device, "plain_64"));
+    assert_ok(option->use(device, "plain_64"));
     const size_t narrow = clblast_workspace(device);
     assert_true(wide > narrow); /* 200 is padded to 256, and to 256 x 208 */
     multiply(device);
-    assert_ok(cvy_clblast_use(device, "tiles_64"));
+    assert_ok(option->use(device, "tiles_64"));
     multiply(device);
-    assert_ok(cvy_clblast_use(device, "plain_64"));
+    assert_ok(option->use(device, "plain_64"));
     assert_int_equal(clblast_workspace(device), narrow);
     multiply(device);
-    assert_fails(cvy_clblast_use(device, sets[0]), CONVOY_INVALID, "plain_64");
-    assert_fails(cvy_clblast_use(device, "fastest"), CONVOY_INVALID, "fastest");
+    assert_fails(option->use(device, sets[0]), CONVOY_INVALID, "plain_64");
+    assert_fails(option->use(device, "fastest"), CONVOY_INVALID, "fastest");
+    convoy_device_close(device);
+}
+
+/* What makes do with less room than it would take cuts k into fewer parts. */
+static void test_room(void **state) {
+    (void)state;
+    const cvy_gemm_shape shape = {.m = 10, .n = 16, .k = 3000, .lda = 3000, .ldb = 16, .ldc = 16};
+    convoy_device *device = open_device();
+    cvy_device_traits *traits = (cvy_device_traits *)cvy_device_get_traits(device);
+    traits->compute_units = 4;
+    cvy_job job = cvy_job_of(device, &shape, 0);
+    for (int i = 0; i < 2; i++) {
+        const char *variant = traits->cpu && i ? "tile_cpu" : "tile_gpu";
+        cvy_prepared prepared;
+        job.room = SIZE_MAX;
+        assert_ok(cvy_prepared_describe(&cvy_gemm_op, &job, variant, &prepared));
+        assert_true(prepared.needs.workspace > 0);
+        job.room = 10 * 16 * sizeof(float);
+        assert_ok(cvy_prepared_describe(&cvy_gemm_op, &job, variant, &prepared));
+        assert_int_equal(prepared.needs.workspace, 0);
+    }
     convoy_device_close(device);
 }
 
@@ -353,8 +429,12 @@ static const char *spoilt_product(convoy_device *device, const cvy_gemm_shape *s
     buffers[4] = test_buffer(device, NULL, cvy_gemm_workspace(op));
     spoil_clblast(device);
     for (int run = 0; run < 2; run++) /* the second is the replacement's from the start */
-        assert_int_equal(cvy_gemm_run_bias(op, buffers[0], 0, buffers[1], 0, buffers[2], buffers[3], 0,
-                                           accumulate, buffers[4]),
+        assert_int_equal(cvy_gemm_run(op, &(cvy_gemm_operands){.a = buffers[0],
+                                                               .b = buffers[1],
+                                                               .bias = buffers[2],
+                                                               .c = buffers[3],
+                                                               .workspace = buffers[4],
+                                                               .accumulate = accumulate}),
                          expected);
     unsetenv("CLBLAST_BUILD_OPTIONS");
     for (int run = 0; run < 2 && !expected; run++) {
@@ -375,7 +455,7 @@ static const char *spoilt_product(convoy_device *device, const cvy_gemm_shape *s
 }
 
 /* A variant that fails in a run, after it was made ready, loses nothing: the next one makes do with the
-   workspace that there is, here none. One that was asked for by name fails. */
+   workspace that there is. One that was asked for by name fails. */
 static void test_gemm_replaces_what_fails(void **state) {
     (void)state;
     const cvy_gemm_shape shapes[] = {{.m = 10, .n = 16, .k = 3000, .lda = 3000, .ldb = 16, .ldc = 16},
@@ -386,17 +466,20 @@ static void test_gemm_replaces_what_fails(void **state) {
     const bool cpu = traits->cpu;
     for (int kind = 0; kind < 4; kind++) {
         const cvy_gemm_shape *shape = &shapes[kind % 2];
-        const cvy_task task = cvy_gemm_task(shape);
+        const cvy_task asked = cvy_task_of(&cvy_gemm_op, shape, 0);
+        const cvy_key task = cvy_task_key(&asked);
         traits->cpu = cpu && kind < 2;
         traits->compute_units = 4; /* enough for a split k */
         cvy_choice_forget(device);
         spoilt_product(device, shape, "clblast", kind % 2, CONVOY_DEVICE);
-        assert_null(cvy_choice_aside(device, "gemm", "product", task.shape, "clblast"));
+        assert_null(cvy_choice_aside(device, &task, "clblast"));
         cvy_choice_keep(device,
                         &(cvy_choice){CVY_BEST, "gemm", "product", task.shape, "clblast", 1, "", NULL}, 1);
         assert_string_equal(spoilt_product(device, shape, NULL, kind % 2, CONVOY_OK),
-                            traits->cpu ? "tile_cpu" : "tile_gpu");
-        assert_non_null(cvy_choice_aside(device, "gemm", "product", task.shape, "clblast"));
+                            !traits->cpu ? "tile_gpu"
+                            : kind == 1  ? "vector_cpu"
+                                         : "tile_cpu");
+        assert_non_null(cvy_choice_aside(device, &task, "clblast"));
     }
     convoy_device_close(device);
 }
@@ -450,10 +533,10 @@ static void test_garbage(void **state) {
         noise[i] = (char)cvy_rng_below(&rng, 256);
     damage(noise, sizeof noise);
     assert_found("1,2", NULL);
-    memcpy(noise, "convoy-tuning 1\n", 16);
+    memcpy(noise, "convoy-tuning 2\n", 16);
     damage(noise, sizeof noise);
     assert_found("1,2", NULL);
-    damage("convoy-tuning 2\nwhat a later version wrote\n", 43);
+    damage("convoy-tuning 3\nwhat a later version wrote\n", 43);
     assert_found("1,2", NULL);
     convoy_device *device = open_device();
     keep_best(device, "1,2", "direct_cpu");
@@ -466,7 +549,7 @@ static void test_a_folder_that_cannot_be_written(void **state) {
     setenv("CONVOY_CACHE_DIR", "/proc/no-such-folder", 1);
     convoy_device *device = open_device();
     keep_best(device, "1,2", "direct_cpu");
-    assert_string_equal(cvy_choice_find(device, "conv2d", "forward", "1,2"), "direct_cpu");
+    assert_string_equal(found_for(device, "1,2"), "direct_cpu");
     convoy_device_close(device);
     assert_found("1,2", NULL);
     setenv("CONVOY_CACHE_DIR", folder, 1);
@@ -523,8 +606,10 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_precision),
         cmocka_unit_test(test_ops_ask),
         cmocka_unit_test(test_gemm_asks),
+        cmocka_unit_test(test_gemm_asks_in_its_precision),
         cmocka_unit_test(test_clblast_falls_back),
         cmocka_unit_test(test_clblast_parameters),
+        cmocka_unit_test(test_room),
         cmocka_unit_test(test_gemm_replaces_what_fails),
         cmocka_unit_test(test_truncated),
         cmocka_unit_test(test_flipped_bytes),

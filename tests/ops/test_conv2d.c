@@ -226,12 +226,45 @@ static void test_checks(void **state) {
     assert_null(op);
 }
 
+/* What passes 2^31 in sizes of tensors and of transformed weights: 128 images' channels of 4200 x 4200, and
+   8192 channels on both sides. Nothing is allocated. */
+static void test_huge_shapes(void **state) {
+    (void)state;
+    cvy_conv2d_shape shapes[] = {conv_shape_of(&conv_cases[9]), conv_shape_of(&conv_cases[9])};
+    const int sizes[][2] = {{128, 4200}, {8192, 16}};
+    size_t described = 0;
+    for (int i = 0; i < 2; i++) {
+        cvy_conv2d_shape *s = &shapes[i];
+        s->in_channels = s->out_channels = sizes[i][0];
+        s->in_height = s->in_width = sizes[i][1];
+        assert_ok(cvy_conv2d_infer(s));
+        const size_t x = (size_t)sizes[i][0] * (size_t)(sizes[i][1] * sizes[i][1]) * (size_t)s->pitch;
+        const size_t weights = (size_t)sizes[i][0] * (size_t)sizes[i][0] * 9;
+        for (int pass = 0; pass < 3; pass++) {
+            cvy_op_tensors tensors;
+            cvy_conv2d_op.tensors(s, pass, &tensors);
+            assert_int_equal(tensors.inputs[0], x);
+            assert_int_equal(tensors.inputs[1], pass == CVY_CONV2D_BACKWARD_WEIGHTS ? x : weights);
+        }
+        for (const cvy_variant *const *variant = cvy_conv2d_op.variants; *variant; variant++) {
+            cvy_needs needs;
+            convoy_status status =
+                cvy_conv2d_describe(test_device(), s, CONV_ALL_PASSES, (*variant)->name, &needs);
+            assert_true(status == CONVOY_OK || status == CONVOY_DEVICE);
+            described += !status;
+            if (!status && strncmp((*variant)->name, "winograd8", 9) == 0) /* packed weights, 64 for 9 */
+                assert_true(needs.workspace >= weights / 9 * 64 * sizeof(float));
+        }
+    }
+    assert_true(described >= 4);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_variants),   cmocka_unit_test(test_streamed),
         cmocka_unit_test(test_few_images), cmocka_unit_test(test_deterministic),
         cmocka_unit_test(test_pooled),     cmocka_unit_test(test_host_device),
-        cmocka_unit_test(test_checks)};
+        cmocka_unit_test(test_checks),     cmocka_unit_test(test_huge_shapes)};
     const int failed = cmocka_run_group_tests_name("conv2d", tests, NULL, NULL);
     test_device_close();
     return failed;

@@ -3,7 +3,7 @@
 
 #include "base/integer.h"
 #include "device/opencl.h"
-#include "ops/gemm/gemm.h"
+#include "ops/gemm/variant.h"
 #include "support/test.h"
 
 /* A product with rows `gap` longer than needed, and every matrix `offset` floats into its buffer. */
@@ -104,9 +104,19 @@ static void check_product(convoy_device *device, const char *variant, const prod
     cvy_buffer *db = test_buffer(device, b, b_floats(p) * sizeof(float));
     cvy_buffer *dc = test_buffer(device, before, c_floats(p) * sizeof(float));
     cvy_buffer *dbias = test_buffer(device, bias, p->shape.m * sizeof(float));
-    cvy_buffer *workspace = test_buffer(device, NULL, cvy_gemm_workspace(op));
-    assert_ok(cvy_gemm_run_bias(op, da, p->offset, db, p->offset, p->with_bias ? dbias : NULL, dc, p->offset,
-                                p->accumulate, workspace));
+    cvy_needs needs;
+    assert_ok(cvy_gemm_describe(device, &p->shape, variant, &needs));
+    assert_int_equal(needs.workspace, cvy_gemm_workspace(op));
+    cvy_buffer *workspace = test_buffer(device, NULL, needs.workspace);
+    assert_ok(cvy_gemm_run(op, &(cvy_gemm_operands){.a = da,
+                                                    .b = db,
+                                                    .c = dc,
+                                                    .bias = p->with_bias ? dbias : NULL,
+                                                    .workspace = workspace,
+                                                    .a_offset = p->offset,
+                                                    .b_offset = p->offset,
+                                                    .c_offset = p->offset,
+                                                    .accumulate = p->accumulate}));
     float *actual = test_read(dc, c_floats(p));
     char what[128];
     snprintf(what, sizeof(what), "%s, transposes %d%d, %zux%zux%zu, ldc %zu, accumulate %d, bias %d",
@@ -329,12 +339,8 @@ static void tensor_cores_are_chosen_by_precision(void **state) {
 
 static bool runs(const char *variant) {
     const cvy_gemm_shape shape = make_product(0, 5, 16, 7, 0, 0).shape;
-    cvy_candidate_variant candidates[CVY_VARIANTS_LIMIT];
-    const size_t count = cvy_gemm_candidates(test_device(), &shape, candidates);
-    for (size_t i = 0; i < count; i++)
-        if (strcmp(candidates[i].name, variant) == 0)
-            return true;
-    return false;
+    const cvy_task task = cvy_task_of(&cvy_gemm_op, &shape, 0);
+    return cvy_task_has_candidate(test_device(), &task, variant);
 }
 
 /* A GPU whose work-groups are too small for CLBlast's kernels, or its local memory, has tile_gpu. */
@@ -378,10 +384,38 @@ static void clblast_uses_the_workspace(void **state) {
     product p = make_product(1, 33, 60, 47, 3, 5);
     cvy_gemm *op = NULL;
     assert_ok(cvy_gemm_create(test_device(), &p.shape, "clblast", &op));
-    assert_true(cvy_gemm_workspace(op) > 0);
     cvy_gemm_free(op);
     check_transposes(test_device(), "clblast", 33, 60, 47, 3, 5);
     check_transposes(test_device(), "clblast", 64, 64, 64, 0, 0);
+}
+
+/* The workspace is described before CLBlast is asked: with no set of parameters, and no shape, is it less
+   than what CLBlast wants then. */
+static void clblast_wants_no_more_than_described(void **state) {
+    (void)state;
+    only_with_clblast();
+    cl_command_queue queue = cvy_device_queue(test_device());
+    const char *const *names = cvy_gemm_clblast.option->names;
+    for (size_t set = 1; names[set]; set++) {
+        assert_ok(cvy_gemm_clblast.option->use(test_device(), names[set]));
+        for (int i = 0; i < 4 * SHAPES; i++) {
+            const size_t *size = shapes[i / 4], large = i % 2 ? 301 : 1;
+            const product p = make_product(i % 4, size[0] * large, size[1], size[2] * large, i % 3, 0);
+            const cvy_gemm_shape *s = &p.shape;
+            cvy_needs needs;
+            assert_ok(cvy_gemm_describe(test_device(), s, "clblast", &needs));
+            for (size_t offset = 0; offset < 2; offset++) {
+                size_t bytes = 0;
+                assert_int_equal(CLBlastSGemmTempBufferSize(
+                                     CLBlastLayoutRowMajor,
+                                     s->transpose_a ? CLBlastTransposeYes : CLBlastTransposeNo,
+                                     s->transpose_b ? CLBlastTransposeYes : CLBlastTransposeNo, s->m, s->n,
+                                     s->k, offset, s->lda, offset, s->ldb, offset, s->ldc, &queue, &bytes),
+                                 CLBlastSuccess);
+                assert_true(bytes <= needs.workspace);
+            }
+        }
+    }
 }
 
 static void clblast_leaves_what_it_cannot_count(void **state) {
@@ -390,8 +424,10 @@ static void clblast_leaves_what_it_cannot_count(void **state) {
     cvy_gemm *op = NULL;
     cvy_gemm_shape shape = {.m = 2, .n = 4, .k = 4, .lda = 4, .ldb = 4, .ldc = 4};
     assert_ok(cvy_gemm_create(test_device(), &shape, "clblast", &op));
-    assert_fails(cvy_gemm_run(op, NULL, (size_t)1 << 31, NULL, 0, NULL, 0, false, NULL), CONVOY_DEVICE,
-                 "32 bits");
+    cvy_buffer *workspace = test_buffer(test_device(), NULL, cvy_gemm_workspace(op));
+    assert_fails(cvy_gemm_run(op, &(cvy_gemm_operands){.a_offset = (size_t)1 << 31, .workspace = workspace}),
+                 CONVOY_DEVICE, "32 bits");
+    cvy_buffer_free(workspace);
     cvy_gemm_free(op);
     shape.lda = 1 << 30; /* two rows are 2^31 floats */
     assert_fails(cvy_gemm_create(test_device(), &shape, "clblast", &op), CONVOY_DEVICE, "clblast");
@@ -413,7 +449,7 @@ static void an_empty_c_does_nothing(void **state) {
     cvy_gemm *op = NULL;
     assert_ok(cvy_gemm_create(test_device(), &shape, NULL, &op));
     unsigned long long launches = cvy_device_get_counters(test_device()).launches;
-    assert_ok(cvy_gemm_run(op, NULL, 0, NULL, 0, NULL, 0, false, NULL));
+    assert_ok(cvy_gemm_run(op, &(cvy_gemm_operands){0}));
     assert_int_equal(cvy_device_get_counters(test_device()).launches, launches);
     cvy_gemm_free(op);
 }
@@ -430,7 +466,7 @@ static void wrong_requests_are_refused(void **state) {
     const bool cpu = cvy_device_get_traits(test_device())->cpu;
     assert_ok(cvy_gemm_create(test_device(), &shape, cpu ? "tile_cpu" : "tile_gpu", &op));
     if (cvy_gemm_workspace(op) > 0) /* a device of one compute unit has no use for a split k */
-        assert_fails(cvy_gemm_run(op, NULL, 0, NULL, 0, NULL, 0, false, NULL), CONVOY_INVALID, "workspace");
+        assert_fails(cvy_gemm_run(op, &(cvy_gemm_operands){0}), CONVOY_INVALID, "workspace");
     cvy_gemm_free(op);
     convoy_device *host = NULL;
     assert_ok(convoy_device_open("host", &host));
@@ -455,6 +491,7 @@ int main(void) {
         cmocka_unit_test(clblast_agrees),
         cmocka_unit_test(clblast_uses_the_workspace),
         cmocka_unit_test(clblast_leaves_what_it_cannot_count),
+        cmocka_unit_test(clblast_wants_no_more_than_described),
         cmocka_unit_test(an_empty_k_leaves_the_bias),
         cmocka_unit_test(an_empty_c_does_nothing),
         cmocka_unit_test(wrong_requests_are_refused),

@@ -194,7 +194,8 @@ static void every_gemm_variant_can_be_forced(void **state) {
     const cvy_gemm_shape product = {
         .transpose_a = true, .m = 12, .n = 16, .k = 7, .lda = 12, .ldb = 16, .ldc = 16};
     cvy_candidate_variant candidates[CVY_VARIANTS_LIMIT];
-    const size_t count = cvy_gemm_candidates(test_device(), &product, candidates);
+    const cvy_task task = cvy_task_of(&cvy_gemm_op, &product, 0);
+    const size_t count = cvy_task_candidates(test_device(), &task, candidates);
     assert_true(count > 0);
     for (size_t i = 0; i < count; i++) {
         const char *name = candidates[i].name;
@@ -202,6 +203,9 @@ static void every_gemm_variant_can_be_forced(void **state) {
         cvy_linear *op = NULL;
         assert_ok(cvy_linear_create(test_device(), &shape, ALL_PASSES, name, &op));
         assert_string_equal(cvy_linear_variant(op, CVY_LINEAR_BACKWARD_DATA), name);
+        cvy_needs needs;
+        assert_ok(cvy_linear_describe(test_device(), &shape, ALL_PASSES, name, &needs));
+        assert_int_equal(needs.workspace, cvy_linear_workspace(op));
         cvy_linear_free(op);
         check_linear(test_device(), name, 16, 12, 7, CVY_IDENTITY);
         check_linear(test_device(), name, 16, 12, 7, CVY_SIGMOID);

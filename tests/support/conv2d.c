@@ -192,6 +192,9 @@ bool conv_check_case(const conv_case *c, const char *variant) {
             fail_msg("%s, %s: %s", variant, c->name, convoy_error_message());
         return false;
     }
+    cvy_needs needs;
+    assert_ok(cvy_conv2d_describe(test_device(), &shape, CONV_ALL_PASSES, variant, &needs));
+    assert_int_equal(needs.workspace, cvy_conv2d_workspace(op));
     conv_tensors t = conv_tensors_of(&shape, c->n);
     bool runs[3];
     for (int pass = 0; pass < 3; pass++)
@@ -227,20 +230,16 @@ bool conv_skipped(const conv_case *c) {
     return test_quick() && products > (strcmp(quick, "tiny") == 0 ? 100 * 1000 : 400 * 1000);
 }
 
-static bool is_for_gpus(const char *variant) {
-    return strstr(variant, "_gpu") || strstr(variant, "_nvidia");
-}
-
 void conv_check_variants(bool gpu) {
     size_t checked = 0, count = 0;
     for (size_t i = 0; i < conv_case_count; i++)
         count += !conv_skipped(&conv_cases[i]);
-    for (const char *const *variant = cvy_conv2d_variants(); *variant; variant++) {
+    for (const cvy_variant *const *variant = cvy_conv2d_op.variants; *variant; variant++) {
         size_t of_variant = 0;
-        if (is_for_gpus(*variant) != gpu)
+        if (((*variant)->made_for == CVY_FOR_GPUS) != gpu)
             continue;
         for (size_t i = 0; i < conv_case_count; i++)
-            of_variant += !conv_skipped(&conv_cases[i]) && conv_check_case(&conv_cases[i], *variant);
+            of_variant += !conv_skipped(&conv_cases[i]) && conv_check_case(&conv_cases[i], (*variant)->name);
         assert_true(of_variant == 0 || of_variant >= (test_quick() ? 1 : 5));
         checked += of_variant;
     }

@@ -16,26 +16,18 @@
    The ops' tables say what there is to test, so that a new variant is tested without anyone's remembering it;
    one that no recipe can run makes the last test fail. On CPUs kernels are built without optimization, in a
    quarter of the time: tests/ops/ checks those for CPUs as users run them. */
-#include "ops/conv2d/conv2d.h"
-#include "ops/gemm/gemm.h"
+#include "ops/variants.h"
 #include "support/parity.h"
-#include "tune/measure.h"
 
 typedef struct variant_case {
-    const char *op, *name;
+    const cvy_op *op;
+    const char *name;
     convoy_precision precision;
     bool training; /* else an evaluation of a few images */
 } variant_case;
 
-enum { OPS = 2 };
-
-static const char *const ops[OPS] = {"conv2d", "gemm"};
-static bool ran[OPS][CVY_VARIANTS_LIMIT];
+static bool ran[CVY_OPS_LIMIT][CVY_VARIANTS_LIMIT];
 static convoy_device *host;
-
-static const char *const *variants_of(int op) {
-    return op == 0 ? cvy_conv2d_variants() : cvy_gemm_variants();
-}
 
 static int evaluated(const parity_run *run) {
     return (int)json_integer_value(json_object_get(run->record, "evaluated"));
@@ -57,7 +49,7 @@ static bool serves(const parity_run *run, const variant_case *c) {
     bool found = false;
     assert_ok(cvy_network_tasks(run->model, device_of(c), &options, &tasks, &count));
     for (size_t i = 0; i < count && !found; i++)
-        found = strcmp(tasks[i].op, c->op) == 0 && cvy_task_has_candidate(device_of(c), &tasks[i], c->name);
+        found = tasks[i].op == c->op && cvy_task_has_candidate(device_of(c), &tasks[i], c->name);
     free(tasks);
     return found;
 }
@@ -148,10 +140,10 @@ static comparison run_batch(parity_run *run, const char *title, const variant_ca
 static void run_variant(parity_run *run, const char *network, const variant_case *c) {
     static const char *const precisions[] = {"", " in TF32", " in BF16"};
     char title[128], forced[96];
-    snprintf(title, sizeof title, "%s %s=%s%s", network, c->op, c->name, precisions[c->precision]);
-    /* Convolutions must not be Winograd's where gemm is tested. */
-    snprintf(forced, sizeof forced, "%s%s=%s",
-             c->training && strcmp(c->op, "gemm") == 0 ? "conv2d=im2col_gemm," : "", c->op, c->name);
+    snprintf(title, sizeof title, "%s %s=%s%s", network, c->op->name, c->name, precisions[c->precision]);
+    /* Convolutions must not be Winograd's where another op is tested. */
+    const bool others = c->training && c->op != cvy_ops[0] && device_of(c) != host;
+    snprintf(forced, sizeof forced, "%s%s=%s", others ? "conv2d=im2col_gemm," : "", c->op->name, c->name);
     parity_start(run, device_of(c), c->training, forced, c->training ? 0 : evaluated(run));
     comparison found = run_batch(run, title, c, 0);
     if (found.worst > 1 && found.close)
@@ -162,7 +154,7 @@ static void run_variant(parity_run *run, const char *network, const variant_case
 
 /* Runs it in training where that is possible, and in `lower` precision only if it does not run in float32.
    False: not here. */
-static bool run_where_possible(parity_run *run, const char *network, convoy_precision lower, const char *op,
+static bool run_where_possible(parity_run *run, const char *network, convoy_precision lower, const cvy_op *op,
                                const char *name) {
     const convoy_precision precisions[] = {CONVOY_FLOAT32, lower};
     bool done = false;
@@ -182,20 +174,21 @@ static void test_recipe(void **state) {
     const convoy_precision lower = (recipe - parity_recipes) % 2 ? CONVOY_BF16 : CONVOY_TF32;
     parity_run run;
     parity_load(recipe->network, &run);
-    for (int op = 0; op < OPS; op++)
-        for (size_t i = 0; variants_of(op)[i]; i++)
-            ran[op][i] |= run_where_possible(&run, recipe->network, lower, ops[op], variants_of(op)[i]);
+    for (size_t op = 0; cvy_ops[op]; op++)
+        for (size_t i = 0; cvy_ops[op]->variants[i]; i++)
+            ran[op][i] |=
+                run_where_possible(&run, recipe->network, lower, cvy_ops[op], cvy_ops[op]->variants[i]->name);
     parity_close(&run);
 }
 
 static void every_variant_ran(void **state) {
     (void)state;
     const bool cpu = cvy_device_get_traits(test_device())->cpu;
-    for (int op = 0; op < OPS; op++)
-        for (size_t i = 0; variants_of(op)[i]; i++) {
-            const char *name = variants_of(op)[i];
-            if (!ran[op][i] && (cpu || !strstr(name, "_cpu")))
-                fail_msg("%s's variant %s ran in no recipe", ops[op], name);
+    for (size_t op = 0; cvy_ops[op]; op++)
+        for (size_t i = 0; cvy_ops[op]->variants[i]; i++) {
+            const cvy_variant *v = cvy_ops[op]->variants[i];
+            if (!ran[op][i] && (cpu || v->made_for != CVY_FOR_CPUS))
+                fail_msg("%s's variant %s ran in no recipe", cvy_ops[op]->name, v->name);
         }
 }
 

@@ -10,7 +10,7 @@
 #include "base/text.h"
 #include "network/network.h"
 #include "ops/conv2d/conv2d.h"
-#include "ops/gemm/gemm.h"
+#include "ops/gemm/variant.h"
 #include "support/images.h"
 #include "support/models.h"
 #include "support/run.h"
@@ -140,7 +140,8 @@ static void assert_asked(const char *expected) {
 }
 
 static cvy_task product(size_t m, size_t n, size_t k, int uses) {
-    cvy_task task = cvy_clblast_task(&(cvy_gemm_shape){.m = m, .n = n, .k = k});
+    cvy_task task = cvy_task_of(&cvy_gemm_op, &(cvy_gemm_shape){.m = m, .n = n, .k = k}, 0);
+    task.option_of = &cvy_gemm_clblast;
     task.uses = uses;
     return task;
 }
@@ -157,7 +158,7 @@ static cvy_task convolution(int channels) {
                               .dilation = {1, 1},
                               .groups = 1};
     assert_ok(cvy_conv2d_infer(&shape));
-    return cvy_conv2d_task(&shape, CVY_CONV2D_FORWARD);
+    return cvy_task_of(&cvy_conv2d_op, &shape, CVY_CONV2D_FORWARD);
 }
 
 static convoy_status tune(const char *script, const cvy_task *tasks, size_t count, double limit) {
@@ -166,8 +167,20 @@ static convoy_status tune(const char *script, const cvy_task *tasks, size_t coun
                     &(cvy_tune_options){.seconds = 0.001, .limit = limit, .build_limit = limit}, results);
 }
 
+static const cvy_key parameters = {.op = "gemm", .pass = "clblast", .shape = "*"};
+
+static const char *found_for(const cvy_task *task) {
+    const cvy_key key = cvy_task_key(task);
+    return cvy_choice_find(device, &key);
+}
+
+static const char *aside_for(const cvy_task *task, const char *variant) {
+    const cvy_key key = cvy_task_key(task);
+    return cvy_choice_aside(device, &key, variant);
+}
+
 static const char *best_set(void) {
-    const char *best = cvy_choice_find(device, "clblast", "parameters", "*");
+    const char *best = cvy_choice_find(device, &parameters);
     return best ? best : "";
 }
 
@@ -191,7 +204,7 @@ static void sets_by_their_sum(void **state) {
     assert_string_equal(best_set(), "local_64"); /* 7 + 3 * 4 < 1 + 3 * 6 < 5 + 3 * 5 */
     assert_string_equal(results[1].variants[results[1].winner].name, "local_64");
     assert_string_equal(results[2].variants[results[2].winner].name, "local_64");
-    assert_string_equal(cvy_choice_find(device, "conv2d", "forward", tasks[0].shape), "tile_gpu");
+    assert_string_equal(found_for(&tasks[0]), "tile_gpu");
 }
 
 /* A set that fails in any way, for one product or for all, is out for good; the others are compared. */
@@ -204,7 +217,7 @@ static void bad_sets(void **state) {
     assert_string_equal(best_set(), "tiles_64");
     static const char *const bad[] = {"default", "local_128", "plain_64", "plain_128"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
-        assert_non_null(cvy_choice_aside(device, "clblast", "parameters", "*", bad[i]));
+        assert_non_null(cvy_choice_aside(device, &parameters, bad[i]));
     start_again();
     remove(asked);
     assert_ok(tune("local_64=9 tiles_64=10", tasks, 2, 1));
@@ -235,29 +248,29 @@ static void goes_on(void **state) {
     const cvy_task tasks[] = {convolution(7), convolution(9)};
     char expected[512];
     assert_ok(tune_briefly("tile_gpu=2 im2col_gemm=hang", tasks, 2, 10));
-    snprintf(expected, sizeof expected, "start\n%s tile_gpu\n%s im2col_gemm\n", tasks[0].shape,
-             tasks[0].shape);
+    snprintf(expected, sizeof expected, "start\n%s tile_gpu\n%s im2col_gemm\n", cvy_task_key(&tasks[0]).shape,
+             cvy_task_key(&tasks[0]).shape);
     assert_asked(expected);
-    assert_null(cvy_choice_find(device, "conv2d", "forward", tasks[0].shape));
+    assert_null(found_for(&tasks[0]));
     start_again();
     assert_ok(tune_briefly("tile_gpu=2 im2col_gemm=1", tasks, 2, 10));
     snprintf(expected, sizeof expected, "start\n%s im2col_gemm\n%s tile_gpu\n%s im2col_gemm\n",
-             tasks[0].shape, tasks[1].shape, tasks[1].shape);
+             cvy_task_key(&tasks[0]).shape, cvy_task_key(&tasks[1]).shape, cvy_task_key(&tasks[1]).shape);
     assert_asked(expected);
-    assert_string_equal(cvy_choice_find(device, "conv2d", "forward", tasks[0].shape), "im2col_gemm");
-    assert_string_equal(cvy_choice_find(device, "conv2d", "forward", tasks[1].shape), "im2col_gemm");
+    assert_string_equal(found_for(&tasks[0]), "im2col_gemm");
+    assert_string_equal(found_for(&tasks[1]), "im2col_gemm");
 }
 
 static void gives_up(void **state) {
     (void)state;
     const cvy_task tasks[] = {convolution(7)};
     assert_ok(tune_briefly("tile_gpu=2 im2col_gemm=hang", tasks, 1, 0.1));
-    assert_null(cvy_choice_find(device, "conv2d", "forward", tasks[0].shape));
+    assert_null(found_for(&tasks[0]));
     start_again();
     assert_ok(tune_briefly("", tasks, 1, 0.1));
     assert_asked(""); /* nothing is left to measure, and the one that was measured is the best */
-    assert_string_equal(cvy_choice_find(device, "conv2d", "forward", tasks[0].shape), "tile_gpu");
-    assert_null(cvy_choice_aside(device, "conv2d", "forward", tasks[0].shape, "im2col_gemm"));
+    assert_string_equal(found_for(&tasks[0]), "tile_gpu");
+    assert_null(aside_for(&tasks[0], "im2col_gemm"));
 }
 
 /* A set that there was no time for keeps none that is better than CLBlast's own from serving. */
@@ -275,9 +288,9 @@ static void half_of_the_sets(void **state) {
 /* All variants answer. */
 static void set_equal_script(void) {
     cvy_text script = {0};
-    for (const char *const *name = cvy_conv2d_variants(); *name; name++)
-        cvy_text_add(&script, "%s=1 ", *name);
-    for (const char *const *name = cvy_clblast_sets(); *name; name++)
+    for (const cvy_variant *const *v = cvy_conv2d_op.variants; *v; v++)
+        cvy_text_add(&script, "%s=1 ", (*v)->name);
+    for (const char *const *name = cvy_gemm_clblast.option->names; *name; name++)
         cvy_text_add(&script, "%s=1 ", *name);
     setenv("TEST_SCRIPT", script.data, 1);
     cvy_text_free(&script);
@@ -290,7 +303,7 @@ static void add_two(cvy_text *expected, const cvy_task *task) {
     int found = 0;
     for (size_t i = 0; i < count && found < 2; i++)
         if (candidates[i].fit == CVY_FIT_LIKELY) {
-            cvy_text_add(expected, "%s %s\n", task->shape, candidates[i].name);
+            cvy_text_add(expected, "%s %s\n", cvy_task_key(task).shape, candidates[i].name);
             found++;
         }
     assert_int_equal(found, 2);
@@ -306,8 +319,8 @@ static void largest_first(void **state) {
     add_two(&expected, &tasks[1]);
     add_two(&expected, &tasks[2]);
     cvy_text_add(&expected, "start\n");
-    for (const char *const *name = cvy_clblast_sets(); *name; name++)
-        cvy_text_add(&expected, "%s %s\n", tasks[3].shape, *name);
+    for (const char *const *name = cvy_gemm_clblast.option->names; *name; name++)
+        cvy_text_add(&expected, "%s %s\n", cvy_task_key(&tasks[3]).shape, *name);
     set_equal_script();
     setenv("CONVOY_TUNE", "60", 1);
     cvy_tune_automatically(device, tasks, 4);
@@ -341,14 +354,15 @@ static void networks_take_turns(void **state) {
 
 /* ---- What a network asks for ---- */
 
-static size_t tasks_of(convoy_model *model, const char *variant, const char *op, int *uses) {
+/* Tasks of choosing a variant of gemm, or CLBlast's parameters. */
+static size_t tasks_of(convoy_model *model, const char *variant, bool parameters_of, int *uses) {
     cvy_task *tasks = NULL;
     size_t count = 0, found = 0;
     const cvy_network_options options = {.batch_size = 16, .training = true, .variant = variant};
     assert_ok(cvy_network_tasks(model, device, &options, &tasks, &count));
     *uses = 0;
     for (size_t i = 0; i < count; i++)
-        if (strcmp(tasks[i].op, op) == 0) {
+        if (tasks[i].op == &cvy_gemm_op && !!tasks[i].option_of == parameters_of) {
             found++;
             *uses += tasks[i].uses;
         }
@@ -364,14 +378,14 @@ static void products_of_a_network(void **state) {
                                      "  - Linear: {out_features: 48}\n  - Linear: {out_features: 48}\n"
                                      "  - Linear: {out_features: 10}\n");
     int uses;
-    assert_int_equal(tasks_of(model, NULL, "clblast", &uses), 6); /* of 48 -> 48 and of 48 -> 10 */
-    assert_int_equal(uses, 8); /* the first layer's input needs no gradient */
-    assert_int_equal(tasks_of(model, NULL, "gemm", &uses), 6);
+    assert_int_equal(tasks_of(model, NULL, true, &uses), 6); /* of 48 -> 48 and of 48 -> 10 */
+    assert_int_equal(uses, 8);                               /* the first layer's input needs no gradient */
+    assert_int_equal(tasks_of(model, NULL, false, &uses), 6);
     cvy_device_traits *traits = (cvy_device_traits *)cvy_device_get_traits(device);
     traits->cpu = true;
-    assert_int_equal(tasks_of(model, NULL, "clblast", &uses), 0);
-    assert_int_equal(tasks_of(model, "gemm=clblast", "clblast", &uses), 6);
-    assert_int_equal(tasks_of(model, "gemm=clblast", "gemm", &uses), 0);
+    assert_int_equal(tasks_of(model, NULL, true, &uses), 0);
+    assert_int_equal(tasks_of(model, "gemm=clblast", true, &uses), 6);
+    assert_int_equal(tasks_of(model, "gemm=clblast", false, &uses), 0);
     convoy_model_free(model);
 }
 
@@ -395,7 +409,7 @@ static void opening_a_network(void **state) {
     convoy_network_close(network);
     cvy_task task;
     cvy_text expected = {0};
-    assert_true(cvy_task_read("conv2d", "forward", "128,64,16,16,64,3,3,1,1,1,1,1,1,1", &task));
+    assert_true(cvy_task_read(&(cvy_key){"conv2d", "forward", "128,64,16,16,64,3,3,1,1,1,1,1,1,1"}, &task));
     cvy_text_add(&expected, "start\n");
     add_two(&expected, &task);
     assert_asked(expected.data);

@@ -4,7 +4,6 @@
 #include <limits.h>
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "base/integer.h"
 #include "base/status.h"
@@ -45,8 +44,9 @@ static bool is_plane(const cvy_conv2d_shape *s) {
     return s->stride[0] == 1 && s->stride[1] == 1 && s->padding[0] == 0 && s->padding[1] == 0;
 }
 
-static bool supports(const cvy_device_traits *traits, const cvy_conv2d_shape *s, cvy_conv2d_pass pass) {
-    if (!traits->cpu || traits->host || pass != CVY_CONV2D_FORWARD || s->pitch >= 16)
+static bool supports(const cvy_job *job) {
+    const cvy_conv2d_shape *s = job->shape;
+    if (!job->traits->cpu || job->traits->host || job->pass != CVY_CONV2D_FORWARD || s->pitch >= 16)
         return false;
     const planes p = planes_of(s); /* the kernel counts a channel's floats in ints */
     return floats_of_channel(s, &p) <= INT32_MAX && cvy_conv2d_outputs(s) <= INT32_MAX;
@@ -123,17 +123,18 @@ static void choose_grids(const cvy_conv2d_shape *s, const planes *p, const cut *
     made->split_grid = cvy_singles((size_t)s->in_channels, (size_t)p->phases[0], 1);
 }
 
-static convoy_status prepare(convoy_device *device, const cvy_conv2d_shape *s, cvy_conv2d_pass pass,
-                             void **prepared, size_t *workspace) {
-    (void)pass;
-    const cvy_device_traits *traits = cvy_device_get_traits(device);
+static convoy_status prepare(const cvy_job *job, void *prepared, cvy_needs *needs) {
+    static const char *const file = "conv2d/columns_cpu";
+    const cvy_conv2d_shape *s = job->shape;
     const planes p = planes_of(s);
-    const cut c = choose_cut(s, &p, cvy_vector_width(device));
+    const cut c = choose_cut(s, &p, cvy_vector_width(job->device));
+    state *made = prepared;
+    choose_grids(s, &p, &c, max_int(1, job->traits->compute_units), made);
+    if (!is_plane(s))
+        needs->workspace = (size_t)s->in_channels * floats_of_channel(s, &p) * sizeof(float);
+    if (job->describes)
+        return CONVOY_OK;
     char options[OPTIONS];
-    state *made = calloc(1, sizeof *made);
-    if (!made)
-        return cvy_fail_memory("a convolution", sizeof *made);
-    choose_grids(s, &p, &c, max_int(1, traits->compute_units), made);
     snprintf(options, sizeof options,
              "-DPITCH=%d -DVW=%d -DNV=%d -DMR=%d -DROWS=%d -DGROUPS=%d -DIN_C=%d -DOUT_C=%d -DIN_H=%d "
              "-DIN_W=%d -DOUT_H=%d -DOUT_W=%d -DKH=%d -DKW=%d -DSTRIDE_H=%d -DSTRIDE_W=%d -DPAD_H=%d "
@@ -142,21 +143,14 @@ static convoy_status prepare(convoy_device *device, const cvy_conv2d_shape *s, c
              s->out_channels / s->groups, s->in_height, s->in_width, s->out_height, s->out_width,
              s->kernel[0], s->kernel[1], s->stride[0], s->stride[1], s->padding[0], s->padding[1],
              s->dilation[0], s->dilation[1], (int)s->activation);
-    convoy_status status =
-        cvy_kernel_get(device, "conv2d/columns_cpu", "conv2d_columns", options, &made->columns);
-    if (!status && !is_plane(s)) {
-        *workspace = (size_t)s->in_channels * floats_of_channel(s, &p) * sizeof(float);
-        status = cvy_kernel_get(device, "conv2d/columns_cpu", "conv2d_split", options, &made->split);
-    }
-    if (status)
-        free(made);
-    else
-        *prepared = made;
-    return status;
+    convoy_status status = cvy_kernel_get(job->device, file, "conv2d_columns", options, &made->columns);
+    return status || is_plane(s) ? status
+                                 : cvy_kernel_get(job->device, file, "conv2d_split", options, &made->split);
 }
 
-static convoy_status run(void *prepared, const cvy_conv2d_buffers *b) {
+static convoy_status run(void *prepared, const void *buffers) {
     const state *s = prepared;
+    const cvy_conv2d_buffers *b = buffers;
     convoy_status status = CONVOY_OK;
     if (s->split)
         status = CVY_LAUNCH(s->split, s->split_grid, cvy_buf(b->in), cvy_buf(b->workspace));
@@ -166,9 +160,9 @@ static convoy_status run(void *prepared, const cvy_conv2d_buffers *b) {
                       cvy_buf(b->bias), cvy_buf(b->out), cvy_int(s->share));
 }
 
-const cvy_conv2d_row cvy_conv2d_columns_cpu = {.name = "columns_cpu",
-                                               .supports = supports,
-                                               .prepare = prepare,
-                                               .run = run,
-                                               .release = free,
-                                               .fuses_activation = true};
+const cvy_variant cvy_conv2d_columns_cpu = {.name = "columns_cpu",
+                                            .made_for = CVY_FOR_CPUS,
+                                            .supports = supports,
+                                            .state_size = sizeof(state),
+                                            .prepare = prepare,
+                                            .run = run};

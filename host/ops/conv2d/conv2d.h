@@ -2,10 +2,9 @@
 #ifndef CVY_OPS_CONV2D_CONV2D_H
 #define CVY_OPS_CONV2D_CONV2D_H
 
-#include "ops/choice.h"
 #include "ops/elementwise.h"
-#include "ops/op.h"
 #include "ops/pool2d.h"
+#include "ops/variants.h"
 
 typedef struct cvy_conv2d_shape {
     int pitch; /* columns of the batch axis */
@@ -39,34 +38,24 @@ typedef enum cvy_conv2d_pass {
     CVY_CONV2D_BACKWARD_WEIGHTS
 } cvy_conv2d_pass;
 
-/* "forward", "backward_data", "backward_weights" */
-extern const char *const cvy_conv2d_passes[3];
+/* A shape in words is "128,96,26,26,256,5,5,1,1,2,2,1,1,1" (pitch, input, output channels, kernel, stride,
+   padding, dilation, groups), its passes "forward", "backward_data" and "backward_weights". The activation is
+   no part of it: it costs every variant about the same time on top, which on a CPU left the fastest one of
+   five shapes the fastest with each activation, ties within 5 % apart. */
+extern const cvy_op cvy_conv2d_op;
 
 /* `variant`: a name from the table to force it for every pass it supports (CONVOY_DEVICE when it supports
    none here), or NULL to choose: what was measured (choice.h), else what the heuristics prefer. `passes` is a
    bit set of 1 << cvy_conv2d_pass: only those are prepared. */
 convoy_status cvy_conv2d_create(convoy_device *device, const cvy_conv2d_shape *shape, unsigned passes,
                                 const char *variant, cvy_conv2d **op);
+/* What such an op will need, without building anything; needs->fuses: forward can do the pooling. */
+convoy_status cvy_conv2d_describe(convoy_device *device, const cvy_conv2d_shape *shape, unsigned passes,
+                                  const char *variant, cvy_needs *needs);
 void cvy_conv2d_free(cvy_conv2d *op);
-/* Name of the variant that runs `pass`: "reference" on the host device. */
+/* Name of the variant that runs `pass`: "reference" on the host device; NULL: not prepared. */
 const char *cvy_conv2d_variant(const cvy_conv2d *op, cvy_conv2d_pass pass);
 cvy_origin cvy_conv2d_origin(const cvy_conv2d *op, cvy_conv2d_pass pass);
-/* Names of all variants in the table, NULL-terminated; for tests and messages. */
-const char *const *cvy_conv2d_variants(void);
-
-/* ---- Choice by measurement ---- */
-
-/* What the choice of a variant depends on, as a word: "128,96,26,26,256,5,5,1,1,2,2,1,1,1" (pitch, input,
-   output channels, kernel, stride, padding, dilation, groups). The activation is no part of it: it costs
-   every variant about the same time on top, which on a CPU left the fastest one of five shapes the fastest
-   with each activation, ties within 5 % apart. */
-void cvy_conv2d_shape_write(const cvy_conv2d_shape *shape, char text[CVY_SHAPE_TEXT]);
-bool cvy_conv2d_shape_read(const char *text, cvy_conv2d_shape *shape);
-/* The task of one pass of a shape that cvy_conv2d_infer has seen. */
-cvy_task cvy_conv2d_task(const cvy_conv2d_shape *shape, cvy_conv2d_pass pass);
-/* Variants that could run it, at most CVY_VARIANTS_LIMIT, the preferred one first. */
-size_t cvy_conv2d_candidates(convoy_device *device, const cvy_conv2d_shape *shape, cvy_conv2d_pass pass,
-                             cvy_candidate_variant *candidates);
 
 size_t cvy_conv2d_workspace(const cvy_conv2d *op);
 cvy_cost cvy_conv2d_cost(const cvy_conv2d *op, cvy_conv2d_pass pass);

@@ -3,7 +3,6 @@
    blocks a shape gets, and the launches. */
 #include <limits.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "base/integer.h"
 #include "base/status.h"
@@ -28,10 +27,8 @@ static int registers(int vector_width) {
     return vector_width == 16 ? 32 : 16;
 }
 
-static bool supports(const cvy_device_traits *traits, const cvy_conv2d_shape *shape, cvy_conv2d_pass pass) {
-    (void)shape;
-    (void)pass;
-    return traits->cpu && !traits->host;
+static bool supports(const cvy_job *job) {
+    return job->traits->cpu && !job->traits->host && cvy_conv2d_has_many_images(job->shape);
 }
 
 static int usable_width(const cvy_device_traits *traits) {
@@ -40,16 +37,22 @@ static int usable_width(const cvy_device_traits *traits) {
 
 /* ---- Forward and backward-data ---- */
 
+typedef struct rows_tile {
+    int vectors, channels; /* NV, MR */
+} rows_tile;
+
+typedef struct rows_blocks {
+    int columns, chunk; /* output columns, input channels */
+    bool patch;
+    int patch_columns;
+} rows_blocks;
+
 typedef struct rows_pass {
     cvy_kernel *pack, *rows, *pooled; /* pooled: NULL where there is no pooling, or it stays one of its own */
     int in_channels, out_channels;    /* of one group, as the kernel sees them */
     int groups, blocks, splits;
     int out_height, image_blocks;
 } rows_pass;
-
-typedef struct rows_tile {
-    int vectors, channels; /* NV, MR */
-} rows_tile;
 
 /* A step over one tap costs its fma's or its loads (vectors of x, broadcasts of weights), whichever is more,
    and a little for the loop; the last block of channels may be partly waste. */
@@ -81,12 +84,6 @@ static axis pass_axis(const cvy_conv2d_shape *s, cvy_conv2d_pass pass, int a) {
     return (axis){out, in, 1, s->stride[a], (s->kernel[a] - 1) * s->dilation[a] - s->padding[a]};
 }
 
-typedef struct rows_blocks {
-    int columns, chunk; /* output columns, input channels */
-    bool patch;
-    int patch_columns;
-} rows_blocks;
-
 /* `bytes` of one input pixel of a tile. What the taps of one output pixel read should stay in the cache for
    the next pixel; where that is much, and enough channel blocks share the cost, it is copied into a patch,
    some channels at a time. */
@@ -109,9 +106,11 @@ static rows_blocks choose_rows_blocks(const cvy_conv2d_shape *s, const axis *w, 
     return blocks;
 }
 
-static convoy_status prepare_rows(convoy_device *device, const cvy_conv2d_shape *s, cvy_conv2d_pass pass,
-                                  rows_pass *p, size_t *workspace) {
-    const cvy_device_traits *traits = cvy_device_get_traits(device);
+static convoy_status prepare_rows(const cvy_job *job, rows_pass *p, cvy_needs *needs) {
+    static const char *const file = "conv2d/direct_cpu";
+    const cvy_device_traits *traits = job->traits;
+    const cvy_conv2d_shape *s = job->shape;
+    const cvy_conv2d_pass pass = (cvy_conv2d_pass)job->pass;
     const bool forward = pass == CVY_CONV2D_FORWARD;
     const int width = usable_width(traits), in_group = s->in_channels / s->groups,
               out_group = s->out_channels / s->groups;
@@ -127,8 +126,14 @@ static convoy_status prepare_rows(convoy_device *device, const cvy_conv2d_shape 
     p->splits = min_int(p->blocks, ceil_div(GROUPS_PER_UNIT * traits->compute_units, items));
     const rows_blocks blocks =
         choose_rows_blocks(s, &w, p, tile.vectors * width * (int)sizeof(float), traits->local_memory);
-    const int gcd_h = gcd(h.up, s->dilation[0]), gcd_w = gcd(w.up, s->dilation[1]);
     const bool pools = forward && s->pooling.kind != CVY_POOLING_NONE && !blocks.patch;
+    needs->fuses = pools;
+    needs->workspace = (size_t)p->groups * (size_t)p->blocks * (size_t)tile.channels *
+                       (1 + (size_t)p->in_channels * (size_t)s->kernel[0] * (size_t)s->kernel[1]) *
+                       sizeof(float);
+    if (job->describes)
+        return CONVOY_OK;
+    const int gcd_h = gcd(h.up, s->dilation[0]), gcd_w = gcd(w.up, s->dilation[1]);
     char options[OPTIONS];
     snprintf(
         options, sizeof options,
@@ -142,43 +147,42 @@ static convoy_status prepare_rows(convoy_device *device, const cvy_conv2d_shape 
         s->dilation[1] / gcd_w, blocks.columns, blocks.patch, blocks.patch_columns, blocks.chunk, !forward,
         forward ? (int)s->activation : CVY_IDENTITY, pools ? (int)s->pooling.kind : CVY_POOLING_NONE,
         pools && s->pooling.relu);
-    *workspace = (size_t)p->groups * (size_t)p->blocks * (size_t)tile.channels *
-                 (1 + (size_t)p->in_channels * (size_t)s->kernel[0] * (size_t)s->kernel[1]) * sizeof(float);
-    convoy_status status = cvy_kernel_get(device, "conv2d/direct_cpu", "conv2d_pack", options, &p->pack);
+    convoy_status status = cvy_kernel_get(job->device, file, "conv2d_pack", options, &p->pack);
     if (!status)
-        status = cvy_kernel_get(device, "conv2d/direct_cpu", "conv2d_rows", options, &p->rows);
+        status = cvy_kernel_get(job->device, file, "conv2d_rows", options, &p->rows);
     if (!status && pools)
-        status = cvy_kernel_get(device, "conv2d/direct_cpu", "conv2d_rows_pooled", options, &p->pooled);
+        status = cvy_kernel_get(job->device, file, "conv2d_rows_pooled", options, &p->pooled);
     return status;
 }
 
-static convoy_status pack(const rows_pass *p, const cvy_conv2d_buffers *b) {
-    return CVY_LAUNCH(p->pack, cvy_singles((size_t)p->in_channels, (size_t)p->blocks, (size_t)p->groups),
-                      cvy_buf(b->weight), cvy_buf(b->bias), cvy_buf(b->workspace));
-}
-
 static convoy_status run_rows(const rows_pass *p, const cvy_conv2d_buffers *b) {
-    const convoy_status status = pack(p, b);
+    const size_t pooling = b->pooled ? 2 : 1;
+    const cvy_grid grid = cvy_singles((size_t)p->out_height / pooling, (size_t)p->image_blocks,
+                                      (size_t)p->groups * (size_t)p->splits);
+    const convoy_status status =
+        CVY_LAUNCH(p->pack, cvy_singles((size_t)p->in_channels, (size_t)p->blocks, (size_t)p->groups),
+                   cvy_buf(b->weight), cvy_buf(b->bias), cvy_buf(b->workspace));
     if (status)
         return status;
-    return CVY_LAUNCH(
-        p->rows,
-        cvy_singles((size_t)p->out_height, (size_t)p->image_blocks, (size_t)p->groups * (size_t)p->splits),
-        cvy_buf(b->in), cvy_buf(b->workspace), cvy_buf(b->out), cvy_int(p->splits));
+    if (!b->pooled)
+        return CVY_LAUNCH(p->rows, grid, cvy_buf(b->in), cvy_buf(b->workspace), cvy_buf(b->out),
+                          cvy_int(p->splits));
+    return CVY_LAUNCH(p->pooled, grid, cvy_buf(b->in), cvy_buf(b->workspace), cvy_buf(b->out),
+                      cvy_buf(b->pooled), cvy_buf(b->indices), cvy_int(p->splits));
 }
 
 /* ---- Backward-weights ---- */
-
-typedef struct weights_pass {
-    cvy_kernel *weights, *add;
-    int splits, shares; /* shares: of the output channels of all groups */
-    size_t weight_count, bias_count;
-} weights_pass;
 
 typedef struct weights_tile {
     int out, in, taps;        /* OUTS, COLS / TW, TW */
     int rows, columns, chunk; /* of a unit */
 } weights_tile;
+
+typedef struct weights_pass {
+    cvy_kernel *weights, *add;
+    int splits, shares; /* shares: of the output channels of one group */
+    size_t groups, weight_count, bias_count;
+} weights_pass;
 
 /* The largest divisor of a kernel row's taps that is at most `most`. */
 static int taps_per_tile(int kernel_width, int most) {
@@ -236,29 +240,29 @@ static void choose_unit(const cvy_conv2d_shape *s, int wanted, weights_tile *til
 
 /* Work-groups share the output channels where these are many, since then no partial results are needed, and
    the units where not. */
-static void choose_split(const cvy_conv2d_shape *s, const weights_tile *tile, int wanted, weights_pass *p,
-                         int *shares) {
+static void choose_split(const cvy_conv2d_shape *s, const weights_tile *tile, int wanted, weights_pass *p) {
     const int blocks = ceil_div(s->out_channels / s->groups, tile->out);
     const int units = ceil_div(s->out_height, tile->rows) * ceil_div(s->out_width, tile->columns);
-    *shares = min_int(max_int(1, blocks / 4), ceil_div(wanted, s->groups));
-    p->splits = min_int(units, ceil_div(wanted, *shares * s->groups));
-    if (p->splits * *shares * s->groups < wanted)
-        *shares = min_int(blocks, ceil_div(wanted, p->splits * s->groups));
-    p->shares = *shares * s->groups;
+    p->shares = min_int(max_int(1, blocks / 4), ceil_div(wanted, s->groups));
+    p->splits = min_int(units, ceil_div(wanted, p->shares * s->groups));
+    if (p->splits * p->shares * s->groups < wanted)
+        p->shares = min_int(blocks, ceil_div(wanted, p->splits * s->groups));
 }
 
-static convoy_status prepare_weights(convoy_device *device, const cvy_conv2d_shape *s, weights_pass *p,
-                                     size_t *workspace) {
-    const cvy_device_traits *traits = cvy_device_get_traits(device);
-    const int width = usable_width(traits);
+static convoy_status prepare_weights(const cvy_job *job, weights_pass *p, cvy_needs *needs) {
+    static const char *const file = "conv2d/direct_cpu_weights";
+    const cvy_conv2d_shape *s = job->shape;
+    const int width = usable_width(job->traits), wanted = GROUPS_PER_UNIT * job->traits->compute_units;
     weights_tile tile = choose_weights_tile(s, width);
-    const int wanted = GROUPS_PER_UNIT * traits->compute_units;
-    int shares;
     choose_unit(s, wanted, &tile);
-    choose_split(s, &tile, wanted, p, &shares);
+    choose_split(s, &tile, wanted, p);
+    p->groups = (size_t)s->groups;
     p->weight_count = cvy_conv2d_weights(s);
     p->bias_count = (size_t)s->out_channels;
-    *workspace = p->splits > 1 ? (size_t)p->splits * (p->weight_count + p->bias_count) * sizeof(float) : 0;
+    if (p->splits > 1)
+        needs->workspace = (size_t)p->splits * (p->weight_count + p->bias_count) * sizeof(float);
+    if (job->describes)
+        return CONVOY_OK;
     char options[OPTIONS];
     snprintf(
         options, sizeof options,
@@ -268,16 +272,13 @@ static convoy_status prepare_weights(convoy_device *device, const cvy_conv2d_sha
         s->pitch, width, tile.out, tile.in * tile.taps, tile.taps, s->groups, s->in_channels / s->groups,
         s->out_channels / s->groups, s->in_height, s->in_width, s->out_height, s->out_width, s->kernel[0],
         s->kernel[1], s->stride[0], s->stride[1], s->padding[0], s->padding[1], s->dilation[0],
-        s->dilation[1], tile.rows, tile.columns, tile.chunk, shares);
-    convoy_status status =
-        cvy_kernel_get(device, "conv2d/direct_cpu_weights", "conv2d_weights", options, &p->weights);
-    if (!status)
-        status = cvy_kernel_get(device, "conv2d/direct_cpu_weights", "conv2d_add_partials", options, &p->add);
-    return status;
+        s->dilation[1], tile.rows, tile.columns, tile.chunk, p->shares);
+    convoy_status status = cvy_kernel_get(job->device, file, "conv2d_weights", options, &p->weights);
+    return status ? status : cvy_kernel_get(job->device, file, "conv2d_add_partials", options, &p->add);
 }
 
 static convoy_status run_weights(const weights_pass *p, const cvy_conv2d_buffers *b) {
-    const cvy_grid grid = cvy_singles((size_t)p->splits, (size_t)p->shares, 1);
+    const cvy_grid grid = cvy_singles((size_t)p->splits, (size_t)p->shares * p->groups, 1);
     if (p->splits == 1)
         return CVY_LAUNCH(p->weights, grid, cvy_buf(b->in), cvy_buf(b->gy), cvy_buf(b->out),
                           cvy_buf(b->gbias), cvy_ulong(0), cvy_ulong(0), cvy_int(b->accumulate));
@@ -294,54 +295,25 @@ static convoy_status run_weights(const weights_pass *p, const cvy_conv2d_buffers
 /* ---- The row of the table ---- */
 
 typedef struct state {
-    cvy_conv2d_pass pass;
+    bool gradient; /* of the weights; else rows */
     rows_pass rows;
     weights_pass weights;
 } state;
 
-static convoy_status prepare(convoy_device *device, const cvy_conv2d_shape *shape, cvy_conv2d_pass pass,
-                             void **prepared, size_t *workspace) {
-    state *s = calloc(1, sizeof *s);
-    if (!s)
-        return cvy_fail_memory("a convolution", sizeof *s);
-    s->pass = pass;
-    const convoy_status status = pass == CVY_CONV2D_BACKWARD_WEIGHTS
-                                     ? prepare_weights(device, shape, &s->weights, workspace)
-                                     : prepare_rows(device, shape, pass, &s->rows, workspace);
-    if (status)
-        free(s);
-    else
-        *prepared = s;
-    return status;
+static convoy_status prepare(const cvy_job *job, void *prepared, cvy_needs *needs) {
+    state *s = prepared;
+    s->gradient = job->pass == CVY_CONV2D_BACKWARD_WEIGHTS;
+    return s->gradient ? prepare_weights(job, &s->weights, needs) : prepare_rows(job, &s->rows, needs);
 }
 
-static convoy_status run(void *prepared, const cvy_conv2d_buffers *buffers) {
+static convoy_status run(void *prepared, const void *buffers) {
     const state *s = prepared;
-    return s->pass == CVY_CONV2D_BACKWARD_WEIGHTS ? run_weights(&s->weights, buffers)
-                                                  : run_rows(&s->rows, buffers);
+    return s->gradient ? run_weights(&s->weights, buffers) : run_rows(&s->rows, buffers);
 }
 
-static bool pools(const void *prepared) {
-    return ((const state *)prepared)->rows.pooled;
-}
-
-static convoy_status run_pooled(void *prepared, const cvy_conv2d_buffers *b) {
-    const rows_pass *p = &((const state *)prepared)->rows;
-    const convoy_status status = pack(p, b);
-    if (status)
-        return status;
-    return CVY_LAUNCH(p->pooled,
-                      cvy_singles((size_t)p->out_height / 2, (size_t)p->image_blocks,
-                                  (size_t)p->groups * (size_t)p->splits),
-                      cvy_buf(b->in), cvy_buf(b->workspace), cvy_buf(b->out), cvy_buf(b->pooled),
-                      cvy_buf(b->indices), cvy_int(p->splits));
-}
-
-const cvy_conv2d_row cvy_conv2d_direct_cpu = {.name = "direct_cpu",
-                                              .supports = supports,
-                                              .prepare = prepare,
-                                              .run = run,
-                                              .release = free,
-                                              .fuses_activation = true,
-                                              .pools = pools,
-                                              .run_pooled = run_pooled};
+const cvy_variant cvy_conv2d_direct_cpu = {.name = "direct_cpu",
+                                           .made_for = CVY_FOR_CPUS,
+                                           .supports = supports,
+                                           .state_size = sizeof(state),
+                                           .prepare = prepare,
+                                           .run = run};

@@ -2,8 +2,6 @@
    [in_channels/groups * kernel][pixels * pitch] is made for a chunk of output pixels at a time, so that the
    workspace stays bounded; with the batch innermost, a chunk's product is already a part of y. Workspace: the
    product's own scratch, then the matrix (for the bias gradient: its strips of sums, in the same place). */
-#include <stdlib.h>
-
 #include "base/integer.h"
 #include "base/status.h"
 #include "ops/conv2d/variant.h"
@@ -16,10 +14,11 @@ enum {
 };
 
 typedef struct im2col {
+    convoy_device *device;
     cvy_conv2d_shape shape;
     cvy_conv2d_pass pass;
-    int pixels;                 /* of the output */
-    int chunk;                  /* pixels in all chunks but the last */
+    size_t pixels;              /* of the output */
+    size_t chunk;               /* pixels in all chunks but the last */
     cvy_gemm *product, *last;   /* last: of the shorter last chunk, else NULL */
     size_t matrix;              /* where the matrix starts in the workspace, in floats */
     size_t group_in, group_out; /* channels of one group */
@@ -28,25 +27,19 @@ typedef struct im2col {
     cvy_sum_rows bias_gradient;
 } im2col;
 
-static bool supports(const cvy_device_traits *traits, const cvy_conv2d_shape *shape, cvy_conv2d_pass pass) {
-    (void)shape;
-    (void)pass;
-    return !traits->host;
+static bool supports(const cvy_job *job) {
+    return !job->traits->host && cvy_conv2d_has_many_images(job->shape);
 }
 
 static void release(void *state) {
     im2col *p = state;
-    if (!p)
-        return;
     cvy_gemm_free(p->product);
     cvy_gemm_free(p->last);
-    free(p);
 }
 
 /* y = weight matrix;  matrix = weight' gy;  gweight = gy matrix', each over one chunk. */
-static convoy_status prepare_product(convoy_device *device, const im2col *p, int pixels, cvy_gemm **product) {
-    const size_t columns = (size_t)pixels * (size_t)p->shape.pitch,
-                 plane = (size_t)p->pixels * (size_t)p->shape.pitch;
+static cvy_gemm_shape product_of(const im2col *p, size_t pixels) {
+    const size_t columns = pixels * (size_t)p->shape.pitch, plane = p->pixels * (size_t)p->shape.pitch;
     cvy_gemm_shape gemm = {
         .m = p->group_out, .n = columns, .k = p->rows, .lda = p->rows, .ldb = columns, .ldc = plane};
     if (p->pass == CVY_CONV2D_BACKWARD_DATA)
@@ -65,64 +58,63 @@ static convoy_status prepare_product(convoy_device *device, const im2col *p, int
                                 .lda = plane,
                                 .ldb = columns,
                                 .ldc = p->rows};
-    return cvy_gemm_create(device, &gemm, NULL, product);
+    return gemm;
 }
 
-static convoy_status prepare_kernels(convoy_device *device, im2col *p) {
-    const struct {
-        const char *function;
-        cvy_kernel **kernel;
-    } wanted[] = {
-        {"conv2d_im2col", &p->im2col}, {"conv2d_col2im", &p->col2im}, {"conv2d_fill_bias", &p->fill}};
-    convoy_status status = cvy_sum_rows_prepare(device, (size_t)p->shape.out_channels,
-                                                cvy_conv2d_outputs(&p->shape) / (size_t)p->shape.out_channels,
-                                                &p->bias_gradient);
-    for (size_t i = 0; i < sizeof wanted / sizeof *wanted && !status; i++)
-        status = cvy_kernel_get(device, "conv2d/im2col_gemm", wanted[i].function, "", wanted[i].kernel);
+/* The products, described or made ready; `scratch`: what they need of the workspace. */
+static convoy_status prepare_products(const cvy_job *job, im2col *p, size_t *scratch) {
+    cvy_gemm **const ops[] = {&p->product, &p->last};
+    const size_t pixels[] = {p->chunk, p->pixels % p->chunk};
+    convoy_status status = CONVOY_OK;
+    for (int i = 0; i < 2 && pixels[i] && !status; i++) {
+        const cvy_gemm_shape shape = product_of(p, pixels[i]);
+        cvy_needs needs = {0};
+        status = job->describes ? cvy_gemm_describe(job->device, &shape, NULL, &needs)
+                                : cvy_gemm_create(job->device, &shape, NULL, ops[i]);
+        if (!status && !job->describes)
+            needs.workspace = cvy_gemm_workspace(*ops[i]);
+        *scratch = max_size(*scratch, needs.workspace);
+    }
     return status;
 }
 
-static convoy_status prepare(convoy_device *device, const cvy_conv2d_shape *shape, cvy_conv2d_pass pass,
-                             void **state, size_t *workspace) {
-    im2col *p = calloc(1, sizeof *p);
-    if (!p)
-        return cvy_fail_memory("a convolution", sizeof *p);
-    const size_t allowed = cvy_device_get_traits(device)->max_allocation / 4;
-    p->shape = *shape;
-    p->pass = pass;
-    p->pixels = shape->out_height * shape->out_width;
-    p->group_in = (size_t)(shape->in_channels / shape->groups);
-    p->group_out = (size_t)(shape->out_channels / shape->groups);
-    p->rows = p->group_in * (size_t)shape->kernel[0] * (size_t)shape->kernel[1];
-    const size_t pixel = p->rows * (size_t)shape->pitch * sizeof(float);
-    const size_t most = max_size(1, (allowed < MATRIX_BYTES ? allowed : MATRIX_BYTES) / pixel);
+static convoy_status prepare(const cvy_job *job, void *prepared, cvy_needs *needs) {
+    static const char *const file = "conv2d/im2col_gemm";
+    im2col *p = prepared;
+    const cvy_conv2d_shape *s = job->shape;
+    p->device = job->device;
+    p->shape = *s;
+    p->pass = (cvy_conv2d_pass)job->pass;
+    p->pixels = (size_t)s->out_height * (size_t)s->out_width;
+    p->group_in = (size_t)(s->in_channels / s->groups);
+    p->group_out = (size_t)(s->out_channels / s->groups);
+    p->rows = p->group_in * (size_t)s->kernel[0] * (size_t)s->kernel[1];
+    const size_t pixel = p->rows * (size_t)s->pitch * sizeof(float);
+    const size_t most = max_size(1, min_size(job->traits->max_allocation / 4, MATRIX_BYTES) / pixel);
     /* Chunks of about equal size. */
-    const size_t chunks = ((size_t)p->pixels + most - 1) / most;
-    p->chunk = (int)(((size_t)p->pixels + chunks - 1) / chunks);
-    const int rest = p->pixels % p->chunk;
-    convoy_status status = prepare_kernels(device, p);
-    if (!status)
-        status = prepare_product(device, p, p->chunk, &p->product);
-    if (!status && rest)
-        status = prepare_product(device, p, rest, &p->last);
-    if (status) {
-        release(p);
+    p->chunk = ceil_div_size(p->pixels, ceil_div_size(p->pixels, most));
+    cvy_sum_rows_plan(job->device, (size_t)s->out_channels, cvy_conv2d_outputs(s) / (size_t)s->out_channels,
+                      &p->bias_gradient);
+    size_t scratch = 0;
+    convoy_status status = prepare_products(job, p, &scratch);
+    p->matrix = round_up(scratch, 256) / sizeof(float); /* keeps it aligned for wide loads */
+    needs->workspace =
+        p->matrix * sizeof(float) + max_size(p->chunk * pixel, p->bias_gradient.scratch * sizeof(float));
+    if (job->describes || status)
         return status;
-    }
-    size_t scratch = cvy_gemm_workspace(p->product);
-    if (p->last)
-        scratch = max_size(scratch, cvy_gemm_workspace(p->last));
-    scratch = (scratch + 255) / 256 * 256; /* keeps the matrix aligned for wide loads */
-    p->matrix = scratch / sizeof(float);
-    *workspace = scratch + max_size((size_t)p->chunk * pixel, p->bias_gradient.scratch * sizeof(float));
-    *state = p;
-    return CONVOY_OK;
+    status = cvy_sum_rows_prepare(job->device, (size_t)s->out_channels,
+                                  cvy_conv2d_outputs(s) / (size_t)s->out_channels, &p->bias_gradient);
+    if (!status)
+        status = cvy_kernel_get(job->device, file, "conv2d_im2col", "", &p->im2col);
+    if (!status)
+        status = cvy_kernel_get(job->device, file, "conv2d_col2im", "", &p->col2im);
+    return status ? status : cvy_kernel_get(job->device, file, "conv2d_fill_bias", "", &p->fill);
 }
 
 /* ---- One chunk of one group ---- */
 
 typedef struct chunk {
-    int first, pixels; /* of the output */
+    size_t first, pixels; /* of the output */
     size_t group;
     cvy_gemm *product;
 } chunk;
@@ -131,13 +123,13 @@ static convoy_status to_matrix(const im2col *p, const chunk *c, const cvy_conv2d
     const cvy_conv2d_shape *s = &p->shape;
     const size_t p4 = (size_t)s->pitch / 4, plane = (size_t)s->in_height * (size_t)s->in_width * p4;
     const size_t planes = p->group_in * (size_t)s->kernel[0];
-    return CVY_LAUNCH(p->im2col, cvy_items3(p4, (size_t)c->pixels, planes), cvy_buf(b->in),
-                      cvy_buf(b->workspace), cvy_ulong(c->group * p->group_in * plane),
-                      cvy_ulong(p->matrix / 4), cvy_int((int)p4), cvy_int(s->in_height), cvy_int(s->in_width),
-                      cvy_int(s->out_width), cvy_int(s->kernel[0]), cvy_int(s->kernel[1]),
-                      cvy_int(s->stride[0]), cvy_int(s->stride[1]), cvy_int(s->padding[0]),
-                      cvy_int(s->padding[1]), cvy_int(s->dilation[0]), cvy_int(s->dilation[1]),
-                      cvy_int(c->first), cvy_int(c->pixels), cvy_int((int)planes));
+    return CVY_LAUNCH(p->im2col, cvy_items3(p4, c->pixels, planes), cvy_buf(b->in), cvy_buf(b->workspace),
+                      cvy_ulong(c->group * p->group_in * plane), cvy_ulong(p->matrix / 4), cvy_int((int)p4),
+                      cvy_int(s->in_height), cvy_int(s->in_width), cvy_int(s->out_width),
+                      cvy_int(s->kernel[0]), cvy_int(s->kernel[1]), cvy_int(s->stride[0]),
+                      cvy_int(s->stride[1]), cvy_int(s->padding[0]), cvy_int(s->padding[1]),
+                      cvy_int(s->dilation[0]), cvy_int(s->dilation[1]), cvy_int((int)c->first),
+                      cvy_int((int)c->pixels), cvy_int((int)planes));
 }
 
 static int clamp(long value, int low, int high) {
@@ -150,8 +142,9 @@ static convoy_status from_matrix(const im2col *p, const chunk *c, const cvy_conv
     const size_t p4 = (size_t)s->pitch / 4, plane = (size_t)s->in_height * (size_t)s->in_width * p4;
     int first = 0, end = s->in_height;
     if (c->first) {
-        const long top = (long)(c->first / s->out_width) * s->stride[0] - s->padding[0];
-        const long bottom = (long)((c->first + c->pixels - 1) / s->out_width) * s->stride[0] - s->padding[0] +
+        const size_t width = (size_t)s->out_width;
+        const long top = (long)(c->first / width) * s->stride[0] - s->padding[0];
+        const long bottom = (long)((c->first + c->pixels - 1) / width) * s->stride[0] - s->padding[0] +
                             (long)(s->kernel[0] - 1) * s->dilation[0];
         first = clamp(top, 0, s->in_height);
         end = clamp(bottom + 1, first, s->in_height);
@@ -162,35 +155,49 @@ static convoy_status from_matrix(const im2col *p, const chunk *c, const cvy_conv
                       cvy_int(s->in_width), cvy_int(s->out_height), cvy_int(s->out_width),
                       cvy_int(s->kernel[0]), cvy_int(s->kernel[1]), cvy_int(s->stride[0]),
                       cvy_int(s->stride[1]), cvy_int(s->padding[0]), cvy_int(s->padding[1]),
-                      cvy_int(s->dilation[0]), cvy_int(s->dilation[1]), cvy_int(c->first), cvy_int(c->pixels),
-                      cvy_int((int)p->group_in), cvy_int(first), cvy_int(end - first), cvy_int(c->first > 0));
+                      cvy_int(s->dilation[0]), cvy_int(s->dilation[1]), cvy_int((int)c->first),
+                      cvy_int((int)c->pixels), cvy_int((int)p->group_in), cvy_int(first),
+                      cvy_int(end - first), cvy_int(c->first > 0));
 }
 
 static convoy_status run_chunk(const im2col *p, const chunk *c, const cvy_conv2d_buffers *b) {
     const size_t pitch = (size_t)p->shape.pitch, weights = c->group * p->group_out * p->rows;
-    const size_t pixel = (c->group * p->group_out * (size_t)p->pixels + (size_t)c->first) * pitch;
+    const size_t pixel = (c->group * p->group_out * p->pixels + c->first) * pitch;
     convoy_status status = CONVOY_OK;
     if (p->pass != CVY_CONV2D_BACKWARD_DATA)
         status = to_matrix(p, c, b);
     if (status)
         return status;
-    switch (p->pass) {
-    case CVY_CONV2D_FORWARD:
-        return cvy_gemm_run(c->product, b->weight, weights, b->workspace, p->matrix, b->out, pixel,
-                            b->bias != NULL, b->workspace);
-    case CVY_CONV2D_BACKWARD_WEIGHTS:
-        return cvy_gemm_run(c->product, b->gy, pixel, b->workspace, p->matrix, b->out, weights,
-                            b->accumulate || c->first > 0, b->workspace);
-    default:
-        status = cvy_gemm_run(c->product, b->weight, weights, b->in, pixel, b->workspace, p->matrix, false,
-                              b->workspace);
-        return status ? status : from_matrix(p, c, b);
-    }
+    const cvy_gemm_operands operands[3] = {
+        [CVY_CONV2D_FORWARD] = {.a = b->weight,
+                                .a_offset = weights,
+                                .b = b->workspace,
+                                .b_offset = p->matrix,
+                                .c = b->out,
+                                .c_offset = pixel,
+                                .accumulate = b->bias != NULL,
+                                .workspace = b->workspace},
+        [CVY_CONV2D_BACKWARD_DATA] = {.a = b->weight,
+                                      .a_offset = weights,
+                                      .b = b->in,
+                                      .b_offset = pixel,
+                                      .c = b->workspace,
+                                      .c_offset = p->matrix,
+                                      .workspace = b->workspace},
+        [CVY_CONV2D_BACKWARD_WEIGHTS] = {.a = b->gy,
+                                         .a_offset = pixel,
+                                         .b = b->workspace,
+                                         .b_offset = p->matrix,
+                                         .c = b->out,
+                                         .c_offset = weights,
+                                         .accumulate = b->accumulate || c->first > 0,
+                                         .workspace = b->workspace}};
+    status = cvy_gemm_run(c->product, &operands[p->pass]);
+    return status || p->pass != CVY_CONV2D_BACKWARD_DATA ? status : from_matrix(p, c, b);
 }
 
 static convoy_status run_bias(const im2col *p, const cvy_conv2d_buffers *b) {
-    const size_t plane = (size_t)p->pixels * (size_t)p->shape.pitch / 4,
-                 channels = (size_t)p->shape.out_channels;
+    const size_t plane = p->pixels * (size_t)p->shape.pitch / 4, channels = (size_t)p->shape.out_channels;
     if (p->pass == CVY_CONV2D_FORWARD && b->bias)
         return CVY_LAUNCH(p->fill, cvy_items3(plane, channels, 1), cvy_buf(b->bias), cvy_buf(b->out),
                           cvy_ulong(plane), cvy_int((int)channels));
@@ -199,18 +206,25 @@ static convoy_status run_bias(const im2col *p, const cvy_conv2d_buffers *b) {
                : CONVOY_OK;
 }
 
-static convoy_status run(void *state, const cvy_conv2d_buffers *buffers) {
+static convoy_status run(void *state, const void *buffers) {
     const im2col *p = state;
-    convoy_status status = run_bias(p, buffers);
+    const cvy_conv2d_buffers *b = buffers;
+    convoy_status status = run_bias(p, b);
     for (size_t group = 0; group < (size_t)p->shape.groups; group++)
-        for (int first = 0; first < p->pixels && !status; first += p->chunk) {
-            const int left = p->pixels - first;
-            const chunk c = {first, left < p->chunk ? left : p->chunk, group,
-                             left < p->chunk ? p->last : p->product};
-            status = run_chunk(p, &c, buffers);
+        for (size_t first = 0; first < p->pixels && !status; first += p->chunk) {
+            const size_t left = p->pixels - first;
+            const chunk c = {first, min_size(left, p->chunk), group, left < p->chunk ? p->last : p->product};
+            status = run_chunk(p, &c, b);
         }
-    return status;
+    if (status || p->pass != CVY_CONV2D_FORWARD)
+        return status;
+    return cvy_activation_forward(p->device, p->shape.activation, cvy_conv2d_outputs(&p->shape), b->out,
+                                  b->out);
 }
 
-const cvy_conv2d_row cvy_conv2d_im2col_gemm = {
-    .name = "im2col_gemm", .supports = supports, .prepare = prepare, .run = run, .release = release};
+const cvy_variant cvy_conv2d_im2col_gemm = {.name = "im2col_gemm",
+                                            .supports = supports,
+                                            .state_size = sizeof(im2col),
+                                            .prepare = prepare,
+                                            .run = run,
+                                            .release = release};

@@ -5,7 +5,6 @@
    Variant mma_nvidia: the same kernels with the inner products on tensor cores (kernels/mma.clh), where the
    device was asked for TF32 or BF16. */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/integer.h"
@@ -17,17 +16,17 @@ enum { MMA_LEAST_LOCAL = 12 << 10, MMA_LEAST_CHANNELS = 16 };
 /* Floats that one group of channels may have: the kernels count float4 in 32 bits. */
 #define MOST_FLOATS ((size_t)UINT32_MAX * 4)
 
-static bool supports(const cvy_device_traits *traits, const cvy_conv2d_shape *shape, cvy_conv2d_pass pass) {
-    (void)pass;
-    return !traits->host && traits->max_work_group >= CVY_TILE_LEAST_ITEMS &&
-           traits->local_memory >= CVY_TILE_LEAST_LOCAL && cvy_conv2d_inputs(shape) <= MOST_FLOATS &&
-           cvy_conv2d_outputs(shape) <= MOST_FLOATS;
+static bool supports(const cvy_job *job) {
+    const cvy_device_traits *traits = job->traits;
+    const cvy_conv2d_shape *shape = job->shape;
+    return !traits->host && cvy_conv2d_has_many_images(shape) &&
+           traits->max_work_group >= CVY_TILE_LEAST_ITEMS && traits->local_memory >= CVY_TILE_LEAST_LOCAL &&
+           cvy_conv2d_inputs(shape) <= MOST_FLOATS && cvy_conv2d_outputs(shape) <= MOST_FLOATS;
 }
 
-static bool pays(const cvy_device_traits *traits, const cvy_conv2d_shape *shape, cvy_conv2d_pass pass) {
-    (void)shape;
-    (void)pass;
-    return !traits->cpu;
+/* Not so surely that what comes behind is not worth measuring. */
+static bool pays(const cvy_job *job) {
+    return !job->traits->cpu;
 }
 
 /* ---- The correlation that a pass is, see the first comment of kernels/conv2d/tile_gpu.clh ---- */
@@ -57,15 +56,16 @@ static axis axis_of(const cvy_conv2d_shape *s, bool forward, int a) {
                   .in_step = s->dilation[a] / common};
 }
 
-static correlation correlation_of(const cvy_conv2d_shape *s, cvy_conv2d_pass pass) {
-    const bool forward = pass == CVY_CONV2D_FORWARD;
+static correlation correlation_of(const cvy_job *job) {
+    const cvy_conv2d_shape *s = job->shape;
+    const bool forward = job->pass == CVY_CONV2D_FORWARD;
     const int in = s->in_channels / s->groups, out = s->out_channels / s->groups;
     correlation c = {.h = axis_of(s, forward, 0),
                      .w = axis_of(s, forward, 1),
                      .in_channels = forward ? in : out,
                      .out_channels = forward ? out : in};
-    c.columns = cvy_tile_ceil_div((size_t)c.h.out, (size_t)c.h.up) *
-                cvy_tile_ceil_div((size_t)c.w.out, (size_t)c.w.up) * (size_t)s->pitch;
+    c.columns = ceil_div_size((size_t)c.h.out, (size_t)c.h.up) *
+                ceil_div_size((size_t)c.w.out, (size_t)c.w.up) * (size_t)s->pitch;
     c.phases = min_int(c.h.up, c.h.out) * min_int(c.w.up, c.w.out);
     return c;
 }
@@ -122,24 +122,29 @@ static double cost_of_product(const tile *t) {
 /* Estimated time of a pass: rounds of work-groups over the compute units, each busy only with enough items.
  */
 static double cost_of(const tile *t, const correlation *c, int groups, int compute_units) {
-    const size_t work_groups = cvy_tile_ceil_div((size_t)c->out_channels, (size_t)t->bm) *
-                               cvy_tile_ceil_div(c->columns, (size_t)t->bn) * (size_t)c->phases *
-                               (size_t)groups;
-    const double per_unit = (double)cvy_tile_ceil_div(work_groups, (size_t)compute_units);
+    const size_t work_groups = ceil_div_size((size_t)c->out_channels, (size_t)t->bm) *
+                               ceil_div_size(c->columns, (size_t)t->bn) * (size_t)c->phases * (size_t)groups;
+    const double per_unit = (double)ceil_div_size(work_groups, (size_t)compute_units);
     const double busy = per_unit * items_of(t) / CVY_TILE_OCCUPIED;
     return per_unit * t->bm * t->bn * cost_of_product(t) / (busy < 1 ? busy : 1);
 }
 
-/* The cheapest tile with at most `most_items`, of which `supports` makes sure that there is one. */
-static const tile *choose_tile(const cvy_device_traits *traits, const correlation *c, int groups, int mma,
-                               size_t most_items) {
+static size_t packed_channels(const tile *t, const correlation *c) {
+    return round_up((size_t)c->out_channels, (size_t)t->bm);
+}
+
+/* The cheapest tile with at most `most_items` and packed weights of at most `most_packed` channels, of which
+   `supports` makes sure that there is one. */
+static const tile *choose_tile(const cvy_job *job, const correlation *c, int mma, size_t most_items,
+                               size_t most_packed) {
+    const int groups = ((const cvy_conv2d_shape *)job->shape)->groups;
     const tile *best = NULL;
     double least = 0;
     for (size_t i = 0; i < TILES; i++) {
         const tile *t = &tiles[i];
-        if (!fits(traits, t, mma, most_items))
+        if (!fits(job->traits, t, mma, most_items) || packed_channels(t, c) > most_packed)
             continue;
-        const double cost = cost_of(t, c, groups, traits->compute_units);
+        const double cost = cost_of(t, c, groups, job->traits->compute_units);
         if (!best || cost < least) {
             best = t;
             least = cost;
@@ -159,6 +164,7 @@ static int rows_per_item(int chunk, int floats, int items) {
 /* ---- Kernels and launches ---- */
 
 typedef struct columns_pass {
+    const tile *tile;
     cvy_kernel *pack, *convolve;
     size_t items, work_groups, depth; /* depth: work-groups along z */
     size_t packed_channels, in_channels, groups;
@@ -178,9 +184,9 @@ static void tile_options(const cvy_device_traits *traits, const tile *t, int mma
             rows_per_item(chunk, t->bn, items_of(t)), mma, traits->tensor_cores == CVY_TENSOR_EMULATED);
 }
 
-static void shape_options(const cvy_conv2d_shape *s, cvy_conv2d_pass pass, const correlation *c,
-                          char *options, size_t size) {
-    const bool forward = pass == CVY_CONV2D_FORWARD;
+static void shape_options(const cvy_job *job, const correlation *c, char *options, size_t size) {
+    const cvy_conv2d_shape *s = job->shape;
+    const bool forward = job->pass == CVY_CONV2D_FORWARD;
     const axis *h = &c->h, *w = &c->w;
     snprintf(options, size,
              "-DPITCH=%d -DGROUPS=%d -DIN_C=%d -DOUT_C=%d -DIN_H=%d -DIN_W=%d -DOUT_H=%d -DOUT_W=%d -DKH=%d "
@@ -193,41 +199,41 @@ static void shape_options(const cvy_conv2d_shape *s, cvy_conv2d_pass pass, const
              forward ? (int)s->activation : CVY_IDENTITY);
 }
 
-static convoy_status get_kernels(convoy_device *device, const cvy_conv2d_shape *s, cvy_conv2d_pass pass,
-                                 const correlation *c, const tile *t, int mma, columns_pass *p) {
+static convoy_status get_kernels(const cvy_job *job, const correlation *c, int mma, columns_pass *p) {
+    const tile *t = p->tile;
     const char *file = is_narrow(t) ? "conv2d/tile_gpu_narrow" : "conv2d/tile_gpu";
     const char *function = is_narrow(t) ? "conv2d_narrow" : "conv2d_tile";
     char options[CVY_TILE_OPTIONS];
-    tile_options(cvy_device_get_traits(device), t, mma, options, sizeof options);
+    tile_options(job->traits, t, mma, options, sizeof options);
     const size_t used = strlen(options);
-    shape_options(s, pass, c, options + used, sizeof options - used);
-    convoy_status status = cvy_kernel_get(device, file, "conv2d_tile_pack", options, &p->pack);
-    return status ? status : cvy_kernel_get(device, file, function, options, &p->convolve);
+    shape_options(job, c, options + used, sizeof options - used);
+    convoy_status status = cvy_kernel_get(job->device, file, "conv2d_tile_pack", options, &p->pack);
+    return status ? status : cvy_kernel_get(job->device, file, function, options, &p->convolve);
 }
 
-static convoy_status prepare_columns(convoy_device *device, const cvy_conv2d_shape *shape,
-                                     cvy_conv2d_pass pass, int mma, columns_pass *p, size_t *workspace) {
-    const cvy_device_traits *traits = cvy_device_get_traits(device);
-    const correlation c = correlation_of(shape, pass);
-    size_t most = traits->max_work_group;
-    const tile *t = NULL;
-    do {
-        t = choose_tile(traits, &c, shape->groups, mma, most);
-        const convoy_status status = get_kernels(device, shape, pass, &c, t, mma, p);
-        if (status)
-            return status;
-        most = cvy_tile_most_items(p->convolve);
-    } while ((size_t)items_of(t) > most);
-    const size_t blocks = cvy_tile_ceil_div((size_t)c.out_channels, (size_t)t->bm);
+static void use_tile(const tile *t, const correlation *c, columns_pass *p) {
+    p->tile = t;
     p->items = (size_t)items_of(t);
-    p->work_groups = blocks * cvy_tile_ceil_div(c.columns, (size_t)t->bn);
-    p->depth = (size_t)c.phases * (size_t)shape->groups;
-    p->packed_channels = blocks * (size_t)t->bm;
+    p->packed_channels = packed_channels(t, c);
+    p->work_groups = p->packed_channels / (size_t)t->bm * ceil_div_size(c->columns, (size_t)t->bn);
+}
+
+/* A kernel may allow fewer items than the device does: then with a smaller tile, in the same workspace. */
+static convoy_status prepare_columns(const cvy_job *job, int mma, columns_pass *p, cvy_needs *needs) {
+    const cvy_conv2d_shape *s = job->shape;
+    const correlation c = correlation_of(job);
+    use_tile(choose_tile(job, &c, mma, job->traits->max_work_group, SIZE_MAX), &c, p);
+    p->depth = (size_t)c.phases * (size_t)s->groups;
     p->in_channels = (size_t)c.in_channels;
-    p->groups = (size_t)shape->groups;
-    *workspace = p->groups * p->packed_channels * sizeof(float) *
-                 (1 + p->in_channels * (size_t)shape->kernel[0] * (size_t)shape->kernel[1]);
-    return CONVOY_OK;
+    p->groups = (size_t)s->groups;
+    needs->workspace = p->groups * p->packed_channels * sizeof(float) *
+                       (1 + p->in_channels * (size_t)s->kernel[0] * (size_t)s->kernel[1]);
+    const size_t room = p->packed_channels;
+    convoy_status status = CONVOY_OK;
+    while (!job->describes && !(status = get_kernels(job, &c, mma, p)) &&
+           p->items > cvy_tile_most_items(p->convolve))
+        use_tile(choose_tile(job, &c, mma, cvy_tile_most_items(p->convolve), room), &c, p);
+    return status;
 }
 
 static convoy_status run_columns(const columns_pass *p, const cvy_conv2d_buffers *b) {
@@ -242,68 +248,54 @@ static convoy_status run_columns(const columns_pass *p, const cvy_conv2d_buffers
 /* ---- The rows of the table ---- */
 
 typedef struct state {
-    cvy_conv2d_pass pass;
+    bool gradient;
     columns_pass columns;
     cvy_tile_weights weights;
 } state;
 
-static convoy_status prepare_pass(convoy_device *device, const cvy_conv2d_shape *shape, cvy_conv2d_pass pass,
-                                  int mma, void **prepared, size_t *workspace) {
-    state *s = calloc(1, sizeof *s);
-    if (!s)
-        return cvy_fail_memory("a convolution", sizeof *s);
-    s->pass = pass;
-    const convoy_status status = pass == CVY_CONV2D_BACKWARD_WEIGHTS
-                                     ? cvy_tile_weights_prepare(device, shape, mma, &s->weights, workspace)
-                                     : prepare_columns(device, shape, pass, mma, &s->columns, workspace);
-    if (status)
-        free(s);
-    else
-        *prepared = s;
-    return status;
+static convoy_status prepare_pass(const cvy_job *job, int mma, state *p, cvy_needs *needs) {
+    p->gradient = job->pass == CVY_CONV2D_BACKWARD_WEIGHTS;
+    return p->gradient ? cvy_tile_weights_prepare(job, mma, &p->weights, needs)
+                       : prepare_columns(job, mma, &p->columns, needs);
 }
 
-static convoy_status prepare(convoy_device *device, const cvy_conv2d_shape *shape, cvy_conv2d_pass pass,
-                             void **prepared, size_t *workspace) {
-    return prepare_pass(device, shape, pass, 0, prepared, workspace);
+static convoy_status prepare(const cvy_job *job, void *prepared, cvy_needs *needs) {
+    return prepare_pass(job, 0, prepared, needs);
 }
 
-static convoy_status mma_prepare(convoy_device *device, const cvy_conv2d_shape *shape, cvy_conv2d_pass pass,
-                                 void **prepared, size_t *workspace) {
-    return prepare_pass(device, shape, pass, cvy_mma_of(cvy_device_get_traits(device)), prepared, workspace);
+static convoy_status mma_prepare(const cvy_job *job, void *prepared, cvy_needs *needs) {
+    return prepare_pass(job, cvy_mma_of(job->traits), prepared, needs);
+}
+
+static convoy_status run(void *prepared, const void *buffers) {
+    const state *p = prepared;
+    return p->gradient ? cvy_tile_weights_run(&p->weights, buffers) : run_columns(&p->columns, buffers);
 }
 
 /* Tiles of 32 x 128 and 64 x 64, 8 words deep, in two buffers. */
-static bool mma_supports(const cvy_device_traits *traits, const cvy_conv2d_shape *shape,
-                         cvy_conv2d_pass pass) {
-    return cvy_mma_runs(traits) && traits->local_memory >= MMA_LEAST_LOCAL && supports(traits, shape, pass);
+static bool mma_supports(const cvy_job *job) {
+    return cvy_mma_runs(job->traits) && job->traits->local_memory >= MMA_LEAST_LOCAL && supports(job);
 }
 
 /* Tiles of tensor cores have 32 output channels (columns, in backward-weights) or more; the narrow kernel
    wastes less on a few. */
-static bool mma_pays(const cvy_device_traits *traits, const cvy_conv2d_shape *shape, cvy_conv2d_pass pass) {
-    const int in = shape->in_channels / shape->groups, out = shape->out_channels / shape->groups;
-    (void)traits;
-    return pass == CVY_CONV2D_BACKWARD_DATA ? in >= MMA_LEAST_CHANNELS : out >= MMA_LEAST_CHANNELS;
+static bool mma_pays(const cvy_job *job) {
+    const cvy_conv2d_shape *s = job->shape;
+    const int channels = job->pass == CVY_CONV2D_BACKWARD_DATA ? s->in_channels : s->out_channels;
+    return channels / s->groups >= MMA_LEAST_CHANNELS;
 }
 
-static convoy_status run(void *prepared, const cvy_conv2d_buffers *buffers) {
-    const state *s = prepared;
-    return s->pass == CVY_CONV2D_BACKWARD_WEIGHTS ? cvy_tile_weights_run(&s->weights, buffers)
-                                                  : run_columns(&s->columns, buffers);
-}
-
-const cvy_conv2d_row cvy_conv2d_tile_gpu = {.name = "tile_gpu",
-                                            .supports = supports,
-                                            .prepare = prepare,
-                                            .run = run,
-                                            .release = free,
-                                            .pays = pays,
-                                            .fuses_activation = true};
-const cvy_conv2d_row cvy_conv2d_mma_nvidia = {.name = "mma_nvidia",
-                                              .supports = mma_supports,
-                                              .prepare = mma_prepare,
-                                              .run = run,
-                                              .release = free,
-                                              .pays = mma_pays,
-                                              .fuses_activation = true};
+const cvy_variant cvy_conv2d_tile_gpu = {.name = "tile_gpu",
+                                         .made_for = CVY_FOR_GPUS,
+                                         .supports = supports,
+                                         .pays = pays,
+                                         .state_size = sizeof(state),
+                                         .prepare = prepare,
+                                         .run = run};
+const cvy_variant cvy_conv2d_mma_nvidia = {.name = "mma_nvidia",
+                                           .made_for = CVY_FOR_GPUS,
+                                           .supports = mma_supports,
+                                           .pays = mma_pays,
+                                           .state_size = sizeof(state),
+                                           .prepare = mma_prepare,
+                                           .run = run};

@@ -13,10 +13,6 @@ enum {
     CVY_TILE_OCCUPIED = 256      /* work-items that keep a compute unit busy */
 };
 
-static inline size_t cvy_tile_ceil_div(size_t a, size_t b) {
-    return (a + b - 1) / b;
-}
-
 /* The most work-items that `kernel` may be given. A kernel may allow less than the device does; the smallest
    tiles are tried whatever it says, since Rusticl says 32 and runs 64. */
 static inline size_t cvy_tile_most_items(const cvy_kernel *kernel) {
@@ -24,17 +20,18 @@ static inline size_t cvy_tile_most_items(const cvy_kernel *kernel) {
     return most > CVY_TILE_LEAST_ITEMS ? most : CVY_TILE_LEAST_ITEMS;
 }
 
-/* A prepared backward-weights pass. */
+/* The backward-weights pass. */
 typedef struct cvy_tile_weights {
+    const struct cvy_tile_of_weights *tile;
     cvy_kernel *weights, *add;
     size_t items, add_results;                 /* add_results: of a work-group that adds up partial results */
     size_t work_groups, splits, units, groups; /* units: the steps that each of the splits sums */
+    size_t most_splits;                        /* that the workspace has room for */
     size_t weight_count, bias_count;
 } cvy_tile_weights;
 
 /* `mma`: as cvy_mma_of has it. */
-convoy_status cvy_tile_weights_prepare(convoy_device *device, const cvy_conv2d_shape *shape, int mma,
-                                       cvy_tile_weights *prepared, size_t *workspace);
-convoy_status cvy_tile_weights_run(const cvy_tile_weights *prepared, const cvy_conv2d_buffers *buffers);
+convoy_status cvy_tile_weights_prepare(const cvy_job *job, int mma, cvy_tile_weights *p, cvy_needs *needs);
+convoy_status cvy_tile_weights_run(const cvy_tile_weights *p, const cvy_conv2d_buffers *buffers);
 
 #endif

@@ -14,7 +14,7 @@ enum {
 
 /* Output channels x columns (input channel, tap) of a work-group and of a work-item, and the sets of
    work-items that share the images. Items: 64 to 256. */
-typedef struct tile {
+typedef struct cvy_tile_of_weights {
     int bm, rm, bn, rn, slices;
 } tile;
 
@@ -48,8 +48,7 @@ static size_t columns_of(const cvy_conv2d_shape *s) {
 }
 
 static size_t tiles_of(const tile *t, const cvy_conv2d_shape *s) {
-    return cvy_tile_ceil_div(out_channels(s), (size_t)t->bm) *
-           cvy_tile_ceil_div(columns_of(s), (size_t)t->bn);
+    return ceil_div_size(out_channels(s), (size_t)t->bm) * ceil_div_size(columns_of(s), (size_t)t->bn);
 }
 
 /* All tiles can occupy a device, since the sums are split: what counts is the products that are computed,
@@ -82,22 +81,25 @@ static const tile *choose_tile(const cvy_device_traits *traits, const cvy_conv2d
 
 /* As many ranges as occupy all compute units twice over, which hides the waiting of one work-group behind the
    work of another. */
-static void split(const cvy_device_traits *traits, const cvy_conv2d_shape *s, const tile *t,
-                  cvy_tile_weights *p) {
+static void use_tile(const cvy_job *job, const tile *t, cvy_tile_weights *p) {
+    const cvy_conv2d_shape *s = job->shape;
+    p->tile = t;
     p->items = items_of(t);
     p->work_groups = tiles_of(t, s);
     const size_t units = (size_t)s->out_height * (size_t)s->out_width * (size_t)s->pitch / UNIT;
-    const size_t wanted = (size_t)traits->compute_units * cvy_tile_ceil_div(2 * CVY_TILE_OCCUPIED, p->items);
-    const size_t splits = max_size(1, min_size(wanted / (p->work_groups * p->groups), units / LEAST_UNITS));
-    p->units = cvy_tile_ceil_div(units, splits);
-    p->splits = cvy_tile_ceil_div(units, p->units);
+    const size_t wanted = (size_t)job->traits->compute_units * ceil_div_size(2 * CVY_TILE_OCCUPIED, p->items);
+    const size_t most = min_size(p->most_splits, units / LEAST_UNITS);
+    const size_t splits = max_size(1, min_size(wanted / (p->work_groups * p->groups), most));
+    p->units = ceil_div_size(units, splits);
+    p->splits = ceil_div_size(units, p->units);
     /* Small results come in many parts, large ones in few. */
     p->add_results = p->splits >= ADD_ITEMS ? ADD_ITEMS / 16 : ADD_ITEMS;
 }
 
-static convoy_status get_kernels(convoy_device *device, const cvy_conv2d_shape *s, const tile *t, int mma,
-                                 cvy_tile_weights *p) {
+static convoy_status get_kernels(const cvy_job *job, int mma, cvy_tile_weights *p) {
     static const char *const file = "conv2d/tile_gpu_weights";
+    const cvy_conv2d_shape *s = job->shape;
+    const tile *t = p->tile;
     char options[CVY_TILE_OPTIONS];
     snprintf(
         options, sizeof options,
@@ -107,28 +109,27 @@ static convoy_status get_kernels(convoy_device *device, const cvy_conv2d_shape *
         s->pitch, s->groups, s->in_channels / s->groups, s->out_channels / s->groups, s->in_height,
         s->in_width, s->out_height, s->out_width, s->kernel[0], s->kernel[1], s->stride[0], s->stride[1],
         s->padding[0], s->padding[1], s->dilation[0], s->dilation[1], t->bm, t->rm, t->bn, t->rn, t->slices,
-        p->add_results, mma, cvy_device_get_traits(device)->tensor_cores == CVY_TENSOR_EMULATED);
-    convoy_status status = cvy_kernel_get(device, file, "conv2d_tile_weights", options, &p->weights);
-    return status ? status : cvy_kernel_get(device, file, "conv2d_tile_add_partials", options, &p->add);
+        p->add_results, mma, job->traits->tensor_cores == CVY_TENSOR_EMULATED);
+    convoy_status status = cvy_kernel_get(job->device, file, "conv2d_tile_weights", options, &p->weights);
+    return status ? status : cvy_kernel_get(job->device, file, "conv2d_tile_add_partials", options, &p->add);
 }
 
-convoy_status cvy_tile_weights_prepare(convoy_device *device, const cvy_conv2d_shape *shape, int mma,
-                                       cvy_tile_weights *p, size_t *workspace) {
-    const cvy_device_traits *traits = cvy_device_get_traits(device);
-    size_t most = traits->max_work_group;
-    p->groups = (size_t)shape->groups;
-    p->weight_count = cvy_conv2d_weights(shape);
-    p->bias_count = (size_t)shape->out_channels;
-    do {
-        const tile *t = choose_tile(traits, shape, mma, most);
-        split(traits, shape, t, p);
-        const convoy_status status = get_kernels(device, shape, t, mma, p);
-        if (status)
-            return status;
-        most = cvy_tile_most_items(p->weights);
-    } while (p->items > most);
-    *workspace = p->splits > 1 ? p->splits * (p->weight_count + p->bias_count) * sizeof(float) : 0;
-    return CONVOY_OK;
+/* A kernel may allow fewer items than the device does: then with a smaller tile, in the same workspace. */
+convoy_status cvy_tile_weights_prepare(const cvy_job *job, int mma, cvy_tile_weights *p, cvy_needs *needs) {
+    const cvy_conv2d_shape *s = job->shape;
+    p->groups = (size_t)s->groups;
+    p->weight_count = cvy_conv2d_weights(s);
+    p->bias_count = (size_t)s->out_channels;
+    p->most_splits = SIZE_MAX;
+    use_tile(job, choose_tile(job->traits, s, mma, job->traits->max_work_group), p);
+    p->most_splits = p->splits;
+    if (p->splits > 1)
+        needs->workspace = p->splits * (p->weight_count + p->bias_count) * sizeof(float);
+    convoy_status status = CONVOY_OK;
+    while (!job->describes && !(status = get_kernels(job, mma, p)) &&
+           p->items > cvy_tile_most_items(p->weights))
+        use_tile(job, choose_tile(job->traits, s, mma, cvy_tile_most_items(p->weights)), p);
+    return status;
 }
 
 convoy_status cvy_tile_weights_run(const cvy_tile_weights *p, const cvy_conv2d_buffers *b) {
@@ -143,7 +144,7 @@ convoy_status cvy_tile_weights_run(const cvy_tile_weights *p, const cvy_conv2d_b
                                       cvy_ulong(part), units, cvy_int(0));
     if (status)
         return status;
-    const cvy_grid sums = {{cvy_tile_ceil_div(results, p->add_results) * ADD_ITEMS, 1, 1}, {ADD_ITEMS, 1, 1}};
+    const cvy_grid sums = {{ceil_div_size(results, p->add_results) * ADD_ITEMS, 1, 1}, {ADD_ITEMS, 1, 1}};
     return CVY_LAUNCH(p->add, sums, cvy_buf(b->workspace), cvy_buf(b->out), cvy_buf(b->gbias),
                       cvy_ulong(p->weight_count), cvy_ulong(p->bias_count), cvy_int((int)p->splits),
                       cvy_int(b->accumulate));

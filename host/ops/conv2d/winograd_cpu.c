@@ -2,7 +2,6 @@
    OpenCL devices that are CPUs, forward and backward-data (kernels/conv2d/winograd_cpu.cl). Here: when they
    pay, the register tile, and the launches. */
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "base/integer.h"
 #include "base/status.h"
@@ -19,41 +18,34 @@ enum {
     ROWS_SCRATCH = 896 << 10 /* bytes that stay in a second-level cache */
 };
 
-typedef struct state {
-    void *backward_weights; /* NULL for the other two passes, which use the rest */
-    cvy_kernel *weights, *convolve;
-    int packed_vectors, blocks, items; /* of the transformed weights: vectors in a block's element */
-} state;
-
 /* The accuracy of larger tiles than these does not suffice for training. */
-static bool supports(const cvy_device_traits *traits, const cvy_conv2d_shape *s, cvy_conv2d_pass pass) {
-    (void)pass;
+static bool supports(const cvy_job *job) {
+    const cvy_conv2d_shape *s = job->shape;
     const bool unit_steps =
         s->stride[0] == 1 && s->stride[1] == 1 && s->dilation[0] == 1 && s->dilation[1] == 1;
     const bool size = s->kernel[0] == s->kernel[1] && (s->kernel[0] == 3 || s->kernel[0] == 5);
-    return traits->cpu && unit_steps && size && s->groups == 1;
+    return job->traits->cpu && cvy_conv2d_has_many_images(s) && unit_steps && size && s->groups == 1;
 }
 
 /* Measured against direct_cpu: the transforms cost per channel, the products per pair of channels. Wherever
    tiles of 6 pay, tiles of 8 do too, and are more in front. */
-static bool pays(const cvy_device_traits *traits, const cvy_conv2d_shape *s, cvy_conv2d_pass pass) {
-    (void)traits; /* a CPU: `supports` */
+static bool pays(const cvy_job *job) {
+    const cvy_conv2d_shape *s = job->shape;
     const int least_channels = s->kernel[0] == 3 ? 32 : 12;
     const int least_size = s->kernel[0] == 5 ? 6 : 12;
-    const int height = pass == CVY_CONV2D_BACKWARD_DATA ? s->in_height : s->out_height;
-    const int width = pass == CVY_CONV2D_BACKWARD_DATA ? s->in_width : s->out_width;
+    const int height = job->pass == CVY_CONV2D_BACKWARD_DATA ? s->in_height : s->out_height;
+    const int width = job->pass == CVY_CONV2D_BACKWARD_DATA ? s->in_width : s->out_width;
     return s->in_channels >= least_channels && s->out_channels >= least_channels && height >= least_size &&
            width >= least_size;
 }
 
 /* The number of work-items, each with its own scratch, that leaves the fewest idle in the last round. */
-static int choose_items(int tiles, int compute_units) {
-    int best = compute_units;
-    long best_rounds = -1;
-    for (int items = compute_units; items <= ITEMS_PER_UNIT * compute_units && items <= tiles;
+static size_t choose_items(size_t tiles, size_t compute_units) {
+    size_t best = compute_units, best_rounds = SIZE_MAX;
+    for (size_t items = compute_units; items <= ITEMS_PER_UNIT * compute_units && items <= tiles;
          items += compute_units) {
-        const long work = (long)((tiles + items - 1) / items) * items;
-        if (best_rounds < 0 || work <= best_rounds) {
+        const size_t work = round_up(tiles, items);
+        if (work <= best_rounds) {
             best_rounds = work;
             best = items;
         }
@@ -67,7 +59,7 @@ static int choose_channels(int out_channels, int vector_width) {
     const int most = vector_width == 16 ? 12 : 6, least = vector_width == 16 ? 8 : 4;
     int best = most;
     for (int channels = most; channels >= least; channels--)
-        if ((out_channels + channels - 1) / channels * channels < (out_channels + best - 1) / best * best)
+        if (ceil_div(out_channels, channels) * channels < ceil_div(out_channels, best) * best)
             best = channels;
     return best;
 }
@@ -75,8 +67,7 @@ static int choose_channels(int out_channels, int vector_width) {
 /* Blocks of `channels` that make up about GROUP_CHANNELS, in groups of equal size. */
 static int choose_group(int blocks, int channels) {
     const int most = channels < GROUP_CHANNELS ? GROUP_CHANNELS / channels : 1;
-    const int groups = (blocks + most - 1) / most;
-    return (blocks + groups - 1) / groups;
+    return ceil_div(blocks, ceil_div(blocks, most));
 }
 
 /* The convolution that a pass is, see the kernel's first comment, and how it is cut up. */
@@ -91,7 +82,7 @@ typedef struct tiling {
 /* The macros SCRATCH and ROWS_SCRATCH of the kernel. */
 static size_t scratch_of(const tiling *t, int blocks, int tile, int width) {
     const size_t in = (size_t)t->in, line = (size_t)width, pixel = line * (size_t)t->vectors;
-    const size_t edge = (size_t)tile, blocked = (size_t)(t->channels * (t->rows ? blocks : t->group));
+    const size_t edge = (size_t)tile, blocked = (size_t)t->channels * (size_t)(t->rows ? blocks : t->group);
     const size_t v_step = in * pixel + (t->in * t->vectors % 2 ? 0 : line);
     if (!t->rows)
         return edge * edge * v_step + blocked * (edge * edge * pixel + line);
@@ -113,7 +104,8 @@ static tiling choose_tiling(const cvy_device_traits *traits, const cvy_conv2d_sh
     t.channels = choose_channels(t.out, width);
     const int blocks = ceil_div(t.out, t.channels);
     t.group = choose_group(blocks, t.channels);
-    t.packed = round_up((size_t)(blocks * t.channels * t.in * tile * tile), (size_t)width);
+    t.packed =
+        round_up((size_t)blocks * (size_t)t.channels * (size_t)t.in * (size_t)(tile * tile), (size_t)width);
     t.batch = t.packed * sizeof(float) > WEIGHTS_CACHE ? BATCH : 1;
     t.rows = (cvy_conv2d_inputs(s) + cvy_conv2d_outputs(s)) * sizeof(float) > traits->cache / 2;
     t.scratch = scratch_of(&t, blocks, tile, width);
@@ -126,91 +118,79 @@ static tiling choose_tiling(const cvy_device_traits *traits, const cvy_conv2d_sh
     return t;
 }
 
-static convoy_status prepare_tiles(convoy_device *device, const cvy_conv2d_shape *s, cvy_conv2d_pass pass,
-                                   int tile, state *p, size_t *workspace) {
-    const cvy_device_traits *traits = cvy_device_get_traits(device);
-    const bool forward = pass == CVY_CONV2D_FORWARD;
-    const tiling t = choose_tiling(traits, s, forward, tile);
+typedef struct state {
+    bool gradient;
+    cvy_winograd_weights backward_weights; /* the other two passes use the rest */
+    cvy_kernel *weights, *convolve;
+    size_t packed_vectors, blocks, items; /* of the transformed weights: vectors in a block's element */
+} state;
+
+static convoy_status prepare_tiles(const cvy_job *job, int tile, state *p, cvy_needs *needs) {
+    static const char *const file = "conv2d/winograd_cpu";
+    const cvy_conv2d_shape *s = job->shape;
+    const bool forward = job->pass == CVY_CONV2D_FORWARD;
+    const int width = job->traits->vector_width;
+    const tiling t = choose_tiling(job->traits, s, forward, tile);
+    const size_t tiles = (size_t)ceil_div(t.out_size[0], t.pixels) *
+                         (size_t)ceil_div(t.out_size[1], t.pixels) * (size_t)(s->pitch / (t.vectors * width));
+    p->packed_vectors = ceil_div_size((size_t)t.in * (size_t)t.channels, (size_t)width);
+    p->blocks = (size_t)ceil_div(t.out, t.channels);
+    p->items = choose_items(tiles / (size_t)t.batch, (size_t)job->traits->compute_units);
+    needs->workspace = (t.packed + p->items * (size_t)t.batch * t.scratch) * sizeof(float);
+    if (job->describes)
+        return CONVOY_OK;
     const size_t written = (forward ? cvy_conv2d_outputs(s) : cvy_conv2d_inputs(s)) * sizeof(float);
-    const int tiles = ceil_div(t.out_size[0], t.pixels) * ceil_div(t.out_size[1], t.pixels) *
-                      (s->pitch / (t.vectors * traits->vector_width));
     char options[OPTIONS];
-    p->packed_vectors = ceil_div(t.in * t.channels, traits->vector_width);
-    p->blocks = ceil_div(t.out, t.channels);
-    p->items = choose_items(tiles / t.batch, traits->compute_units);
-    *workspace = (t.packed + (size_t)(p->items * t.batch) * t.scratch) * sizeof(float);
     snprintf(options, sizeof options,
              "-DPITCH=%d -DVW=%d -DT=%d -DNV=%d -DMR=%d -DGROUP=%d -DBATCH=%d -DK=%d -DIN_C=%d -DOUT_C=%d "
              "-DIN_H=%d -DIN_W=%d -DOUT_H=%d -DOUT_W=%d -DPAD_H=%d -DPAD_W=%d -DTRANSPOSED=%d "
              "-DACTIVATION=%d -DSTREAM=%d",
-             s->pitch, traits->vector_width, tile, t.vectors, t.channels, t.group, t.batch, s->kernel[0],
-             t.in, t.out, t.in_size[0], t.in_size[1], t.out_size[0], t.out_size[1], t.pad[0], t.pad[1],
-             !forward, forward ? (int)s->activation : CVY_IDENTITY, written > traits->cache / 2);
-    convoy_status status =
-        cvy_kernel_get(device, "conv2d/winograd_cpu", "conv2d_winograd_weights", options, &p->weights);
-    if (!status)
-        status = cvy_kernel_get(device, "conv2d/winograd_cpu",
-                                t.rows ? "conv2d_winograd_rows" : "conv2d_winograd", options, &p->convolve);
-    return status;
+             s->pitch, width, tile, t.vectors, t.channels, t.group, t.batch, s->kernel[0], t.in, t.out,
+             t.in_size[0], t.in_size[1], t.out_size[0], t.out_size[1], t.pad[0], t.pad[1], !forward,
+             forward ? (int)s->activation : CVY_IDENTITY, written > job->traits->cache / 2);
+    const char *function = t.rows ? "conv2d_winograd_rows" : "conv2d_winograd";
+    convoy_status status = cvy_kernel_get(job->device, file, "conv2d_winograd_weights", options, &p->weights);
+    return status ? status : cvy_kernel_get(job->device, file, function, options, &p->convolve);
 }
 
-static convoy_status prepare(convoy_device *device, const cvy_conv2d_shape *s, cvy_conv2d_pass pass, int tile,
-                             void **prepared, size_t *workspace) {
-    state *p = calloc(1, sizeof *p);
-    if (!p)
-        return cvy_fail_memory("a convolution", sizeof *p);
-    convoy_status status =
-        pass == CVY_CONV2D_BACKWARD_WEIGHTS
-            ? cvy_winograd_weights_prepare(device, s, tile, &p->backward_weights, workspace)
-            : prepare_tiles(device, s, pass, tile, p, workspace);
-    if (status)
-        free(p);
-    else
-        *prepared = p;
-    return status;
+static convoy_status prepare(const cvy_job *job, int tile, state *p, cvy_needs *needs) {
+    p->gradient = job->pass == CVY_CONV2D_BACKWARD_WEIGHTS;
+    return p->gradient ? cvy_winograd_weights_prepare(job, tile, &p->backward_weights, needs)
+                       : prepare_tiles(job, tile, p, needs);
 }
 
-static convoy_status run(void *prepared, const cvy_conv2d_buffers *b) {
+static convoy_status prepare8(const cvy_job *job, void *prepared, cvy_needs *needs) {
+    return prepare(job, 8, prepared, needs);
+}
+
+static convoy_status prepare6(const cvy_job *job, void *prepared, cvy_needs *needs) {
+    return prepare(job, 6, prepared, needs);
+}
+
+static convoy_status run(void *prepared, const void *buffers) {
     const state *p = prepared;
-    if (p->backward_weights)
-        return cvy_winograd_weights_run(p->backward_weights, b);
-    convoy_status status =
-        CVY_LAUNCH(p->weights, cvy_singles((size_t)p->packed_vectors, (size_t)p->blocks, 1),
-                   cvy_buf(b->weight), cvy_buf(b->workspace));
+    const cvy_conv2d_buffers *b = buffers;
+    if (p->gradient)
+        return cvy_winograd_weights_run(&p->backward_weights, b);
+    convoy_status status = CVY_LAUNCH(p->weights, cvy_singles(p->packed_vectors, p->blocks, 1),
+                                      cvy_buf(b->weight), cvy_buf(b->workspace));
     if (status)
         return status;
-    return CVY_LAUNCH(p->convolve, cvy_singles((size_t)p->items, 1, 1), cvy_buf(b->in), cvy_buf(b->bias),
+    return CVY_LAUNCH(p->convolve, cvy_singles(p->items, 1, 1), cvy_buf(b->in), cvy_buf(b->bias),
                       cvy_buf(b->out), cvy_buf(b->workspace));
 }
 
-static void release(void *prepared) {
-    state *p = prepared;
-    if (p->backward_weights)
-        free(p->backward_weights);
-    free(p);
-}
-
-static convoy_status prepare8(convoy_device *device, const cvy_conv2d_shape *s, cvy_conv2d_pass pass,
-                              void **prepared, size_t *workspace) {
-    return prepare(device, s, pass, 8, prepared, workspace);
-}
-
-static convoy_status prepare6(convoy_device *device, const cvy_conv2d_shape *s, cvy_conv2d_pass pass,
-                              void **prepared, size_t *workspace) {
-    return prepare(device, s, pass, 6, prepared, workspace);
-}
-
-const cvy_conv2d_row cvy_conv2d_winograd8_cpu = {.name = "winograd8_cpu",
-                                                 .supports = supports,
-                                                 .prepare = prepare8,
-                                                 .run = run,
-                                                 .release = release,
-                                                 .pays = pays,
-                                                 .fuses_activation = true};
-const cvy_conv2d_row cvy_conv2d_winograd6_cpu = {.name = "winograd6_cpu",
-                                                 .supports = supports,
-                                                 .prepare = prepare6,
-                                                 .run = run,
-                                                 .release = release,
-                                                 .pays = pays,
-                                                 .fuses_activation = true};
+const cvy_variant cvy_conv2d_winograd8_cpu = {.name = "winograd8_cpu",
+                                              .made_for = CVY_FOR_CPUS,
+                                              .supports = supports,
+                                              .pays = pays,
+                                              .state_size = sizeof(state),
+                                              .prepare = prepare8,
+                                              .run = run};
+const cvy_variant cvy_conv2d_winograd6_cpu = {.name = "winograd6_cpu",
+                                              .made_for = CVY_FOR_CPUS,
+                                              .supports = supports,
+                                              .pays = pays,
+                                              .state_size = sizeof(state),
+                                              .prepare = prepare6,
+                                              .run = run};

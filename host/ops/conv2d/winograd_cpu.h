@@ -4,9 +4,21 @@
 #define CVY_OPS_CONV2D_WINOGRAD_CPU_H
 
 #include "ops/conv2d/variant.h"
+#include "ops/sum_rows.h"
 
-convoy_status cvy_winograd_weights_prepare(convoy_device *device, const cvy_conv2d_shape *shape, int tile,
-                                           void **prepared, size_t *workspace);
-convoy_status cvy_winograd_weights_run(void *prepared, const cvy_conv2d_buffers *buffers);
+typedef struct cvy_winograd_weights {
+    cvy_kernel *narrow, *tiles, *wide, *gradient;
+    cvy_sum_rows bias;           /* wide only */
+    int edge, channels, vectors; /* outputs of a tile; of the register tile: MR, NV */
+    size_t in_channels, out_vectors, xi;
+    size_t items;            /* narrow: work-items, else 0 */
+    size_t units, all_units; /* UNITS; wide: in all */
+    size_t bias_offset;      /* wide: the bias's scratch in the workspace, in floats */
+} cvy_winograd_weights;
+
+/* `tile`: 6 or 8, the edge of what is transformed. */
+convoy_status cvy_winograd_weights_prepare(const cvy_job *job, int tile, cvy_winograd_weights *p,
+                                           cvy_needs *needs);
+convoy_status cvy_winograd_weights_run(const cvy_winograd_weights *p, const cvy_conv2d_buffers *buffers);
 
 #endif

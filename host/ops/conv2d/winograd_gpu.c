@@ -2,7 +2,6 @@
    (kernels/conv2d/winograd_gpu.cl): transform a chunk of tiles, one batched matrix product, transform back.
    Here: when it pays, the tiles, the chunks, the launches. */
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "base/integer.h"
 #include "base/status.h"
@@ -35,12 +34,13 @@ typedef struct state {
     size_t v_offset, products_offset, bias_offset;
 } state;
 
-static bool supports(const cvy_device_traits *traits, const cvy_conv2d_shape *s, cvy_conv2d_pass pass) {
-    (void)pass;
+static bool supports(const cvy_job *job) {
+    const cvy_conv2d_shape *s = job->shape;
     const bool unit_steps =
         s->stride[0] == 1 && s->stride[1] == 1 && s->dilation[0] == 1 && s->dilation[1] == 1;
     const bool size = s->kernel[0] == s->kernel[1] && (s->kernel[0] == 3 || s->kernel[0] == 5);
-    return cvy_gemm_batched_supports(traits) && unit_steps && size && s->groups == 1;
+    return cvy_gemm_batched_supports(job->traits) && cvy_conv2d_has_many_images(s) && unit_steps && size &&
+           s->groups == 1;
 }
 
 static size_t count_tiles(int height, int width, int kernel, size_t edge) {
@@ -78,40 +78,16 @@ static size_t choose_edge(const cvy_conv2d_shape *s, cvy_conv2d_pass pass) {
 
 /* Against tile_gpu, whose tensors alone pass through memory, and do in either variant. So a 3x3 kernel on
    whole tiles pays from 64 channels on both sides or somewhat fewer, a 5x5 kernel from about 40. */
-static bool pays(const cvy_device_traits *traits, const cvy_conv2d_shape *s, cvy_conv2d_pass pass) {
+static bool pays(const cvy_job *job) {
+    const cvy_conv2d_shape *s = job->shape;
+    const cvy_conv2d_pass pass = (cvy_conv2d_pass)job->pass;
     const bool data = pass == CVY_CONV2D_BACKWARD_DATA;
     const double pixels = data ? (double)s->in_height * s->in_width : (double)s->out_height * s->out_width;
     const double direct = pixels * s->in_channels * s->out_channels * s->kernel[0] * s->kernel[1];
-    return !traits->cpu && cost_of(s, pass, choose_edge(s, pass)) < direct;
+    return cost_of(s, pass, choose_edge(s, pass)) < direct;
 }
 
 /* ---- Preparing ---- */
-
-static convoy_status get_kernels(convoy_device *device, const cvy_conv2d_shape *s, state *p) {
-    const bool data = p->pass == CVY_CONV2D_BACKWARD_DATA;
-    const int kernel = s->kernel[0];
-    char options[OPTIONS];
-    snprintf(options, sizeof options,
-             "-DPITCH=%d -DT=%zu -DK=%d -DIN_C=%zu -DOUT_C=%zu -DIN_H=%d -DIN_W=%d -DOUT_H=%d -DOUT_W=%d "
-             "-DPAD_H=%d -DPAD_W=%d -DTRANSPOSED=%d -DACTIVATION=%d",
-             s->pitch, p->edge, kernel, p->in, p->out, data ? s->out_height : s->in_height,
-             data ? s->out_width : s->in_width, data ? s->in_height : s->out_height,
-             data ? s->in_width : s->out_width, data ? kernel - 1 - s->padding[0] : s->padding[0],
-             data ? kernel - 1 - s->padding[1] : s->padding[1], data,
-             p->pass == CVY_CONV2D_FORWARD ? (int)s->activation : CVY_IDENTITY);
-    const struct {
-        cvy_kernel **kernel;
-        const char *function;
-    } wanted[] = {{&p->weights, "conv2d_winograd_gpu_weights"},
-                  {&p->input, "conv2d_winograd_gpu_input"},
-                  {&p->output, "conv2d_winograd_gpu_output"},
-                  {&p->gradient_tiles, "conv2d_winograd_gpu_gradient_tiles"},
-                  {&p->gradient, "conv2d_winograd_gpu_gradient"}};
-    convoy_status status = CONVOY_OK;
-    for (size_t i = 0; i < sizeof wanted / sizeof *wanted && !status; i++)
-        status = cvy_kernel_get(device, "conv2d/winograd_gpu", wanted[i].function, options, wanted[i].kernel);
-    return status;
-}
 
 /* The product of a chunk of `tiles`. */
 static cvy_gemm_batched_shape product_of(const state *p, size_t tiles) {
@@ -133,8 +109,7 @@ static size_t choose_chunk(const state *p, const cvy_device_traits *traits) {
         traits->max_allocation / 4 < CHUNK_BYTES ? traits->max_allocation / 4 : CHUNK_BYTES;
     const size_t tile = p->products * (p->in + p->out) * p->pitch * sizeof(float);
     const size_t most = allowed / tile ? allowed / tile : 1;
-    const size_t chunks = (p->tiles + most - 1) / most;
-    return (p->tiles + chunks - 1) / chunks;
+    return ceil_div_size(p->tiles, ceil_div_size(p->tiles, most));
 }
 
 static void choose_parts(state *p) {
@@ -150,42 +125,66 @@ static void choose_parts(state *p) {
     p->depth = round_up((columns + p->parts - 1) / p->parts, 8);
 }
 
-static convoy_status prepare(convoy_device *device, const cvy_conv2d_shape *s, cvy_conv2d_pass pass,
-                             void **prepared, size_t *workspace) {
-    const bool data = pass == CVY_CONV2D_BACKWARD_DATA, gradient = pass == CVY_CONV2D_BACKWARD_WEIGHTS;
-    state *p = calloc(1, sizeof *p);
-    if (!p)
-        return cvy_fail_memory("a convolution", sizeof *p);
-    p->pass = pass;
-    p->edge = choose_edge(s, pass);
+static void plan(const cvy_job *job, state *p) {
+    const cvy_conv2d_shape *s = job->shape;
+    const bool data = job->pass == CVY_CONV2D_BACKWARD_DATA,
+               gradient = job->pass == CVY_CONV2D_BACKWARD_WEIGHTS;
+    p->pass = (cvy_conv2d_pass)job->pass;
+    p->edge = choose_edge(s, p->pass);
     p->products = p->edge * p->edge;
     p->in = (size_t)(data ? s->out_channels : s->in_channels);
     p->out = (size_t)(data ? s->in_channels : s->out_channels);
     p->in_pitch = round_up(p->in, 4);
     p->out_pitch = round_up(p->out, 4);
     p->pitch = (size_t)s->pitch;
-    p->tiles = tiles_of(s, pass, p->edge);
-    p->chunk = choose_chunk(p, cvy_device_get_traits(device));
+    p->tiles = tiles_of(s, p->pass, p->edge);
+    p->chunk = choose_chunk(p, job->traits);
     choose_parts(p);
     const size_t columns = p->chunk * p->pitch;
-    const cvy_gemm_batched_shape product = product_of(p, p->chunk);
     p->v_offset = round_up(p->products * (gradient ? p->parts * p->out * p->in_pitch : p->in * p->out_pitch),
                            ALIGNMENT);
     p->products_offset = p->v_offset + round_up(p->products * p->in * columns, ALIGNMENT);
     p->bias_offset = p->products_offset + round_up(p->products * p->out * columns, ALIGNMENT);
-    convoy_status status = get_kernels(device, s, p);
-    if (!status)
-        status = cvy_gemm_batched_prepare(device, &product, &p->product);
-    if (!status && gradient)
-        status = cvy_sum_rows_prepare(device, (size_t)s->out_channels,
+    if (gradient)
+        cvy_sum_rows_plan(job->device, (size_t)s->out_channels,
+                          cvy_conv2d_outputs(s) / (size_t)s->out_channels, &p->bias);
+}
+
+static convoy_status prepare(const cvy_job *job, void *prepared, cvy_needs *needs) {
+    const cvy_conv2d_shape *s = job->shape;
+    state *p = prepared;
+    plan(job, p);
+    needs->workspace = (p->bias_offset + p->bias.scratch) * sizeof(float);
+    if (job->describes)
+        return CONVOY_OK;
+    const bool data = p->pass == CVY_CONV2D_BACKWARD_DATA;
+    const int kernel = s->kernel[0];
+    const cvy_gemm_batched_shape product = product_of(p, p->chunk);
+    char options[OPTIONS];
+    snprintf(options, sizeof options,
+             "-DPITCH=%d -DT=%zu -DK=%d -DIN_C=%zu -DOUT_C=%zu -DIN_H=%d -DIN_W=%d -DOUT_H=%d -DOUT_W=%d "
+             "-DPAD_H=%d -DPAD_W=%d -DTRANSPOSED=%d -DACTIVATION=%d",
+             s->pitch, p->edge, kernel, p->in, p->out, data ? s->out_height : s->in_height,
+             data ? s->out_width : s->in_width, data ? s->in_height : s->out_height,
+             data ? s->in_width : s->out_width, data ? kernel - 1 - s->padding[0] : s->padding[0],
+             data ? kernel - 1 - s->padding[1] : s->padding[1], data,
+             p->pass == CVY_CONV2D_FORWARD ? (int)s->activation : CVY_IDENTITY);
+    const struct {
+        cvy_kernel **kernel;
+        const char *function;
+    } wanted[] = {{&p->weights, "conv2d_winograd_gpu_weights"},
+                  {&p->input, "conv2d_winograd_gpu_input"},
+                  {&p->output, "conv2d_winograd_gpu_output"},
+                  {&p->gradient_tiles, "conv2d_winograd_gpu_gradient_tiles"},
+                  {&p->gradient, "conv2d_winograd_gpu_gradient"}};
+    convoy_status status = cvy_gemm_batched_prepare(job->device, &product, &p->product);
+    for (size_t i = 0; i < sizeof wanted / sizeof *wanted && !status; i++)
+        status =
+            cvy_kernel_get(job->device, "conv2d/winograd_gpu", wanted[i].function, options, wanted[i].kernel);
+    if (!status && p->pass == CVY_CONV2D_BACKWARD_WEIGHTS)
+        status = cvy_sum_rows_prepare(job->device, (size_t)s->out_channels,
                                       cvy_conv2d_outputs(s) / (size_t)s->out_channels, &p->bias);
-    if (status) {
-        free(p);
-        return status;
-    }
-    *workspace = (p->bias_offset + p->bias.scratch) * sizeof(float);
-    *prepared = p;
-    return CONVOY_OK;
+    return status;
 }
 
 /* ---- Running ---- */
@@ -228,8 +227,9 @@ static convoy_status gradient_chunk(const state *p, const cvy_conv2d_buffers *b,
     return status;
 }
 
-static convoy_status run(void *prepared, const cvy_conv2d_buffers *b) {
+static convoy_status run(void *prepared, const void *buffers) {
     const state *p = prepared;
+    const cvy_conv2d_buffers *b = buffers;
     const bool gradient = p->pass == CVY_CONV2D_BACKWARD_WEIGHTS;
     convoy_status status = CONVOY_OK;
     if (!gradient)
@@ -247,10 +247,10 @@ static convoy_status run(void *prepared, const cvy_conv2d_buffers *b) {
                   : cvy_sum_rows_run(&p->bias, b->gy, b->gbias, b->accumulate, b->workspace, p->bias_offset);
 }
 
-const cvy_conv2d_row cvy_conv2d_winograd_gpu = {.name = "winograd_gpu",
-                                                .supports = supports,
-                                                .prepare = prepare,
-                                                .run = run,
-                                                .release = free,
-                                                .pays = pays,
-                                                .fuses_activation = true};
+const cvy_variant cvy_conv2d_winograd_gpu = {.name = "winograd_gpu",
+                                             .made_for = CVY_FOR_GPUS,
+                                             .supports = supports,
+                                             .pays = pays,
+                                             .state_size = sizeof(state),
+                                             .prepare = prepare,
+                                             .run = run};

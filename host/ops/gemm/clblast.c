@@ -2,6 +2,7 @@
    temporaries come from the op's workspace; its programs live in a cache of its own, emptied when the device
    closes. */
 #include <clblast_c.h>
+#include <pthread.h>
 #include <string.h>
 
 #include "base/integer.h"
@@ -81,19 +82,29 @@ static const parameter_set sets[] = {
 };
 enum { SETS = sizeof sets / sizeof *sets };
 
-/* What CLBlast was told, which holds for the process. */
-static struct {
+static const char *const set_names[] = {"default",   "local_128", "local_64", "plain_64",
+                                        "plain_128", "tiles_64",  NULL};
+_Static_assert(sizeof set_names / sizeof *set_names == SETS + 1, "a name for each set");
+
+/* What CLBlast was told about a device, which holds for the process, as CLBlast's own memory of it does. */
+typedef struct telling {
     cl_device_id device;
     const parameter_set *set; /* NULL: nothing */
     bool built;               /* the program with these parameters */
     bool fixed;               /* by a measurement: what the store says does not count */
-} told;
+} telling;
 
-const char *const *cvy_clblast_sets(void) {
-    static const char *names[SETS + 1];
-    for (size_t i = 0; i < SETS; i++)
-        names[i] = sets[i].name;
-    return names;
+enum { DEVICES = 16 }; /* beyond them the last one is told anew each time */
+static telling tellings[DEVICES];
+static pthread_mutex_t tellings_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static telling *told_of(const convoy_device *device) {
+    telling *t = tellings;
+    while (t->device && t->device != device->id && t < tellings + DEVICES - 1)
+        t++;
+    if (t->device != device->id)
+        *t = (telling){.device = device->id};
+    return t;
 }
 
 static CLBlastStatusCode override(cl_device_id id, const char *kernel, size_t count, const char *const *names,
@@ -101,57 +112,56 @@ static CLBlastStatusCode override(cl_device_id id, const char *kernel, size_t co
     return CLBlastOverrideParameters(id, kernel, CLBlastPrecisionSingle, count, (const char **)names, values);
 }
 
-static convoy_status tell(cl_device_id id, const parameter_set *set) {
-    if (told.device == id && told.set == set)
+static convoy_status tell(telling *told, const parameter_set *set) {
+    if (told->set == set)
         return CONVOY_OK;
     if (set == &sets[0])
-        return !told.set ? CONVOY_OK
-                         : cvy_fail(CONVOY_INVALID,
-                                    "CLBlast's own parameters are lost in a process that used \"%s\"",
-                                    told.set->name);
-    CLBlastStatusCode status = override(id, "Xgemm", XGEMM, xgemm_names, set->xgemm);
+        return !told->set ? CONVOY_OK
+                          : cvy_fail(CONVOY_INVALID,
+                                     "CLBlast's own parameters are lost in a process that used \"%s\"",
+                                     told->set->name);
+    CLBlastStatusCode status = override(told->device, "Xgemm", XGEMM, xgemm_names, set->xgemm);
     if (status == CLBlastSuccess)
-        status = override(id, "XgemmDirect", DIRECT, direct_names, set->direct);
+        status = override(told->device, "XgemmDirect", DIRECT, direct_names, set->direct);
     if (status == CLBlastSuccess)
-        status = override(id, "GemmRoutine", 1, routine_names, set->routine);
+        status = override(told->device, "GemmRoutine", 1, routine_names, set->routine);
     if (status != CLBlastSuccess)
         return cvy_fail(CONVOY_DEVICE, "CLBlast refuses the parameters \"%s\" (%d)", set->name, (int)status);
-    told.device = id;
-    told.set = set;
-    told.built = false;
+    told->set = set;
+    told->built = false;
     return CONVOY_OK;
 }
 
-convoy_status cvy_clblast_use(convoy_device *device, const char *name) {
+static convoy_status use_set(convoy_device *device, const char *name) {
+    convoy_status status = cvy_fail(CONVOY_INVALID, "CLBlast has no parameters \"%s\"", name);
+    pthread_mutex_lock(&tellings_lock);
+    telling *told = told_of(device);
     for (size_t i = 0; i < SETS; i++)
-        if (!strcmp(sets[i].name, name)) {
-            told.fixed = true;
-            return tell(device->id, &sets[i]);
+        if (!strcmp(set_names[i], name)) {
+            told->fixed = true;
+            status = tell(told, &sets[i]);
         }
-    return cvy_fail(CONVOY_INVALID, "CLBlast has no parameters \"%s\"", name);
+    pthread_mutex_unlock(&tellings_lock);
+    return status;
 }
 
-const char *cvy_clblast_set(void) {
-    return told.set ? told.set->name : sets[0].name;
+static const char *current_set(convoy_device *device) {
+    pthread_mutex_lock(&tellings_lock);
+    const telling *told = told_of(device);
+    const char *name = told->set ? told->set->name : set_names[0];
+    pthread_mutex_unlock(&tellings_lock);
+    return name;
 }
 
-cvy_task cvy_clblast_task(const cvy_gemm_shape *product) {
-    cvy_task task = cvy_gemm_task(product);
-    task.op = "clblast";
-    task.pass = "parameters";
-    return task;
-}
+static const cvy_variant_option parameters = {.names = set_names, .use = use_set, .current = current_set};
 
 static CLBlastTranspose transposed(bool yes) {
     return yes ? CLBlastTransposeYes : CLBlastTransposeNo;
 }
 
-static bool preferred(const cvy_device_traits *traits) {
-    return !traits->host;
-}
-
+/* The most that a set pads to. */
 static size_t padded(size_t count) {
-    return round_up(count, 128); /* the most that a set pads to */
+    return round_up(count, 128);
 }
 
 /* CLBlast counts floats in 32 bits: those in front of each element of a matrix, and those of its copies. */
@@ -163,14 +173,15 @@ static bool counts(const cvy_gemm_shape *s, size_t a_offset, size_t b_offset, si
            m * k + k * n + m * n <= most;
 }
 
-static bool supports(const cvy_device_traits *traits, const cvy_gemm_shape *shape) {
+static bool supports(const cvy_job *job) {
+    const cvy_device_traits *traits = job->traits;
     /* The kernels that pad matrices want groups of 256 whatever the parameters are, "local_128" 32 KiB. */
     return !traits->host && traits->max_work_group >= 256 && traits->local_memory >= 32 << 10 &&
-           counts(shape, 0, 0, 0);
+           counts(job->shape, 0, 0, 0);
 }
 
 /* A product of one value, which has CLBlast build the program of all its products. */
-static convoy_status build(convoy_device *device) {
+static convoy_status build_program(convoy_device *device) {
     const cvy_gemm_shape one = {.m = 1, .n = 1, .k = 1};
     cl_command_queue queue = cvy_device_queue(device);
     cvy_buffer *values = NULL;
@@ -186,85 +197,96 @@ static convoy_status build(convoy_device *device) {
     return status;
 }
 
+/* What measuring says about the parameters. */
+static const cvy_key all_products = {.op = "gemm", .pass = "clblast", .shape = "*"};
+
 /* The set of this rank: what measured best, CLBlast's own, the others. NULL: not now. Where CLBlast's own is
    to follow another set, that stays: both are right. */
-static const parameter_set *ranked(convoy_device *device, size_t rank) {
-    const char *best = cvy_choice_find(device, "clblast", "parameters", "*");
+static const parameter_set *ranked(convoy_device *device, const telling *told, size_t rank) {
+    const char *best = cvy_choice_find(device, &all_products);
     const parameter_set *set = rank ? &sets[rank - 1] : NULL;
     for (size_t i = 0; !rank && best && i < SETS; i++)
         if (!strcmp(sets[i].name, best))
             set = &sets[i];
-    if (set == &sets[0] && told.set)
-        set = told.set;
-    return set && !cvy_choice_aside(device, "clblast", "parameters", "*", set->name) ? set : NULL;
+    if (set == &sets[0] && told->set)
+        set = told->set;
+    return set && !cvy_choice_aside(device, &all_products, set->name) ? set : NULL;
 }
 
 /* Tells CLBlast the best set that builds. */
-static convoy_status choose_set(convoy_device *device) {
-    const cvy_task task = {.op = "clblast", .pass = "parameters"};
-    for (size_t rank = 0; rank <= SETS && !told.fixed; rank++) {
-        const parameter_set *set = ranked(device, rank);
-        if (set && told.built && told.device == device->id && set == (told.set ? told.set : &sets[0]))
+static convoy_status choose_set(convoy_device *device, telling *told) {
+    for (size_t rank = 0; rank <= SETS && !told->fixed; rank++) {
+        const parameter_set *set = ranked(device, told, rank);
+        if (set && told->built && set == (told->set ? told->set : &sets[0]))
             return CONVOY_OK;
-        convoy_status status = set ? tell(device->id, set) : CONVOY_OK;
+        convoy_status status = set ? tell(told, set) : CONVOY_OK;
         if (set && !status)
-            status = build(device);
+            status = build_program(device);
         if (status && status != CONVOY_DEVICE)
             return status;
         if (status) {
-            cvy_choice_set_aside(device, &task, "*", set->name, convoy_error_message());
+            cvy_choice_set_aside(device, &all_products, true, set->name, convoy_error_message());
         } else if (set) {
-            told.device = device->id;
-            told.built = true;
+            told->built = true;
             return CONVOY_OK;
         }
     }
-    return told.fixed ? CONVOY_OK
-                      : cvy_fail(CONVOY_DEVICE, "CLBlast builds with none of its parameters on this device");
+    return told->fixed ? CONVOY_OK
+                       : cvy_fail(CONVOY_DEVICE, "CLBlast builds with none of its parameters on this device");
 }
 
-/* CLBlast uses a matrix in place or copies it to a padded temporary, depending on its offset too: the
-   workspace holds the larger of both. */
-static convoy_status prepare(cvy_gemm *op) {
-    const cvy_gemm_shape *s = &op->shape;
-    cl_command_queue queue = cvy_device_queue(op->device);
-    cvy_device_on_close(op->device, clear_cache);
-    convoy_status chosen = choose_set(op->device);
-    if (chosen)
-        return chosen;
-    for (size_t offset = 0; offset < 2; offset++) {
-        size_t bytes = 0;
-        CLBlastStatusCode status = CLBlastSGemmTempBufferSize(
-            CLBlastLayoutRowMajor, transposed(s->transpose_a), transposed(s->transpose_b), s->m, s->n, s->k,
-            offset, s->lda, offset, s->ldb, offset, s->ldc, &queue, &bytes);
-        if (status != CLBlastSuccess)
-            return fail(s, status);
-        if (bytes > op->workspace)
-            op->workspace = bytes;
-    }
-    return CONVOY_OK;
+/* ---- The row of the table ---- */
+
+typedef struct state {
+    convoy_device *device;
+    cvy_gemm_shape shape;
+    cvy_kernel *sum;
+} state;
+
+/* What CLBlast asks for depends on its parameters, which this device may not have chosen yet: at most padded
+   copies of all three matrices. Its steps along k are no longer than 32. */
+static convoy_status prepare(const cvy_job *job, void *prepared, cvy_needs *needs) {
+    state *p = prepared;
+    p->device = job->device;
+    p->shape = *(const cvy_gemm_shape *)job->shape;
+    const size_t m = padded(p->shape.m), n = padded(p->shape.n), k = round_up(p->shape.k, 32);
+    needs->workspace = (m * k + k * n + m * n) * sizeof(float);
+    if (job->describes)
+        return CONVOY_OK;
+    cvy_device_on_close(job->device, clear_cache);
+    pthread_mutex_lock(&tellings_lock);
+    convoy_status status = choose_set(job->device, told_of(job->device));
+    pthread_mutex_unlock(&tellings_lock);
+    return status ? status : cvy_kernel_get_simple(job->device, "gemm_sum", &p->sum);
 }
 
 /* CLBlast refuses before it writes C; the bias comes last, so that C is then as it was. */
-static convoy_status run(cvy_gemm *op, const cvy_gemm_operands *operands) {
-    const cvy_gemm_shape *s = &op->shape;
+static convoy_status run(void *prepared, const void *given) {
+    const state *p = prepared;
+    const cvy_gemm_operands *operands = given;
+    const cvy_gemm_shape *s = &p->shape;
     if (!counts(s, operands->a_offset, operands->b_offset, operands->c_offset))
         return cvy_fail(CONVOY_DEVICE,
                         "CLBlast's gemm of %zux%zux%zu: offsets of %zu, %zu and %zu floats are "
                         "beyond its 32 bits",
                         s->m, s->n, s->k, operands->a_offset, operands->b_offset, operands->c_offset);
-    cl_command_queue queue = cvy_device_queue(op->device);
+    cl_command_queue queue = cvy_device_queue(p->device);
     CLBlastStatusCode status = CLBlastSgemmWithTempBuffer(
         CLBlastLayoutRowMajor, transposed(s->transpose_a), transposed(s->transpose_b), s->m, s->n, s->k, 1.0f,
         cvy_buffer_memory(operands->a), operands->a_offset, s->lda, cvy_buffer_memory(operands->b),
         operands->b_offset, s->ldb, operands->accumulate ? 1.0f : 0.0f, cvy_buffer_memory(operands->c),
-        operands->c_offset, s->ldc, &queue, NULL,
-        operands->workspace ? cvy_buffer_memory(operands->workspace) : NULL);
+        operands->c_offset, s->ldc, &queue, NULL, cvy_buffer_memory(operands->workspace));
     if (status != CLBlastSuccess)
         return fail(s, status);
     cvy_gemm_operands then = *operands;
     then.accumulate = true;
-    return operands->bias ? cvy_gemm_add_parts(op, &then, NULL, 0) : CONVOY_OK;
+    return operands->bias ? cvy_gemm_add_parts(p->sum, s, &then, NULL, 0) : CONVOY_OK;
 }
 
-const cvy_gemm_method cvy_gemm_clblast = {"clblast", preferred, supports, prepare, run};
+const cvy_variant cvy_gemm_clblast = {.name = "clblast",
+                                      .made_for = CVY_FOR_GPUS,
+                                      .supports = supports,
+                                      .state_size = sizeof(state),
+                                      .prepare = prepare,
+                                      .run = run,
+                                      .option = &parameters};

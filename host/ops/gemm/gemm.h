@@ -2,19 +2,23 @@
 #ifndef CVY_OPS_GEMM_GEMM_H
 #define CVY_OPS_GEMM_GEMM_H
 
-#include "ops/choice.h"
 #include "ops/elementwise.h"
+#include "ops/variants.h"
 
 typedef struct cvy_gemm_shape {
     bool transpose_a, transpose_b; /* A is stored [k][m], B is stored [n][k] */
     size_t m, n, k;
     size_t lda, ldb, ldc;       /* floats between rows as stored */
     cvy_activation activation;  /* of C when it is complete; then ldc is n, and C begins its buffer */
-    cvy_activation gradient_of; /* or: takes C through an activation backward (cvy_gemm_run_gradient) */
+    cvy_activation gradient_of; /* or: takes C, a gradient, through an activation backward */
 } cvy_gemm_shape;
 
 void cvy_gemm_reference(const cvy_gemm_shape *shape, const float *a, const float *b, float *c,
                         bool accumulate);
+
+/* As for conv2d: a shape in words is "nt,4096,128,6400" (transpositions, m, n, k); leading dimensions are no
+   part of it and come back as those of dense matrices; nor is the activation. */
+extern const cvy_op cvy_gemm_op;
 
 typedef struct cvy_gemm cvy_gemm;
 /* `variant`: a name from the table, or NULL to choose: what was measured (choice.h), else vector_cpu for a
@@ -23,45 +27,22 @@ typedef struct cvy_gemm cvy_gemm;
    the workspace that was asked for at first; a named one is not. */
 convoy_status cvy_gemm_create(convoy_device *device, const cvy_gemm_shape *shape, const char *variant,
                               cvy_gemm **op);
+/* What such an op will need, without building anything. */
+convoy_status cvy_gemm_describe(convoy_device *device, const cvy_gemm_shape *shape, const char *variant,
+                                cvy_needs *needs);
 void cvy_gemm_free(cvy_gemm *op);
 const char *cvy_gemm_variant(const cvy_gemm *op);
 cvy_origin cvy_gemm_origin(const cvy_gemm *op);
-const char *const *cvy_gemm_variants(void);
-
-/* As for conv2d: "nt,4096,128,6400" (transpositions, m, n, k); leading dimensions are no part of it and come
-   back as those of dense matrices; nor is the activation. */
-void cvy_gemm_shape_write(const cvy_gemm_shape *shape, char text[CVY_SHAPE_TEXT]);
-bool cvy_gemm_shape_read(const char *text, cvy_gemm_shape *shape);
-cvy_task cvy_gemm_task(const cvy_gemm_shape *shape);
-size_t cvy_gemm_candidates(convoy_device *device, const cvy_gemm_shape *shape,
-                           cvy_candidate_variant *candidates);
-/* What cvy_gemm_create would choose now; "" where nothing runs. */
-const char *cvy_gemm_choice(convoy_device *device, const cvy_gemm_shape *shape);
-
 size_t cvy_gemm_workspace(const cvy_gemm *op);
-cvy_cost cvy_gemm_cost(const cvy_gemm *op);
 
-/* Parameters of the variant "clblast": one choice for the whole device, kept under the op "clblast" and the
-   shape "*". It is found by measuring the products of a network, each of which is a task with each set as a
-   variant. */
-const char *const *cvy_clblast_sets(void); /* names, NULL-terminated; CLBlast's own parameters first */
-cvy_task cvy_clblast_task(const cvy_gemm_shape *product);
-/* Uses one set from now on, whatever was measured. CONVOY_INVALID for the first one after another: CLBlast
-   does not give back what was overridden, so that takes a new process. */
-convoy_status cvy_clblast_use(convoy_device *device, const char *set);
-/* The set that this process's products on CLBlast run with. */
-const char *cvy_clblast_set(void);
-
-/* Offsets are in floats. */
-convoy_status cvy_gemm_run(cvy_gemm *op, cvy_buffer *a, size_t a_offset, cvy_buffer *b, size_t b_offset,
-                           cvy_buffer *c, size_t c_offset, bool accumulate, cvy_buffer *workspace);
-/* The same with bias[i] added to row i of C. bias [m] may be NULL. */
-convoy_status cvy_gemm_run_bias(cvy_gemm *op, cvy_buffer *a, size_t a_offset, cvy_buffer *b, size_t b_offset,
-                                cvy_buffer *bias, cvy_buffer *c, size_t c_offset, bool accumulate,
-                                cvy_buffer *workspace);
-/* For a shape with `gradient_of`: C, a gradient, becomes that in front of the activation, whose output is
-   `made`, as large as C. */
-convoy_status cvy_gemm_run_gradient(cvy_gemm *op, cvy_buffer *a, cvy_buffer *b, cvy_buffer *made,
-                                    cvy_buffer *c, cvy_buffer *workspace);
+typedef struct cvy_gemm_operands {
+    cvy_buffer *a, *b, *c;
+    cvy_buffer *bias; /* [m], bias[i] is added to row i of C; or NULL */
+    cvy_buffer *made; /* where shape.gradient_of says so: the output of that activation, as large as C */
+    cvy_buffer *workspace;
+    size_t a_offset, b_offset, c_offset; /* floats */
+    bool accumulate;
+} cvy_gemm_operands;
+convoy_status cvy_gemm_run(cvy_gemm *op, const cvy_gemm_operands *operands);
 
 #endif

@@ -114,49 +114,62 @@ static cvy_gemm_cut choose_cut(const cvy_gemm_shape *s, const tiling *t, const c
     return best;
 }
 
-static bool is_cpu(const cvy_device_traits *traits) {
-    return traits->cpu;
+static bool supports(const cvy_job *job) {
+    return job->traits->cpu;
 }
 
-static bool supports(const cvy_device_traits *traits, const cvy_gemm_shape *shape) {
-    (void)shape;
-    return traits->cpu;
-}
+typedef struct state {
+    cvy_gemm_shape shape;
+    cvy_gemm_cut cut;
+    bool activates;
+    cvy_kernel *tile, *sum;
+} state;
 
-static convoy_status prepare(cvy_gemm *op) {
-    const cvy_gemm_shape *s = &op->shape;
-    const cvy_device_traits *traits = cvy_device_get_traits(op->device);
-    tiling t = choose_tiling(traits);
-    op->cut = choose_cut(s, &t, traits, op->room);
-    op->activates = op->cut.parts == 1 && s->n % t.vector == 0;
+static convoy_status prepare(const cvy_job *job, void *prepared, cvy_needs *needs) {
+    state *p = prepared;
+    const cvy_gemm_shape *s = &p->shape;
+    const tiling t = choose_tiling(job->traits);
+    p->shape = *(const cvy_gemm_shape *)job->shape;
+    p->cut = choose_cut(s, &t, job->traits, job->room);
+    p->activates = needs->fuses = p->cut.parts == 1 && s->n % t.vector == 0;
+    if (p->cut.parts > 1)
+        needs->workspace = p->cut.parts * s->m * s->n * sizeof(float);
+    if (job->describes)
+        return CONVOY_OK;
     char options[256];
     snprintf(
         options, sizeof(options),
         "-DVW=%zu -DMR=%zu -DMS=%zu -DMB=%zu -DNB=%zu -DKC=%zu -DTRANSPOSE_A=%d -DTRANSPOSE_B=%d -DCOPY_A=%d "
         "-DACTIVATION=%d -DGRADIENT_OF=%d",
         t.vector, t.rows, t.small_rows, t.row_block, t.column_block, t.depth, s->transpose_a, s->transpose_b,
-        rows_collide(s), op->activates ? (int)s->activation : CVY_IDENTITY,
-        op->activates ? (int)s->gradient_of : CVY_IDENTITY);
-    if (op->cut.parts > 1)
-        op->workspace = op->cut.parts * s->m * s->n * sizeof(float);
-    return cvy_kernel_get(op->device, "gemm/tile_cpu", "gemm_tile", options, &op->tile);
+        rows_collide(s), p->activates ? (int)s->activation : CVY_IDENTITY,
+        p->activates ? (int)s->gradient_of : CVY_IDENTITY);
+    convoy_status status = cvy_kernel_get(job->device, "gemm/tile_cpu", "gemm_tile", options, &p->tile);
+    return status ? status : cvy_kernel_get_simple(job->device, "gemm_sum", &p->sum);
 }
 
-static convoy_status run(cvy_gemm *op, const cvy_gemm_operands *operands) {
-    const cvy_gemm_shape *s = &op->shape;
-    const cvy_gemm_cut *cut = &op->cut;
+static convoy_status run(void *prepared, const void *given) {
+    const state *p = prepared;
+    const cvy_gemm_operands *operands = given;
+    const cvy_gemm_shape *s = &p->shape;
+    const cvy_gemm_cut *cut = &p->cut;
     bool split = cut->parts > 1;
     convoy_status status = CVY_LAUNCH(
-        op->tile, cvy_singles(cut->row_items, cut->column_items, cut->parts), cvy_buf(operands->a),
+        p->tile, cvy_singles(cut->row_items, cut->column_items, cut->parts), cvy_buf(operands->a),
         cvy_ulong(operands->a_offset), cvy_ulong(s->lda), cvy_buf(operands->b), cvy_ulong(operands->b_offset),
         cvy_ulong(s->ldb), cvy_buf(split ? operands->workspace : operands->c),
         cvy_ulong(split ? 0 : operands->c_offset), cvy_ulong(split ? s->n : s->ldc),
         cvy_buf(split ? NULL : operands->bias), cvy_ulong(s->m), cvy_ulong(s->n), cvy_ulong(s->k),
         cvy_ulong(cut->rows), cvy_ulong(cut->columns), cvy_ulong(cut->depth),
-        cvy_int(!split && operands->accumulate), cvy_buf(op->activates ? operands->made : NULL));
+        cvy_int(!split && operands->accumulate), cvy_buf(p->activates ? operands->made : NULL));
     if (!status && split)
-        status = cvy_gemm_add_parts(op, operands, operands->workspace, cut->parts);
+        status = cvy_gemm_add_parts(p->sum, s, operands, operands->workspace, cut->parts);
     return status;
 }
 
-const cvy_gemm_method cvy_gemm_tile_cpu = {"tile_cpu", is_cpu, supports, prepare, run};
+const cvy_variant cvy_gemm_tile_cpu = {.name = "tile_cpu",
+                                       .made_for = CVY_FOR_CPUS,
+                                       .supports = supports,
+                                       .state_size = sizeof(state),
+                                       .prepare = prepare,
+                                       .run = run};

@@ -12,19 +12,16 @@ enum {
     PARTS_LIMIT = 64 << 20 /* bytes of all parts */
 };
 
-static bool is_gpu(const cvy_device_traits *traits) {
-    return !traits->host && !traits->cpu;
-}
-
 /* The kernel counts in 32 bits: rows, columns and k, and floats within one tile. */
-static bool supports(const cvy_device_traits *traits, const cvy_gemm_shape *s) {
+static bool supports(const cvy_job *job) {
+    const cvy_gemm_shape *s = job->shape;
     const size_t most = INT32_MAX / TILE;
-    return cvy_gemm_batched_supports(traits) && s->m <= INT32_MAX && s->n <= INT32_MAX && s->k <= INT32_MAX &&
-           s->lda <= most && s->ldb <= most && s->ldc <= UINT32_MAX;
+    return cvy_gemm_batched_supports(job->traits) && s->m <= INT32_MAX && s->n <= INT32_MAX &&
+           s->k <= INT32_MAX && s->lda <= most && s->ldb <= most && s->ldc <= UINT32_MAX;
 }
 
-static bool mma_supports(const cvy_device_traits *traits, const cvy_gemm_shape *s) {
-    return cvy_mma_runs(traits) && supports(traits, s);
+static bool mma_supports(const cvy_job *job) {
+    return cvy_mma_runs(job->traits) && supports(job);
 }
 
 /* Can the kernel read and write four floats at a time? */
@@ -34,71 +31,86 @@ static bool is_aligned(const cvy_gemm_shape *s, size_t offsets) {
     return (s->lda | s->ldb | s->ldc | s->n | along_k | along_m | offsets) % 4 == 0;
 }
 
-static cvy_gemm_batched_shape product_of(const cvy_gemm *op, bool tensor_cores, size_t offsets) {
-    const cvy_gemm_shape *s = &op->shape;
+typedef struct state {
+    convoy_device *device;
+    cvy_gemm_shape shape;
+    size_t depth, parts; /* that k is cut into; floats of a part */
+    bool tensor_cores, activates;
+    cvy_gemm_batched product;
+    cvy_kernel *sum;
+} state;
+
+static cvy_gemm_batched_shape product_of(const state *p, size_t offsets) {
+    const cvy_gemm_shape *s = &p->shape;
     return (cvy_gemm_batched_shape){.batch = 1,
                                     .m = s->m,
                                     .n = s->n,
                                     .k = s->k,
-                                    .depth = op->cut.depth,
+                                    .depth = p->depth,
                                     .transpose_a = s->transpose_a,
                                     .transpose_b = s->transpose_b,
                                     .unaligned = !is_aligned(s, offsets),
-                                    .tensor_cores = tensor_cores,
-                                    .activation = op->activates ? s->activation : CVY_IDENTITY};
+                                    .tensor_cores = p->tensor_cores,
+                                    .activation = p->activates ? s->activation : CVY_IDENTITY};
 }
 
 /* The parts are a function of the shape, the device and the room alone, and so is the order of the sums. */
-static void cut(cvy_gemm *op) {
-    const cvy_gemm_shape *s = &op->shape;
-    const size_t wanted = (size_t)cvy_device_get_traits(op->device)->compute_units * GROUPS_PER_UNIT;
+static convoy_status prepare(const cvy_job *job, void *prepared, cvy_needs *needs) {
+    state *p = prepared;
+    const cvy_gemm_shape *s = job->shape;
+    const size_t wanted = (size_t)job->traits->compute_units * GROUPS_PER_UNIT;
     const size_t tiles = ceil_div_size(s->m, TILE) * ceil_div_size(s->n, TILE);
     const size_t most =
-        min_size(s->k / LEAST_DEPTH, min_size(PARTS_LIMIT, op->room) / sizeof(float) / s->n / s->m);
+        min_size(s->k / LEAST_DEPTH, min_size(PARTS_LIMIT, job->room) / sizeof(float) / s->n / s->m);
     const size_t parts = max_size(1, min_size(wanted / tiles, most));
-    op->cut.depth = round_up(ceil_div_size(s->k, parts), 16);
-    op->cut.parts = ceil_div_size(s->k, op->cut.depth);
+    p->device = job->device;
+    p->shape = *s;
+    p->depth = round_up(ceil_div_size(s->k, parts), 16);
+    p->parts = ceil_div_size(s->k, p->depth);
+    p->activates = needs->fuses = s->activation && p->parts == 1;
+    if (p->parts > 1)
+        needs->workspace = p->parts * s->m * s->n * sizeof(float);
+    if (job->describes)
+        return CONVOY_OK;
+    const cvy_gemm_batched_shape product = product_of(p, 0);
+    convoy_status status = cvy_gemm_batched_prepare(job->device, &product, &p->product);
+    return status ? status : cvy_kernel_get_simple(job->device, "gemm_sum", &p->sum);
 }
 
-static convoy_status prepare_product(cvy_gemm *op, bool tensor_cores) {
-    cut(op);
-    op->activates = op->shape.activation && op->cut.parts == 1;
-    if (op->cut.parts > 1)
-        op->workspace = op->cut.parts * op->shape.m * op->shape.n * sizeof(float);
-    const cvy_gemm_batched_shape product = product_of(op, tensor_cores, 0);
-    return cvy_gemm_batched_prepare(op->device, &product, &op->product);
+static convoy_status mma_prepare(const cvy_job *job, void *prepared, cvy_needs *needs) {
+    ((state *)prepared)->tensor_cores = true;
+    return prepare(job, prepared, needs);
 }
 
-static convoy_status run_product(cvy_gemm *op, const cvy_gemm_operands *o, bool tensor_cores) {
-    const cvy_gemm_shape *s = &op->shape;
-    const bool split = op->cut.parts > 1;
+static convoy_status run(void *prepared, const void *operands) {
+    state *p = prepared;
+    const cvy_gemm_operands *o = operands;
+    const cvy_gemm_shape *s = &p->shape;
+    const bool split = p->parts > 1;
     const size_t offsets = o->a_offset | o->b_offset | (split ? 0 : o->c_offset);
-    const cvy_gemm_batched_shape product = product_of(op, tensor_cores, offsets);
+    const cvy_gemm_batched_shape product = product_of(p, offsets);
     const cvy_matrices a = {o->a, o->a_offset, 0, s->lda}, b = {o->b, o->b_offset, 0, s->ldb},
                        c = {o->c, o->c_offset, 0, s->ldc}, parts = {o->workspace, 0, s->m * s->n, s->n};
     convoy_status status = CONVOY_OK;
     if (product.unaligned && is_aligned(s, 0)) /* the offsets alone are odd, which `prepare` did not know */
-        status = cvy_gemm_batched_prepare(op->device, &product, &op->product);
+        status = cvy_gemm_batched_prepare(p->device, &product, &p->product);
     if (!status)
-        status = cvy_gemm_batched_run(&op->product, &product, op->cut.parts, a, b, split ? parts : c,
+        status = cvy_gemm_batched_run(&p->product, &product, p->parts, a, b, split ? parts : c,
                                       split ? NULL : o->bias, !split && o->accumulate);
     if (!status && split)
-        status = cvy_gemm_add_parts(op, o, o->workspace, op->cut.parts);
+        status = cvy_gemm_add_parts(p->sum, s, o, o->workspace, p->parts);
     return status;
 }
 
-static convoy_status prepare(cvy_gemm *op) {
-    return prepare_product(op, false);
-}
-static convoy_status run(cvy_gemm *op, const cvy_gemm_operands *operands) {
-    return run_product(op, operands, false);
-}
-static convoy_status mma_prepare(cvy_gemm *op) {
-    return prepare_product(op, true);
-}
-static convoy_status mma_run(cvy_gemm *op, const cvy_gemm_operands *operands) {
-    return run_product(op, operands, true);
-}
-
-const cvy_gemm_method cvy_gemm_tile_gpu = {"tile_gpu", is_gpu, supports, prepare, run};
-const cvy_gemm_method cvy_gemm_mma_nvidia = {"mma_nvidia", is_gpu, mma_supports, mma_prepare, mma_run};
+const cvy_variant cvy_gemm_tile_gpu = {.name = "tile_gpu",
+                                       .made_for = CVY_FOR_GPUS,
+                                       .supports = supports,
+                                       .state_size = sizeof(state),
+                                       .prepare = prepare,
+                                       .run = run};
+const cvy_variant cvy_gemm_mma_nvidia = {.name = "mma_nvidia",
+                                         .made_for = CVY_FOR_GPUS,
+                                         .supports = mma_supports,
+                                         .state_size = sizeof(state),
+                                         .prepare = mma_prepare,
+                                         .run = run};

@@ -2,6 +2,7 @@
    Linear layers of a few images are. Such a product reads A once, at the speed of memory. */
 #include <stdio.h>
 
+#include "base/integer.h"
 #include "ops/gemm/variant.h"
 
 enum {
@@ -10,13 +11,10 @@ enum {
     PRODUCTS_PER_ITEM = 1 << 15 /* at least, to be worth a launch */
 };
 
-static bool is_cpu(const cvy_device_traits *traits) {
-    return traits->cpu;
-}
-
-static bool supports(const cvy_device_traits *traits, const cvy_gemm_shape *s) {
+static bool supports(const cvy_job *job) {
+    const cvy_gemm_shape *s = job->shape;
     const bool alone = s->n > 1 || s->ldb == 1; /* a single column must be contiguous: it is not copied */
-    return traits->cpu && !s->transpose_a && !s->transpose_b && s->n <= COLUMNS_MOST && alone;
+    return job->traits->cpu && !s->transpose_a && !s->transpose_b && s->n <= COLUMNS_MOST && alone;
 }
 
 /* The sums of a step fill half of the vector registers or less. */
@@ -31,39 +29,55 @@ static size_t share_of(size_t count, size_t products, const cvy_device_traits *t
     return ((count + items - 1) / items + multiple - 1) / multiple * multiple;
 }
 
-static convoy_status prepare(cvy_gemm *op) {
-    const cvy_gemm_shape *s = &op->shape;
-    const int width = cvy_vector_width(op->device);
-    char options[64];
-    snprintf(options, sizeof options, "-DVW=%d -DN=%zu -DROWS=%zu", width, s->n, rows_at_a_time(s->n));
+typedef struct state {
+    cvy_gemm_shape shape;
+    size_t rows_share, columns_share; /* of a work-item */
+    cvy_kernel *vector, *columns;     /* columns: NULL where there is a single one */
+} state;
+
+static convoy_status prepare(const cvy_job *job, void *prepared, cvy_needs *needs) {
+    static const char *const file = "gemm/vector_cpu";
+    state *p = prepared;
+    const cvy_gemm_shape *s = job->shape;
+    p->shape = *s;
+    p->columns_share = share_of(s->k, s->k * s->n, job->traits, 1);
+    p->rows_share = share_of(s->m, s->m * s->k * s->n, job->traits, rows_at_a_time(s->n));
     if (s->n > 1)
-        op->workspace = s->n * s->k * sizeof(float);
-    convoy_status status = cvy_kernel_get(op->device, "gemm/vector_cpu", "gemm_vector", options, &op->tile);
+        needs->workspace = s->n * s->k * sizeof(float);
+    if (job->describes)
+        return CONVOY_OK;
+    char options[64];
+    snprintf(options, sizeof options, "-DVW=%d -DN=%zu -DROWS=%zu", cvy_vector_width(job->device), s->n,
+             rows_at_a_time(s->n));
+    convoy_status status = cvy_kernel_get(job->device, file, "gemm_vector", options, &p->vector);
     if (!status && s->n > 1)
-        status = cvy_kernel_get(op->device, "gemm/vector_cpu", "gemm_vector_columns", options, &op->columns);
+        status = cvy_kernel_get(job->device, file, "gemm_vector_columns", options, &p->columns);
     return status;
 }
 
-static convoy_status run(cvy_gemm *op, const cvy_gemm_operands *operands) {
-    const cvy_gemm_shape *s = &op->shape;
-    const cvy_device_traits *traits = cvy_device_get_traits(op->device);
-    cvy_buffer *columns = s->n > 1 ? operands->workspace : operands->b;
+static convoy_status run(void *prepared, const void *given) {
+    const state *p = prepared;
+    const cvy_gemm_operands *operands = given;
+    const cvy_gemm_shape *s = &p->shape;
+    cvy_buffer *columns = p->columns ? operands->workspace : operands->b;
     convoy_status status = CONVOY_OK;
-    if (s->n > 1) {
-        const size_t share = share_of(s->k, s->k * s->n, traits, 1);
-        status = CVY_LAUNCH(op->columns, cvy_singles((s->k + share - 1) / share, 1, 1), cvy_buf(operands->b),
-                            cvy_ulong(operands->b_offset), cvy_ulong(s->ldb), cvy_buf(columns),
-                            cvy_ulong(s->k), cvy_ulong(share));
-    }
-    const size_t share = share_of(s->m, s->m * s->k * s->n, traits, rows_at_a_time(s->n));
+    if (p->columns)
+        status = CVY_LAUNCH(p->columns, cvy_singles(ceil_div_size(s->k, p->columns_share), 1, 1),
+                            cvy_buf(operands->b), cvy_ulong(operands->b_offset), cvy_ulong(s->ldb),
+                            cvy_buf(columns), cvy_ulong(s->k), cvy_ulong(p->columns_share));
     if (!status)
-        status =
-            CVY_LAUNCH(op->tile, cvy_singles((s->m + share - 1) / share, 1, 1), cvy_buf(operands->a),
-                       cvy_ulong(operands->a_offset), cvy_ulong(s->lda), cvy_buf(columns),
-                       cvy_ulong(s->n > 1 ? 0 : operands->b_offset), cvy_buf(operands->c),
-                       cvy_ulong(operands->c_offset), cvy_ulong(s->ldc), cvy_buf(operands->bias),
-                       cvy_ulong(s->m), cvy_ulong(s->k), cvy_ulong(share), cvy_int(operands->accumulate));
+        status = CVY_LAUNCH(p->vector, cvy_singles(ceil_div_size(s->m, p->rows_share), 1, 1),
+                            cvy_buf(operands->a), cvy_ulong(operands->a_offset), cvy_ulong(s->lda),
+                            cvy_buf(columns), cvy_ulong(p->columns ? 0 : operands->b_offset),
+                            cvy_buf(operands->c), cvy_ulong(operands->c_offset), cvy_ulong(s->ldc),
+                            cvy_buf(operands->bias), cvy_ulong(s->m), cvy_ulong(s->k),
+                            cvy_ulong(p->rows_share), cvy_int(operands->accumulate));
     return status;
 }
 
-const cvy_gemm_method cvy_gemm_vector_cpu = {"vector_cpu", is_cpu, supports, prepare, run};
+const cvy_variant cvy_gemm_vector_cpu = {.name = "vector_cpu",
+                                         .made_for = CVY_FOR_CPUS,
+                                         .supports = supports,
+                                         .state_size = sizeof(state),
+                                         .prepare = prepare,
+                                         .run = run};
