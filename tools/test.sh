@@ -93,7 +93,7 @@ step() {
 build() { # FOLDER CMAKE-OPTION...
     local folder=$out/$1
     shift
-    cmake -S . -B "$folder" -G Ninja -DCONVOY_WERROR=ON "$@" && ninja -C "$folder" -j "$jobs"
+    cmake -S . -B "$folder" -G Ninja -DCONVOY_WERROR=ON -DCONVOY_TESTS=ON "$@" && ninja -C "$folder" -j "$jobs"
 }
 
 # Every test of one build; each counts by itself.
