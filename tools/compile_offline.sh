@@ -28,8 +28,10 @@ try() {
     return 1
 }
 
+# -B: the linker of the same LLVM, which reads its bitcode, before another one of the system's.
+llvm=$(dirname "$(readlink -f "$(command -v clang-15)")")
 compile() { # TARGET CLANG-OPTION...
-    try "$1" clang-15 -x cl -cl-std=CL1.2 -cl-mad-enable -Xclang -finclude-default-header -Ikernels "${@:2}" "${options[@]}" "$file"
+    try "$1" clang-15 -B "$llvm" -x cl -cl-std=CL1.2 -cl-mad-enable -Xclang -finclude-default-header -Ikernels "${@:2}" "${options[@]}" "$file"
 }
 
 compile_nvidia() { # TARGET

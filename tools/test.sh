@@ -93,7 +93,7 @@ step() {
 build() { # FOLDER CMAKE-OPTION...
     local folder=$out/$1
     shift
-    cmake -S . -B "$folder" -G Ninja -DCONVOY_WERROR=ON "$@" && ninja -C "$folder" -j "$jobs"
+    cmake -S . -B "$folder" -G Ninja -DCONVOY_WERROR=ON -DCONVOY_TESTS=ON "$@" && ninja -C "$folder" -j "$jobs"
 }
 
 # Every test of one build; each counts by itself.
@@ -170,13 +170,15 @@ part_devices() {
     grep '^|' "$logs/devices-agree.log" | sed 's/^/    /'
 }
 
+# clang's warnings do not depend on optimisation, which takes half of the build's time.
 part_clang() {
-    step clang-build build clang -DCMAKE_C_COMPILER=clang
+    step clang-build build clang -DCMAKE_C_COMPILER=clang -DCMAKE_BUILD_TYPE=Debug
 }
 
 part_sanitize() {
+    # -O1, at which gcc warns of what is not so: the builds of gcc and clang are for warnings.
     # Drivers leak by design; tools/lsan.supp names them, so that Convoy's own leaks still fail a test.
-    step sanitize-build build sanitize -DCMAKE_C_COMPILER=gcc -DCONVOY_SANITIZE=ON &&
+    step sanitize-build build sanitize -DCMAKE_C_COMPILER=gcc -DCONVOY_SANITIZE=ON -DCONVOY_WERROR=OFF &&
         CONVOY_TEST_QUICK=1 ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1 \
             LSAN_OPTIONS=suppressions=$root/tools/lsan.supp:print_suppressions=0 run_pocl_tests sanitize-tests sanitize
 }
@@ -213,11 +215,21 @@ train_under_tight_limits() { # FOLDER
         --limit-test 8 --out "$1/run" && [ ! -s "$1/train" ]
 }
 
+finish_training() { # PROCESS FOLDER
+    local code=0
+    wait "$1" || code=$?
+    cat "$2/train.output"
+    return $code
+}
+
 part_oclgrind() {
-    local folder=$out/oclgrind line
+    local folder=$out/oclgrind training line
     step oclgrind-build build gcc -DCMAKE_C_COMPILER=gcc || return
     rm -rf "$folder"
     mkdir -p "$folder"
+    # On one core, beside the tests.
+    train_under_tight_limits "$folder" >"$folder/train.output" 2>&1 </dev/null &
+    training=$!
     # The tests that launch kernels on their own: those of the ops, and of what all kernels include. test_choice is
     # about a file, and runs CLBlast's kernels, which want more local memory than Oclgrind has.
     find "$out/gcc" -maxdepth 1 -type f -executable \( -name 'ops_test_*' -o -name device_test_common \) \
@@ -237,7 +249,7 @@ part_oclgrind() {
         esac
     done <"$folder/results"
     step oclgrind-all-kernels no_kernel_left_out "$folder"
-    step oclgrind-tight-limits train_under_tight_limits "$folder"
+    step oclgrind-tight-limits finish_training $training "$folder"
 }
 
 start=$SECONDS
