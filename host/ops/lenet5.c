@@ -190,7 +190,7 @@ void cvy_rbf_backward_reference(const cvy_rbf_shape *shape, const float *x, cons
 }
 
 static convoy_status prepare_rbf(convoy_device *device, const char *function, const cvy_rbf *op, int rows,
-                                 cvy_prepared *launch) {
+                                 cvy_launcher *launch) {
     convoy_status status =
         cvy_kernel_get_pitch(device, "lenet5", function, (size_t)op->shape.pitch, &launch->kernel);
     if (status)

@@ -41,7 +41,7 @@ void cvy_rbf_backward_reference(const cvy_rbf_shape *shape, const float *x, cons
 typedef struct cvy_rbf {
     cvy_rbf_shape shape;
     int vectors; /* of a batch */
-    cvy_prepared forward, backward;
+    cvy_launcher forward, backward;
 } cvy_rbf;
 convoy_status cvy_rbf_prepare(convoy_device *device, const cvy_rbf_shape *shape, cvy_rbf *op);
 convoy_status cvy_rbf_forward(const cvy_rbf *op, cvy_buffer *x, cvy_buffer *weight, cvy_buffer *y);

@@ -193,7 +193,7 @@ convoy_status cvy_loss_run(cvy_loss_op *op, const cvy_loss_operands *on) {
 /* ---- Softmax ---- */
 
 static convoy_status prepare_softmax(convoy_device *device, const char *function, const cvy_softmax *op,
-                                     cvy_prepared *launch) {
+                                     cvy_launcher *launch) {
     convoy_status status = cvy_kernel_get_pitch(device, "loss", function, op->pitch, &launch->kernel);
     if (!status)
         launch->grid =
@@ -211,7 +211,7 @@ convoy_status cvy_softmax_prepare(convoy_device *device, size_t classes, size_t 
 }
 
 /* What the items of a work-group put side by side. */
-static cvy_arg scratch_of(const cvy_softmax *op, const cvy_prepared *launch) {
+static cvy_arg scratch_of(const cvy_softmax *op, const cvy_launcher *launch) {
     return cvy_local(launch->grid.local[0] * op->width * sizeof(float));
 }
 

@@ -65,7 +65,7 @@ void cvy_softmax_backward_reference(size_t classes, size_t pitch, const float *y
 typedef struct cvy_softmax {
     size_t classes, pitch;
     size_t width; /* of a vector */
-    cvy_prepared forward, backward;
+    cvy_launcher forward, backward;
 } cvy_softmax;
 convoy_status cvy_softmax_prepare(convoy_device *device, size_t classes, size_t pitch, cvy_softmax *op);
 convoy_status cvy_softmax_forward(const cvy_softmax *op, cvy_buffer *x, cvy_buffer *y);

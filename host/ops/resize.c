@@ -87,7 +87,7 @@ void cvy_resize_backward_reference(const cvy_resize_shape *shape, const float *g
 /* ---- Prepared op ---- */
 
 static convoy_status prepare(convoy_device *device, const char *function, const cvy_resize *op, int rows,
-                             int columns, cvy_prepared *launch) {
+                             int columns, cvy_launcher *launch) {
     const cvy_resize_shape *shape = &op->shape;
     convoy_status status =
         cvy_kernel_get_pitch(device, "resize", function, (size_t)shape->pitch, &launch->kernel);
@@ -110,7 +110,7 @@ convoy_status cvy_resize_prepare(convoy_device *device, const cvy_resize_shape *
     return status;
 }
 
-static convoy_status run(const cvy_resize *op, const cvy_prepared *launch, cvy_buffer *from, cvy_buffer *to) {
+static convoy_status run(const cvy_resize *op, const cvy_launcher *launch, cvy_buffer *from, cvy_buffer *to) {
     const cvy_resize_shape *shape = &op->shape;
     return CVY_LAUNCH(launch->kernel, launch->grid, cvy_buf(from), cvy_buf(to), cvy_int(op->vectors),
                       cvy_int(shape->in_height), cvy_int(shape->in_width), cvy_int(shape->out_height),

@@ -18,7 +18,7 @@ void cvy_resize_backward_reference(const cvy_resize_shape *shape, const float *g
 typedef struct cvy_resize {
     cvy_resize_shape shape;
     int vectors; /* of a batch */
-    cvy_prepared forward, backward;
+    cvy_launcher forward, backward;
 } cvy_resize;
 convoy_status cvy_resize_prepare(convoy_device *device, const cvy_resize_shape *shape, cvy_resize *op);
 convoy_status cvy_resize_forward(const cvy_resize *op, cvy_buffer *x, cvy_buffer *y);

@@ -26,10 +26,10 @@ static inline cvy_grid cvy_groups(size_t size, size_t x, size_t y, size_t z) {
 }
 
 /* A kernel made ready: where it runs the same way each time. Without a kernel: on the host. */
-typedef struct cvy_prepared {
+typedef struct cvy_launcher {
     cvy_kernel *kernel;
     cvy_grid grid;
-} cvy_prepared;
+} cvy_launcher;
 
 /* `rows` times `vectors` vectors, cut into blocks of `block` vectors within a row: group x is the block,
    group y the row. */
