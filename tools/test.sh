@@ -61,8 +61,7 @@ mkdir -p "$logs"
 export POCL_CACHE_DIR=${POCL_CACHE_DIR:-$out/cache/pocl}
 export CONVOY_CACHE_DIR=${CONVOY_CACHE_DIR:-$out/cache/convoy}
 mkdir -p "$POCL_CACHE_DIR" "$CONVOY_CACHE_DIR" "$out/cache/mesa"
-# PoCL's own cache is enough for tests: having binaries made of hundreds of small programs would take minutes. The test
-# of the program cache sets this for itself.
+# What a driver keeps itself is enough for tests. The test of the program cache sets this for itself.
 export CONVOY_CACHE=0
 # Variants by the heuristics, whatever was measured here before: results must not depend on that.
 export CONVOY_TUNE=0

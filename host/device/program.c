@@ -8,11 +8,10 @@
    platform, device and driver. Layout: 8 bytes "CVYPROG1", 32 hexadecimal digits of the binary's hash, the
    binary. Entries are written beside and renamed into place, so several processes can share the folder. A
    missing, foreign, truncated or corrupt entry, or one that the driver refuses, is built from source and
-   written again: never an error. CONVOY_CACHE=1
-   caches every program on every driver, CONVOY_CACHE=0 none. Entries are written when the device closes: PoCL
-   compiles every kernel once more to give a binary out, and the first step should not wait for that. PoCL
-   keeps compiled kernels itself, but takes 30 ms to hand out a program from its own cache and 3 ms from ours;
-   simple.cl with its dozens of kernels is left to PoCL's cache. */
+   written again: never an error. An entry is written as soon as its program is built, so that nothing is left
+   to do when the device closes, and a run that is killed has kept what it built. Drivers that keep built
+   kernels themselves (CVY_QUIRK_OWN_CACHE) are left to do so. CONVOY_CACHE=1 caches every program on every
+   driver, CONVOY_CACHE=0 none. */
 #include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,7 +31,6 @@ enum { MAGIC_SIZE = 8, DIGEST_SIZE = 32, HEADER_SIZE = MAGIC_SIZE + DIGEST_SIZE,
 struct cvy_program {
     cl_program handle;
     char *file, *options;
-    char *path; /* where its binary goes when the device closes; NULL: it is there already, or not wanted */
     cvy_program *next;
 };
 
@@ -105,16 +103,11 @@ static void digest(const void *data, size_t size, char hex[33]) {
     cvy_hash_finish(hash, hex);
 }
 
-static bool is_worth_caching(const convoy_device *device, const char *file) {
-    const unsigned quirks = device->traits.quirks;
-    return !(quirks & CVY_QUIRK_INTERPRETS) && !(quirks & CVY_QUIRK_OWN_CACHE && strcmp(file, "simple") == 0);
-}
-
 /* Where this program's binary is kept; NULL: nowhere. */
-static char *cache_path(const convoy_device *device, const char *file, const char *source,
-                        const char *options) {
+static char *cache_path(const convoy_device *device, const char *source, const char *options) {
     const char *wish = getenv("CONVOY_CACHE");
-    if (wish && *wish ? !strcmp(wish, "0") : !is_worth_caching(device, file))
+    if (wish && *wish ? !strcmp(wish, "0")
+                      : device->traits.quirks & (CVY_QUIRK_INTERPRETS | CVY_QUIRK_OWN_CACHE))
         return NULL;
     char *root = cvy_cache_folder(), key[33], name[48];
     if (!root)
@@ -233,7 +226,7 @@ static convoy_status build(convoy_device *device, const char *file, const char *
     convoy_status status = expand(name, 0, &source);
     if (status != CONVOY_OK)
         goto done;
-    path = cache_path(device, file, source.data, all_options.data);
+    path = cache_path(device, source.data, all_options.data);
     if (path)
         program = load_binary(device, path, all_options.data);
     if (!program) {
@@ -251,8 +244,8 @@ static convoy_status build(convoy_device *device, const char *file, const char *
             status = fail_build(device, program, code, file, all_options.data);
             goto done;
         }
-        out->path = path;
-        path = NULL;
+        if (path)
+            save_binary(program, path);
     }
     out->handle = program;
     program = NULL;
@@ -389,12 +382,9 @@ void cvy_programs_release(convoy_device *device) {
     while (device->programs) {
         cvy_program *program = device->programs;
         device->programs = program->next;
-        if (program->path)
-            save_binary(program->handle, program->path);
         clReleaseProgram(program->handle);
         free(program->file);
         free(program->options);
-        free(program->path);
         free(program);
     }
 }

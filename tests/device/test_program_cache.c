@@ -1,4 +1,5 @@
-/* The cache of built programs: it is used, and whatever is wrong with an entry only costs a build. */
+/* The cache of built programs: it is used, whatever is wrong with an entry only costs a build, and nothing is
+   left to do at the end. */
 #include "support/test.h"
 
 #include <sys/wait.h>
@@ -9,12 +10,25 @@
 static char folder[] = "/tmp/convoy-cache-XXXXXX";
 static char *programs;
 
-/* Opens the device, which builds the self-check's program, and closes it. */
-static void open_once(void) {
+/* Builds the self-check's program. */
+static convoy_device *open_device(void) {
     convoy_device *device = NULL;
     const char *selector = getenv("CONVOY_TEST_DEVICE");
     assert_ok(convoy_device_open(selector ? selector : "cpu", &device));
-    convoy_device_close(device);
+    return device;
+}
+
+static void open_once(void) {
+    convoy_device_close(open_device());
+}
+
+static size_t count_entries(void) {
+    char **names = NULL;
+    size_t count = 0;
+    if (cvy_folder_list(programs, &names, &count))
+        return 0;
+    cvy_names_free(names, count);
+    return count;
 }
 
 /* The path of the only entry. */
@@ -115,6 +129,33 @@ static void test_processes_share_the_folder(void **state) {
     free(entry()); /* exactly one file, no temporary ones */
 }
 
+static void test_entries_are_written_before_the_device_closes(void **state) {
+    (void)state;
+    char *path = entry();
+    remove(path);
+    convoy_device *device = open_device();
+    const bool written = cvy_file_exists(path);
+    convoy_device_close(device);
+    assert_true(written);
+    free(path);
+}
+
+/* To get a program out of such a driver may take longer than the run did. */
+static void test_a_driver_with_a_cache_keeps_its_programs(void **state) {
+    (void)state;
+    char *path = entry();
+    remove(path);
+    unsetenv("CONVOY_CACHE");
+    convoy_device *device = open_device();
+    const bool keeps = cvy_device_get_traits(device)->quirks & (CVY_QUIRK_OWN_CACHE | CVY_QUIRK_INTERPRETS);
+    convoy_device_close(device);
+    const size_t entries = count_entries();
+    setenv("CONVOY_CACHE", "1", 1);
+    open_once();
+    assert_int_equal(entries, keeps ? 0 : 1);
+    free(path);
+}
+
 static void test_unwritable_folder_is_not_fatal(void **state) {
     (void)state;
     setenv("CONVOY_CACHE_DIR", "/proc/no-such-folder", 1);
@@ -138,6 +179,8 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_corrupt_entry_is_rebuilt),
         cmocka_unit_test(test_good_entry_is_kept),
         cmocka_unit_test(test_processes_share_the_folder),
+        cmocka_unit_test(test_entries_are_written_before_the_device_closes),
+        cmocka_unit_test(test_a_driver_with_a_cache_keeps_its_programs),
         cmocka_unit_test(test_unwritable_folder_is_not_fatal),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
