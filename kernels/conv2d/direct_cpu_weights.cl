@@ -116,8 +116,8 @@ typedef struct block {
 
 /* One tile over one unit. x and gy point at the planes of the tile's first channels, gweight at the tile's first
    element. The first skip_out and skip_in channels of the tile belong to the tile before it and are not written. */
-static void tile(global const float *x, global const float *gy, global float *gweight, block unit, int kh, int kw,
-                 int skip_out, int skip_in, int add) {
+static OUT_OF_LINE void tile(global const float *x, global const float *gy, global float *gweight, block unit, int kh,
+                             int kw, int skip_out, int skip_in, int add) {
     /* Output columns first..last-1 have every tap of the tile on the input. */
     const int shift = kw * DIL_W - PAD_W;
     const int room = IN_W - 1 - (TW - 1) * DIL_W - shift;

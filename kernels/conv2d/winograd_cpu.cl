@@ -90,7 +90,7 @@ kernel __attribute__((reqd_work_group_size(1, 1, 1))) void conv2d_winograd_weigh
 
 /* products[m] = sum over input channels of u[in][m] * v[in], MR channels, `step` floats apart, x NV vectors
    in registers. */
-static inline void multiply(global const float *u, global const float *v, global float *products, ulong step) {
+static OUT_OF_LINE void multiply(global const float *u, global const float *v, global float *products, ulong step) {
     floatv acc[MR][NV];
 #pragma unroll
     for (int m = 0; m < MR; m++)
@@ -117,7 +117,8 @@ static inline void multiply(global const float *u, global const float *v, global
 
 /* One channel's products for one vector of images -> M x M output pixels. y points at the tile's first pixel.
  */
-static inline void transform_output(global const float *products, floatv bias, global float *y, int rows, int columns) {
+static OUT_OF_LINE void transform_output(global const float *products, floatv bias, global float *y, int rows,
+                                         int columns) {
     floatv half_way[M * T];
     for (int c = 0; c < T; c++) {
         floatv p[T];
@@ -213,7 +214,7 @@ static inline void put_output(floatv value, global float *to) {
 }
 
 /* A row of products of all channels -> M columns. */
-static inline void row_out(global const float *products, global float *half_way) {
+static OUT_OF_LINE void row_out(global const float *products, global float *half_way) {
     for (int m = 0; m < OUT_C; m++, products += ROW_STEP, half_way += HALF_STEP)
 #pragma unroll
         for (int n = 0; n < NV; n++) {
@@ -229,7 +230,7 @@ static inline void row_out(global const float *products, global float *half_way)
 }
 
 /* One channel's columns -> output pixels, of which so many rows and columns are inside. */
-static inline void columns_out(global const float *half_way, floatv bias, global float *y, int rows, int columns) {
+static OUT_OF_LINE void columns_out(global const float *half_way, floatv bias, global float *y, int rows, int columns) {
     for (int c = 0; c < min(M, columns); c++)
 #pragma unroll
         for (int n = 0; n < NV; n++) {

@@ -86,7 +86,7 @@ static inline void transpose(floatv a[VW]) {
 }
 
 /* VW channels of gy, the first one `channel` -> their columns of the XI matrices. */
-static inline void tile_gy(global const float *gy, int channel, unit u, global float *to) {
+static OUT_OF_LINE void tile_gy(global const float *gy, int channel, unit u, global float *to) {
     to += (ulong)channel / ROW * COLUMNS * ROW + channel % ROW;
     for (int lane = 0; lane < VW; lane++) {
         floatv rows[M * T];
@@ -123,7 +123,7 @@ static inline void tile_gy(global const float *gy, int channel, unit u, global f
 }
 
 /* sums[m][n] += x[m] * gy[n] over a block's columns, MR input channels x NV vectors of output channels in registers. */
-static inline void multiply(global const float *x, global const float *gy, global float *sums) {
+static OUT_OF_LINE void multiply(global const float *x, global const float *gy, global float *sums) {
     floatv acc[MR][NV];
 #pragma unroll
     for (int m = 0; m < MR; m++)
@@ -172,7 +172,8 @@ static inline void clear(global float *values, ulong count) {
 /* One column of M pixels, of which `rows` are inside, of VW channels, of which `channels` exist, for one vector of
    images: transposed, so that lanes are channels, and transformed. An image's vectors lie GY_RING_STEP apart. The
    pixels' sums are added to bias. */
-static inline void gy_column(global const float *gy, int rows, int channels, global float *to, global float *bias) {
+static OUT_OF_LINE void gy_column(global const float *gy, int rows, int channels, global float *to,
+                                  global float *bias) {
     floatv pixels[M][VW], sum = vloadv(0, bias);
     for (int r = 0; r < M; r++) {
         floatv a[VW];
@@ -215,7 +216,7 @@ static inline void gy_columns(global const float *gy, int rows, int columns, glo
 }
 
 /* One row of elements of gy: [T][PANELS][COLUMNS][ROW]. */
-static inline void gy_row(global const float *from, global float *to) {
+static OUT_OF_LINE void gy_row(global const float *from, global float *to) {
     for (int panel = 0; panel < PANELS; panel++, from += M * COLUMNS * ROW, to += COLUMNS * ROW)
         for (int k = 0; k < COLUMNS * ROW; k += VW) {
             floatv g[M], row[T];
