@@ -14,7 +14,10 @@
    x T elements at a time, which for few channels stays in the first level of the cache.
 
    Backward-data is the same convolution of gy with flipped weights and the channels' roles exchanged:
-   TRANSPOSED. */
+   `transposed`.
+
+   Sizes that do not decide how the inner loops look are arguments: layers of one kind, and both passes, share a
+   program. in_c x in_h x in_w is what is convolved, out_c x out_h x out_w what results; paddings may be negative. */
 #include "common.clh"
 
 #ifndef PITCH
@@ -22,19 +25,9 @@
 #define T 6
 #define NV 2 /* vectors of images per tile */
 #define MR 4 /* output channels per register tile */
-#define GROUP 2
 #define BATCH 1
-#define K 3 /* kernel size: 3 or 5 */
-#define IN_C 8
-#define OUT_C 8
-#define IN_H 9
-#define IN_W 9
-#define OUT_H 9
-#define OUT_W 9
-#define PAD_H 1 /* may be negative */
-#define PAD_W 1
-#define TRANSPOSED 0
-#define ACTIVATION 0 /* of the output */
+#define K 3          /* kernel size: 3 or 5 */
+#define ACTIVATION 0 /* of the output, other than ReLU, which is an argument: see finish */
 #define STREAM 0     /* conv2d_winograd_rows: the output passes by the caches */
 #endif
 
@@ -43,40 +36,35 @@
 
 #define M (T + 1 - K) /* output pixels per tile edge */
 #define WIDTH (NV * VW)
-#define BLOCKS ((OUT_C + MR - 1) / MR)
-#define TILES_H ((OUT_H + M - 1) / M)
-#define TILES_W ((OUT_W + M - 1) / M)
-#define TILES (TILES_H * TILES_W * (PITCH / WIDTH))
-/* Floats from one element to the next of the transformed input, [XI][IN_C][WIDTH], and from one channel to
-   the next of the products, [GROUP * MR][XI][WIDTH]. An odd number of vectors, or elements would share few
+#define BLOCKS(out_c) (((out_c) + MR - 1) / MR)
+#define TILES_ALONG(size) (((size) + M - 1) / M)
+#define IMAGE_BLOCKS (PITCH / WIDTH)
+/* Floats from one element to the next of the transformed input, [XI][in_c][WIDTH], and from one channel to
+   the next of the products, [group * MR][XI][WIDTH]. An odd number of vectors, or elements would share few
    sets of the cache. */
-#define V_STEP ((ulong)IN_C * WIDTH + (IN_C * NV % 2 ? 0 : VW))
+#define V_STEP(in_c) ((ulong)(in_c)*WIDTH + ((in_c)*NV % 2 ? 0 : VW))
 #define P_STEP ((ulong)XI * WIDTH + VW)
-/* Floats of the scratch of one tile. Before all scratch lie the transformed weights, PACKED floats, whole
- * vectors. */
-#define V_SIZE (XI * V_STEP)
-#define PACKED (((ulong)BLOCKS * XI * IN_C * MR + VW - 1) / VW * VW)
-#define SCRATCH (V_SIZE + GROUP * MR * P_STEP)
+/* Before all scratch lie the transformed weights, so many floats, whole vectors. */
+#define PACKED(in_c, out_c) (((ulong)BLOCKS(out_c) * XI * (in_c)*MR + VW - 1) / VW * VW)
 
-/* weight [OUT_C][IN_C][K][K] (TRANSPOSED: [IN_C][OUT_C][K][K], flipped) -> packed [BLOCKS][XI][IN_C][MR].
-   The lanes of a vector are neighbours in [IN_C][MR], so that it is whole whatever MR is. Work-items: vectors
-   of [IN_C][MR], block. */
+/* weight [out_c][in_c][K][K] (transposed: [in_c][out_c][K][K], flipped) -> packed [BLOCKS][XI][in_c][MR].
+   The lanes of a vector are neighbours in [in_c][MR], so that it is whole whatever MR is. Work-items: vectors
+   of [in_c][MR], block. */
 kernel __attribute__((reqd_work_group_size(1, 1, 1))) void conv2d_winograd_weights(global const float *restrict weight,
-                                                                                   global float *restrict packed) {
-    const int first = get_global_id(0) * VW, block = get_global_id(1), lanes = min(VW, IN_C * MR - first);
-    global float *to = packed + (ulong)block * XI * IN_C * MR + first;
+                                                                                   global float *restrict packed,
+                                                                                   int in_c, int out_c,
+                                                                                   int transposed) {
+    const int first = get_global_id(0) * VW, block = get_global_id(1), lanes = min(VW, in_c * MR - first);
+    global float *to = packed + (ulong)block * XI * in_c * MR + first;
     float taps[K * K][VW];
     floatv g[K * K], half_way[T * K], u[XI];
     for (int lane = 0; lane < VW; lane++) {
         const int in = (first + lane) / MR, out = block * MR + (first + lane) % MR;
-        const int inside = lane < lanes && out < OUT_C;
-#if TRANSPOSED
-        global const float *from = weight + (inside ? (ulong)in * OUT_C + out : 0) * K * K;
-#else
-        global const float *from = weight + (inside ? (ulong)out * IN_C + in : 0) * K * K;
-#endif
+        const int inside = lane < lanes && out < out_c;
+        const ulong at = transposed ? (ulong)in * out_c + out : (ulong)out * in_c + in;
+        global const float *from = weight + (inside ? at : 0) * K * K;
         for (int k = 0; k < K * K; k++)
-            taps[k][lane] = inside ? from[TRANSPOSED ? K * K - 1 - k : k] : 0.0f;
+            taps[k][lane] = inside ? from[transposed ? K * K - 1 - k : k] : 0.0f;
     }
     for (int k = 0; k < K * K; k++)
         g[k] = vloadv(0, taps[k]);
@@ -85,19 +73,20 @@ kernel __attribute__((reqd_work_group_size(1, 1, 1))) void conv2d_winograd_weigh
     for (int r = 0; r < T; r++)
         kernel_1d(half_way + r * K, 1, u + r * T, 1, K);
     for (int xi = 0; xi < XI; xi++)
-        store_part(u[xi], 0, to + (ulong)xi * IN_C * MR, lanes);
+        store_part(u[xi], 0, to + (ulong)xi * in_c * MR, lanes);
 }
 
 /* products[m] = sum over input channels of u[in][m] * v[in], MR channels, `step` floats apart, x NV vectors
    in registers. */
-static OUT_OF_LINE void multiply(global const float *u, global const float *v, global float *products, ulong step) {
+static OUT_OF_LINE void multiply(global const float *u, global const float *v, int in_c, global float *products,
+                                 ulong step) {
     floatv acc[MR][NV];
 #pragma unroll
     for (int m = 0; m < MR; m++)
 #pragma unroll
         for (int n = 0; n < NV; n++)
             acc[m][n] = (floatv)(0.0f);
-    for (int in = 0; in < IN_C; in++, u += MR, v += WIDTH) {
+    for (int in = 0; in < in_c; in++, u += MR, v += WIDTH) {
         floatv image[NV];
 #pragma unroll
         for (int n = 0; n < NV; n++)
@@ -115,10 +104,15 @@ static OUT_OF_LINE void multiply(global const float *u, global const float *v, g
             put(acc[m][n], n, products + m * step);
 }
 
-/* One channel's products for one vector of images -> M x M output pixels. y points at the tile's first pixel.
- */
-static OUT_OF_LINE void transform_output(global const float *products, floatv bias, global float *y, int rows,
-                                         int columns) {
+/* The end of an output: ReLU, whose `least` is 0, or with -infinity nothing; and another ACTIVATION. */
+static inline floatv finish(floatv sum, float least) {
+    return activate(select(sum, (floatv)least, sum <= least));
+}
+
+/* One channel's products for one vector of images -> M x M output pixels, of which so many rows and columns are inside.
+   y points at the tile's first pixel, in rows of `width`. */
+static OUT_OF_LINE void transform_output(global const float *products, floatv bias, float least, global float *y,
+                                         int width, int rows, int columns) {
     floatv half_way[M * T];
     for (int c = 0; c < T; c++) {
         floatv p[T];
@@ -133,7 +127,7 @@ static OUT_OF_LINE void transform_output(global const float *products, floatv bi
 #pragma unroll
         for (int c = 0; c < M; c++)
             if (c < columns)
-                put(activate(out[c] + bias), 0, y + ((ulong)r * OUT_W + c) * PITCH);
+                put(finish(out[c] + bias, least), 0, y + ((ulong)r * width + c) * PITCH);
     }
 }
 
@@ -141,66 +135,64 @@ typedef struct place {
     int row, column, image; /* of the output */
 } place;
 
-static inline place place_of(int tile) {
-    const int at = tile / (PITCH / WIDTH);
-    const place p = {at / TILES_W * M, at % TILES_W * M, tile % (PITCH / WIDTH) * WIDTH};
+static inline place place_of(int tile, int out_w) {
+    const int at = tile / IMAGE_BLOCKS, tiles_w = TILES_ALONG(out_w);
+    const place p = {at / tiles_w * M, at % tiles_w * M, tile % IMAGE_BLOCKS * WIDTH};
     return p;
 }
 
-/* One channel's tile, all its images. */
-static inline void tile_in(global const float *x, int channel, place p, global float *v) {
-    x += (ulong)channel * IN_H * IN_W * PITCH + p.image;
-    for (int n = 0; n < WIDTH; n += VW)
-        transform_tile(x + n, p.row - PAD_H, p.column - PAD_W, v + n, V_STEP);
-}
-
-static inline void tile_out(global const float *products, global const float *bias, global float *y, int channel,
-                            place p) {
-    const floatv b = (floatv)(bias ? bias[channel] : 0.0f);
-    y += (((ulong)channel * OUT_H + p.row) * OUT_W + p.column) * PITCH + p.image;
-    for (int n = 0; n < WIDTH; n += VW)
-        transform_output(products + n, b, y + n, OUT_H - p.row, OUT_W - p.column);
-}
-
-/* Work-items: any number, of which each takes a range of the tiles. bias may be null. workspace holds the
-   packed weights and BATCH times SCRATCH floats for each work-item. */
-kernel __attribute__((reqd_work_group_size(1, 1, 1))) void conv2d_winograd(global const float *restrict x,
-                                                                           global const float *restrict bias,
-                                                                           global float *restrict y,
-                                                                           global float *restrict workspace) {
+/* Work-items: any number, of which each takes a range of the tiles. bias may be null. workspace holds the packed
+   weights and for each work-item the scratch of BATCH tiles: the transformed input and the products of `group` blocks.
+ */
+kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
+conv2d_winograd(global const float *restrict x, global const float *restrict bias, global float *restrict y,
+                global float *restrict workspace, int in_c, int in_h, int in_w, int out_c, int out_h, int out_w,
+                int pad_h, int pad_w, int group, float least) {
     const ulong item = get_global_id(0), items = get_global_size(0);
+    const ulong v_step = V_STEP(in_c), scratch = XI * v_step + group * MR * P_STEP;
+    const int all_blocks = BLOCKS(out_c), tiles = TILES_ALONG(out_h) * TILES_ALONG(out_w) * IMAGE_BLOCKS;
     global const float *packed = workspace;
-    global float *v = workspace + PACKED + item * BATCH * SCRATCH, *products = v + V_SIZE;
-    const int end = TILES * (item + 1) / items;
-    for (int batch = TILES * item / items; batch < end; batch += BATCH) {
+    global float *v = workspace + PACKED(in_c, out_c) + item * BATCH * scratch, *products = v + XI * v_step;
+    const int end = tiles * (item + 1) / items;
+    for (int batch = tiles * item / items; batch < end; batch += BATCH) {
         const int count = min(BATCH, end - batch);
-        for (int t = 0; t < count; t++)
-            for (int in = 0; in < IN_C; in++)
-                tile_in(x, in, place_of(batch + t), v + t * SCRATCH + in * WIDTH);
-        for (int first = 0; first < BLOCKS; first += GROUP) {
-            const int blocks = min(GROUP, BLOCKS - first);
+        for (int t = 0; t < count; t++) {
+            const place p = place_of(batch + t, out_w);
+            for (int in = 0; in < in_c; in++)
+                for (int n = 0; n < WIDTH; n += VW)
+                    transform_tile(x + (ulong)in * in_h * in_w * PITCH + p.image + n, in_h, in_w, p.row - pad_h,
+                                   p.column - pad_w, v + t * scratch + in * WIDTH + n, v_step);
+        }
+        for (int first = 0; first < all_blocks; first += group) {
+            const int blocks = min(group, all_blocks - first);
             for (int xi = 0; xi < XI; xi++)
                 for (int block = 0; block < blocks; block++)
                     for (int t = 0; t < count; t++)
-                        multiply(packed + ((first + block) * XI + xi) * ((ulong)IN_C * MR),
-                                 v + t * SCRATCH + xi * V_STEP,
-                                 products + t * SCRATCH + block * MR * P_STEP + xi * WIDTH, P_STEP);
-            for (int t = 0; t < count; t++)
-                for (int m = 0; m < min(blocks * MR, OUT_C - first * MR); m++)
-                    tile_out(products + t * SCRATCH + m * P_STEP, bias, y, first * MR + m, place_of(batch + t));
+                        multiply(packed + ((first + block) * XI + xi) * ((ulong)in_c * MR),
+                                 v + t * scratch + xi * v_step, in_c,
+                                 products + t * scratch + block * MR * P_STEP + xi * WIDTH, P_STEP);
+            for (int t = 0; t < count; t++) {
+                const place p = place_of(batch + t, out_w);
+                for (int m = 0; m < min(blocks * MR, out_c - first * MR); m++) {
+                    const int out = first * MR + m;
+                    for (int n = 0; n < WIDTH; n += VW)
+                        transform_output(products + t * scratch + m * P_STEP + n, (floatv)(bias ? bias[out] : 0.0f),
+                                         least,
+                                         y + (((ulong)out * out_h + p.row) * out_w + p.column) * PITCH + p.image + n,
+                                         out_w, out_h - p.row, out_w - p.column);
+                }
+            }
         }
     }
 }
 
 /* ---- Rows of tiles ---- */
-/* Scratch: the ring; one row of elements, [T][IN_C][WIDTH], and their products, [BLOCKS * MR][T][WIDTH]; what those
-   become, [OUT_C][T][M][WIDTH]. Odd numbers of vectors again. */
+/* Scratch: the ring; one row of elements, [T][in_c][WIDTH], and their products, [group * MR][T][WIDTH]; what those
+   become, [out_c][T][M][WIDTH]. Odd numbers of vectors again. */
 #include "conv2d/winograd_cpu_rows.clh"
 
-#define IMAGE_BLOCKS (PITCH / WIDTH)
 #define ROW_STEP ((ulong)T * WIDTH + VW)
 #define HALF_STEP ((ulong)T * M * WIDTH + VW)
-#define ROWS_SCRATCH (T * (RING_STEP + V_STEP) + BLOCKS * MR * ROW_STEP + OUT_C * HALF_STEP)
 
 #ifndef __has_builtin
 #define __has_builtin(name) 0
@@ -214,8 +206,8 @@ static inline void put_output(floatv value, global float *to) {
 }
 
 /* A row of products of all channels -> M columns. */
-static OUT_OF_LINE void row_out(global const float *products, global float *half_way) {
-    for (int m = 0; m < OUT_C; m++, products += ROW_STEP, half_way += HALF_STEP)
+static OUT_OF_LINE void row_out(global const float *products, int out_c, global float *half_way) {
+    for (int m = 0; m < out_c; m++, products += ROW_STEP, half_way += HALF_STEP)
 #pragma unroll
         for (int n = 0; n < NV; n++) {
             floatv p[T], out[M];
@@ -229,8 +221,9 @@ static OUT_OF_LINE void row_out(global const float *products, global float *half
         }
 }
 
-/* One channel's columns -> output pixels, of which so many rows and columns are inside. */
-static OUT_OF_LINE void columns_out(global const float *half_way, floatv bias, global float *y, int rows, int columns) {
+/* One channel's columns -> output pixels, of which so many rows and columns are inside; as transform_output. */
+static OUT_OF_LINE void columns_out(global const float *half_way, floatv bias, float least, global float *y, int width,
+                                    int rows, int columns) {
     for (int c = 0; c < min(M, columns); c++)
 #pragma unroll
         for (int n = 0; n < NV; n++) {
@@ -242,34 +235,39 @@ static OUT_OF_LINE void columns_out(global const float *half_way, floatv bias, g
 #pragma unroll
             for (int r = 0; r < M; r++)
                 if (r < rows)
-                    put_output(activate(out[r] + bias), y + ((ulong)r * OUT_W + c) * PITCH + n * VW);
+                    put_output(finish(out[r] + bias, least), y + ((ulong)r * width + c) * PITCH + n * VW);
         }
 }
 
-/* As conv2d_winograd, but ROWS_SCRATCH floats for each work-item. */
-kernel __attribute__((reqd_work_group_size(1, 1, 1))) void conv2d_winograd_rows(global const float *restrict x,
-                                                                                global const float *restrict bias,
-                                                                                global float *restrict y,
-                                                                                global float *restrict workspace) {
+/* As conv2d_winograd, but the scratch is of the rows, and all blocks are one group. */
+kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
+conv2d_winograd_rows(global const float *restrict x, global const float *restrict bias, global float *restrict y,
+                     global float *restrict workspace, int in_c, int in_h, int in_w, int out_c, int out_h, int out_w,
+                     int pad_h, int pad_w, int group, float least) {
     const ulong item = get_global_id(0), items = get_global_size(0);
+    const ulong v_step = V_STEP(in_c), ring_step = RING_STEP(in_c);
+    const ulong scratch = T * (ring_step + v_step) + group * MR * ROW_STEP + out_c * HALF_STEP;
+    const int tiles_w = TILES_ALONG(out_w), tiles = TILES_ALONG(out_h) * tiles_w * IMAGE_BLOCKS;
+    const input size = {in_c, in_h, in_w};
     global const float *packed = workspace;
-    global float *ring = workspace + PACKED + item * ROWS_SCRATCH, *v = ring + T * RING_STEP;
-    global float *products = v + T * V_STEP, *half_way = products + BLOCKS * MR * ROW_STEP;
-    const int begin = TILES * item / items, end = TILES * (item + 1) / items;
+    global float *ring = workspace + PACKED(in_c, out_c) + item * scratch, *v = ring + T * ring_step;
+    global float *products = v + T * v_step, *half_way = products + group * MR * ROW_STEP;
+    const int begin = tiles * item / items, end = tiles * (item + 1) / items;
     for (int tile = begin, start = 0; tile < end; tile++, start = (start + M) % T) {
-        const int row = tile / TILES_W / IMAGE_BLOCKS * M, column = tile % TILES_W * M;
-        const int image = tile / TILES_W % IMAGE_BLOCKS * WIDTH;
-        columns_in(x + image, row - PAD_H, column - PAD_W, tile == begin || column == 0, start, ring);
+        const int row = tile / tiles_w / IMAGE_BLOCKS * M, column = tile % tiles_w * M;
+        const int image = tile / tiles_w % IMAGE_BLOCKS * WIDTH;
+        columns_in(x + image, size, row - pad_h, column - pad_w, tile == begin || column == 0, start, ring);
         for (int r = 0; r < T; r++) {
-            row_in(ring + r * RING_STEP, start, v);
+            row_in(ring + r * ring_step, in_c, start, v, v_step);
             for (int c = 0; c < T; c++)
-                for (int block = 0; block < BLOCKS; block++)
-                    multiply(packed + (block * XI + r * T + c) * ((ulong)IN_C * MR), v + c * V_STEP,
+                for (int block = 0; block < group; block++)
+                    multiply(packed + (block * XI + r * T + c) * ((ulong)in_c * MR), v + c * v_step, in_c,
                              products + block * MR * ROW_STEP + c * WIDTH, ROW_STEP);
-            row_out(products, half_way + r * M * WIDTH);
+            row_out(products, out_c, half_way + r * M * WIDTH);
         }
-        for (int m = 0; m < OUT_C; m++)
-            columns_out(half_way + m * HALF_STEP, (floatv)(bias ? bias[m] : 0.0f),
-                        y + (((ulong)m * OUT_H + row) * OUT_W + column) * PITCH + image, OUT_H - row, OUT_W - column);
+        for (int m = 0; m < out_c; m++)
+            columns_out(half_way + m * HALF_STEP, (floatv)(bias ? bias[m] : 0.0f), least,
+                        y + (((ulong)m * out_h + row) * out_w + column) * PITCH + image, out_w, out_h - row,
+                        out_w - column);
     }
 }

@@ -87,7 +87,7 @@ kernel void conv2d_winograd_gpu_input(global const float *restrict x, global flo
     if (at >= columns)
         return;
     const place p = place_of(at, first_tile);
-    transform_tile(x + (ulong)in * IN_H * IN_W * PITCH + p.image, p.row - PAD_H, p.column - PAD_W,
+    transform_tile(x + (ulong)in * IN_H * IN_W * PITCH + p.image, IN_H, IN_W, p.row - PAD_H, p.column - PAD_W,
                    workspace + v_offset + (ulong)in * columns + at, (ulong)IN_C * columns);
 }
 

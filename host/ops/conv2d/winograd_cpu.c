@@ -1,14 +1,13 @@
 /* Variants winograd8_cpu, F(6x6, 3x3) and F(4x4, 5x5), and winograd6_cpu, F(4x4, 3x3) and F(2x2, 5x5), for
    OpenCL devices that are CPUs, forward and backward-data (kernels/conv2d/winograd_cpu.cl). Here: when they
    pay, the register tile, and the launches. */
-#include <stdio.h>
+#include <math.h>
 
 #include "base/integer.h"
 #include "base/status.h"
 #include "ops/conv2d/winograd_cpu.h"
 
 enum {
-    OPTIONS = 512,
     ITEMS_PER_UNIT = 4,  /* work-items per compute unit, so that one slow core does not hold up the rest */
     GROUP_CHANNELS = 48, /* output channels whose products are in scratch at a time */
     /* Bytes of transformed weights that a second-level cache holds; each pass over more of them serves
@@ -74,15 +73,15 @@ static int choose_group(int blocks, int channels) {
 typedef struct tiling {
     int in, out, in_size[2], out_size[2], pad[2];
     int pixels, channels, vectors; /* M, MR, NV */
-    int group, batch;
-    bool rows;              /* conv2d_winograd_rows */
-    size_t packed, scratch; /* floats */
+    int group, batch;              /* blocks, tiles at a time */
+    bool rows;                     /* conv2d_winograd_rows */
+    size_t packed, scratch;        /* floats */
 } tiling;
 
-/* The macros SCRATCH and ROWS_SCRATCH of the kernel. */
-static size_t scratch_of(const tiling *t, int blocks, int tile, int width) {
+/* What the kernels have as `scratch`. */
+static size_t scratch_of(const tiling *t, int tile, int width) {
     const size_t in = (size_t)t->in, line = (size_t)width, pixel = line * (size_t)t->vectors;
-    const size_t edge = (size_t)tile, blocked = (size_t)t->channels * (size_t)(t->rows ? blocks : t->group);
+    const size_t edge = (size_t)tile, blocked = (size_t)t->channels * (size_t)t->group;
     const size_t v_step = in * pixel + (t->in * t->vectors % 2 ? 0 : line);
     if (!t->rows)
         return edge * edge * v_step + blocked * (edge * edge * pixel + line);
@@ -107,14 +106,16 @@ static tiling choose_tiling(const cvy_device_traits *traits, const cvy_conv2d_sh
     t.packed =
         round_up((size_t)blocks * (size_t)t.channels * (size_t)t.in * (size_t)(tile * tile), (size_t)width);
     t.batch = t.packed * sizeof(float) > WEIGHTS_CACHE ? BATCH : 1;
-    t.rows = (cvy_conv2d_inputs(s) + cvy_conv2d_outputs(s)) * sizeof(float) > traits->cache / 2;
-    t.scratch = scratch_of(&t, blocks, tile, width);
-    if (t.rows && (t.scratch + t.packed) * sizeof(float) > ROWS_SCRATCH) {
-        t.rows = false;
-        t.scratch = scratch_of(&t, blocks, tile, width);
+    t.scratch = scratch_of(&t, tile, width);
+    if ((cvy_conv2d_inputs(s) + cvy_conv2d_outputs(s)) * sizeof(float) > traits->cache / 2) {
+        tiling rows = t;
+        rows.rows = true;
+        rows.group = blocks;
+        rows.batch = 1;
+        rows.scratch = scratch_of(&rows, tile, width);
+        if ((rows.scratch + rows.packed) * sizeof(float) <= ROWS_SCRATCH)
+            return rows;
     }
-    if (t.rows)
-        t.batch = 1;
     return t;
 }
 
@@ -122,6 +123,9 @@ typedef struct state {
     bool gradient;
     cvy_winograd_weights backward_weights; /* the other two passes use the rest */
     cvy_kernel *weights, *convolve;
+    tiling t;
+    bool transposed;
+    float least;                          /* of the output: 0 is ReLU */
     size_t packed_vectors, blocks, items; /* of the transformed weights: vectors in a block's element */
 } state;
 
@@ -130,27 +134,33 @@ static convoy_status prepare_tiles(const cvy_job *job, int tile, state *p, cvy_n
     const cvy_conv2d_shape *s = job->shape;
     const bool forward = job->pass == CVY_CONV2D_FORWARD;
     const int width = job->traits->vector_width;
-    const tiling t = choose_tiling(job->traits, s, forward, tile);
+    const tiling t = p->t = choose_tiling(job->traits, s, forward, tile);
     const size_t tiles = (size_t)ceil_div(t.out_size[0], t.pixels) *
                          (size_t)ceil_div(t.out_size[1], t.pixels) * (size_t)(s->pitch / (t.vectors * width));
     p->packed_vectors = ceil_div_size((size_t)t.in * (size_t)t.channels, (size_t)width);
     p->blocks = (size_t)ceil_div(t.out, t.channels);
     p->items = choose_items(tiles / (size_t)t.batch, (size_t)job->traits->compute_units);
+    p->transposed = !forward;
+    p->least = forward && s->activation == CVY_RELU ? 0.0f : -INFINITY;
     needs->workspace = (t.packed + p->items * (size_t)t.batch * t.scratch) * sizeof(float);
     if (job->describes)
         return CONVOY_OK;
     const size_t written = (forward ? cvy_conv2d_outputs(s) : cvy_conv2d_inputs(s)) * sizeof(float);
-    char options[OPTIONS];
-    snprintf(options, sizeof options,
-             "-DPITCH=%d -DVW=%d -DT=%d -DNV=%d -DMR=%d -DGROUP=%d -DBATCH=%d -DK=%d -DIN_C=%d -DOUT_C=%d "
-             "-DIN_H=%d -DIN_W=%d -DOUT_H=%d -DOUT_W=%d -DPAD_H=%d -DPAD_W=%d -DTRANSPOSED=%d "
-             "-DACTIVATION=%d -DSTREAM=%d",
-             s->pitch, width, tile, t.vectors, t.channels, t.group, t.batch, s->kernel[0], t.in, t.out,
-             t.in_size[0], t.in_size[1], t.out_size[0], t.out_size[1], t.pad[0], t.pad[1], !forward,
-             forward ? (int)s->activation : CVY_IDENTITY, written > job->traits->cache / 2);
+    const cvy_option options[] = {
+        {"PITCH", s->pitch},
+        {"VW", width},
+        {"T", tile},
+        {"NV", t.vectors},
+        {"MR", t.channels},
+        {"BATCH", t.batch},
+        {"K", s->kernel[0]},
+        {"ACTIVATION", forward && s->activation != CVY_RELU ? (int)s->activation : CVY_IDENTITY},
+        {"STREAM", t.rows && written > job->traits->cache / 2}};
+    const size_t count = sizeof options / sizeof *options;
     const char *function = t.rows ? "conv2d_winograd_rows" : "conv2d_winograd";
-    convoy_status status = cvy_kernel_get(job->device, file, "conv2d_winograd_weights", options, &p->weights);
-    return status ? status : cvy_kernel_get(job->device, file, function, options, &p->convolve);
+    convoy_status status =
+        cvy_kernel_build(job->device, file, "conv2d_winograd_weights", options, count, &p->weights);
+    return status ? status : cvy_kernel_build(job->device, file, function, options, count, &p->convolve);
 }
 
 static convoy_status prepare(const cvy_job *job, int tile, state *p, cvy_needs *needs) {
@@ -172,12 +182,17 @@ static convoy_status run(void *prepared, const void *buffers) {
     const cvy_conv2d_buffers *b = buffers;
     if (p->gradient)
         return cvy_winograd_weights_run(&p->backward_weights, b);
-    convoy_status status = CVY_LAUNCH(p->weights, cvy_singles(p->packed_vectors, p->blocks, 1),
-                                      cvy_buf(b->weight), cvy_buf(b->workspace));
+    const tiling *t = &p->t;
+    convoy_status status =
+        CVY_LAUNCH(p->weights, cvy_singles(p->packed_vectors, p->blocks, 1), cvy_buf(b->weight),
+                   cvy_buf(b->workspace), cvy_int(t->in), cvy_int(t->out), cvy_int(p->transposed));
     if (status)
         return status;
     return CVY_LAUNCH(p->convolve, cvy_singles(p->items, 1, 1), cvy_buf(b->in), cvy_buf(b->bias),
-                      cvy_buf(b->out), cvy_buf(b->workspace));
+                      cvy_buf(b->out), cvy_buf(b->workspace), cvy_int(t->in), cvy_int(t->in_size[0]),
+                      cvy_int(t->in_size[1]), cvy_int(t->out), cvy_int(t->out_size[0]),
+                      cvy_int(t->out_size[1]), cvy_int(t->pad[0]), cvy_int(t->pad[1]), cvy_int(t->group),
+                      cvy_float(p->least));
 }
 
 const cvy_variant cvy_conv2d_winograd8_cpu = {.name = "winograd8_cpu",

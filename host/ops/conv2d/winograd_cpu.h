@@ -8,11 +8,12 @@
 
 typedef struct cvy_winograd_weights {
     cvy_kernel *narrow, *tiles, *wide, *gradient;
-    cvy_sum_rows bias;           /* wide only */
-    int edge, channels, vectors; /* outputs of a tile; of the register tile: MR, NV */
-    size_t in_channels, out_vectors, xi;
+    cvy_sum_rows bias;             /* wide only */
+    int edge, channels, vectors;   /* outputs of a tile; of the register tile: MR, NV */
+    int in[3], out[3], padding[2]; /* channels, height, width */
+    size_t out_vectors, xi;
     size_t items;            /* narrow: work-items, else 0 */
-    size_t units, all_units; /* UNITS; wide: in all */
+    size_t units, all_units; /* narrow: vectors of images at a time; wide: of a block, and in all */
     size_t bias_offset;      /* wide: the bias's scratch in the workspace, in floats */
 } cvy_winograd_weights;
 

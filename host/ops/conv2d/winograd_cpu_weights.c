@@ -2,14 +2,12 @@
    (kernels/conv2d/winograd_cpu_weights.cl). Here: narrow or wide, the register tile, the blocks, and the
    launches. */
 #include <limits.h>
-#include <stdio.h>
 
 #include "base/integer.h"
 #include "base/status.h"
 #include "ops/conv2d/winograd_cpu.h"
 
 enum {
-    OPTIONS = 512,
     ITEMS_PER_UNIT = 2,       /* narrow: work-items, each with sums of its own, per compute unit */
     NARROW_BYTES = 600 << 10, /* of those sums */
     NARROW_CACHE = 896 << 10, /* of those and the scratch, where two vectors of images are taken at a time */
@@ -44,13 +42,13 @@ typedef struct layout {
     size_t tile, in_rows, out_rows, width;
 } layout;
 
-/* The kernel's macros PARTIAL and SCRATCH, or for wide layers both transformed sides; in floats. */
+/* The kernel's macro PARTIAL and the scratch, or for wide layers both transformed sides; in floats. */
 static size_t floats_of(const cvy_winograd_weights *p, const layout *l, bool narrow) {
     const size_t columns = p->units * l->width, t = l->tile;
     const size_t x_step = l->in_rows * columns + (l->in_rows * p->units % 2 ? 0 : l->width);
     const size_t gy_step = l->out_rows * columns + l->width;
     const size_t rings =
-        p->in_channels * t * columns + l->width + (size_t)p->edge * columns * l->out_rows + l->width;
+        (size_t)p->in[0] * t * columns + l->width + (size_t)p->edge * columns * l->out_rows + l->width;
     const size_t partial = t * t * l->in_rows * l->out_rows + l->out_rows;
     return partial + (narrow ? t * (x_step + gy_step + rings) : t * t * (x_step + gy_step));
 }
@@ -67,7 +65,14 @@ static void plan(const cvy_job *job, int tile, cvy_winograd_weights *p) {
     p->channels = t.channels;
     p->vectors = t.vectors;
     p->xi = (size_t)(tile * tile);
-    p->in_channels = (size_t)s->in_channels;
+    p->in[0] = s->in_channels;
+    p->in[1] = s->in_height;
+    p->in[2] = s->in_width;
+    p->out[0] = s->out_channels;
+    p->out[1] = s->out_height;
+    p->out[2] = s->out_width;
+    p->padding[0] = s->padding[0];
+    p->padding[1] = s->padding[1];
     p->out_vectors = (size_t)ceil_div(s->out_channels, width);
     p->all_units = (size_t)ceil_div(s->out_height, p->edge) * (size_t)ceil_div(s->out_width, p->edge) *
                    (size_t)(s->pitch / width);
@@ -100,47 +105,55 @@ convoy_status cvy_winograd_weights_prepare(const cvy_job *job, int tile, cvy_win
         {&p->wide, "conv2d_winograd_wide"},
         {&p->gradient, "conv2d_winograd_gradient"},
     };
-    char options[OPTIONS];
     plan(job, tile, p);
     needs->workspace = (p->bias_offset + p->bias.scratch) * sizeof(float);
     if (job->describes)
         return CONVOY_OK;
-    snprintf(options, sizeof options,
-             "-DPITCH=%d -DVW=%d -DT=%d -DK=%d -DNV=%d -DMR=%d -DIN_C=%d -DOUT_C=%d -DIN_H=%d -DIN_W=%d "
-             "-DOUT_H=%d -DOUT_W=%d -DPAD_H=%d -DPAD_W=%d -DUNITS=%zu",
-             s->pitch, job->traits->vector_width, tile, s->kernel[0], p->vectors, p->channels, s->in_channels,
-             s->out_channels, s->in_height, s->in_width, s->out_height, s->out_width, s->padding[0],
-             s->padding[1], p->units);
+    const cvy_option options[] = {{"PITCH", s->pitch},
+                                  {"VW", job->traits->vector_width},
+                                  {"T", tile},
+                                  {"K", s->kernel[0]},
+                                  {"NV", p->vectors},
+                                  {"MR", p->channels},
+                                  {"UNITS", p->items ? (int)p->units : 0}};
     convoy_status status = CONVOY_OK;
     for (size_t i = 0; i < sizeof wanted / sizeof *wanted && !status; i++)
-        status = cvy_kernel_get(job->device, "conv2d/winograd_cpu_weights", wanted[i].function, options,
-                                wanted[i].kernel);
+        status = cvy_kernel_build(job->device, "conv2d/winograd_cpu_weights", wanted[i].function, options,
+                                  sizeof options / sizeof *options, wanted[i].kernel);
     if (!status && !p->items)
         status = cvy_sum_rows_prepare(job->device, (size_t)s->out_channels,
                                       cvy_conv2d_outputs(s) / (size_t)s->out_channels, &p->bias);
     return status;
 }
 
+static convoy_status run_narrow(const cvy_winograd_weights *p, const cvy_conv2d_buffers *b) {
+    return CVY_LAUNCH(p->narrow, cvy_singles(p->items, 1, 1), cvy_buf(b->in), cvy_buf(b->gy),
+                      cvy_buf(b->workspace), cvy_int(p->in[0]), cvy_int(p->in[1]), cvy_int(p->in[2]),
+                      cvy_int(p->out[0]), cvy_int(p->out[1]), cvy_int(p->out[2]), cvy_int(p->padding[0]),
+                      cvy_int(p->padding[1]));
+}
+
 static convoy_status run_block(const cvy_winograd_weights *p, const cvy_conv2d_buffers *b, size_t first) {
     convoy_status status =
-        CVY_LAUNCH(p->tiles, cvy_singles(p->units, p->in_channels + p->out_vectors, 1), cvy_buf(b->in),
-                   cvy_buf(b->gy), cvy_buf(b->workspace), cvy_int((int)first));
+        CVY_LAUNCH(p->tiles, cvy_singles(p->units, (size_t)p->in[0] + p->out_vectors, 1), cvy_buf(b->in),
+                   cvy_buf(b->gy), cvy_buf(b->workspace), cvy_int((int)first), cvy_int(p->in[0]),
+                   cvy_int(p->in[1]), cvy_int(p->in[2]), cvy_int(p->out[0]), cvy_int(p->out[1]),
+                   cvy_int(p->out[2]), cvy_int(p->padding[0]), cvy_int(p->padding[1]));
     if (!status)
-        status = CVY_LAUNCH(p->wide, cvy_singles(p->xi, 1, 1), cvy_buf(b->workspace), cvy_int(first > 0));
+        status = CVY_LAUNCH(p->wide, cvy_singles(p->xi, 1, 1), cvy_buf(b->workspace), cvy_int(first > 0),
+                            cvy_int(p->in[0]), cvy_int(p->out[0]), cvy_int((int)p->units));
     return status;
 }
 
 convoy_status cvy_winograd_weights_run(const cvy_winograd_weights *p, const cvy_conv2d_buffers *b) {
-    convoy_status status = CONVOY_OK;
-    if (p->items)
-        status = CVY_LAUNCH(p->narrow, cvy_singles(p->items, 1, 1), cvy_buf(b->in), cvy_buf(b->gy),
-                            cvy_buf(b->workspace));
+    convoy_status status = p->items ? run_narrow(p, b) : CONVOY_OK;
     for (size_t first = 0; !p->items && first < p->all_units && !status; first += p->units)
         status = run_block(p, b, first);
     if (!status)
-        status = CVY_LAUNCH(p->gradient, cvy_singles(p->out_vectors, p->in_channels, 1),
+        status = CVY_LAUNCH(p->gradient, cvy_singles(p->out_vectors, (size_t)p->in[0], 1),
                             cvy_buf(b->workspace), cvy_buf(b->out), cvy_buf(p->items ? b->gbias : NULL),
-                            cvy_int(p->items ? (int)p->items : 1), cvy_int(b->accumulate));
+                            cvy_int(p->items ? (int)p->items : 1), cvy_int(b->accumulate), cvy_int(p->in[0]),
+                            cvy_int(p->out[0]));
     return status || p->items
                ? status
                : cvy_sum_rows_run(&p->bias, b->gy, b->gbias, b->accumulate, b->workspace, p->bias_offset);
