@@ -2,14 +2,12 @@
    (kernels/conv2d/direct_cpu.cl and kernels/conv2d/direct_cpu_weights.cl). Here: which tile and which cache
    blocks a shape gets, and the launches. */
 #include <limits.h>
-#include <stdio.h>
 
 #include "base/integer.h"
 #include "base/status.h"
 #include "ops/conv2d/variant.h"
 
 enum {
-    OPTIONS = 1024, /* characters of a program's options */
     /* Work-groups per compute unit that even out the load. */
     GROUPS_PER_UNIT = 4,
     /* Bytes, sized for a second-level cache of 512 KiB or more. The input that a block of output columns
@@ -41,17 +39,23 @@ typedef struct rows_tile {
     int vectors, channels; /* NV, MR */
 } rows_tile;
 
+/* The two axes of the correlation that a pass is, see the kernel's first comment. */
+typedef struct axis {
+    int in, out, stride, up, pad;
+} axis;
+
 typedef struct rows_blocks {
-    int columns, chunk; /* output columns, input channels */
-    bool patch;
-    int patch_columns;
+    int columns, chunk;       /* output columns, input channels */
+    int patch, patch_columns; /* vectors in the patch, 0: there is none */
 } rows_blocks;
 
 typedef struct rows_pass {
     cvy_kernel *pack, *rows, *pooled; /* pooled: NULL where there is no pooling, or it stays one of its own */
     int in_channels, out_channels;    /* of one group, as the kernel sees them */
-    int groups, blocks, splits;
-    int out_height, image_blocks;
+    int groups, blocks, splits, image_blocks;
+    axis h, w;
+    bool transposed;
+    rows_blocks cut;
 } rows_pass;
 
 /* A step over one tap costs its fma's or its loads (vectors of x, broadcasts of weights), whichever is more,
@@ -72,11 +76,6 @@ static rows_tile choose_rows_tile(int pitch, int vector_width, int out_channels)
     return tile;
 }
 
-/* The two axes of the correlation that a pass is, see the kernel's first comment. */
-typedef struct axis {
-    int in, out, stride, up, pad;
-} axis;
-
 static axis pass_axis(const cvy_conv2d_shape *s, cvy_conv2d_pass pass, int a) {
     const int in = a ? s->in_width : s->in_height, out = a ? s->out_width : s->out_height;
     if (pass == CVY_CONV2D_FORWARD)
@@ -87,88 +86,106 @@ static axis pass_axis(const cvy_conv2d_shape *s, cvy_conv2d_pass pass, int a) {
 /* `bytes` of one input pixel of a tile. What the taps of one output pixel read should stay in the cache for
    the next pixel; where that is much, and enough channel blocks share the cost, it is copied into a patch,
    some channels at a time. */
-static rows_blocks choose_rows_blocks(const cvy_conv2d_shape *s, const axis *w, const rows_pass *p, int bytes,
+static rows_blocks choose_rows_blocks(const cvy_conv2d_shape *s, const rows_pass *p, int width, int vectors,
                                       size_t local_memory) {
+    const axis *w = &p->w;
+    const int bytes = vectors * width * (int)sizeof(float);
     const size_t column = (size_t)p->in_channels * (size_t)s->kernel[0] * (size_t)bytes;
     const int span = (s->kernel[1] - 1) * s->dilation[1];
-    rows_blocks blocks = {.chunk = p->in_channels};
-    blocks.patch =
-        p->blocks >= 3 && local_memory >= 2 * PATCH_BYTES && column * (size_t)s->kernel[1] > PATCH_FROM;
-    if (!blocks.patch) {
-        blocks.columns = max_int(4, min_int(w->out, (int)(ROWS_CACHE / (column * (size_t)w->stride))));
-        return blocks;
+    if (p->blocks < 3 || local_memory < 2 * PATCH_BYTES || column * (size_t)s->kernel[1] <= PATCH_FROM) {
+        const int columns = max_int(4, min_int(w->out, (int)(ROWS_CACHE / (column * (size_t)w->stride))));
+        return (rows_blocks){.columns = columns, .chunk = p->in_channels};
     }
-    blocks.columns = ceil_div(w->out, ceil_div(w->out, 16));
+    rows_blocks blocks = {.columns = ceil_div(w->out, ceil_div(w->out, 16))};
     blocks.patch_columns = min_int(((blocks.columns - 1) * w->stride + span) / w->up + 2, w->in);
     const size_t channel = (size_t)s->kernel[0] * (size_t)blocks.patch_columns * (size_t)bytes;
     const int most = max_int(1, (int)(PATCH_BYTES / channel));
     blocks.chunk = ceil_div(p->in_channels, ceil_div(p->in_channels, most));
+    blocks.patch = (int)(max_size(PATCH_BYTES, channel) / ((size_t)width * sizeof(float)));
     return blocks;
 }
 
-static convoy_status prepare_rows(const cvy_job *job, rows_pass *p, cvy_needs *needs) {
+static convoy_status build_rows(const cvy_job *job, const rows_tile *tile, rows_pass *p, bool pools) {
     static const char *const file = "conv2d/direct_cpu";
+    const cvy_conv2d_shape *s = job->shape;
+    const axis *h = &p->h, *w = &p->w;
+    const int gcd_h = gcd(h->up, s->dilation[0]), gcd_w = gcd(w->up, s->dilation[1]);
+    const cvy_option options[] = {{"PITCH", s->pitch},
+                                  {"VW", usable_width(job->traits)},
+                                  {"NV", tile->vectors},
+                                  {"MR", tile->channels},
+                                  {"KH", s->kernel[0]},
+                                  {"KW", s->kernel[1]},
+                                  {"STRIDE_H", h->stride},
+                                  {"STRIDE_W", w->stride},
+                                  {"UP_H", h->up},
+                                  {"UP_W", w->up},
+                                  {"DIL_H", s->dilation[0]},
+                                  {"DIL_W", s->dilation[1]},
+                                  {"TAP_STEP_H", h->up / gcd_h},
+                                  {"TAP_STEP_W", w->up / gcd_w},
+                                  {"IN_STEP_H", s->dilation[0] / gcd_h},
+                                  {"IN_STEP_W", s->dilation[1] / gcd_w},
+                                  {"PATCH", p->cut.patch},
+                                  {"ACTIVATION", p->transposed ? CVY_IDENTITY : (int)s->activation},
+                                  {"POOL", pools ? (int)s->pooling.kind : CVY_POOLING_NONE},
+                                  {"POOL_RELU", pools && s->pooling.relu}};
+    const size_t count = sizeof options / sizeof *options;
+    convoy_status status = cvy_kernel_build(job->device, file, "conv2d_pack", options, count, &p->pack);
+    if (!status)
+        status = cvy_kernel_build(job->device, file, "conv2d_rows", options, count, &p->rows);
+    if (!status && pools)
+        status = cvy_kernel_build(job->device, file, "conv2d_rows_pooled", options, count, &p->pooled);
+    return status;
+}
+
+static convoy_status prepare_rows(const cvy_job *job, rows_pass *p, cvy_needs *needs) {
     const cvy_device_traits *traits = job->traits;
     const cvy_conv2d_shape *s = job->shape;
     const cvy_conv2d_pass pass = (cvy_conv2d_pass)job->pass;
     const bool forward = pass == CVY_CONV2D_FORWARD;
     const int width = usable_width(traits), in_group = s->in_channels / s->groups,
               out_group = s->out_channels / s->groups;
-    const axis h = pass_axis(s, pass, 0), w = pass_axis(s, pass, 1);
     *p = (rows_pass){.in_channels = forward ? in_group : out_group,
                      .out_channels = forward ? out_group : in_group,
                      .groups = s->groups,
-                     .out_height = h.out};
+                     .h = pass_axis(s, pass, 0),
+                     .w = pass_axis(s, pass, 1),
+                     .transposed = !forward};
     const rows_tile tile = choose_rows_tile(s->pitch, width, p->out_channels);
     p->blocks = ceil_div(p->out_channels, tile.channels);
     p->image_blocks = s->pitch / (tile.vectors * width);
-    const int items = p->out_height * p->image_blocks * p->groups;
+    const int items = p->h.out * p->image_blocks * p->groups;
     p->splits = min_int(p->blocks, ceil_div(GROUPS_PER_UNIT * traits->compute_units, items));
-    const rows_blocks blocks =
-        choose_rows_blocks(s, &w, p, tile.vectors * width * (int)sizeof(float), traits->local_memory);
-    const bool pools = forward && s->pooling.kind != CVY_POOLING_NONE && !blocks.patch;
+    p->cut = choose_rows_blocks(s, p, width, tile.vectors, traits->local_memory);
+    const bool pools = forward && s->pooling.kind != CVY_POOLING_NONE && !p->cut.patch;
     needs->fuses = pools;
     needs->workspace = (size_t)p->groups * (size_t)p->blocks * (size_t)tile.channels *
                        (1 + (size_t)p->in_channels * (size_t)s->kernel[0] * (size_t)s->kernel[1]) *
                        sizeof(float);
-    if (job->describes)
-        return CONVOY_OK;
-    const int gcd_h = gcd(h.up, s->dilation[0]), gcd_w = gcd(w.up, s->dilation[1]);
-    char options[OPTIONS];
-    snprintf(
-        options, sizeof options,
-        "-DPITCH=%d -DVW=%d -DNV=%d -DMR=%d -DGROUPS=%d -DIN_C=%d -DOUT_C=%d -DIN_H=%d -DIN_W=%d -DOUT_H=%d "
-        "-DOUT_W=%d -DKH=%d -DKW=%d -DSTRIDE_H=%d -DSTRIDE_W=%d -DUP_H=%d -DUP_W=%d -DPAD_H=%d -DPAD_W=%d "
-        "-DDIL_H=%d -DDIL_W=%d -DTAP_STEP_H=%d -DTAP_STEP_W=%d -DIN_STEP_H=%d -DIN_STEP_W=%d -DCOLUMNS=%d "
-        "-DPATCH=%d -DPATCH_COLUMNS=%d -DCHUNK=%d -DTRANSPOSED=%d -DACTIVATION=%d -DPOOL=%d -DPOOL_RELU=%d",
-        s->pitch, width, tile.vectors, tile.channels, p->groups, p->in_channels, p->out_channels, h.in, w.in,
-        h.out, w.out, s->kernel[0], s->kernel[1], h.stride, w.stride, h.up, w.up, h.pad, w.pad,
-        s->dilation[0], s->dilation[1], h.up / gcd_h, w.up / gcd_w, s->dilation[0] / gcd_h,
-        s->dilation[1] / gcd_w, blocks.columns, blocks.patch, blocks.patch_columns, blocks.chunk, !forward,
-        forward ? (int)s->activation : CVY_IDENTITY, pools ? (int)s->pooling.kind : CVY_POOLING_NONE,
-        pools && s->pooling.relu);
-    convoy_status status = cvy_kernel_get(job->device, file, "conv2d_pack", options, &p->pack);
-    if (!status)
-        status = cvy_kernel_get(job->device, file, "conv2d_rows", options, &p->rows);
-    if (!status && pools)
-        status = cvy_kernel_get(job->device, file, "conv2d_rows_pooled", options, &p->pooled);
-    return status;
+    return job->describes ? CONVOY_OK : build_rows(job, &tile, p, pools);
 }
 
 static convoy_status run_rows(const rows_pass *p, const cvy_conv2d_buffers *b) {
-    const size_t pooling = b->pooled ? 2 : 1;
-    const cvy_grid grid = cvy_singles((size_t)p->out_height / pooling, (size_t)p->image_blocks,
+    const axis *h = &p->h, *w = &p->w;
+    const cvy_grid grid = cvy_singles((size_t)(h->out / (b->pooled ? 2 : 1)), (size_t)p->image_blocks,
                                       (size_t)p->groups * (size_t)p->splits);
     const convoy_status status =
         CVY_LAUNCH(p->pack, cvy_singles((size_t)p->in_channels, (size_t)p->blocks, (size_t)p->groups),
-                   cvy_buf(b->weight), cvy_buf(b->bias), cvy_buf(b->workspace));
+                   cvy_buf(b->weight), cvy_buf(b->bias), cvy_buf(b->workspace), cvy_int(p->out_channels),
+                   cvy_int(p->transposed));
     if (status)
         return status;
     if (!b->pooled)
         return CVY_LAUNCH(p->rows, grid, cvy_buf(b->in), cvy_buf(b->workspace), cvy_buf(b->out),
-                          cvy_int(p->splits));
+                          cvy_int(p->splits), cvy_int(p->in_channels), cvy_int(h->in), cvy_int(w->in),
+                          cvy_int(p->out_channels), cvy_int(h->out), cvy_int(w->out), cvy_int(h->pad),
+                          cvy_int(w->pad), cvy_int(p->cut.columns), cvy_int(p->cut.chunk),
+                          cvy_int(p->cut.patch_columns));
     return CVY_LAUNCH(p->pooled, grid, cvy_buf(b->in), cvy_buf(b->workspace), cvy_buf(b->out),
-                      cvy_buf(b->pooled), cvy_buf(b->indices), cvy_int(p->splits));
+                      cvy_buf(b->pooled), cvy_buf(b->indices), cvy_int(p->splits), cvy_int(p->in_channels),
+                      cvy_int(h->in), cvy_int(w->in), cvy_int(p->out_channels), cvy_int(h->out),
+                      cvy_int(w->out), cvy_int(h->pad), cvy_int(w->pad));
 }
 
 /* ---- Backward-weights ---- */
@@ -263,18 +280,34 @@ static convoy_status prepare_weights(const cvy_job *job, weights_pass *p, cvy_ne
         needs->workspace = (size_t)p->splits * (p->weight_count + p->bias_count) * sizeof(float);
     if (job->describes)
         return CONVOY_OK;
-    char options[OPTIONS];
-    snprintf(
-        options, sizeof options,
-        "-DPITCH=%d -DVW=%d -DOUTS=%d -DCOLS=%d -DTW=%d -DGROUPS=%d -DIN_C=%d -DOUT_C=%d -DIN_H=%d -DIN_W=%d "
-        "-DOUT_H=%d -DOUT_W=%d -DKH=%d -DKW=%d -DSTRIDE_H=%d -DSTRIDE_W=%d -DPAD_H=%d -DPAD_W=%d -DDIL_H=%d "
-        "-DDIL_W=%d -DROWS=%d -DCOLUMNS=%d -DCHUNK=%d -DSHARES=%d",
-        s->pitch, width, tile.out, tile.in * tile.taps, tile.taps, s->groups, s->in_channels / s->groups,
-        s->out_channels / s->groups, s->in_height, s->in_width, s->out_height, s->out_width, s->kernel[0],
-        s->kernel[1], s->stride[0], s->stride[1], s->padding[0], s->padding[1], s->dilation[0],
-        s->dilation[1], tile.rows, tile.columns, tile.chunk, p->shares);
-    convoy_status status = cvy_kernel_get(job->device, file, "conv2d_weights", options, &p->weights);
-    return status ? status : cvy_kernel_get(job->device, file, "conv2d_add_partials", options, &p->add);
+    const cvy_option options[] = {{"PITCH", s->pitch},
+                                  {"VW", width},
+                                  {"OUTS", tile.out},
+                                  {"COLS", tile.in * tile.taps},
+                                  {"TW", tile.taps},
+                                  {"GROUPS", s->groups},
+                                  {"IN_C", s->in_channels / s->groups},
+                                  {"OUT_C", s->out_channels / s->groups},
+                                  {"IN_H", s->in_height},
+                                  {"IN_W", s->in_width},
+                                  {"OUT_H", s->out_height},
+                                  {"OUT_W", s->out_width},
+                                  {"KH", s->kernel[0]},
+                                  {"KW", s->kernel[1]},
+                                  {"STRIDE_H", s->stride[0]},
+                                  {"STRIDE_W", s->stride[1]},
+                                  {"PAD_H", s->padding[0]},
+                                  {"PAD_W", s->padding[1]},
+                                  {"DIL_H", s->dilation[0]},
+                                  {"DIL_W", s->dilation[1]},
+                                  {"ROWS", tile.rows},
+                                  {"COLUMNS", tile.columns},
+                                  {"CHUNK", tile.chunk},
+                                  {"SHARES", p->shares}};
+    const size_t count = sizeof options / sizeof *options;
+    convoy_status status = cvy_kernel_build(job->device, file, "conv2d_weights", options, count, &p->weights);
+    return status ? status
+                  : cvy_kernel_build(job->device, file, "conv2d_add_partials", options, count, &p->add);
 }
 
 static convoy_status run_weights(const weights_pass *p, const cvy_conv2d_buffers *b) {

@@ -1,7 +1,6 @@
 /* The gemm variant "tile_cpu": kernels/gemm/tile_cpu.cl, and how C is cut into work-items. The cut is chosen
    by a cost model in CPU cycles, so it is a function of the shape and the device alone. */
 #include <math.h>
-#include <stdio.h>
 
 #include "base/integer.h"
 #include "ops/gemm/variant.h"
@@ -136,15 +135,14 @@ static convoy_status prepare(const cvy_job *job, void *prepared, cvy_needs *need
         needs->workspace = p->cut.parts * s->m * s->n * sizeof(float);
     if (job->describes)
         return CONVOY_OK;
-    char options[256];
-    snprintf(
-        options, sizeof(options),
-        "-DVW=%zu -DMR=%zu -DMS=%zu -DMB=%zu -DNB=%zu -DKC=%zu -DTRANSPOSE_A=%d -DTRANSPOSE_B=%d -DCOPY_A=%d "
-        "-DACTIVATION=%d -DGRADIENT_OF=%d",
-        t.vector, t.rows, t.small_rows, t.row_block, t.column_block, t.depth, s->transpose_a, s->transpose_b,
-        rows_collide(s), p->activates ? (int)s->activation : CVY_IDENTITY,
-        p->activates ? (int)s->gradient_of : CVY_IDENTITY);
-    convoy_status status = cvy_kernel_get(job->device, "gemm/tile_cpu", "gemm_tile", options, &p->tile);
+    convoy_status status = cvy_kernel_build(
+        job->device, "gemm/tile_cpu", "gemm_tile",
+        CVY_OPTIONS({"VW", t.vector}, {"MR", t.rows}, {"MS", t.small_rows}, {"MB", t.row_block},
+                    {"NB", t.column_block}, {"KC", t.depth}, {"TRANSPOSE_A", s->transpose_a},
+                    {"TRANSPOSE_B", s->transpose_b}, {"COPY_A", rows_collide(s)},
+                    {"ACTIVATION", p->activates ? (int)s->activation : CVY_IDENTITY},
+                    {"GRADIENT_OF", p->activates ? (int)s->gradient_of : CVY_IDENTITY}),
+        &p->tile);
     return status ? status : cvy_kernel_get_simple(job->device, "gemm_sum", &p->sum);
 }
 
