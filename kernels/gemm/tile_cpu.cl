@@ -22,9 +22,6 @@
 #ifndef COPY_A
 #define COPY_A 0
 #endif
-#ifndef GRADIENT_OF
-#define GRADIENT_OF 0
-#endif
 #ifndef MR /* rows of the register tile, an even number; what is left of m below MR goes in tiles of MS rows */
 #define MR 6
 #endif
@@ -65,12 +62,11 @@
 
 /* TILE(name, ROWS, VECTORS) defines one register tile: `rows` <= ROWS rows of C, `columns` of them (VECTORS vectors
    of which the last may be partial), += or = the product of `kc` of k. Rows from `rows` on repeat the last one and
-   are not stored; a tile of MR rows is always full. With the `last` of k comes the activation, which the host asks for
-   only where all vectors of columns are whole; `made` is the output of GRADIENT_OF at the tile. A macro, because only
-   constant bounds make the array of sums become registers. */
+   are not stored; a tile of MR rows is always full. A macro, because only constant bounds make the array of sums become
+   registers. */
 #define TILE(NAME, ROWS, VECTORS)                                                                                      \
     void NAME(A_SPACE const float *a, ulong lda, uint rows, local const float *b, uint kc, global float *c, ulong ldc, \
-              uint columns, global const float *bias, bool add, bool last, global const float *made) {                 \
+              uint columns, global const float *bias, bool add) {                                                      \
         floatv sum[ROWS][VECTORS];                                                                                     \
         A_SPACE const float *from[ROWS];                                                                               \
         _Pragma("unroll") for (uint r = 0; r < ROWS; r++) {                                                            \
@@ -91,10 +87,7 @@
                 if (ROWS == MR || r < rows)                                                                            \
                     _Pragma("unroll") for (uint v = 0; v < VECTORS; v++) {                                             \
                         global float *to = c + r * ldc + v * VW;                                                       \
-                        floatv total = add ? sum[r][v] + vloadv(0, to) : sum[r][v];                                    \
-                        if (GRADIENT_OF && last)                                                                       \
-                            total = activation_gradient(GRADIENT_OF, vloadv(v, made + r * ldc), total);                \
-                        vstorev(last ? activate(total) : total, 0, to);                                                \
+                        vstorev(add ? sum[r][v] + vloadv(0, to) : sum[r][v], 0, to);                                   \
                     }                                                                                                  \
             }                                                                                                          \
         } else {                                                                                                       \
@@ -112,6 +105,21 @@ TILE(full_two, MR, 2)
 TILE(full_one, MR, 1)
 TILE(small_two, MS, 2)
 TILE(small_one, MS, 1)
+
+/* The end of a tile of C, whole vectors: the gradient in front of the activation `gradient_of`, whose output is `made`,
+   and an activation. The tile was just stored and is in the cache; in the tiles themselves all activations would be
+   there once for each of their vectors. */
+static OUT_OF_LINE void finish(global float *c, ulong ldc, uint rows, uint columns, int activation, int gradient_of,
+                               global const float *made) {
+    for (uint r = 0; r < rows; r++)
+        for (uint j = 0; j < columns; j += VW) {
+            const ulong at = r * ldc + j;
+            floatv value = vloadv(0, c + at);
+            if (gradient_of)
+                value = activation_gradient(gradient_of, vloadv(0, made + at), value);
+            vstorev(activation_output(activation, value), 0, c + at);
+        }
+}
 
 #if TRANSPOSE_A
 /* a: `kc` rows of A as stored, from the first of `rows` columns on -> [panel][k][MR]. */
@@ -205,7 +213,7 @@ void pack_b(local float *packed, global const float *b, ulong ldb, uint columns,
 
 /* The tiles of `rows` x `columns` of C over `kc` of k: `rows` of them from a panel's start, b packed. */
 void block(A_SPACE const float *a, ulong lda, local const float *b, uint rows, uint columns, uint kc, global float *c,
-           ulong ldc, global const float *bias, bool add, bool last, global const float *made) {
+           ulong ldc, global const float *bias, bool add, int activation, int gradient_of, global const float *made) {
     const ulong panel = TRANSPOSE_A ? A_PANEL : A_ROW * MR;
     for (uint i = 0, step; i < rows; i += step) {
         const bool full = rows - i >= MR;
@@ -216,27 +224,30 @@ void block(A_SPACE const float *a, ulong lda, local const float *b, uint rows, u
         for (uint j = 0; j < columns; j += NR) {
             local const float *right = b + j / NR * B_PANEL;
             global float *to = c + i * ldc + j;
-            global const float *through = GRADIENT_OF ? made + i * ldc + j : 0;
             const uint width = columns - j;
             if (full && width > VW)
-                full_two(left, lda, height, right, kc, to, ldc, width, start, add, last, through);
+                full_two(left, lda, height, right, kc, to, ldc, width, start, add);
             else if (full)
-                full_one(left, lda, height, right, kc, to, ldc, width, start, add, last, through);
+                full_one(left, lda, height, right, kc, to, ldc, width, start, add);
             else if (width > VW)
-                small_two(left, lda, height, right, kc, to, ldc, width, start, add, last, through);
+                small_two(left, lda, height, right, kc, to, ldc, width, start, add);
             else
-                small_one(left, lda, height, right, kc, to, ldc, width, start, add, last, through);
+                small_one(left, lda, height, right, kc, to, ldc, width, start, add);
+            if (activation || gradient_of)
+                finish(to, ldc, height, min(width, (uint)NR), activation, gradient_of,
+                       gradient_of ? made + i * ldc + j : 0);
         }
     }
 }
 
 /* Work-item (x, y, z) computes `item_rows` x `item_columns` of C over `item_k` of k; item_columns is a multiple of NR.
    With several ranges of k, c is the workspace, and part z lies at z * m * ldc. bias may be null; made, with the rows
-   of C, is read for GRADIENT_OF. */
+   of C, is read for gradient_of. Either activation only where n is a multiple of VW. */
 kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
 gemm_tile(global const float *a, ulong a_offset, ulong lda, global const float *b, ulong b_offset, ulong ldb,
           global float *c, ulong c_offset, ulong ldc, global const float *bias, ulong m, ulong n, ulong k,
-          ulong item_rows, ulong item_columns, ulong item_k, int accumulate, global const float *made) {
+          ulong item_rows, ulong item_columns, ulong item_k, int accumulate, int activation, int gradient_of,
+          global const float *made) {
     const ulong m0 = get_global_id(0) * item_rows, n0 = get_global_id(1) * item_columns;
     const ulong m1 = min(m, m0 + item_rows), n1 = min(n, n0 + item_columns);
     const ulong k_first = get_global_id(2) * item_k, k_last = min(k, k_first + item_k);
@@ -253,6 +264,7 @@ gemm_tile(global const float *a, ulong a_offset, ulong lda, global const float *
     for (ulong k0 = k_first; k0 < k_last; k0 += k_step) {
         const uint kc = min(k_step, k_last - k0);
         const bool first = k0 == k_first, add = accumulate || !first, last = k0 + k_step >= k_last;
+        const int activates = last ? activation : 0, derives = last ? gradient_of : 0;
         for (ulong j = n0; j < n1; j += NB) {
             const uint columns = min((ulong)NB, n1 - j);
             pack_b(packed_b, TRANSPOSE_B ? b + j * ldb + k0 : b + k0 * ldb + j, ldb, columns, kc);
@@ -261,11 +273,11 @@ gemm_tile(global const float *a, ulong a_offset, ulong lda, global const float *
                 const uint rows = min((ulong)MB, m1 - i);
                 pack_a(packed_a, TRANSPOSE_A ? a + k0 * lda + i : a + i * lda + k0, lda, rows, kc);
                 block(packed_a, lda, packed_b, rows, columns, kc, c + i * ldc + j, ldc, bias && first ? bias + i : 0,
-                      add, last, GRADIENT_OF ? made + i * ldc + j : 0);
+                      add, activates, derives, derives ? made + i * ldc + j : 0);
             }
 #else
             block(a + m0 * lda + k0, lda, packed_b, m1 - m0, columns, kc, c + m0 * ldc + j, ldc,
-                  bias && first ? bias + m0 : 0, add, last, GRADIENT_OF ? made + m0 * ldc + j : 0);
+                  bias && first ? bias + m0 : 0, add, activates, derives, derives ? made + m0 * ldc + j : 0);
 #endif
         }
     }

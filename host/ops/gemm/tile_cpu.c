@@ -139,9 +139,7 @@ static convoy_status prepare(const cvy_job *job, void *prepared, cvy_needs *need
         job->device, "gemm/tile_cpu", "gemm_tile",
         CVY_OPTIONS({"VW", t.vector}, {"MR", t.rows}, {"MS", t.small_rows}, {"MB", t.row_block},
                     {"NB", t.column_block}, {"KC", t.depth}, {"TRANSPOSE_A", s->transpose_a},
-                    {"TRANSPOSE_B", s->transpose_b}, {"COPY_A", rows_collide(s)},
-                    {"ACTIVATION", p->activates ? (int)s->activation : CVY_IDENTITY},
-                    {"GRADIENT_OF", p->activates ? (int)s->gradient_of : CVY_IDENTITY}),
+                    {"TRANSPOSE_B", s->transpose_b}, {"COPY_A", rows_collide(s)}),
         &p->tile);
     return status ? status : cvy_kernel_get_simple(job->device, "gemm_sum", &p->sum);
 }
@@ -159,7 +157,9 @@ static convoy_status run(void *prepared, const void *given) {
         cvy_ulong(split ? 0 : operands->c_offset), cvy_ulong(split ? s->n : s->ldc),
         cvy_buf(split ? NULL : operands->bias), cvy_ulong(s->m), cvy_ulong(s->n), cvy_ulong(s->k),
         cvy_ulong(cut->rows), cvy_ulong(cut->columns), cvy_ulong(cut->depth),
-        cvy_int(!split && operands->accumulate), cvy_buf(p->activates ? operands->made : NULL));
+        cvy_int(!split && operands->accumulate), cvy_int(p->activates ? (int)s->activation : CVY_IDENTITY),
+        cvy_int(p->activates ? (int)s->gradient_of : CVY_IDENTITY),
+        cvy_buf(p->activates ? operands->made : NULL));
     if (!status && split)
         status = cvy_gemm_add_parts(p->sum, s, operands, operands->workspace, cut->parts);
     return status;
