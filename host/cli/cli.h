@@ -148,6 +148,7 @@ typedef struct cli_progress {
     bool terminal;
     bool drawn;               /* a bar is on the screen */
     double drawn_at, line_at; /* cvy_seconds() of the last bar and the last plain line */
+    double built_at;          /* cvy_building's seconds of the last line about building */
     int epoch;                /* whose first event was seen */
     double epoch_start;       /* cvy_seconds() */
     size_t epoch_from;        /* images done then */
@@ -157,6 +158,8 @@ typedef struct cli_progress {
 void cli_progress_start(cli_progress *progress, bool terminal);
 /* A convoy_train_options.progress; `context` is a cli_progress. */
 void cli_progress_event(void *context, const convoy_progress *event);
+/* A cvy_device_observe_building's: what a cold start waits for; `context` is a cli_progress. */
+void cli_progress_building(void *context, const cvy_building *building);
 /* Removes the bar. */
 void cli_progress_end(cli_progress *progress);
 /* A cvy_log_sink that does not tear the bar; `context` is a cli_progress. */

@@ -233,7 +233,9 @@ static convoy_status train(cli_call *call, convoy_model *model, convoy_device **
     catch_signals();
     do {
         cli_progress_start(&progress, isatty(STDERR_FILENO));
+        cvy_device_observe_building(*device, cli_progress_building, &progress);
         status = convoy_train(model, *device, train_set, test_set, &train_options, &result);
+        cvy_device_observe_building(*device, NULL, NULL);
         cli_progress_end(&progress);
     } while (result.steps == 0 && cli_fall_back(call, status, device));
     cvy_log_set_sink(NULL, NULL);

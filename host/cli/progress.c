@@ -8,7 +8,8 @@
 #include "base/file.h"
 #include "cli/cli.h"
 
-static const double bar_seconds = 0.1, line_seconds = 10;
+/* Between two bars, between two plain lines, and before the first word about building kernels. */
+static const double bar_seconds = 0.1, line_seconds = 10, patience = 1;
 
 void cli_progress_start(cli_progress *progress, bool terminal) {
     double now = cvy_seconds();
@@ -107,6 +108,19 @@ static void step(cli_progress *progress, const convoy_progress *event, double no
         progress->line_at = now;
     }
     cvy_text_free(&text);
+}
+
+void cli_progress_building(void *context, const cvy_building *b) {
+    cli_progress *progress = context;
+    const double after = progress->terminal ? bar_seconds : line_seconds;
+    if (b->seconds < (progress->built_at > 0 ? progress->built_at + after : patience))
+        return;
+    progress->built_at = b->seconds;
+    cli_progress_end(progress);
+    fprintf(stderr, "building kernels: %zu of %zu, %s%s", b->done, b->all, b->file,
+            progress->terminal ? "" : "\n");
+    fflush(stderr);
+    progress->drawn = progress->terminal;
 }
 
 static void line(cli_progress *progress, double now, const char *text) {

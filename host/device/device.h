@@ -127,6 +127,17 @@ static inline int cvy_vector_width_of(const cvy_device_traits *traits) {
     return traits->vector_width > 1 ? traits->vector_width : 4;
 }
 int cvy_vector_width(const convoy_device *device);
+/* What a driver is about to compile: a program that is built, or a kernel that is launched for the first
+   time, since some compile no sooner. */
+typedef struct cvy_building {
+    const char *file;
+    size_t done, all; /* kernels: launched before, asked for so far */
+    double seconds;   /* that compiling has taken since the device was opened */
+} cvy_building;
+/* `observer` is told each time, until it is replaced; NULL: nobody. */
+void cvy_device_observe_building(convoy_device *device,
+                                 void (*observer)(void *context, const cvy_building *building),
+                                 void *context);
 /* Digest of the kernel files that begin with one of the words of `prefixes` (NULL-terminated) and of all that
    kernels include: answers that were found with other kernels do not count. */
 void cvy_kernels_digest(const char *const *prefixes, char hex[33]);

@@ -96,8 +96,14 @@ convoy_status cvy_launch(cvy_kernel *kernel, cvy_grid grid, const cvy_arg *args,
     }
     complete(kernel, grid.global, grid.local);
     cl_event event = NULL;
+    const double start = kernel->launched ? 0 : cvy_building_start(device, kernel->file);
     cl_int code = clEnqueueNDRangeKernel(device->queue, kernel->handle, 3, NULL, grid.global, grid.local, 0,
                                          NULL, device->profiling ? &event : NULL);
+    if (!kernel->launched) {
+        cvy_building_end(device, start);
+        device->building.done++;
+        kernel->launched = true;
+    }
     if (code == CL_SUCCESS && device->wait_each) {
         device->counters.waits++;
         code = clFinish(device->queue);

@@ -32,6 +32,9 @@ struct convoy_device {
     cl_command_queue transfers; /* of uploads (transfer.c); NULL before the first */
     cvy_program *programs;      /* list */
     cvy_kernel *kernels[256];   /* hash table of lists, keyed by file, function and options */
+    cvy_building building;
+    void (*observer)(void *context, const cvy_building *building); /* may be NULL */
+    void *observer_context;
     cvy_close_hook *close_hooks;
     void *attached; /* cvy_device_attach */
     void (*release_attached)(void *data);
@@ -56,7 +59,8 @@ struct cvy_kernel {
     unsigned argument_count;
     size_t max_work_group;
     size_t required[3]; /* reqd_work_group_size; 0 where free */
-    double seconds;     /* profiled */
+    bool launched;
+    double seconds; /* profiled */
     unsigned long long launches;
     cvy_kernel *next;
 };
@@ -90,6 +94,10 @@ convoy_status cvy_find_devices(cvy_candidate **list, size_t *count);
 convoy_status cvy_options_check(const char *file, const char *source, const char *options);
 
 /* program.c */
+/* Around all that may compile: the first tells the observer and returns the time, which the second is given.
+ */
+double cvy_building_start(convoy_device *device, const char *file);
+void cvy_building_end(convoy_device *device, double start);
 void cvy_programs_release(convoy_device *device);
 
 #endif

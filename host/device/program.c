@@ -185,6 +185,23 @@ static void save_binary(cl_program program, const char *path) {
 
 /* ---- Building ---- */
 
+void cvy_device_observe_building(convoy_device *device, void (*observer)(void *, const cvy_building *),
+                                 void *context) {
+    device->observer = observer;
+    device->observer_context = context;
+}
+
+double cvy_building_start(convoy_device *device, const char *file) {
+    device->building.file = file;
+    if (device->observer)
+        device->observer(device->observer_context, &device->building);
+    return cvy_seconds();
+}
+
+void cvy_building_end(convoy_device *device, double start) {
+    device->building.seconds += cvy_seconds() - start;
+}
+
 /* Some compilers read decimal points by the locale: the C locale holds while they work. */
 static cl_int build_in_c_locale(convoy_device *device, cl_program program, const char *options) {
     locale_t c = newlocale(LC_ALL_MASK, "C", (locale_t)0);
@@ -217,7 +234,7 @@ static convoy_status build(convoy_device *device, const char *file, const char *
     char name[128], *path = NULL;
     cl_program program = NULL;
     cl_int code = CL_SUCCESS;
-    double start = cvy_seconds();
+    const double start = cvy_building_start(device, file);
     snprintf(name, sizeof name, "%s.cl", file);
     const char *further = getenv("CONVOY_KERNEL_OPTIONS");
     cvy_text_add(&all_options, COMMON_OPTIONS "%s%s", *options ? " " : "", options);
@@ -251,6 +268,7 @@ static convoy_status build(convoy_device *device, const char *file, const char *
     program = NULL;
     cvy_debug("%.0f ms for %s with %s", 1e3 * (cvy_seconds() - start), name, all_options.data);
 done:
+    cvy_building_end(device, start);
     if (program)
         clReleaseProgram(program);
     free(path);
@@ -352,6 +370,7 @@ convoy_status cvy_kernel_get(convoy_device *device, const char *file, const char
         return status;
     (*kernel)->next = *bucket;
     *bucket = *kernel;
+    device->building.all++;
     return CONVOY_OK;
 }
 

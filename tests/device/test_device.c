@@ -275,6 +275,49 @@ static void test_options_are_checked_by_name(void **state) {
     free(path);
 }
 
+typedef struct observed {
+    int calls;
+    cvy_building last;
+} observed;
+
+static void observe(void *context, const cvy_building *building) {
+    observed *seen = context;
+    seen->calls++;
+    seen->last = *building;
+}
+
+static void test_building_is_observed(void **state) {
+    (void)state;
+    char folder[] = "/tmp/convoy-kernels-XXXXXX";
+    cvy_kernel *kernel = NULL;
+    observed seen = {0};
+    convoy_device *device = test_device();
+    cvy_buffer *buffer = test_buffer(device, NULL, 64);
+    assert_non_null(mkdtemp(folder));
+    char *path = cvy_path_join(folder, "observed.cl");
+    const char *source = "kernel void observed(global int *x) { x[0] = 1; }\n";
+    assert_ok(cvy_file_write(path, source, strlen(source)));
+    setenv("CONVOY_KERNEL_DIR", folder, 1);
+    cvy_device_observe_building(device, observe, &seen);
+    assert_ok(cvy_kernel_get(device, "observed", "observed", "", &kernel));
+    assert_int_equal(seen.calls, 1);
+    assert_string_equal(seen.last.file, "observed");
+    const size_t all = seen.last.all;
+    for (int i = 0; i < 2; i++) {
+        assert_ok(cvy_kernel_get(device, "observed", "observed", "", &kernel));
+        assert_ok(CVY_LAUNCH(kernel, cvy_items(1), cvy_buf(buffer)));
+        assert_int_equal(seen.calls, 2);
+        assert_int_equal(seen.last.all, all + 1);
+        assert_true(seen.last.done < seen.last.all && seen.last.seconds > 0);
+    }
+    cvy_device_observe_building(device, NULL, NULL);
+    unsetenv("CONVOY_KERNEL_DIR");
+    remove(path);
+    remove(folder);
+    free(path);
+    cvy_buffer_free(buffer);
+}
+
 static void test_profile_names_kernels(void **state) {
     (void)state;
     cvy_kernel *kernel = NULL;
@@ -313,6 +356,7 @@ int main(void) {
         cmocka_unit_test(test_failed_build_carries_the_log),
         cmocka_unit_test(test_long_queues_are_flushed_on_gpus),
         cmocka_unit_test(test_options_are_checked_by_name),
+        cmocka_unit_test(test_building_is_observed),
         cmocka_unit_test(test_profile_names_kernels),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
