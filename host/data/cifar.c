@@ -61,17 +61,17 @@ static convoy_status read_names(const layout *layout, const char *path, convoy_d
         found++;
     }
     free(text);
+    dataset->numbered = false;
     if (found != layout->classes)
         return cvy_fail(CONVOY_INVALID, "%s: %d class names, expected %d", path, found, layout->classes);
     return CONVOY_OK;
 }
 
 static convoy_status name_classes(const layout *layout, const char *folder, convoy_dataset *dataset) {
-    dataset->classes = layout->classes;
-    dataset->class_names = cvy_arena_alloc(dataset->arena, (size_t)layout->classes * sizeof(char *));
-    for (int i = 0; i < layout->classes; i++)
-        dataset->class_names[i] =
-            layout->names ? layout->names[i] : cvy_arena_printf(dataset->arena, "%d", i);
+    cvy_dataset_number_classes(dataset, layout->classes);
+    for (int i = 0; layout->names && i < layout->classes; i++)
+        dataset->class_names[i] = layout->names[i];
+    dataset->numbered = !layout->names;
     if (!has_file(folder, layout->names_file))
         return CONVOY_OK;
     char *path = cvy_path_join(folder, layout->names_file);

@@ -78,6 +78,7 @@ struct convoy_model {
     size_t tensor_count;
     float *data; /* all tensors, one after the other */
     size_t data_count;
+    cvy_classes classes;      /* of the outputs, in the arena */
     int64_t *batches_tracked; /* [step_count]: num_batches_tracked of batch-norm layers */
 };
 

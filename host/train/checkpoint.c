@@ -161,8 +161,10 @@ static void put_real(metadata *m, const char *key, double value) {
     put(m, key, cvy_arena_strdup(m->arena, text));
 }
 
-static void describe(metadata *m, const cvy_identity *identity, const cvy_position *position) {
+static void describe(metadata *m, const cvy_identity *identity, const cvy_position *position,
+                     const char *classes) {
     put(m, "format", format_name);
+    put(m, "class_names", classes);
     put(m, "model", identity->model);
     put_whole(m, "seed", identity->seed);
     put_whole(m, "batch_size", (unsigned long long)identity->batch_size);
@@ -190,7 +192,10 @@ convoy_status cvy_checkpoint_save(const char *path, convoy_network *network, con
                                   const cvy_position *position) {
     content content = {0};
     metadata metadata = {0};
-    convoy_status status = content_create(network, optimizer, &content);
+    const cvy_classes classes = cvy_model_classes(cvy_network_model(network));
+    char *names = cvy_classes_print(&classes);
+    convoy_status status = names ? content_create(network, optimizer, &content)
+                                 : cvy_fail_memory("a checkpoint", (unsigned long long)classes.count);
     if (status)
         goto done;
     size_t bytes =
@@ -202,9 +207,10 @@ convoy_status cvy_checkpoint_save(const char *path, convoy_network *network, con
     if (status)
         goto done;
     metadata.arena = content.names;
-    describe(&metadata, identity, position);
+    describe(&metadata, identity, position, names);
     status = cvy_tensor_file_save(path, content.tensors, content.count, metadata.pairs);
 done:
+    free(names);
     content_free(&content);
     return status;
 }
@@ -353,17 +359,26 @@ static convoy_status check_position(const char *path, const reader *r, const cvy
     return CONVOY_OK;
 }
 
-convoy_status cvy_checkpoint_load(const char *path, convoy_network *network, const cvy_optimizer *optimizer,
-                                  cvy_buffer *state, const cvy_identity *identity, cvy_position *position) {
-    cvy_tensor_file *file = NULL;
+convoy_status cvy_checkpoint_classes(const char *path, const cvy_tensor_file *file, convoy_model *model) {
+    cvy_arena *arena = cvy_arena_create();
+    cvy_classes classes;
+    if (!arena)
+        return cvy_fail_memory("class names", sizeof classes);
+    convoy_status status = cvy_classes_read(arena, file, path, &classes);
+    if (!status)
+        cvy_model_set_classes(model, &classes);
+    cvy_arena_free(arena);
+    return status;
+}
+
+convoy_status cvy_checkpoint_load(const char *path, const cvy_tensor_file *file, convoy_network *network,
+                                  const cvy_optimizer *optimizer, cvy_buffer *state,
+                                  const cvy_identity *identity, cvy_position *position) {
     content content = {0};
     const void **found = NULL;
     cvy_position p;
-    convoy_status status = cvy_tensor_file_load(path, &file);
-    if (status)
-        goto done;
     reader r = {.file = file};
-    status = check_identity(path, &r, identity);
+    convoy_status status = check_identity(path, &r, identity);
     if (status)
         goto done;
     read_position(&r, &p);
@@ -389,7 +404,6 @@ convoy_status cvy_checkpoint_load(const char *path, convoy_network *network, con
 done:
     free(found);
     content_free(&content);
-    cvy_tensor_file_free(file);
     return status;
 }
 

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/status.h"
+#include "data/dataset.h"
 #include "train/metrics.h"
 #include "train/statistics.h"
 
@@ -218,7 +219,10 @@ convoy_status convoy_evaluate(convoy_model *model, convoy_device *device, convoy
     cvy_evaluator *evaluator = NULL;
     convoy_evaluation *result = NULL;
     *evaluation = NULL;
+    const cvy_classes known = cvy_model_classes(model);
     convoy_status status = cvy_feed_check(model, set);
+    if (!status && known.count)
+        status = cvy_dataset_order_classes(set, &known, "the weights");
     if (status)
         return status;
     size_t classes = (size_t)convoy_model_classes(model);

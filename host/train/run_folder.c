@@ -136,20 +136,10 @@ convoy_status cvy_run_folder_add_metrics(cvy_run_folder *folder, const convoy_pr
     return status;
 }
 
-convoy_status cvy_weights_save(const char *path, const convoy_model *model, const convoy_dataset *set) {
-    cvy_text names = {0};
-    for (int c = 0; set && c < convoy_dataset_classes(set); c++)
-        cvy_text_add(&names, "%s%s", c ? "\n" : "", convoy_dataset_class_name(set, c));
-    const char *metadata[] = {"class_names", cvy_text_get(&names), NULL};
-    convoy_status status = cvy_model_save_weights_with(model, path, names.length ? metadata : NULL);
-    cvy_text_free(&names);
-    return status;
-}
-
-convoy_status cvy_run_folder_save_weights(cvy_run_folder *folder, const char *name, const convoy_model *model,
-                                          const convoy_dataset *set) {
+convoy_status cvy_run_folder_save_weights(cvy_run_folder *folder, const char *name,
+                                          const convoy_model *model) {
     char *path = cvy_run_folder_path(folder, name);
-    convoy_status status = cvy_weights_save(path, model, set);
+    convoy_status status = convoy_model_save_weights(model, path);
     free(path);
     return status;
 }

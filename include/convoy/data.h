@@ -62,7 +62,9 @@ CONVOY_API int convoy_dataset_height(const convoy_dataset *dataset);
 CONVOY_API int convoy_dataset_width(const convoy_dataset *dataset);
 
 /* How many classes there are (0 without labels), and what class `index` is called. IDX files do not say how
-   many: 10, or the highest training label + 1 where that is more. */
+   many: the highest training label + 1; nor what they are called, so that each is called by its number, but
+   for the known name fashion-mnist. Where weights know the classes by name, convoy_train and convoy_evaluate
+   bring the set's into their order. */
 CONVOY_API int convoy_dataset_classes(const convoy_dataset *dataset);
 CONVOY_API const char *convoy_dataset_class_name(const convoy_dataset *dataset, int index);
 
