@@ -165,6 +165,12 @@ convoy_status cvy_evaluator_run(cvy_evaluator *e, const volatile int *interrupt,
     }
     if (!status)
         status = cvy_statistics_read(&e->statistics);
+    if (!status && e->statistics.first_bad)
+        status =
+            cvy_fail(CONVOY_FAILED,
+                     "the loss of batch %zu is NaN or infinite: the network's outputs are no answers. Its "
+                     "weights are too large, or training has diverged",
+                     e->statistics.first_bad);
     *loss = cvy_statistics_loss(&e->statistics);
     *accuracy = cvy_statistics_accuracy(&e->statistics);
     return status;

@@ -45,8 +45,9 @@ void cvy_complain(cvy_complaints *complaints, const char *format, ...) __attribu
 convoy_status cvy_complaints_end(cvy_complaints *complaints, const char *path, const char *what);
 
 /* found[i] [count] receives where `file` has the values of wanted[i], which it calls prefix + name; NULL
-   where it has none that fits. Complains of what is missing, mismatched in type or shape, and unknown among
-   the file's names with that prefix. I64 counters may be missing: files of old PyTorch versions have none. */
+   where it has none that fits. Complains of what is missing, mismatched in type or shape, not finite, and
+   unknown among the file's names with that prefix. I64 counters may be missing: files of old PyTorch versions
+   have none. */
 convoy_status cvy_tensors_match(const cvy_named_tensor *wanted, size_t count, const cvy_tensor_file *file,
                                 const char *prefix, const void **found, cvy_complaints *complaints);
 

@@ -357,22 +357,27 @@ static void predict_answers_what_it_can(void **state) {
     assert_string_equal(json_string_value(json_object_get(failed, "file")), bad);
 }
 
-/* Outputs that are no numbers are no answer. */
-static void predict_refuses_what_is_not_finite(void **state) {
+/* Numbers that are none, in the weights or in what they lead to, are no answer. */
+static void what_is_not_finite_is_no_answer(void **state) {
     (void)state;
     convoy_model *loaded;
     assert_ok(convoy_model_load(model, NULL, &loaded));
     assert_ok(convoy_model_load_weights(loaded, weights));
     const char *spoilt = test_path(folder, "spoilt.safetensors"), *image = test_path(folder, "a.png");
-    const float values[] = {NAN, INFINITY};
-    for (int i = 0; i < 2; i++) {
-        convoy_model_tensor(loaded, convoy_model_tensor_count(loaded) - 1).values[3] = values[i];
+    const float values[] = {NAN, INFINITY, 3e38f};
+    const convoy_tensor last = convoy_model_tensor(loaded, convoy_model_tensor_count(loaded) - 2);
+    for (int i = 0; i < 3; i++) {
+        for (size_t k = 0; k < last.shape[1]; k++)
+            last.values[3 * last.shape[1] + k] = values[i];
         assert_ok(convoy_model_save_weights(loaded, spoilt));
         const test_output *r = RUN("predict", model, "--weights", spoilt, image);
-        assert_int_equal(r->code, 1);
+        assert_int_equal(r->code, i < 2 ? 2 : 1);
         assert_string_equal(r->out, "");
-        assert_non_null(
-            strstr(r->err, i ? "output 3 of the network is inf" : "output 3 of the network is nan"));
+        assert_non_null(strstr(r->err, i < 2 ? "not finite: value " : "output 3 of the network is inf"));
+        r = RUN("eval", model, "--weights", spoilt, "--limit", "20");
+        assert_int_equal(r->code, i < 2 ? 2 : 1);
+        assert_string_equal(r->out, "");
+        assert_non_null(strstr(r->err, i < 2 ? "not finite: value " : "NaN or infinite"));
     }
     convoy_model_free(loaded);
 }
@@ -430,7 +435,7 @@ int main(void) {
         cmocka_unit_test(predict),
         cmocka_unit_test(predict_sees_what_eval_sees),
         cmocka_unit_test(predict_answers_what_it_can),
-        cmocka_unit_test(predict_refuses_what_is_not_finite),
+        cmocka_unit_test(what_is_not_finite_is_no_answer),
         cmocka_unit_test(bench),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
