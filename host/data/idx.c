@@ -136,7 +136,7 @@ convoy_status cvy_idx_read(const char *path, int dimensions, size_t limit, cvy_i
     *idx = stream.about;
     idx->count = limit && limit < idx->stored ? limit : idx->stored;
     size_t bytes = idx->count * idx->height * idx->width;
-    idx->data = bytes > cvy_machine_memory() ? NULL : malloc(bytes);
+    idx->data = cvy_machine_allocate(bytes, 1);
     status = idx->data ? cvy_idx_next(&stream, idx->count, idx->data) : cvy_fail_memory(path, bytes);
     cvy_idx_end(&stream);
     if (status) {

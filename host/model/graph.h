@@ -71,7 +71,8 @@ struct convoy_model {
     size_t step_count;
     cvy_dims *values; /* size of each value */
     int value_count;
-    int output; /* value */
+    size_t value_elements; /* of all of them */
+    int output;            /* value */
     cvy_dims output_dims;
 
     cvy_model_tensor *tensors;

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/machine.h"
 #include "model/graph.h"
 
 static convoy_status read_input(convoy_model *model, const cvy_node *node) {
@@ -27,7 +28,7 @@ static const char *name_of(cvy_arena *arena, const char *path) {
 }
 
 static convoy_status allocate(convoy_model *model) {
-    model->data = calloc(model->data_count ? model->data_count : 1, sizeof *model->data);
+    model->data = cvy_machine_allocate(model->data_count, sizeof *model->data);
     model->batches_tracked = calloc(model->step_count, sizeof *model->batches_tracked);
     if (!model->data || !model->batches_tracked)
         return cvy_fail_memory("the model's parameters", model->data_count * sizeof *model->data);

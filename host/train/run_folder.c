@@ -76,8 +76,8 @@ convoy_status cvy_run_folder_save_text(cvy_run_folder *folder, const char *name,
     return status;
 }
 
-/* Copies the rows of `text` whose second field is at most `step`; what is no row of ours ends the copy. */
-static void keep_rows(cvy_text *metrics, const char *text, unsigned long long step) {
+/* Where the rows whose second field is at most `step` end; what is no row of ours ends them too. */
+static const char *end_of_rows(const char *text, unsigned long long step) {
     const char *line = text;
     for (const char *end; (end = strchr(line, '\n')); line = end + 1) {
         char *rest;
@@ -88,28 +88,28 @@ static void keep_rows(cvy_text *metrics, const char *text, unsigned long long st
         unsigned long long row_step = strtoull(field, &rest, 10);
         if (rest == field || *rest != ',' || row_step > step)
             break;
-        cvy_text_add(metrics, "%.*s", (int)(end - line + 1), line);
     }
+    return line;
 }
 
 convoy_status cvy_run_folder_start_metrics(cvy_run_folder *folder, bool resumed, unsigned long long step) {
     convoy_status status = CONVOY_OK;
     char *path = cvy_run_folder_path(folder, metrics_name), *data = NULL;
-    size_t size, header = strlen(metrics_header);
-    cvy_text metrics = {0};
-    cvy_text_add(&metrics, "%s", metrics_header);
+    const char *text = metrics_header;
+    size_t size, header = strlen(metrics_header), kept = header;
     if (resumed && cvy_file_exists(path)) {
         status = cvy_file_read(path, METRICS_LIMIT, &data, &size);
-        if (!status && strncmp(data, metrics_header, header) == 0)
-            keep_rows(&metrics, data + header, step);
-        else if (!status)
+        if (!status && strncmp(data, metrics_header, header) == 0) {
+            text = data;
+            kept = (size_t)(end_of_rows(data + header, step) - data);
+        } else if (!status) {
             cvy_warning("%s is not a table of this program; it is begun anew", path);
+        }
     }
+    if (!status)
+        status = cvy_file_write(path, text, kept);
     free(data);
     free(path);
-    if (!status)
-        status = cvy_run_folder_save_text(folder, metrics_name, cvy_text_get(&metrics));
-    cvy_text_free(&metrics);
     return status;
 }
 
