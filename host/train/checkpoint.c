@@ -10,7 +10,7 @@
 #include "base/file.h"
 #include "base/status.h"
 
-static const char format_name[] = "convoy-checkpoint-1";
+static const char format_name[] = "convoy-checkpoint-2";
 
 /* ---- the identity of a run ---- */
 
@@ -208,7 +208,11 @@ convoy_status cvy_checkpoint_save(const char *path, convoy_network *network, con
         goto done;
     metadata.arena = content.names;
     describe(&metadata, identity, position, names);
-    status = cvy_tensor_file_save(path, content.tensors, content.count, metadata.pairs);
+    char digest[33];
+    status = cvy_tensors_digest(content.tensors, content.count, metadata.pairs, digest);
+    put(&metadata, "digest", digest);
+    if (!status)
+        status = cvy_tensor_file_save(path, content.tensors, content.count, metadata.pairs);
 done:
     free(names);
     content_free(&content);
@@ -301,13 +305,6 @@ static convoy_status check_whole(const char *path, const char *what, const char 
 }
 
 static convoy_status check_identity(const char *path, reader *r, const cvy_identity *identity) {
-    const char *format = cvy_tensor_file_metadata(r->file, "format");
-    if (!format || strcmp(format, format_name) != 0)
-        return cvy_fail(
-            CONVOY_INVALID,
-            "%s is no checkpoint that this version reads (format \"%.40s\", wanted \"%s\"); weights alone "
-            "can start a new run as `init`",
-            path, format ? format : "", format_name);
     const char *model = get(r, "model");
     unsigned long long batch_size = get_whole(r, "batch_size", INT32_MAX);
     unsigned long long micro_batch = batch_size; /* files that do not name it had none */
@@ -357,6 +354,36 @@ static convoy_status check_position(const char *path, const reader *r, const cvy
                         "%s is damaged: epoch %d, image %llu of %llu is no place to go on from", path,
                         p->epoch, p->images, identity->train_images);
     return CONVOY_OK;
+}
+
+static convoy_status check_format(const char *path, const cvy_tensor_file *file) {
+    const char *format = cvy_tensor_file_metadata(file, "format");
+    if (format && strcmp(format, format_name) == 0)
+        return CONVOY_OK;
+    return cvy_fail(CONVOY_INVALID,
+                    "%s is no checkpoint that this version reads (format \"%.40s\", wanted \"%s\"); weights "
+                    "alone can start a new run as `init`",
+                    path, format ? format : "", format_name);
+}
+
+/* One flipped bit would be a run to other bits, without a word. */
+convoy_status cvy_checkpoint_open(const char *path, cvy_tensor_file **file) {
+    char found[33];
+    convoy_status status = cvy_tensor_file_load(path, file);
+    if (!status)
+        status = check_format(path, *file);
+    if (!status)
+        status = cvy_tensor_file_digest(*file, "digest", found);
+    const char *written = status ? NULL : cvy_tensor_file_metadata(*file, "digest");
+    if (!status && (!written || strcmp(written, found) != 0))
+        status =
+            cvy_fail(CONVOY_INVALID, "%s is damaged: its content has the digest %s, but was written with %s",
+                     path, found, written ? written : "none");
+    if (status) {
+        cvy_tensor_file_free(*file);
+        *file = NULL;
+    }
+    return status;
 }
 
 convoy_status cvy_checkpoint_classes(const char *path, const cvy_tensor_file *file, convoy_model *model) {

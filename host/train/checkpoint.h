@@ -48,6 +48,8 @@ convoy_status cvy_checkpoint_save(const char *path, convoy_network *network, con
                                   cvy_buffer *state, const cvy_identity *identity,
                                   const cvy_position *position);
 
+/* Reads a checkpoint and compares it with its digest. */
+convoy_status cvy_checkpoint_open(const char *path, cvy_tensor_file **file);
 /* The other way, from the file at `path`. Everything is checked before anything is changed: CONVOY_INVALID
    names what differs from this run. */
 convoy_status cvy_checkpoint_load(const char *path, const cvy_tensor_file *file, convoy_network *network,

@@ -364,7 +364,7 @@ static convoy_status open_folder(trainer *t) {
         return cvy_fail(CONVOY_INVALID, "cannot resume: there is no %s. Start the run without resume",
                         t->checkpoint);
     if (t->options.resume)
-        status = cvy_tensor_file_load(t->checkpoint, &t->resumed);
+        status = cvy_checkpoint_open(t->checkpoint, &t->resumed);
     else
         status = cvy_checkpoint_step(t->checkpoint, &step);
     if (!status && step)

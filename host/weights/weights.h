@@ -34,6 +34,12 @@ cvy_named_tensor cvy_tensor_file_get(const cvy_tensor_file *file, size_t index);
 cvy_named_tensor cvy_tensor_file_find(const cvy_tensor_file *file, const char *name);
 const char *cvy_tensor_file_metadata(const cvy_tensor_file *file, const char *key); /* NULL: absent */
 
+/* A digest of everything: tensors by name, metadata by key. */
+convoy_status cvy_tensors_digest(const cvy_named_tensor *tensors, size_t count, const char *const *metadata,
+                                 char hex[33]);
+/* The digest that the file should have: of all but its metadata `but`. */
+convoy_status cvy_tensor_file_digest(const cvy_tensor_file *file, const char *but, char hex[33]);
+
 /* What is wrong with a file, a line each, up to a screenful. Start with {0}. */
 typedef struct cvy_complaints {
     cvy_text text;
