@@ -97,8 +97,8 @@ typedef struct prediction {
     convoy_model *model;
     convoy_device *device;
     cvy_files *files;
-    cvy_predictor *predictor; /* NULL: not open yet, or its device failed */
-    const char **names;       /* [classes] */
+    cvy_predictor *predictor;    /* NULL: not open yet, or its device failed */
+    const char **names, **shown; /* [classes]; as a screen may have them */
     int classes, top;
     bool smallest; /* the answer is the smallest output */
     double *p;     /* [classes] */
@@ -113,29 +113,34 @@ static void refuse(void *context, const char *path, convoy_status status, const 
     x->first_failure = x->failed++ ? x->first_failure : status;
     cli_note("error: %s", message);
     if (x->refused)
-        json_array_append_new(x->refused, json_pack("{s:s, s:s}", "file", path, "message", message));
+        json_array_append_new(
+            x->refused, json_pack("{s:o, s:o}", "file", cli_string(path), "message", cli_string(message)));
 }
 
 static json_t *answer_json(const prediction *x, const char *file, const float *outputs) {
     json_t *top = json_array(), *logits = json_array();
     for (int k = 0; k < x->top; k++) {
         int class = take_best(x->p, x->classes);
-        json_array_append_new(top, json_pack("{s:i, s:s, s:o}", "class", class, "name", x->names[class],
-                                             "probability", cli_number(x->p[class])));
+        json_array_append_new(top,
+                              json_pack("{s:i, s:o, s:o}", "class", class, "name",
+                                        cli_string(x->names[class]), "probability", cli_number(x->p[class])));
         x->p[class] = -1;
     }
     for (int c = 0; c < x->classes; c++)
         json_array_append_new(logits, cli_number((double)outputs[c]));
-    return json_pack("{s:s, s:o, s:o}", "file", file, "top", top, "logits", logits);
+    return json_pack("{s:o, s:o, s:o}", "file", cli_string(file), "top", top, "logits", logits);
 }
 
 static void print_answer(const prediction *x, const char *file, const float *outputs) {
-    printf("%s:", file);
+    cvy_text line = {0};
+    cvy_text_add_visible(&line, file, false);
+    printf("%s:", cvy_text_get(&line));
     for (int k = 0; k < x->top; k++) {
         int class = take_best(x->p, x->classes);
-        printf("%s %s %.4f", k ? "," : "", x->names[class], x->p[class]);
+        printf("%s %s %.4f", k ? "," : "", x->shown[class], x->p[class]);
         x->p[class] = -1;
     }
+    cvy_text_free(&line);
     printf("\n");
     for (int c = 0; x->options->logits && c < x->classes; c++)
         printf("%s%.6g%s", c ? " " : "  outputs ", (double)outputs[c], c == x->classes - 1 ? "\n" : "");
@@ -229,6 +234,9 @@ static convoy_status load_model(prediction *x) {
     x->top = o->top < x->classes ? o->top : x->classes;
     x->smallest = cvy_loss_answer_is_smallest((cvy_loss)cvy_model_recipe(x->model)->loss);
     x->names = name_all(call->arena, &classes, x->classes);
+    x->shown = cvy_arena_alloc(call->arena, (size_t)x->classes * sizeof *x->shown);
+    for (int c = 0; c < x->classes; c++)
+        x->shown[c] = cli_visible(call->arena, x->names[c]);
     x->p = malloc((size_t)x->classes * sizeof *x->p);
     return x->p ? CONVOY_OK : cvy_fail_memory("the answers", (size_t)x->classes * sizeof *x->p);
 }

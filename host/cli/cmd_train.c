@@ -92,6 +92,20 @@ static void print_quoted(cvy_text *text, const char *word) {
         cvy_text_add(text, " %s", word);
         return;
     }
+    cvy_text visible = {0};
+    cvy_text_add_visible(&visible, word, false);
+    bool plain = strcmp(cvy_text_get(&visible), word) == 0;
+    cvy_text_free(&visible);
+    if (!plain) { /* bytes that no screen shows, as the shell writes them */
+        cvy_text_add(text, " $'");
+        for (const char *c = word; *c; c++)
+            if ((unsigned char)*c < ' ' || (unsigned char)*c > '~')
+                cvy_text_add(text, "\\x%02X", (unsigned char)*c);
+            else
+                cvy_text_add(text, *c == '\'' || *c == '\\' ? "\\%c" : "%c", *c);
+        cvy_text_add(text, "'");
+        return;
+    }
     cvy_text_add(text, " '");
     for (const char *c = word; *c; c++)
         cvy_text_add(text, *c == '\'' ? "'\\''" : "%c", *c);
@@ -176,14 +190,14 @@ static void options_to_settings(cli_call *call) {
 
 static json_t *result_json(const convoy_model *model, const convoy_device *device,
                            const convoy_train_result *r, const char *out) {
-    return json_pack("{s:s, s:s, s:i, s:I, s:o, s:o, s:o, s:o, s:o, s:i, s:o, s:o, s:s}", "model",
-                     convoy_model_name(model), "device", convoy_device_get_info(device)->name, "epochs",
-                     r->epochs, "steps", (json_int_t)r->steps, "train_loss", cli_number(r->train_loss),
-                     "train_accuracy", cli_number(r->train_accuracy), "test_loss", cli_number(r->test_loss),
-                     "test_accuracy", cli_number(r->test_accuracy), "best_test_accuracy",
-                     cli_number(r->best_test_accuracy), "best_epoch", r->best_epoch, "seconds",
-                     cli_number(r->seconds), "images_per_second", cli_number(r->images_per_second), "out",
-                     out);
+    return json_pack("{s:o, s:o, s:i, s:I, s:o, s:o, s:o, s:o, s:o, s:i, s:o, s:o, s:o}", "model",
+                     cli_string(convoy_model_name(model)), "device",
+                     cli_string(convoy_device_get_info(device)->name), "epochs", r->epochs, "steps",
+                     (json_int_t)r->steps, "train_loss", cli_number(r->train_loss), "train_accuracy",
+                     cli_number(r->train_accuracy), "test_loss", cli_number(r->test_loss), "test_accuracy",
+                     cli_number(r->test_accuracy), "best_test_accuracy", cli_number(r->best_test_accuracy),
+                     "best_epoch", r->best_epoch, "seconds", cli_number(r->seconds), "images_per_second",
+                     cli_number(r->images_per_second), "out", cli_string(out));
 }
 
 /* The tutorials' last lines: results, so on stdout unless that belongs to the JSON object. */

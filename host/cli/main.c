@@ -75,15 +75,12 @@ static convoy_status flush_results(void) {
 }
 
 static void report_failure(convoy_status status, bool json) {
-    fprintf(stderr, "%s: %s\n", status == CONVOY_INTERRUPTED ? "convoy" : "error", convoy_error_message());
+    cli_note("%s: %s", status == CONVOY_INTERRUPTED ? "convoy" : "error", convoy_error_message());
     if (!json)
         return;
-    json_t *error = json_pack("{s:{s:s, s:i, s:s%}}", "error", "status", convoy_status_name(status),
-                              "exit_code", convoy_status_exit_code(status), "message", convoy_error_message(),
-                              strlen(convoy_error_message()));
-    if (!error) /* bytes that are no UTF-8, out of some file */
-        error = json_pack("{s:{s:s, s:i, s:s}}", "error", "status", convoy_status_name(status), "exit_code",
-                          convoy_status_exit_code(status), "message", "(not printable)");
+    json_t *error =
+        json_pack("{s:{s:s, s:i, s:o}}", "error", "status", convoy_status_name(status), "exit_code",
+                  convoy_status_exit_code(status), "message", cli_string(convoy_error_message()));
     print_json(error);
     json_decref(error);
     fflush(stdout);

@@ -244,6 +244,34 @@ static void outputs_follow_the_data(void **state) {
     assert_non_null(strstr(r->out, "  outputs "));
 }
 
+/* Names that are no UTF-8 lose no answer. */
+static void names_of_any_bytes_are_answered(void **state) {
+    (void)state;
+    static const char *const names[] = {"caf\xe9", "\x1b[2J", "two\nlines"};
+    for (int c = 0; c < 3; c++)
+        for (int i = 0; i < 3; i++) {
+            char file[64];
+            uint8_t pixels[64];
+            memset(pixels, 80 * c + i, sizeof pixels);
+            snprintf(file, sizeof file, "odd-names/%s/%d.png", names[c], i);
+            test_write_png(folder, file, 8, 8, 0, 8, 0, pixels);
+        }
+    const char *data = test_path(folder, "odd-names"), *out = test_path(folder, "odd-names-run"),
+               *open = test_path(folder, "open.yaml"), *w = test_path(out, "last.safetensors"),
+               *image = test_path(data, "caf\xe9/0.png");
+    json_of(RUN("train", open, "--data", data, "--out", out, "--epochs", "1", "--json"));
+    const json_t *json = json_of(RUN("predict", open, "--weights", w, image, "--json"));
+    assert_int_equal(json_array_size(json_object_get(json, "predictions")), 1);
+    json = json_of(RUN("eval", open, "--weights", w, "--data", data, "--json"));
+    const json_t *classes = json_object_get(json, "classes");
+    assert_string_equal(json_string_value(json_object_get(json_array_get(classes, 0), "name")), "\x1b[2J");
+    assert_string_equal(json_string_value(json_object_get(json_array_get(classes, 1), "name")), "caf\\xE9");
+    const test_output *r = RUN("eval", open, "--weights", w, "--data", data);
+    assert_int_equal(r->code, 0);
+    assert_null(strchr(r->out, '\x1b'));
+    assert_non_null(strstr(r->out, "two\\x0Alines"));
+}
+
 static void predict(void **state) {
     (void)state;
     uint8_t pixels[3 * 64];
@@ -432,6 +460,7 @@ int main(void) {
         cmocka_unit_test(train_names_its_own_folder),
         cmocka_unit_test(eval),
         cmocka_unit_test(outputs_follow_the_data),
+        cmocka_unit_test(names_of_any_bytes_are_answered),
         cmocka_unit_test(predict),
         cmocka_unit_test(predict_sees_what_eval_sees),
         cmocka_unit_test(predict_answers_what_it_can),
