@@ -77,6 +77,27 @@ static convoy_status read_all(int fd, const char *path, size_t limit, size_t exp
     return CONVOY_OK;
 }
 
+static convoy_status check_regular(const char *path, mode_t mode) {
+    if (S_ISREG(mode))
+        return CONVOY_OK;
+    return cvy_fail(S_ISDIR(mode) ? CONVOY_IO : CONVOY_INVALID, "cannot read '%s': it is %s, not a file",
+                    path,
+                    S_ISDIR(mode)    ? "a folder"
+                    : S_ISFIFO(mode) ? "a pipe"
+                    : S_ISSOCK(mode) ? "a socket"
+                                     : "a device");
+}
+
+convoy_status cvy_file_check_regular(const char *path) {
+    struct stat info;
+    return stat(path, &info) == 0 ? check_regular(path, info.st_mode) : fail_errno("open", path);
+}
+
+convoy_status cvy_file_read_regular(const char *path, size_t limit, char **data, size_t *size) {
+    convoy_status status = cvy_file_check_regular(path);
+    return status ? status : cvy_file_read(path, limit, data, size);
+}
+
 convoy_status cvy_file_read(const char *path, size_t limit, char **data, size_t *size) {
     convoy_status status = CONVOY_OK;
     struct stat info;

@@ -87,7 +87,7 @@ void cli_curves_of_run(cvy_text *text, const char *metrics) {
     char *data = NULL;
     size_t size, epochs = 0, limit = 1;
     double *values = NULL;
-    if (cvy_file_read(metrics, METRICS_LIMIT, &data, &size) != CONVOY_OK)
+    if (cvy_file_read_regular(metrics, METRICS_LIMIT, &data, &size) != CONVOY_OK)
         return;
     for (const char *c = data; *c; c++)
         limit += *c == '\n';

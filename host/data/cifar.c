@@ -50,7 +50,7 @@ bool cvy_cifar100_recognise(const char *folder) {
 static convoy_status read_names(const layout *layout, const char *path, convoy_dataset *dataset) {
     char *text;
     size_t size;
-    convoy_status status = cvy_file_read(path, 1 << 20, &text, &size);
+    convoy_status status = cvy_file_read_regular(path, 1 << 20, &text, &size);
     if (status != CONVOY_OK)
         return status;
     int found = 0;
@@ -100,10 +100,10 @@ static convoy_status read_records(const layout *layout, const char *path, size_t
                                   convoy_dataset *dataset) {
     uint8_t labels[2] = {0};
     const size_t label_bytes = (size_t)layout->labels_per_record;
-    FILE *file = fopen(path, "rb");
+    convoy_status status = cvy_file_check_regular(path);
+    FILE *file = status ? NULL : fopen(path, "rb");
     if (!file)
-        return cvy_fail(CONVOY_IO, "%s: %s", path, strerror(errno));
-    convoy_status status = CONVOY_OK;
+        return status ? status : cvy_fail(CONVOY_IO, "%s: %s", path, strerror(errno));
     for (size_t i = 0; status == CONVOY_OK && i < count; i++) {
         if (fread(labels, 1, label_bytes, file) != label_bytes ||
             fread(dataset->images + (first + i) * PIXELS, 1, PIXELS, file) != PIXELS) {

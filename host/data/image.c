@@ -32,7 +32,7 @@ convoy_status cvy_image_read(const char *path, cvy_wanted wanted, cvy_pixels *pi
     memset(pixels, 0, sizeof *pixels);
     char *data;
     size_t size;
-    convoy_status status = cvy_file_read(path, LARGEST_FILE, &data, &size);
+    convoy_status status = cvy_file_read_regular(path, LARGEST_FILE, &data, &size);
     if (status != CONVOY_OK)
         return status;
     const uint8_t *file = (const uint8_t *)data;

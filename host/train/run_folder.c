@@ -98,7 +98,7 @@ convoy_status cvy_run_folder_start_metrics(cvy_run_folder *folder, bool resumed,
     const char *text = metrics_header;
     size_t size, header = strlen(metrics_header), kept = header;
     if (resumed && cvy_file_exists(path)) {
-        status = cvy_file_read(path, METRICS_LIMIT, &data, &size);
+        status = cvy_file_read_regular(path, METRICS_LIMIT, &data, &size);
         if (!status && strncmp(data, metrics_header, header) == 0) {
             text = data;
             kept = (size_t)(end_of_rows(data + header, step) - data);

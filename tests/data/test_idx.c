@@ -1,4 +1,5 @@
 /* IDX files and sets of them. */
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -216,8 +217,20 @@ static void images_and_labels_must_agree(void **state) {
 static void unreadable_files_are_io_errors(void **state) {
     (void)state;
     cvy_idx idx;
-    assert_fails(cvy_idx_read("/nonexistent/file", 3, 0, &idx), CONVOY_IO, "/nonexistent/file: No such file");
-    assert_fails(cvy_idx_read(folder, 3, 0, &idx), CONVOY_IO, "cannot be read");
+    assert_fails(cvy_idx_read("/nonexistent/file", 3, 0, &idx), CONVOY_IO,
+                 "/nonexistent/file': No such file");
+    assert_fails(cvy_idx_read(folder, 3, 0, &idx), CONVOY_IO, "it is a folder");
+}
+
+static void a_pipe_is_not_waited_for(void **state) {
+    (void)state;
+    char *path = cvy_path_join(folder, "train-images-idx3-ubyte");
+    convoy_dataset *set;
+    assert_int_equal(mkfifo(path, 0600), 0);
+    test_write_idx(folder, "train-labels-idx1-ubyte", 1, (uint32_t[]){6}, digits);
+    assert_false(cvy_idx_is_images(path));
+    assert_fails(convoy_dataset_open(folder, "train", NULL, &set), CONVOY_INVALID, "it is a pipe");
+    free(path);
 }
 
 /* Whatever a file holds, reading it ends with images or a message; run under AddressSanitizer this means
@@ -285,6 +298,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(images_and_labels_must_agree, setup, teardown),
         cmocka_unit_test_setup_teardown(unreadable_files_are_io_errors, setup, teardown),
         cmocka_unit_test_setup_teardown(no_prefix_and_no_flipped_byte_crashes, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_pipe_is_not_waited_for, setup, teardown),
         cmocka_unit_test(fashion_mnist_as_installed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
