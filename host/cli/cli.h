@@ -99,6 +99,7 @@ typedef struct cli_data_request {
     size_t limit_train, limit_test;
     double test_fraction; /* 0: the recipe's */
     bool train, test;     /* which splits */
+    bool validation;      /* val/, where there is one, in place of the test split */
 } cli_data_request;
 
 /* The model of the first operand with the call's settings and the data for it; a model that leaves its

@@ -17,7 +17,7 @@ static const cvy_param params[] = {
      "safetensors file, as a run's best.safetensors"},
     {"data", CVY_TEXT, offsetof(options, data), "", 0, 0, NULL,
      "a folder, fashion-mnist, mnist, cifar10, cifar100 or synthetic; default: the recipe's"},
-    {"split", CVY_CHOICE, offsetof(options, split), "test", 0, 0, "train|test", "which images"},
+    {"split", CVY_CHOICE, offsetof(options, split), "test", 0, 0, "train|test|val", "which images"},
     {"limit", CVY_SIZE, offsetof(options, limit), "", 1, 9e18, NULL, "use only so many images"},
     {"test-fraction", CVY_FLOAT, offsetof(options, test_fraction), "", 0.001, 0.999, NULL,
      "of a folder without train/ and test/; default: the recipe's"},
@@ -89,8 +89,8 @@ static convoy_status run(cli_call *call) {
     convoy_dataset *set = NULL;
     convoy_evaluation *evaluation = NULL;
     bool training = o->split == 0;
-    cli_data_request request = {o->data,          (size_t)o->limit, (size_t)o->limit,
-                                o->test_fraction, training,         !training};
+    cli_data_request request = {o->data,  (size_t)o->limit, (size_t)o->limit, o->test_fraction,
+                                training, !training,        o->split == 2};
     if (!o->weights)
         return cvy_fail(CONVOY_INVALID,
                         "convoy eval: --weights is missing: which weights are to be evaluated?");

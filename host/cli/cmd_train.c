@@ -268,7 +268,7 @@ static convoy_status run(cli_call *call) {
     convoy_dataset *train_set = NULL, *test_set = NULL;
     const char *out = o->out;
     cli_data_request request = {
-        o->data, (size_t)o->limit_train, (size_t)o->limit_test, o->test_fraction, true, true};
+        o->data, (size_t)o->limit_train, (size_t)o->limit_test, o->test_fraction, true, true, true};
     if (o->resume && !o->out)
         return cvy_fail(CONVOY_INVALID,
                         "convoy train: --resume needs --out, the folder of the run that it continues");

@@ -197,10 +197,11 @@ convoy_status convoy_dataset_open(const char *what, const char *split, const con
     *result = NULL;
     if (!what || !*what || !split)
         return cvy_fail(CONVOY_INVALID, "no data set named");
-    if (strcmp(split, "train") != 0 && strcmp(split, "test") != 0)
-        return cvy_fail(CONVOY_INVALID, "split %s: expected train or test", split);
+    if (strcmp(split, "train") != 0 && strcmp(split, "test") != 0 && strcmp(split, "val") != 0)
+        return cvy_fail(CONVOY_INVALID, "split %s: expected train, val or test", split);
     char *folder = NULL;
     cvy_dataset_request request = {.training = strcmp(split, "train") == 0,
+                                   .validation = strcmp(split, "val") == 0,
                                    .options = fill_defaults(options)};
     cvy_dataset_format synthetic = {"synthetic", NULL, cvy_synthetic_open};
     const cvy_dataset_format *format = &synthetic;

@@ -34,7 +34,7 @@ typedef struct cvy_dataset_request {
     const char *folder;
     const char
         *known; /* the known name that stands for it, or NULL: the names of its classes are known then */
-    bool training;
+    bool training, validation; /* neither: the test split */
     convoy_dataset_options options;
 } cvy_dataset_request;
 
