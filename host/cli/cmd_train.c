@@ -63,7 +63,7 @@ static const cvy_param params[] = {
     CVY_PARAM_END,
 };
 
-/* ---- Ctrl-C ---- */
+/* ---- Ctrl-C, and a terminal that goes away ---- */
 
 static volatile int interrupt;
 
@@ -84,6 +84,9 @@ static void catch_signals(void) {
     sigemptyset(&action.sa_mask);
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
+    struct sigaction before;
+    if (sigaction(SIGHUP, NULL, &before) == 0 && before.sa_handler != SIG_IGN) /* nohup ignores it */
+        sigaction(SIGHUP, &action, NULL);
 }
 
 static void print_quoted(cvy_text *text, const char *word) {
