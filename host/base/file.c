@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -431,6 +432,29 @@ convoy_status cvy_folder_create(const char *path) {
     }
     free(part);
     return status;
+}
+
+convoy_status cvy_folder_lock(const char *path, int *lock) {
+    const int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    *lock = -1;
+    if (fd < 0)
+        return fail_errno("open folder", path);
+    if (flock(fd, LOCK_EX | LOCK_NB) == 0) {
+        *lock = fd;
+        return CONVOY_OK;
+    }
+    const bool taken = errno == EWOULDBLOCK;
+    close(fd);
+    return taken ? cvy_fail(CONVOY_INVALID,
+                            "another run is at work in %s: wait for its end, or choose another "
+                            "folder",
+                            path)
+                 : CONVOY_OK;
+}
+
+void cvy_folder_unlock(int lock) {
+    if (lock >= 0)
+        close(lock);
 }
 
 char *cvy_path_join(const char *folder, const char *name) {

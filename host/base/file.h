@@ -40,6 +40,11 @@ convoy_status cvy_folder_create(const char *path);
 bool cvy_file_exists(const char *path);
 bool cvy_folder_exists(const char *path);
 
+/* Claims a folder until the process ends or the lock is given back (-1: none): CONVOY_INVALID where somebody
+   has it. *lock is -1 where the file system knows no locks. Nothing is left behind. */
+convoy_status cvy_folder_lock(const char *path, int *lock);
+void cvy_folder_unlock(int lock);
+
 /* "<folder>/<name>" in malloc'ed memory. */
 char *cvy_path_join(const char *folder, const char *name);
 

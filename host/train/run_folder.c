@@ -50,19 +50,24 @@ static convoy_status remove_leftovers(const char *path) {
 }
 
 convoy_status cvy_run_folder_open(const char *path, cvy_run_folder *folder) {
-    *folder = (cvy_run_folder){0};
+    *folder = (cvy_run_folder){.lock = -1};
     convoy_status status = cvy_folder_create(path);
     if (!status)
+        status = cvy_folder_lock(path, &folder->lock);
+    if (!status)
         status = remove_leftovers(path);
+    if (!status && !(folder->path = strdup(path)))
+        status = cvy_fail_memory("the name of the run folder", strlen(path) + 1);
     if (status)
-        return status;
-    folder->path = strdup(path);
-    return folder->path ? CONVOY_OK : cvy_fail_memory("the name of the run folder", strlen(path) + 1);
+        cvy_folder_unlock(folder->lock);
+    return status;
 }
 
 void cvy_run_folder_close(cvy_run_folder *folder) {
+    if (folder->path)
+        cvy_folder_unlock(folder->lock);
     free(folder->path);
-    *folder = (cvy_run_folder){0};
+    *folder = (cvy_run_folder){.lock = -1};
 }
 
 char *cvy_run_folder_path(const cvy_run_folder *folder, const char *name) {

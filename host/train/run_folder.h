@@ -10,9 +10,11 @@
 
 typedef struct cvy_run_folder {
     char *path;
+    int lock; /* meaningful where there is a path */
 } cvy_run_folder;
 
-/* Creates the folder where needed, and removes what writes that were killed left in it. */
+/* Creates the folder where needed, claims it (CONVOY_INVALID: another run is at work there), and removes what
+   writes that were killed left in it. */
 convoy_status cvy_run_folder_open(const char *path, cvy_run_folder *folder);
 void cvy_run_folder_close(cvy_run_folder *folder);
 

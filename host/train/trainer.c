@@ -363,16 +363,17 @@ static convoy_status open_folder(trainer *t) {
     if (t->options.resume && !cvy_file_exists(t->checkpoint))
         return cvy_fail(CONVOY_INVALID, "cannot resume: there is no %s. Start the run without resume",
                         t->checkpoint);
-    if (t->options.resume)
+    status = cvy_run_folder_open(t->options.out, &t->folder);
+    if (!status && t->options.resume)
         status = cvy_checkpoint_open(t->checkpoint, &t->resumed);
-    else
+    else if (!status)
         status = cvy_checkpoint_step(t->checkpoint, &step);
     if (!status && step)
-        return cvy_fail(
-            CONVOY_INVALID,
-            "%s already holds a run of %llu steps: resume it, choose another folder, or delete it",
-            t->options.out, step);
-    return status ? status : cvy_run_folder_open(t->options.out, &t->folder);
+        status =
+            cvy_fail(CONVOY_INVALID,
+                     "%s already holds a run of %llu steps: resume it, choose another folder, or delete it",
+                     t->options.out, step);
+    return status;
 }
 
 /* A cvy_beside. */
