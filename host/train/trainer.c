@@ -212,6 +212,22 @@ static convoy_status save_unfinished(trainer *t, const cvy_position *before) {
     return status ? status : CONVOY_INTERRUPTED;
 }
 
+/* What went wrong with the next batch or with a file takes nothing of what was trained: the state is saved as
+   it was after the last step. Where the device or the numbers failed there is no good state to save. */
+static convoy_status save_before_failing(trainer *t, convoy_status failure) {
+    if (!t->checkpoint || (failure != CONVOY_INVALID && failure != CONVOY_IO))
+        return failure;
+    char *message = strdup(convoy_error_message());
+    convoy_status status = read_statistics(t);
+    if (!status)
+        status = save(t);
+    if (message)
+        cvy_fail(failure, "%s%s%s", message, status ? "" : "; the state of the step before is saved in ",
+                 status ? "" : t->checkpoint);
+    free(message);
+    return failure;
+}
+
 /* Reports, evaluations and files that are due at this position. */
 static convoy_status finish_step(trainer *t) {
     cvy_position before = t->position;
@@ -232,8 +248,11 @@ static convoy_status finish_step(trainer *t) {
         status = evaluate(t);
         if (status == CONVOY_INTERRUPTED)
             return save_unfinished(t, &before);
-        if (status)
-            return status;
+        if (status) {
+            t->position.test_loss = before.test_loss;
+            t->position.test_accuracy = before.test_accuracy;
+            return save_before_failing(t, status);
+        }
         tell(t, over ? CONVOY_PROGRESS_EPOCH : CONVOY_PROGRESS_TEST);
     }
     t->position.unfinished_step = false;
@@ -261,8 +280,8 @@ static convoy_status train_epoch(trainer *t) {
     convoy_status status = cvy_loader_start(t->loader, (uint32_t)epoch, batch_index(t));
     cvy_statistics_resume_clock(t->statistics);
     while (!status && t->position.epoch == epoch) {
-        if (!t->position.unfinished_step)
-            status = take_step(t);
+        if (!t->position.unfinished_step && (status = take_step(t)))
+            return save_before_failing(t, status);
         if (!status)
             status = finish_step(t);
         if (!status && t->stop && !is_done(t))
