@@ -287,6 +287,20 @@ static void a_tree_that_is_split_here_warns_once(void **state) {
 }
 
 /* The first damaged file in the order of the set is the one reported, however many threads decode. */
+static void all_damaged_files_are_named_at_once(void **state) {
+    (void)state;
+    write_classes("train/", animals, 3, 4);
+    write_classes("test/", animals, 3, 1);
+    test_write_file(folder, "train/ape/0.png", "RIFF....WEBPVP8 ", 16);
+    test_write_file(folder, "train/cat/3.png", "GIF89a", 6);
+    convoy_dataset *set;
+    const convoy_dataset_options options = {.channels = 1, .height = 4, .width = 4};
+    assert_fails(convoy_dataset_open(folder, "train", &options, &set), CONVOY_INVALID,
+                 "2 images cannot be read");
+    assert_non_null(strstr(convoy_error_message(), "ape/0.png: neither PNG nor JPEG, but WebP"));
+    assert_non_null(strstr(convoy_error_message(), "cat/3.png: neither PNG nor JPEG, but GIF"));
+}
+
 static void the_first_damaged_file_is_reported(void **state) {
     (void)state;
     write_classes("train/", animals, 3, 9);
@@ -315,6 +329,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(a_test_class_must_be_a_training_class, setup, teardown),
         cmocka_unit_test_setup_teardown(other_files_are_skipped_with_one_warning, setup, teardown),
         cmocka_unit_test_setup_teardown(a_tree_that_is_split_here_warns_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(all_damaged_files_are_named_at_once, setup, teardown),
         cmocka_unit_test_setup_teardown(the_first_damaged_file_is_reported, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
