@@ -61,7 +61,9 @@ def train(command, network, variant, device):
                               env=environment())
         if done.returncode:
             return f"exit {done.returncode}"
-        return hashlib.sha256((pathlib.Path(folder) / "last.safetensors").read_bytes()).hexdigest()
+        weights = (pathlib.Path(folder) / "last.safetensors").read_bytes()
+        header = int.from_bytes(weights[:8], "little")  # what a file says about itself is no answer
+        return hashlib.sha256(weights[8 + header:]).hexdigest()
 
 
 def compare_bits(options):
@@ -69,7 +71,7 @@ def compare_bits(options):
     wrong = 0
     for network in options.networks or SMALL:
         for variant in CHOICES[:1] if options.chosen else CHOICES:
-            key = f"{network} {variant or 'chosen'} {options.device}"
+            key = f"tensors of {network} {variant or 'chosen'} {options.device}"
             if key not in kept:
                 kept[key] = train(options.old, network, variant, options.device)
                 if options.keep:

@@ -3,10 +3,11 @@
 #include "base/arena.h"
 
 #include <stdalign.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/integer.h"
+#include "base/machine.h"
 #include "base/status.h"
 #include "base/text.h"
 
@@ -40,32 +41,32 @@ void cvy_arena_free(cvy_arena *arena) {
 
 static block *add_block(cvy_arena *arena, size_t bytes) {
     size_t size = bytes > BLOCK_SIZE ? bytes : BLOCK_SIZE;
-    if (size > SIZE_MAX - sizeof(block)) {
-        cvy_abort_memory();
-    }
-    block *b = calloc(1, sizeof(block) + size);
-    if (!b) {
-        cvy_abort_memory();
-    }
+    block *b = bytes > cvy_machine_memory() ? NULL : calloc(1, sizeof(block) + size);
+    if (!b)
+        return NULL;
     b->size = size;
     b->next = arena->newest;
     arena->newest = b;
     return b;
 }
 
-void *cvy_arena_alloc(cvy_arena *arena, size_t bytes) {
-    const size_t alignment = alignof(max_align_t);
-    if (bytes > SIZE_MAX / 2) {
-        cvy_abort_memory();
-    }
+void *cvy_arena_try(cvy_arena *arena, size_t bytes) {
     /* An empty request gets a place of its own too: its pointer is never NULL and never shared. */
-    size_t rounded = (bytes + (bytes == 0) + alignment - 1) / alignment * alignment;
+    size_t rounded = round_up(bytes + (bytes == 0), alignof(max_align_t));
     block *b = arena->newest;
-    if (!b || b->size - b->used < rounded) {
+    if (!b || b->size - b->used < rounded)
         b = add_block(arena, rounded);
-    }
+    if (!b)
+        return NULL;
     void *place = b->bytes + b->used;
     b->used += rounded;
+    return place;
+}
+
+void *cvy_arena_alloc(cvy_arena *arena, size_t bytes) {
+    void *place = cvy_arena_try(arena, bytes);
+    if (!place)
+        cvy_abort_memory();
     return place;
 }
 

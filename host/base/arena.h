@@ -12,6 +12,8 @@ cvy_arena *cvy_arena_create(void);
 /* Frees everything that came from the arena. NULL is allowed. */
 void cvy_arena_free(cvy_arena *arena);
 
+/* Zeroed memory, aligned for any type, whose size comes from outside; NULL when memory is out. */
+void *cvy_arena_try(cvy_arena *arena, size_t bytes);
 /* Zeroed memory, aligned for any type. Aborts the process when memory is out: what lives in arenas is a few
    kilobytes of names and shapes; tensors and files never do. */
 void *cvy_arena_alloc(cvy_arena *arena, size_t bytes);

@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -75,6 +76,27 @@ static convoy_status read_all(int fd, const char *path, size_t limit, size_t exp
     *data = bytes;
     *size = used;
     return CONVOY_OK;
+}
+
+static convoy_status check_regular(const char *path, mode_t mode) {
+    if (S_ISREG(mode))
+        return CONVOY_OK;
+    return cvy_fail(S_ISDIR(mode) ? CONVOY_IO : CONVOY_INVALID, "cannot read '%s': it is %s, not a file",
+                    path,
+                    S_ISDIR(mode)    ? "a folder"
+                    : S_ISFIFO(mode) ? "a pipe"
+                    : S_ISSOCK(mode) ? "a socket"
+                                     : "a device");
+}
+
+convoy_status cvy_file_check_regular(const char *path) {
+    struct stat info;
+    return stat(path, &info) == 0 ? check_regular(path, info.st_mode) : fail_errno("open", path);
+}
+
+convoy_status cvy_file_read_regular(const char *path, size_t limit, char **data, size_t *size) {
+    convoy_status status = cvy_file_check_regular(path);
+    return status ? status : cvy_file_read(path, limit, data, size);
 }
 
 convoy_status cvy_file_read(const char *path, size_t limit, char **data, size_t *size) {
@@ -410,6 +432,29 @@ convoy_status cvy_folder_create(const char *path) {
     }
     free(part);
     return status;
+}
+
+convoy_status cvy_folder_lock(const char *path, int *lock) {
+    const int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    *lock = -1;
+    if (fd < 0)
+        return fail_errno("open folder", path);
+    if (flock(fd, LOCK_EX | LOCK_NB) == 0) {
+        *lock = fd;
+        return CONVOY_OK;
+    }
+    const bool taken = errno == EWOULDBLOCK;
+    close(fd);
+    return taken ? cvy_fail(CONVOY_INVALID,
+                            "another run is at work in %s: wait for its end, or choose another "
+                            "folder",
+                            path)
+                 : CONVOY_OK;
+}
+
+void cvy_folder_unlock(int lock) {
+    if (lock >= 0)
+        close(lock);
 }
 
 char *cvy_path_join(const char *folder, const char *name) {

@@ -12,6 +12,13 @@
    CONVOY_IO when it cannot be read, and with CONVOY_INVALID when it is larger than `limit` bytes. */
 convoy_status cvy_file_read(const char *path, size_t limit, char **data, size_t *size);
 
+/* The same of regular files alone, links to them included: where many files are read because they lie in some
+   folder, a pipe is not waited for. A folder is CONVOY_IO, a pipe or a
+   device CONVOY_INVALID. */
+convoy_status cvy_file_read_regular(const char *path, size_t limit, char **data, size_t *size);
+/* Is it one? For those who open it by other means. CONVOY_IO: it cannot be asked. */
+convoy_status cvy_file_check_regular(const char *path);
+
 /* An atomic write: everything goes to `<path>.<pid>-<n>.tmp` beside the target; commit fsyncs and renames it
    into place (and fsyncs the folder). A full disk or any other failure surfaces as CONVOY_IO and removes the
    temporary file. Exactly one of commit and abandon ends it. */
@@ -32,6 +39,11 @@ convoy_status cvy_file_append(const char *path, const void *data, size_t size);
 convoy_status cvy_folder_create(const char *path);
 bool cvy_file_exists(const char *path);
 bool cvy_folder_exists(const char *path);
+
+/* Claims a folder until the process ends or the lock is given back (-1: none): CONVOY_INVALID where somebody
+   has it. *lock is -1 where the file system knows no locks. Nothing is left behind. */
+convoy_status cvy_folder_lock(const char *path, int *lock);
+void cvy_folder_unlock(int lock);
 
 /* "<folder>/<name>" in malloc'ed memory. */
 char *cvy_path_join(const char *folder, const char *name);

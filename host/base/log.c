@@ -56,10 +56,13 @@ static void emit(cvy_log_level level, const char *format, va_list arguments) {
     cvy_text_add_list(&message, format, arguments);
     if (current_sink) {
         current_sink(current_context, level, cvy_text_get(&message));
-    } else if (level == CVY_LOG_INFO) {
-        fprintf(stderr, "%s\n", cvy_text_get(&message));
     } else {
-        fprintf(stderr, "%s: %s\n", level_names[level], cvy_text_get(&message));
+        cvy_text line = {0};
+        cvy_text_add(&line, "%s%s", level == CVY_LOG_INFO ? "" : level_names[level],
+                     level == CVY_LOG_INFO ? "" : ": ");
+        cvy_text_add_visible(&line, cvy_text_get(&message), true);
+        fprintf(stderr, "%s\n", cvy_text_get(&line));
+        cvy_text_free(&line);
     }
     cvy_text_free(&message);
 }

@@ -8,9 +8,16 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/integer.h"
+
 size_t cvy_machine_memory(void) {
     const long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
     return pages > 0 && page > 0 ? (size_t)pages * (size_t)page : SIZE_MAX / 2;
+}
+
+void *cvy_machine_allocate(size_t count, size_t size) {
+    const size_t bytes = mul_size(count, size);
+    return bytes > cvy_machine_memory() ? NULL : calloc(bytes ? bytes : 1, 1);
 }
 
 int cvy_machine_cores(void) {

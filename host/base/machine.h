@@ -6,6 +6,9 @@
 
 /* Bytes of main memory; half of what a size_t can say where that is not known. */
 size_t cvy_machine_memory(void);
+/* Zeroed memory for `count` elements, whose number comes from outside; NULL where that is more than the
+   machine has, whatever the operating system would promise. */
+void *cvy_machine_allocate(size_t count, size_t size);
 /* Cores that this process may run on, at least 1. */
 int cvy_machine_cores(void);
 /* The file that holds this code, without symbolic links: the shared library, or the program that it was

@@ -126,7 +126,15 @@ convoy_status cvy_fail_memory(const char *what, unsigned long long bytes) {
                     what, bytes, (double)bytes / (1024.0 * 1024.0));
 }
 
+static void (*memory_handler)(void);
+
+void cvy_set_memory_handler(void (*handler)(void)) {
+    memory_handler = handler;
+}
+
 void cvy_abort_memory(void) {
+    if (memory_handler)
+        memory_handler();
     fputs("convoy: out of host memory\n", stderr);
     abort();
 }

@@ -16,6 +16,8 @@ convoy_status cvy_fail_in(convoy_status status, const char *format, ...)
 /* CONVOY_MEMORY with a message naming what did not fit in host memory. */
 convoy_status cvy_fail_memory(const char *what, unsigned long long bytes);
 
+/* Who ends the process instead, as the command does with its exit code. */
+void cvy_set_memory_handler(void (*handler)(void));
 /* Ends the process with a line on stderr: for the few kilobytes (names, shapes, messages) whose loss no
    caller could handle better. Never for tensors, files or anything whose size comes from outside. */
 _Noreturn void cvy_abort_memory(void);

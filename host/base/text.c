@@ -88,6 +88,51 @@ void cvy_text_add_number(cvy_text *text, double value) {
     cvy_text_add(text, "%s", digits);
 }
 
+/* The length of the UTF-8 character at `bytes`, 0 where there is none, and its code. */
+static size_t utf8_character(const unsigned char *bytes, unsigned *code) {
+    static const unsigned least[5] = {0, 0, 0x80, 0x800, 0x10000};
+    const size_t length = bytes[0] < 0x80             ? 1
+                          : (bytes[0] & 0xE0) == 0xC0 ? 2
+                          : (bytes[0] & 0xF0) == 0xE0 ? 3
+                          : (bytes[0] & 0xF8) == 0xF0 ? 4
+                                                      : 0;
+    if (length < 2) {
+        *code = bytes[0];
+        return length;
+    }
+    *code = bytes[0] & (0x7Fu >> length);
+    for (size_t i = 1; i < length; i++) {
+        if ((bytes[i] & 0xC0) != 0x80) /* or the end of the text */
+            return 0;
+        *code = *code << 6 | (bytes[i] & 0x3Fu);
+    }
+    const bool surrogate = *code >= 0xD800 && *code < 0xE000;
+    return *code < least[length] || *code > 0x10FFFF || surrogate ? 0 : length;
+}
+
+static bool is_invisible(unsigned code) {
+    return code < ' ' || (code >= 0x7F && code < 0xA0) || (code >= 0x200E && code <= 0x200F) ||
+           (code >= 0x2028 && code <= 0x202E) || (code >= 0x2066 && code <= 0x2069);
+}
+
+void cvy_text_add_visible(cvy_text *text, const char *shown, bool lines) {
+    const char *start = shown; /* of what needs no escape */
+    for (const char *c = shown;;) {
+        unsigned code;
+        size_t length = utf8_character((const unsigned char *)c, &code);
+        if (*c && length && (!is_invisible(code) || (lines && (code == '\n' || code == '\t')))) {
+            c += length;
+            continue;
+        }
+        cvy_text_add(text, "%.*s", (int)(c - start), start);
+        if (!*c)
+            return;
+        for (size_t i = 0; i < (length ? length : 1); i++)
+            cvy_text_add(text, "\\x%02X", (unsigned char)c[i]);
+        start = c += length ? length : 1;
+    }
+}
+
 void cvy_text_free(cvy_text *text) {
     free(text->data);
     *text = (cvy_text){0};

@@ -17,6 +17,9 @@ void cvy_text_add(cvy_text *text, const char *format, ...) __attribute__((format
 void cvy_text_add_list(cvy_text *text, const char *format, va_list arguments);
 /* The shortest of 15 to 17 significant digits that reads back as the same number: 0.1 stays "0.1". */
 void cvy_text_add_number(cvy_text *text, double value);
+/* Text from outside as a screen may have it: control characters, what turns the direction of writing, and
+   bytes that are no UTF-8 become \x1B. `lines`: tabs and line breaks stay. */
+void cvy_text_add_visible(cvy_text *text, const char *shown, bool lines);
 void cvy_text_free(cvy_text *text);
 /* "" instead of NULL. */
 const char *cvy_text_get(const cvy_text *text);

@@ -99,6 +99,7 @@ typedef struct cli_data_request {
     size_t limit_train, limit_test;
     double test_fraction; /* 0: the recipe's */
     bool train, test;     /* which splits */
+    bool validation;      /* val/, where there is one, in place of the test split */
 } cli_data_request;
 
 /* The model of the first operand with the call's settings and the data for it; a model that leaves its
@@ -121,8 +122,12 @@ bool cli_fall_back(const cli_call *call, convoy_status status, convoy_device **d
 
 /* ---- output.c ---- */
 
-/* A line for people, on stderr. */
+/* A line for people, on stderr; what no screen should get is escaped. */
 void cli_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* Text from outside: as it is where it is UTF-8, else with the other bytes as \xE9. */
+json_t *cli_string(const char *text);
+/* As a screen may have it, on one line; in the arena. */
+const char *cli_visible(cvy_arena *arena, const char *text);
 /* null for NaN and infinity. */
 json_t *cli_number(double value);
 json_t *cli_numbers(const int *values, size_t count);

@@ -17,7 +17,7 @@ static const cvy_param params[] = {
      "safetensors file, as a run's best.safetensors"},
     {"data", CVY_TEXT, offsetof(options, data), "", 0, 0, NULL,
      "a folder, fashion-mnist, mnist, cifar10, cifar100 or synthetic; default: the recipe's"},
-    {"split", CVY_CHOICE, offsetof(options, split), "test", 0, 0, "train|test", "which images"},
+    {"split", CVY_CHOICE, offsetof(options, split), "test", 0, 0, "train|test|val", "which images"},
     {"limit", CVY_SIZE, offsetof(options, limit), "", 1, 9e18, NULL, "use only so many images"},
     {"test-fraction", CVY_FLOAT, offsetof(options, test_fraction), "", 0.001, 0.999, NULL,
      "of a folder without train/ and test/; default: the recipe's"},
@@ -40,14 +40,15 @@ static json_t *evaluation_json(const convoy_model *model, const convoy_device *d
         for (int answer = 0; answer < e->class_count; answer++)
             json_array_append_new(row, json_integer((json_int_t)e->confusion[c * e->class_count + answer]));
         json_array_append_new(confusion, row);
-        json_array_append_new(classes, json_pack("{s:s, s:o, s:o, s:o, s:I}", "name", r->name, "precision",
-                                                 cli_number(r->precision), "recall", cli_number(r->recall),
-                                                 "f1", cli_number(r->f1), "support", (json_int_t)r->support));
+        json_array_append_new(classes,
+                              json_pack("{s:o, s:o, s:o, s:o, s:I}", "name", cli_string(r->name), "precision",
+                                        cli_number(r->precision), "recall", cli_number(r->recall), "f1",
+                                        cli_number(r->f1), "support", (json_int_t)r->support));
     }
-    return json_pack("{s:s, s:s, s:I, s:o, s:o, s:o, s:o}", "model", convoy_model_name(model), "device",
-                     convoy_device_get_info(device)->name, "images", (json_int_t)e->images, "loss",
-                     cli_number(e->loss), "accuracy", cli_number(e->accuracy), "classes", classes,
-                     "confusion", confusion);
+    return json_pack("{s:o, s:o, s:I, s:o, s:o, s:o, s:o}", "model", cli_string(convoy_model_name(model)),
+                     "device", cli_string(convoy_device_get_info(device)->name), "images",
+                     (json_int_t)e->images, "loss", cli_number(e->loss), "accuracy", cli_number(e->accuracy),
+                     "classes", classes, "confusion", confusion);
 }
 
 /* A matrix of more classes would be wider than any screen. */
@@ -70,13 +71,13 @@ static void print_confusion(const convoy_evaluation *e) {
     }
 }
 
-static void print_evaluation(const convoy_evaluation *e) {
+static void print_evaluation(cvy_arena *arena, const convoy_evaluation *e) {
     printf("%zu images: loss %.4f, accuracy %.4f\n", e->images, e->loss, e->accuracy);
     printf("%5s  %-24s %9s %9s %9s %9s\n", "class", "name", "precision", "recall", "f1", "images");
     for (int c = 0; c < e->class_count; c++) {
         const convoy_class_result *r = &e->classes[c];
-        printf("%5d  %-24s %9.4f %9.4f %9.4f %9llu\n", c, r->name, r->precision, r->recall, r->f1,
-               r->support);
+        printf("%5d  %-24s %9.4f %9.4f %9.4f %9llu\n", c, cli_visible(arena, r->name), r->precision,
+               r->recall, r->f1, r->support);
     }
     print_confusion(e);
 }
@@ -88,8 +89,8 @@ static convoy_status run(cli_call *call) {
     convoy_dataset *set = NULL;
     convoy_evaluation *evaluation = NULL;
     bool training = o->split == 0;
-    cli_data_request request = {o->data,          (size_t)o->limit, (size_t)o->limit,
-                                o->test_fraction, training,         !training};
+    cli_data_request request = {o->data,  (size_t)o->limit, (size_t)o->limit, o->test_fraction,
+                                training, !training,        o->split == 2};
     if (!o->weights)
         return cvy_fail(CONVOY_INVALID,
                         "convoy eval: --weights is missing: which weights are to be evaluated?");
@@ -110,7 +111,7 @@ static convoy_status run(cli_call *call) {
     if (o->common.json)
         call->result = evaluation_json(model, device, evaluation);
     else
-        print_evaluation(evaluation);
+        print_evaluation(call->arena, evaluation);
 done:
     convoy_evaluation_free(evaluation);
     convoy_dataset_free(set);

@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "base/status.h"
 #include "cli/cli.h"
+#include "data/dataset.h"
 #include "data/files.h"
 #include "model/model.h"
 #include "train/evaluator.h"
@@ -37,47 +38,32 @@ static const cvy_param params[] = {
 
 /* ---- class names ---- */
 
-typedef struct class_names {
-    const char **names;
-    int count; /* 0: none known */
-} class_names;
-
-static convoy_status names_from_weights(cvy_arena *arena, const char *path, class_names *out) {
-    cvy_tensor_file *file = NULL;
-    convoy_status status = cvy_tensor_file_load(path, &file);
-    if (status)
-        return status;
-    const char *stored = cvy_tensor_file_metadata(file, "class_names");
-    if (stored) {
-        char *rest = cvy_arena_strdup(arena, stored), *name;
-        out->names = cvy_arena_alloc(arena, (strlen(stored) + 1) * sizeof *out->names);
-        while ((name = strsep(&rest, "\n")))
-            out->names[out->count++] = name;
-    }
-    cvy_tensor_file_free(file);
-    return CONVOY_OK;
-}
-
-static convoy_status names_from_data(cvy_arena *arena, const char *what, class_names *out) {
+/* Those of a set, in the order in which the weights know them where they do. */
+static convoy_status names_from_data(cvy_arena *arena, const options *o, cvy_classes *classes) {
     convoy_dataset *set = NULL;
     const convoy_dataset_options one = {.limit = 1}; /* the names are all that is wanted */
-    convoy_status status = convoy_dataset_open(what, "test", &one, &set);
-    if (status)
+    convoy_status status = convoy_dataset_open(o->data, "test", &one, &set);
+    if (!status && classes->count)
+        status = cvy_dataset_order_classes(set, classes, o->weights);
+    if (status) {
+        convoy_dataset_free(set);
         return status;
-    out->count = convoy_dataset_classes(set);
-    out->names = cvy_arena_alloc(arena, (size_t)(out->count + 1) * sizeof *out->names);
-    for (int c = 0; c < out->count; c++)
-        out->names[c] = cvy_arena_strdup(arena, convoy_dataset_class_name(set, c));
+    }
+    classes->count = convoy_dataset_classes(set);
+    const char **names = cvy_arena_alloc(arena, (size_t)(classes->count + 1) * sizeof *names);
+    for (int c = 0; c < classes->count; c++)
+        names[c] = cvy_arena_strdup(arena, convoy_dataset_class_name(set, c));
+    classes->names = names;
     convoy_dataset_free(set);
     return CONVOY_OK;
 }
 
 /* Classes without a name are called by their number. */
-static void name_the_rest(cvy_arena *arena, class_names *names, int classes) {
+static const char **name_all(cvy_arena *arena, const cvy_classes *known, int classes) {
     const char **all = cvy_arena_alloc(arena, (size_t)classes * sizeof *all);
     for (int c = 0; c < classes; c++)
-        all[c] = c < names->count ? names->names[c] : cvy_arena_printf(arena, "%d", c);
-    *names = (class_names){all, classes};
+        all[c] = known->names && c < known->count ? known->names[c] : cvy_arena_printf(arena, "%d", c);
+    return all;
 }
 
 /* ---- answers ---- */
@@ -111,8 +97,8 @@ typedef struct prediction {
     convoy_model *model;
     convoy_device *device;
     cvy_files *files;
-    cvy_predictor *predictor; /* NULL: not open yet, or its device failed */
-    class_names names;
+    cvy_predictor *predictor;    /* NULL: not open yet, or its device failed */
+    const char **names, **shown; /* [classes]; as a screen may have them */
     int classes, top;
     bool smallest; /* the answer is the smallest output */
     double *p;     /* [classes] */
@@ -127,29 +113,34 @@ static void refuse(void *context, const char *path, convoy_status status, const 
     x->first_failure = x->failed++ ? x->first_failure : status;
     cli_note("error: %s", message);
     if (x->refused)
-        json_array_append_new(x->refused, json_pack("{s:s, s:s}", "file", path, "message", message));
+        json_array_append_new(
+            x->refused, json_pack("{s:o, s:o}", "file", cli_string(path), "message", cli_string(message)));
 }
 
 static json_t *answer_json(const prediction *x, const char *file, const float *outputs) {
     json_t *top = json_array(), *logits = json_array();
     for (int k = 0; k < x->top; k++) {
         int class = take_best(x->p, x->classes);
-        json_array_append_new(top, json_pack("{s:i, s:s, s:o}", "class", class, "name", x->names.names[class],
-                                             "probability", cli_number(x->p[class])));
+        json_array_append_new(top,
+                              json_pack("{s:i, s:o, s:o}", "class", class, "name",
+                                        cli_string(x->names[class]), "probability", cli_number(x->p[class])));
         x->p[class] = -1;
     }
     for (int c = 0; c < x->classes; c++)
         json_array_append_new(logits, cli_number((double)outputs[c]));
-    return json_pack("{s:s, s:o, s:o}", "file", file, "top", top, "logits", logits);
+    return json_pack("{s:o, s:o, s:o}", "file", cli_string(file), "top", top, "logits", logits);
 }
 
 static void print_answer(const prediction *x, const char *file, const float *outputs) {
-    printf("%s:", file);
+    cvy_text line = {0};
+    cvy_text_add_visible(&line, file, false);
+    printf("%s:", cvy_text_get(&line));
     for (int k = 0; k < x->top; k++) {
         int class = take_best(x->p, x->classes);
-        printf("%s %s %.4f", k ? "," : "", x->names.names[class], x->p[class]);
+        printf("%s %s %.4f", k ? "," : "", x->shown[class], x->p[class]);
         x->p[class] = -1;
     }
+    cvy_text_free(&line);
     printf("\n");
     for (int c = 0; x->options->logits && c < x->classes; c++)
         printf("%s%.6g%s", c ? " " : "  outputs ", (double)outputs[c], c == x->classes - 1 ? "\n" : "");
@@ -225,18 +216,27 @@ static convoy_status check_files(const cli_call *call, const options *o) {
 static convoy_status load_model(prediction *x) {
     cli_call *call = x->call;
     const options *o = x->options;
-    convoy_status status = o->data ? names_from_data(call->arena, o->data, &x->names)
-                                   : names_from_weights(call->arena, o->weights, &x->names);
+    cvy_tensor_file *file = NULL;
+    cvy_classes classes = {0};
+    convoy_status status = cvy_tensor_file_load(o->weights, &file);
     if (!status)
-        status = cli_load_model(call, x->names.count, &x->model);
+        status = cvy_classes_read(call->arena, file, o->weights, &classes);
+    if (!status && o->data)
+        status = names_from_data(call->arena, o, &classes);
     if (!status)
-        status = convoy_model_load_weights(x->model, o->weights);
+        status = cli_load_model(call, classes.count, &x->model);
+    if (!status)
+        status = cvy_model_take_weights(x->model, file, o->weights, false);
+    cvy_tensor_file_free(file);
     if (status)
         return status;
     x->classes = convoy_model_classes(x->model);
     x->top = o->top < x->classes ? o->top : x->classes;
     x->smallest = cvy_loss_answer_is_smallest((cvy_loss)cvy_model_recipe(x->model)->loss);
-    name_the_rest(call->arena, &x->names, x->classes);
+    x->names = name_all(call->arena, &classes, x->classes);
+    x->shown = cvy_arena_alloc(call->arena, (size_t)x->classes * sizeof *x->shown);
+    for (int c = 0; c < x->classes; c++)
+        x->shown[c] = cli_visible(call->arena, x->names[c]);
     x->p = malloc((size_t)x->classes * sizeof *x->p);
     return x->p ? CONVOY_OK : cvy_fail_memory("the answers", (size_t)x->classes * sizeof *x->p);
 }

@@ -63,7 +63,7 @@ static const cvy_param params[] = {
     CVY_PARAM_END,
 };
 
-/* ---- Ctrl-C ---- */
+/* ---- Ctrl-C, and a terminal that goes away ---- */
 
 static volatile int interrupt;
 
@@ -84,12 +84,29 @@ static void catch_signals(void) {
     sigemptyset(&action.sa_mask);
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
+    struct sigaction before;
+    if (sigaction(SIGHUP, NULL, &before) == 0 && before.sa_handler != SIG_IGN) /* nohup ignores it */
+        sigaction(SIGHUP, &action, NULL);
 }
 
 static void print_quoted(cvy_text *text, const char *word) {
     if (*word &&
         !word[strspn(word, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./=:,+@%")]) {
         cvy_text_add(text, " %s", word);
+        return;
+    }
+    cvy_text visible = {0};
+    cvy_text_add_visible(&visible, word, false);
+    bool plain = strcmp(cvy_text_get(&visible), word) == 0;
+    cvy_text_free(&visible);
+    if (!plain) { /* bytes that no screen shows, as the shell writes them */
+        cvy_text_add(text, " $'");
+        for (const char *c = word; *c; c++)
+            if ((unsigned char)*c < ' ' || (unsigned char)*c > '~')
+                cvy_text_add(text, "\\x%02X", (unsigned char)*c);
+            else
+                cvy_text_add(text, *c == '\'' || *c == '\\' ? "\\%c" : "%c", *c);
+        cvy_text_add(text, "'");
         return;
     }
     cvy_text_add(text, " '");
@@ -176,14 +193,14 @@ static void options_to_settings(cli_call *call) {
 
 static json_t *result_json(const convoy_model *model, const convoy_device *device,
                            const convoy_train_result *r, const char *out) {
-    return json_pack("{s:s, s:s, s:i, s:I, s:o, s:o, s:o, s:o, s:o, s:i, s:o, s:o, s:s}", "model",
-                     convoy_model_name(model), "device", convoy_device_get_info(device)->name, "epochs",
-                     r->epochs, "steps", (json_int_t)r->steps, "train_loss", cli_number(r->train_loss),
-                     "train_accuracy", cli_number(r->train_accuracy), "test_loss", cli_number(r->test_loss),
-                     "test_accuracy", cli_number(r->test_accuracy), "best_test_accuracy",
-                     cli_number(r->best_test_accuracy), "best_epoch", r->best_epoch, "seconds",
-                     cli_number(r->seconds), "images_per_second", cli_number(r->images_per_second), "out",
-                     out);
+    return json_pack("{s:o, s:o, s:i, s:I, s:o, s:o, s:o, s:o, s:o, s:i, s:o, s:o, s:o}", "model",
+                     cli_string(convoy_model_name(model)), "device",
+                     cli_string(convoy_device_get_info(device)->name), "epochs", r->epochs, "steps",
+                     (json_int_t)r->steps, "train_loss", cli_number(r->train_loss), "train_accuracy",
+                     cli_number(r->train_accuracy), "test_loss", cli_number(r->test_loss), "test_accuracy",
+                     cli_number(r->test_accuracy), "best_test_accuracy", cli_number(r->best_test_accuracy),
+                     "best_epoch", r->best_epoch, "seconds", cli_number(r->seconds), "images_per_second",
+                     cli_number(r->images_per_second), "out", cli_string(out));
 }
 
 /* The tutorials' last lines: results, so on stdout unless that belongs to the JSON object. */
@@ -256,7 +273,7 @@ static convoy_status run(cli_call *call) {
     convoy_dataset *train_set = NULL, *test_set = NULL;
     const char *out = o->out;
     cli_data_request request = {
-        o->data, (size_t)o->limit_train, (size_t)o->limit_test, o->test_fraction, true, true};
+        o->data, (size_t)o->limit_train, (size_t)o->limit_test, o->test_fraction, true, true, true};
     if (o->resume && !o->out)
         return cvy_fail(CONVOY_INVALID,
                         "convoy train: --resume needs --out, the folder of the run that it continues");

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/machine.h"
 #include "cli/cli.h"
 
 enum { ROWS = 10, COLUMNS_LIMIT = 60, METRICS_LIMIT = 256 << 20 };
@@ -28,10 +29,15 @@ static void plot(char grid[ROWS][COLUMNS_LIMIT + 1], int columns, const double *
         size_t index = columns > 1 ? (size_t)((double)c * (double)(count - 1) / (columns - 1) + 0.5) : 0;
         if (!isfinite(values[index]))
             continue;
-        double height = high > low ? (values[index] - low) / (high - low) : 0.5;
+        /* Halves: the largest and the least number are further apart than any number says. */
+        double span = high / 2 - low / 2, height = span > 0 ? (values[index] / 2 - low / 2) / span : 0.5;
         char *cell = &grid[ROWS - 1 - (int)(height * (ROWS - 1) + 0.5)][c];
         *cell = *cell == ' ' ? mark : '#';
     }
+}
+
+static void add_value(cvy_text *text, double value) {
+    cvy_text_add(text, fabs(value) < 1000 ? "%8.4f |" : "%8.3g |", value);
 }
 
 void cli_curves(cvy_text *text, const char *title, const double *train, const double *test, size_t count) {
@@ -49,7 +55,7 @@ void cli_curves(cvy_text *text, const char *title, const double *train, const do
     cvy_text_add(text, "%s over epochs 1..%zu (* train, o test, # both)\n", title, count);
     for (int r = 0; r < ROWS; r++) {
         if (r == 0 || r == ROWS - 1)
-            cvy_text_add(text, "%8.4f |", r == 0 ? high : low);
+            add_value(text, r == 0 ? high : low);
         else
             cvy_text_add(text, "%8s |", "");
         int length = columns;
@@ -81,14 +87,13 @@ void cli_curves_of_run(cvy_text *text, const char *metrics) {
     char *data = NULL;
     size_t size, epochs = 0, limit = 1;
     double *values = NULL;
-    if (cvy_file_read(metrics, METRICS_LIMIT, &data, &size) != CONVOY_OK)
+    if (cvy_file_read_regular(metrics, METRICS_LIMIT, &data, &size) != CONVOY_OK)
         return;
     for (const char *c = data; *c; c++)
         limit += *c == '\n';
-    values = malloc(4 * limit * sizeof *values); /* train loss, test loss, train accuracy, test accuracy */
-    if (!values)
-        cvy_abort_memory();
-    for (char *line = strchr(data, '\n'); line && line[1]; line = strchr(line + 1, '\n')) {
+    /* train loss, test loss, train accuracy, test accuracy; without memory there is no picture */
+    values = cvy_machine_allocate(4 * limit, sizeof *values);
+    for (char *line = strchr(data, '\n'); values && line && line[1]; line = strchr(line + 1, '\n')) {
         double fields[8];
         if (!read_row(line + 1, fields) || fields[0] > (double)limit)
             continue;

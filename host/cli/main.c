@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/status.h"
 #include "cli/cli.h"
@@ -74,18 +75,28 @@ static convoy_status flush_results(void) {
 }
 
 static void report_failure(convoy_status status, bool json) {
-    fprintf(stderr, "%s: %s\n", status == CONVOY_INTERRUPTED ? "convoy" : "error", convoy_error_message());
+    cli_note("%s: %s", status == CONVOY_INTERRUPTED ? "convoy" : "error", convoy_error_message());
     if (!json)
         return;
-    json_t *error = json_pack("{s:{s:s, s:i, s:s%}}", "error", "status", convoy_status_name(status),
-                              "exit_code", convoy_status_exit_code(status), "message", convoy_error_message(),
-                              strlen(convoy_error_message()));
-    if (!error) /* bytes that are no UTF-8, out of some file */
-        error = json_pack("{s:{s:s, s:i, s:s}}", "error", "status", convoy_status_name(status), "exit_code",
-                          convoy_status_exit_code(status), "message", "(not printable)");
+    json_t *error =
+        json_pack("{s:{s:s, s:i, s:o}}", "error", "status", convoy_status_name(status), "exit_code",
+                  convoy_status_exit_code(status), "message", cli_string(convoy_error_message()));
     print_json(error);
     json_decref(error);
     fflush(stdout);
+}
+
+static bool json_wanted;
+
+/* Memory for something small was refused. There is none for words either; no destructor needs to run. */
+static void end_without_memory(void) {
+    static const char message[] = "error: out of host memory; use a smaller batch or free memory\n",
+                      json[] = "{\"error\": {\"status\": \"MEMORY\", \"exit_code\": 4, "
+                               "\"message\": \"out of host memory\"}}\n";
+    if (write(STDERR_FILENO, message, sizeof message - 1) < 0 ||
+        (json_wanted && write(STDOUT_FILENO, json, sizeof json - 1) < 0))
+        _exit(convoy_status_exit_code(CONVOY_MEMORY)); /* nobody is listening */
+    _exit(convoy_status_exit_code(CONVOY_MEMORY));
 }
 
 /* `answered`: stdout has its JSON object, even of a command that failed in part. */
@@ -122,13 +133,15 @@ int main(int argc, char **argv) {
         printf("convoy %s\n", CONVOY_VERSION);
         return convoy_status_exit_code(flush_results());
     }
+    cvy_set_memory_handler(end_without_memory);
     cvy_arena *arena = cvy_arena_create();
     if (!arena)
         cvy_abort_memory();
     bool answered = false;
+    json_wanted = wants_json(argc, argv);
     convoy_status status = run_command(argc, argv, arena, &answered);
     if (status)
-        report_failure(status, wants_json(argc, argv) && !answered);
+        report_failure(status, json_wanted && !answered);
     cvy_arena_free(arena);
     return convoy_status_exit_code(status);
 }

@@ -6,14 +6,35 @@
 #include "cli/cli.h"
 
 void cli_note(const char *format, ...) {
-    cvy_text text = {0};
+    cvy_text text = {0}, line = {0};
     va_list arguments;
     va_start(arguments, format);
     cvy_text_add_list(&text, format, arguments);
     va_end(arguments);
-    cvy_text_add(&text, "\n");
-    fputs(cvy_text_get(&text), stderr);
+    cvy_text_add_visible(&line, cvy_text_get(&text), true);
+    cvy_text_add(&line, "\n");
+    fputs(cvy_text_get(&line), stderr);
     cvy_text_free(&text);
+    cvy_text_free(&line);
+}
+
+json_t *cli_string(const char *text) {
+    cvy_text visible = {0};
+    json_t *json = json_string(text);
+    if (json)
+        return json;
+    cvy_text_add_visible(&visible, text, true);
+    json = json_string(cvy_text_get(&visible));
+    cvy_text_free(&visible);
+    return json;
+}
+
+const char *cli_visible(cvy_arena *arena, const char *text) {
+    cvy_text visible = {0};
+    cvy_text_add_visible(&visible, text, false);
+    const char *kept = cvy_arena_strdup(arena, cvy_text_get(&visible));
+    cvy_text_free(&visible);
+    return kept;
 }
 
 json_t *cli_number(double value) {

@@ -53,7 +53,8 @@ static convoy_status open_split(const convoy_model *model, const cli_data_reques
     options.limit = training ? request->limit_train : request->limit_test;
     options.synthetic_images = options.limit; /* as many as are asked for */
     options.synthetic_classes = classes;
-    return convoy_dataset_open(what, training ? "train" : "test", &options, set);
+    const char *split = training ? "train" : request->validation ? "val" : "test";
+    return convoy_dataset_open(what, split, &options, set);
 }
 
 /* The sets come first, because they know their classes; but synthetic images have as many classes as the

@@ -50,7 +50,7 @@ bool cvy_cifar100_recognise(const char *folder) {
 static convoy_status read_names(const layout *layout, const char *path, convoy_dataset *dataset) {
     char *text;
     size_t size;
-    convoy_status status = cvy_file_read(path, 1 << 20, &text, &size);
+    convoy_status status = cvy_file_read_regular(path, 1 << 20, &text, &size);
     if (status != CONVOY_OK)
         return status;
     int found = 0;
@@ -61,17 +61,17 @@ static convoy_status read_names(const layout *layout, const char *path, convoy_d
         found++;
     }
     free(text);
+    dataset->numbered = false;
     if (found != layout->classes)
         return cvy_fail(CONVOY_INVALID, "%s: %d class names, expected %d", path, found, layout->classes);
     return CONVOY_OK;
 }
 
 static convoy_status name_classes(const layout *layout, const char *folder, convoy_dataset *dataset) {
-    dataset->classes = layout->classes;
-    dataset->class_names = cvy_arena_alloc(dataset->arena, (size_t)layout->classes * sizeof(char *));
-    for (int i = 0; i < layout->classes; i++)
-        dataset->class_names[i] =
-            layout->names ? layout->names[i] : cvy_arena_printf(dataset->arena, "%d", i);
+    cvy_dataset_number_classes(dataset, layout->classes);
+    for (int i = 0; layout->names && i < layout->classes; i++)
+        dataset->class_names[i] = layout->names[i];
+    dataset->numbered = !layout->names;
     if (!has_file(folder, layout->names_file))
         return CONVOY_OK;
     char *path = cvy_path_join(folder, layout->names_file);
@@ -100,10 +100,10 @@ static convoy_status read_records(const layout *layout, const char *path, size_t
                                   convoy_dataset *dataset) {
     uint8_t labels[2] = {0};
     const size_t label_bytes = (size_t)layout->labels_per_record;
-    FILE *file = fopen(path, "rb");
+    convoy_status status = cvy_file_check_regular(path);
+    FILE *file = status ? NULL : fopen(path, "rb");
     if (!file)
-        return cvy_fail(CONVOY_IO, "%s: %s", path, strerror(errno));
-    convoy_status status = CONVOY_OK;
+        return status ? status : cvy_fail(CONVOY_IO, "%s: %s", path, strerror(errno));
     for (size_t i = 0; status == CONVOY_OK && i < count; i++) {
         if (fread(labels, 1, label_bytes, file) != label_bytes ||
             fread(dataset->images + (first + i) * PIXELS, 1, PIXELS, file) != PIXELS) {

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/log.h"
 #include "base/machine.h"
 #include "base/text.h"
 #include "base/threads.h"
@@ -196,10 +197,11 @@ convoy_status convoy_dataset_open(const char *what, const char *split, const con
     *result = NULL;
     if (!what || !*what || !split)
         return cvy_fail(CONVOY_INVALID, "no data set named");
-    if (strcmp(split, "train") != 0 && strcmp(split, "test") != 0)
-        return cvy_fail(CONVOY_INVALID, "split %s: expected train or test", split);
+    if (strcmp(split, "train") != 0 && strcmp(split, "test") != 0 && strcmp(split, "val") != 0)
+        return cvy_fail(CONVOY_INVALID, "split %s: expected train, val or test", split);
     char *folder = NULL;
     cvy_dataset_request request = {.training = strcmp(split, "train") == 0,
+                                   .validation = strcmp(split, "val") == 0,
                                    .options = fill_defaults(options)};
     cvy_dataset_format synthetic = {"synthetic", NULL, cvy_synthetic_open};
     const cvy_dataset_format *format = &synthetic;
@@ -210,11 +212,17 @@ convoy_status convoy_dataset_open(const char *what, const char *split, const con
         status = find_folder(what, &folder, &format);
     if (status != CONVOY_OK)
         goto done;
+    const known_set *known = find_known(what);
     request.folder = folder;
+    request.known = known ? known->name : NULL;
     dataset->source = cvy_arena_strdup(dataset->arena, folder ? folder : what);
-    dataset->name = folder && !find_known(what) ? name_of_folder(dataset->arena, folder)
-                                                : cvy_arena_strdup(dataset->arena, what);
+    dataset->name =
+        folder && !known ? name_of_folder(dataset->arena, folder) : cvy_arena_strdup(dataset->arena, what);
     status = format->open(&request, dataset);
+    if (status == CONVOY_OK) {
+        const cvy_classes classes = cvy_dataset_classes(dataset);
+        status = cvy_classes_check(&classes, what);
+    }
     if (status == CONVOY_OK && dataset->count > UINT32_MAX)
         status =
             cvy_fail(CONVOY_INVALID, "%s: %zu images are more than a set can have", what, dataset->count);
@@ -282,6 +290,50 @@ convoy_status cvy_dataset_convert(convoy_dataset *dataset, int channels) {
     }
     free(from);
     return status;
+}
+
+/* ---- Classes ---- */
+
+void cvy_dataset_number_classes(convoy_dataset *dataset, int classes) {
+    dataset->classes = classes;
+    dataset->numbered = true;
+    dataset->class_names = cvy_arena_alloc(dataset->arena, (size_t)classes * sizeof(char *));
+    for (int i = 0; i < classes; i++)
+        dataset->class_names[i] = cvy_arena_printf(dataset->arena, "%d", i);
+}
+
+cvy_classes cvy_dataset_classes(const convoy_dataset *dataset) {
+    return (cvy_classes){dataset->classes, dataset->numbered ? NULL : dataset->class_names};
+}
+
+convoy_status cvy_dataset_order_classes(convoy_dataset *dataset, const cvy_classes *wanted,
+                                        const char *owner) {
+    const cvy_classes given = cvy_dataset_classes(dataset);
+    const size_t count = (size_t)given.count;
+    if (!count) /* no labels */
+        return CONVOY_OK;
+    int *place = cvy_arena_alloc(dataset->arena, 2 * count * sizeof *place), *patterns = place + count;
+    convoy_status status = cvy_classes_match(wanted, owner, &given, dataset->name, place);
+    if (status)
+        return status;
+    const char **names = cvy_arena_alloc(dataset->arena, count * sizeof *names);
+    bool moved = false;
+    for (size_t i = 0; i < count; i++) {
+        const size_t to = (size_t)place[i];
+        moved = moved || to != i;
+        patterns[to] = dataset->patterns ? dataset->patterns[i] : (int)i;
+        names[to] =
+            wanted->names ? cvy_arena_strdup(dataset->arena, wanted->names[to]) : dataset->class_names[i];
+    }
+    dataset->class_names = names;
+    dataset->numbered = dataset->numbered && !wanted->names;
+    if (!moved)
+        return CONVOY_OK;
+    dataset->patterns = patterns;
+    for (size_t i = 0; i < dataset->count; i++)
+        dataset->labels[i] = place[dataset->labels[i]];
+    cvy_info("the classes of %s are brought into the order that %s has", dataset->name, owner);
+    return CONVOY_OK;
 }
 
 /* ---- Accessors ---- */

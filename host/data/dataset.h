@@ -9,6 +9,7 @@
 #include "base/arena.h"
 #include "base/status.h"
 #include "convoy/data.h"
+#include "weights/classes.h"
 
 struct convoy_dataset {
     cvy_arena *arena; /* owns name, class names and `source` */
@@ -17,11 +18,13 @@ struct convoy_dataset {
     int channels, height, width;
     int classes; /* 0: no labels */
     const char **class_names;
-    int32_t *labels;    /* [count], each in 0..classes-1; 0 without labels */
-    uint8_t *images;    /* [count][channels][height][width]; NULL: made one by one by fetch */
-    char **paths;       /* [count], a file each, malloc'ed; NULL: all from `source` */
-    const char *source; /* the one file or folder behind it */
-    uint64_t seed;      /* of synthetic images */
+    bool numbered;       /* they are the classes' numbers: nobody knows their names */
+    int32_t *labels;     /* [count], each in 0..classes-1; 0 without labels */
+    uint8_t *images;     /* [count][channels][height][width]; NULL: made one by one by fetch */
+    char **paths;        /* [count], a file each, malloc'ed; NULL: all from `source` */
+    const char *source;  /* the one file or folder behind it */
+    uint64_t seed;       /* of synthetic images */
+    const int *patterns; /* [classes], of synthetic images, where the classes were re-ordered */
     /* Writes the bytes of one image, on any thread. NULL when `images` holds them. */
     convoy_status (*fetch)(const convoy_dataset *dataset, size_t index, uint8_t *image);
 };
@@ -29,7 +32,9 @@ struct convoy_dataset {
 /* What a format is asked for: options with every default filled in but the image's shape. */
 typedef struct cvy_dataset_request {
     const char *folder;
-    bool training;
+    const char
+        *known; /* the known name that stands for it, or NULL: the names of its classes are known then */
+    bool training, validation; /* neither: the test split */
     convoy_dataset_options options;
 } cvy_dataset_request;
 
@@ -50,6 +55,14 @@ convoy_status cvy_cifar100_open(const cvy_dataset_request *request, convoy_datas
 bool cvy_folder_recognise(const char *folder);
 convoy_status cvy_folder_open(const cvy_dataset_request *request, convoy_dataset *dataset);
 convoy_status cvy_synthetic_open(const cvy_dataset_request *request, convoy_dataset *dataset);
+/* Classes 0, 1, ... of which nobody knows the names. */
+void cvy_dataset_number_classes(convoy_dataset *dataset, int classes);
+/* For the set's lifetime, unless it is re-ordered. */
+cvy_classes cvy_dataset_classes(const convoy_dataset *dataset);
+/* Makes class i of the set the one that `wanted` calls i: labels and names follow. CONVOY_INVALID names what
+   differs, and changes nothing. `owner` has the wanted ones. */
+convoy_status cvy_dataset_order_classes(convoy_dataset *dataset, const cvy_classes *wanted,
+                                        const char *owner);
 /* An empty set; NULL: no memory. */
 convoy_dataset *cvy_dataset_create(void);
 /* Bytes of one image. */

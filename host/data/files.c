@@ -1,8 +1,10 @@
 /* Listing the files of a prediction and reading them chunk by chunk. */
 #include "data/files.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/file.h"
 #include "base/threads.h"
@@ -45,11 +47,31 @@ static convoy_status add_file(cvy_files *files, char *path) {
     return CONVOY_OK;
 }
 
-static convoy_status add_folder(cvy_files *files, const char *folder, int depth) {
+/* A folder and those that it lies in. */
+typedef struct trail {
+    const struct trail *outer;
+    dev_t device;
+    ino_t number;
+} trail;
+
+/* Does a link lead back to where it is? */
+static bool is_loop(const trail *here, const trail *outer) {
+    while (outer && (outer->device != here->device || outer->number != here->number))
+        outer = outer->outer;
+    return outer;
+}
+
+static convoy_status add_folder(cvy_files *files, const char *folder, const trail *outer, int depth) {
     char **names;
     size_t count;
+    struct stat info;
     if (depth > DEPTH_LIMIT)
         return cvy_fail(CONVOY_INVALID, "%s: folders are nested more than %d deep", folder, DEPTH_LIMIT);
+    if (stat(folder, &info) != 0)
+        return cvy_fail(CONVOY_IO, "%s: %s", folder, strerror(errno));
+    const trail here = {outer, info.st_dev, info.st_ino};
+    if (is_loop(&here, outer))
+        return CONVOY_OK;
     convoy_status status = cvy_folder_list(folder, &names, &count);
     if (status)
         return status;
@@ -62,7 +84,7 @@ static convoy_status add_folder(cvy_files *files, const char *folder, int depth)
             continue;
         }
         if (cvy_folder_exists(path))
-            status = add_folder(files, path, depth + 1);
+            status = add_folder(files, path, &here, depth + 1);
         free(path);
     }
     cvy_names_free(names, count);
@@ -82,7 +104,7 @@ convoy_status cvy_files_open(const char *const *paths, size_t count, const cvy_f
         bool folder = cvy_folder_exists(paths[i]);
         char *copy = folder ? NULL : strdup(paths[i]);
         if (folder)
-            status = add_folder(files, paths[i], 0);
+            status = add_folder(files, paths[i], NULL, 0);
         else
             status = copy ? add_file(files, copy) : cvy_fail_memory("a path", strlen(paths[i]));
         if (!status && files->count == before)

@@ -54,13 +54,43 @@ bool cvy_is_image_name(const char *name) {
 
 /* ---- Class folders ---- */
 
+static bool holds(const char *folder, const char *name) {
+    char *path = cvy_path_join(folder, name);
+    bool found = cvy_file_exists(path);
+    free(path);
+    return found;
+}
+
+static bool is_run(const char *folder) {
+    return holds(folder, "model.yaml") && holds(folder, "metrics.csv");
+}
+
+/* Is it the folder of a run of ours, or the one that such folders are made in? A class may be called runs,
+ * too. */
+static bool is_our_own(const char *folder, const char *name) {
+    char **names;
+    size_t count;
+    if (is_run(folder))
+        return true;
+    if (strcmp(name, "runs") != 0 || cvy_folder_list(folder, &names, &count) != CONVOY_OK)
+        return false;
+    bool own = count == 0;
+    for (size_t i = 0; i < count && !own; i++) {
+        char *path = cvy_path_join(folder, names[i]);
+        own = is_run(path);
+        free(path);
+    }
+    cvy_names_free(names, count);
+    return own;
+}
+
 /* Keeps the names of subfolders that are not hidden. */
 static convoy_status list_subfolders(const char *folder, char ***names, size_t *count) {
     convoy_status status = cvy_folder_list(folder, names, count);
     size_t kept = 0;
     for (size_t i = 0; status == CONVOY_OK && i < *count; i++) {
         char *name = (*names)[i], *path = cvy_path_join(folder, name);
-        if (name[0] != '.' && cvy_folder_exists(path))
+        if (name[0] != '.' && cvy_folder_exists(path) && !is_our_own(path, name))
             (*names)[kept++] = name;
         else
             free(name);
@@ -180,6 +210,13 @@ static char *subfolder(const char *folder, const char *name) {
     return NULL;
 }
 
+static bool has_subfolder(const char *folder, const char *name) {
+    char *path = subfolder(folder, name);
+    const bool found = path;
+    free(path);
+    return found;
+}
+
 /* With a limit, evenly spread over the list, so that every class keeps its share. */
 static void thin_out(listing *list, size_t limit) {
     if (!limit || limit >= list->count)
@@ -199,9 +236,13 @@ static void thin_out(listing *list, size_t limit) {
 }
 
 static convoy_status list_split(const cvy_dataset_request *request, convoy_dataset *dataset, listing *list) {
-    char *train = subfolder(request->folder, "train"), *test = subfolder(request->folder, "test");
-    if (train && !test)
-        test = subfolder(request->folder, "val");
+    char *train = subfolder(request->folder, "train"), *test = NULL;
+    const char *const others[] = {request->validation ? "val" : "test", request->validation ? "test" : "val"};
+    for (int i = 0; i < 2 && train && !test; i++)
+        test = subfolder(request->folder, others[i]);
+    if (test && request->validation && has_subfolder(request->folder, "test") &&
+        has_subfolder(request->folder, "val"))
+        cvy_info("%s: val/ judges the training, test/ is left for its end", request->folder);
     const char *root = train ? train : request->folder;
     bool split = list->split = !(train && test);
     char **classes;

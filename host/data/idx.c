@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <zlib.h>
 
+#include "base/file.h"
 #include "base/machine.h"
 
 enum {
@@ -101,11 +102,13 @@ static convoy_status check_size(gzFile file, const char *path, const cvy_idx *id
 }
 
 convoy_status cvy_idx_start(const char *path, int dimensions, cvy_idx_stream *stream) {
-    *stream = (cvy_idx_stream){.path = path, .file = gzopen(path, "rb")};
+    convoy_status status = cvy_file_check_regular(path);
+    *stream = (cvy_idx_stream){.path = path, .file = status ? NULL : gzopen(path, "rb")};
     if (!stream->file)
-        return cvy_fail(CONVOY_IO, "%s: %s", path, errno ? strerror(errno) : "out of memory");
+        return status ? status
+                      : cvy_fail(CONVOY_IO, "%s: %s", path, errno ? strerror(errno) : "out of memory");
     gzbuffer(stream->file, 1 << 17);
-    convoy_status status = read_header(stream->file, path, dimensions, &stream->about);
+    status = read_header(stream->file, path, dimensions, &stream->about);
     if (status == CONVOY_OK)
         status = check_size(stream->file, path, &stream->about);
     if (status != CONVOY_OK)
@@ -136,7 +139,7 @@ convoy_status cvy_idx_read(const char *path, int dimensions, size_t limit, cvy_i
     *idx = stream.about;
     idx->count = limit && limit < idx->stored ? limit : idx->stored;
     size_t bytes = idx->count * idx->height * idx->width;
-    idx->data = bytes > cvy_machine_memory() ? NULL : malloc(bytes);
+    idx->data = cvy_machine_allocate(bytes, 1);
     status = idx->data ? cvy_idx_next(&stream, idx->count, idx->data) : cvy_fail_memory(path, bytes);
     cvy_idx_end(&stream);
     if (status) {
@@ -149,7 +152,7 @@ convoy_status cvy_idx_read(const char *path, int dimensions, size_t limit, cvy_i
 bool cvy_idx_is_images(const char *path) {
     static const uint8_t magic[4] = {0, 0, TYPE_UNSIGNED_BYTE, 3};
     uint8_t start[4];
-    gzFile file = gzopen(path, "rb");
+    gzFile file = cvy_file_check_regular(path) ? NULL : gzopen(path, "rb");
     bool found = file && gzread(file, start, 4) == 4 && memcmp(start, magic, 4) == 0;
     if (file)
         gzclose(file);

@@ -1,7 +1,6 @@
 /* A data set in IDX files under MNIST's names: images and labels of a training and a test split. */
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "base/file.h"
 #include "base/text.h"
@@ -53,18 +52,19 @@ static int highest(const cvy_idx *labels) {
     return result;
 }
 
-static bool is_fashion(const convoy_dataset *dataset) {
-    return cvy_text_contains(dataset->name, "fashion");
-}
-
-/* The training labels decide how many classes there are, whichever split is read; of the two famous sets it
-   is known. */
-static convoy_status count_classes(const char *folder, const cvy_idx *own, convoy_dataset *dataset) {
-    dataset->classes = MNIST_CLASSES;
-    if (is_fashion(dataset) || strcasecmp(dataset->name, "mnist") == 0)
+/* How many classes there are and what they are called is known of the known names; otherwise the training
+   labels decide how many, whichever split is read. */
+static convoy_status find_classes(const cvy_dataset_request *request, const cvy_idx *own,
+                                  convoy_dataset *dataset) {
+    if (request->known) {
+        cvy_dataset_number_classes(dataset, MNIST_CLASSES);
+        dataset->numbered = strcmp(request->known, "fashion-mnist") != 0;
+        for (int i = 0; !dataset->numbered && i < MNIST_CLASSES; i++)
+            dataset->class_names[i] = fashion_names[i];
         return CONVOY_OK;
+    }
     int top = highest(own);
-    char *path = find_file(folder, true, false);
+    char *path = find_file(request->folder, true, false);
     if (path) {
         cvy_idx training;
         convoy_status status = cvy_idx_read(path, 1, 0, &training);
@@ -74,15 +74,8 @@ static convoy_status count_classes(const char *folder, const cvy_idx *own, convo
         top = highest(&training);
         free(training.data);
     }
-    dataset->classes = top + 1 > MNIST_CLASSES ? top + 1 : MNIST_CLASSES;
+    cvy_dataset_number_classes(dataset, top + 1);
     return CONVOY_OK;
-}
-
-static void name_classes(convoy_dataset *dataset) {
-    bool fashion = is_fashion(dataset);
-    dataset->class_names = cvy_arena_alloc(dataset->arena, (size_t)dataset->classes * sizeof(char *));
-    for (int i = 0; i < dataset->classes; i++)
-        dataset->class_names[i] = fashion ? fashion_names[i] : cvy_arena_printf(dataset->arena, "%d", i);
 }
 
 static convoy_status take_labels(convoy_dataset *dataset, const char *path, const cvy_idx *labels,
@@ -112,7 +105,7 @@ convoy_status cvy_idx_open(const cvy_dataset_request *request, convoy_dataset *d
         status = cvy_fail(CONVOY_INVALID, "%s holds %zu images, but %s holds %zu labels", image_path,
                           images.stored, label_path, labels.stored);
     if (status == CONVOY_OK)
-        status = count_classes(request->folder, &labels, dataset);
+        status = find_classes(request, &labels, dataset);
     if (status == CONVOY_OK)
         status = take_labels(dataset, label_path, &labels, images.count);
     if (status != CONVOY_OK)
@@ -123,7 +116,6 @@ convoy_status cvy_idx_open(const cvy_dataset_request *request, convoy_dataset *d
     dataset->images = images.data;
     images.data = NULL;
     dataset->source = cvy_arena_strdup(dataset->arena, image_path);
-    name_classes(dataset);
     status = cvy_dataset_convert(dataset, request->options.channels);
 done:
     free(images.data);

@@ -26,13 +26,28 @@ convoy_status cvy_pixels_create(const char *path, int channels, size_t height, s
     return pixels->data ? CONVOY_OK : cvy_fail_memory(path, height * width * (size_t)channels);
 }
 
+/* Says what the file is instead, where that is known. */
+static convoy_status fail_format(const char *path, const char *file, size_t size) {
+    static const struct {
+        const char *name, *magic;
+        size_t at, length;
+    } others[] = {{"WebP", "WEBP", 8, 4},  {"GIF", "GIF8", 0, 4},   {"BMP", "BM", 0, 2},
+                  {"TIFF", "II*\0", 0, 4}, {"TIFF", "MM\0*", 0, 4}, {"AVIF or HEIF", "ftyp", 4, 4}};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (size >= others[i].at + others[i].length &&
+            memcmp(file + others[i].at, others[i].magic, others[i].length) == 0)
+            return cvy_fail(CONVOY_INVALID, "%s: neither PNG nor JPEG, but %s", path, others[i].name);
+    return cvy_fail(CONVOY_INVALID, "%s: neither PNG nor JPEG: it starts with %02x %02x", path,
+                    (unsigned char)file[0], size > 1 ? (unsigned char)file[1] : 0u);
+}
+
 convoy_status cvy_image_read(const char *path, cvy_wanted wanted, cvy_pixels *pixels) {
     static const uint8_t png_magic[8] = {0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n'};
     static const uint8_t jpeg_magic[3] = {0xff, 0xd8, 0xff};
     memset(pixels, 0, sizeof *pixels);
     char *data;
     size_t size;
-    convoy_status status = cvy_file_read(path, LARGEST_FILE, &data, &size);
+    convoy_status status = cvy_file_read_regular(path, LARGEST_FILE, &data, &size);
     if (status != CONVOY_OK)
         return status;
     const uint8_t *file = (const uint8_t *)data;
@@ -43,8 +58,7 @@ convoy_status cvy_image_read(const char *path, cvy_wanted wanted, cvy_pixels *pi
     else if (size == 0)
         status = cvy_fail(CONVOY_INVALID, "%s: the file is empty; a PNG or JPEG image is expected", path);
     else
-        status = cvy_fail(CONVOY_INVALID, "%s: neither PNG nor JPEG: it starts with %02x %02x", path, file[0],
-                          size > 1 ? file[1] : 0);
+        status = fail_format(path, data, size);
     free(data);
     return status;
 }

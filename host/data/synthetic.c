@@ -40,11 +40,12 @@ static void fill_patterns(const convoy_dataset *dataset, int class, int channel,
 static convoy_status make(const convoy_dataset *dataset, size_t index, uint8_t *image, uint32_t first_step) {
     cvy_rng rng = cvy_rng_stream(dataset->seed, CVY_RNG_SYNTHETIC, first_step + (uint32_t)index);
     uint32_t down = cvy_rng_below(&rng, MOST_SHIFT + 1), right = cvy_rng_below(&rng, MOST_SHIFT + 1);
+    const int label = dataset->labels[index], class = dataset->patterns ? dataset->patterns[label] : label;
     uint32_t noise = 0;
     int left = 0;
     for (int c = 0; c < dataset->channels; c++) {
         uint32_t values[SIDE][SIDE];
-        fill_patterns(dataset, dataset->labels[index], c, values);
+        fill_patterns(dataset, class, c, values);
         for (int y = 0; y < dataset->height; y++) {
             const uint32_t *row = values[(uint32_t)y * GRID / (uint32_t)dataset->height + down] + right;
             for (int x = 0; x < dataset->width; x++) {
@@ -82,11 +83,8 @@ convoy_status cvy_synthetic_open(const cvy_dataset_request *request, convoy_data
     dataset->height = options->height ? options->height : DEFAULT_SIZE;
     dataset->width = options->width ? options->width : DEFAULT_SIZE;
     dataset->seed = options->seed;
-    dataset->classes = classes;
     dataset->fetch = request->training ? fetch_train : fetch_test;
-    dataset->class_names = cvy_arena_alloc(dataset->arena, (size_t)classes * sizeof(char *));
-    for (int i = 0; i < classes; i++)
-        dataset->class_names[i] = cvy_arena_printf(dataset->arena, "%d", i);
+    cvy_dataset_number_classes(dataset, classes);
     convoy_status status = cvy_dataset_reserve_labels(dataset, count);
     if (status != CONVOY_OK)
         return status;

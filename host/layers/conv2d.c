@@ -79,7 +79,11 @@ static convoy_status describe_connections(const config *c, cvy_dims input, cvy_a
     if (table->kind != CVY_SEQUENCE || table->count != out)
         return cvy_node_fail(table, "connections needs one list per output map, %d in all, found %d",
                              c->out_channels, table->kind == CVY_SEQUENCE ? (int)table->count : 0);
-    float *mask = cvy_arena_alloc(arena, out * in * taps * sizeof *mask);
+    if (mul_size(out * in, taps) > cvy_most_values)
+        return cvy_node_fail(table, "a kernel of %zu x %zu x %zu values is too large", out, in, taps);
+    float *mask = cvy_arena_try(arena, out * in * taps * sizeof *mask);
+    if (!mask)
+        return cvy_fail_memory("a table of connections", out * in * taps * sizeof *mask);
     float *row = cvy_arena_alloc(arena, in * sizeof *row);
     size_t *fans = cvy_arena_alloc(arena, out * sizeof *fans);
     *pairs = 0;
@@ -129,9 +133,9 @@ static convoy_status describe(const void *configuration, const cvy_node *node, c
         bias->row_fans = weight->row_fans;
     }
     size_t pixels = (size_t)shape.out_height * (size_t)shape.out_width;
-    facts->multiply_adds = pairs * taps * pixels;
-    facts->connections = facts->multiply_adds + (c->bias ? out * pixels : 0);
-    facts->absent = (out * group_in - pairs) * taps;
+    facts->multiply_adds = mul_size(mul_size(pairs, taps), pixels);
+    facts->connections = add_size(facts->multiply_adds, c->bias ? mul_size(out, pixels) : 0);
+    facts->absent = mul_size(out * group_in - pairs, taps);
     facts->backward_needs_x = true;
     facts->takes_activation = CVY_ANY_ACTIVATION;
     facts->takes_fold = facts->takes_pooling = true;

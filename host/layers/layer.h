@@ -5,6 +5,7 @@
 #ifndef CVY_LAYERS_LAYER_H
 #define CVY_LAYERS_LAYER_H
 
+#include "base/integer.h"
 #include "base/node.h"
 #include "base/params.h"
 #include "base/text.h"
@@ -19,8 +20,12 @@ typedef struct cvy_dims {
 } cvy_dims;
 
 static inline size_t cvy_dims_count(cvy_dims dims) {
-    return (size_t)dims.channels * (size_t)dims.height * (size_t)dims.width;
+    return mul_size(mul_size((size_t)dims.channels, (size_t)dims.height), (size_t)dims.width);
 }
+
+/* Values that a model may compute for one image, and parameters that it may have: far more than any device
+   holds, and few enough that bytes of a whole batch of them cannot overflow. */
+static const size_t cvy_most_values = (size_t)1 << 36;
 
 /* As a set of 1 << cvy_activation: all of them. */
 enum { CVY_ANY_ACTIVATION = (1 << CVY_ACTIVATION_COUNT) - 1 };

@@ -30,8 +30,8 @@ static convoy_status describe(const void *configuration, const cvy_node *node, c
     cvy_layer_add_tensor(facts, "bias", CVY_TRAINABLE, CVY_INIT_BIAS, 1, &channels);
     for (int i = 0; i < 2; i++)
         facts->tensors[i].fan_in = facts->tensors[i].fan_out = window;
-    facts->multiply_adds = cvy_dims_count(facts->output) * window;
-    facts->connections = cvy_dims_count(facts->output) * (window + 1);
+    facts->multiply_adds = mul_size(cvy_dims_count(facts->output), window);
+    facts->connections = mul_size(cvy_dims_count(facts->output), window + 1);
     facts->backward_needs_x = true;
     return CONVOY_OK;
 }

@@ -5,18 +5,18 @@
 
 #include "model/graph.h"
 
+enum { NAME_LENGTH = 100 };
+
 /* A value as the next layer sees it. */
 typedef struct operand {
     int value;
     cvy_dims dims;
 } operand;
 
-/* Elements of one image that a value may have: far more than any device holds, and far from overflow. */
-static const size_t element_limit = (size_t)1 << 40;
-
 static int new_value(convoy_model *model, cvy_dims dims) {
     model->values = cvy_grow(model->arena, model->values, (size_t)model->value_count, sizeof dims);
     model->values[model->value_count] = dims;
+    model->value_elements = add_size(model->value_elements, cvy_dims_count(dims));
     return model->value_count++;
 }
 
@@ -48,13 +48,13 @@ static void add_tensors(convoy_model *model, const cvy_step *step, size_t index)
         *kept = *about;
         model->tensors = cvy_grow(model->arena, model->tensors, model->tensor_count, sizeof *model->tensors);
         cvy_model_tensor *tensor = &model->tensors[model->tensor_count];
-        *tensor =
-            (cvy_model_tensor){.name = cvy_arena_printf(model->arena, "%s.%s", step->name, about->name),
-                               .about = kept,
-                               .step = index,
-                               .count = about->shape[0] * about->shape[1] * about->shape[2] * about->shape[3],
-                               .offset = model->data_count};
-        model->data_count += tensor->count;
+        *tensor = (cvy_model_tensor){.name = cvy_arena_printf(model->arena, "%s.%s", step->name, about->name),
+                                     .about = kept,
+                                     .step = index,
+                                     .count = mul_size(mul_size(about->shape[0], about->shape[1]),
+                                                       mul_size(about->shape[2], about->shape[3])),
+                                     .offset = model->data_count};
+        model->data_count = add_size(model->data_count, tensor->count);
         model->tensor_count++;
     }
 }
@@ -103,12 +103,10 @@ static convoy_status build_layer(convoy_model *model, const cvy_node *key, const
     cvy_step *step = new_step(model, CVY_STEP_LAYER, name, key, at, 1);
     step->type = type;
     step->config = config;
-    if (type->describe(config, key, at->dims, model->arena, &step->facts))
-        return fail_layer(key, name, at->dims);
+    status = type->describe(config, key, at->dims, model->arena, &step->facts);
+    if (status)
+        return status == CONVOY_INVALID ? fail_layer(key, name, at->dims) : status;
     at->dims = step->output_dims = step->facts.output;
-    if (cvy_dims_count(at->dims) > element_limit)
-        return cvy_node_fail(key, "layer %s (%s): its output %s is too large", name, key->text,
-                             cvy_dims_text(at->dims));
     if (!step->facts.alias)
         at->value = new_value(model, at->dims);
     step->output = at->value;
@@ -157,13 +155,27 @@ static convoy_status build_concat(convoy_model *model, const cvy_node *key, cons
                 "layer %s (Concat), input %s: branch 0 ends with %s and branch %zu with %s; height and "
                 "width must be equal",
                 name, cvy_dims_text(at->dims), cvy_dims_text(ends[0].dims), i, cvy_dims_text(ends[i].dims));
-        sum = (cvy_dims){sum.channels + ends[i].dims.channels, ends[i].dims.height, ends[i].dims.width};
-        if (sum.channels > 1 << 28)
+        if (ends[i].dims.channels > (1 << 28) - sum.channels)
             return cvy_node_fail(key, "layer %s (Concat): too many channels", name);
+        sum = (cvy_dims){sum.channels + ends[i].dims.channels, ends[i].dims.height, ends[i].dims.width};
     }
     cvy_step *step = new_step(model, CVY_STEP_CONCAT, name, key, ends, (int)branches->count);
     at->dims = step->output_dims = sum;
     at->value = step->output = new_value(model, sum);
+    return CONVOY_OK;
+}
+
+/* Before the next layer reckons with it. */
+static convoy_status check_size(const convoy_model *model, const cvy_node *key, const char *name,
+                                cvy_dims output) {
+    if (model->value_elements > cvy_most_values)
+        return cvy_node_fail(key,
+                             "layer %s (%s): its output %s is too large: with it an image has more than %zu "
+                             "values in this model",
+                             name, key->text, cvy_dims_text(output), cvy_most_values);
+    if (model->data_count > cvy_most_values)
+        return cvy_node_fail(key, "layer %s (%s): with it the model has more than %zu parameters", name,
+                             key->text, cvy_most_values);
     return CONVOY_OK;
 }
 
@@ -176,8 +188,10 @@ static convoy_status path_of(convoy_model *model, const cvy_node *value, const c
         *path = cvy_arena_printf(model->arena, "%s%zu", prefix, index);
         return CONVOY_OK;
     }
-    if (name->kind != CVY_SCALAR || !*name->text || name->text[strspn(name->text, allowed)])
-        return cvy_node_fail(name, "a layer's name is made of letters, digits, `_`, `-` and `.`");
+    if (name->kind != CVY_SCALAR || !*name->text || name->text[strspn(name->text, allowed)] ||
+        strlen(name->text) > NAME_LENGTH)
+        return cvy_node_fail(name, "a layer's name is made of at most %d letters, digits, `_`, `-` and `.`",
+                             NAME_LENGTH);
     *path = cvy_arena_printf(model->arena, "%s%s", prefix, name->text);
     return CONVOY_OK;
 }
@@ -199,6 +213,8 @@ static convoy_status build_list(convoy_model *model, const cvy_node *list, const
                                 cvy_arena_printf(model->arena, "%s.", name), at);
         else
             status = build_layer(model, key, value, name, at);
+        if (!status)
+            status = check_size(model, key, name, at->dims);
     }
     return status;
 }
@@ -232,6 +248,8 @@ convoy_status cvy_model_build(convoy_model *model) {
     if (!status && at.value == 0)
         status =
             cvy_node_fail(model->layers, "the model computes nothing: all its layers pass their input on");
+    if (!status && cvy_dims_count(at.dims) > 1 << 28)
+        status = cvy_node_fail(model->layers, "%s outputs are too many", cvy_dims_text(at.dims));
     model->output = at.value;
     model->output_dims = at.dims;
     if (status)

@@ -5,7 +5,15 @@
 
 #include "model/graph.h"
 
-enum { DEPTH_LIMIT = 16, LAYER_LIMIT = 10000, NAME_LIMIT = 128 };
+/* What a file may stand for: work and memory are bounded by these, not by its own size alone. */
+enum {
+    DEPTH_LIMIT = 16,
+    LAYER_LIMIT = 10000,
+    NODE_LIMIT = 1 << 20,
+    PARAMETER_LIMIT = 256,
+    BLOCK_LIMIT = 1000,
+    NAME_LIMIT = 128, /* shown */
+};
 
 /* Names that $name may stand for: those of the block, then those of the file. */
 typedef struct scope {
@@ -16,7 +24,7 @@ typedef struct scope {
 typedef struct expander {
     cvy_arena *arena;
     const cvy_node *blocks; /* mapping, or NULL */
-    int layers;
+    int layers, nodes;
 } expander;
 
 void *cvy_grow(cvy_arena *arena, void *array, size_t count, size_t element) {
@@ -71,12 +79,16 @@ static bool is_empty(const cvy_node *node) {
 }
 
 /* An absent or empty value stands for an empty mapping. */
-static convoy_status want_mapping(const cvy_node *node, const char *what, const cvy_node **mapping) {
+static convoy_status want_mapping(const cvy_node *node, const char *what, size_t limit,
+                                  const cvy_node **mapping) {
     *mapping = NULL;
     if (!node || is_empty(node))
         return CONVOY_OK;
     if (node->kind != CVY_MAPPING)
         return cvy_node_fail(node, "%s: expected {name: value, ...}", what);
+    if (node->count > limit)
+        return cvy_node_fail(node, "%s: %zu are more than the %zu that are allowed", what, node->count,
+                             limit);
     *mapping = node;
     return CONVOY_OK;
 }
@@ -106,8 +118,8 @@ static convoy_status fail_unknown_name(const scope *names, const cvy_node *node)
 }
 
 /* A copy of `node` in which whole scalars `$name` are replaced; the copies say where they are used. */
-static convoy_status substitute(const expander *e, const scope *names, const cvy_node *node,
-                                const cvy_node *place, cvy_node **out) {
+static convoy_status substitute(expander *e, const scope *names, const cvy_node *node, const cvy_node *place,
+                                cvy_node **out) {
     if (node->kind == CVY_SCALAR && node->text[0] == '$' && node->text[1]) {
         const cvy_node *value = look_up(names, node->text + 1);
         if (!value)
@@ -116,6 +128,10 @@ static convoy_status substitute(const expander *e, const scope *names, const cvy
             return cvy_node_fail(node, "`%s` has no value; give it a default or set it", node->text);
         return substitute(e, NULL, value, node, out); /* values are never substituted twice */
     }
+    if (++e->nodes > NODE_LIMIT)
+        return cvy_node_fail(place ? place : node,
+                             "with its blocks and parameters written out, the model has more than %d values",
+                             NODE_LIMIT);
     cvy_node *copy = copy_place(e->arena, node->kind, place ? place : node);
     copy->text = node->text;
     for (size_t i = 0; i < node->count; i++) {
@@ -226,37 +242,41 @@ static convoy_status expand_construct(expander *e, const scope *names, const cha
     return status;
 }
 
+static convoy_status fail_unknown_parameter(const cvy_node *parameters, const cvy_node *block,
+                                            const cvy_node *name) {
+    const char *known[NAME_LIMIT];
+    size_t count = 0;
+    for (size_t k = 0; parameters && k < parameters->count && count < NAME_LIMIT; k++)
+        known[count++] = parameters->keys[k]->text;
+    const char *nearest = cvy_text_nearest(name->text, known, count);
+    return cvy_node_fail(name, "block %s: unknown parameter `%s`%s%s%s", block->text, name->text,
+                         nearest ? "; did you mean `" : "", nearest ? nearest : "", nearest ? "`?" : "");
+}
+
 /* The values of a block's parameters: its defaults, which may use the file's names, overridden by what the
    use gives (already substituted). */
-static convoy_status bind(const expander *e, const scope *file, const cvy_node *key, const cvy_node *block,
+static convoy_status bind(expander *e, const scope *file, const cvy_node *key, const cvy_node *block,
                           const cvy_node *given, const cvy_node **bound) {
     const cvy_node *parameters;
     cvy_node *defaults = NULL;
-    convoy_status status = want_mapping(cvy_node_get(block, "parameters"), "parameters", &parameters);
+    convoy_status status =
+        want_mapping(cvy_node_get(block, "parameters"), "parameters", PARAMETER_LIMIT, &parameters);
     if (!status && parameters)
         status = substitute(e, file, parameters, NULL, &defaults);
-    parameters = defaults;
-    *bound = parameters;
     for (size_t i = 0; given && i < given->count && !status; i++) {
         const cvy_node *name = given->keys[i];
-        if (strcmp(name->text, "name") == 0)
-            continue;
-        if (!parameters || !cvy_node_get(parameters, name->text)) {
-            const char *known[NAME_LIMIT];
-            size_t count = 0;
-            for (size_t k = 0; parameters && k < parameters->count && count < NAME_LIMIT; k++)
-                known[count++] = parameters->keys[k]->text;
-            const char *nearest = cvy_text_nearest(name->text, known, count);
-            return cvy_node_fail(name, "block %s: unknown parameter `%s`%s%s%s", key->text, name->text,
-                                 nearest ? "; did you mean `" : "", nearest ? nearest : "",
-                                 nearest ? "`?" : "");
-        }
-        *bound = cvy_mapping_with(e->arena, *bound, name, given->items[i]);
+        if (strcmp(name->text, "name") != 0 && (!defaults || !cvy_node_get(defaults, name->text)))
+            status = fail_unknown_parameter(defaults, key, name);
     }
-    for (size_t i = 0; *bound && i < (*bound)->count && !status; i++)
-        if (is_empty((*bound)->items[i]))
+    for (size_t i = 0; defaults && i < defaults->count && !status; i++) {
+        const char *parameter = defaults->keys[i]->text;
+        cvy_node *value = given && strcmp(parameter, "name") != 0 ? cvy_node_get(given, parameter) : NULL;
+        defaults->items[i] = value ? value : defaults->items[i];
+        if (is_empty(defaults->items[i]))
             status = cvy_node_fail(key, "block %s: parameter `%s` has no default and is not given", key->text,
-                                   (*bound)->keys[i]->text);
+                                   parameter);
+    }
+    *bound = defaults;
     return status;
 }
 
@@ -273,7 +293,7 @@ static convoy_status expand_block(expander *e, const scope *names, const cvy_nod
         return cvy_node_fail(block, "a block needs {parameters: {...}, layers: [...]}");
     convoy_status status = check_keys(block, key->text, keys);
     if (!status)
-        status = want_mapping(value, key->text, &given);
+        status = want_mapping(value, key->text, PARAMETER_LIMIT + 1, &given);
     if (!status && given)
         status = substitute(e, names, given, NULL, &filled);
     while (names->outer) /* a block sees its own names and the file's, not those of the block that uses it */
@@ -482,11 +502,11 @@ convoy_status cvy_model_file_read(cvy_arena *arena, const cvy_node *root, const 
     const cvy_node *parameters, *blocks, *recipe;
     convoy_status status = cvy_params_read(file_params, file, arena, "model", root, NULL);
     if (!status)
-        status = want_mapping(file->parameters, "parameters", &parameters);
+        status = want_mapping(file->parameters, "parameters", PARAMETER_LIMIT, &parameters);
     if (!status)
-        status = want_mapping(file->blocks, "blocks", &blocks);
+        status = want_mapping(file->blocks, "blocks", BLOCK_LIMIT, &blocks);
     if (!status)
-        status = want_mapping(file->recipe, "recipe", &recipe);
+        status = want_mapping(file->recipe, "recipe", PARAMETER_LIMIT, &recipe);
     if (!status)
         status = check_blocks(blocks);
     if (!status)
@@ -495,7 +515,7 @@ convoy_status cvy_model_file_read(cvy_arena *arena, const cvy_node *root, const 
         return status;
     if (file->layers->kind != CVY_SEQUENCE || file->layers->count == 0)
         return cvy_node_fail(file->layers, "`layers` needs a list of layers");
-    const expander e = {.arena = arena};
+    expander e = {.arena = arena};
     const scope names = {file->parameters, NULL};
     status = substitute(&e, &names, file->input, NULL, &file->input);
     return status || !file->recipe ? status : substitute(&e, &names, file->recipe, NULL, &file->recipe);
@@ -503,7 +523,7 @@ convoy_status cvy_model_file_read(cvy_arena *arena, const cvy_node *root, const 
 
 convoy_status cvy_model_file_expand(cvy_arena *arena, cvy_model_file *file, int classes) {
     expander e = {.arena = arena};
-    convoy_status status = want_mapping(file->blocks, "blocks", &e.blocks);
+    convoy_status status = want_mapping(file->blocks, "blocks", BLOCK_LIMIT, &e.blocks);
     set_classes(arena, file, classes);
     const scope names = {file->parameters, NULL};
     return status ? status : expand_list(&e, &names, file->layers, 0, &file->layers);

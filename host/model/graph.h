@@ -71,13 +71,15 @@ struct convoy_model {
     size_t step_count;
     cvy_dims *values; /* size of each value */
     int value_count;
-    int output; /* value */
+    size_t value_elements; /* of all of them */
+    int output;            /* value */
     cvy_dims output_dims;
 
     cvy_model_tensor *tensors;
     size_t tensor_count;
     float *data; /* all tensors, one after the other */
     size_t data_count;
+    cvy_classes classes;      /* of the outputs, in the arena */
     int64_t *batches_tracked; /* [step_count]: num_batches_tracked of batch-norm layers */
 };
 

@@ -70,6 +70,7 @@ convoy_status convoy_model_initialise(convoy_model *model, uint64_t seed) {
         for (size_t i = 0; about->mask && i < tensor->count; i++)
             values[i] *= about->mask[i];
     }
+    model->classes = (cvy_classes){0};
     memset(model->batches_tracked, 0, model->step_count * sizeof *model->batches_tracked);
     return CONVOY_OK;
 }

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/machine.h"
 #include "model/graph.h"
 
 static convoy_status read_input(convoy_model *model, const cvy_node *node) {
@@ -26,8 +27,17 @@ static const char *name_of(cvy_arena *arena, const char *path) {
     return cvy_arena_strndup(arena, base, dot && dot > base ? (size_t)(dot - base) : strlen(base));
 }
 
+/* A name stands in summaries, on screens, in JSON and in the name of the run's folder. */
+static const char *visible(cvy_arena *arena, const char *name) {
+    cvy_text text = {0};
+    cvy_text_add_visible(&text, name, false);
+    const char *kept = cvy_arena_strdup(arena, cvy_text_get(&text));
+    cvy_text_free(&text);
+    return kept;
+}
+
 static convoy_status allocate(convoy_model *model) {
-    model->data = calloc(model->data_count ? model->data_count : 1, sizeof *model->data);
+    model->data = cvy_machine_allocate(model->data_count, sizeof *model->data);
     model->batches_tracked = calloc(model->step_count, sizeof *model->batches_tracked);
     if (!model->data || !model->batches_tracked)
         return cvy_fail_memory("the model's parameters", model->data_count * sizeof *model->data);
@@ -53,7 +63,7 @@ convoy_status cvy_model_read(const char *path, const convoy_model_options *optio
     if (status)
         goto done;
     model->path = cvy_arena_strdup(model->arena, path);
-    model->name = model->file.name ? model->file.name : name_of(model->arena, path);
+    model->name = visible(model->arena, model->file.name ? model->file.name : name_of(model->arena, path));
     model->layers = model->file.layers;
     status = cvy_recipe_read(model, model->file.recipe);
 done:

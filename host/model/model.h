@@ -8,6 +8,7 @@
 #include "ops/gather.h"
 #include "ops/loss.h"
 #include "ops/optimizer.h"
+#include "weights/classes.h"
 #include "weights/weights.h"
 
 /* The recipe of a model file, defaults filled in. */
@@ -42,10 +43,15 @@ extern const cvy_param cvy_recipe_params[];
    run folder keeps as model.yaml: loading it gives the same network and recipe. */
 char *cvy_model_print(const convoy_model *model);
 
-/* convoy_model_save_weights with metadata of the caller's beside its own: pairs key, value, ..., NULL; NULL:
- * none. */
-convoy_status cvy_model_save_weights_with(const convoy_model *model, const char *path,
-                                          const char *const *metadata);
+/* The values of a weights file, what its classes are called, and whether its network saw the images that this
+   model makes: CONVOY_INVALID where not (a border, a normalisation), unless only to `begin` with: a warning.
+ */
+convoy_status cvy_model_take_weights(convoy_model *model, const cvy_tensor_file *file, const char *path,
+                                     bool begin);
+/* What the outputs are called, by the weights that were loaded or the set that was trained on; count 0: not
+   known. Setting copies. */
+cvy_classes cvy_model_classes(const convoy_model *model);
+void cvy_model_set_classes(convoy_model *model, const cvy_classes *classes);
 
 /* Everything that the model's state dict holds, running statistics and num_batches_tracked (I64) included, in
    PyTorch's order, for checkpoints. `data` points into the model; free(*tensors). */

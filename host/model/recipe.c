@@ -1,4 +1,5 @@
 /* The recipe of a model file: its keys, the optimizers, and printing both back. */
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -101,6 +102,11 @@ static convoy_status read_optimizer(convoy_model *model, const cvy_node *node, c
 /* ---- the recipe ---- */
 
 /* One number for all channels, or one per channel. */
+/* The device computes (pixel - mean) / std in float. */
+static bool fits(double value, bool positive) {
+    return fabs(value) <= FLT_MAX && (!positive || value >= FLT_MIN);
+}
+
 static convoy_status read_channels(const cvy_node *node, const char *what, int channels, double fallback,
                                    bool positive, double out[4]) {
     for (int i = 0; i < 4; i++)
@@ -113,9 +119,12 @@ static convoy_status read_channels(const cvy_node *node, const char *what, int c
                              channels);
     for (int i = 0; i < channels; i++) {
         const cvy_node *item = list ? node->items[i] : node;
-        if (item->kind != CVY_SCALAR || !cvy_text_to_double(item->text, &out[i]) || (positive && out[i] <= 0))
+        bool number = item->kind == CVY_SCALAR && cvy_text_to_double(item->text, &out[i]);
+        if (!number || !fits(out[i], positive))
             return cvy_node_fail(item, "`%s` must be a number%s, found `%s`", what,
-                                 positive ? " above 0" : "",
+                                 positive && !(number && out[i] > 0) ? " above 0"
+                                 : number                            ? " that a float can hold"
+                                                                     : "",
                                  item->kind == CVY_SCALAR ? item->text : "a list");
     }
     return CONVOY_OK;

@@ -1,8 +1,10 @@
 /* A model's state dict to and from safetensors, under PyTorch's names. */
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "model/graph.h"
 
 static const char counter_name[] = "num_batches_tracked";
@@ -53,33 +55,37 @@ convoy_status cvy_model_state(const convoy_model *model, cvy_named_tensor **out,
     return CONVOY_OK;
 }
 
-convoy_status cvy_model_save_weights_with(const convoy_model *model, const char *path,
-                                          const char *const *metadata) {
-    cvy_named_tensor *tensors;
-    size_t count, pairs = 0;
-    convoy_status status = cvy_model_state(model, &tensors, &count);
-    if (status)
-        return status;
-    while (metadata && metadata[2 * pairs])
-        pairs++;
-    const char **all = malloc((2 * pairs + 3) * sizeof *all);
-    if (all) {
-        all[0] = "format";
-        all[1] = "pt";
-        for (size_t i = 0; i < 2 * pairs; i++)
-            all[2 + i] = metadata[i];
-        all[2 + 2 * pairs] = NULL;
-        status = cvy_tensor_file_save(path, tensors, count, all);
-    } else {
-        status = cvy_fail_memory("a weights file", (2 * pairs + 3) * sizeof *all);
+/* What an image is before the network sees it: channels, height and width without the border; what is done to
+   pixels of 0..1; and how another size is brought to this one: the short side is resized, the centre cropped.
+ */
+static json_t *image_json(const convoy_model *model) {
+    const cvy_image_spec image = cvy_model_image(model);
+    json_t *mean = json_array(), *std = json_array();
+    for (int c = 0; c < image.channels && c < 4; c++) {
+        json_array_append_new(mean, json_real(model->recipe.mean[c]));
+        json_array_append_new(std, json_real(model->recipe.std[c]));
     }
-    free(all);
-    free(tensors);
-    return status;
+    return json_pack("{s:[i, i, i], s:i, s:o, s:o, s:s}", "size", image.channels, image.height, image.width,
+                     "border", image.border, "mean", mean, "std", std, "resize", "short side, centre");
 }
 
 convoy_status convoy_model_save_weights(const convoy_model *model, const char *path) {
-    return cvy_model_save_weights_with(model, path, NULL);
+    cvy_named_tensor *tensors;
+    size_t count;
+    convoy_status status = cvy_model_state(model, &tensors, &count);
+    if (status)
+        return status;
+    json_t *json = image_json(model);
+    char *image = json_dumps(json, JSON_COMPACT), *classes = cvy_classes_print(&model->classes);
+    const char *metadata[] = {"format", "pt", "image", image, model->classes.count ? "class_names" : NULL,
+                              classes,  NULL};
+    status = image && classes ? cvy_tensor_file_save(path, tensors, count, metadata)
+                              : cvy_fail_memory("a weights file", sizeof metadata);
+    json_decref(json);
+    free(image);
+    free(classes);
+    free(tensors);
+    return status;
 }
 
 /* ---- loading ---- */
@@ -133,12 +139,84 @@ done:
     return status;
 }
 
+/* What differs is named; another size may be meant, as some networks take any. */
+static convoy_status check_image(const convoy_model *model, const cvy_tensor_file *file, const char *path,
+                                 bool begin) {
+    const char *text = cvy_tensor_file_metadata(file, "image"), *key;
+    json_t *theirs = text ? json_loads(text, 0, NULL) : NULL, *own = image_json(model), *value;
+    convoy_status status = CONVOY_OK;
+    if (text && !json_is_object(theirs))
+        status = cvy_fail(CONVOY_INVALID, "%s is damaged: its metadata has no sensible \"image\"", path);
+    json_object_foreach(theirs, key, value) {
+        const json_t *other = json_object_get(own, key);
+        if (status || json_equal(value, other))
+            continue;
+        char *has = json_dumps(value, JSON_ENCODE_ANY), *makes = json_dumps(other, JSON_ENCODE_ANY);
+        status =
+            cvy_fail(CONVOY_INVALID, "%s: its network saw images of %s %s, but model %s makes them with %s",
+                     path, key, has ? has : "?", model->name, makes ? makes : "none");
+        free(has);
+        free(makes);
+        if (begin || strcmp(key, "size") == 0) {
+            cvy_warning("%s", convoy_error_message());
+            status = CONVOY_OK;
+        }
+    }
+    json_decref(theirs);
+    json_decref(own);
+    return status;
+}
+
+static convoy_status check_classes(const convoy_model *model, const cvy_classes *classes, const char *path) {
+    if (!classes->count || classes->count == convoy_model_classes(model))
+        return CONVOY_OK;
+    cvy_text list = {0};
+    cvy_classes_list(classes, &list);
+    convoy_status status =
+        cvy_fail(CONVOY_INVALID,
+                 "%s has the weights of a network for %d classes (%s), but model %s has %d outputs, as many "
+                 "as its data "
+                 "have classes",
+                 path, classes->count, cvy_text_get(&list), model->name, convoy_model_classes(model));
+    cvy_text_free(&list);
+    return status;
+}
+
+convoy_status cvy_model_take_weights(convoy_model *model, const cvy_tensor_file *file, const char *path,
+                                     bool begin) {
+    cvy_classes classes;
+    convoy_status status = cvy_classes_read(model->arena, file, path, &classes);
+    if (!status)
+        status = check_classes(model, &classes, path);
+    if (!status)
+        status = check_image(model, file, path, begin);
+    if (!status)
+        status = cvy_model_set_state(model, file, path, "");
+    if (!status)
+        model->classes = classes;
+    return status;
+}
+
+cvy_classes cvy_model_classes(const convoy_model *model) {
+    return model->classes;
+}
+
+void cvy_model_set_classes(convoy_model *model, const cvy_classes *classes) {
+    const char **names = NULL;
+    if (classes->names) {
+        names = cvy_arena_alloc(model->arena, (size_t)classes->count * sizeof *names);
+        for (int c = 0; c < classes->count; c++)
+            names[c] = cvy_arena_strdup(model->arena, classes->names[c]);
+    }
+    model->classes = (cvy_classes){classes->count, names};
+}
+
 convoy_status convoy_model_load_weights(convoy_model *model, const char *path) {
     cvy_tensor_file *file;
     convoy_status status = cvy_tensor_file_load(path, &file);
     if (status)
         return status;
-    status = cvy_model_set_state(model, file, path, "");
+    status = cvy_model_take_weights(model, file, path, false);
     cvy_tensor_file_free(file);
     return status;
 }

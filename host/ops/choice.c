@@ -184,7 +184,7 @@ static void load(list *out) {
     size_t size = 0, lost = 0;
     if (!path || !cvy_file_exists(path))
         goto done;
-    if (cvy_file_read(path, FILE_LIMIT, &data, &size) != CONVOY_OK) {
+    if (cvy_file_read_regular(path, FILE_LIMIT, &data, &size) != CONVOY_OK) {
         cvy_debug("what was measured is not read: %s", convoy_error_message());
         goto done;
     }

@@ -10,7 +10,7 @@
 #include "base/file.h"
 #include "base/status.h"
 
-static const char format_name[] = "convoy-checkpoint-1";
+static const char format_name[] = "convoy-checkpoint-2";
 
 /* ---- the identity of a run ---- */
 
@@ -161,8 +161,10 @@ static void put_real(metadata *m, const char *key, double value) {
     put(m, key, cvy_arena_strdup(m->arena, text));
 }
 
-static void describe(metadata *m, const cvy_identity *identity, const cvy_position *position) {
+static void describe(metadata *m, const cvy_identity *identity, const cvy_position *position,
+                     const char *classes) {
     put(m, "format", format_name);
+    put(m, "class_names", classes);
     put(m, "model", identity->model);
     put_whole(m, "seed", identity->seed);
     put_whole(m, "batch_size", (unsigned long long)identity->batch_size);
@@ -190,7 +192,10 @@ convoy_status cvy_checkpoint_save(const char *path, convoy_network *network, con
                                   const cvy_position *position) {
     content content = {0};
     metadata metadata = {0};
-    convoy_status status = content_create(network, optimizer, &content);
+    const cvy_classes classes = cvy_model_classes(cvy_network_model(network));
+    char *names = cvy_classes_print(&classes);
+    convoy_status status = names ? content_create(network, optimizer, &content)
+                                 : cvy_fail_memory("a checkpoint", (unsigned long long)classes.count);
     if (status)
         goto done;
     size_t bytes =
@@ -202,9 +207,14 @@ convoy_status cvy_checkpoint_save(const char *path, convoy_network *network, con
     if (status)
         goto done;
     metadata.arena = content.names;
-    describe(&metadata, identity, position);
-    status = cvy_tensor_file_save(path, content.tensors, content.count, metadata.pairs);
+    describe(&metadata, identity, position, names);
+    char digest[33];
+    status = cvy_tensors_digest(content.tensors, content.count, metadata.pairs, digest);
+    put(&metadata, "digest", digest);
+    if (!status)
+        status = cvy_tensor_file_save(path, content.tensors, content.count, metadata.pairs);
 done:
+    free(names);
     content_free(&content);
     return status;
 }
@@ -295,13 +305,6 @@ static convoy_status check_whole(const char *path, const char *what, const char 
 }
 
 static convoy_status check_identity(const char *path, reader *r, const cvy_identity *identity) {
-    const char *format = cvy_tensor_file_metadata(r->file, "format");
-    if (!format || strcmp(format, format_name) != 0)
-        return cvy_fail(
-            CONVOY_INVALID,
-            "%s is no checkpoint that this version reads (format \"%.40s\", wanted \"%s\"); weights alone "
-            "can start a new run as `init`",
-            path, format ? format : "", format_name);
     const char *model = get(r, "model");
     unsigned long long batch_size = get_whole(r, "batch_size", INT32_MAX);
     unsigned long long micro_batch = batch_size; /* files that do not name it had none */
@@ -353,17 +356,56 @@ static convoy_status check_position(const char *path, const reader *r, const cvy
     return CONVOY_OK;
 }
 
-convoy_status cvy_checkpoint_load(const char *path, convoy_network *network, const cvy_optimizer *optimizer,
-                                  cvy_buffer *state, const cvy_identity *identity, cvy_position *position) {
-    cvy_tensor_file *file = NULL;
+static convoy_status check_format(const char *path, const cvy_tensor_file *file) {
+    const char *format = cvy_tensor_file_metadata(file, "format");
+    if (format && strcmp(format, format_name) == 0)
+        return CONVOY_OK;
+    return cvy_fail(CONVOY_INVALID,
+                    "%s is no checkpoint that this version reads (format \"%.40s\", wanted \"%s\"); weights "
+                    "alone can start a new run as `init`",
+                    path, format ? format : "", format_name);
+}
+
+/* One flipped bit would be a run to other bits, without a word. */
+convoy_status cvy_checkpoint_open(const char *path, cvy_tensor_file **file) {
+    char found[33];
+    convoy_status status = cvy_tensor_file_load(path, file);
+    if (!status)
+        status = check_format(path, *file);
+    if (!status)
+        status = cvy_tensor_file_digest(*file, "digest", found);
+    const char *written = status ? NULL : cvy_tensor_file_metadata(*file, "digest");
+    if (!status && (!written || strcmp(written, found) != 0))
+        status =
+            cvy_fail(CONVOY_INVALID, "%s is damaged: its content has the digest %s, but was written with %s",
+                     path, found, written ? written : "none");
+    if (status) {
+        cvy_tensor_file_free(*file);
+        *file = NULL;
+    }
+    return status;
+}
+
+convoy_status cvy_checkpoint_classes(const char *path, const cvy_tensor_file *file, convoy_model *model) {
+    cvy_arena *arena = cvy_arena_create();
+    cvy_classes classes;
+    if (!arena)
+        return cvy_fail_memory("class names", sizeof classes);
+    convoy_status status = cvy_classes_read(arena, file, path, &classes);
+    if (!status)
+        cvy_model_set_classes(model, &classes);
+    cvy_arena_free(arena);
+    return status;
+}
+
+convoy_status cvy_checkpoint_load(const char *path, const cvy_tensor_file *file, convoy_network *network,
+                                  const cvy_optimizer *optimizer, cvy_buffer *state,
+                                  const cvy_identity *identity, cvy_position *position) {
     content content = {0};
     const void **found = NULL;
     cvy_position p;
-    convoy_status status = cvy_tensor_file_load(path, &file);
-    if (status)
-        goto done;
     reader r = {.file = file};
-    status = check_identity(path, &r, identity);
+    convoy_status status = check_identity(path, &r, identity);
     if (status)
         goto done;
     read_position(&r, &p);
@@ -389,7 +431,6 @@ convoy_status cvy_checkpoint_load(const char *path, convoy_network *network, con
 done:
     free(found);
     content_free(&content);
-    cvy_tensor_file_free(file);
     return status;
 }
 

@@ -48,10 +48,15 @@ convoy_status cvy_checkpoint_save(const char *path, convoy_network *network, con
                                   cvy_buffer *state, const cvy_identity *identity,
                                   const cvy_position *position);
 
-/* The other way. Everything is checked before anything is changed: CONVOY_INVALID names what differs from
- * this run. */
-convoy_status cvy_checkpoint_load(const char *path, convoy_network *network, const cvy_optimizer *optimizer,
-                                  cvy_buffer *state, const cvy_identity *identity, cvy_position *position);
+/* Reads a checkpoint and compares it with its digest. */
+convoy_status cvy_checkpoint_open(const char *path, cvy_tensor_file **file);
+/* The other way, from the file at `path`. Everything is checked before anything is changed: CONVOY_INVALID
+   names what differs from this run. */
+convoy_status cvy_checkpoint_load(const char *path, const cvy_tensor_file *file, convoy_network *network,
+                                  const cvy_optimizer *optimizer, cvy_buffer *state,
+                                  const cvy_identity *identity, cvy_position *position);
+/* What the classes are called, into the model. */
+convoy_status cvy_checkpoint_classes(const char *path, const cvy_tensor_file *file, convoy_model *model);
 
 /* Only the step, for the question whether a folder holds a run that has begun; 0 when there is no checkpoint.
  */

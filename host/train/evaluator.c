@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/status.h"
+#include "data/dataset.h"
 #include "train/metrics.h"
 #include "train/statistics.h"
 
@@ -164,6 +165,12 @@ convoy_status cvy_evaluator_run(cvy_evaluator *e, const volatile int *interrupt,
     }
     if (!status)
         status = cvy_statistics_read(&e->statistics);
+    if (!status && e->statistics.first_bad)
+        status =
+            cvy_fail(CONVOY_FAILED,
+                     "the loss of batch %zu is NaN or infinite: the network's outputs are no answers. Its "
+                     "weights are too large, or training has diverged",
+                     e->statistics.first_bad);
     *loss = cvy_statistics_loss(&e->statistics);
     *accuracy = cvy_statistics_accuracy(&e->statistics);
     return status;
@@ -218,7 +225,10 @@ convoy_status convoy_evaluate(convoy_model *model, convoy_device *device, convoy
     cvy_evaluator *evaluator = NULL;
     convoy_evaluation *result = NULL;
     *evaluation = NULL;
+    const cvy_classes known = cvy_model_classes(model);
     convoy_status status = cvy_feed_check(model, set);
+    if (!status && known.count)
+        status = cvy_dataset_order_classes(set, &known, "the weights");
     if (status)
         return status;
     size_t classes = (size_t)convoy_model_classes(model);

@@ -31,8 +31,8 @@ size_t cvy_evaluator_bytes(const convoy_model *model, convoy_device *device, con
                            int batch_size, bool training, bool answers);
 void cvy_evaluator_free(cvy_evaluator *evaluator); /* NULL is allowed */
 
-/* Mean loss per image and the fraction of right answers. Returns CONVOY_INTERRUPTED within about 0.2 s, or
-   one batch, after *interrupt (NULL: never) became non-zero. */
+/* Mean loss per image and the fraction of right answers; CONVOY_FAILED where a loss is not finite. Returns
+   CONVOY_INTERRUPTED within about 0.2 s, or one batch, after *interrupt (NULL: never) became non-zero. */
 convoy_status cvy_evaluator_run(cvy_evaluator *evaluator, const volatile int *interrupt, double *loss,
                                 double *accuracy);
 /* What the last run answered; truth and answers [images of the set]. */

@@ -50,19 +50,24 @@ static convoy_status remove_leftovers(const char *path) {
 }
 
 convoy_status cvy_run_folder_open(const char *path, cvy_run_folder *folder) {
-    *folder = (cvy_run_folder){0};
+    *folder = (cvy_run_folder){.lock = -1};
     convoy_status status = cvy_folder_create(path);
     if (!status)
+        status = cvy_folder_lock(path, &folder->lock);
+    if (!status)
         status = remove_leftovers(path);
+    if (!status && !(folder->path = strdup(path)))
+        status = cvy_fail_memory("the name of the run folder", strlen(path) + 1);
     if (status)
-        return status;
-    folder->path = strdup(path);
-    return folder->path ? CONVOY_OK : cvy_fail_memory("the name of the run folder", strlen(path) + 1);
+        cvy_folder_unlock(folder->lock);
+    return status;
 }
 
 void cvy_run_folder_close(cvy_run_folder *folder) {
+    if (folder->path)
+        cvy_folder_unlock(folder->lock);
     free(folder->path);
-    *folder = (cvy_run_folder){0};
+    *folder = (cvy_run_folder){.lock = -1};
 }
 
 char *cvy_run_folder_path(const cvy_run_folder *folder, const char *name) {
@@ -76,8 +81,8 @@ convoy_status cvy_run_folder_save_text(cvy_run_folder *folder, const char *name,
     return status;
 }
 
-/* Copies the rows of `text` whose second field is at most `step`; what is no row of ours ends the copy. */
-static void keep_rows(cvy_text *metrics, const char *text, unsigned long long step) {
+/* Where the rows whose second field is at most `step` end; what is no row of ours ends them too. */
+static const char *end_of_rows(const char *text, unsigned long long step) {
     const char *line = text;
     for (const char *end; (end = strchr(line, '\n')); line = end + 1) {
         char *rest;
@@ -88,28 +93,28 @@ static void keep_rows(cvy_text *metrics, const char *text, unsigned long long st
         unsigned long long row_step = strtoull(field, &rest, 10);
         if (rest == field || *rest != ',' || row_step > step)
             break;
-        cvy_text_add(metrics, "%.*s", (int)(end - line + 1), line);
     }
+    return line;
 }
 
 convoy_status cvy_run_folder_start_metrics(cvy_run_folder *folder, bool resumed, unsigned long long step) {
     convoy_status status = CONVOY_OK;
     char *path = cvy_run_folder_path(folder, metrics_name), *data = NULL;
-    size_t size, header = strlen(metrics_header);
-    cvy_text metrics = {0};
-    cvy_text_add(&metrics, "%s", metrics_header);
+    const char *text = metrics_header;
+    size_t size, header = strlen(metrics_header), kept = header;
     if (resumed && cvy_file_exists(path)) {
-        status = cvy_file_read(path, METRICS_LIMIT, &data, &size);
-        if (!status && strncmp(data, metrics_header, header) == 0)
-            keep_rows(&metrics, data + header, step);
-        else if (!status)
+        status = cvy_file_read_regular(path, METRICS_LIMIT, &data, &size);
+        if (!status && strncmp(data, metrics_header, header) == 0) {
+            text = data;
+            kept = (size_t)(end_of_rows(data + header, step) - data);
+        } else if (!status) {
             cvy_warning("%s is not a table of this program; it is begun anew", path);
+        }
     }
+    if (!status)
+        status = cvy_file_write(path, text, kept);
     free(data);
     free(path);
-    if (!status)
-        status = cvy_run_folder_save_text(folder, metrics_name, cvy_text_get(&metrics));
-    cvy_text_free(&metrics);
     return status;
 }
 
@@ -136,20 +141,10 @@ convoy_status cvy_run_folder_add_metrics(cvy_run_folder *folder, const convoy_pr
     return status;
 }
 
-convoy_status cvy_weights_save(const char *path, const convoy_model *model, const convoy_dataset *set) {
-    cvy_text names = {0};
-    for (int c = 0; set && c < convoy_dataset_classes(set); c++)
-        cvy_text_add(&names, "%s%s", c ? "\n" : "", convoy_dataset_class_name(set, c));
-    const char *metadata[] = {"class_names", cvy_text_get(&names), NULL};
-    convoy_status status = cvy_model_save_weights_with(model, path, names.length ? metadata : NULL);
-    cvy_text_free(&names);
-    return status;
-}
-
-convoy_status cvy_run_folder_save_weights(cvy_run_folder *folder, const char *name, const convoy_model *model,
-                                          const convoy_dataset *set) {
+convoy_status cvy_run_folder_save_weights(cvy_run_folder *folder, const char *name,
+                                          const convoy_model *model) {
     char *path = cvy_run_folder_path(folder, name);
-    convoy_status status = cvy_weights_save(path, model, set);
+    convoy_status status = convoy_model_save_weights(model, path);
     free(path);
     return status;
 }

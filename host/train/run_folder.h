@@ -10,9 +10,11 @@
 
 typedef struct cvy_run_folder {
     char *path;
+    int lock; /* meaningful where there is a path */
 } cvy_run_folder;
 
-/* Creates the folder where needed, and removes what writes that were killed left in it. */
+/* Creates the folder where needed, claims it (CONVOY_INVALID: another run is at work there), and removes what
+   writes that were killed left in it. */
 convoy_status cvy_run_folder_open(const char *path, cvy_run_folder *folder);
 void cvy_run_folder_close(cvy_run_folder *folder);
 
@@ -25,12 +27,8 @@ convoy_status cvy_run_folder_start_metrics(cvy_run_folder *folder, bool resumed,
 convoy_status cvy_run_folder_add_metrics(cvy_run_folder *folder, const convoy_progress *progress);
 
 convoy_status cvy_run_folder_save_text(cvy_run_folder *folder, const char *name, const char *text);
-/* The model's weights as safetensors; the names of `set`'s classes (NULL: none) go along as metadata
-   "class_names", one per line. */
-convoy_status cvy_run_folder_save_weights(cvy_run_folder *folder, const char *name, const convoy_model *model,
-                                          const convoy_dataset *set);
-
-/* The file itself, for a path of the caller's. */
-convoy_status cvy_weights_save(const char *path, const convoy_model *model, const convoy_dataset *set);
+/* The model's weights as safetensors. */
+convoy_status cvy_run_folder_save_weights(cvy_run_folder *folder, const char *name,
+                                          const convoy_model *model);
 
 #endif

@@ -92,5 +92,9 @@ convoy_status cvy_training_step(cvy_training *t, cvy_loader *loader, int n, unsi
         if (!status)
             status = run_piece(t, &p);
     }
-    return status ? status : cvy_training_update(t, step);
+    if (status) { /* the steps before it are all that can be read */
+        t->statistics.pending--;
+        return status;
+    }
+    return cvy_training_update(t, step);
 }

@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/status.h"
+#include "data/dataset.h"
 #include "train/checkpoint.h"
 #include "train/evaluator.h"
 #include "train/run_folder.h"
@@ -27,6 +28,7 @@ typedef struct trainer {
     cvy_evaluator *evaluator;   /* NULL without a test set */
     cvy_run_folder folder;      /* path NULL: nothing is written */
     char *checkpoint;           /* its path, or NULL */
+    cvy_tensor_file *resumed;   /* the checkpoint to go on from, until it is read */
     char *model_text;
     cvy_identity identity;
     cvy_position position;
@@ -92,7 +94,7 @@ static convoy_status save(trainer *t) {
     position_from_statistics(t);
     convoy_status status = cvy_checkpoint_fetch(t->network, t->position.step);
     if (!status)
-        status = cvy_run_folder_save_weights(&t->folder, "last.safetensors", t->model, t->set);
+        status = cvy_run_folder_save_weights(&t->folder, "last.safetensors", t->model);
     if (!status)
         status = cvy_checkpoint_save(t->checkpoint, t->network, &t->recipe->optimizer, t->training.state,
                                      &t->identity, &t->position);
@@ -105,7 +107,7 @@ static convoy_status save_best(trainer *t) {
     if (!t->folder.path)
         return CONVOY_OK;
     convoy_status status = cvy_checkpoint_fetch(t->network, t->position.step);
-    return status ? status : cvy_run_folder_save_weights(&t->folder, "best.safetensors", t->model, t->set);
+    return status ? status : cvy_run_folder_save_weights(&t->folder, "best.safetensors", t->model);
 }
 
 /* ---- one step and what is due after it ---- */
@@ -210,6 +212,22 @@ static convoy_status save_unfinished(trainer *t, const cvy_position *before) {
     return status ? status : CONVOY_INTERRUPTED;
 }
 
+/* What went wrong with the next batch or with a file takes nothing of what was trained: the state is saved as
+   it was after the last step. Where the device or the numbers failed there is no good state to save. */
+static convoy_status save_before_failing(trainer *t, convoy_status failure) {
+    if (!t->checkpoint || (failure != CONVOY_INVALID && failure != CONVOY_IO))
+        return failure;
+    char *message = strdup(convoy_error_message());
+    convoy_status status = read_statistics(t);
+    if (!status)
+        status = save(t);
+    if (message)
+        cvy_fail(failure, "%s%s%s", message, status ? "" : "; the state of the step before is saved in ",
+                 status ? "" : t->checkpoint);
+    free(message);
+    return failure;
+}
+
 /* Reports, evaluations and files that are due at this position. */
 static convoy_status finish_step(trainer *t) {
     cvy_position before = t->position;
@@ -230,8 +248,11 @@ static convoy_status finish_step(trainer *t) {
         status = evaluate(t);
         if (status == CONVOY_INTERRUPTED)
             return save_unfinished(t, &before);
-        if (status)
-            return status;
+        if (status) {
+            t->position.test_loss = before.test_loss;
+            t->position.test_accuracy = before.test_accuracy;
+            return save_before_failing(t, status);
+        }
         tell(t, over ? CONVOY_PROGRESS_EPOCH : CONVOY_PROGRESS_TEST);
     }
     t->position.unfinished_step = false;
@@ -259,8 +280,8 @@ static convoy_status train_epoch(trainer *t) {
     convoy_status status = cvy_loader_start(t->loader, (uint32_t)epoch, batch_index(t));
     cvy_statistics_resume_clock(t->statistics);
     while (!status && t->position.epoch == epoch) {
-        if (!t->position.unfinished_step)
-            status = take_step(t);
+        if (!t->position.unfinished_step && (status = take_step(t)))
+            return save_before_failing(t, status);
         if (!status)
             status = finish_step(t);
         if (!status && t->stop && !is_done(t))
@@ -319,11 +340,36 @@ static void fill_options(trainer *t, const convoy_train_options *options) {
 }
 
 static convoy_status initial_weights(trainer *t) {
-    if (t->options.keep_weights || t->options.resume)
+    cvy_tensor_file *file = NULL;
+    if (t->options.keep_weights)
         return CONVOY_OK;
-    if (t->options.init)
-        return convoy_model_load_weights(t->model, t->options.init);
-    return convoy_model_initialise(t->model, t->options.seed);
+    if (t->options.resume)
+        return cvy_checkpoint_classes(t->checkpoint, t->resumed, t->model);
+    if (!t->options.init)
+        return convoy_model_initialise(t->model, t->options.seed);
+    convoy_status status = cvy_tensor_file_load(t->options.init, &file);
+    if (!status)
+        status = cvy_model_take_weights(t->model, file, t->options.init, true);
+    cvy_tensor_file_free(file);
+    return status;
+}
+
+/* The sets' classes in the order in which the weights know them. Weights of other classes are a beginning
+   too, but not of a run that goes on. */
+static convoy_status order_classes(trainer *t) {
+    const cvy_classes known = cvy_model_classes(t->model);
+    const char *owner = t->options.resume ? t->checkpoint : t->options.init ? t->options.init : "the model";
+    convoy_status status = known.count ? cvy_dataset_order_classes(t->set, &known, owner) : CONVOY_OK;
+    if (status == CONVOY_INVALID && !t->options.resume) {
+        cvy_warning("%s. Every output begins with the weights of another class", convoy_error_message());
+        status = CONVOY_OK;
+    }
+    const cvy_classes classes = cvy_dataset_classes(t->set);
+    if (!status && t->test)
+        status = cvy_dataset_order_classes(t->test, &classes, "the training set");
+    if (!status)
+        cvy_model_set_classes(t->model, &classes);
+    return status;
 }
 
 /* A folder is taken when its run has begun: a checkpoint of step 0 protects nothing. */
@@ -336,14 +382,17 @@ static convoy_status open_folder(trainer *t) {
     if (t->options.resume && !cvy_file_exists(t->checkpoint))
         return cvy_fail(CONVOY_INVALID, "cannot resume: there is no %s. Start the run without resume",
                         t->checkpoint);
-    if (!t->options.resume)
+    status = cvy_run_folder_open(t->options.out, &t->folder);
+    if (!status && t->options.resume)
+        status = cvy_checkpoint_open(t->checkpoint, &t->resumed);
+    else if (!status)
         status = cvy_checkpoint_step(t->checkpoint, &step);
     if (!status && step)
-        return cvy_fail(
-            CONVOY_INVALID,
-            "%s already holds a run of %llu steps: resume it, choose another folder, or delete it",
-            t->options.out, step);
-    return status ? status : cvy_run_folder_open(t->options.out, &t->folder);
+        status =
+            cvy_fail(CONVOY_INVALID,
+                     "%s already holds a run of %llu steps: resume it, choose another folder, or delete it",
+                     t->options.out, step);
+    return status;
 }
 
 /* A cvy_beside. */
@@ -396,8 +445,10 @@ static convoy_status begin(trainer *t) {
                                  .epoch_train_accuracy = NAN,
                                  .best_accuracy = NAN};
     if (t->options.resume)
-        status = cvy_checkpoint_load(t->checkpoint, t->network, &t->recipe->optimizer, t->training.state,
-                                     &t->identity, &t->position);
+        status = cvy_checkpoint_load(t->checkpoint, t->resumed, t->network, &t->recipe->optimizer,
+                                     t->training.state, &t->identity, &t->position);
+    cvy_tensor_file_free(t->resumed);
+    t->resumed = NULL;
     if (status)
         return status;
     t->saved = t->options.resume;
@@ -424,6 +475,7 @@ static void close_trainer(trainer *t) {
     cvy_training_free(&t->training);
     convoy_network_close(t->network);
     cvy_run_folder_close(&t->folder);
+    cvy_tensor_file_free(t->resumed);
     free(t->checkpoint);
     free(t->model_text);
 }
@@ -475,6 +527,8 @@ convoy_status convoy_train(convoy_model *model, convoy_device *device, convoy_da
         status = open_folder(&t);
     if (!status)
         status = initial_weights(&t);
+    if (!status)
+        status = order_classes(&t);
     if (status)
         goto done;
     t.model_text = cvy_identity_model(model);

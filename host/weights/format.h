@@ -6,11 +6,9 @@
 #include <jansson.h>
 #include <stdbool.h>
 
-#include "base/arena.h"
 #include "weights/weights.h"
 
 struct cvy_tensor_file {
-    cvy_arena *arena;
     char *bytes; /* the whole file */
     size_t size;
     cvy_named_tensor *tensors; /* by their place in the file */

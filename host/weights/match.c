@@ -1,4 +1,5 @@
 /* The one way to match the tensors of a file with what is wanted. */
+#include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -77,6 +78,16 @@ static void complain_missing(cvy_complaints *complaints, const cvy_named_tensor 
                  nearest ? nearest : "", nearest ? "?" : "");
 }
 
+/* NaN and infinity give no answers, or wrong ones that look right. */
+static void check_finite(const cvy_named_tensor *tensor, cvy_complaints *complaints) {
+    const float *values = tensor->data;
+    for (size_t i = 0; i < tensor->bytes / sizeof *values; i++)
+        if (!isfinite(values[i])) {
+            cvy_complain(complaints, "not finite: value %zu of %s is %g", i, tensor->name, (double)values[i]);
+            return;
+        }
+}
+
 static void compare(const cvy_named_tensor *wanted, size_t count, candidate *given, size_t given_count,
                     const void **found, cvy_complaints *complaints) {
     cvy_text has = {0}, wants = {0};
@@ -89,6 +100,8 @@ static void compare(const cvy_named_tensor *wanted, size_t count, candidate *giv
         const candidate *match = find(wanted[i].name, given, given_count);
         bool fits = match && same_shape(&wanted[i], match->tensor);
         found[i] = fits ? match->tensor->data : NULL;
+        if (fits && strcmp(wanted[i].dtype, "F32") == 0)
+            check_finite(match->tensor, complaints);
         if (match && !fits)
             cvy_complain(complaints, "mismatched %s: %s instead of %s", wanted[i].name,
                          describe(match->tensor, &has), describe(&wanted[i], &wants));

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/machine.h"
 #include "base/text.h"
 #include "weights/format.h"
 
@@ -102,25 +103,14 @@ static int compare_places(const void *a, const void *b) {
     return strcmp(x->tensor.name, y->tensor.name);
 }
 
-/* Fills file->tensors from the parsed header; `data` has `size` bytes. */
-static convoy_status read_header(const char *path, cvy_tensor_file *file, char *data, size_t size) {
-    const char *name;
-    json_t *entry;
-    size_t count = 0, end = 0;
-    convoy_status status = check_metadata(path, json_object_get(file->header, "__metadata__"));
-    placed *list = cvy_arena_alloc(file->arena, (json_object_size(file->header) + 1) * sizeof *list);
-    json_object_foreach(file->header, name, entry) {
-        if (status)
-            return status;
-        if (strcmp(name, "__metadata__") == 0)
-            continue;
-        status = read_entry(path, name, entry, size, &list[count].tensor, &list[count].offset);
-        count++;
-    }
-    if (status)
-        return status;
+/* In the order of their places, without holes. */
+static convoy_status place_tensors(const char *path, cvy_tensor_file *file, placed *list, size_t count,
+                                   char *data, size_t size) {
+    size_t end = 0;
     qsort(list, count, sizeof *list, compare_places);
-    file->tensors = cvy_arena_alloc(file->arena, (count + 1) * sizeof *file->tensors);
+    file->tensors = cvy_machine_allocate(count, sizeof *file->tensors);
+    if (!file->tensors)
+        return cvy_fail_memory(path, count * sizeof *file->tensors);
     for (size_t i = 0; i < count; i++) {
         if (list[i].offset != end)
             return bad(path, list[i].tensor.name,
@@ -134,6 +124,29 @@ static convoy_status read_header(const char *path, cvy_tensor_file *file, char *
     return end == size ? CONVOY_OK : bad(path, NULL, "there are bytes that belong to no tensor");
 }
 
+/* Fills file->tensors from the parsed header; `data` has `size` bytes. */
+static convoy_status read_header(const char *path, cvy_tensor_file *file, char *data, size_t size) {
+    const char *name;
+    json_t *entry;
+    size_t count = 0;
+    convoy_status status = check_metadata(path, json_object_get(file->header, "__metadata__"));
+    placed *list = cvy_machine_allocate(json_object_size(file->header) + 1, sizeof *list);
+    if (!list)
+        return cvy_fail_memory(path, json_object_size(file->header) * sizeof *list);
+    json_object_foreach(file->header, name, entry) {
+        if (status)
+            break;
+        if (strcmp(name, "__metadata__") == 0)
+            continue;
+        status = read_entry(path, name, entry, size, &list[count].tensor, &list[count].offset);
+        count++;
+    }
+    if (!status)
+        status = place_tensors(path, file, list, count, data, size);
+    free(list);
+    return status;
+}
+
 convoy_status cvy_safetensors_load(const char *path, cvy_tensor_file *file) {
     size_t size = file->size;
     uint64_t length = 0;
@@ -143,6 +156,8 @@ convoy_status cvy_safetensors_load(const char *path, cvy_tensor_file *file) {
     if (size < 8 || length > header_limit || length > size - 8)
         return bad(path, NULL, size < 8 ? "it is shorter than 8 bytes" : "its header's length is impossible");
     file->header = json_loadb(file->bytes + 8, (size_t)length, JSON_REJECT_DUPLICATES, &error);
+    if (!file->header && json_error_code(&error) == json_error_out_of_memory)
+        return cvy_fail_memory(path, length);
     if (!json_is_object(file->header))
         return bad(path, "header", file->header ? "it is not a JSON object" : error.text);
     size -= 8 + (size_t)length;

@@ -52,10 +52,8 @@ static const cvy_weights_format formats[] = {
 convoy_status cvy_tensor_file_load(const char *path, cvy_tensor_file **out) {
     *out = NULL;
     cvy_tensor_file *file = calloc(1, sizeof *file);
-    if (!file || !(file->arena = cvy_arena_create())) {
-        free(file);
+    if (!file)
         return cvy_fail_memory("a weights file", sizeof *file);
-    }
     convoy_status status = cvy_file_read(path, file_limit, &file->bytes, &file->size);
     if (!status) {
         const cvy_weights_format *format = formats;
@@ -74,7 +72,7 @@ void cvy_tensor_file_free(cvy_tensor_file *file) {
     if (!file)
         return;
     json_decref(file->header);
-    cvy_arena_free(file->arena);
+    free(file->tensors);
     free(file->bytes);
     free(file);
 }

@@ -34,6 +34,12 @@ cvy_named_tensor cvy_tensor_file_get(const cvy_tensor_file *file, size_t index);
 cvy_named_tensor cvy_tensor_file_find(const cvy_tensor_file *file, const char *name);
 const char *cvy_tensor_file_metadata(const cvy_tensor_file *file, const char *key); /* NULL: absent */
 
+/* A digest of everything: tensors by name, metadata by key. */
+convoy_status cvy_tensors_digest(const cvy_named_tensor *tensors, size_t count, const char *const *metadata,
+                                 char hex[33]);
+/* The digest that the file should have: of all but its metadata `but`. */
+convoy_status cvy_tensor_file_digest(const cvy_tensor_file *file, const char *but, char hex[33]);
+
 /* What is wrong with a file, a line each, up to a screenful. Start with {0}. */
 typedef struct cvy_complaints {
     cvy_text text;
@@ -45,8 +51,9 @@ void cvy_complain(cvy_complaints *complaints, const char *format, ...) __attribu
 convoy_status cvy_complaints_end(cvy_complaints *complaints, const char *path, const char *what);
 
 /* found[i] [count] receives where `file` has the values of wanted[i], which it calls prefix + name; NULL
-   where it has none that fits. Complains of what is missing, mismatched in type or shape, and unknown among
-   the file's names with that prefix. I64 counters may be missing: files of old PyTorch versions have none. */
+   where it has none that fits. Complains of what is missing, mismatched in type or shape, not finite, and
+   unknown among the file's names with that prefix. I64 counters may be missing: files of old PyTorch versions
+   have none. */
 convoy_status cvy_tensors_match(const cvy_named_tensor *wanted, size_t count, const cvy_tensor_file *file,
                                 const char *prefix, const void **found, cvy_complaints *complaints);
 

@@ -40,12 +40,12 @@ typedef struct convoy_dataset_options {
     int synthetic_classes; /* 0: 10 */
 } convoy_dataset_options;
 
-/* Opens one split ("train" or "test") of a set. `what` is a known name ("fashion-mnist", "mnist", "cifar10",
-   "cifar100"), looked for under $CONVOY_DATA, data/ and /usr/share/datasets; or "synthetic": images that are
-   made up, learnable, and the same on every machine; or a folder, recognised by what it holds: IDX files
-   (train-images-idx3-ubyte, ..., plain or gzipped), CIFAR-10 or CIFAR-100 in its binary form, or one
-   subfolder of JPEG and PNG images per class, either below train/ and test/ (or val/) or split here by
-   test_fraction.
+/* Opens one split ("train", "test", or "val": what training is judged by; the test split where there is no
+   val/) of a set. `what` is a known name ("fashion-mnist", "mnist", "cifar10", "cifar100"), looked for under
+   $CONVOY_DATA, data/ and /usr/share/datasets; or "synthetic": images that are made up, learnable, and the
+   same on every machine; or a folder, recognised by what it holds: IDX files (train-images-idx3-ubyte, ...,
+   plain or gzipped), CIFAR-10 or CIFAR-100 in its binary form, or one subfolder of JPEG and PNG images per
+   class, either below train/ and test/ (or val/) or split here by test_fraction.
 
    `options` may be NULL. CONVOY_INVALID: nothing there, not recognised, or bad contents; CONVOY_IO: not
    readable; CONVOY_MEMORY. The message names the file and what was found in it. */
@@ -62,7 +62,9 @@ CONVOY_API int convoy_dataset_height(const convoy_dataset *dataset);
 CONVOY_API int convoy_dataset_width(const convoy_dataset *dataset);
 
 /* How many classes there are (0 without labels), and what class `index` is called. IDX files do not say how
-   many: 10, or the highest training label + 1 where that is more. */
+   many: the highest training label + 1; nor what they are called, so that each is called by its number, but
+   for the known name fashion-mnist. Where weights know the classes by name, convoy_train and convoy_evaluate
+   bring the set's into their order. */
 CONVOY_API int convoy_dataset_classes(const convoy_dataset *dataset);
 CONVOY_API const char *convoy_dataset_class_name(const convoy_dataset *dataset, int index);
 

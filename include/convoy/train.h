@@ -48,7 +48,8 @@ typedef struct convoy_train_options {
     uint64_t seed;   /* of the initial weights, the order of the images and dropout */
     const char *out; /* run folder, created; NULL: nothing is written. A folder that holds another run is
                         CONVOY_INVALID */
-    const char *init; /* weights to start from (safetensors); NULL: initialised from the seed */
+    const char *init; /* weights to start from (safetensors); NULL: initialised from the seed. The sets'
+                         classes are brought into their order; where they are others, a warning says so */
     int keep_weights; /* start from the values that the model holds; `init` must be NULL */
     int resume;       /* continue from out/checkpoint.safetensors, to the same bits as if the run had never
                          stopped. Model, recipe, batch size, micro-batch, seed and data must be those
@@ -112,7 +113,8 @@ typedef struct convoy_evaluation {
     unsigned long long *confusion; /* [class_count][class_count]: rows true classes, columns answers */
 } convoy_evaluation;
 
-/* batch_size 0: the recipe's. */
+/* batch_size 0: the recipe's. Where the weights know the classes by name, the set's classes are brought into
+   their order; CONVOY_INVALID names those that only one of both has. */
 CONVOY_API convoy_status convoy_evaluate(convoy_model *model, convoy_device *device, convoy_dataset *set,
                                          int batch_size, convoy_evaluation **evaluation);
 CONVOY_API void convoy_evaluation_free(convoy_evaluation *evaluation); /* NULL is allowed */

@@ -80,6 +80,27 @@ static void impossible_requests_end_the_process(void **state) {
     assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
 }
 
+static void end_with_seven(void) {
+    _exit(7);
+}
+
+static void who_asked_for_it_hears_of_refused_memory(void **state) {
+    int status;
+    assert_null(cvy_arena_try(*state, SIZE_MAX));
+    assert_null(cvy_arena_try(*state, SIZE_MAX / 4));
+    assert_non_null(cvy_arena_try(*state, 1));
+    fflush(NULL);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        cvy_set_memory_handler(end_with_seven);
+        cvy_arena_alloc(*state, SIZE_MAX / 4);
+        _exit(0);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 7);
+}
+
 static void freeing_nothing_is_allowed(void **state) {
     (void)state;
     cvy_arena_free(NULL);
@@ -92,6 +113,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(empty_requests_have_their_own_place, open_arena, free_arena),
         cmocka_unit_test_setup_teardown(strings_are_copied, open_arena, free_arena),
         cmocka_unit_test_setup_teardown(impossible_requests_end_the_process, open_arena, free_arena),
+        cmocka_unit_test_setup_teardown(who_asked_for_it_hears_of_refused_memory, open_arena, free_arena),
         cmocka_unit_test(freeing_nothing_is_allowed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

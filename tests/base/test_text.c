@@ -50,6 +50,37 @@ static const char *nearest(const char *word) {
     return cvy_text_nearest(word, names, sizeof names / sizeof *names);
 }
 
+static void what_no_screen_should_get_is_escaped(void **state) {
+    (void)state;
+    static const char *const cases[][2] = {
+        {"plain caf\xC3\xA9 \xE4\xB8\xAD \xF0\x9F\x90\x88",
+         "plain caf\xC3\xA9 \xE4\xB8\xAD \xF0\x9F\x90\x88"},
+        {"\x1b]0;x\a", "\\x1B]0;x\\x07"},
+        {"caf\xE9", "caf\\xE9"},
+        {"\xC2\x9B"
+         "2J",
+         "\\xC2\\x9B2J"}, /* a control character of two bytes */
+        {"a\xE2\x80\xAE"
+         "b",
+         "a\\xE2\\x80\\xAE"
+         "b"},                                                   /* writes from right to left */
+        {"\xC0\xAF \xED\xA0\x80", "\\xC0\\xAF \\xED\\xA0\\x80"}, /* too long a form, half a pair */
+        {"\xE4\xB8", "\\xE4\\xB8"},
+        {"\x7F\r", "\\x7F\\x0D"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        cvy_text text = {0};
+        cvy_text_add_visible(&text, cases[i][0], false);
+        assert_string_equal(cvy_text_get(&text), cases[i][1]);
+        cvy_text_free(&text);
+    }
+    cvy_text text = {0};
+    cvy_text_add_visible(&text, "a\n\tb", true);
+    cvy_text_add_visible(&text, "a\n\tb", false);
+    assert_string_equal(cvy_text_get(&text), "a\n\tba\\x0A\\x09b");
+    cvy_text_free(&text);
+}
+
 static void misspellings_find_their_word(void **state) {
     (void)state;
     assert_string_equal(nearest("kernal_size"), "kernel_size");
@@ -181,6 +212,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(buffer_grows),
         cmocka_unit_test(numbers_print_short_and_exact),
+        cmocka_unit_test(what_no_screen_should_get_is_escaped),
         cmocka_unit_test(misspellings_find_their_word),
         cmocka_unit_test(other_words_find_nothing),
         cmocka_unit_test(a_swap_is_nearer_than_two_changes),

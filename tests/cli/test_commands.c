@@ -244,6 +244,34 @@ static void outputs_follow_the_data(void **state) {
     assert_non_null(strstr(r->out, "  outputs "));
 }
 
+/* Names that are no UTF-8 lose no answer. */
+static void names_of_any_bytes_are_answered(void **state) {
+    (void)state;
+    static const char *const names[] = {"caf\xe9", "\x1b[2J", "two\nlines"};
+    for (int c = 0; c < 3; c++)
+        for (int i = 0; i < 3; i++) {
+            char file[64];
+            uint8_t pixels[64];
+            memset(pixels, 80 * c + i, sizeof pixels);
+            snprintf(file, sizeof file, "odd-names/%s/%d.png", names[c], i);
+            test_write_png(folder, file, 8, 8, 0, 8, 0, pixels);
+        }
+    const char *data = test_path(folder, "odd-names"), *out = test_path(folder, "odd-names-run"),
+               *open = test_path(folder, "open.yaml"), *w = test_path(out, "last.safetensors"),
+               *image = test_path(data, "caf\xe9/0.png");
+    json_of(RUN("train", open, "--data", data, "--out", out, "--epochs", "1", "--json"));
+    const json_t *json = json_of(RUN("predict", open, "--weights", w, image, "--json"));
+    assert_int_equal(json_array_size(json_object_get(json, "predictions")), 1);
+    json = json_of(RUN("eval", open, "--weights", w, "--data", data, "--json"));
+    const json_t *classes = json_object_get(json, "classes");
+    assert_string_equal(json_string_value(json_object_get(json_array_get(classes, 0), "name")), "\x1b[2J");
+    assert_string_equal(json_string_value(json_object_get(json_array_get(classes, 1), "name")), "caf\\xE9");
+    const test_output *r = RUN("eval", open, "--weights", w, "--data", data);
+    assert_int_equal(r->code, 0);
+    assert_null(strchr(r->out, '\x1b'));
+    assert_non_null(strstr(r->out, "two\\x0Alines"));
+}
+
 static void predict(void **state) {
     (void)state;
     uint8_t pixels[3 * 64];
@@ -357,22 +385,27 @@ static void predict_answers_what_it_can(void **state) {
     assert_string_equal(json_string_value(json_object_get(failed, "file")), bad);
 }
 
-/* Outputs that are no numbers are no answer. */
-static void predict_refuses_what_is_not_finite(void **state) {
+/* Numbers that are none, in the weights or in what they lead to, are no answer. */
+static void what_is_not_finite_is_no_answer(void **state) {
     (void)state;
     convoy_model *loaded;
     assert_ok(convoy_model_load(model, NULL, &loaded));
     assert_ok(convoy_model_load_weights(loaded, weights));
     const char *spoilt = test_path(folder, "spoilt.safetensors"), *image = test_path(folder, "a.png");
-    const float values[] = {NAN, INFINITY};
-    for (int i = 0; i < 2; i++) {
-        convoy_model_tensor(loaded, convoy_model_tensor_count(loaded) - 1).values[3] = values[i];
+    const float values[] = {NAN, INFINITY, 3e38f};
+    const convoy_tensor last = convoy_model_tensor(loaded, convoy_model_tensor_count(loaded) - 2);
+    for (int i = 0; i < 3; i++) {
+        for (size_t k = 0; k < last.shape[1]; k++)
+            last.values[3 * last.shape[1] + k] = values[i];
         assert_ok(convoy_model_save_weights(loaded, spoilt));
         const test_output *r = RUN("predict", model, "--weights", spoilt, image);
-        assert_int_equal(r->code, 1);
+        assert_int_equal(r->code, i < 2 ? 2 : 1);
         assert_string_equal(r->out, "");
-        assert_non_null(
-            strstr(r->err, i ? "output 3 of the network is inf" : "output 3 of the network is nan"));
+        assert_non_null(strstr(r->err, i < 2 ? "not finite: value " : "output 3 of the network is inf"));
+        r = RUN("eval", model, "--weights", spoilt, "--limit", "20");
+        assert_int_equal(r->code, i < 2 ? 2 : 1);
+        assert_string_equal(r->out, "");
+        assert_non_null(strstr(r->err, i < 2 ? "not finite: value " : "NaN or infinite"));
     }
     convoy_model_free(loaded);
 }
@@ -427,10 +460,11 @@ int main(void) {
         cmocka_unit_test(train_names_its_own_folder),
         cmocka_unit_test(eval),
         cmocka_unit_test(outputs_follow_the_data),
+        cmocka_unit_test(names_of_any_bytes_are_answered),
         cmocka_unit_test(predict),
         cmocka_unit_test(predict_sees_what_eval_sees),
         cmocka_unit_test(predict_answers_what_it_can),
-        cmocka_unit_test(predict_refuses_what_is_not_finite),
+        cmocka_unit_test(what_is_not_finite_is_no_answer),
         cmocka_unit_test(bench),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

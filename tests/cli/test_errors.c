@@ -76,6 +76,25 @@ static void bad_models(void **state) {
            2, "names no data");
 }
 
+/* What a file says reaches no screen as it stands. */
+static void escapes(void **state) {
+    (void)state;
+    static const char flatten[] = "input: [1, 8, 8]\nlayers: [Flatten, {Linear: {out_features: 2}}]\n";
+    const test_output *r =
+        RUN("summary", test_write(folder, "e.yaml", "input: [1, 8, 8]\nlayers: [\"\\e]0;x\\a\"]\n"));
+    expect(r, 2, "unknown layer `\\x1B]0;x\\x07`");
+    assert_null(strchr(r->err, '\x1b'));
+    char text[256];
+    snprintf(text, sizeof text, "name: \"\\e]0;x\\a\"\n%s", flatten);
+    r = RUN("summary", test_write(folder, "n.yaml", text));
+    assert_int_equal(r->code, 0);
+    assert_null(strchr(r->out, '\x1b'));
+    assert_non_null(strstr(r->out, "\\x1B]0;x\\x07: input"));
+    r = RUN("eval", model, "--weights", "caf\xe9", "--json");
+    assert_non_null(
+        strstr(json_string_value(json_object_get(json_object_get(r->json, "error"), "message")), "caf\\xE9"));
+}
+
 static void bad_data(void **state) {
     (void)state;
     const uint8_t pixels[4 * 64] = {0}, labels[4] = {0, 1, 2, 3};
@@ -139,6 +158,13 @@ static void failed_runs(void **state) {
     expect(RUN("train", model, "--out", taken), 2, "already holds a run");
     expect(RUN("train", model, "--out", taken, "--resume", "--seed", "9"), 2, "seed 0");
     expect(RUN("train", model, "--out", test_path(folder, "empty"), "--resume"), 2, "cannot resume");
+    /* Figures further apart than any number says still make a picture. */
+    test_write(taken, "metrics.csv",
+               "epoch,step,train_loss,train_accuracy,test_loss,test_accuracy,seconds,images_per_second\n"
+               "1,1,1e308,0.5,-1e308,0.5,0.1,1.0\n2,1,-1e308,0.5,5e-324,0.5,0.1,1.0\n");
+    const test_output *r = RUN("train", model, "--out", taken, "--resume", "--max-steps", "1");
+    assert_int_equal(r->code, 0);
+    assert_non_null(strstr(r->out, "  1e+308 |"));
 }
 
 static void errors_as_json(void **state) {
@@ -171,9 +197,9 @@ static void errors_as_json(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(usage),          cmocka_unit_test(bad_models), cmocka_unit_test(bad_data),
-        cmocka_unit_test(bad_weights),    cmocka_unit_test(devices),    cmocka_unit_test(failed_runs),
-        cmocka_unit_test(errors_as_json),
+        cmocka_unit_test(usage),       cmocka_unit_test(bad_models),     cmocka_unit_test(bad_data),
+        cmocka_unit_test(escapes),     cmocka_unit_test(bad_weights),    cmocka_unit_test(devices),
+        cmocka_unit_test(failed_runs), cmocka_unit_test(errors_as_json),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

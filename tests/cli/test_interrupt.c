@@ -69,13 +69,16 @@ static void ctrl_c_saves_and_says_how_to_resume(void **state) {
 
 static void terminate_saves_too(void **state) {
     (void)state;
-    const char *run = test_path(folder, "term"), *err = test_path(folder, "term.err");
-    const char *const arguments[] = {"train", model, SMALL, "--out", run, NULL};
-    pid_t process = test_start(err, arguments);
-    test_wait_for(process, err, "epoch 1/100000  train loss");
-    assert_int_equal(kill(process, SIGTERM), 0);
-    assert_int_equal(test_wait(process), 130);
-    assert_true(step_of(run) >= 10);
+    const int signals[] = {SIGTERM, SIGHUP};
+    for (int i = 0; i < 2; i++) {
+        const char *run = test_path(folder, i ? "hang-up" : "term"), *err = test_path(folder, "term.err");
+        const char *const arguments[] = {"train", model, SMALL, "--out", run, NULL};
+        pid_t process = test_start(err, arguments);
+        test_wait_for(process, err, "epoch 1/100000  train loss");
+        assert_int_equal(kill(process, signals[i]), 0);
+        assert_int_equal(test_wait(process), 130);
+        assert_true(step_of(run) >= 10);
+    }
 }
 
 /* Other instants in every run, unless $CONVOY_TEST_SEED asks for those of an earlier one. */

@@ -79,8 +79,8 @@ static void bad_arguments(void **state) {
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         assert_fails(convoy_dataset_open("synthetic", "train", &cases[i].options, &set), CONVOY_INVALID,
                      cases[i].part);
-    assert_fails(convoy_dataset_open("synthetic", "val", NULL, &set), CONVOY_INVALID,
-                 "split val: expected train or test");
+    assert_fails(convoy_dataset_open("synthetic", "dev", NULL, &set), CONVOY_INVALID,
+                 "split dev: expected train, val or test");
     assert_fails(convoy_dataset_open("", "train", NULL, &set), CONVOY_INVALID, "no data set named");
     assert_fails(convoy_dataset_open(NULL, "train", NULL, &set), CONVOY_INVALID, "no data set named");
     convoy_dataset_free(NULL);

@@ -2,6 +2,8 @@
 #include "data/files.h"
 
 #include <png.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "base/text.h"
@@ -28,6 +30,13 @@ static void refuse(void *context, const char *path, convoy_status status, const 
     assert_int_equal(status, CONVOY_INVALID);
     assert_non_null(strstr(message, path));
     strcat(strcat(refused, strrchr(path, '/') + 1), " ");
+}
+
+static size_t ignored;
+
+static void ignore(void *context, const char *path, convoy_status status, const char *message) {
+    (void)context, (void)path, (void)status, (void)message;
+    ignored++;
 }
 
 static const cvy_files_options options = {.channels = 3, .height = 4, .width = 4, .refuse = refuse};
@@ -107,6 +116,29 @@ static void what_cannot_be_read_is_left_out(void **state) {
     assert_string_equal(refused, "bad.png cut-idx3-ubyte.gz notes.txt ");
 }
 
+/* A pipe is not waited for, a link followed, but not in a circle. */
+static void pipes_and_links_among_images(void **state) {
+    (void)state;
+    write_images();
+    const char *in = test_path(folder, "in");
+    assert_int_equal(mkfifo(test_path(folder, "in/pipe.png"), 0600), 0);
+    assert_int_equal(symlink("deep/c.png", test_path(folder, "in/link.png")), 0);
+    assert_int_equal(symlink(".", test_path(folder, "in/here")), 0);
+    assert_int_equal(symlink("..", test_path(folder, "in/deep/back")), 0);
+    assert_int_equal(symlink("nowhere", test_path(folder, "in/lost.png")), 0);
+    cvy_files *files;
+    cvy_chunk chunk;
+    const cvy_files_options silent = {.channels = 3, .height = 4, .width = 4, .refuse = ignore};
+    assert_ok(cvy_files_open(&in, 1, &silent, &files));
+    assert_ok(cvy_files_next(files, &chunk));
+    bool linked = false;
+    for (size_t i = 0; i < convoy_dataset_count(chunk.set); i++)
+        linked = linked || strstr(convoy_dataset_path(chunk.set, i), "/link.png");
+    assert_true(linked);
+    assert_int_equal(ignored, cvy_files_count(files) - convoy_dataset_count(chunk.set));
+    cvy_files_close(files);
+}
+
 static void folders_without_images_are_refused(void **state) {
     (void)state;
     test_write_file(folder, "empty/notes.txt", "no image", 8);
@@ -121,6 +153,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(every_kind_keeps_its_size, setup, teardown),
         cmocka_unit_test_setup_teardown(long_idx_files_come_in_chunks, setup, teardown),
         cmocka_unit_test_setup_teardown(what_cannot_be_read_is_left_out, setup, teardown),
+        cmocka_unit_test_setup_teardown(pipes_and_links_among_images, setup, teardown),
         cmocka_unit_test_setup_teardown(folders_without_images_are_refused, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

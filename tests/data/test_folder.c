@@ -90,6 +90,45 @@ static void train_and_test_folders_are_the_splits(void **state) {
     assert_int_equal(warnings, 0);
 }
 
+static size_t count_of(const char *split) {
+    convoy_dataset *set;
+    assert_ok(convoy_dataset_open(folder, split, NULL, &set));
+    const size_t count = convoy_dataset_count(set);
+    convoy_dataset_free(set);
+    return count;
+}
+
+static void training_is_judged_by_validation(void **state) {
+    (void)state;
+    write_classes("train/", animals, 3, 4);
+    write_classes("test/", animals, 3, 2);
+    assert_int_equal(count_of("val"), 6); /* there is nothing better */
+    write_classes("val/", animals, 3, 3);
+    assert_int_equal(count_of("val"), 9);
+    assert_int_equal(count_of("test"), 6);
+}
+
+/* Runs that began in the data's own folder are no class; a class may be called as theirs is. */
+static void our_own_runs_are_no_class(void **state) {
+    (void)state;
+    static const char *const classes[] = {"jumps", "runs"};
+    convoy_dataset *set;
+    write_classes("", animals, 2, 4);
+    const char *const runs[] = {"runs/m-1/model.yaml", "runs/m-1/metrics.csv", "out/model.yaml",
+                                "out/metrics.csv"};
+    for (size_t i = 0; i < sizeof runs / sizeof *runs; i++)
+        test_write_file(folder, runs[i], "x", 1);
+    assert_ok(convoy_dataset_open(folder, "train", NULL, &set));
+    assert_int_equal(convoy_dataset_classes(set), 2);
+    convoy_dataset_free(set);
+    write_classes("sports/", classes, 2, 4);
+    char *sports = cvy_path_join(folder, "sports");
+    assert_ok(convoy_dataset_open(sports, "train", NULL, &set));
+    assert_string_equal(convoy_dataset_class_name(set, 1), "runs");
+    convoy_dataset_free(set);
+    free(sports);
+}
+
 static void open_both(const convoy_dataset_options *options, convoy_dataset *sets[2]) {
     assert_ok(convoy_dataset_open(folder, "train", options, &sets[0]));
     assert_ok(convoy_dataset_open(folder, "test", options, &sets[1]));
@@ -248,6 +287,20 @@ static void a_tree_that_is_split_here_warns_once(void **state) {
 }
 
 /* The first damaged file in the order of the set is the one reported, however many threads decode. */
+static void all_damaged_files_are_named_at_once(void **state) {
+    (void)state;
+    write_classes("train/", animals, 3, 4);
+    write_classes("test/", animals, 3, 1);
+    test_write_file(folder, "train/ape/0.png", "RIFF....WEBPVP8 ", 16);
+    test_write_file(folder, "train/cat/3.png", "GIF89a", 6);
+    convoy_dataset *set;
+    const convoy_dataset_options options = {.channels = 1, .height = 4, .width = 4};
+    assert_fails(convoy_dataset_open(folder, "train", &options, &set), CONVOY_INVALID,
+                 "2 images cannot be read");
+    assert_non_null(strstr(convoy_error_message(), "ape/0.png: neither PNG nor JPEG, but WebP"));
+    assert_non_null(strstr(convoy_error_message(), "cat/3.png: neither PNG nor JPEG, but GIF"));
+}
+
 static void the_first_damaged_file_is_reported(void **state) {
     (void)state;
     write_classes("train/", animals, 3, 9);
@@ -266,6 +319,8 @@ static void the_first_damaged_file_is_reported(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(train_and_test_folders_are_the_splits, setup, teardown),
+        cmocka_unit_test_setup_teardown(training_is_judged_by_validation, setup, teardown),
+        cmocka_unit_test_setup_teardown(our_own_runs_are_no_class, setup, teardown),
         cmocka_unit_test_setup_teardown(a_single_tree_is_split_by_the_seed, setup, teardown),
         cmocka_unit_test_setup_teardown(small_classes_keep_one_for_each_split, setup, teardown),
         cmocka_unit_test_setup_teardown(a_limit_spreads_over_the_classes, setup, teardown),
@@ -274,6 +329,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(a_test_class_must_be_a_training_class, setup, teardown),
         cmocka_unit_test_setup_teardown(other_files_are_skipped_with_one_warning, setup, teardown),
         cmocka_unit_test_setup_teardown(a_tree_that_is_split_here_warns_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(all_damaged_files_are_named_at_once, setup, teardown),
         cmocka_unit_test_setup_teardown(the_first_damaged_file_is_reported, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

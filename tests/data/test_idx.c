@@ -1,4 +1,5 @@
 /* IDX files and sets of them. */
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -108,6 +109,12 @@ static void training_labels_count_the_classes(void **state) {
     assert_ok(convoy_dataset_open(folder, "test", NULL, &set));
     assert_int_equal(convoy_dataset_classes(set), 26);
     convoy_dataset_free(set);
+    const uint8_t bits[IMAGES] = {0, 1, 1, 0, 0, 1, 1};
+    write_split("train", "", bits);
+    assert_ok(convoy_dataset_open(folder, "train", NULL, &set));
+    assert_int_equal(convoy_dataset_classes(set), 2);
+    convoy_dataset_free(set);
+    write_split("train", "", letters);
     const uint8_t more[IMAGES] = {0, 26, 3, 4, 5, 6, 7};
     write_split("t10k", "", more);
     assert_fails(convoy_dataset_open(folder, "test", NULL, &set), CONVOY_INVALID,
@@ -129,7 +136,8 @@ static void known_names_are_found_under_convoy_data(void **state) {
     convoy_dataset_free(set);
     assert_ok(convoy_dataset_open(folder, "train", NULL, &set)); /* by path: named by the folder above raw */
     assert_string_equal(convoy_dataset_name(set), "FashionMNIST");
-    assert_string_equal(convoy_dataset_class_name(set, 5), "Sandal");
+    assert_string_equal(convoy_dataset_class_name(set, 5),
+                        "5"); /* a folder's name says nothing of its classes */
     convoy_dataset_free(set);
     const uint8_t bad[IMAGES] = {0, 1, 10, 3, 4, 5, 6};
     write_split("train", ".gz", bad);
@@ -209,8 +217,20 @@ static void images_and_labels_must_agree(void **state) {
 static void unreadable_files_are_io_errors(void **state) {
     (void)state;
     cvy_idx idx;
-    assert_fails(cvy_idx_read("/nonexistent/file", 3, 0, &idx), CONVOY_IO, "/nonexistent/file: No such file");
-    assert_fails(cvy_idx_read(folder, 3, 0, &idx), CONVOY_IO, "cannot be read");
+    assert_fails(cvy_idx_read("/nonexistent/file", 3, 0, &idx), CONVOY_IO,
+                 "/nonexistent/file': No such file");
+    assert_fails(cvy_idx_read(folder, 3, 0, &idx), CONVOY_IO, "it is a folder");
+}
+
+static void a_pipe_is_not_waited_for(void **state) {
+    (void)state;
+    char *path = cvy_path_join(folder, "train-images-idx3-ubyte");
+    convoy_dataset *set;
+    assert_int_equal(mkfifo(path, 0600), 0);
+    test_write_idx(folder, "train-labels-idx1-ubyte", 1, (uint32_t[]){6}, digits);
+    assert_false(cvy_idx_is_images(path));
+    assert_fails(convoy_dataset_open(folder, "train", NULL, &set), CONVOY_INVALID, "it is a pipe");
+    free(path);
 }
 
 /* Whatever a file holds, reading it ends with images or a message; run under AddressSanitizer this means
@@ -262,7 +282,7 @@ static void fashion_mnist_as_installed(void **state) {
     assert_ok(convoy_dataset_open("/usr/share/datasets/fashion-mnist/", "train", NULL, &set));
     assert_int_equal(convoy_dataset_count(set), 60000);
     assert_string_equal(convoy_dataset_name(set), "fashion-mnist");
-    assert_string_equal(convoy_dataset_class_name(set, 8), "Bag");
+    assert_string_equal(convoy_dataset_class_name(set, 8), "8");
     convoy_dataset_free(set);
 }
 
@@ -278,6 +298,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(images_and_labels_must_agree, setup, teardown),
         cmocka_unit_test_setup_teardown(unreadable_files_are_io_errors, setup, teardown),
         cmocka_unit_test_setup_teardown(no_prefix_and_no_flipped_byte_crashes, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_pipe_is_not_waited_for, setup, teardown),
         cmocka_unit_test(fashion_mnist_as_installed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

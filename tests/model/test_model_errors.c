@@ -158,6 +158,72 @@ static void blocks_cannot_explode(void **state) {
 
 #define RECIPE "input: [1, 8, 8]\nlayers: [ReLU]\nrecipe:\n"
 
+/* Sizes whose sums or products no number says, or no machine has: refused before anything is allocated. */
+static void sizes_are_checked(void **state) {
+    (void)state;
+    static const char wide[] = "      - Upsample: {size: 32768}\n      - Flatten\n";
+    cvy_text many = {0};
+    const bad_file files[] = {
+        {"input: [1, 1, 1]\nlayers:\n  - Conv2d: {out_channels: 1048576, kernel_size: 1}\n"
+         "  - Conv2d: {out_channels: 1048576, kernel_size: 32768, padding: 32768}\n",
+         "4:5: layer 1 (Conv2d): its output"},
+        {"input: [1, 1, 1]\nlayers:\n  - Conv2d: {out_channels: 1048576, kernel_size: 1}\n"
+         "  - Conv2d: {out_channels: 1, kernel_size: 32768, padding: 16384}\n",
+         "4:5: layer 1 (Conv2d): with it the model has more than 68719476736 parameters"},
+        {"input: [1, 1, 1]\nlayers:\n  - Conv2d: {out_channels: 1048576, kernel_size: 1}\n"
+         "  - Conv2d: {out_channels: 2, kernel_size: 32768, padding: 16384, connections: [[0], [1]]}\n",
+         "4:80: a kernel of 2 x 1048576 x 1073741824 values is too large"},
+        {"input: [32768, 1, 1]\nlayers:\n  - Upsample: {size: 32768}\n",
+         "3:5: layer 0 (Upsample): its output"},
+        {"input: [2, 32768, 32768]\nlayers:\n  - ReLU\n", "3:3: 2x32768x32768 outputs are too many"},
+    };
+    CHECK(files);
+    cvy_text_add(&many, "input: [1, 1, 1]\nlayers:\n");
+    for (int i = 0; i < 70; i++) /* each fits */
+        cvy_text_add(&many, "  - Sequential:\n%s      - Linear: {out_features: 1}\n", wide);
+    convoy_model *model = NULL;
+    assert_fails(test_model_load("model-bad.yaml", many.data, NULL, &model), CONVOY_INVALID,
+                 "an image has more than 68719476736 values in this model");
+    cvy_text_free(&many);
+}
+
+/* What a small file stands for when it is written out has bounds that are said. */
+static void expansions_are_bounded(void **state) {
+    (void)state;
+    const struct {
+        const char *head, *item, *between, *tail, *message;
+        int items, uses;
+    } cases[] = {
+        {"input: [1, 8, 8]\nparameters: {a: [", "1,", " - ReLU: {a: $a}\n", "1]}\nlayers:\n",
+         "more than 1048576 values", 20000, 60},
+        {"input: [1, 8, 8]\nblocks: {b: {parameters: {a: [", "1,", " - b\n",
+         "1]}, layers: [ReLU]}}\nlayers:\n", "more than 1048576 values", 20000, 60},
+        {"input: [1, 8, 8]\nlayers:\n - ReLU: {name: ", "a", "", "}\n", "at most 100 letters", 200, 0},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        cvy_text text = {0};
+        convoy_model *model = NULL;
+        cvy_text_add(&text, "%s", cases[i].head);
+        for (int k = 0; k < cases[i].items; k++)
+            cvy_text_add(&text, "%s", cases[i].item);
+        cvy_text_add(&text, "%s", cases[i].tail);
+        for (int k = 0; k < cases[i].uses; k++)
+            cvy_text_add(&text, "%s", cases[i].between);
+        assert_fails(test_model_load("model-bad.yaml", text.data, NULL, &model), CONVOY_INVALID,
+                     cases[i].message);
+        cvy_text_free(&text);
+    }
+    cvy_text text = {0};
+    convoy_model *model = NULL;
+    cvy_text_add(&text, "input: [1, 8, 8]\nparameters:\n");
+    for (int k = 0; k < 300; k++)
+        cvy_text_add(&text, "  p%d: 1\n", k);
+    cvy_text_add(&text, "layers: [ReLU]\n");
+    assert_fails(test_model_load("model-bad.yaml", text.data, NULL, &model), CONVOY_INVALID,
+                 "parameters: 300 are more than the 256 that are allowed");
+    cvy_text_free(&text);
+}
+
 static void recipes(void **state) {
     (void)state;
     const bad_file files[] = {
@@ -175,6 +241,8 @@ static void recipes(void **state) {
         {RECIPE "  optimizer: [SGD]\n", "4:14: an optimizer is one name"},
         {RECIPE "  mean: [1, 2]\n", "4:9: `mean` must be a number, or one for each of the 1 channels"},
         {RECIPE "  std: 0\n", "4:8: `std` must be a number above 0, found `0`"},
+        {RECIPE "  std: 1e-60\n", "4:8: `std` must be a number that a float can hold"},
+        {RECIPE "  mean: [1e300]\n", "4:10: `mean` must be a number that a float can hold"},
         {RECIPE "  border: 4\n", "4:3: recipe: a border of 4 leaves nothing of an input of 1x8x8"},
         {"input: [1, 8, 8]\nlayers: [ReLU]\nrecipe: 3\n", "3:9: recipe: expected {name: value, ...}"},
     };
@@ -210,9 +278,16 @@ static void settings(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_top_level), cmocka_unit_test(layers),   cmocka_unit_test(connection_tables),
-        cmocka_unit_test(branches),      cmocka_unit_test(blocks),   cmocka_unit_test(blocks_cannot_explode),
-        cmocka_unit_test(recipes),       cmocka_unit_test(settings),
+        cmocka_unit_test(the_top_level),
+        cmocka_unit_test(layers),
+        cmocka_unit_test(connection_tables),
+        cmocka_unit_test(branches),
+        cmocka_unit_test(blocks),
+        cmocka_unit_test(blocks_cannot_explode),
+        cmocka_unit_test(sizes_are_checked),
+        cmocka_unit_test(expansions_are_bounded),
+        cmocka_unit_test(recipes),
+        cmocka_unit_test(settings),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

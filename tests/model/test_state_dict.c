@@ -38,17 +38,22 @@ static void weights_come_back(void **state) {
     convoy_model_free(b);
 }
 
-static void metadata_travel_along(void **state) {
+static void classes_and_image_travel_along(void **state) {
     (void)state;
-    convoy_model *model = test_model(yaml);
+    static const char *const names[] = {"c", "b", "a"};
+    convoy_model *model = test_model(yaml), *again = test_model(yaml);
     cvy_tensor_file *file;
-    assert_ok(cvy_model_save_weights_with(model, path, (const char *const[]){"classes", "[\"a\"]", NULL}));
+    cvy_model_set_classes(model, &(cvy_classes){3, names});
+    assert_ok(convoy_model_save_weights(model, path));
     assert_ok(cvy_tensor_file_load(path, &file));
-    assert_string_equal(cvy_tensor_file_metadata(file, "classes"), "[\"a\"]");
+    assert_string_equal(cvy_tensor_file_metadata(file, "class_names"), "[\"c\",\"b\",\"a\"]");
+    assert_non_null(cvy_tensor_file_metadata(file, "image"));
     cvy_tensor_file_free(file);
-    assert_ok(convoy_model_load_weights(model, path));
+    assert_ok(convoy_model_load_weights(again, path));
+    assert_string_equal(cvy_model_classes(again).names[2], "a");
     unlink(path);
     convoy_model_free(model);
+    convoy_model_free(again);
 }
 
 /* Saves the state of `model` after `change`, and loads it into the model again. */
@@ -140,7 +145,7 @@ static void states_are_found_by_prefix(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(weights_come_back),           cmocka_unit_test(metadata_travel_along),
+        cmocka_unit_test(weights_come_back),           cmocka_unit_test(classes_and_image_travel_along),
         cmocka_unit_test(files_without_counters_load), cmocka_unit_test(everything_wrong_is_listed),
         cmocka_unit_test(states_are_found_by_prefix),
     };

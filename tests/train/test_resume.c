@@ -4,6 +4,7 @@
 #include "convoy/train.h"
 #include "model/model.h"
 #include "support/run.h"
+#include "train/checkpoint.h"
 
 static const char adam[] =
     "  optimizer: {Adam: {lr: 0.01}}\n  batch_size: 20\n  epochs: 3\n  eval_every: 4\n";
@@ -186,6 +187,50 @@ static void resumes_on_another_device(void **state) {
     convoy_device_close(host);
 }
 
+static void write_shade(const char *folder, int i) {
+    char name[64];
+    uint8_t pixels[64];
+    memset(pixels, 8 * i, sizeof pixels);
+    snprintf(name, sizeof name, "shades/train/%d/%02d.png", i % 2, i);
+    test_write_png(folder, name, 8, 8, 0, 8, 0, pixels);
+}
+
+static convoy_status train_on_shades(const fixture *f, const char *out, int resume) {
+    convoy_model *model = NULL;
+    convoy_dataset *set = NULL;
+    const convoy_dataset_options options = {.memory = 1}; /* decoded as they are needed */
+    const char *path = test_write(f->folder, "shades.yaml",
+                                  "input: [1, 8, 8]\nlayers:\n  - Flatten\n"
+                                  "  - Linear: {out_features: 2}\n"
+                                  "recipe: {batch_size: 4, epochs: 2, optimizer: {SGD: {lr: 0.1}}}\n");
+    assert_ok(convoy_model_load(path, NULL, &model));
+    assert_ok(convoy_dataset_open(test_path(f->folder, "shades"), "train", &options, &set));
+    const convoy_train_options train_options = {.out = out, .resume = resume, .no_shuffle = 1};
+    convoy_status status = convoy_train(model, test_device(), set, set, &train_options, NULL);
+    convoy_dataset_free(set);
+    convoy_model_free(model);
+    return status;
+}
+
+/* A damaged image in the middle of an epoch: the steps before it are kept, and the run goes on to the same
+   bits once it is mended. */
+static void an_image_that_fails_takes_nothing(void **state) {
+    const fixture *f = *state;
+    const char *whole = test_path(f->folder, "whole"), *parts = test_path(f->folder, "parts");
+    unsigned long long step;
+    for (int i = 0; i < 24; i++)
+        write_shade(f->folder, i);
+    test_write_file(f->folder, "shades/test/0/0.png", "", 0);
+    assert_ok(train_on_shades(f, whole, 0));
+    test_write_file(f->folder, "shades/train/1/05.png", "x", 1);
+    assert_fails(train_on_shades(f, parts, 0), CONVOY_INVALID, "the state of the step before is saved in");
+    assert_ok(cvy_checkpoint_step(test_path(parts, "checkpoint.safetensors"), &step));
+    assert_int_equal(step, 3); /* twelve images of class 0 come first, 05 is among the next four */
+    write_shade(f->folder, 5);
+    assert_ok(train_on_shades(f, parts, 1));
+    test_same_run(whole, parts);
+}
+
 /* ---- checkpoints that do not belong, or are damaged ---- */
 
 static void refuses_another_run(void **state) {
@@ -238,6 +283,12 @@ static void survives_damaged_checkpoints(void **state) {
         if (status)
             assert_int_equal(status, CONVOY_INVALID);
     }
+    for (size_t back = 1; back < 2500; back += 371) { /* one bit of a value: still a number */
+        good[size - back] ^= 1;
+        assert_ok(cvy_file_write(path, good, size));
+        assert_fails(train(f, plain, resume), CONVOY_INVALID, "is damaged: its content has the digest");
+        good[size - back] ^= 1;
+    }
     assert_ok(cvy_file_write(path, good, size));
     assert_ok(train(f, plain, resume));
     free(good);
@@ -252,7 +303,7 @@ static void refuses_a_place_that_does_not_exist(void **state) {
         {"\"images\":\"60\"", "\"images\":\"61\""}, /* no batch begins there */
         {"\"epoch\":\"1\"", "\"epoch\":\"0\""},         {"\"step\":\"3\"", "\"step\":\"x\""},
         {"\"shuffle\":\"f", "\"shuffle\":\"F"},         {"\"loss_sum\":\"0x", "\"loss_sum\":\"zx"},
-        {"convoy-checkpoint-1", "convoy-checkpoint-9"},
+        {"convoy-checkpoint-2", "convoy-checkpoint-9"},
     };
     size_t size;
     assert_ok(train(f, plain, (convoy_train_options){.out = out, .max_steps = 3}));
@@ -289,6 +340,7 @@ int main(void) {
         TEST(goes_on_for_more_epochs),
         TEST(resumes_on_another_device),
         TEST(refuses_another_run),
+        TEST(an_image_that_fails_takes_nothing),
         TEST(survives_damaged_checkpoints),
         TEST(refuses_a_place_that_does_not_exist),
     };

@@ -86,8 +86,24 @@ static void rows_behind_the_checkpoint_are_dropped(void **state) {
     assert_metrics(HEADER ROW("1", "10") ROW("2", "20"));
 }
 
+static void a_folder_belongs_to_one_run(void **state) {
+    (void)state;
+    cvy_run_folder second;
+    assert_fails(cvy_run_folder_open(test_path(parent, "run"), &second), CONVOY_INVALID,
+                 "another run is at work");
+    cvy_run_folder_close(&folder);
+    assert_ok(cvy_run_folder_open(test_path(parent, "run"), &second));
+    cvy_run_folder_close(&second);
+    char **names;
+    size_t count;
+    assert_ok(cvy_folder_list(test_path(parent, "run"), &names, &count));
+    assert_int_equal(count, 0);
+    cvy_names_free(names, count);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_folder_belongs_to_one_run, set_up, tear_down),
         cmocka_unit_test_setup_teardown(rows_are_appended, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_torn_row_is_dropped, set_up, tear_down),
         cmocka_unit_test_setup_teardown(rows_behind_the_checkpoint_are_dropped, set_up, tear_down),

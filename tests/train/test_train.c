@@ -154,10 +154,8 @@ static void writes_the_run_folder(void **state) {
     }
     cvy_tensor_file *file = NULL;
     assert_ok(cvy_tensor_file_load(test_path(out, "last.safetensors"), &file));
-    const char *names = cvy_tensor_file_metadata(file, "class_names");
-    assert_non_null(names);
-    assert_memory_equal(names, convoy_dataset_class_name(f->test, 0),
-                        strlen(convoy_dataset_class_name(f->test, 0)));
+    assert_string_equal(cvy_tensor_file_metadata(file, "class_names"), "10"); /* numbers only */
+    assert_non_null(cvy_tensor_file_metadata(file, "image"));
     cvy_tensor_file_free(file);
     assert_fails(convoy_train(model, test_device(), f->train, f->test, &options, NULL), CONVOY_INVALID,
                  "already holds a run of 20 steps");
