@@ -136,8 +136,8 @@ const char *cli_bytes(double bytes, char text[32]);
 /* "1,234,567" */
 const char *cli_thousands(unsigned long long value, char text[32]);
 
-/* What training and evaluation need of a device's memory; on a device with its workspace and, measured, what
-   Convoy's buffers held at most. */
+/* What training and evaluation need of a device's memory; on a real one with what Convoy's buffers held at
+   most. */
 typedef struct cli_memory {
     cvy_memory training, evaluation;
     bool on_device;

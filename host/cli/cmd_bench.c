@@ -87,7 +87,7 @@ static convoy_status fill_labels(bench *b) {
 /* A cvy_beside of training: the images lie in the network's input. */
 static size_t bytes_beside(const void *device, int piece, bool small) {
     (void)small;
-    return cvy_training_bytes(device, cvy_network_pitch_of(device, piece, true));
+    return cvy_training_bytes(device, cvy_network_pitch_of(cvy_device_get_traits(device), piece, true));
 }
 
 static convoy_status prepare(bench *b, convoy_model *model, bool training, const char *variant) {

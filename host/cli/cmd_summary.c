@@ -21,6 +21,19 @@ static const cvy_param params[] = {
     CVY_PARAM_END,
 };
 
+/* What memory is planned for: sizes of scratch depend a little on the device. */
+enum { CORES = 8 };
+static const cvy_device_traits usual_cpu = {.cpu = true,
+                                            .vector_width = 16,
+                                            .pitch_multiple = 16,
+                                            .compute_units = CORES,
+                                            .max_work_group = 4096,
+                                            .local_memory = 1 << 20,
+                                            .cache = 32 << 20,
+                                            .max_allocation = SIZE_MAX / 2,
+                                            .memory = SIZE_MAX / 2,
+                                            .view_alignment = 128};
+
 typedef struct totals {
     unsigned long long parameters, multiply_adds;
     int batch_size, micro_batch; /* equal unless the batch is computed in pieces */
@@ -74,7 +87,7 @@ static void print_summary(const convoy_model *model, const totals *totals) {
            totals->batch_size);
     if (totals->micro_batch < totals->batch_size)
         printf(", in pieces of %d", totals->micro_batch);
-    printf(" (the scratch of a device's kernels comes on top: see convoy bench):\n");
+    printf(", on a CPU of %d cores (convoy bench: on your device):\n", CORES);
     cli_print_memory(&totals->memory);
 }
 
@@ -88,8 +101,8 @@ static totals sum(const convoy_model *model, const options *o) {
         t.parameters += convoy_model_layer(model, i).parameters;
         t.multiply_adds += convoy_model_layer(model, i).multiply_adds;
     }
-    t.memory.training = cvy_model_memory(model, t.micro_batch, true);
-    t.memory.evaluation = cvy_model_memory(model, t.micro_batch, false);
+    t.memory.training = cvy_model_memory(model, &usual_cpu, t.micro_batch, true);
+    t.memory.evaluation = cvy_model_memory(model, &usual_cpu, t.micro_batch, false);
     return t;
 }
 

@@ -73,11 +73,11 @@ const char *cli_thousands(unsigned long long value, char text[32]) {
 
 static json_t *parts_json(const cli_memory *memory, const cvy_memory *parts, size_t measured) {
     json_t *json =
-        json_pack("{s:I, s:I, s:I, s:I, s:I}", "parameters", (json_int_t)parts->parameters, "gradients",
+        json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "parameters", (json_int_t)parts->parameters, "gradients",
                   (json_int_t)parts->gradients, "optimizer", (json_int_t)parts->optimizer, "activations",
-                  (json_int_t)parts->activations, "total", (json_int_t)cvy_memory_total(parts));
+                  (json_int_t)parts->activations, "workspace", (json_int_t)parts->workspace, "total",
+                  (json_int_t)cvy_memory_total(parts));
     if (memory->on_device) {
-        json_object_set_new(json, "workspace", json_integer((json_int_t)parts->workspace));
         json_object_set_new(json, "data", json_integer((json_int_t)parts->data));
         json_object_set_new(json, "measured", json_integer((json_int_t)measured));
     }
@@ -102,8 +102,7 @@ static void print_parts(const char *title, const cli_memory *memory, const cvy_m
     print_column(parts->gradients);
     print_column(parts->optimizer);
     print_column(parts->activations);
-    if (memory->on_device)
-        print_column(parts->workspace + parts->data);
+    print_column(parts->workspace + parts->data);
     print_column(cvy_memory_total(parts));
     if (memory->on_device)
         print_column(measured);
@@ -111,12 +110,8 @@ static void print_parts(const char *title, const cli_memory *memory, const cvy_m
 }
 
 void cli_print_memory(const cli_memory *memory) {
-    printf("%-18s %12s %12s %12s %12s", "device memory", "parameters", "gradients", "optimizer",
-           "activations");
-    if (memory->on_device)
-        printf(" %12s %12s %12s\n", "workspace", "total", "measured");
-    else
-        printf(" %12s\n", "total");
+    printf("%-18s %12s %12s %12s %12s %12s %12s%s\n", "device memory", "parameters", "gradients", "optimizer",
+           "activations", "workspace", "total", memory->on_device ? "     measured" : "");
     print_parts("training", memory, &memory->training, memory->training_measured);
     print_parts("evaluation", memory, &memory->evaluation, memory->evaluation_measured);
 }

@@ -82,24 +82,29 @@ static convoy_status describe(const void *configuration, const cvy_node *node, c
     return CONVOY_OK;
 }
 
-static convoy_status setup(void *s, cvy_layer_setup *setup) {
-    state *layer = s;
+static cvy_batchnorm_shape shape_of(const cvy_layer_setup *setup) {
     const config *c = setup->config;
-    cvy_batchnorm_shape shape = {.pitch = setup->pitch,
+    return (cvy_batchnorm_shape){.pitch = setup->pitch,
                                  .channels = setup->input.channels,
                                  .height = setup->input.height,
                                  .width = setup->input.width,
                                  .eps = (float)c->eps,
                                  .momentum = (float)c->momentum,
                                  .relu = setup->activation == CVY_RELU};
-    layer->config = c;
+}
+
+static convoy_status needs(cvy_layer_setup *setup) {
+    const cvy_batchnorm_shape shape = shape_of(setup);
+    setup->needs.workspace = setup->only_folds ? 0 : cvy_batchnorm_workspace(setup->traits, &shape);
+    return CONVOY_OK;
+}
+
+static convoy_status setup(void *s, cvy_layer_setup *setup) {
+    state *layer = s;
+    const cvy_batchnorm_shape shape = shape_of(setup);
+    layer->config = setup->config;
     convoy_status status = cvy_fold_prepare(setup->device, shape.channels, shape.eps, &layer->fold);
-    if (status || setup->only_folds)
-        return status;
-    status = cvy_batchnorm_create(setup->device, &shape, &layer->op);
-    if (!status)
-        setup->workspace = cvy_batchnorm_workspace(cvy_device_get_traits(setup->device), &shape);
-    return status;
+    return status || setup->only_folds ? status : cvy_batchnorm_create(setup->device, &shape, &layer->op);
 }
 
 static void release(void *s) {
@@ -139,6 +144,7 @@ const cvy_layer_type cvy_layer_batch_norm2d = {
     .config_size = sizeof(config),
     .state_size = sizeof(state),
     .describe = describe,
+    .needs = needs,
     .setup = setup,
     .release = release,
     .forward = forward,

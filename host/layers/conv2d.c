@@ -153,21 +153,27 @@ static int tasks(const cvy_layer_setup *setup, cvy_task list[CVY_LAYER_TASKS]) {
     return count;
 }
 
-static convoy_status setup(void *s, cvy_layer_setup *setup) {
-    state *layer = s;
+static cvy_conv2d_shape shape_to_run(const cvy_layer_setup *setup) {
     cvy_conv2d_shape shape = shape_of(setup->config, setup->input, setup->pitch);
     shape.activation = setup->activation;
     shape.pooling = setup->pooling;
-    convoy_status status = cvy_conv2d_infer(&shape);
+    return shape;
+}
+
+static convoy_status needs(cvy_layer_setup *setup) {
+    const cvy_conv2d_shape shape = shape_to_run(setup);
+    return cvy_conv2d_describe(setup->traits, setup->device, &shape, cvy_layer_passes(setup),
+                               cvy_forced_name(&setup->forced, &cvy_conv2d_op), &setup->needs);
+}
+
+static convoy_status setup(void *s, cvy_layer_setup *setup) {
+    state *layer = s;
+    const cvy_conv2d_shape shape = shape_to_run(setup);
+    convoy_status status = cvy_conv2d_create(setup->device, &shape, cvy_layer_passes(setup),
+                                             cvy_forced_name(&setup->forced, &cvy_conv2d_op), &layer->op);
     if (status)
         return status;
-    const unsigned passes = cvy_layer_passes(setup);
-    status = cvy_conv2d_create(setup->device, &shape, passes, cvy_forced_name(&setup->forced, &cvy_conv2d_op),
-                               &layer->op);
-    if (status)
-        return status;
-    setup->workspace = cvy_conv2d_workspace(layer->op);
-    setup->pools = cvy_conv2d_pools(layer->op);
+    setup->needs = (cvy_needs){cvy_conv2d_workspace(layer->op), cvy_conv2d_pools(layer->op)};
     if (!((const config *)setup->config)->connections)
         return CONVOY_OK;
     const size_t taps = (size_t)shape.kernel[0] * (size_t)shape.kernel[1];
@@ -221,6 +227,7 @@ const cvy_layer_type cvy_layer_conv2d = {
     .config_size = sizeof(config),
     .state_size = sizeof(state),
     .describe = describe,
+    .needs = needs,
     .setup = setup,
     .release = release,
     .forward = forward,

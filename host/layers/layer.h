@@ -103,7 +103,8 @@ typedef struct cvy_layer_facts {
 
 /* Where a layer is prepared for a device. */
 typedef struct cvy_layer_setup {
-    convoy_device *device;
+    const cvy_device_traits *traits;
+    convoy_device *device; /* of these traits; may be NULL for `needs` and `tasks` */
     const void *config;
     cvy_dims input, output;
     int pitch;
@@ -116,8 +117,7 @@ typedef struct cvy_layer_setup {
     uint64_t seed;
     uint32_t index;    /* position of the layer, for random streams */
     cvy_forced forced; /* variants */
-    size_t workspace;  /* result: bytes of scratch */
-    bool pools;        /* result: forward does the pooling */
+    cvy_needs needs;   /* result; fuses: forward does the pooling */
 } cvy_layer_setup;
 
 /* What one forward or backward call works on. */
@@ -133,7 +133,7 @@ typedef struct cvy_layer_run {
     cvy_buffer *masks[CVY_LAYER_TENSORS];     /* NULL where all connections exist */
     cvy_buffer *saved[CVY_LAYER_SAVED];       /* NULL where not kept */
     cvy_buffer *workspace;
-    cvy_buffer *pooled, *pool_indices; /* where setup->pools; y is NULL then if only these are wanted */
+    cvy_buffer *pooled, *pool_indices; /* where setup->needs.fuses; y is NULL then if only these are wanted */
     cvy_folding folding;               /* of facts.fold */
 } cvy_layer_run;
 
@@ -156,8 +156,11 @@ typedef struct cvy_layer_type {
        message is completed by the caller with file, layer and shapes. */
     convoy_status (*describe)(const void *config, const cvy_node *node, cvy_dims input, cvy_arena *arena,
                               cvy_layer_facts *facts);
-    /* The rest is NULL for aliases; setup, release and report may be NULL elsewhere too. `state` is zeroed
-       before setup; release is called after setup even when setup failed. */
+    /* The rest is NULL for aliases; needs, setup, release and report may be NULL elsewhere too. */
+    /* Fills in setup->needs, without building anything. NULL: nothing is needed. */
+    convoy_status (*needs)(cvy_layer_setup *setup);
+    /* `state` is zeroed before setup; release is called after setup even when setup failed. The needs become
+       others where a variant failed since they were asked for. */
     convoy_status (*setup)(void *state, cvy_layer_setup *setup);
     void (*release)(void *state);
     convoy_status (*forward)(void *state, const cvy_layer_run *run);

@@ -58,13 +58,19 @@ static int tasks(const cvy_layer_setup *setup, cvy_task list[CVY_LAYER_TASKS]) {
     return count;
 }
 
+static convoy_status needs(cvy_layer_setup *setup) {
+    const cvy_linear_shape shape = shape_of(setup);
+    return cvy_linear_describe(setup->traits, setup->device, &shape, cvy_layer_passes(setup),
+                               cvy_forced_name(&setup->forced, &cvy_gemm_op), &setup->needs);
+}
+
 static convoy_status setup(void *s, cvy_layer_setup *setup) {
     state *layer = s;
     const cvy_linear_shape shape = shape_of(setup);
     convoy_status status = cvy_linear_create(setup->device, &shape, cvy_layer_passes(setup),
                                              cvy_forced_name(&setup->forced, &cvy_gemm_op), &layer->op);
     if (!status)
-        setup->workspace = cvy_linear_workspace(layer->op);
+        setup->needs.workspace = cvy_linear_workspace(layer->op);
     return status;
 }
 
@@ -107,6 +113,7 @@ const cvy_layer_type cvy_layer_linear = {
     .config_size = sizeof(config),
     .state_size = sizeof(state),
     .describe = describe,
+    .needs = needs,
     .setup = setup,
     .release = release,
     .forward = forward,

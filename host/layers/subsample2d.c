@@ -36,14 +36,20 @@ static convoy_status describe(const void *configuration, const cvy_node *node, c
     return CONVOY_OK;
 }
 
-static convoy_status setup(void *s, cvy_layer_setup *setup) {
-    cvy_subsample_shape shape = {setup->pitch, setup->input.channels, setup->input.height, setup->input.width,
+static cvy_subsample_shape shape_of(const cvy_layer_setup *setup) {
+    return (cvy_subsample_shape){setup->pitch, setup->input.channels, setup->input.height, setup->input.width,
                                  ((const config *)setup->config)->kernel_size};
-    state *layer = s;
-    convoy_status status = cvy_subsample_create(setup->device, &shape, &layer->op);
-    if (!status && setup->training)
-        setup->workspace = cvy_subsample_workspace(cvy_device_get_traits(setup->device), &shape);
-    return status;
+}
+
+static convoy_status needs(cvy_layer_setup *setup) {
+    const cvy_subsample_shape shape = shape_of(setup);
+    setup->needs.workspace = setup->training ? cvy_subsample_workspace(setup->traits, &shape) : 0;
+    return CONVOY_OK;
+}
+
+static convoy_status setup(void *s, cvy_layer_setup *setup) {
+    const cvy_subsample_shape shape = shape_of(setup);
+    return cvy_subsample_create(setup->device, &shape, &((state *)s)->op);
 }
 
 static void release(void *s) {
@@ -66,6 +72,7 @@ const cvy_layer_type cvy_layer_subsample2d = {
     .config_size = sizeof(config),
     .state_size = sizeof(state),
     .describe = describe,
+    .needs = needs,
     .setup = setup,
     .release = release,
     .forward = forward,

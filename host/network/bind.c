@@ -55,16 +55,12 @@ static convoy_status bind_step(convoy_network *network, size_t s) {
 /* ---- actions ---- */
 
 static convoy_status view_places(convoy_network *network, const cvy_action *action, cvy_bound_action *bound) {
-    const bool pools = action->kind == CVY_DO_POOLED;
     struct {
         cvy_place place;
         cvy_buffer **buffer;
-    } views[] = {{action->x, &bound->run.x},
-                 {action->y, &bound->run.y},
-                 {action->gy, &bound->run.gy},
-                 {action->out, &bound->out},
-                 {pools ? action->pooled : (cvy_place){0}, &bound->run.pooled},
-                 {pools ? action->pool_indices : (cvy_place){0}, &bound->run.pool_indices}};
+    } views[] = {{action->x, &bound->run.x},           {action->y, &bound->run.y},
+                 {action->gy, &bound->run.gy},         {action->out, &bound->out},
+                 {action->pooled, &bound->run.pooled}, {action->pool_indices, &bound->run.pool_indices}};
     convoy_status status = CONVOY_OK;
     for (size_t i = 0; i < sizeof views / sizeof *views && !status; i++) {
         cvy_place *place = &views[i].place;

@@ -1,5 +1,5 @@
-/* The inside of a network, shared by network.c (making one), memory.c (what it needs), bind.c (which gives
-   its actions their buffers), walk.c (running it) and time_layers.c. */
+/* The inside of a network, shared by network.c (making one), needs.c and memory.c (what it needs), bind.c (which
+   gives its actions their buffers), walk.c (running it) and time_layers.c. */
 #ifndef CVY_NETWORK_INSIDE_H
 #define CVY_NETWORK_INSIDE_H
 
@@ -21,7 +21,7 @@ typedef struct cvy_bound_action {
 typedef struct cvy_bound_step {
     void *state;
     void *folded_state; /* of a convolution in evaluation with a batch-norm folded into it */
-    cvy_layer_setup setup;
+    cvy_layer_setup setup, folded;
     bool pooled;       /* a pooling whose forward a convolution does */
     cvy_layer_run run; /* tensors, gradients, masks, all that is saved, and the workspace */
     char *variant;     /* for bench, filled in when asked */
@@ -41,7 +41,8 @@ typedef struct cvy_view {
 struct convoy_network {
     cvy_arena *memory;
     convoy_model *model;
-    convoy_device *device;
+    convoy_device *device; /* NULL where nothing but its plan is asked for */
+    const cvy_device_traits *traits;
     cvy_network_options options;
     cvy_forced forced;
     int pitch;
@@ -70,10 +71,28 @@ typedef struct cvy_walk {
     uint32_t step;
 } cvy_walk;
 
-/* Fills pitch, tensors, parameter_*, plan; CONVOY_MEMORY when the device is too small for them. */
-convoy_status cvy_network_plan_memory(convoy_network *network);
-/* Again once the layers are prepared and their workspace is known. */
-convoy_status cvy_network_check_fit(const convoy_network *network);
+/* A network to plan or to make: of the caller are its closing and, while it lives, the options. */
+convoy_status cvy_network_begin(convoy_model *model, const cvy_device_traits *traits, convoy_device *device,
+                                const cvy_network_options *options, convoy_network **network);
+
+/* Does the step run a layer? */
+static inline bool cvy_step_has_layer(const cvy_step *step) {
+    return step->kind == CVY_STEP_LAYER && !step->facts.alias;
+}
+/* What the step's layer will choose variants for; how many. */
+int cvy_network_step_tasks(const convoy_network *network, size_t s, cvy_task tasks[CVY_LAYER_TASKS]);
+
+/* Says what each layer is to do, finds out what it needs, and plans with that: nothing is built or allocated.
+   Whatever was planned before is forgotten. */
+convoy_status cvy_network_describe(convoy_network *network);
+/* Plans again, with the needs that the setups have now. */
+convoy_status cvy_network_plan_again(convoy_network *network);
+/* CONVOY_MEMORY where the device is too small for the plan; `planned`: what planning came to. */
+convoy_status cvy_network_check_fit(const convoy_network *network, convoy_status planned);
+/* Bytes of all tensors; `places` (or NULL) receives where they lie, *trainable the floats of those that are
+   learnt. */
+size_t cvy_network_lay_out(const convoy_model *model, const cvy_device_traits *traits,
+                           cvy_tensor_place *places, size_t *trainable);
 
 /* Gives steps and actions their buffers and prepares sums, once everything is allocated. */
 convoy_status cvy_network_bind(convoy_network *network);

@@ -1,4 +1,5 @@
-/* Making a network: plan its memory (memory.c), prepare its layers, check that it fits, allocate, bind. */
+/* Making a network: plan it (needs.c), check that it fits (memory.c), choose variants, open the layers,
+   allocate, bind. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -7,106 +8,40 @@
 
 /* ---- layers ---- */
 
-static void describe_step(convoy_network *network, size_t s) {
-    const cvy_step *step = &network->model->steps[s];
-    cvy_bound_step *bound = &network->steps[s];
-    bool input_gradient = false, backward = false;
-    for (size_t i = 0; i < network->plan->backward.count; i++) {
-        const cvy_action *action = &network->plan->backward.list[i];
-        if (action->step == s && action->kind == CVY_DO_BACKWARD) {
-            backward = true;
-            input_gradient = action->input_gradient;
-        }
-    }
-    bound->setup = (cvy_layer_setup){.device = network->device,
-                                     .config = step->config,
-                                     .input = step->input_dims[0],
-                                     .output = step->output_dims,
-                                     .pitch = network->pitch,
-                                     .activation = step->activation,
-                                     .input_activation = step->input_activation,
-                                     .training = backward,
-                                     .input_gradient = input_gradient,
-                                     .only_folds = step->folded && !network->options.training,
-                                     .seed = network->options.seed,
-                                     .index = (uint32_t)s};
-    if (step->pool) {
-        bound->setup.pooling = step->pool->facts.pooling;
-        bound->setup.pooling.relu = step->pool->activation == CVY_RELU;
-    }
-}
-
-static bool has_layer(const cvy_step *step) {
-    return step->kind == CVY_STEP_LAYER && !step->facts.alias;
-}
-
-static convoy_status prepare_state(convoy_network *network, const cvy_step *step, cvy_layer_setup *setup,
-                                   void **state) {
+/* *changed: the needs turned out otherwise. */
+static convoy_status open_layer(convoy_network *network, const cvy_step *step, cvy_layer_setup *setup,
+                                void **state, bool *changed) {
+    const cvy_needs planned = setup->needs;
     *state = cvy_arena_alloc(network->memory, step->type->state_size ? step->type->state_size : 1);
     convoy_status status = step->type->setup ? step->type->setup(*state, setup) : CONVOY_OK;
-    if (status)
-        return cvy_fail_in(status, "layer %s (%s)", step->name, step->type_name);
-    if (setup->workspace > network->workspace_bytes)
-        network->workspace_bytes = setup->workspace;
-    return CONVOY_OK;
+    *changed |= planned.workspace != setup->needs.workspace || planned.fuses != setup->needs.fuses;
+    return status ? cvy_fail_in(status, "layer %s (%s)", step->name, step->type_name) : CONVOY_OK;
 }
 
-/* A convolution with a folded batch-norm is another one in evaluation: it ends with the batch-norm's
- * activation. */
-static convoy_status prepare_folded(convoy_network *network, const cvy_step *step, cvy_bound_step *bound) {
-    cvy_layer_setup setup = bound->setup;
-    setup.activation = step->fold->activation;
-    setup.training = setup.input_gradient = false;
-    return prepare_state(network, step, &setup, &bound->folded_state);
-}
-
-static convoy_status prepare_step(convoy_network *network, size_t s) {
+static convoy_status open_step(convoy_network *network, size_t s, bool *changed) {
     const cvy_step *step = &network->model->steps[s];
     cvy_bound_step *bound = &network->steps[s];
-    if (!has_layer(step))
-        return CONVOY_OK;
     convoy_status status = CONVOY_OK;
+    if (!cvy_step_has_layer(step))
+        return CONVOY_OK;
     if (network->options.training || !step->fold)
-        status = prepare_state(network, step, &bound->setup, &bound->state);
-    if (bound->setup.pools) {
-        network->steps[cvy_step_index(network->model, step->pool)].pooled = true;
-        cvy_plan_pool(network->plan, network->model, s);
-    }
-    if (!status && step->fold)
-        status = prepare_folded(network, step, bound);
-    return status;
+        status = open_layer(network, step, &bound->setup, &bound->state, changed);
+    return status || !step->fold
+               ? status
+               : open_layer(network, step, &bound->folded, &bound->folded_state, changed);
+}
+
+/* Where a variant failed and another has its place, memory is planned again. */
+static convoy_status open_layers(convoy_network *network) {
+    convoy_status status = CONVOY_OK;
+    bool changed = false;
+    for (size_t s = 0; s < network->model->step_count && !status; s++)
+        status = open_step(network, s, &changed);
+    return status || !changed ? status
+                              : cvy_network_check_fit(network, cvy_network_plan_again(network));
 }
 
 /* ---- what there is to choose ---- */
-
-static int tasks_of(const convoy_network *network, size_t s, cvy_task tasks[CVY_LAYER_TASKS]) {
-    const cvy_step *step = &network->model->steps[s];
-    return has_layer(step) && step->type->tasks ? step->type->tasks(&network->steps[s].setup, tasks) : 0;
-}
-
-/* A forced variant serves the layers that can run it: first convolutions often differ from the rest. Where
-   none can, what was asked for is not to be had. */
-static convoy_status force(convoy_network *network, const cvy_op *op) {
-    const cvy_variant *variant = *cvy_forced_of(&network->forced, op);
-    bool served = !variant;
-    for (size_t s = 0; s < network->model->step_count && variant; s++) {
-        cvy_task tasks[CVY_LAYER_TASKS];
-        const int count = tasks_of(network, s, tasks);
-        for (int i = 0; i < count; i++) {
-            const cvy_job job = cvy_task_job(network->device, &tasks[i]);
-            if (tasks[i].op == op && variant->supports(&job)) {
-                *cvy_forced_of(&network->steps[s].setup.forced, op) = variant;
-                served = true;
-            }
-        }
-    }
-    return served
-               ? CONVOY_OK
-               : cvy_fail(CONVOY_DEVICE,
-                          "variant %s=%s runs no layer of %s with batches of %d on %s; leave the choice open",
-                          op->name, variant->name, network->model->name, network->options.batch_size,
-                          convoy_device_get_info(network->device)->name);
-}
 
 static void add_task(cvy_task *list, size_t *count, const cvy_task *task) {
     if (!cvy_task_merge(list, *count, task))
@@ -143,7 +78,7 @@ static convoy_status collect_tasks(const convoy_network *network, bool all, cvy_
     for (size_t s = 0; s < model->step_count; s++) {
         const cvy_layer_setup *setup = &network->steps[s].setup;
         cvy_task own[CVY_LAYER_TASKS];
-        const int found = tasks_of(network, s, own);
+        const int found = cvy_network_step_tasks(network, s, own);
         for (int i = 0; i < found; i++)
             add_choices(setup, &own[i], all, list, count);
     }
@@ -151,12 +86,13 @@ static convoy_status collect_tasks(const convoy_network *network, bool all, cvy_
     return CONVOY_OK;
 }
 
-static convoy_status tune_new_shapes(const convoy_network *network) {
+/* Where it measured something, other variants may be chosen, with other needs. */
+static convoy_status tune_new_shapes(convoy_network *network) {
     cvy_task *tasks = NULL;
     size_t count = 0;
     convoy_status status = collect_tasks(network, false, &tasks, &count);
-    if (!status)
-        cvy_tune_automatically(network->device, tasks, count);
+    if (!status && cvy_tune_automatically(network->device, tasks, count))
+        status = cvy_network_check_fit(network, cvy_network_describe(network));
     free(tasks);
     return status;
 }
@@ -183,40 +119,8 @@ static convoy_status allocate(convoy_network *network) {
 
 /* ---- create and close ---- */
 
-/* Everything that needs no memory of the device. */
-static convoy_status describe_parts(convoy_network *network) {
-    const convoy_model *model = network->model;
-    network->steps = cvy_arena_alloc(network->memory, model->step_count * sizeof *network->steps);
-    network->tensors = cvy_arena_alloc(network->memory, (model->tensor_count + 1) * sizeof *network->tensors);
-    network->batches_tracked =
-        cvy_arena_alloc(network->memory, model->step_count * sizeof *network->batches_tracked);
-    convoy_status status = cvy_forced_read(network->options.variant, &network->forced);
-    if (!status)
-        status = cvy_network_plan_memory(network);
-    for (size_t s = 0; s < model->step_count && !status; s++)
-        describe_step(network, s);
-    for (size_t i = 0; cvy_ops[i] && !status; i++)
-        status = force(network, cvy_ops[i]);
-    return status;
-}
-
-static convoy_status create_parts(convoy_network *network) {
-    convoy_status status = describe_parts(network);
-    if (!status && !network->options.as_before)
-        status = tune_new_shapes(network);
-    for (size_t s = 0; s < network->model->step_count && !status; s++)
-        status = prepare_step(network, s);
-    if (!status)
-        status = cvy_network_check_fit(network);
-    if (!status)
-        status = allocate(network);
-    if (!status)
-        status = cvy_network_bind(network);
-    return status ? status : cvy_network_upload(network);
-}
-
-static convoy_status begin(convoy_model *model, convoy_device *device, const cvy_network_options *options,
-                           convoy_network **out) {
+convoy_status cvy_network_begin(convoy_model *model, const cvy_device_traits *traits, convoy_device *device,
+                                const cvy_network_options *options, convoy_network **out) {
     *out = NULL;
     if (options->batch_size < 1 || options->batch_size > 1 << 20)
         return cvy_fail(CONVOY_INVALID, "a batch of %d images is not possible; 1 to %d are",
@@ -228,21 +132,49 @@ static convoy_status begin(convoy_model *model, convoy_device *device, const cvy
     }
     network->model = model;
     network->device = device;
+    network->traits = traits;
     network->options = *options;
+    network->steps = cvy_arena_alloc(network->memory, model->step_count * sizeof *network->steps);
+    network->tensors = cvy_arena_alloc(network->memory, (model->tensor_count + 1) * sizeof *network->tensors);
+    network->batches_tracked =
+        cvy_arena_alloc(network->memory, model->step_count * sizeof *network->batches_tracked);
     *out = network;
-    return CONVOY_OK;
+    return cvy_forced_read(options->variant, &network->forced);
+}
+
+/* All that can be said before anything is built or allocated. */
+static convoy_status plan(convoy_model *model, convoy_device *device, const cvy_network_options *options,
+                          convoy_network **network) {
+    convoy_status status =
+        cvy_network_begin(model, cvy_device_get_traits(device), device, options, network);
+    if (status)
+        return status;
+    if (options->beside)
+        (*network)->data_bytes = options->beside(options->beside_context, options->batch_size, false);
+    return cvy_network_check_fit(*network, cvy_network_describe(*network));
+}
+
+static convoy_status build(convoy_network *network) {
+    convoy_status status = network->options.as_before ? CONVOY_OK : tune_new_shapes(network);
+    if (!status)
+        status = open_layers(network);
+    if (!status)
+        status = allocate(network);
+    if (!status)
+        status = cvy_network_bind(network);
+    return status ? status : cvy_network_upload(network);
 }
 
 convoy_status cvy_network_create(convoy_model *model, convoy_device *device,
                                  const cvy_network_options *options, convoy_network **out) {
-    convoy_status status = begin(model, device, options, out);
-    if (status)
-        return status;
-    status = create_parts(*out);
-    (*out)->options.variant = NULL; /* the caller's text need not live on */
+    convoy_status status = plan(model, device, options, out);
+    if (!status)
+        status = build(*out);
     if (status) {
         convoy_network_close(*out);
         *out = NULL;
+    } else {
+        (*out)->options.variant = NULL; /* the caller's text need not live on */
     }
     return status;
 }
@@ -252,9 +184,7 @@ convoy_status cvy_network_tasks(convoy_model *model, convoy_device *device,
     convoy_network *network;
     *tasks = NULL;
     *count = 0;
-    convoy_status status = begin(model, device, options, &network);
-    if (!status)
-        status = describe_parts(network);
+    convoy_status status = plan(model, device, options, &network);
     if (!status)
         status = collect_tasks(network, true, tasks, count);
     convoy_network_close(network);

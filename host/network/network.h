@@ -39,7 +39,7 @@ int cvy_network_batch_size(const convoy_network *network);
 int cvy_network_pitch(const convoy_network *network);
 
 /* The columns of the batch axis that such a network will have. */
-int cvy_network_pitch_of(const convoy_device *device, int batch_size, bool training);
+int cvy_network_pitch_of(const cvy_device_traits *traits, int batch_size, bool training);
 
 /* Bytes on the device, by what they hold. */
 typedef struct cvy_memory {
@@ -51,8 +51,10 @@ typedef struct cvy_memory {
 } cvy_memory;
 size_t cvy_memory_total(const cvy_memory *parts);
 cvy_memory cvy_network_memory(const convoy_network *network);
-/* The same without a device, hence without workspace: it depends on the kernels that a device runs. */
-cvy_memory cvy_model_memory(const convoy_model *model, int batch_size, bool training);
+/* The same before there is a network, or even a device, of these traits: as if nothing was measured or failed
+   on it. Zeros where there can be no such network. */
+cvy_memory cvy_model_memory(const convoy_model *model, const cvy_device_traits *traits, int batch_size,
+                            bool training);
 
 cvy_buffer *cvy_network_input(convoy_network *network);  /* [C][H][W][pitch], written by the loader */
 cvy_buffer *cvy_network_output(convoy_network *network); /* [classes][pitch] */

@@ -35,8 +35,9 @@ static size_t lowest_offset(cvy_block *const *placed, size_t count, const cvy_bl
     return offset;
 }
 
-convoy_status cvy_plan_pack(cvy_plan *plan, size_t alignment, size_t max_allocation) {
+convoy_status cvy_plan_pack(cvy_plan *plan, size_t max_allocation) {
     size_t count = 0;
+    cvy_plan_settle(plan);
     cvy_block **sorted = cvy_arena_alloc(plan->arena, (plan->block_count + 1) * sizeof *sorted);
     cvy_block **neighbours = cvy_arena_alloc(plan->arena, (plan->block_count + 1) * sizeof *neighbours);
     for (size_t i = 0; i < plan->block_count; i++)
@@ -56,7 +57,7 @@ convoy_status cvy_plan_pack(cvy_plan *plan, size_t alignment, size_t max_allocat
                     cvy_grow(plan->arena, plan->arena_bytes, arena, sizeof *plan->arena_bytes);
                 plan->arena_bytes[plan->arena_count++] = 0;
             }
-            block->offset = lowest_offset(sorted, i, block, (int)arena, alignment, neighbours);
+            block->offset = lowest_offset(sorted, i, block, (int)arena, plan->alignment, neighbours);
             if (block->offset + block->bytes <= max_allocation)
                 break;
         }

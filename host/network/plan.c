@@ -19,7 +19,6 @@ typedef struct gradient {
 typedef struct planner {
     const convoy_model *model;
     cvy_plan *plan;
-    size_t alignment;
     int time;
     int *value_block; /* 0: not computed yet */
     int *last_read;   /* the last step that reads a value; INT_MAX: backward or the caller does */
@@ -206,7 +205,7 @@ static void plan_concat(planner *p, const cvy_step *step, size_t s) {
         cvy_place from = place_of(p, step->inputs[i]);
         cvy_block *block = &plan->blocks[from.block];
         if (!block->parent && step->inputs[i] != 0 && block->bytes == from.bytes &&
-            offset % p->alignment == 0) {
+            offset % plan->alignment == 0) {
             block->parent = whole;
             block->parent_offset = offset;
         } else {
@@ -337,7 +336,7 @@ static void plan_concat_backward(planner *p, const cvy_step *step, size_t s, int
         if (!p->requires_grad[step->inputs[i]])
             continue;
         cvy_place place = part;
-        if (!split || part.offset % p->alignment) {
+        if (!split || part.offset % p->plan->alignment) {
             place = new_place(p->plan, part.bytes);
             append_backward(p, (cvy_action){.kind = CVY_DO_COPY, .step = s, .x = part, .out = place});
         }
@@ -380,6 +379,8 @@ static void touch(cvy_plan *plan, cvy_place place, int time) {
 static void settle(cvy_plan *plan, cvy_actions *actions) {
     for (size_t i = 0; i < actions->count; i++) {
         cvy_action *action = &actions->list[i];
+        if (action->kind != CVY_DO_POOLED)
+            action->pooled = action->pool_indices = nowhere;
         cvy_place *places[] = {&action->x,   &action->y,      &action->gy,
                                &action->out, &action->pooled, &action->pool_indices};
         for (size_t k = 0; k < sizeof places / sizeof *places; k++) {
@@ -391,18 +392,16 @@ static void settle(cvy_plan *plan, cvy_actions *actions) {
     }
 }
 
-/* `loss`: the time of the loss, which writes the gradient of the output. */
-static void settle_all(planner *p, int loss) {
-    cvy_plan *plan = p->plan;
+void cvy_plan_settle(cvy_plan *plan) {
     settle(plan, &plan->train);
     settle(plan, &plan->evaluate);
     settle(plan, &plan->backward);
     plan->input = resolve(plan, plan->input);
     plan->output = resolve(plan, plan->output);
     touch(plan, plan->input, 0);
-    touch(plan, plan->input, p->time);
-    touch(plan, plan->output, p->time);
-    touch(plan, plan->output_gradient, loss);
+    touch(plan, plan->input, plan->end);
+    touch(plan, plan->output, plan->end);
+    touch(plan, plan->output_gradient, plan->loss);
 }
 
 static void *list_of(cvy_plan *plan, size_t count, size_t element) {
@@ -410,18 +409,19 @@ static void *list_of(cvy_plan *plan, size_t count, size_t element) {
 }
 
 convoy_status cvy_plan_create(const convoy_model *model, int pitch, bool training, size_t alignment,
-                              size_t max_allocation, cvy_plan **out) {
-    *out = NULL;
-    cvy_plan *plan = calloc(1, sizeof *plan);
+                              cvy_plan **out) {
+    cvy_plan *plan = *out = calloc(1, sizeof *plan);
     if (!plan || !(plan->arena = cvy_arena_create())) {
         free(plan);
+        *out = NULL;
         return cvy_fail_memory("a plan", sizeof *plan);
     }
     size_t values = (size_t)model->value_count;
     plan->pitch = pitch;
     plan->training = training;
+    plan->alignment = alignment;
     plan->saved = list_of(plan, model->step_count, sizeof *plan->saved);
-    planner p = {.model = model, .plan = plan, .alignment = alignment};
+    planner p = {.model = model, .plan = plan};
     p.value_block = list_of(plan, values, sizeof(int));
     p.value_gradient = list_of(plan, values, sizeof(int));
     p.last_read = list_of(plan, values, sizeof(int));
@@ -431,16 +431,11 @@ convoy_status cvy_plan_create(const convoy_model *model, int pitch, bool trainin
     new_block(plan, 0); /* nowhere */
     find_uses(&p);
     plan_forward(&p);
-    const int loss = p.time++;
+    plan->loss = p.time++;
     if (training)
         plan_backward(&p);
-    settle_all(&p, loss);
-    convoy_status status = cvy_plan_pack(plan, alignment, max_allocation);
-    if (status)
-        cvy_plan_free(plan);
-    else
-        *out = plan;
-    return status;
+    plan->end = p.time;
+    return CONVOY_OK;
 }
 
 static void pool_in(cvy_actions *actions, const cvy_step *step, size_t convolution, size_t pool) {

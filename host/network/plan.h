@@ -41,7 +41,7 @@ typedef struct cvy_action {
     bool training;       /* as training does it, else as evaluation */
     bool input_gradient; /* CVY_DO_BACKWARD: `out` is wanted; else it is scratch, or empty */
     cvy_place x, y, gy, out;
-    cvy_place pooled, pool_indices; /* of a convolution that may turn out to pool */
+    cvy_place pooled, pool_indices; /* CVY_DO_POOLED */
 } cvy_action;
 
 typedef struct cvy_actions {
@@ -55,6 +55,8 @@ typedef struct cvy_plan {
     cvy_arena *arena;
     int pitch;
     bool training;
+    size_t alignment; /* of every place, in bytes */
+    int loss, end;    /* the time of the loss, which writes the gradient of the output; that after all */
     cvy_block *blocks;
     size_t block_count;
     cvy_actions train, evaluate, backward;
@@ -64,21 +66,21 @@ typedef struct cvy_plan {
     size_t arena_count;
 } cvy_plan;
 
-/* `alignment` of every place, in bytes; no arena is larger than `max_allocation`: CONVOY_MEMORY names a
-   tensor that is. The network's input and output keep their places for themselves. */
+/* What runs, without a place in memory yet. The network's input and output keep theirs for themselves. */
 convoy_status cvy_plan_create(const convoy_model *model, int pitch, bool training, size_t alignment,
-                              size_t max_allocation, cvy_plan **plan);
-void cvy_plan_free(cvy_plan *plan); /* NULL is allowed */
-size_t cvy_plan_bytes(const cvy_plan *plan);
+                              cvy_plan **plan);
+void cvy_plan_free(cvy_plan *plan);          /* NULL is allowed */
+size_t cvy_plan_bytes(const cvy_plan *plan); /* once it is packed */
 
 /* Where a value lies for one batch: bytes of one value. */
 size_t cvy_value_bytes(cvy_dims dims, int pitch);
 
-/* The convolution `step` turns out to pool: it gets all that the pooling behind it was to do, which runs no
-   more. */
+/* The convolution `step` pools: it gets all that the pooling behind it was to do, which runs no more. */
 void cvy_plan_pool(cvy_plan *plan, const convoy_model *model, size_t step);
 
-/* Packs plan->blocks into arenas by their lifetimes: the last part of cvy_plan_create. */
-convoy_status cvy_plan_pack(cvy_plan *plan, size_t alignment, size_t max_allocation);
+/* The last part of planning: finds the lifetimes of the blocks (plan.c) and packs them into arenas by them
+   (pack.c). No arena is larger than `max_allocation`: CONVOY_MEMORY names a tensor that is. */
+void cvy_plan_settle(cvy_plan *plan);
+convoy_status cvy_plan_pack(cvy_plan *plan, size_t max_allocation);
 
 #endif

@@ -285,10 +285,10 @@ static void read_store(store *s, convoy_device *device) {
     list_free(&all);
 }
 
-/* NULL for the host, which has one variant of everything. */
+/* NULL for the host, which has one variant of everything, and without a device. */
 static store *store_of(convoy_device *device) {
-    const cvy_device_traits *traits = cvy_device_get_traits(device);
-    if (traits->host)
+    const cvy_device_traits *traits = device ? cvy_device_get_traits(device) : NULL;
+    if (!traits || traits->host)
         return NULL;
     store *s = cvy_device_attached(device);
     if (s && s->precision == traits->precision)

@@ -86,14 +86,14 @@ static convoy_status check(const cvy_linear_shape *shape) {
 }
 
 /* A forced variant serves the products that it can run; it must run one. */
-static convoy_status check_forced(convoy_device *device, const cvy_linear_shape *shape, unsigned passes,
-                                  const char *variant, const char *forced[PASSES]) {
+static convoy_status check_forced(const cvy_device_traits *traits, const cvy_linear_shape *shape,
+                                  unsigned passes, const char *variant, const char *forced[PASSES]) {
     cvy_gemm_shape products[PASSES];
     cvy_job jobs[PASSES];
     size_t count = 0;
     for (int pass = 0; pass < PASSES; pass++) {
         products[pass] = product_shape(shape, (cvy_linear_pass)pass);
-        const cvy_job job = cvy_job_of(device, &products[pass], 0);
+        const cvy_job job = cvy_job_on(traits, NULL, &products[pass], 0);
         forced[pass] = cvy_forced_check(&cvy_gemm_op, variant, &job, 1) ? NULL : variant;
         if (passes >> pass & 1)
             jobs[count++] = job;
@@ -102,14 +102,15 @@ static convoy_status check_forced(convoy_device *device, const cvy_linear_shape 
 }
 
 /* Describes the products, and where `op` is one, creates them. */
-static convoy_status prepare(convoy_device *device, const cvy_linear_shape *shape, unsigned passes,
-                             const char *variant, cvy_linear *op, cvy_needs *needs) {
+static convoy_status prepare(const cvy_device_traits *traits, convoy_device *device,
+                             const cvy_linear_shape *shape, unsigned passes, const char *variant,
+                             cvy_linear *op, cvy_needs *needs) {
     const char *forced[PASSES];
     cvy_sum_rows bias_gradient = {0};
     *needs = (cvy_needs){0};
     convoy_status status = check(shape);
     if (!status)
-        status = check_forced(device, shape, passes, variant, forced);
+        status = check_forced(traits, shape, passes, variant, forced);
     for (int pass = 0; pass < PASSES && !status; pass++) {
         const cvy_gemm_shape product = product_shape(shape, (cvy_linear_pass)pass);
         cvy_needs one = {0};
@@ -118,20 +119,21 @@ static convoy_status prepare(convoy_device *device, const cvy_linear_shape *shap
         if (op && !(status = cvy_gemm_create(device, &product, forced[pass], &op->products[pass])))
             one.workspace = cvy_gemm_workspace(op->products[pass]);
         else if (!op)
-            status = cvy_gemm_describe(device, &product, forced[pass], &one);
+            status = cvy_gemm_describe(traits, device, &product, forced[pass], &one);
         needs->workspace = max_size(needs->workspace, one.workspace);
     }
-    if (!(passes >> CVY_LINEAR_BACKWARD_WEIGHTS & 1) || cvy_device_get_traits(device)->host || status)
+    if (!(passes >> CVY_LINEAR_BACKWARD_WEIGHTS & 1) || traits->host || status)
         return status;
-    cvy_sum_rows_plan(device, shape->out_features, (size_t)shape->pitch, &bias_gradient);
+    cvy_sum_rows_plan(traits, shape->out_features, (size_t)shape->pitch, &bias_gradient);
     needs->workspace = max_size(needs->workspace, bias_gradient.scratch * sizeof(float));
     return op ? cvy_sum_rows_prepare(device, shape->out_features, (size_t)shape->pitch, &op->bias_gradient)
               : CONVOY_OK;
 }
 
-convoy_status cvy_linear_describe(convoy_device *device, const cvy_linear_shape *shape, unsigned passes,
-                                  const char *variant, cvy_needs *needs) {
-    return prepare(device, shape, passes, variant, NULL, needs);
+convoy_status cvy_linear_describe(const cvy_device_traits *traits, convoy_device *device,
+                                  const cvy_linear_shape *shape, unsigned passes, const char *variant,
+                                  cvy_needs *needs) {
+    return prepare(traits, device, shape, passes, variant, NULL, needs);
 }
 
 convoy_status cvy_linear_create(convoy_device *device, const cvy_linear_shape *shape, unsigned passes,
@@ -143,7 +145,8 @@ convoy_status cvy_linear_create(convoy_device *device, const cvy_linear_shape *s
         return cvy_fail_memory("a linear op", sizeof *linear);
     linear->device = device;
     linear->shape = *shape;
-    convoy_status status = prepare(device, shape, passes, variant, linear, &needs);
+    convoy_status status =
+        prepare(cvy_device_get_traits(device), device, shape, passes, variant, linear, &needs);
     linear->workspace = needs.workspace;
     if (status)
         cvy_linear_free(linear);

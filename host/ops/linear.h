@@ -30,9 +30,10 @@ typedef struct cvy_linear cvy_linear;
    supports (CONVOY_DEVICE when it supports none here), or NULL. */
 convoy_status cvy_linear_create(convoy_device *device, const cvy_linear_shape *shape, unsigned passes,
                                 const char *variant, cvy_linear **op);
-/* What such an op will need, without building anything. */
-convoy_status cvy_linear_describe(convoy_device *device, const cvy_linear_shape *shape, unsigned passes,
-                                  const char *variant, cvy_needs *needs);
+/* What such an op will need, without building anything; `device` may be NULL, as for conv2d. */
+convoy_status cvy_linear_describe(const cvy_device_traits *traits, convoy_device *device,
+                                  const cvy_linear_shape *shape, unsigned passes, const char *variant,
+                                  cvy_needs *needs);
 void cvy_linear_free(cvy_linear *op);
 const char *cvy_linear_variant(const cvy_linear *op, cvy_linear_pass pass);
 cvy_origin cvy_linear_origin(const cvy_linear *op, cvy_linear_pass pass);

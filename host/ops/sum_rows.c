@@ -11,9 +11,8 @@ enum {
     MOST_VECTORS = 4096 /* longer sums lose accuracy */
 };
 
-void cvy_sum_rows_plan(convoy_device *device, size_t rows, size_t length, cvy_sum_rows *op) {
-    const cvy_device_traits *traits = cvy_device_get_traits(device);
-    const size_t vector = (size_t)cvy_pitch_width(device, length), vectors = length / vector;
+void cvy_sum_rows_plan(const cvy_device_traits *traits, size_t rows, size_t length, cvy_sum_rows *op) {
+    const size_t vector = (size_t)cvy_pitch_width_of(traits, length), vectors = length / vector;
     const size_t items = traits->cpu ? 1 : GPU_ITEMS;
     const size_t groups = (size_t)traits->compute_units * (traits->cpu ? CPU_GROUPS : GPU_GROUPS);
     const size_t wanted = max_size(min_size(groups / rows, vectors / (items * LEAST_VECTORS)),
@@ -29,7 +28,7 @@ void cvy_sum_rows_plan(convoy_device *device, size_t rows, size_t length, cvy_su
 }
 
 convoy_status cvy_sum_rows_prepare(convoy_device *device, size_t rows, size_t length, cvy_sum_rows *op) {
-    cvy_sum_rows_plan(device, rows, length, op);
+    cvy_sum_rows_plan(cvy_device_get_traits(device), rows, length, op);
     return cvy_kernel_get_pitch(device, "sum_rows", "sum_rows", length, &op->kernel);
 }
 

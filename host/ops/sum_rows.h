@@ -14,7 +14,7 @@ typedef struct cvy_sum_rows {
 } cvy_sum_rows;
 
 /* Fills in all but the kernel. `length`: floats of a row, a multiple of 16 or a power of 2 below it. */
-void cvy_sum_rows_plan(convoy_device *device, size_t rows, size_t length, cvy_sum_rows *op);
+void cvy_sum_rows_plan(const cvy_device_traits *traits, size_t rows, size_t length, cvy_sum_rows *op);
 convoy_status cvy_sum_rows_prepare(convoy_device *device, size_t rows, size_t length, cvy_sum_rows *op);
 /* sums (+)= the sums of gy's rows; does nothing where sums is NULL. `offset`: where the scratch starts in the
    workspace, in floats, a multiple of 16. */

@@ -103,7 +103,11 @@ convoy_status cvy_forced_check(const cvy_op *op, const char *forced, const cvy_j
 /* ---- Choosing ---- */
 
 cvy_job cvy_job_of(convoy_device *device, const void *shape, int pass) {
-    return (cvy_job){device, cvy_device_get_traits(device), shape, pass, SIZE_MAX, false};
+    return cvy_job_on(cvy_device_get_traits(device), device, shape, pass);
+}
+
+cvy_job cvy_job_on(const cvy_device_traits *traits, convoy_device *device, const void *shape, int pass) {
+    return (cvy_job){device, traits, shape, pass, SIZE_MAX, false};
 }
 
 static cvy_key key_of(const cvy_op *op, const cvy_job *job) {
@@ -134,7 +138,7 @@ static const cvy_variant *choose(const cvy_op *op, const cvy_job *job, const cha
     *origin = CVY_FORCED;
     if (variant && variant->supports(job)) {
         const char *reason = cvy_choice_aside(job->device, &key, forced);
-        if (reason)
+        if (reason && !job->describes)
             cvy_warning("%s's variant %s is forced, though it was set aside here for %s: %s", op->name,
                         forced, key.pass, reason);
         return variant;
@@ -170,28 +174,26 @@ static void close_state(cvy_prepared *p) {
     p->state = NULL;
 }
 
-static convoy_status make_ready(cvy_prepared *p, bool build) {
+static convoy_status make_ready(cvy_prepared *p) {
     p->state = calloc(1, p->variant->state_size);
     if (!p->state)
         return cvy_fail_memory("an op", p->variant->state_size);
-    p->job.describes = !build;
     const convoy_status status = p->variant->prepare(&p->job, p->state, &p->needs);
-    if (status || !build)
+    if (status || p->job.describes)
         close_state(p);
     return status;
 }
 
 /* A variant that cannot be made ready, and was not asked for by name, is set aside, and the next one serves.
  */
-static convoy_status serve(const cvy_op *op, const cvy_job *job, const char *forced, bool build,
-                           cvy_prepared *p) {
+static convoy_status serve(const cvy_op *op, cvy_job job, const char *forced, cvy_prepared *p) {
     convoy_status status;
-    while (!(status = cvy_prepared_choose(op, job, forced, p))) {
-        const cvy_key key = key_of(op, job);
-        status = make_ready(p, build);
-        if (status != CONVOY_DEVICE || p->origin == CVY_FORCED)
+    while (!(status = cvy_prepared_choose(op, &job, forced, p))) {
+        const cvy_key key = key_of(op, &job);
+        status = make_ready(p);
+        if (status != CONVOY_DEVICE || p->origin == CVY_FORCED || !job.device)
             break;
-        cvy_choice_set_aside(job->device, &key, true, p->variant->name, convoy_error_message());
+        cvy_choice_set_aside(job.device, &key, true, p->variant->name, convoy_error_message());
     }
     if (status)
         *p = (cvy_prepared){0};
@@ -200,11 +202,13 @@ static convoy_status serve(const cvy_op *op, const cvy_job *job, const char *for
 
 convoy_status cvy_prepared_describe(const cvy_op *op, const cvy_job *job, const char *forced,
                                     cvy_prepared *p) {
-    return serve(op, job, forced, false, p);
+    cvy_job describing = *job;
+    describing.describes = true;
+    return serve(op, describing, forced, p);
 }
 
 convoy_status cvy_prepared_open(const cvy_op *op, const cvy_job *job, const char *forced, cvy_prepared *p) {
-    return serve(op, job, forced, true, p);
+    return serve(op, *job, forced, p);
 }
 
 void cvy_prepared_close(cvy_prepared *p) {
@@ -226,7 +230,7 @@ static convoy_status replace(cvy_prepared *p, const void *operands, convoy_statu
             continue;
         *p = (cvy_prepared){.op = failed.op, .job = failed.job, .variant = failed.op->variants[i]};
         p->job.room = failed.needs.workspace;
-        if (make_ready(p, true))
+        if (make_ready(p))
             continue;
         if (p->needs.workspace > p->job.room || p->variant->run(p->state, operands)) {
             close_state(p);

@@ -20,7 +20,7 @@ enum {
 
 /* One pass of one shape on one device: what variants are asked about. */
 typedef struct cvy_job {
-    convoy_device *device;
+    convoy_device *device;           /* NULL where it only describes: then nothing is known but traits */
     const cvy_device_traits *traits; /* of the device */
     const void *shape;               /* of the op's own type */
     int pass;
@@ -28,6 +28,7 @@ typedef struct cvy_job {
     bool describes; /* only the needs are asked for: nothing is built */
 } cvy_job;
 cvy_job cvy_job_of(convoy_device *device, const void *shape, int pass);
+cvy_job cvy_job_on(const cvy_device_traits *traits, convoy_device *device, const void *shape, int pass);
 
 /* What is known of a variant before anything is built. */
 typedef struct cvy_needs {

@@ -107,7 +107,7 @@ convoy_status cvy_evaluator_create(convoy_network *network, convoy_device *devic
 
 size_t cvy_evaluator_bytes(const convoy_model *model, convoy_device *device, const convoy_dataset *set,
                            int batch_size, bool training, bool answers) {
-    const int pitch = cvy_network_pitch_of(device, batch_size, training);
+    const int pitch = cvy_network_pitch_of(cvy_device_get_traits(device), batch_size, training);
     return cvy_feed_bytes(model, device, set, batch_size) +
            cvy_buffer_footprint((size_t)pitch * sizeof(int32_t)) +
            cvy_statistics_bytes(cvy_loss_parts(device, pitch)) +
@@ -293,7 +293,7 @@ static size_t bytes_beside_outputs(const void *context, int piece, bool small) {
     const feed *e = context;
     (void)small;
     return cvy_feed_bytes(e->model, e->device, e->set, piece) +
-           cvy_buffer_footprint((size_t)cvy_network_pitch_of(e->device, piece, false) * sizeof(int32_t));
+           cvy_buffer_footprint((size_t)cvy_network_pitch_of(cvy_device_get_traits(e->device), piece, false) * sizeof(int32_t));
 }
 
 convoy_status cvy_predictor_open(convoy_model *model, convoy_device *device, const convoy_dataset *first,

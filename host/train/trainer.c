@@ -398,7 +398,7 @@ static convoy_status open_folder(trainer *t) {
 /* A cvy_beside. */
 static size_t bytes_beside(const void *context, int piece, bool small) {
     const trainer *t = context;
-    const int pitch = cvy_network_pitch_of(t->device, piece, true);
+    const int pitch = cvy_network_pitch_of(cvy_device_get_traits(t->device), piece, true);
     return cvy_training_bytes(t->device, pitch) +
            cvy_feed_bytes(t->model, t->device, t->set, small ? piece : t->options.batch_size) +
            (t->test ? cvy_evaluator_bytes(t->model, t->device, t->test, piece, true, false) : 0);

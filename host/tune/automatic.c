@@ -83,7 +83,7 @@ static size_t keep_open(convoy_device *device, const cvy_tune_options *options, 
     return wanted;
 }
 
-void cvy_tune_automatically(convoy_device *device, const cvy_task *tasks, size_t count) {
+bool cvy_tune_automatically(convoy_device *device, const cvy_task *tasks, size_t count) {
     static atomic_long spent; /* milliseconds, by networks that this process opened before */
     const double seconds = wanted_seconds(device), start = cvy_seconds(),
                  left = fmax(seconds - 1e-3 * (double)spent, 0);
@@ -96,9 +96,10 @@ void cvy_tune_automatically(convoy_device *device, const cvy_task *tasks, size_t
                                       .give_up = 1.5 * seconds};
     cvy_task *list = seconds > 0 ? calloc(count + 1, sizeof *list) : NULL;
     cvy_tuned *results = list ? calloc(count + 1, sizeof *results) : NULL;
+    size_t wanted = 0;
     if (results) {
         size_t used = list_tasks(device, tasks, count, list), settled = 0;
-        const size_t wanted = keep_open(device, &options, list, &used);
+        wanted = keep_open(device, &options, list, &used);
         if (wanted && left > 0)
             cvy_info("tuning: measuring kernel variants for %zu new shapes, %.1f s at most (CONVOY_TUNE=0: "
                      "never; `convoy tune`: all of them)",
@@ -113,4 +114,5 @@ void cvy_tune_automatically(convoy_device *device, const cvy_task *tasks, size_t
     }
     free(results);
     free(list);
+    return wanted;
 }

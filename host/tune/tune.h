@@ -61,8 +61,9 @@ convoy_status cvy_tune(convoy_device *device, const cvy_task *tasks, size_t coun
                        const cvy_tune_options *options, cvy_tuned *results);
 /* The short tuning when a network is opened: what is large enough for it to matter and has several plausible
    variants, the largest part of a step first, for a few seconds of a process at most; the next process goes
-   on. Never fails. CONVOY_TUNE=0 turns it off, another number is the seconds. */
-void cvy_tune_automatically(convoy_device *device, const cvy_task *tasks, size_t count);
+   on. Never fails. CONVOY_TUNE=0 turns it off, another number is the seconds. Returns whether there was
+   anything to measure. */
+bool cvy_tune_automatically(convoy_device *device, const cvy_task *tasks, size_t count);
 
 /* ---- The child process ---- */
 

@@ -102,7 +102,7 @@ static void summary(void **state) {
     const json_t *memory = json_object_get(json, "memory");
     const json_t *training = json_object_get(memory, "training");
     test_keys(memory, "training evaluation");
-    test_keys(training, "parameters gradients optimizer activations total");
+    test_keys(training, "parameters gradients optimizer activations workspace total");
     const json_int_t bytes = json_integer_value(json_object_get(json, "memory_bytes"));
     assert_true(bytes > json_integer_value(json_object_get(json_object_get(memory, "evaluation"), "total")));
     assert_int_equal(bytes, json_integer_value(json_object_get(training, "total")));

@@ -3,6 +3,7 @@
 #include "network/inside.h"
 #include "ops/conv2d/conv2d.h"
 #include "ops/loss.h"
+#include "support/images.h"
 #include "support/models.h"
 
 static convoy_device *host;
@@ -525,10 +526,53 @@ static void too_large_names_a_batch_that_fits(void **state) {
     int batch = atoi(strstr(convoy_error_message(), "a batch size of ") + 16);
     assert_int_equal(batch, atoi(strstr(convoy_error_message(), "a micro-batch of ") + 17));
     assert_true(batch >= 16 && batch % 16 == 0);
-    cvy_memory fits = cvy_model_memory(model, batch, true), more = cvy_model_memory(model, batch + 16, true);
+    const cvy_device_traits *traits = cvy_device_get_traits(host);
+    cvy_memory fits = cvy_model_memory(model, traits, batch, true),
+               more = cvy_model_memory(model, traits, batch + 16, true);
     assert_true(cvy_memory_total(&fits) <= memory + (1 << 20));
     assert_true(cvy_memory_total(&more) > memory || (size_t)(batch + 16) * 8 * 998 * 998 * 4 > piece);
     convoy_model_free(model);
+}
+
+/* A variant that was described as pooling and then does not build: another one runs, in memory planned for
+ * it. */
+static void a_variant_that_fails_is_planned_around(void **state) {
+    (void)state;
+    if (!cvy_device_get_traits(test_device())->cpu)
+        skip();
+    char *folder = test_folder_create();
+    setenv("CONVOY_CACHE_DIR", folder, 1); /* what is set aside is kept in it */
+    convoy_device *device = NULL;          /* one that has built nothing yet */
+    const char *selector = getenv("CONVOY_TEST_DEVICE");
+    assert_ok(convoy_device_open(selector ? selector : "cpu", &device));
+    convoy_model *model = test_model(
+        "input: [3, 14, 14]\nlayers: [{Conv2d: {out_channels: 7, kernel_size: 3, dilation: 2}}, ReLU,"
+        " {MaxPool2d: {kernel_size: 2}}, Flatten, {Linear: {out_features: 3}}]\n");
+    const cvy_network_options options = {.batch_size = 16, .training = true};
+    convoy_network *network = NULL;
+    assert_ok(cvy_network_begin(model, cvy_device_get_traits(device), device, &options, &network));
+    assert_ok(cvy_network_describe(network));
+    const cvy_needs before = network->steps[0].setup.needs;
+    assert_true(before.fuses);
+    convoy_network_close(network);
+    setenv("CONVOY_KERNEL_OPTIONS", "-Dconv2d_rows_pooled=1", 1); /* a function that direct_cpu alone has */
+    network = open_training(model, device, 16);
+    unsetenv("CONVOY_KERNEL_OPTIONS");
+    const cvy_needs after = network->steps[0].setup.needs;
+    const cvy_memory parts = cvy_network_memory(network);
+    assert_false(after.fuses);
+    assert_true(after.workspace > before.workspace && parts.workspace >= after.workspace);
+    assert_int_equal(cvy_device_get_counters(device).bytes + parts.optimizer, cvy_memory_total(&parts));
+    convoy_network_close(network);
+    result expected = run(model, host, 16, 16), actual = run(model, device, 16, 16);
+    test_close("output", actual.output, expected.output, expected.output_count, 1e-5);
+    test_close("gradients", actual.gradients, expected.gradients, expected.gradient_count, 1e-5);
+    free_result(&expected);
+    free_result(&actual);
+    convoy_model_free(model);
+    convoy_device_close(device);
+    unsetenv("CONVOY_CACHE_DIR");
+    test_folder_remove(folder);
 }
 
 static void layers_are_timed(void **state) {
@@ -564,6 +608,7 @@ int main(void) {
         cmocka_unit_test(bad_calls_are_refused),
         cmocka_unit_test(forced_variants_serve_where_they_run),
         cmocka_unit_test(too_large_names_a_batch_that_fits),
+        cmocka_unit_test(a_variant_that_fails_is_planned_around),
         cmocka_unit_test(layers_are_timed),
     };
     if (convoy_device_open("host", &host))

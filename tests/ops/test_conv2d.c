@@ -248,8 +248,8 @@ static void test_huge_shapes(void **state) {
         }
         for (const cvy_variant *const *variant = cvy_conv2d_op.variants; *variant; variant++) {
             cvy_needs needs;
-            convoy_status status =
-                cvy_conv2d_describe(test_device(), s, CONV_ALL_PASSES, (*variant)->name, &needs);
+            convoy_status status = cvy_conv2d_describe(cvy_device_get_traits(test_device()), test_device(), s,
+                                                       CONV_ALL_PASSES, (*variant)->name, &needs);
             assert_true(status == CONVOY_OK || status == CONVOY_DEVICE);
             described += !status;
             if (!status && strncmp((*variant)->name, "winograd8", 9) == 0) /* packed weights, 64 for 9 */

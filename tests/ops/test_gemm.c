@@ -105,7 +105,7 @@ static void check_product(convoy_device *device, const char *variant, const prod
     cvy_buffer *dc = test_buffer(device, before, c_floats(p) * sizeof(float));
     cvy_buffer *dbias = test_buffer(device, bias, p->shape.m * sizeof(float));
     cvy_needs needs;
-    assert_ok(cvy_gemm_describe(device, &p->shape, variant, &needs));
+    assert_ok(cvy_gemm_describe(cvy_device_get_traits(device), device, &p->shape, variant, &needs));
     assert_int_equal(needs.workspace, cvy_gemm_workspace(op));
     cvy_buffer *workspace = test_buffer(device, NULL, needs.workspace);
     assert_ok(cvy_gemm_run(op, &(cvy_gemm_operands){.a = da,
@@ -403,7 +403,8 @@ static void clblast_wants_no_more_than_described(void **state) {
             const product p = make_product(i % 4, size[0] * large, size[1], size[2] * large, i % 3, 0);
             const cvy_gemm_shape *s = &p.shape;
             cvy_needs needs;
-            assert_ok(cvy_gemm_describe(test_device(), s, "clblast", &needs));
+            assert_ok(
+                cvy_gemm_describe(cvy_device_get_traits(test_device()), test_device(), s, "clblast", &needs));
             for (size_t offset = 0; offset < 2; offset++) {
                 size_t bytes = 0;
                 assert_int_equal(CLBlastSGemmTempBufferSize(

@@ -204,7 +204,8 @@ static void every_gemm_variant_can_be_forced(void **state) {
         assert_ok(cvy_linear_create(test_device(), &shape, ALL_PASSES, name, &op));
         assert_string_equal(cvy_linear_variant(op, CVY_LINEAR_BACKWARD_DATA), name);
         cvy_needs needs;
-        assert_ok(cvy_linear_describe(test_device(), &shape, ALL_PASSES, name, &needs));
+        assert_ok(cvy_linear_describe(cvy_device_get_traits(test_device()), test_device(), &shape, ALL_PASSES,
+                                      name, &needs));
         assert_int_equal(needs.workspace, cvy_linear_workspace(op));
         cvy_linear_free(op);
         check_linear(test_device(), name, 16, 12, 7, CVY_IDENTITY);

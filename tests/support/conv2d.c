@@ -193,7 +193,8 @@ bool conv_check_case(const conv_case *c, const char *variant) {
         return false;
     }
     cvy_needs needs;
-    assert_ok(cvy_conv2d_describe(test_device(), &shape, CONV_ALL_PASSES, variant, &needs));
+    assert_ok(cvy_conv2d_describe(cvy_device_get_traits(test_device()), test_device(), &shape,
+                                  CONV_ALL_PASSES, variant, &needs));
     assert_int_equal(needs.workspace, cvy_conv2d_workspace(op));
     conv_tensors t = conv_tensors_of(&shape, c->n);
     bool runs[3];

@@ -154,17 +154,13 @@ static void assert_as_planned(const convoy_network *network, size_t before) {
         fail_msg("%zu bytes were planned, %zu are in use", planned, used);
 }
 
-/* Without a device, but for the workspace, the plan is the same; it assumes that tensors may begin at every
-   128 bytes, which a few devices do not allow. */
+/* Without a device, but for its traits, the plan is the same. */
 static void assert_foreseen(const convoy_network *network, bool training) {
-    cvy_memory parts = cvy_network_memory(network);
-    cvy_memory foreseen =
-        cvy_model_memory(cvy_network_model(network), cvy_network_batch_size(network), training);
-    parts.workspace = 0;
-    if (cvy_device_get_traits(test_device())->view_alignment == 128)
-        assert_int_equal(cvy_memory_total(&foreseen), cvy_memory_total(&parts));
-    else
-        assert_true(cvy_memory_total(&foreseen) <= cvy_memory_total(&parts));
+    const cvy_memory parts = cvy_network_memory(network),
+                     foreseen =
+                         cvy_model_memory(cvy_network_model(network), cvy_device_get_traits(test_device()),
+                                          cvy_network_batch_size(network), training);
+    assert_memory_equal(&foreseen, &parts, sizeof parts);
 }
 
 static void check_memory(const char *yaml, int batch_size, int piece) {

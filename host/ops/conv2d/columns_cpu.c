@@ -127,7 +127,7 @@ static convoy_status prepare(const cvy_job *job, void *prepared, cvy_needs *need
     static const char *const file = "conv2d/columns_cpu";
     const cvy_conv2d_shape *s = job->shape;
     const planes p = planes_of(s);
-    const cut c = choose_cut(s, &p, cvy_vector_width(job->device));
+    const cut c = choose_cut(s, &p, cvy_vector_width_of(job->traits));
     state *made = prepared;
     choose_grids(s, &p, &c, max_int(1, job->traits->compute_units), made);
     if (!is_plane(s))

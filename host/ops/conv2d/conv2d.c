@@ -227,7 +227,7 @@ struct cvy_conv2d {
     size_t workspace;
 };
 
-static convoy_status check(convoy_device *device, cvy_conv2d_shape *shape, unsigned wanted,
+static convoy_status check(const cvy_device_traits *traits, cvy_conv2d_shape *shape, unsigned wanted,
                            const char *variant) {
     cvy_job jobs[PASSES];
     size_t count = 0;
@@ -236,18 +236,19 @@ static convoy_status check(convoy_device *device, cvy_conv2d_shape *shape, unsig
         shape->pooling.kind = CVY_POOLING_NONE;
     for (int pass = 0; pass < PASSES; pass++)
         if (wanted >> pass & 1)
-            jobs[count++] = cvy_job_of(device, shape, pass);
+            jobs[count++] = cvy_job_on(traits, NULL, shape, pass);
     return status || !count ? status : cvy_forced_check(&cvy_conv2d_op, variant, jobs, count);
 }
 
-convoy_status cvy_conv2d_describe(convoy_device *device, const cvy_conv2d_shape *shape, unsigned wanted,
-                                  const char *variant, cvy_needs *needs) {
+convoy_status cvy_conv2d_describe(const cvy_device_traits *traits, convoy_device *device,
+                                  const cvy_conv2d_shape *shape, unsigned wanted, const char *variant,
+                                  cvy_needs *needs) {
     cvy_conv2d_shape checked = *shape;
-    convoy_status status = check(device, &checked, wanted, variant);
+    convoy_status status = check(traits, &checked, wanted, variant);
     *needs = (cvy_needs){0};
     for (int pass = 0; pass < PASSES && !status; pass++) {
         cvy_prepared prepared = {0};
-        const cvy_job job = cvy_job_of(device, &checked, pass);
+        const cvy_job job = cvy_job_on(traits, device, &checked, pass);
         if (wanted >> pass & 1)
             status = cvy_prepared_describe(&cvy_conv2d_op, &job, variant, &prepared);
         needs->workspace = max_size(needs->workspace, prepared.needs.workspace);
@@ -263,7 +264,7 @@ convoy_status cvy_conv2d_create(convoy_device *device, const cvy_conv2d_shape *s
     if (!op)
         return cvy_fail_memory("a convolution", sizeof *op);
     op->shape = *shape;
-    convoy_status status = check(device, &op->shape, wanted, variant);
+    convoy_status status = check(cvy_device_get_traits(device), &op->shape, wanted, variant);
     for (int pass = 0; pass < PASSES && !status; pass++) {
         const cvy_job job = cvy_job_of(device, &op->shape, pass);
         if (wanted >> pass & 1)

@@ -49,9 +49,11 @@ extern const cvy_op cvy_conv2d_op;
    bit set of 1 << cvy_conv2d_pass: only those are prepared. */
 convoy_status cvy_conv2d_create(convoy_device *device, const cvy_conv2d_shape *shape, unsigned passes,
                                 const char *variant, cvy_conv2d **op);
-/* What such an op will need, without building anything; needs->fuses: forward can do the pooling. */
-convoy_status cvy_conv2d_describe(convoy_device *device, const cvy_conv2d_shape *shape, unsigned passes,
-                                  const char *variant, cvy_needs *needs);
+/* What such an op will need, without building anything; needs->fuses: forward can do the pooling. `device`
+   may be NULL: then nothing is known to have been measured. */
+convoy_status cvy_conv2d_describe(const cvy_device_traits *traits, convoy_device *device,
+                                  const cvy_conv2d_shape *shape, unsigned passes, const char *variant,
+                                  cvy_needs *needs);
 void cvy_conv2d_free(cvy_conv2d *op);
 /* Name of the variant that runs `pass`: "reference" on the host device; NULL: not prepared. */
 const char *cvy_conv2d_variant(const cvy_conv2d *op, cvy_conv2d_pass pass);

@@ -69,7 +69,7 @@ static convoy_status prepare_products(const cvy_job *job, im2col *p, size_t *scr
     for (int i = 0; i < 2 && pixels[i] && !status; i++) {
         const cvy_gemm_shape shape = product_of(p, pixels[i]);
         cvy_needs needs = {0};
-        status = job->describes ? cvy_gemm_describe(job->device, &shape, NULL, &needs)
+        status = job->describes ? cvy_gemm_describe(job->traits, job->device, &shape, NULL, &needs)
                                 : cvy_gemm_create(job->device, &shape, NULL, ops[i]);
         if (!status && !job->describes)
             needs.workspace = cvy_gemm_workspace(*ops[i]);
@@ -93,7 +93,7 @@ static convoy_status prepare(const cvy_job *job, void *prepared, cvy_needs *need
     const size_t most = max_size(1, min_size(job->traits->max_allocation / 4, MATRIX_BYTES) / pixel);
     /* Chunks of about equal size. */
     p->chunk = ceil_div_size(p->pixels, ceil_div_size(p->pixels, most));
-    cvy_sum_rows_plan(job->device, (size_t)s->out_channels, cvy_conv2d_outputs(s) / (size_t)s->out_channels,
+    cvy_sum_rows_plan(job->traits, (size_t)s->out_channels, cvy_conv2d_outputs(s) / (size_t)s->out_channels,
                       &p->bias_gradient);
     size_t scratch = 0;
     convoy_status status = prepare_products(job, p, &scratch);

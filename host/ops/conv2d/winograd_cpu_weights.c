@@ -88,7 +88,7 @@ static void plan(const cvy_job *job, int tile, cvy_winograd_weights *p) {
         const size_t most = max_size(1, max_size(2 * sum_bytes, BLOCK_BYTES) / unit_bytes);
         p->units = ceil_div_size(p->all_units, ceil_div_size(p->all_units, most));
         p->bias_offset = floats_of(p, &l, false);
-        cvy_sum_rows_plan(job->device, (size_t)s->out_channels,
+        cvy_sum_rows_plan(job->traits, (size_t)s->out_channels,
                           cvy_conv2d_outputs(s) / (size_t)s->out_channels, &p->bias);
     }
 }

@@ -146,7 +146,7 @@ static void plan(const cvy_job *job, state *p) {
     p->products_offset = p->v_offset + round_up(p->products * p->in * columns, ALIGNMENT);
     p->bias_offset = p->products_offset + round_up(p->products * p->out * columns, ALIGNMENT);
     if (gradient)
-        cvy_sum_rows_plan(job->device, (size_t)s->out_channels,
+        cvy_sum_rows_plan(job->traits, (size_t)s->out_channels,
                           cvy_conv2d_outputs(s) / (size_t)s->out_channels, &p->bias);
 }
 

@@ -128,9 +128,9 @@ static convoy_status check_shape(const cvy_gemm_shape *s) {
     return CONVOY_OK;
 }
 
-convoy_status cvy_gemm_describe(convoy_device *device, const cvy_gemm_shape *shape, const char *variant,
-                                cvy_needs *needs) {
-    const cvy_job job = cvy_job_of(device, shape, 0);
+convoy_status cvy_gemm_describe(const cvy_device_traits *traits, convoy_device *device,
+                                const cvy_gemm_shape *shape, const char *variant, cvy_needs *needs) {
+    const cvy_job job = cvy_job_on(traits, device, shape, 0);
     cvy_prepared prepared = {0};
     convoy_status status = check_shape(shape);
     *needs = (cvy_needs){0};

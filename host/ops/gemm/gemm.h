@@ -27,9 +27,9 @@ typedef struct cvy_gemm cvy_gemm;
    the workspace that was asked for at first; a named one is not. */
 convoy_status cvy_gemm_create(convoy_device *device, const cvy_gemm_shape *shape, const char *variant,
                               cvy_gemm **op);
-/* What such an op will need, without building anything. */
-convoy_status cvy_gemm_describe(convoy_device *device, const cvy_gemm_shape *shape, const char *variant,
-                                cvy_needs *needs);
+/* What such an op will need, without building anything; `device` may be NULL, as for conv2d. */
+convoy_status cvy_gemm_describe(const cvy_device_traits *traits, convoy_device *device,
+                                const cvy_gemm_shape *shape, const char *variant, cvy_needs *needs);
 void cvy_gemm_free(cvy_gemm *op);
 const char *cvy_gemm_variant(const cvy_gemm *op);
 cvy_origin cvy_gemm_origin(const cvy_gemm *op);
