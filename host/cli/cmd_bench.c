@@ -84,18 +84,13 @@ static convoy_status fill_labels(bench *b) {
     return status;
 }
 
-/* A cvy_beside of training: the images lie in the network's input. */
-static size_t bytes_beside(const void *device, int piece, bool small) {
-    (void)small;
-    return cvy_training_bytes(device, cvy_network_pitch_of(cvy_device_get_traits(device), piece, true));
-}
-
 static convoy_status prepare(bench *b, convoy_model *model, bool training, const char *variant) {
-    cvy_network_options options = {.batch_size = b->micro_batch,
-                                   .training = training,
-                                   .variant = variant,
-                                   .beside = training ? bytes_beside : NULL,
-                                   .beside_context = b->device};
+    cvy_sizes beside = {0}; /* the images lie in the network's input */
+    const cvy_network_options options = {
+        .batch_size = b->micro_batch, .training = training, .variant = variant, .beside = &beside};
+    if (training)
+        cvy_training_sizes(
+            b->device, cvy_network_pitch_of(cvy_device_get_traits(b->device), b->micro_batch, true), &beside);
     convoy_status status = cvy_network_create(model, b->device, &options, &b->network);
     if (!status)
         status = fill_input(b);

@@ -14,7 +14,12 @@ typedef struct store {
     cvy_transfer *transfer; /* NULL: the set is resident */
 } store;
 
-enum { STORES = 2 }; /* while one batch is gathered from, the next one is uploaded into the other */
+enum {
+    STORES = 2, /* while one batch is gathered from, the next one is uploaded into the other */
+    BUFFERS = 1 + 2 * STORES
+};
+
+const cvy_size cvy_loader_labels = {"labels", sizeof(int32_t), CVY_PER_COLUMN};
 
 struct cvy_loader {
     const convoy_dataset *dataset;
@@ -35,11 +40,9 @@ struct cvy_loader {
 
 /* ---- Creation ---- */
 
-static cvy_gather_shape gather_shape(const convoy_dataset *dataset, const cvy_loader_options *options) {
-    return (cvy_gather_shape){.pitch = options->pitch,
-                              .in_height = dataset->height,
-                              .in_width = dataset->width,
-                              .image = options->image};
+static cvy_gather_shape gather_shape(const convoy_dataset *dataset, const cvy_image_spec *image, int pitch) {
+    return (cvy_gather_shape){
+        .pitch = pitch, .in_height = dataset->height, .in_width = dataset->width, .image = *image};
 }
 
 static convoy_status check(const convoy_dataset *dataset, const cvy_loader_options *options) {
@@ -50,7 +53,7 @@ static convoy_status check(const convoy_dataset *dataset, const cvy_loader_optio
     if (dataset->channels != options->image.channels)
         return cvy_fail(CONVOY_INVALID, "%s has %d channels, not %d", dataset->name, dataset->channels,
                         options->image.channels);
-    const cvy_gather_shape shape = gather_shape(dataset, options);
+    const cvy_gather_shape shape = gather_shape(dataset, &options->image, options->pitch);
     return cvy_gather_check(&shape);
 }
 
@@ -66,49 +69,53 @@ static void free_buffers(cvy_loader *loader) {
     loader->indices = NULL;
 }
 
-static convoy_status create_buffers(cvy_loader *loader, convoy_device *device, size_t count, int stores) {
-    size_t bytes = count * cvy_dataset_image_bytes(loader->dataset);
-    convoy_status status = CONVOY_OK;
-    for (int s = 0; s < stores && status == CONVOY_OK; s++) {
-        store *store = &loader->stores[s];
-        status = cvy_buffer_create(device, bytes, "the data set's images", &store->images);
-        if (status == CONVOY_OK)
-            status =
-                cvy_buffer_create(device, count * sizeof(int32_t), "the data set's labels", &store->labels);
+/* What each image takes: its place in the order, and its pixels and its label in each store. */
+static size_t list_buffers(const convoy_dataset *dataset, int stores, cvy_growth growth,
+                           cvy_size list[BUFFERS]) {
+    size_t count = 0;
+    list[count++] = (cvy_size){"the order of images", sizeof(uint32_t), growth};
+    for (int s = 0; s < stores; s++) {
+        list[count++] = (cvy_size){"the data set's images", cvy_dataset_image_bytes(dataset), growth};
+        list[count++] = (cvy_size){"the data set's labels", sizeof(int32_t), growth};
     }
-    if (status == CONVOY_OK)
-        status = cvy_buffer_create(device, count * sizeof(uint32_t), "the order of images", &loader->indices);
+    return count;
+}
+
+static convoy_status create_buffers(cvy_loader *loader, convoy_device *device, size_t count, int stores) {
+    store *s = loader->stores;
+    cvy_buffer **buffers[BUFFERS] = {&loader->indices, &s[0].images, &s[0].labels, &s[1].images,
+                                     &s[1].labels};
+    cvy_size list[BUFFERS];
+    const size_t listed = list_buffers(loader->dataset, stores, CVY_PER_BATCH, list);
+    convoy_status status = CONVOY_OK;
+    for (size_t i = 0; i < listed && status == CONVOY_OK; i++)
+        status = cvy_size_create(device, &list[i], count, buffers[i]);
     if (status != CONVOY_OK)
         free_buffers(loader);
     return status;
 }
 
-/* What create_buffers creates. */
-static size_t buffer_bytes(const convoy_dataset *dataset, size_t count, int stores) {
-    return (size_t)stores * (cvy_buffer_footprint(count * cvy_dataset_image_bytes(dataset)) +
-                             cvy_buffer_footprint(count * sizeof(int32_t))) +
-           cvy_buffer_footprint(count * sizeof(uint32_t));
-}
-
-static bool fits(const convoy_dataset *dataset, const cvy_loader_options *options, convoy_device *device) {
-    const cvy_device_traits *traits = cvy_device_get_traits(device);
-    size_t all = buffer_bytes(dataset, dataset->count, 1);
-    return dataset->images && all <= options->device_budget && all <= traits->memory / 2 &&
+static bool fits(const convoy_dataset *dataset, size_t budget, const cvy_device_traits *traits) {
+    cvy_size list[BUFFERS];
+    const size_t listed = list_buffers(dataset, 1, CVY_FIXED_SIZE, list);
+    size_t all = 0;
+    for (size_t i = 0; i < listed; i++)
+        all += cvy_buffer_footprint(dataset->count * list[i].bytes);
+    return dataset->images && all <= budget && all <= traits->memory / 2 &&
            dataset->count * cvy_dataset_image_bytes(dataset) <= traits->max_allocation;
 }
 
-size_t cvy_loader_bytes(convoy_device *device, const convoy_dataset *dataset,
-                        const cvy_loader_options *options) {
-    const cvy_gather_shape shape = gather_shape(dataset, options);
-    return cvy_gather_bytes(device, &shape) +
-           (fits(dataset, options, device) ? buffer_bytes(dataset, dataset->count, 1)
-                                           : buffer_bytes(dataset, (size_t)options->batch_size, STORES));
+void cvy_loader_sizes(convoy_device *device, const convoy_dataset *dataset, const cvy_image_spec *image,
+                      cvy_growth growth, cvy_sizes *sizes) {
+    const cvy_gather_shape shape = gather_shape(dataset, image, 0);
+    cvy_gather_sizes(cvy_device_get_traits(device), &shape, sizes);
+    sizes->count += list_buffers(dataset, STORES, growth, &sizes->list[sizes->count]);
 }
 
 /* Leaves the buffers NULL, without failing, where the set does not fit after all. */
 static convoy_status upload_set(cvy_loader *loader, convoy_device *device) {
     const convoy_dataset *dataset = loader->dataset;
-    if (!fits(dataset, &loader->options, device))
+    if (!fits(dataset, loader->options.device_budget, cvy_device_get_traits(device)))
         return CONVOY_OK;
     convoy_status status = create_buffers(loader, device, dataset->count, 1);
     if (status == CONVOY_OK)
@@ -164,7 +171,7 @@ convoy_status cvy_loader_create(convoy_device *device, const convoy_dataset *dat
     loader->order = malloc(dataset->count * sizeof *loader->order);
     if (!loader->order)
         status = cvy_fail_memory("the order of images", dataset->count * sizeof *loader->order);
-    const cvy_gather_shape shape = gather_shape(dataset, options);
+    const cvy_gather_shape shape = gather_shape(dataset, &options->image, options->pitch);
     if (status == CONVOY_OK)
         status = cvy_gather_create(device, &shape, &loader->gather);
     if (status == CONVOY_OK)

@@ -25,9 +25,11 @@ typedef struct cvy_loader cvy_loader;
 /* The device and the set must outlive the loader. */
 convoy_status cvy_loader_create(convoy_device *device, const convoy_dataset *dataset,
                                 const cvy_loader_options *options, cvy_loader **loader);
-/* What it takes of the device's memory. */
-size_t cvy_loader_bytes(convoy_device *device, const convoy_dataset *dataset,
-                        const cvy_loader_options *options);
+/* Adds the buffers that it will make where the set is not resident; batches are those of `growth`. Its
+   labels' buffer is the caller's. */
+void cvy_loader_sizes(convoy_device *device, const convoy_dataset *dataset, const cvy_image_spec *image,
+                      cvy_growth growth, cvy_sizes *sizes);
+extern const cvy_size cvy_loader_labels;
 void cvy_loader_free(cvy_loader *loader); /* NULL is allowed; threads may be in the middle of their work */
 
 /* Batches in an epoch. */

@@ -15,6 +15,15 @@ size_t cvy_buffer_footprint(size_t bytes) {
     return bytes <= SIZE_MAX - GRANULE ? (bytes + GRANULE - 1) / GRANULE * GRANULE : bytes;
 }
 
+void cvy_sizes_add(cvy_sizes *sizes, cvy_size size) {
+    sizes->list[sizes->count++] = size;
+}
+
+convoy_status cvy_size_create(convoy_device *device, const cvy_size *size, size_t count,
+                              cvy_buffer **buffer) {
+    return cvy_buffer_create(device, count * size->bytes, size->what, buffer);
+}
+
 convoy_status cvy_buffer_create(convoy_device *device, size_t bytes, const char *what, cvy_buffer **out) {
     const cvy_device_traits *traits = &device->traits;
     size_t rounded = cvy_buffer_footprint(bytes);

@@ -64,6 +64,23 @@ void *cvy_device_attached(const convoy_device *device); /* NULL: nothing */
 convoy_status cvy_buffer_create(convoy_device *device, size_t bytes, const char *what, cvy_buffer **buffer);
 /* What a buffer of so many bytes takes. */
 size_t cvy_buffer_footprint(size_t bytes);
+
+/* A buffer to come, in words that a plan understands and its constructor uses: so many bytes, or so many for
+   each column of a network's batch axis, image that the network takes at once, or image of a whole batch. */
+typedef enum cvy_growth { CVY_FIXED_SIZE, CVY_PER_COLUMN, CVY_PER_PIECE, CVY_PER_BATCH } cvy_growth;
+typedef struct cvy_size {
+    const char *what;
+    size_t bytes;
+    cvy_growth growth;
+} cvy_size;
+typedef struct cvy_sizes {
+    cvy_size list[32];
+    size_t count;
+} cvy_sizes;
+void cvy_sizes_add(cvy_sizes *sizes, cvy_size size);
+/* `count` columns or images; 1 where it is fixed. */
+convoy_status cvy_size_create(convoy_device *device, const cvy_size *size, size_t count, cvy_buffer **buffer);
+
 /* A window into a buffer: `offset` must be a multiple of view_alignment. Views share the parent's memory and
    are freed before it; a view of a view is not allowed. */
 convoy_status cvy_buffer_view(cvy_buffer *parent, size_t offset, size_t bytes, cvy_buffer **view);

@@ -1,5 +1,5 @@
-/* The inside of a network, shared by network.c (making one), needs.c and memory.c (what it needs), bind.c (which
-   gives its actions their buffers), walk.c (running it) and time_layers.c. */
+/* The inside of a network, shared by network.c (making one), needs.c and memory.c (what it needs), bind.c
+   (which gives its actions their buffers), walk.c (running it) and time_layers.c. */
 #ifndef CVY_NETWORK_INSIDE_H
 #define CVY_NETWORK_INSIDE_H
 
@@ -53,7 +53,7 @@ struct convoy_network {
     size_t parameter_count; /* floats of trainable tensors, gaps included */
     size_t parameter_bytes; /* with statistics, fixed weights and masks */
     size_t workspace_bytes;
-    size_t data_bytes; /* that the caller needs beside it */
+    cvy_sizes beside; /* of options.beside */
     cvy_buffer **arenas;
     cvy_buffer *parameters, *gradients, *workspace;
     cvy_view *views;

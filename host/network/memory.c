@@ -56,6 +56,24 @@ size_t cvy_network_lay_out(const convoy_model *model, const cvy_device_traits *t
 
 /* ---- the sum ---- */
 
+static int whole_batch(const cvy_network_options *options) {
+    return options->whole_batch ? options->whole_batch : options->batch_size;
+}
+
+static size_t bytes_beside(const convoy_network *network) {
+    const cvy_network_options *options = &network->options;
+    const size_t counts[] = {[CVY_FIXED_SIZE] = 1,
+                             [CVY_PER_COLUMN] = (size_t)network->pitch,
+                             [CVY_PER_PIECE] = (size_t)options->batch_size,
+                             [CVY_PER_BATCH] = (size_t)whole_batch(options)};
+    size_t bytes = 0;
+    for (size_t i = 0; options->beside && i < options->beside->count; i++) {
+        const cvy_size *size = &options->beside->list[i];
+        bytes += cvy_buffer_footprint(counts[size->growth] * size->bytes);
+    }
+    return bytes;
+}
+
 size_t cvy_memory_total(const cvy_memory *parts) {
     return parts->parameters + parts->gradients + parts->optimizer + parts->activations + parts->workspace +
            parts->data;
@@ -69,7 +87,7 @@ cvy_memory cvy_network_memory(const convoy_network *network) {
                         .optimizer = gradients * (size_t)states,
                         .activations = cvy_plan_bytes(network->plan),
                         .workspace = cvy_buffer_footprint(network->workspace_bytes),
-                        .data = network->data_bytes};
+                        .data = bytes_beside(network)};
 }
 
 cvy_memory cvy_model_memory(const convoy_model *model, const cvy_device_traits *traits, int batch_size,
@@ -86,11 +104,6 @@ cvy_memory cvy_model_memory(const convoy_model *model, const cvy_device_traits *
 
 /* ---- does it fit? ---- */
 
-static size_t bytes_beside(const convoy_network *network, int piece, bool small) {
-    const cvy_network_options *options = &network->options;
-    return options->beside ? options->beside(options->beside_context, piece, small) : 0;
-}
-
 static bool fits(const convoy_network *network) {
     const cvy_memory parts = cvy_network_memory(network);
     return cvy_memory_total(&parts) <= network->traits->memory &&
@@ -101,13 +114,12 @@ static bool fits(const convoy_network *network) {
 static bool would_fit(const convoy_network *network, int pitch, bool small) {
     cvy_network_options options = network->options;
     convoy_network *other = NULL;
+    options.whole_batch = small ? pitch : whole_batch(&network->options);
     options.batch_size = pitch;
     convoy_status status =
         cvy_network_begin(network->model, network->traits, network->device, &options, &other);
     if (!status)
         status = cvy_network_describe(other);
-    if (!status)
-        other->data_bytes = bytes_beside(network, pitch, small);
     const bool would = !status && fits(other);
     convoy_network_close(other);
     return would;

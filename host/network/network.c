@@ -26,9 +26,8 @@ static convoy_status open_step(convoy_network *network, size_t s, bool *changed)
         return CONVOY_OK;
     if (network->options.training || !step->fold)
         status = open_layer(network, step, &bound->setup, &bound->state, changed);
-    return status || !step->fold
-               ? status
-               : open_layer(network, step, &bound->folded, &bound->folded_state, changed);
+    return status || !step->fold ? status
+                                 : open_layer(network, step, &bound->folded, &bound->folded_state, changed);
 }
 
 /* Where a variant failed and another has its place, memory is planned again. */
@@ -37,8 +36,7 @@ static convoy_status open_layers(convoy_network *network) {
     bool changed = false;
     for (size_t s = 0; s < network->model->step_count && !status; s++)
         status = open_step(network, s, &changed);
-    return status || !changed ? status
-                              : cvy_network_check_fit(network, cvy_network_plan_again(network));
+    return status || !changed ? status : cvy_network_check_fit(network, cvy_network_plan_again(network));
 }
 
 /* ---- what there is to choose ---- */
@@ -134,6 +132,10 @@ convoy_status cvy_network_begin(convoy_model *model, const cvy_device_traits *tr
     network->device = device;
     network->traits = traits;
     network->options = *options;
+    if (options->beside) {
+        network->beside = *options->beside;
+        network->options.beside = &network->beside;
+    }
     network->steps = cvy_arena_alloc(network->memory, model->step_count * sizeof *network->steps);
     network->tensors = cvy_arena_alloc(network->memory, (model->tensor_count + 1) * sizeof *network->tensors);
     network->batches_tracked =
@@ -145,13 +147,8 @@ convoy_status cvy_network_begin(convoy_model *model, const cvy_device_traits *tr
 /* All that can be said before anything is built or allocated. */
 static convoy_status plan(convoy_model *model, convoy_device *device, const cvy_network_options *options,
                           convoy_network **network) {
-    convoy_status status =
-        cvy_network_begin(model, cvy_device_get_traits(device), device, options, network);
-    if (status)
-        return status;
-    if (options->beside)
-        (*network)->data_bytes = options->beside(options->beside_context, options->batch_size, false);
-    return cvy_network_check_fit(*network, cvy_network_describe(*network));
+    convoy_status status = cvy_network_begin(model, cvy_device_get_traits(device), device, options, network);
+    return status ? status : cvy_network_check_fit(*network, cvy_network_describe(*network));
 }
 
 static convoy_status build(convoy_network *network) {

@@ -10,19 +10,15 @@
 #include "convoy/model.h"
 #include "ops/variants.h"
 
-/* Bytes that the caller will need on the device beside the network, computing pieces of so many images; of
-   batches as large as it wants them, or (`small`) as large as a piece. */
-typedef size_t cvy_beside(const void *context, int piece, bool small);
-
 typedef struct cvy_network_options {
     int batch_size;
-    bool training;  /* plans gradients; without it only forward in evaluation mode is possible */
-    bool as_before; /* with what was measured so far, as the run that this one resumes; no more tuning */
-    uint64_t seed;  /* of dropout */
+    int whole_batch; /* images of a batch that is computed in pieces of batch_size; 0: it is not */
+    bool training;   /* plans gradients; without it only forward in evaluation mode is possible */
+    bool as_before;  /* with what was measured so far, as the run that this one resumes; no more tuning */
+    uint64_t seed;   /* of dropout */
     const char
         *variant; /* "op=name[,op=name]" forces kernel variants, e.g. "conv2d=im2col_gemm"; NULL: choose */
-    cvy_beside *beside; /* NULL: nothing; called while the network is created, with beside_context */
-    const void *beside_context;
+    const cvy_sizes *beside; /* what the caller will make on the device beside the network; or NULL */
 } cvy_network_options;
 
 /* Plans everything and checks it against the device's memory before anything is allocated: CONVOY_MEMORY says

@@ -83,31 +83,34 @@ struct cvy_gather {
     cvy_buffer *first, *second; /* see kernels/gather.cl */
 };
 
-static size_t first_table(const cvy_gather_shape *shape) {
-    return ((size_t)shape->image.height + (size_t)shape->image.width) * sizeof(int);
+static cvy_size first_table(const cvy_gather_shape *shape) {
+    const size_t lines = (size_t)shape->image.height + (size_t)shape->image.width;
+    return (cvy_size){.what = "positions of a resize", .bytes = lines * sizeof(int)};
 }
 
-static size_t second_table(const cvy_gather_shape *shape) {
-    return ((size_t)shape->image.height + (size_t)shape->image.width + 2 * (size_t)shape->image.channels) *
-           sizeof(float);
+static cvy_size second_table(const cvy_gather_shape *shape) {
+    const size_t lines = (size_t)shape->image.height + (size_t)shape->image.width;
+    return (cvy_size){.what = "weights of a resize",
+                      .bytes = (lines + 2 * (size_t)shape->image.channels) * sizeof(float)};
 }
 
-size_t cvy_gather_bytes(convoy_device *device, const cvy_gather_shape *shape) {
-    return cvy_device_get_traits(device)->host
-               ? 0
-               : cvy_buffer_footprint(first_table(shape)) + cvy_buffer_footprint(second_table(shape));
+void cvy_gather_sizes(const cvy_device_traits *traits, const cvy_gather_shape *shape, cvy_sizes *sizes) {
+    if (traits->host)
+        return;
+    cvy_sizes_add(sizes, first_table(shape));
+    cvy_sizes_add(sizes, second_table(shape));
 }
 
 static convoy_status upload_tables(cvy_gather *op) {
     const cvy_gather_shape *shape = &op->shape;
     size_t rows = (size_t)shape->image.height, columns = (size_t)shape->image.width,
            channels = (size_t)shape->image.channels;
-    size_t first_bytes = first_table(shape), second_bytes = second_table(shape);
+    const cvy_size sizes[] = {first_table(shape), second_table(shape)};
     convoy_status status = CONVOY_OK;
-    int *first = malloc(first_bytes);
-    float *second = malloc(second_bytes);
+    int *first = malloc(sizes[0].bytes);
+    float *second = malloc(sizes[1].bytes);
     if (!first || !second) {
-        status = cvy_fail_memory("tables of a resize", first_bytes + second_bytes);
+        status = cvy_fail_memory("tables of a resize", sizes[0].bytes + sizes[1].bytes);
         goto done;
     }
     for (size_t i = 0; i < rows + columns; i++)
@@ -118,13 +121,13 @@ static convoy_status upload_tables(cvy_gather *op) {
         second[rows + columns + c] = (float)(1 / (255.0 * shape->image.std[c]));
         second[rows + columns + channels + c] = (float)(-(double)shape->image.mean[c] / shape->image.std[c]);
     }
-    status = cvy_buffer_create(op->device, first_bytes, "positions of a resize", &op->first);
+    status = cvy_size_create(op->device, &sizes[0], 1, &op->first);
     if (status == CONVOY_OK)
-        status = cvy_buffer_create(op->device, second_bytes, "weights of a resize", &op->second);
+        status = cvy_size_create(op->device, &sizes[1], 1, &op->second);
     if (status == CONVOY_OK)
-        status = cvy_buffer_write(op->first, 0, first, first_bytes);
+        status = cvy_buffer_write(op->first, 0, first, sizes[0].bytes);
     if (status == CONVOY_OK)
-        status = cvy_buffer_write(op->second, 0, second, second_bytes);
+        status = cvy_buffer_write(op->second, 0, second, sizes[1].bytes);
 done:
     free(first);
     free(second);

@@ -28,8 +28,8 @@ void cvy_gather_reference(const cvy_gather_shape *shape, int n, const uint8_t *i
 typedef struct cvy_gather cvy_gather;
 convoy_status cvy_gather_create(convoy_device *device, const cvy_gather_shape *shape, cvy_gather **op);
 void cvy_gather_free(cvy_gather *op);
-size_t cvy_gather_bytes(convoy_device *device,
-                        const cvy_gather_shape *shape); /* of device memory that it takes */
+/* Adds the buffers that it will make. */
+void cvy_gather_sizes(const cvy_device_traits *traits, const cvy_gather_shape *shape, cvy_sizes *sizes);
 /* Reads indices[index_offset ... + n). */
 convoy_status cvy_gather_run(cvy_gather *op, int n, cvy_buffer *images, cvy_buffer *all_labels,
                              cvy_buffer *indices, size_t index_offset, cvy_buffer *y, cvy_buffer *labels);

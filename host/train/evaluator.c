@@ -47,10 +47,10 @@ static size_t device_budget(const convoy_device *device) {
     return used < memory ? (memory - used) / 2 : 0;
 }
 
-size_t cvy_feed_bytes(const convoy_model *model, convoy_device *device, const convoy_dataset *set,
-                      int batch_size) {
-    const cvy_loader_options options = {.batch_size = batch_size, .image = cvy_model_image(model)};
-    return cvy_loader_bytes(device, set, &options);
+void cvy_feed_sizes(const convoy_model *model, convoy_device *device, const convoy_dataset *set,
+                    cvy_growth growth, cvy_sizes *sizes) {
+    const cvy_image_spec image = cvy_model_image(model);
+    cvy_loader_sizes(device, set, &image, growth, sizes);
 }
 
 convoy_status cvy_feed_create(convoy_network *network, convoy_device *device, const convoy_dataset *set,
@@ -71,6 +71,11 @@ convoy_status cvy_feed_create(convoy_network *network, convoy_device *device, co
 
 /* ---- the evaluator ---- */
 
+static cvy_size classes_of(const convoy_dataset *set) {
+    return (cvy_size){"the classes of all images", convoy_dataset_count(set) * sizeof(int32_t),
+                      CVY_FIXED_SIZE};
+}
+
 convoy_status cvy_evaluator_create(convoy_network *network, convoy_device *device, const convoy_dataset *set,
                                    bool answers, cvy_evaluator **evaluator) {
     const convoy_model *model = cvy_network_model(network);
@@ -90,13 +95,14 @@ convoy_status cvy_evaluator_create(convoy_network *network, convoy_device *devic
         status = cvy_loss_create(device, (cvy_loss)cvy_model_recipe(model)->loss, convoy_model_classes(model),
                                  pitch, &e->loss);
     if (!status)
-        status = cvy_buffer_create(device, (size_t)pitch * sizeof(int32_t), "labels", &e->labels);
+        status = cvy_size_create(device, &cvy_loader_labels, (size_t)pitch, &e->labels);
     if (!status)
         status = cvy_statistics_create(device, cvy_loss_parts(device, pitch), &e->statistics);
+    const cvy_size classes = classes_of(set);
     if (!status && answers)
-        status = cvy_buffer_create(device, e->images * sizeof(int32_t), "true classes", &e->truth);
+        status = cvy_size_create(device, &classes, 1, &e->truth);
     if (!status && answers)
-        status = cvy_buffer_create(device, e->images * sizeof(int32_t), "answers", &e->answers);
+        status = cvy_size_create(device, &classes, 1, &e->answers);
     if (status) {
         cvy_evaluator_free(e);
         return status;
@@ -105,13 +111,13 @@ convoy_status cvy_evaluator_create(convoy_network *network, convoy_device *devic
     return CONVOY_OK;
 }
 
-size_t cvy_evaluator_bytes(const convoy_model *model, convoy_device *device, const convoy_dataset *set,
-                           int batch_size, bool training, bool answers) {
-    const int pitch = cvy_network_pitch_of(cvy_device_get_traits(device), batch_size, training);
-    return cvy_feed_bytes(model, device, set, batch_size) +
-           cvy_buffer_footprint((size_t)pitch * sizeof(int32_t)) +
-           cvy_statistics_bytes(cvy_loss_parts(device, pitch)) +
-           (answers ? 2 * cvy_buffer_footprint(convoy_dataset_count(set) * sizeof(int32_t)) : 0);
+void cvy_evaluator_sizes(const convoy_model *model, convoy_device *device, const convoy_dataset *set,
+                         int pitch, bool answers, cvy_sizes *sizes) {
+    cvy_feed_sizes(model, device, set, CVY_PER_PIECE, sizes);
+    cvy_sizes_add(sizes, cvy_loader_labels);
+    cvy_sizes_add(sizes, cvy_statistics_size(cvy_loss_parts(device, pitch), pitch));
+    for (int i = 0; i < 2 && answers; i++)
+        cvy_sizes_add(sizes, classes_of(set));
 }
 
 void cvy_evaluator_free(cvy_evaluator *e) {
@@ -206,19 +212,6 @@ static convoy_status fill_evaluation(cvy_evaluator *evaluator, const convoy_data
     return status;
 }
 
-/* What is run, for the cvy_beside functions. */
-typedef struct feed {
-    const convoy_model *model;
-    convoy_device *device;
-    const convoy_dataset *set;
-} feed;
-
-static size_t bytes_beside_evaluation(const void *context, int piece, bool small) {
-    const feed *e = context;
-    (void)small; /* batches are pieces */
-    return cvy_evaluator_bytes(e->model, e->device, e->set, piece, false, true);
-}
-
 convoy_status convoy_evaluate(convoy_model *model, convoy_device *device, convoy_dataset *set, int batch_size,
                               convoy_evaluation **evaluation) {
     convoy_network *network = NULL;
@@ -232,10 +225,11 @@ convoy_status convoy_evaluate(convoy_model *model, convoy_device *device, convoy
     if (status)
         return status;
     size_t classes = (size_t)convoy_model_classes(model);
-    const feed context = {model, device, set};
-    cvy_network_options options = {.batch_size = batch_of(model, set, batch_size),
-                                   .beside = bytes_beside_evaluation,
-                                   .beside_context = &context};
+    const int batch = batch_of(model, set, batch_size);
+    cvy_sizes beside = {0};
+    cvy_evaluator_sizes(model, device, set, cvy_network_pitch_of(cvy_device_get_traits(device), batch, false),
+                        true, &beside);
+    const cvy_network_options options = {.batch_size = batch, .beside = &beside};
     result = calloc(1, sizeof *result);
     if (result) {
         result->classes = calloc(classes, sizeof *result->classes);
@@ -289,19 +283,13 @@ struct cvy_predictor {
     float *columns;     /* [classes][pitch] */
 };
 
-static size_t bytes_beside_outputs(const void *context, int piece, bool small) {
-    const feed *e = context;
-    (void)small;
-    return cvy_feed_bytes(e->model, e->device, e->set, piece) +
-           cvy_buffer_footprint((size_t)cvy_network_pitch_of(cvy_device_get_traits(e->device), piece, false) * sizeof(int32_t));
-}
-
 convoy_status cvy_predictor_open(convoy_model *model, convoy_device *device, const convoy_dataset *first,
                                  int batch_size, cvy_predictor **out) {
     *out = NULL;
-    const feed context = {model, device, first};
-    const cvy_network_options options = {
-        .batch_size = batch_size, .beside = bytes_beside_outputs, .beside_context = &context};
+    cvy_sizes beside = {0};
+    cvy_feed_sizes(model, device, first, CVY_PER_PIECE, &beside);
+    cvy_sizes_add(&beside, cvy_loader_labels);
+    const cvy_network_options options = {.batch_size = batch_size, .beside = &beside};
     cvy_predictor *p = calloc(1, sizeof *p);
     if (!p)
         return cvy_fail_memory("a predictor", sizeof *p);
@@ -310,7 +298,7 @@ convoy_status cvy_predictor_open(convoy_model *model, convoy_device *device, con
     if (status)
         goto done;
     size_t pitch = (size_t)cvy_network_pitch(p->network), classes = (size_t)convoy_model_classes(model);
-    status = cvy_buffer_create(device, pitch * sizeof(int32_t), "labels", &p->labels);
+    status = cvy_size_create(device, &cvy_loader_labels, pitch, &p->labels);
     p->columns = malloc(classes * pitch * sizeof *p->columns);
     if (!status && !p->columns)
         status = cvy_fail_memory("the outputs", classes * pitch * sizeof *p->columns);

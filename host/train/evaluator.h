@@ -13,10 +13,10 @@
    classes are not the model's. */
 convoy_status cvy_feed_create(convoy_network *network, convoy_device *device, const convoy_dataset *set,
                               int batch_size, bool shuffle, uint64_t seed, cvy_loader **loader);
-/* What it takes of the device's memory at least, for batches of `batch_size` images, whatever is left there:
-   it keeps the set on the device only where half of that is enough. */
-size_t cvy_feed_bytes(const convoy_model *model, convoy_device *device, const convoy_dataset *set,
-                      int batch_size);
+/* Adds the buffers that it will make at least, for batches of `growth`: it keeps the set on the device only
+   where half of what is left there is enough. */
+void cvy_feed_sizes(const convoy_model *model, convoy_device *device, const convoy_dataset *set,
+                    cvy_growth growth, cvy_sizes *sizes);
 /* The same checks alone, before anything is built. */
 convoy_status cvy_feed_check(const convoy_model *model, const convoy_dataset *set);
 
@@ -25,10 +25,9 @@ typedef struct cvy_evaluator cvy_evaluator;
 /* `answers`: keep every image's class and answer, for the confusion matrix. */
 convoy_status cvy_evaluator_create(convoy_network *network, convoy_device *device, const convoy_dataset *set,
                                    bool answers, cvy_evaluator **evaluator);
-/* What it takes of the device's memory at least, beside a network for batches of `batch_size` images, or for
-   training on them. */
-size_t cvy_evaluator_bytes(const convoy_model *model, convoy_device *device, const convoy_dataset *set,
-                           int batch_size, bool training, bool answers);
+/* Adds the buffers that it will make at least, beside a network of this pitch. */
+void cvy_evaluator_sizes(const convoy_model *model, convoy_device *device, const convoy_dataset *set,
+                         int pitch, bool answers, cvy_sizes *sizes);
 void cvy_evaluator_free(cvy_evaluator *evaluator); /* NULL is allowed */
 
 /* Mean loss per image and the fraction of right answers; CONVOY_FAILED where a loss is not finite. Returns

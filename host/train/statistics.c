@@ -9,12 +9,18 @@
 
 static const double window_seconds = 0.2;
 
-size_t cvy_statistics_bytes(size_t parts) {
-    return cvy_buffer_footprint(CVY_STATISTICS_SLOTS * parts * 2 * sizeof(float));
+static size_t ring_bytes(size_t parts) {
+    return CVY_STATISTICS_SLOTS * parts * 2 * sizeof(float);
+}
+
+cvy_size cvy_statistics_size(size_t parts, int pitch) {
+    const size_t bytes = ring_bytes(parts);
+    return parts > 1 ? (cvy_size){"statistics", bytes / (size_t)pitch, CVY_PER_COLUMN}
+                     : (cvy_size){"statistics", bytes, CVY_FIXED_SIZE};
 }
 
 convoy_status cvy_statistics_create(convoy_device *device, size_t parts, cvy_statistics *statistics) {
-    size_t bytes = cvy_statistics_bytes(parts);
+    size_t bytes = ring_bytes(parts);
     *statistics = (cvy_statistics){.window = 1, .parts = parts, .pairs = malloc(bytes)};
     cvy_statistics_reset(statistics);
     if (!statistics->pairs)

@@ -30,7 +30,8 @@ typedef struct cvy_statistics {
 } cvy_statistics;
 
 convoy_status cvy_statistics_create(convoy_device *device, size_t parts, cvy_statistics *statistics);
-size_t cvy_statistics_bytes(size_t parts); /* of device memory */
+/* Its buffer on the device, where a pitch has so many parts. */
+cvy_size cvy_statistics_size(size_t parts, int pitch);
 void cvy_statistics_free(cvy_statistics *statistics);
 
 /* Sums to zero; nothing may be pending. */

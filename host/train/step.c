@@ -17,16 +17,16 @@ convoy_status cvy_training_create(convoy_network *network, convoy_device *device
     convoy_status status = cvy_loss_create(device, (cvy_loss)recipe->loss, convoy_model_classes(model),
                                            (int)pitch, &training->loss);
     if (!status)
-        status = cvy_buffer_create(device, pitch * sizeof(int32_t), "labels", &training->labels);
+        status = cvy_size_create(device, &cvy_loader_labels, pitch, &training->labels);
     if (!status && state)
         status = cvy_buffer_create(device, state * sizeof(float), "the optimizer's state", &training->state);
     return status ? status
                   : cvy_statistics_create(device, cvy_loss_parts(device, (int)pitch), &training->statistics);
 }
 
-size_t cvy_training_bytes(const convoy_device *device, int pitch) {
-    return cvy_buffer_footprint((size_t)pitch * sizeof(int32_t)) +
-           cvy_statistics_bytes(cvy_loss_parts(device, pitch));
+void cvy_training_sizes(const convoy_device *device, int pitch, cvy_sizes *sizes) {
+    cvy_sizes_add(sizes, cvy_loader_labels);
+    cvy_sizes_add(sizes, cvy_statistics_size(cvy_loss_parts(device, pitch), pitch));
 }
 
 void cvy_training_free(cvy_training *training) {

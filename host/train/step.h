@@ -27,8 +27,8 @@ typedef struct cvy_training {
    leaves is freed by cvy_training_free. */
 convoy_status cvy_training_create(convoy_network *network, convoy_device *device, int batch_size,
                                   cvy_training *training);
-/* What it takes of the device's memory beside the optimizer's state. */
-size_t cvy_training_bytes(const convoy_device *device, int pitch);
+/* Adds the buffers that it will make beside the optimizer's state. */
+void cvy_training_sizes(const convoy_device *device, int pitch, cvy_sizes *sizes);
 void cvy_training_free(cvy_training *training); /* a zeroed one is allowed */
 
 /* Step number `step`, from 0, on the loader's next batch, of `n` images; `loader` NULL: on what the network's

@@ -395,23 +395,24 @@ static convoy_status open_folder(trainer *t) {
     return status;
 }
 
-/* A cvy_beside. */
-static size_t bytes_beside(const void *context, int piece, bool small) {
-    const trainer *t = context;
-    const int pitch = cvy_network_pitch_of(cvy_device_get_traits(t->device), piece, true);
-    return cvy_training_bytes(t->device, pitch) +
-           cvy_feed_bytes(t->model, t->device, t->set, small ? piece : t->options.batch_size) +
-           (t->test ? cvy_evaluator_bytes(t->model, t->device, t->test, piece, true, false) : 0);
+static void list_beside(const trainer *t, cvy_sizes *beside) {
+    const int pitch = cvy_network_pitch_of(cvy_device_get_traits(t->device), t->options.micro_batch, true);
+    cvy_training_sizes(t->device, pitch, beside);
+    cvy_feed_sizes(t->model, t->device, t->set, CVY_PER_BATCH, beside);
+    if (t->test)
+        cvy_evaluator_sizes(t->model, t->device, t->test, pitch, false, beside);
 }
 
 static convoy_status build(trainer *t) {
-    cvy_network_options options = {.batch_size = t->options.micro_batch,
-                                   .training = true,
-                                   .as_before = t->options.resume,
-                                   .seed = t->options.seed,
-                                   .variant = t->options.variant,
-                                   .beside = bytes_beside,
-                                   .beside_context = t};
+    cvy_sizes beside = {0};
+    const cvy_network_options options = {.batch_size = t->options.micro_batch,
+                                         .whole_batch = t->options.batch_size,
+                                         .training = true,
+                                         .as_before = t->options.resume,
+                                         .seed = t->options.seed,
+                                         .variant = t->options.variant,
+                                         .beside = &beside};
+    list_beside(t, &beside);
     bool shuffle = t->recipe->shuffle && !t->options.no_shuffle;
     convoy_status status = cvy_network_create(t->model, t->device, &options, &t->network);
     if (status)
