@@ -92,16 +92,14 @@ void cvy_batchnorm_backward_reference(const cvy_batchnorm_shape *shape, int n, b
     }
 }
 
-void cvy_batchnorm_fold_reference(int channels, size_t row, float eps, const float *conv_weight,
-                                  const float *conv_bias, const float *weight, const float *bias,
-                                  const float *running_mean, const float *running_var, float *folded_weight,
-                                  float *folded_bias) {
-    for (int c = 0; c < channels; c++) {
-        double scale = (weight ? weight[c] : 1) / sqrt((double)running_var[c] + eps);
+void cvy_fold_reference(const cvy_fold *op, size_t row, const cvy_folding_values *of,
+                        const cvy_batchnorm_values *v) {
+    for (int c = 0; c < op->channels; c++) {
+        double scale = (v->weight ? v->weight[c] : 1) / sqrt((double)v->running_var[c] + op->eps);
         for (size_t i = (size_t)c * row; i < (size_t)(c + 1) * row; i++)
-            folded_weight[i] = (float)(conv_weight[i] * scale);
-        double level = conv_bias ? conv_bias[c] : 0;
-        folded_bias[c] = (float)((level - running_mean[c]) * scale + (bias ? bias[c] : 0));
+            of->folded_weight[i] = (float)(of->weight[i] * scale);
+        double level = of->bias ? of->bias[c] : 0;
+        of->folded_bias[c] = (float)((level - v->running_mean[c]) * scale + (v->bias ? v->bias[c] : 0));
     }
 }
 
@@ -384,10 +382,11 @@ convoy_status cvy_fold_prepare(convoy_device *device, int channels, float eps, c
 convoy_status cvy_fold_run(const cvy_fold *op, const cvy_folding *of, const cvy_batchnorm_buffers *b) {
     size_t row = cvy_buffer_bytes(of->folded_weight) / sizeof(float) / (size_t)op->channels;
     if (!op->kernel) {
-        cvy_batchnorm_fold_reference(op->channels, row, op->eps, cvy_buffer_host(of->weight),
-                                     host_or_null(of->bias), host_or_null(b->weight), host_or_null(b->bias),
-                                     cvy_buffer_host(b->running_mean), cvy_buffer_host(b->running_var),
-                                     cvy_buffer_host(of->folded_weight), cvy_buffer_host(of->folded_bias));
+        const cvy_batchnorm_values v = host_values(b);
+        const cvy_folding_values values = {cvy_buffer_host(of->weight), host_or_null(of->bias),
+                                           cvy_buffer_host(of->folded_weight),
+                                           cvy_buffer_host(of->folded_bias)};
+        cvy_fold_reference(op, row, &values, &v);
         return CONVOY_OK;
     }
     return CVY_LAUNCH(op->kernel, cvy_items3(row, (size_t)op->channels, 1), cvy_buf(of->weight),

@@ -35,11 +35,6 @@ void cvy_batchnorm_forward_eval_reference(const cvy_batchnorm_shape *shape, cons
 void cvy_batchnorm_backward_reference(const cvy_batchnorm_shape *shape, int n, bool accumulate,
                                       const cvy_batchnorm_values *v);
 
-void cvy_batchnorm_fold_reference(int channels, size_t row, float eps, const float *conv_weight,
-                                  const float *conv_bias, const float *weight, const float *bias,
-                                  const float *running_mean, const float *running_var, float *folded_weight,
-                                  float *folded_bias);
-
 typedef struct cvy_batchnorm cvy_batchnorm;
 convoy_status cvy_batchnorm_create(convoy_device *device, const cvy_batchnorm_shape *shape,
                                    cvy_batchnorm **op);
@@ -61,11 +56,18 @@ typedef struct cvy_folding {
     cvy_buffer *weight, *bias;               /* the convolution's; bias may be NULL */
     cvy_buffer *folded_weight, *folded_bias; /* written */
 } cvy_folding;
+typedef struct cvy_folding_values { /* in host memory */
+    const float *weight, *bias;
+    float *folded_weight, *folded_bias;
+} cvy_folding_values;
 typedef struct cvy_fold {
     int channels;
     float eps;
     cvy_kernel *kernel; /* NULL on the host */
 } cvy_fold;
+/* `row`: floats of a channel's weight. */
+void cvy_fold_reference(const cvy_fold *op, size_t row, const cvy_folding_values *of,
+                        const cvy_batchnorm_values *v);
 convoy_status cvy_fold_prepare(convoy_device *device, int channels, float eps, cvy_fold *op);
 convoy_status cvy_fold_run(const cvy_fold *op, const cvy_folding *of, const cvy_batchnorm_buffers *b);
 

@@ -111,17 +111,3 @@ convoy_status cvy_elementwise_run(const cvy_elementwise *op, cvy_buffer *a, cvy_
     return CVY_LAUNCH(op->kernel, op->blocks.grid, cvy_buf(a), cvy_buf(b), cvy_buf(out), cvy_ulong(op->count),
                       cvy_uint(op->blocks.block));
 }
-
-convoy_status cvy_activation_forward(convoy_device *device, cvy_activation kind, size_t count, cvy_buffer *x,
-                                     cvy_buffer *y) {
-    cvy_elementwise op;
-    convoy_status status = cvy_elementwise_prepare(device, CVY_ACTIVATE, kind, count, &op);
-    return status ? status : cvy_elementwise_run(&op, x, NULL, y);
-}
-
-convoy_status cvy_activation_backward(convoy_device *device, cvy_activation kind, size_t count, cvy_buffer *y,
-                                      cvy_buffer *gy, cvy_buffer *gx) {
-    cvy_elementwise op;
-    convoy_status status = cvy_elementwise_prepare(device, CVY_ACTIVATE_BACKWARD, kind, count, &op);
-    return status ? status : cvy_elementwise_run(&op, y, gy, gx);
-}

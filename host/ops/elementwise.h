@@ -37,10 +37,4 @@ convoy_status cvy_elementwise_prepare(convoy_device *device, cvy_elementwise_kin
 /* `out` may be a or b. b is NULL for CVY_ACTIVATE. */
 convoy_status cvy_elementwise_run(const cvy_elementwise *op, cvy_buffer *a, cvy_buffer *b, cvy_buffer *out);
 
-/* Both in one call, for ops that meet an activation now and then. */
-convoy_status cvy_activation_forward(convoy_device *device, cvy_activation kind, size_t count, cvy_buffer *x,
-                                     cvy_buffer *y);
-convoy_status cvy_activation_backward(convoy_device *device, cvy_activation kind, size_t count, cvy_buffer *y,
-                                      cvy_buffer *gy, cvy_buffer *gx);
-
 #endif

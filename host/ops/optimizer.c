@@ -146,20 +146,25 @@ void cvy_optimizer_step_reference(const cvy_optimizer *optimizer, uint64_t step,
     optimizer->type->reference(optimizer, step, count, parameters, gradients, state);
 }
 
-convoy_status cvy_optimizer_step(convoy_device *device, const cvy_optimizer *optimizer, uint64_t step,
-                                 size_t count, cvy_buffer *parameters, cvy_buffer *gradients,
-                                 cvy_buffer *state) {
-    if (cvy_device_get_traits(device)->host) {
-        cvy_optimizer_step_reference(optimizer, step, count, cvy_buffer_host(parameters),
-                                     cvy_buffer_host(gradients), state ? cvy_buffer_host(state) : NULL);
+convoy_status cvy_update_prepare(convoy_device *device, const cvy_optimizer *optimizer, size_t count,
+                                 cvy_update *op) {
+    *op = (cvy_update){.optimizer = optimizer, .count = count};
+    if (cvy_device_get_traits(device)->host)
         return CONVOY_OK;
-    }
-    cvy_kernel *kernel = NULL;
-    convoy_status status = cvy_kernel_get_simple(device, optimizer->type->kernel, &kernel);
-    if (status)
-        return status;
     const size_t width = (size_t)cvy_vector_width(device);
-    const cvy_optimizer_operands operands = {step, count, parameters, gradients, state};
-    return optimizer->type->launch(
-        optimizer, kernel, cvy_vector_blocks(device, kernel, (count + width - 1) / width, 1), &operands);
+    convoy_status status = cvy_kernel_get_simple(device, optimizer->type->kernel, &op->kernel);
+    if (!status)
+        op->blocks = cvy_vector_blocks(device, op->kernel, (count + width - 1) / width, 1);
+    return status;
+}
+
+convoy_status cvy_update_run(const cvy_update *op, uint64_t step, cvy_buffer *parameters,
+                             cvy_buffer *gradients, cvy_buffer *state) {
+    if (op->kernel)
+        return op->optimizer->type->launch(
+            op->optimizer, op->kernel, op->blocks,
+            &(cvy_optimizer_operands){step, op->count, parameters, gradients, state});
+    cvy_optimizer_step_reference(op->optimizer, step, op->count, cvy_buffer_host(parameters),
+                                 cvy_buffer_host(gradients), state ? cvy_buffer_host(state) : NULL);
+    return CONVOY_OK;
 }

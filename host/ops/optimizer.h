@@ -50,9 +50,18 @@ int cvy_optimizer_states(const cvy_optimizer *optimizer);
  * PyTorch. */
 void cvy_optimizer_step_reference(const cvy_optimizer *optimizer, uint64_t step, size_t count,
                                   float *parameters, const float *gradients, float *state);
+
+/* A step over `count` parameters, prepared. */
+typedef struct cvy_update {
+    const cvy_optimizer *optimizer; /* lives on; its numbers may change from step to step */
+    size_t count;
+    cvy_kernel *kernel; /* NULL on the host */
+    cvy_blocks blocks;
+} cvy_update;
+convoy_status cvy_update_prepare(convoy_device *device, const cvy_optimizer *optimizer, size_t count,
+                                 cvy_update *op);
 /* state may be NULL where there is none. */
-convoy_status cvy_optimizer_step(convoy_device *device, const cvy_optimizer *optimizer, uint64_t step,
-                                 size_t count, cvy_buffer *parameters, cvy_buffer *gradients,
-                                 cvy_buffer *state);
+convoy_status cvy_update_run(const cvy_update *op, uint64_t step, cvy_buffer *parameters,
+                             cvy_buffer *gradients, cvy_buffer *state);
 
 #endif

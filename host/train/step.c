@@ -9,13 +9,16 @@ convoy_status cvy_training_create(convoy_network *network, convoy_device *device
     convoy_model *model = cvy_network_model(network);
     const cvy_recipe *recipe = cvy_model_recipe(model);
     size_t pitch = (size_t)cvy_network_pitch(network);
-    size_t state = cvy_network_parameter_count(network) * (size_t)cvy_optimizer_states(&recipe->optimizer);
+    const size_t parameters = cvy_network_parameter_count(network);
+    const size_t state = parameters * (size_t)cvy_optimizer_states(&recipe->optimizer);
     *training = (cvy_training){.device = device,
                                .network = network,
                                .recipe = recipe,
                                .pieces = ((unsigned)batch_size + limit - 1) / limit};
     convoy_status status = cvy_loss_create(device, (cvy_loss)recipe->loss, convoy_model_classes(model),
                                            (int)pitch, &training->loss);
+    if (!status)
+        status = cvy_update_prepare(device, &recipe->optimizer, parameters, &training->update);
     if (!status)
         status = cvy_size_create(device, &cvy_loader_labels, pitch, &training->labels);
     if (!status && state)
@@ -66,9 +69,8 @@ convoy_status cvy_training_loss(cvy_training *t, int n, float scale, size_t slot
 }
 
 convoy_status cvy_training_update(cvy_training *t, unsigned long long step) {
-    return cvy_optimizer_step(t->device, &t->recipe->optimizer, step + 1,
-                              cvy_network_parameter_count(t->network), cvy_network_parameters(t->network),
-                              cvy_network_gradients(t->network), t->state);
+    return cvy_update_run(&t->update, step + 1, cvy_network_parameters(t->network),
+                          cvy_network_gradients(t->network), t->state);
 }
 
 /* The gradients of a piece, in place of what was there or added to it. */

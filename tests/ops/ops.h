@@ -3,6 +3,7 @@
 #ifndef CVY_TESTS_OPS_H
 #define CVY_TESTS_OPS_H
 
+#include "ops/elementwise.h"
 #include "support/test.h"
 
 /* The device that the running group of tests uses. */
@@ -108,6 +109,19 @@ static inline void check_recorded(const char *what, const float *actual, const f
             if (actual[row * (size_t)pitch + (size_t)i] != 0)
                 fail_msg("%s: padding column %d of row %zu is not 0", what, i, row);
     }
+}
+
+/* An activation, prepared and run: y of x, or gx of y and gy. */
+static inline convoy_status activate(cvy_activation kind, size_t count, cvy_buffer *x, cvy_buffer *y) {
+    cvy_elementwise op;
+    convoy_status status = cvy_elementwise_prepare(device, CVY_ACTIVATE, kind, count, &op);
+    return status ? status : cvy_elementwise_run(&op, x, NULL, y);
+}
+static inline convoy_status activate_backward(cvy_activation kind, size_t count, cvy_buffer *y,
+                                              cvy_buffer *gy, cvy_buffer *gx) {
+    cvy_elementwise op;
+    convoy_status status = cvy_elementwise_prepare(device, CVY_ACTIVATE_BACKWARD, kind, count, &op);
+    return status ? status : cvy_elementwise_run(&op, y, gy, gx);
 }
 
 #endif

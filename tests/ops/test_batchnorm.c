@@ -223,9 +223,9 @@ static void check_relu(cvy_batchnorm_shape shape, int n, bool affine) {
             else
                 assert_ok(cvy_batchnorm_forward_eval(f->op, &f->b));
             if (i == 0)
-                assert_ok(cvy_activation_forward(device, CVY_RELU, count, f->b.y, f->b.y));
+                assert_ok(activate(CVY_RELU, count, f->b.y, f->b.y));
             if (i == 0 && pass)
-                assert_ok(cvy_activation_backward(device, CVY_RELU, count, f->b.y, f->b.gy, f->b.gy));
+                assert_ok(activate_backward(CVY_RELU, count, f->b.y, f->b.gy, f->b.gy));
             if (pass)
                 assert_ok(backward(f, false));
             f->b.weight = kept_weight, f->b.bias = kept_bias;
@@ -280,9 +280,12 @@ static void test_fold(void **state) {
                                                 .running_mean = buffers[4],
                                                 .running_var = buffers[5]};
             assert_ok(cvy_fold_run(&op, &of, &norm));
-            cvy_batchnorm_fold_reference(CHANNELS, ROW, 1e-3f, values[0], bias ? values[1] : NULL,
-                                         affine ? values[2] : NULL, affine ? values[3] : NULL, values[4],
-                                         values[5], folded, folded_bias);
+            cvy_fold_reference(&op, ROW,
+                               &(cvy_folding_values){values[0], bias ? values[1] : NULL, folded, folded_bias},
+                               &(cvy_batchnorm_values){.weight = affine ? values[2] : NULL,
+                                                       .bias = affine ? values[3] : NULL,
+                                                       .running_mean = values[4],
+                                                       .running_var = values[5]});
             check_buffer("weight", to, folded, CHANNELS * ROW, 1e-6);
             check_buffer("bias", to_bias, folded_bias, CHANNELS, 1e-6);
         }

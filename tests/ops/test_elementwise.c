@@ -24,8 +24,8 @@ static void test_recorded(void **state) {
     for (int kind = 0; kind < KINDS; kind++) {
         cvy_buffer *x = upload(activation_x, RECORDED), *gy = upload(activation_gy, RECORDED);
         cvy_buffer *y = garbage(RECORDED), *gx = garbage(RECORDED);
-        assert_ok(cvy_activation_forward(device, kind, RECORDED, x, y));
-        assert_ok(cvy_activation_backward(device, kind, RECORDED, y, gy, gx));
+        assert_ok(activate(kind, RECORDED, x, y));
+        assert_ok(activate_backward(kind, RECORDED, y, gy, gx));
         float *actual_y = download(y, RECORDED), *actual_gx = download(gx, RECORDED);
         check_special(names[kind], actual_y, recorded_y[kind], RECORDED, 2e-7);
         check_special(names[kind], actual_gx, recorded_gx[kind], RECORDED, 1e-6);
@@ -45,8 +45,8 @@ static void test_lengths(void **state) {
                   *expected = malloc(count * sizeof(float));
             cvy_activation_forward_reference(kind, count, x, expected);
             cvy_buffer *values = upload(x, count), *gradient = upload(gy, count);
-            assert_ok(cvy_activation_forward(device, kind, count, values, values)); /* in place */
-            assert_ok(cvy_activation_backward(device, kind, count, values, gradient, gradient));
+            assert_ok(activate(kind, count, values, values)); /* in place */
+            assert_ok(activate_backward(kind, count, values, gradient, gradient));
             float *y = download(values, count), *gx = download(gradient, count);
             test_close(names[kind], y, expected, count, 3e-7);
             cvy_activation_backward_reference(kind, count, y, gy, expected);
@@ -86,7 +86,7 @@ static void test_sigmoid_range(void **state) {
     for (int i = 0; i < COUNT; i++)
         x[i] = (float)(i - COUNT / 2) * (86.0f / (COUNT / 2));
     cvy_buffer *values = upload(x, COUNT);
-    assert_ok(cvy_activation_forward(device, CVY_SIGMOID, COUNT, values, values));
+    assert_ok(activate(CVY_SIGMOID, COUNT, values, values));
     float *y = download(values, COUNT);
     for (int i = 0; i < COUNT; i++) {
         const double expected = 1 / (1 + exp(-(double)x[i]));
@@ -125,7 +125,7 @@ static void test_stays_inside(void **state) {
     (void)state;
     float zeros[64] = {0}, after[64];
     cvy_buffer *x = upload(zeros, 64), *y = upload(zeros, 64);
-    assert_ok(cvy_activation_forward(device, CVY_SIGMOID, 37, x, y));
+    assert_ok(activate(CVY_SIGMOID, 37, x, y));
     assert_ok(cvy_buffer_read(y, 0, after, sizeof after));
     for (int i = 0; i < 64; i++)
         assert_true(after[i] == (i < 37 ? 0.5f : 0));

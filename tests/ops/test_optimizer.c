@@ -83,11 +83,12 @@ static void test_recorded(void **state) {
         cvy_buffer *parameters = upload(optimizer_start, COUNT), *moments = NULL;
         if (floats)
             moments = upload(reference_state, floats);
+        cvy_update update;
+        assert_ok(cvy_update_prepare(device, &optimizer, COUNT, &update));
         for (int step = 1; step <= STEPS; step++) {
             const float *g = optimizer_gradients + (step - 1) * COUNT;
             cvy_buffer *gradients = upload(g, COUNT);
-            assert_ok(cvy_optimizer_step(device, &optimizer, (uint64_t)step, COUNT, parameters, gradients,
-                                         moments));
+            assert_ok(cvy_update_run(&update, (uint64_t)step, parameters, gradients, moments));
             cvy_optimizer_step_reference(&optimizer, (uint64_t)step, COUNT, reference, g, reference_state);
             cvy_buffer_free(gradients);
         }
@@ -112,7 +113,9 @@ static void test_lengths(void **state) {
                 s[i] = fabsf(s[i]);
             cvy_buffer *parameters = upload(p, count), *gradients = upload(g, count);
             cvy_buffer *moments = floats ? upload(s, floats) : NULL;
-            assert_ok(cvy_optimizer_step(device, &optimizer, 7, count, parameters, gradients, moments));
+            cvy_update update;
+            assert_ok(cvy_update_prepare(device, &optimizer, count, &update));
+            assert_ok(cvy_update_run(&update, 7, parameters, gradients, moments));
             cvy_optimizer_step_reference(&optimizer, 7, count, p, g, s);
             float *actual = download(parameters, count);
             test_close(cases[c].title, actual, p, count, 1e-6);

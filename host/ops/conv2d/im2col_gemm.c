@@ -14,7 +14,6 @@ enum {
 };
 
 typedef struct im2col {
-    convoy_device *device;
     cvy_conv2d_shape shape;
     cvy_conv2d_pass pass;
     size_t pixels;              /* of the output */
@@ -25,6 +24,7 @@ typedef struct im2col {
     size_t rows;                /* of the matrix: group_in * kernel */
     cvy_kernel *im2col, *col2im, *fill;
     cvy_sum_rows bias_gradient;
+    cvy_elementwise activation;
 } im2col;
 
 static bool supports(const cvy_job *job) {
@@ -82,7 +82,6 @@ static convoy_status prepare(const cvy_job *job, void *prepared, cvy_needs *need
     static const char *const file = "conv2d/im2col_gemm";
     im2col *p = prepared;
     const cvy_conv2d_shape *s = job->shape;
-    p->device = job->device;
     p->shape = *s;
     p->pass = (cvy_conv2d_pass)job->pass;
     p->pixels = (size_t)s->out_height * (size_t)s->out_width;
@@ -108,7 +107,11 @@ static convoy_status prepare(const cvy_job *job, void *prepared, cvy_needs *need
         status = cvy_kernel_get(job->device, file, "conv2d_im2col", "", &p->im2col);
     if (!status)
         status = cvy_kernel_get(job->device, file, "conv2d_col2im", "", &p->col2im);
-    return status ? status : cvy_kernel_get(job->device, file, "conv2d_fill_bias", "", &p->fill);
+    if (!status)
+        status = cvy_kernel_get(job->device, file, "conv2d_fill_bias", "", &p->fill);
+    return status ? status
+                  : cvy_elementwise_prepare(job->device, CVY_ACTIVATE, s->activation, cvy_conv2d_outputs(s),
+                                            &p->activation);
 }
 
 /* ---- One chunk of one group ---- */
@@ -216,10 +219,9 @@ static convoy_status run(void *state, const void *buffers) {
             const chunk c = {first, min_size(left, p->chunk), group, left < p->chunk ? p->last : p->product};
             status = run_chunk(p, &c, b);
         }
-    if (status || p->pass != CVY_CONV2D_FORWARD)
-        return status;
-    return cvy_activation_forward(p->device, p->shape.activation, cvy_conv2d_outputs(&p->shape), b->out,
-                                  b->out);
+    return status || p->pass != CVY_CONV2D_FORWARD
+               ? status
+               : cvy_elementwise_run(&p->activation, b->out, NULL, b->out);
 }
 
 const cvy_variant cvy_conv2d_im2col_gemm = {.name = "im2col_gemm",

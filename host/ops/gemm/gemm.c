@@ -108,6 +108,7 @@ struct cvy_gemm {
     cvy_gemm_shape shape;
     cvy_prepared prepared; /* never opened where the product is empty */
     cvy_kernel *sum;       /* for a k of 0 */
+    cvy_elementwise ends;  /* the activation, where the variant leaves it */
 };
 
 static bool is_empty(const cvy_gemm_shape *s) {
@@ -143,6 +144,14 @@ convoy_status cvy_gemm_describe(const cvy_device_traits *traits, convoy_device *
     return status;
 }
 
+/* Even where the variant does it: another may have to take its place. */
+static convoy_status prepare_end(convoy_device *device, const cvy_gemm_shape *s, cvy_elementwise *ends) {
+    const size_t count = s->m * s->n;
+    return s->gradient_of
+               ? cvy_elementwise_prepare(device, CVY_ACTIVATE_BACKWARD, s->gradient_of, count, ends)
+               : cvy_elementwise_prepare(device, CVY_ACTIVATE, s->activation, count, ends);
+}
+
 convoy_status cvy_gemm_create(convoy_device *device, const cvy_gemm_shape *shape, const char *variant,
                               cvy_gemm **op) {
     *op = NULL;
@@ -159,6 +168,8 @@ convoy_status cvy_gemm_create(convoy_device *device, const cvy_gemm_shape *shape
         status = cvy_prepared_choose(&cvy_gemm_op, &job, variant, &gemm->prepared);
     if (!status && is_empty(shape) && !job.traits->host)
         status = cvy_kernel_get_simple(device, "gemm_sum", &gemm->sum);
+    if (!status)
+        status = prepare_end(device, shape, &gemm->ends);
     if (status)
         cvy_gemm_free(gemm);
     else
@@ -203,15 +214,10 @@ static convoy_status run_empty(const cvy_gemm *op, const cvy_gemm_operands *oper
 }
 
 static convoy_status finish(const cvy_gemm *op, const cvy_gemm_operands *o) {
-    const cvy_gemm_shape *s = &op->shape;
-    convoy_device *device = op->prepared.job.device;
     if (op->prepared.needs.fuses)
         return CONVOY_OK;
-    if (s->activation)
-        return cvy_activation_forward(device, s->activation, s->m * s->n, o->c, o->c);
-    if (s->gradient_of)
-        return cvy_activation_backward(device, s->gradient_of, s->m * s->n, o->made, o->c, o->c);
-    return CONVOY_OK;
+    return op->shape.gradient_of ? cvy_elementwise_run(&op->ends, o->made, o->c, o->c)
+                                 : cvy_elementwise_run(&op->ends, o->c, NULL, o->c);
 }
 
 convoy_status cvy_gemm_run(cvy_gemm *op, const cvy_gemm_operands *operands) {
