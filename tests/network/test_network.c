@@ -534,6 +534,36 @@ static void too_large_names_a_batch_that_fits(void **state) {
     convoy_model_free(model);
 }
 
+static size_t bytes_of(convoy_model *model, convoy_device *device, int batch) {
+    const cvy_network_options options = {.batch_size = batch, .training = true};
+    convoy_network *network = NULL;
+    assert_ok(cvy_network_begin(model, cvy_device_get_traits(device), device, &options, &network));
+    assert_ok(cvy_network_describe(network));
+    const cvy_memory parts = cvy_network_memory(network);
+    convoy_network_close(network);
+    return cvy_memory_total(&parts);
+}
+
+/* To the byte, though scratch does not grow with the batch. */
+static void the_batch_that_fits_is_exact(void **state) {
+    (void)state;
+    cvy_device_traits *traits = (cvy_device_traits *)cvy_device_get_traits(test_device());
+    const size_t kept = traits->memory;
+    const cvy_network_options options = {.batch_size = 128, .training = true};
+    convoy_model *model = test_model("input: [32, 4, 4]\nlayers: [{Conv2d: {out_channels: 64, kernel_size: "
+                                     "3}}, Flatten, {Linear: {out_features: 2}}]\n");
+    for (size_t missing = 0; missing < 2; missing++) {
+        convoy_network *network = NULL;
+        traits->memory = bytes_of(model, test_device(), 48) - missing;
+        const convoy_status status = cvy_network_create(model, test_device(), &options, &network);
+        traits->memory = kept;
+        assert_int_equal(status, CONVOY_MEMORY);
+        assert_non_null(
+            strstr(convoy_error_message(), missing ? "a batch size of 32 " : "a batch size of 48 "));
+    }
+    convoy_model_free(model);
+}
+
 /* A variant that was described as pooling and then does not build: another one runs, in memory planned for
  * it. */
 static void a_variant_that_fails_is_planned_around(void **state) {
@@ -608,6 +638,7 @@ int main(void) {
         cmocka_unit_test(bad_calls_are_refused),
         cmocka_unit_test(forced_variants_serve_where_they_run),
         cmocka_unit_test(too_large_names_a_batch_that_fits),
+        cmocka_unit_test(the_batch_that_fits_is_exact),
         cmocka_unit_test(a_variant_that_fails_is_planned_around),
         cmocka_unit_test(layers_are_timed),
     };
