@@ -28,9 +28,8 @@ cvy_arena *cvy_arena_create(void) {
 }
 
 void cvy_arena_free(cvy_arena *arena) {
-    if (!arena) {
+    if (!arena)
         return;
-    }
     for (block *b = arena->newest; b;) {
         block *next = b->next;
         free(b);

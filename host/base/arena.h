@@ -2,7 +2,6 @@
 #ifndef CVY_BASE_ARENA_H
 #define CVY_BASE_ARENA_H
 
-#include <stdarg.h>
 #include <stddef.h>
 
 typedef struct cvy_arena cvy_arena;

@@ -36,7 +36,8 @@ typedef enum cvy_child_event {
     CVY_CHILD_FAILED,   /* by its own account: `status`, with convoy_error_message() */
     CVY_CHILD_DIED,     /* or exited: cvy_child_ending says how */
     CVY_CHILD_LATE,     /* nothing came in time */
-    CVY_CHILD_STOPPED   /* the deadline or an interruption came first */
+    CVY_CHILD_STOPPED,  /* the deadline or an interruption came first */
+    CVY_CHILD_NONE      /* for callers: there was none to wait for */
 } cvy_child_event;
 
 typedef struct cvy_child_patience {

@@ -15,20 +15,18 @@
 
 static char *copy_text(const char *text) {
     char *copy = strdup(text);
-    if (!copy) {
+    if (!copy)
         cvy_abort_memory();
-    }
     return copy;
 }
 
 static convoy_status fail_errno(const char *action, const char *path) {
     int code = errno;
     const char *hint = "";
-    if (code == ENOSPC || code == EDQUOT) {
+    if (code == ENOSPC || code == EDQUOT)
         hint = "; free some space or choose another folder";
-    } else if (code == EFBIG) {
+    else if (code == EFBIG)
         hint = "; raise the file size limit (ulimit -f)";
-    }
     return cvy_fail(CONVOY_IO, "cannot %s '%s': %s%s", action, path, strerror(code), hint);
 }
 
@@ -39,9 +37,8 @@ static convoy_status read_all(int fd, const char *path, size_t limit, size_t exp
                               size_t *size) {
     size_t capacity = expected + 1, used = 0;
     char *bytes = malloc(capacity + 1);
-    if (!bytes) {
+    if (!bytes)
         return cvy_fail_memory(path, capacity);
-    }
     for (;;) {
         if (used == capacity) {
             size_t larger = capacity < 4096 ? 4096 : capacity + capacity / 2;
@@ -54,17 +51,15 @@ static convoy_status read_all(int fd, const char *path, size_t limit, size_t exp
             capacity = larger;
         }
         ssize_t got = read(fd, bytes + used, capacity - used);
-        if (got < 0 && errno == EINTR) {
+        if (got < 0 && errno == EINTR)
             continue;
-        }
         if (got < 0) {
             convoy_status status = fail_errno("read", path);
             free(bytes);
             return status;
         }
-        if (got == 0) {
+        if (got == 0)
             break;
-        }
         used += (size_t)got;
         if (used > limit) {
             free(bytes);
@@ -107,9 +102,8 @@ convoy_status cvy_file_read(const char *path, size_t limit, char **data, size_t 
     do {
         fd = open(path, O_RDONLY | O_CLOEXEC);
     } while (fd < 0 && errno == EINTR);
-    if (fd < 0) {
+    if (fd < 0)
         return fail_errno("open", path);
-    }
     if (fstat(fd, &info) != 0) {
         status = fail_errno("read", path);
         goto done;
@@ -158,9 +152,8 @@ static convoy_status resolve_target(const char *path, char **target, mode_t *mod
     *mode = 0666;
     *target = NULL;
     if (lstat(path, &info) != 0) {
-        if (errno != ENOENT) {
+        if (errno != ENOENT)
             return fail_errno("write", path);
-        }
         *target = copy_text(path);
         return CONVOY_OK;
     }
@@ -191,9 +184,8 @@ static int create_temporary(const char *path, mode_t mode, char **name) {
     static atomic_uint serial;
     size_t length = strlen(path) + 48;
     char *temporary = malloc(length);
-    if (!temporary) {
+    if (!temporary)
         cvy_abort_memory();
-    }
     int fd;
     do {
         unsigned n = atomic_fetch_add(&serial, 1);
@@ -207,9 +199,8 @@ static int create_temporary(const char *path, mode_t mode, char **name) {
 convoy_status cvy_writer_open(const char *path, cvy_writer **writer) {
     *writer = NULL;
     cvy_writer *w = calloc(1, sizeof *w);
-    if (!w) {
+    if (!w)
         return cvy_fail_memory(path, sizeof *w);
-    }
     mode_t mode;
     convoy_status status = resolve_target(path, &w->path, &mode);
     if (status) {
@@ -228,9 +219,8 @@ convoy_status cvy_writer_open(const char *path, cvy_writer **writer) {
 
 /* The first failure ends the file: nothing of it stays on a disk that may be full. */
 static convoy_status writer_failed(cvy_writer *writer, int error) {
-    if (!writer->error) {
+    if (!writer->error)
         writer->error = error;
-    }
     if (writer->fd >= 0) {
         close(writer->fd);
         writer->fd = -1;
@@ -266,18 +256,15 @@ static convoy_status flush_buffer(cvy_writer *writer) {
 }
 
 convoy_status cvy_writer_write(cvy_writer *writer, const void *data, size_t size) {
-    if (writer->error) {
+    if (writer->error)
         return writer_failed(writer, writer->error);
-    }
     if (size > WRITE_BUFFER - writer->used) {
         convoy_status status = flush_buffer(writer);
-        if (status) {
+        if (status)
             return status;
-        }
     }
-    if (size > WRITE_BUFFER) {
+    if (size > WRITE_BUFFER)
         return write_fully(writer, data, size);
-    }
     if (size > 0) {
         memcpy(writer->buffer + writer->used, data, size);
         writer->used += size;
@@ -297,18 +284,15 @@ static int sync_file(int fd) {
 static int sync_parent(const char *path) {
     char *folder = copy_text(path);
     char *slash = strrchr(folder, '/');
-    if (slash) {
+    if (slash)
         slash[slash == folder] = '\0';
-    }
     int fd = open(slash ? folder : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     free(folder);
-    if (fd < 0) {
+    if (fd < 0)
         return errno == EACCES ? 0 : -1; /* a folder that may be written but not read */
-    }
     int result = sync_file(fd);
-    if (result != 0 && (errno == EINVAL || errno == ENOTSUP)) {
+    if (result != 0 && (errno == EINVAL || errno == ENOTSUP))
         result = 0;
-    }
     int code = errno;
     close(fd);
     errno = code;
@@ -322,9 +306,8 @@ convoy_status cvy_writer_commit(cvy_writer *writer) {
         goto done;
     }
     status = flush_buffer(writer);
-    if (status) {
+    if (status)
         goto done;
-    }
     if (sync_file(writer->fd) != 0) {
         status = writer_failed(writer, errno);
         goto done;
@@ -340,18 +323,16 @@ convoy_status cvy_writer_commit(cvy_writer *writer) {
         status = writer_failed(writer, errno);
         goto done;
     }
-    if (sync_parent(writer->path) != 0) {
+    if (sync_parent(writer->path) != 0)
         status = fail_errno("sync the folder of", writer->path);
-    }
 done:
     free_writer(writer);
     return status;
 }
 
 void cvy_writer_abandon(cvy_writer *writer) {
-    if (!writer) {
+    if (!writer)
         return;
-    }
     if (writer->fd >= 0) {
         close(writer->fd);
         unlink(writer->temporary);
@@ -362,9 +343,8 @@ void cvy_writer_abandon(cvy_writer *writer) {
 convoy_status cvy_file_write(const char *path, const void *data, size_t size) {
     cvy_writer *writer;
     convoy_status status = cvy_writer_open(path, &writer);
-    if (status) {
+    if (status)
         return status;
-    }
     status = cvy_writer_write(writer, data, size);
     if (status) {
         cvy_writer_abandon(writer);
@@ -402,17 +382,14 @@ bool cvy_folder_exists(const char *path) {
 }
 
 static convoy_status create_one_folder(const char *path) {
-    if (mkdir(path, 0777) == 0) {
+    if (mkdir(path, 0777) == 0)
         return CONVOY_OK;
-    }
     int code = errno;
-    if (cvy_folder_exists(path)) {
+    if (cvy_folder_exists(path))
         return CONVOY_OK; /* it was there, or another process was faster */
-    }
     errno = code;
-    if (code == EEXIST) {
+    if (code == EEXIST)
         return cvy_fail(CONVOY_IO, "cannot create folder '%s': a file has that name", path);
-    }
     return fail_errno("create folder", path);
 }
 
@@ -422,14 +399,12 @@ convoy_status cvy_folder_create(const char *path) {
     for (char *slash = strchr(part + (part[0] == '/'), '/'); slash && !status;
          slash = strchr(slash + 1, '/')) {
         *slash = '\0';
-        if (!cvy_folder_exists(part)) {
+        if (!cvy_folder_exists(part))
             status = create_one_folder(part);
-        }
         *slash = '/';
     }
-    if (!status) {
+    if (!status)
         status = create_one_folder(part);
-    }
     free(part);
     return status;
 }
@@ -460,9 +435,8 @@ void cvy_folder_unlock(int lock) {
 char *cvy_path_join(const char *folder, const char *name) {
     size_t length = strlen(folder), size = length + strlen(name) + 2;
     char *path = malloc(size);
-    if (!path) {
+    if (!path)
         cvy_abort_memory();
-    }
     const char *separator = length == 0 || folder[length - 1] == '/' ? "" : "/";
     snprintf(path, size, "%s%s%s", folder, separator, name);
     return path;
@@ -470,13 +444,11 @@ char *cvy_path_join(const char *folder, const char *name) {
 
 char *cvy_cache_folder(void) {
     const char *own = getenv("CONVOY_CACHE_DIR");
-    if (own && *own) {
+    if (own && *own)
         return copy_text(own);
-    }
     const char *cache = getenv("XDG_CACHE_HOME");
-    if (cache && *cache == '/') { /* the XDG specification: a relative path there is to be ignored */
+    if (cache && *cache == '/') /* the XDG specification: a relative path there is to be ignored */
         return cvy_path_join(cache, "convoy");
-    }
     const char *home = getenv("HOME");
     return home && *home ? cvy_path_join(home, ".cache/convoy") : NULL;
 }
@@ -487,17 +459,15 @@ static int compare_names(const void *a, const void *b) {
 
 convoy_status cvy_folder_list(const char *path, char ***names, size_t *count) {
     DIR *folder = opendir(path);
-    if (!folder) {
+    if (!folder)
         return fail_errno("list folder", path);
-    }
     convoy_status status = CONVOY_OK;
     char **list = NULL;
     size_t used = 0, capacity = 0;
     struct dirent *entry;
     while (errno = 0, (entry = readdir(folder))) {
-        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) {
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
             continue;
-        }
         if (used == capacity) {
             capacity = capacity ? capacity * 2 : 64;
             char **grown = realloc(list, capacity * sizeof *list);
@@ -518,23 +488,20 @@ convoy_status cvy_folder_list(const char *path, char ***names, size_t *count) {
         status = fail_errno("list folder", path);
         goto done;
     }
-    if (used > 0) {
+    if (used > 0)
         qsort(list, used, sizeof *list, compare_names);
-    }
     *names = list;
     *count = used;
 done:
-    if (status) {
+    if (status)
         cvy_names_free(list, used);
-    }
     closedir(folder);
     return status;
 }
 
 void cvy_names_free(char **names, size_t count) {
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count; i++)
         free(names[i]);
-    }
     free(names);
 }
 

@@ -13,9 +13,8 @@
 
 cvy_hash *cvy_hash_create(void) {
     XXH3_state_t *state = XXH3_createState();
-    if (!state) {
+    if (!state)
         cvy_abort_memory();
-    }
     XXH3_128bits_reset(state);
     return (cvy_hash *)state;
 }
@@ -23,13 +22,11 @@ cvy_hash *cvy_hash_create(void) {
 void cvy_hash_add(cvy_hash *hash, const void *data, size_t size) {
     XXH3_state_t *state = (XXH3_state_t *)hash;
     unsigned char length[8]; /* little-endian, so that digests agree between machines */
-    for (int i = 0; i < 8; i++) {
+    for (int i = 0; i < 8; i++)
         length[i] = (unsigned char)((uint64_t)size >> (8 * i));
-    }
     XXH3_128bits_update(state, length, sizeof length);
-    if (size > 0) {
+    if (size > 0)
         XXH3_128bits_update(state, data, size);
-    }
 }
 
 void cvy_hash_add_text(cvy_hash *hash, const char *text) {

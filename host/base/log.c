@@ -23,14 +23,11 @@ static const char *const level_names[] = {"debug", "info", "warning"};
 
 static void read_environment(void) {
     const char *wanted = getenv("CONVOY_LOG");
-    if (!wanted) {
+    if (!wanted)
         return;
-    }
-    for (int level = CVY_LOG_DEBUG; level <= CVY_LOG_WARNING; level++) {
-        if (strcasecmp(wanted, level_names[level]) == 0) {
+    for (int level = CVY_LOG_DEBUG; level <= CVY_LOG_WARNING; level++)
+        if (strcasecmp(wanted, level_names[level]) == 0)
             environment_level = level;
-        }
-    }
 }
 
 static bool wanted(cvy_log_level level) {
@@ -49,9 +46,8 @@ void cvy_log_set_level(cvy_log_level level) {
 }
 
 static void emit(cvy_log_level level, const char *format, va_list arguments) {
-    if (!wanted(level)) {
+    if (!wanted(level))
         return;
-    }
     cvy_text message = {0};
     cvy_text_add_list(&message, format, arguments);
     if (current_sink) {

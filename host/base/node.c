@@ -51,16 +51,13 @@ static convoy_status fail_reader(const loader *l) {
 
 static convoy_status fail_parser(const loader *l) {
     const yaml_parser_t *p = &l->parser;
-    if (p->error == YAML_MEMORY_ERROR) {
+    if (p->error == YAML_MEMORY_ERROR)
         return cvy_fail_memory(l->file, l->size);
-    }
-    if (p->error == YAML_READER_ERROR) {
+    if (p->error == YAML_READER_ERROR)
         return fail_reader(l);
-    }
     const char *problem = p->problem ? p->problem : "syntax error";
-    if (!p->context) {
+    if (!p->context)
         return fail_at(l->file, p->problem_mark.line, p->problem_mark.column, problem);
-    }
     return cvy_fail(CONVOY_INVALID, "%s:%zu:%zu: %s, %s that begins in line %zu", l->file,
                     p->problem_mark.line + 1, p->problem_mark.column + 1, problem, p->context,
                     p->context_mark.line + 1);
@@ -89,36 +86,30 @@ static cvy_node *create_node(loader *l, cvy_node_kind kind) {
 
 /* Room for one more element: doubles the arrays when the count reaches a power of two. */
 static void grow(cvy_arena *arena, cvy_node ***list, size_t count) {
-    if ((count & (count - 1)) != 0) {
+    if ((count & (count - 1)) != 0)
         return;
-    }
     cvy_node **larger = cvy_arena_alloc(arena, (count ? 2 * count : 1) * sizeof *larger);
-    if (count) {
+    if (count)
         memcpy(larger, *list, count * sizeof *larger);
-    }
     *list = larger;
 }
 
 static convoy_status refuse_extras(const loader *l, const yaml_char_t *anchor, const yaml_char_t *tag) {
-    if (anchor) {
+    if (anchor)
         return fail_here(l, "anchors (&name) are not supported; use `blocks:` to repeat layers");
-    }
-    if (tag) {
+    if (tag)
         return fail_here(l, "tags (!name) are not supported; write the plain value");
-    }
     return CONVOY_OK;
 }
 
 static convoy_status read_scalar(loader *l, cvy_node **out) {
     convoy_status status = refuse_extras(l, l->event.data.scalar.anchor, l->event.data.scalar.tag);
-    if (status) {
+    if (status)
         return status;
-    }
     const char *value = (const char *)l->event.data.scalar.value;
     size_t length = l->event.data.scalar.length;
-    if (strnlen(value, length) != length) {
+    if (strnlen(value, length) != length)
         return fail_here(l, "a text must not contain the character NUL");
-    }
     *out = create_node(l, CVY_SCALAR);
     (*out)->text = cvy_arena_strndup(l->arena, value, length);
     return CONVOY_OK;
@@ -129,24 +120,21 @@ static convoy_status read_node(loader *l, int depth, cvy_node **out);
 static convoy_status read_sequence(loader *l, int depth, cvy_node **out) {
     convoy_status status =
         refuse_extras(l, l->event.data.sequence_start.anchor, l->event.data.sequence_start.tag);
-    if (status) {
+    if (status)
         return status;
-    }
     cvy_node *node = create_node(l, CVY_SEQUENCE);
     for (;;) {
         status = next_event(l);
-        if (status) {
+        if (status)
             return status;
-        }
         if (l->event.type == YAML_SEQUENCE_END_EVENT) {
             *out = node;
             return CONVOY_OK;
         }
         grow(l->arena, &node->items, node->count);
         status = read_node(l, depth + 1, &node->items[node->count]);
-        if (status) {
+        if (status)
             return status;
-        }
         node->count++;
     }
 }
@@ -155,22 +143,19 @@ static convoy_status read_sequence(loader *l, int depth, cvy_node **out) {
 static int compare_keys(const void *a, const void *b) {
     const cvy_node *x = *(cvy_node *const *)a, *y = *(cvy_node *const *)b;
     int order = strcmp(x->text, y->text);
-    if (order == 0) {
+    if (order == 0)
         order = x->line != y->line ? x->line - y->line : x->column - y->column;
-    }
     return order;
 }
 
 /* Sorting keeps a file of nothing but keys from costing quadratic time. */
 static convoy_status refuse_duplicates(const cvy_node *mapping) {
-    if (mapping->count < 2) {
+    if (mapping->count < 2)
         return CONVOY_OK;
-    }
     convoy_status status = CONVOY_OK;
     cvy_node **sorted = malloc(mapping->count * sizeof *sorted);
-    if (!sorted) {
+    if (!sorted)
         return cvy_fail_memory(mapping->file, mapping->count * sizeof *sorted);
-    }
     memcpy(sorted, mapping->keys, mapping->count * sizeof *sorted);
     qsort(sorted, mapping->count, sizeof *sorted, compare_keys);
     for (size_t i = 1; i < mapping->count && !status; i++) {
@@ -185,21 +170,17 @@ static convoy_status refuse_duplicates(const cvy_node *mapping) {
 
 static convoy_status read_entry(loader *l, int depth, cvy_node *mapping) {
     cvy_node *key, *value;
-    if (l->event.type == YAML_SEQUENCE_START_EVENT || l->event.type == YAML_MAPPING_START_EVENT) {
+    if (l->event.type == YAML_SEQUENCE_START_EVENT || l->event.type == YAML_MAPPING_START_EVENT)
         return fail_here(l, "a key must be a plain word, not a list or a mapping");
-    }
     convoy_status status = read_node(l, depth + 1, &key);
-    if (status) {
+    if (status)
         return status;
-    }
     status = next_event(l);
-    if (status) {
+    if (status)
         return status;
-    }
     status = read_node(l, depth + 1, &value);
-    if (status) {
+    if (status)
         return status;
-    }
     grow(l->arena, &mapping->keys, mapping->count);
     grow(l->arena, &mapping->items, mapping->count);
     mapping->keys[mapping->count] = key;
@@ -211,31 +192,27 @@ static convoy_status read_entry(loader *l, int depth, cvy_node *mapping) {
 static convoy_status read_mapping(loader *l, int depth, cvy_node **out) {
     convoy_status status =
         refuse_extras(l, l->event.data.mapping_start.anchor, l->event.data.mapping_start.tag);
-    if (status) {
+    if (status)
         return status;
-    }
     cvy_node *node = create_node(l, CVY_MAPPING);
     for (;;) {
         status = next_event(l);
-        if (status) {
+        if (status)
             return status;
-        }
         if (l->event.type == YAML_MAPPING_END_EVENT) {
             *out = node;
             return refuse_duplicates(node);
         }
         status = read_entry(l, depth, node);
-        if (status) {
+        if (status)
             return status;
-        }
     }
 }
 
 /* Reads the node that begins at the current event; leaves its last event current. */
 static convoy_status read_node(loader *l, int depth, cvy_node **out) {
-    if (depth > DEPTH_LIMIT) {
+    if (depth > DEPTH_LIMIT)
         return fail_here(l, "nested more than 64 levels deep");
-    }
     switch (l->event.type) {
     case YAML_SCALAR_EVENT:
         return read_scalar(l, out);
@@ -253,22 +230,17 @@ static convoy_status read_node(loader *l, int depth, cvy_node **out) {
 /* Stream start, document start, the root, document end, stream end. */
 static convoy_status read_document(loader *l, cvy_node **root) {
     convoy_status status = next_event(l);
-    if (!status) {
+    if (!status)
         status = next_event(l);
-    }
-    if (status) {
+    if (status)
         return status;
-    }
-    if (l->event.type != YAML_DOCUMENT_START_EVENT) {
+    if (l->event.type != YAML_DOCUMENT_START_EVENT)
         return cvy_fail(CONVOY_INVALID, "%s:1:1: the file holds no YAML document", l->file);
-    }
     if ((status = next_event(l)) || (status = read_node(l, 1, root)) || (status = next_event(l)) ||
-        (status = next_event(l))) {
+        (status = next_event(l)))
         return status;
-    }
-    if (l->event.type != YAML_STREAM_END_EVENT) {
+    if (l->event.type != YAML_STREAM_END_EVENT)
         return fail_here(l, "a second document begins here; one file holds one document");
-    }
     return CONVOY_OK;
 }
 
@@ -280,15 +252,13 @@ convoy_status cvy_node_parse(cvy_arena *arena, const char *file, const char *tex
                         SIZE_LIMIT);
     }
     loader l = {.arena = arena, .file = cvy_arena_strdup(arena, file), .text = text, .size = size};
-    if (!yaml_parser_initialize(&l.parser)) {
+    if (!yaml_parser_initialize(&l.parser))
         return cvy_fail_memory(file, size);
-    }
     yaml_parser_set_input_string(&l.parser, (const unsigned char *)text, size);
     cvy_node *read = NULL;
     convoy_status status = read_document(&l, &read);
-    if (!status) {
+    if (!status)
         *root = read;
-    }
     yaml_event_delete(&l.event);
     yaml_parser_delete(&l.parser);
     return status;
@@ -299,9 +269,8 @@ convoy_status cvy_node_load(cvy_arena *arena, const char *path, cvy_node **root)
     size_t size;
     *root = NULL;
     convoy_status status = cvy_file_read(path, SIZE_LIMIT, &text, &size);
-    if (status) {
+    if (status)
         return status;
-    }
     status = cvy_node_parse(arena, path, text, size, root);
     free(text);
     return status;
@@ -310,14 +279,11 @@ convoy_status cvy_node_load(cvy_arena *arena, const char *path, cvy_node **root)
 /* ---- nodes ---- */
 
 cvy_node *cvy_node_get(const cvy_node *mapping, const char *key) {
-    if (mapping->kind != CVY_MAPPING) {
+    if (mapping->kind != CVY_MAPPING)
         return NULL;
-    }
-    for (size_t i = 0; i < mapping->count; i++) {
-        if (strcmp(mapping->keys[i]->text, key) == 0) {
+    for (size_t i = 0; i < mapping->count; i++)
+        if (strcmp(mapping->keys[i]->text, key) == 0)
             return mapping->items[i];
-        }
-    }
     return NULL;
 }
 
@@ -358,17 +324,15 @@ void cvy_node_print_text(const char *value, cvy_text *text) {
         return;
     }
     cvy_text_add(text, "\"");
-    for (const char *c = value; *c; c++) {
-        if (*c == '"' || *c == '\\') {
+    for (const char *c = value; *c; c++)
+        if (*c == '"' || *c == '\\')
             cvy_text_add(text, "\\%c", *c);
-        } else if (*c == '\n') {
+        else if (*c == '\n')
             cvy_text_add(text, "\\n");
-        } else if ((unsigned char)*c < ' ' || *c == 0x7F) {
+        else if ((unsigned char)*c < ' ' || *c == 0x7F)
             cvy_text_add(text, "\\x%02X", (unsigned char)*c);
-        } else {
+        else
             cvy_text_add(text, "%c", *c);
-        }
-    }
     cvy_text_add(text, "\"");
 }
 

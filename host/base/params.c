@@ -26,12 +26,10 @@ static int find_choice(const char *choices, const char *word) {
     int index = 0;
     for (const char *c = choices;; index++) {
         size_t this_length = strcspn(c, "|");
-        if (this_length == length && strncmp(c, word, length) == 0) {
+        if (this_length == length && strncmp(c, word, length) == 0)
             return index;
-        }
-        if (!c[this_length]) {
+        if (!c[this_length])
             return -1;
-        }
         c += this_length + 1;
     }
 }
@@ -89,12 +87,10 @@ static void describe_wanted(const cvy_param *row, const char *text, complaint *c
 
 static bool parse_integer(const cvy_param *row, const char *text, bool check, long long *value) {
     long long parsed;
-    if (!cvy_text_to_long(text, &parsed) || (check && !in_range(row, (double)parsed))) {
+    if (!cvy_text_to_long(text, &parsed) || (check && !in_range(row, (double)parsed)))
         return false;
-    }
-    if (row->type != CVY_SIZE && !fits_int(parsed)) {
+    if (row->type != CVY_SIZE && !fits_int(parsed))
         return false;
-    }
     *value = parsed;
     return true;
 }
@@ -118,17 +114,15 @@ static bool parse_pair(const cvy_param *row, const char *text, bool check, int p
         end = 0;
         if (sscanf(text, " %23[0-9+-] , %23[0-9+-] %n", parts[0], parts[1], &end) != 2 || !end || text[end]) {
             long long both;
-            if (!parse_integer(row, text, check, &both)) {
+            if (!parse_integer(row, text, check, &both))
                 return false;
-            }
             pair[0] = pair[1] = (int)both;
             return true;
         }
     }
     long long first, second;
-    if (!parse_integer(row, parts[0], check, &first) || !parse_integer(row, parts[1], check, &second)) {
+    if (!parse_integer(row, parts[0], check, &first) || !parse_integer(row, parts[1], check, &second))
         return false;
-    }
     pair[0] = (int)first;
     pair[1] = (int)second;
     return true;
@@ -152,14 +146,12 @@ static void complain_of_choice(const cvy_param *row, const char *text, complaint
     size_t count = 0;
     cvy_text list = {0};
     char *copy = strdup(row->choices), *rest = copy;
-    if (!copy) {
+    if (!copy)
         cvy_abort_memory();
-    }
     for (char *name; (name = strsep(&rest, "|"));) {
         cvy_text_add(&list, "%s%s", count ? ", " : "", name);
-        if (count < MANY_NAMES) {
+        if (count < MANY_NAMES)
             names[count++] = name;
-        }
     }
     const char *nearest = cvy_text_nearest(text, names, count);
     snprintf(c->text, sizeof c->text, "must be one of %s%s%s%s", cvy_text_get(&list),
@@ -175,27 +167,23 @@ static bool set_number(const cvy_param *row, void *out, const char *text, bool c
     switch (row->type) {
     case CVY_INT:
     case CVY_SIZE:
-        if (!parse_integer(row, text, check, &integer)) {
+        if (!parse_integer(row, text, check, &integer))
             return false;
-        }
-        if (row->type == CVY_INT) {
+        if (row->type == CVY_INT)
             *(int *)field(row, out) = (int)integer;
-        } else {
+        else
             *(long long *)field(row, out) = integer;
-        }
         return true;
     case CVY_FLOAT:
-        if (!cvy_text_to_double(text, &number) || (check && !in_range(row, number))) {
+        if (!cvy_text_to_double(text, &number) || (check && !in_range(row, number)))
             return false;
-        }
         *(double *)field(row, out) = number;
         return true;
     case CVY_NUMBERS:
         return parse_numbers(row, text, check, field(row, out));
     default:
-        if (!parse_pair(row, text, check, pair)) {
+        if (!parse_pair(row, text, check, pair))
             return false;
-        }
         memcpy(field(row, out), pair, sizeof pair);
         return true;
     }
@@ -208,9 +196,8 @@ static bool set_from_text(const cvy_param *row, void *out, cvy_arena *arena, con
     switch (row->type) {
     case CVY_BOOL:
     case CVY_FLAG:
-        if (row->type == CVY_FLAG && !*text) { /* present without a value */
+        if (row->type == CVY_FLAG && !*text) /* present without a value */
             text = "true";
-        }
         if (!parse_bool(text, field(row, out))) {
             snprintf(c->text, sizeof c->text, "must be true or false");
             return false;
@@ -271,9 +258,8 @@ convoy_status cvy_params_defaults(const cvy_param *table, void *out, cvy_arena *
     for (const cvy_param *row = table; row->name; row++) {
         complaint c;
         memset(field(row, out), 0, field_size(row));
-        if (!row->fallback || !*row->fallback) {
+        if (!row->fallback || !*row->fallback)
             continue;
-        }
         if (!set_from_text(row, out, arena, row->fallback, false, &c)) {
             return cvy_fail(CONVOY_FAILED, "internal error: the default `%s` of `%s` %s", row->fallback,
                             row->name, c.text);
@@ -293,13 +279,12 @@ static convoy_status fail_unknown(const cvy_param *table, const char *what, cons
         names[count++] = row->name;
     }
     const char *nearest = cvy_text_nearest(key->text, names, count);
-    if (nearest) {
+    if (nearest)
         cvy_node_fail(key, "%s: unknown `%s`; did you mean `%s`?", what, key->text, nearest);
-    } else if (count) {
+    else if (count)
         cvy_node_fail(key, "%s: unknown `%s`; known are: %s", what, key->text, cvy_text_get(&list));
-    } else {
+    else
         cvy_node_fail(key, "%s: unknown `%s`; it takes no parameters", what, key->text);
-    }
     cvy_text_free(&list);
     return CONVOY_INVALID;
 }
@@ -307,15 +292,13 @@ static convoy_status fail_unknown(const cvy_param *table, const char *what, cons
 /* A pair written as a sequence: each element is a number of its own. */
 static bool set_pair_from_items(const cvy_param *row, void *out, const cvy_node *value) {
     int *pair = field(row, out);
-    if (value->count != 2) {
+    if (value->count != 2)
         return false;
-    }
     for (int i = 0; i < 2; i++) {
         long long number;
         const cvy_node *item = value->items[i];
-        if (item->kind != CVY_SCALAR || !parse_integer(row, item->text, true, &number)) {
+        if (item->kind != CVY_SCALAR || !parse_integer(row, item->text, true, &number))
             return false;
-        }
         pair[i] = (int)number;
     }
     return true;
@@ -325,11 +308,10 @@ static bool set_pair_from_items(const cvy_param *row, void *out, const cvy_node 
 static convoy_status fail_value(const char *what, const cvy_param *row, const cvy_node *value,
                                 const char *wanted) {
     cvy_text found = {0};
-    if (value->kind == CVY_SCALAR) {
+    if (value->kind == CVY_SCALAR)
         cvy_text_add(&found, "%s", value->text);
-    } else {
+    else
         cvy_node_print(value, &found);
-    }
     if (found.length == 0) {
         cvy_node_fail(value, "%s: `%s` %s, found nothing", what, row->name, wanted);
     } else {
@@ -354,9 +336,8 @@ static convoy_status set_from_node(const cvy_param *row, void *out, cvy_arena *a
                                                                      : fail_value(what, row, value, c.text);
     }
     if (row->type == CVY_PAIR && value->kind == CVY_SEQUENCE) {
-        if (set_pair_from_items(row, out, value)) {
+        if (set_pair_from_items(row, out, value))
             return CONVOY_OK;
-        }
         describe_wanted(row, "", &c);
         return fail_value(what, row, value, c.text);
     }
@@ -372,11 +353,9 @@ static convoy_status set_from_node(const cvy_param *row, void *out, cvy_arena *a
 
 convoy_status cvy_params_set(const cvy_param *table, void *out, cvy_arena *arena, const char *what,
                              const cvy_node *key, const cvy_node *value) {
-    for (const cvy_param *row = table; row->name; row++) {
-        if (strcmp(row->name, key->text) == 0) {
+    for (const cvy_param *row = table; row->name; row++)
+        if (strcmp(row->name, key->text) == 0)
             return set_from_node(row, out, arena, what, value);
-        }
-    }
     return fail_unknown(table, what, key);
 }
 
@@ -386,9 +365,8 @@ static convoy_status check_required(const cvy_param *table, const char *what, co
     int count = 0;
     for (const cvy_param *row = table; row->name; row++) {
         bool given = mapping && cvy_node_get(mapping, row->name);
-        if (!row->fallback && row->type != CVY_FLAG && !given) {
+        if (!row->fallback && row->type != CVY_FLAG && !given)
             cvy_text_add(&missing, "%s`%s`", count++ ? ", " : "", row->name);
-        }
     }
     convoy_status status = CONVOY_OK;
     const cvy_node *place = mapping ? mapping : where;
@@ -414,8 +392,7 @@ convoy_status cvy_params_read(const cvy_param *table, void *out, cvy_arena *aren
                              mapping->kind == CVY_SEQUENCE ? "a list" : "a single value");
     }
     convoy_status status = cvy_params_defaults(table, out, arena);
-    for (size_t i = 0; mapping && i < mapping->count && !status; i++) {
+    for (size_t i = 0; mapping && i < mapping->count && !status; i++)
         status = cvy_params_set(table, out, arena, what, mapping->keys[i], mapping->items[i]);
-    }
     return status ? status : check_required(table, what, mapping, where);
 }

@@ -6,19 +6,17 @@
 /* Points at the choice of that index and gives its length. */
 static const char *choice_at(const char *choices, int index, int *length) {
     const char *c = choices;
-    for (; index > 0 && strchr(c, '|'); index--) {
+    for (; index > 0 && strchr(c, '|'); index--)
         c = strchr(c, '|') + 1;
-    }
     *length = (int)strcspn(c, "|");
     return c;
 }
 
 static void print_pair(const int pair[2], cvy_text *text) {
-    if (pair[0] == pair[1]) {
+    if (pair[0] == pair[1])
         cvy_text_add(text, "%d", pair[0]);
-    } else {
+    else
         cvy_text_add(text, "[%d, %d]", pair[0], pair[1]);
-    }
 }
 
 void cvy_params_print(const cvy_param *row, const void *in, cvy_text *text) {
@@ -60,11 +58,10 @@ void cvy_params_print(const cvy_param *row, const void *in, cvy_text *text) {
         break;
     case CVY_NODE:
         node = *(cvy_node *const *)value;
-        if (node) {
+        if (node)
             cvy_node_print(node, text);
-        } else {
+        else
             cvy_node_print_text("", text);
-        }
         break;
     }
 }
@@ -97,14 +94,12 @@ static const char *type_name(const cvy_param *row) {
 
 /* "required", "default 3", or "" where there is nothing to say. */
 static void describe_default(const cvy_param *row, cvy_text *text) {
-    if (row->type == CVY_FLAG) {
+    if (row->type == CVY_FLAG)
         return;
-    }
-    if (!row->fallback) {
+    if (!row->fallback)
         cvy_text_add(text, "required");
-    } else if (*row->fallback) {
+    else if (*row->fallback)
         cvy_text_add(text, "default %s", row->fallback);
-    }
 }
 
 static int wider(int width, size_t length, int limit) {

@@ -64,9 +64,8 @@ float cvy_rng_normal(cvy_rng *rng) {
 
 void cvy_rng_shuffle(cvy_rng *rng, uint32_t *indices, size_t count) {
     assert(count <= UINT32_MAX);
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count; i++)
         indices[i] = (uint32_t)i;
-    }
     for (size_t i = count; i > 1; i--) {
         uint32_t other = cvy_rng_below(rng, (uint32_t)i);
         uint32_t last = indices[i - 1];

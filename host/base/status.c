@@ -43,9 +43,8 @@ static void set_message(const char *message) {
 
 /* The start of the UTF-8 character at `position`: at most 3 bytes back, whatever the bytes are. */
 static size_t utf8_start(const char *text, size_t position) {
-    for (int i = 0; i < 3 && ((unsigned char)text[position] & 0xC0) == 0x80; i++) {
+    for (int i = 0; i < 3 && ((unsigned char)text[position] & 0xC0) == 0x80; i++)
         position--;
-    }
     return position;
 }
 
@@ -69,23 +68,20 @@ static char *format_message(const char *format, va_list arguments, const char *r
         measured > 0 ? (size_t)measured : 0; /* < 0: a wide character that the locale cannot show */
     size_t back = rest ? strlen(rest) : 0;
     char *message = malloc(front + back + 3);
-    if (!message) {
+    if (!message)
         return NULL;
-    }
-    if (front > 0) {
+    if (front > 0)
         vsnprintf(message, front + 1, format, arguments);
-    } else {
+    else
         message[0] = '\0';
-    }
     size_t length = front;
     if (rest) {
         memcpy(message + front, ": ", 2);
         memcpy(message + front + 2, rest, back + 1);
         length += 2 + back;
     }
-    if (length > MESSAGE_LIMIT) {
+    if (length > MESSAGE_LIMIT)
         cut_middle(message, length);
-    }
     return message;
 }
 
@@ -94,29 +90,28 @@ const char *convoy_error_message(void) {
     return message ? message : "";
 }
 
-convoy_status cvy_fail(convoy_status status, const char *format, ...) {
-    int saved_errno = errno;
-    va_list arguments;
-    va_start(arguments, format);
-    char *message = format_message(format, arguments, NULL);
-    va_end(arguments);
-    set_message(message ? message : format); /* out of memory: the format alone says more than nothing */
+/* Out of memory, the message that there is, or the format alone, says more than nothing. */
+static void fail(const char *format, va_list arguments, const char *rest) {
+    const int saved_errno = errno;
+    char *message = format_message(format, arguments, rest);
+    set_message(message ? message : rest ? rest : format);
     free(message);
     errno = saved_errno;
+}
+
+convoy_status cvy_fail(convoy_status status, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    fail(format, arguments, NULL);
+    va_end(arguments);
     return status;
 }
 
 convoy_status cvy_fail_in(convoy_status status, const char *format, ...) {
-    int saved_errno = errno;
     va_list arguments;
     va_start(arguments, format);
-    char *message = format_message(format, arguments, convoy_error_message());
+    fail(format, arguments, convoy_error_message());
     va_end(arguments);
-    if (message) { /* otherwise the message without its place is still the better one */
-        set_message(message);
-        free(message);
-    }
-    errno = saved_errno;
     return status;
 }
 

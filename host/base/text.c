@@ -20,9 +20,8 @@ static locale_t plain_locale;
 
 static void create_locale(void) {
     plain_locale = newlocale(LC_ALL_MASK, "C", (locale_t)0);
-    if (!plain_locale) {
+    if (!plain_locale)
         cvy_abort_memory();
-    }
 }
 
 /* Created once, kept until the process ends. */
@@ -34,21 +33,17 @@ static locale_t c_locale(void) {
 /* ---- the growing buffer ---- */
 
 static void reserve(cvy_text *text, size_t more) {
-    if (more > SIZE_MAX / 4 || text->length > SIZE_MAX / 4) {
+    if (more > SIZE_MAX / 4 || text->length > SIZE_MAX / 4)
         cvy_abort_memory();
-    }
     size_t wanted = text->length + more + 1;
-    if (wanted <= text->capacity) {
+    if (wanted <= text->capacity)
         return;
-    }
     size_t capacity = text->capacity ? text->capacity * 2 : 64;
-    while (capacity < wanted) {
+    while (capacity < wanted)
         capacity *= 2;
-    }
     char *data = realloc(text->data, capacity);
-    if (!data) {
+    if (!data)
         cvy_abort_memory();
-    }
     text->data = data;
     text->capacity = capacity;
 }
@@ -80,9 +75,8 @@ void cvy_text_add_number(cvy_text *text, double value) {
     locale_t before = uselocale(c_locale());
     for (int precision = 15; precision <= 17; precision++) {
         snprintf(digits, sizeof digits, "%.*g", precision, value);
-        if (strtod(digits, NULL) == value) {
+        if (strtod(digits, NULL) == value)
             break;
-        }
     }
     uselocale(before);
     cvy_text_add(text, "%s", digits);
@@ -161,9 +155,8 @@ static int smallest(int a, int b, int c) {
 static int distance(const char *a, size_t a_length, const char *b, size_t b_length) {
     int rows[3][LONGEST_WORD + 1];
     int *two_above = rows[0], *above = rows[1], *row = rows[2];
-    for (size_t j = 0; j <= b_length; j++) {
+    for (size_t j = 0; j <= b_length; j++)
         above[j] = (int)j;
-    }
     for (size_t i = 1; i <= a_length; i++) {
         row[0] = (int)i;
         for (size_t j = 1; j <= b_length; j++) {
@@ -171,9 +164,8 @@ static int distance(const char *a, size_t a_length, const char *b, size_t b_leng
             row[j] = smallest(above[j] + 1, row[j - 1] + 1, above[j - 1] + differs);
             bool swapped =
                 i > 1 && j > 1 && lower(a[i - 1]) == lower(b[j - 2]) && lower(a[i - 2]) == lower(b[j - 1]);
-            if (swapped && two_above[j - 2] + 1 < row[j]) {
+            if (swapped && two_above[j - 2] + 1 < row[j])
                 row[j] = two_above[j - 2] + 1;
-            }
         }
         int *free_row = two_above;
         two_above = above;
@@ -188,14 +180,12 @@ static int distance(const char *a, size_t a_length, const char *b, size_t b_leng
    per missing letter beyond that limit too, so that it is offered only when nothing is nearer. */
 static int plausible_distance(const char *word, const char *candidate) {
     size_t a = strlen(word), b = strlen(candidate);
-    if (a == 0 || b == 0 || a > LONGEST_WORD || b > LONGEST_WORD) {
+    if (a == 0 || b == 0 || a > LONGEST_WORD || b > LONGEST_WORD)
         return -1;
-    }
     int d = distance(word, a, candidate, b);
     int longer = (int)(a > b ? a : b), shorter = (int)(a < b ? a : b);
-    if (d <= (longer + 2) / 3 && d < shorter) {
+    if (d <= (longer + 2) / 3 && d < shorter)
         return d;
-    }
     return a >= 3 && a < b && strncasecmp(word, candidate, a) == 0 ? d : -1;
 }
 
@@ -215,15 +205,12 @@ const char *cvy_text_nearest(const char *word, const char *const *candidates, si
 bool cvy_text_contains(const char *text, const char *part) {
     for (;; text++) {
         size_t matched = 0;
-        while (part[matched] && lower(text[matched]) == lower(part[matched])) {
+        while (part[matched] && lower(text[matched]) == lower(part[matched]))
             matched++;
-        }
-        if (!part[matched]) {
+        if (!part[matched])
             return true;
-        }
-        if (!*text) {
+        if (!*text)
             return false;
-        }
     }
 }
 
@@ -231,23 +218,20 @@ bool cvy_text_contains(const char *text, const char *part) {
 
 bool cvy_text_to_long(const char *text, long long *value) {
     const char *digits = text + (text[0] == '+' || text[0] == '-');
-    if (!*digits || digits[strspn(digits, "0123456789")]) {
+    if (!*digits || digits[strspn(digits, "0123456789")])
         return false;
-    }
     errno = 0;
     long long parsed = strtoll(text, NULL, 10);
-    if (errno) {
+    if (errno)
         return false;
-    }
     *value = parsed;
     return true;
 }
 
 bool cvy_text_to_double(const char *text, double *value) {
     /* Keeps hexadecimal, "inf", "nan" and leading blanks away from strtod, which takes them all. */
-    if (!*text || text[strspn(text, "0123456789+-.eE")]) {
+    if (!*text || text[strspn(text, "0123456789+-.eE")])
         return false;
-    }
     char *end = NULL;
     double parsed = strtod_l(text, &end, c_locale());
     if (end == text || *end || parsed - parsed != 0.0) {

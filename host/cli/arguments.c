@@ -124,14 +124,13 @@ convoy_status cli_parse(cli_call *call, int count, char **arguments) {
     call->settings = cvy_arena_alloc(call->arena, room * sizeof *call->settings);
     convoy_status status = cvy_params_defaults(call->command->params, call->options, call->arena);
     bool only_operands = false;
-    for (int i = 0; i < count && !status; i++) {
+    for (int i = 0; i < count && !status; i++)
         if (!only_operands && strcmp(arguments[i], "--") == 0)
             only_operands = true;
         else if (!only_operands && arguments[i][0] == '-' && arguments[i][1])
             status = read_option(call, count, arguments, &i);
         else
             call->operands[call->operand_count++] = arguments[i];
-    }
     if (!status && !cli_common_of(call)->help)
         status = check_operands(call);
     return status;

@@ -120,12 +120,11 @@ static void say_how_to_resume(const cli_call *call, const char *out) {
     const options *o = call->options;
     cvy_text text = {0};
     cvy_text_add(&text, "%s", call->argv[0]);
-    for (int i = 1; i < call->argc; i++) {
+    for (int i = 1; i < call->argc; i++)
         if (strcmp(call->argv[i], "--init") == 0)
             i++;
         else if (strncmp(call->argv[i], "--init=", 7) != 0 && strcmp(call->argv[i], "--resume") != 0)
             print_quoted(&text, call->argv[i]);
-    }
     if (!o->out) {
         cvy_text_add(&text, " --out");
         print_quoted(&text, out);

@@ -51,7 +51,7 @@ static convoy_status read_names(const layout *layout, const char *path, convoy_d
     char *text;
     size_t size;
     convoy_status status = cvy_file_read_regular(path, 1 << 20, &text, &size);
-    if (status != CONVOY_OK)
+    if (status)
         return status;
     int found = 0;
     char *rest = text;
@@ -104,7 +104,7 @@ static convoy_status read_records(const layout *layout, const char *path, size_t
     FILE *file = status ? NULL : fopen(path, "rb");
     if (!file)
         return status ? status : cvy_fail(CONVOY_IO, "%s: %s", path, strerror(errno));
-    for (size_t i = 0; status == CONVOY_OK && i < count; i++) {
+    for (size_t i = 0; !status && i < count; i++) {
         if (fread(labels, 1, label_bytes, file) != label_bytes ||
             fread(dataset->images + (first + i) * PIXELS, 1, PIXELS, file) != PIXELS) {
             status = cvy_fail(CONVOY_IO, "%s: record %zu cannot be read: %s", path, i,
@@ -126,27 +126,27 @@ static convoy_status cifar_open(const layout *layout, const cvy_dataset_request 
     size_t file_count = 0, total = 0, counts[MOST_BATCHES];
     char *paths[MOST_BATCHES] = {NULL};
     convoy_status status = name_classes(layout, request->folder, dataset);
-    for (; status == CONVOY_OK && file_count < (request->training ? MOST_BATCHES : 1) && files[file_count];
+    for (; !status && file_count < (request->training ? MOST_BATCHES : 1) && files[file_count];
          file_count++) {
         paths[file_count] = cvy_path_join(request->folder, files[file_count]);
         status = count_records(layout, paths[file_count], &counts[file_count]);
-        total += status == CONVOY_OK ? counts[file_count] : 0;
+        total += !status ? counts[file_count] : 0;
     }
-    if (status != CONVOY_OK)
+    if (status)
         goto done;
     if (request->options.limit && total > request->options.limit)
         total = request->options.limit;
     dataset->channels = CHANNELS;
     dataset->height = dataset->width = SIDE;
     status = cvy_dataset_reserve_labels(dataset, total);
-    if (status == CONVOY_OK)
+    if (!status)
         status = cvy_dataset_reserve_images(dataset);
-    for (size_t f = 0, first = 0; status == CONVOY_OK && f < file_count && first < total; f++) {
+    for (size_t f = 0, first = 0; !status && f < file_count && first < total; f++) {
         size_t count = counts[f] < total - first ? counts[f] : total - first;
         status = read_records(layout, paths[f], first, count, dataset);
         first += count;
     }
-    if (status == CONVOY_OK)
+    if (!status)
         status = cvy_dataset_convert(dataset, request->options.channels);
 done:
     for (size_t f = 0; f < MOST_BATCHES; f++)

@@ -102,7 +102,7 @@ static convoy_status not_recognised(const char *folder) {
     char **names;
     size_t count;
     convoy_status status = cvy_folder_list(folder, &names, &count);
-    if (status != CONVOY_OK)
+    if (status)
         return status;
     cvy_text message = {0};
     for (size_t i = 0; i < FORMATS; i++)
@@ -177,7 +177,7 @@ static convoy_status find_folder(const char *what, char **folder, const cvy_data
     const known_set *known = find_known(what);
     if (known) {
         convoy_status status = find_known_folder(known, folder);
-        if (status != CONVOY_OK)
+        if (status)
             return status;
     } else if (!cvy_folder_exists(what)) {
         return cvy_file_exists(what)
@@ -208,9 +208,9 @@ convoy_status convoy_dataset_open(const char *what, const char *split, const con
     convoy_dataset *dataset = cvy_dataset_create();
     convoy_status status =
         dataset ? check_options(&request.options) : cvy_fail_memory("a data set", sizeof *dataset);
-    if (status == CONVOY_OK && strcmp(what, "synthetic") != 0)
+    if (!status && strcmp(what, "synthetic") != 0)
         status = find_folder(what, &folder, &format);
-    if (status != CONVOY_OK)
+    if (status)
         goto done;
     const known_set *known = find_known(what);
     request.folder = folder;
@@ -219,16 +219,16 @@ convoy_status convoy_dataset_open(const char *what, const char *split, const con
     dataset->name =
         folder && !known ? name_of_folder(dataset->arena, folder) : cvy_arena_strdup(dataset->arena, what);
     status = format->open(&request, dataset);
-    if (status == CONVOY_OK) {
+    if (!status) {
         const cvy_classes classes = cvy_dataset_classes(dataset);
         status = cvy_classes_check(&classes, what);
     }
-    if (status == CONVOY_OK && dataset->count > UINT32_MAX)
+    if (!status && dataset->count > UINT32_MAX)
         status =
             cvy_fail(CONVOY_INVALID, "%s: %zu images are more than a set can have", what, dataset->count);
 done:
     free(folder);
-    if (status == CONVOY_OK)
+    if (!status)
         *result = dataset;
     else
         convoy_dataset_free(dataset);
@@ -278,7 +278,7 @@ convoy_status cvy_dataset_convert(convoy_dataset *dataset, int channels) {
     dataset->images = NULL;
     dataset->channels = channels;
     convoy_status status = cvy_dataset_reserve_images(dataset);
-    for (size_t i = 0; status == CONVOY_OK && i < dataset->count; i++) {
+    for (size_t i = 0; !status && i < dataset->count; i++) {
         const uint8_t *source = from + i * from_bytes;
         uint8_t *target = dataset->images + i * to_bytes;
         if (channels == 1)

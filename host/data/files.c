@@ -41,7 +41,7 @@ static convoy_status add_file(cvy_files *files, char *path) {
     }
     cvy_idx_stream stream = {.about = {.stored = 1}};
     bool idx = cvy_idx_is_images(path);
-    files->images += idx && cvy_idx_start(path, 3, &stream) == CONVOY_OK ? stream.about.stored : 1;
+    files->images += idx && !cvy_idx_start(path, 3, &stream) ? stream.about.stored : 1;
     cvy_idx_end(&stream);
     files->entries[files->count++] = (entry){path, idx};
     return CONVOY_OK;

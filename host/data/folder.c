@@ -88,7 +88,7 @@ static bool is_our_own(const char *folder, const char *name) {
 static convoy_status list_subfolders(const char *folder, char ***names, size_t *count) {
     convoy_status status = cvy_folder_list(folder, names, count);
     size_t kept = 0;
-    for (size_t i = 0; status == CONVOY_OK && i < *count; i++) {
+    for (size_t i = 0; !status && i < *count; i++) {
         char *name = (*names)[i], *path = cvy_path_join(folder, name);
         if (name[0] != '.' && cvy_folder_exists(path) && !is_our_own(path, name))
             (*names)[kept++] = name;
@@ -96,7 +96,7 @@ static convoy_status list_subfolders(const char *folder, char ***names, size_t *
             free(name);
         free(path);
     }
-    if (status == CONVOY_OK)
+    if (!status)
         *count = kept;
     return status;
 }
@@ -104,7 +104,7 @@ static convoy_status list_subfolders(const char *folder, char ***names, size_t *
 bool cvy_folder_recognise(const char *folder) {
     char **names;
     size_t count;
-    if (list_subfolders(folder, &names, &count) != CONVOY_OK)
+    if (list_subfolders(folder, &names, &count))
         return false;
     cvy_names_free(names, count);
     return count > 0;
@@ -144,7 +144,7 @@ static convoy_status list_class(const char *folder, int label, bool split, const
     char **names;
     size_t count, images = 0;
     convoy_status status = cvy_folder_list(folder, &names, &count);
-    if (status != CONVOY_OK)
+    if (status)
         return status;
     for (size_t i = 0; i < count; i++) { /* images to the front, in order */
         if (cvy_is_image_name(names[i]) && names[i][0] != '.') {
@@ -158,7 +158,7 @@ static convoy_status list_class(const char *folder, int label, bool split, const
     bool *test = draw_test(images, request->options.test_fraction, request->options.seed, label);
     if (!test)
         status = cvy_fail_memory("splitting a folder", images);
-    for (size_t i = 0; status == CONVOY_OK && i < images; i++)
+    for (size_t i = 0; !status && i < images; i++)
         if (!split || test[i] == !request->training)
             status = listing_add(list, folder, names[i], label);
     free(test);
@@ -181,9 +181,9 @@ static convoy_status list_images(const char *folder, bool split, const cvy_datas
     char **names;
     size_t count;
     convoy_status status = list_subfolders(folder, &names, &count);
-    if (status != CONVOY_OK)
+    if (status)
         return status;
-    for (size_t i = 0; status == CONVOY_OK && i < count; i++) {
+    for (size_t i = 0; !status && i < count; i++) {
         int label = find_class(classes, class_count, names[i]);
         size_t found = 0;
         char *path = cvy_path_join(folder, names[i]);
@@ -192,7 +192,7 @@ static convoy_status list_images(const char *folder, bool split, const cvy_datas
                               names[i]);
         else
             status = list_class(path, label, split, request, list, &found);
-        if (status == CONVOY_OK && !found && (split || request->training))
+        if (!status && !found && (split || request->training))
             status = cvy_fail(CONVOY_INVALID, "%s: no PNG or JPEG images in this class's folder", path);
         free(path);
     }
@@ -248,7 +248,7 @@ static convoy_status list_split(const cvy_dataset_request *request, convoy_datas
     char **classes;
     size_t count;
     convoy_status status = list_subfolders(root, &classes, &count);
-    if (status != CONVOY_OK)
+    if (status)
         goto done;
     if (count < 2)
         status = cvy_fail(CONVOY_INVALID,
@@ -259,7 +259,7 @@ static convoy_status list_split(const cvy_dataset_request *request, convoy_datas
     dataset->class_names = cvy_arena_alloc(dataset->arena, (count ? count : 1) * sizeof(char *));
     for (size_t i = 0; i < count; i++)
         dataset->class_names[i] = cvy_arena_strdup(dataset->arena, classes[i]);
-    if (status == CONVOY_OK)
+    if (!status)
         status = list_images(split || request->training ? root : test, split, request, classes, count, list);
     cvy_names_free(classes, count);
 done:
@@ -282,7 +282,7 @@ static convoy_status choose_shape(const convoy_dataset_options *options, convoy_
         return CONVOY_OK;
     cvy_pixels first;
     convoy_status status = cvy_image_read(dataset->paths[0], (cvy_wanted){0}, &first);
-    if (status != CONVOY_OK)
+    if (status)
         return status;
     free(first.data);
     dataset->channels = dataset->channels ? dataset->channels : first.channels;
@@ -296,10 +296,10 @@ static convoy_status choose_shape(const convoy_dataset_options *options, convoy_
 convoy_status cvy_folder_open(const cvy_dataset_request *request, convoy_dataset *dataset) {
     listing list = {0};
     convoy_status status = list_split(request, dataset, &list);
-    if (status == CONVOY_OK && !list.count)
+    if (!status && !list.count)
         status = cvy_fail(CONVOY_INVALID, "%s: no images for the %s split", request->folder,
                           request->training ? "training" : "test");
-    if (status != CONVOY_OK)
+    if (status)
         goto done;
     if (list.skipped && (request->training || !list.split)) /* not twice for one tree */
         cvy_warning("%s: skipped %zu files that are not PNG or JPEG, such as %s", request->folder,
@@ -311,7 +311,7 @@ convoy_status cvy_folder_open(const cvy_dataset_request *request, convoy_dataset
     list = (listing){.skipped_path = list.skipped_path};
     dataset->fetch = fetch;
     status = choose_shape(&request->options, dataset);
-    if (status == CONVOY_OK)
+    if (!status)
         status = cvy_dataset_keep(dataset, request->options.memory, request->options.threads);
 done:
     listing_free(&list);

@@ -61,7 +61,7 @@ static size_t big_endian(const uint8_t *bytes) {
 static convoy_status read_header(gzFile file, const char *path, int dimensions, cvy_idx *idx) {
     uint8_t header[4 + 3 * 4];
     convoy_status status = read_exactly(file, path, header, 4);
-    if (status != CONVOY_OK)
+    if (status)
         return status;
     if (header[0] || header[1] || header[2] != TYPE_UNSIGNED_BYTE || header[3] != dimensions)
         return cvy_fail(
@@ -70,7 +70,7 @@ static convoy_status read_header(gzFile file, const char *path, int dimensions, 
             dimensions == 1 ? "labels" : "images", header[0], header[1], header[2], header[3],
             (unsigned)dimensions);
     status = read_exactly(file, path, header + 4, 4 * (size_t)dimensions);
-    if (status != CONVOY_OK)
+    if (status)
         return status;
     idx->stored = big_endian(header + 4);
     idx->height = dimensions == 3 ? big_endian(header + 8) : 1;
@@ -109,9 +109,9 @@ convoy_status cvy_idx_start(const char *path, int dimensions, cvy_idx_stream *st
                       : cvy_fail(CONVOY_IO, "%s: %s", path, errno ? strerror(errno) : "out of memory");
     gzbuffer(stream->file, 1 << 17);
     status = read_header(stream->file, path, dimensions, &stream->about);
-    if (status == CONVOY_OK)
+    if (!status)
         status = check_size(stream->file, path, &stream->about);
-    if (status != CONVOY_OK)
+    if (status)
         cvy_idx_end(stream);
     return status;
 }

@@ -69,7 +69,7 @@ static convoy_status find_classes(const cvy_dataset_request *request, const cvy_
         cvy_idx training;
         convoy_status status = cvy_idx_read(path, 1, 0, &training);
         free(path);
-        if (status != CONVOY_OK)
+        if (status)
             return status;
         top = highest(&training);
         free(training.data);
@@ -81,7 +81,7 @@ static convoy_status find_classes(const cvy_dataset_request *request, const cvy_
 static convoy_status take_labels(convoy_dataset *dataset, const char *path, const cvy_idx *labels,
                                  size_t count) {
     convoy_status status = cvy_dataset_reserve_labels(dataset, count);
-    for (size_t i = 0; status == CONVOY_OK && i < count; i++) {
+    for (size_t i = 0; !status && i < count; i++) {
         if (labels->data[i] >= dataset->classes)
             return cvy_fail(CONVOY_INVALID,
                             "%s: label %d of image %zu is out of range: the set has %d classes", path,
@@ -95,20 +95,20 @@ convoy_status cvy_idx_open(const cvy_dataset_request *request, convoy_dataset *d
     char *image_path = NULL, *label_path = NULL;
     cvy_idx images = {0}, labels = {0};
     convoy_status status = need_file(request->folder, request->training, true, &image_path);
-    if (status == CONVOY_OK)
+    if (!status)
         status = need_file(request->folder, request->training, false, &label_path);
-    if (status == CONVOY_OK)
+    if (!status)
         status = cvy_idx_read(label_path, 1, 0, &labels);
-    if (status == CONVOY_OK)
+    if (!status)
         status = cvy_idx_read(image_path, 3, request->options.limit, &images);
-    if (status == CONVOY_OK && images.stored != labels.stored)
+    if (!status && images.stored != labels.stored)
         status = cvy_fail(CONVOY_INVALID, "%s holds %zu images, but %s holds %zu labels", image_path,
                           images.stored, label_path, labels.stored);
-    if (status == CONVOY_OK)
+    if (!status)
         status = find_classes(request, &labels, dataset);
-    if (status == CONVOY_OK)
+    if (!status)
         status = take_labels(dataset, label_path, &labels, images.count);
-    if (status != CONVOY_OK)
+    if (status)
         goto done;
     dataset->channels = 1;
     dataset->height = (int)images.height;

@@ -48,7 +48,7 @@ convoy_status cvy_image_read(const char *path, cvy_wanted wanted, cvy_pixels *pi
     char *data;
     size_t size;
     convoy_status status = cvy_file_read_regular(path, LARGEST_FILE, &data, &size);
-    if (status != CONVOY_OK)
+    if (status)
         return status;
     const uint8_t *file = (const uint8_t *)data;
     if (size >= sizeof png_magic && memcmp(file, png_magic, sizeof png_magic) == 0)
@@ -155,11 +155,11 @@ static convoy_status resize_and_crop(const cvy_pixels *from, cvy_pixels *to) {
            bytes = (size_t)from->height * row * sizeof(uint16_t);
     uint16_t *narrow = malloc(bytes);
     convoy_status status = narrow ? CONVOY_OK : cvy_fail_memory("resizing an image", bytes);
-    if (status == CONVOY_OK)
+    if (!status)
         status = mixing_create(&columns, (size_t)to->width, left, scale, (size_t)from->width);
-    if (status == CONVOY_OK)
+    if (!status)
         status = mixing_create(&rows, (size_t)to->height, top, scale, (size_t)from->height);
-    if (status == CONVOY_OK) {
+    if (!status) {
         mix_columns(from, &columns, narrow);
         mix_rows(narrow, &rows, row, to->data);
     }
@@ -179,12 +179,11 @@ uint8_t cvy_luma(uint8_t red, uint8_t green, uint8_t blue) {
 static void to_planes(const uint8_t *data, int from, size_t pixels, int channels, uint8_t *image) {
     for (size_t p = 0; p < pixels; p++) {
         const uint8_t *pixel = data + p * (size_t)from;
-        if (channels == 1) {
+        if (channels == 1)
             image[p] = from == 1 ? pixel[0] : cvy_luma(pixel[0], pixel[1], pixel[2]);
-        } else {
+        else
             for (int c = 0; c < channels; c++)
                 image[(size_t)c * pixels + p] = pixel[from == 1 ? 0 : c];
-        }
     }
 }
 
@@ -198,7 +197,7 @@ convoy_status cvy_image_fit(const cvy_pixels *pixels, int channels, int height, 
     if (!fitted.data)
         return cvy_fail_memory("resizing an image", count * (size_t)pixels->channels);
     convoy_status status = resize_and_crop(pixels, &fitted);
-    if (status == CONVOY_OK)
+    if (!status)
         to_planes(fitted.data, fitted.channels, count, channels, image);
     free(fitted.data);
     return status;
@@ -212,7 +211,7 @@ convoy_status convoy_image_load(const char *path, int channels, int height, int 
                         path, channels, height, width);
     cvy_pixels pixels;
     convoy_status status = cvy_image_read(path, (cvy_wanted){channels, height, width}, &pixels);
-    if (status == CONVOY_OK)
+    if (!status)
         status = cvy_image_fit(&pixels, channels, height, width, image);
     free(pixels.data);
     return status;

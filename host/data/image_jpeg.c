@@ -103,7 +103,7 @@ static convoy_status decode(decoder *decoder, const char *path, cvy_wanted wante
     int cmyk = jpeg->out_color_space == JCS_CMYK;
     convoy_status status = cvy_pixels_create(path, jpeg->out_color_space == JCS_GRAYSCALE ? 1 : 3,
                                              jpeg->output_height, jpeg->output_width, pixels);
-    if (status != CONVOY_OK)
+    if (status)
         return status;
     if (cmyk && !(decoder->row = malloc((size_t)pixels->width * 4)))
         return cvy_fail_memory(path, (size_t)pixels->width * 4);
@@ -143,7 +143,7 @@ convoy_status cvy_jpeg_decode(const char *path, const uint8_t *file, size_t size
     convoy_status status = guarded_decode(&decoder, path, file, size, wanted, pixels);
     jpeg_destroy_decompress(&decoder.jpeg);
     free(decoder.row);
-    if (status != CONVOY_OK) {
+    if (status) {
         free(pixels->data);
         pixels->data = NULL;
     }

@@ -49,7 +49,7 @@ static convoy_status decode(decoder *decoder, const char *path, cvy_pixels *pixe
     int channels = png_get_color_type(png, decoder->info) & PNG_COLOR_MASK_COLOR ? 3 : 1;
     convoy_status status = cvy_pixels_create(path, channels, png_get_image_height(png, decoder->info),
                                              png_get_image_width(png, decoder->info), pixels);
-    if (status != CONVOY_OK)
+    if (status)
         return status;
     ask_for_8_bits_without_alpha(decoder);
     int passes = png_set_interlace_handling(png);
@@ -79,7 +79,7 @@ convoy_status cvy_png_decode(const char *path, const uint8_t *file, size_t size,
         decoder.info ? guarded_decode(&decoder, path, pixels) : cvy_fail_memory("a PNG decoder", 1);
     if (decoder.png)
         png_destroy_read_struct(&decoder.png, decoder.info ? &decoder.info : NULL, NULL);
-    if (status != CONVOY_OK) {
+    if (status) {
         free(pixels->data);
         pixels->data = NULL;
     }

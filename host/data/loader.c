@@ -88,9 +88,9 @@ static convoy_status create_buffers(cvy_loader *loader, convoy_device *device, s
     cvy_size list[BUFFERS];
     const size_t listed = list_buffers(loader->dataset, stores, CVY_PER_BATCH, list);
     convoy_status status = CONVOY_OK;
-    for (size_t i = 0; i < listed && status == CONVOY_OK; i++)
+    for (size_t i = 0; i < listed && !status; i++)
         status = cvy_size_create(device, &list[i], count, buffers[i]);
-    if (status != CONVOY_OK)
+    if (status)
         free_buffers(loader);
     return status;
 }
@@ -118,10 +118,10 @@ static convoy_status upload_set(cvy_loader *loader, convoy_device *device) {
     if (!fits(dataset, loader->options.device_budget, cvy_device_get_traits(device)))
         return CONVOY_OK;
     convoy_status status = create_buffers(loader, device, dataset->count, 1);
-    if (status == CONVOY_OK)
+    if (!status)
         status = cvy_buffer_write(loader->stores[0].images, 0, dataset->images,
                                   dataset->count * cvy_dataset_image_bytes(dataset));
-    if (status == CONVOY_OK)
+    if (!status)
         status = cvy_buffer_write(loader->stores[0].labels, 0, dataset->labels,
                                   dataset->count * sizeof *dataset->labels);
     if (status != CONVOY_MEMORY)
@@ -137,16 +137,16 @@ static convoy_status prepare_stream(cvy_loader *loader, convoy_device *device) {
     size_t batch_size = (size_t)loader->options.batch_size;
     convoy_status status = cvy_prefetch_create(loader->dataset, loader->options.batch_size,
                                                loader->options.threads, &loader->ahead);
-    if (status == CONVOY_OK)
+    if (!status)
         status = create_buffers(loader, device, batch_size, STORES);
-    for (int s = 0; s < STORES && status == CONVOY_OK; s++)
+    for (int s = 0; s < STORES && !status; s++)
         status = cvy_transfer_create(device, &loader->stores[s].transfer);
     uint32_t *identity = malloc(batch_size * sizeof *identity);
-    if (status == CONVOY_OK && !identity)
+    if (!status && !identity)
         status = cvy_fail_memory("the order of images", batch_size * sizeof *identity);
-    for (size_t i = 0; status == CONVOY_OK && i < batch_size; i++)
+    for (size_t i = 0; !status && i < batch_size; i++)
         identity[i] = (uint32_t)i;
-    if (status == CONVOY_OK)
+    if (!status)
         status = cvy_buffer_write(loader->indices, 0, identity, batch_size * sizeof *identity);
     free(identity);
     return status;
@@ -156,7 +156,7 @@ convoy_status cvy_loader_create(convoy_device *device, const convoy_dataset *dat
                                 const cvy_loader_options *options, cvy_loader **result) {
     *result = NULL;
     convoy_status status = check(dataset, options);
-    if (status != CONVOY_OK)
+    if (status)
         return status;
     cvy_loader *loader = calloc(1, sizeof *loader);
     if (!loader)
@@ -172,13 +172,13 @@ convoy_status cvy_loader_create(convoy_device *device, const convoy_dataset *dat
     if (!loader->order)
         status = cvy_fail_memory("the order of images", dataset->count * sizeof *loader->order);
     const cvy_gather_shape shape = gather_shape(dataset, &options->image, options->pitch);
-    if (status == CONVOY_OK)
+    if (!status)
         status = cvy_gather_create(device, &shape, &loader->gather);
-    if (status == CONVOY_OK)
+    if (!status)
         status = upload_set(loader, device);
-    if (status == CONVOY_OK && !loader->stores[0].images)
+    if (!status && !loader->stores[0].images)
         status = prepare_stream(loader, device);
-    if (status == CONVOY_OK)
+    if (!status)
         *result = loader;
     else
         cvy_loader_free(loader);
@@ -215,12 +215,12 @@ static size_t images_in(const cvy_loader *loader, size_t batch) {
    launches before a buffer that they read is uploaded into. */
 static convoy_status end_stream(cvy_loader *loader) {
     convoy_status status = CONVOY_OK;
-    for (int s = 0; s < STORES && status == CONVOY_OK; s++) {
+    for (int s = 0; s < STORES && !status; s++) {
         status = cvy_transfer_finish(loader->stores[s].transfer);
-        if (status == CONVOY_OK)
+        if (!status)
             status = cvy_transfer_after_launches(loader->stores[s].transfer);
     }
-    if (status == CONVOY_OK) /* before `order` changes under its threads */
+    if (!status) /* before `order` changes under its threads */
         cvy_prefetch_start(loader->ahead, NULL, 0, 0);
     return status;
 }
@@ -231,7 +231,7 @@ convoy_status cvy_loader_start(cvy_loader *loader, uint32_t epoch, size_t positi
         return cvy_fail(CONVOY_INVALID, "an epoch of %zu batches cannot begin at batch %zu", loader->batches,
                         position);
     convoy_status status = loader->ahead ? end_stream(loader) : CONVOY_OK;
-    if (status != CONVOY_OK)
+    if (status)
         return status;
     if (loader->options.shuffle) {
         cvy_rng rng = cvy_rng_stream(loader->options.seed, CVY_RNG_SHUFFLE, epoch);
@@ -256,14 +256,13 @@ static convoy_status upload_batch(cvy_loader *loader) {
     int n;
     store *store = &loader->stores[loader->uploaded++ % STORES];
     convoy_status status = cvy_transfer_finish(store->transfer);
-    if (status == CONVOY_OK)
+    if (!status)
         status = cvy_prefetch_next(loader->ahead, &images, &labels, &n);
-    if (status == CONVOY_OK)
+    if (!status)
         status = cvy_transfer_start(store->transfer, store->images, 0, images,
                                     (size_t)n * cvy_dataset_image_bytes(loader->dataset));
-    if (status == CONVOY_OK)
-        status = cvy_transfer_start(store->transfer, store->labels, 0, labels, (size_t)n * sizeof *labels);
-    return status;
+    return status ? status
+                  : cvy_transfer_start(store->transfer, store->labels, 0, labels, (size_t)n * sizeof *labels);
 }
 
 /* The batch in a store was gathered: what comes into it next waits for that. The batch after it is sent on
@@ -271,7 +270,7 @@ static convoy_status upload_batch(cvy_loader *loader) {
  */
 static convoy_status leave_store(cvy_loader *loader, store *store) {
     convoy_status status = cvy_transfer_after_launches(store->transfer);
-    if (status == CONVOY_OK && cvy_prefetch_ready(loader->ahead))
+    if (!status && cvy_prefetch_ready(loader->ahead))
         status = upload_batch(loader);
     return status;
 }
@@ -286,9 +285,9 @@ static convoy_status begin_batch(cvy_loader *loader) {
     convoy_status status = CONVOY_OK;
     if (loader->ahead && loader->uploaded <= batch)
         status = upload_batch(loader);
-    if (status == CONVOY_OK && loader->ahead)
+    if (!status && loader->ahead)
         status = cvy_transfer_before_launches(store_of(loader, batch)->transfer);
-    if (status != CONVOY_OK)
+    if (status)
         return status;
     loader->begin = batch * (size_t)loader->options.batch_size;
     loader->left = images_in(loader, batch);
@@ -301,16 +300,16 @@ convoy_status cvy_loader_next(cvy_loader *loader, cvy_buffer *input, cvy_buffer 
     if (!loader->left && loader->batch >= loader->batches)
         return CONVOY_OK;
     convoy_status status = loader->left ? CONVOY_OK : begin_batch(loader);
-    if (status != CONVOY_OK)
+    if (status)
         return status;
     size_t count = loader->left < piece ? loader->left : piece;
     size_t offset = loader->ahead ? loader->begin % (size_t)loader->options.batch_size : loader->begin;
     store *store = store_of(loader, loader->batch - 1);
     status = cvy_gather_run(loader->gather, (int)count, store->images, store->labels, loader->indices, offset,
                             input, labels);
-    if (status == CONVOY_OK && loader->ahead && count == loader->left)
+    if (!status && loader->ahead && count == loader->left)
         status = leave_store(loader, store);
-    if (status != CONVOY_OK)
+    if (status)
         return status;
     loader->given = loader->begin;
     loader->begin += count;

@@ -74,12 +74,11 @@ static void make_piece(cvy_prefetch *prefetch) {
 static void work(void *argument) {
     cvy_prefetch *prefetch = argument;
     pthread_mutex_lock(&prefetch->lock);
-    while (!prefetch->quit) {
+    while (!prefetch->quit)
         if (can_take(prefetch))
             make_piece(prefetch);
         else
             pthread_cond_wait(&prefetch->work, &prefetch->lock);
-    }
     pthread_mutex_unlock(&prefetch->lock);
 }
 
@@ -98,7 +97,7 @@ convoy_status cvy_prefetch_create(const convoy_dataset *dataset, int batch_size,
     pthread_cond_init(&prefetch->work, NULL);
     pthread_cond_init(&prefetch->made, NULL);
     convoy_status status = CONVOY_OK;
-    for (int i = 0; i < SLOTS && status == CONVOY_OK; i++) {
+    for (int i = 0; i < SLOTS && !status; i++) {
         slot *slot = &prefetch->slots[i];
         slot->images = malloc(prefetch->batch_size * prefetch->image_bytes);
         slot->labels = malloc(prefetch->batch_size * sizeof *slot->labels);

@@ -86,7 +86,7 @@ convoy_status cvy_synthetic_open(const cvy_dataset_request *request, convoy_data
     dataset->fetch = request->training ? fetch_train : fetch_test;
     cvy_dataset_number_classes(dataset, classes);
     convoy_status status = cvy_dataset_reserve_labels(dataset, count);
-    if (status != CONVOY_OK)
+    if (status)
         return status;
     /* A constant ratio of classes however short the set; mixed, so that it also trains without shuffling. */
     cvy_rng rng =

@@ -110,7 +110,7 @@ size_t cvy_buffer_bytes(const cvy_buffer *buffer) {
 }
 
 void *cvy_buffer_host(const cvy_buffer *buffer) {
-    return buffer->host;
+    return buffer ? buffer->host : NULL;
 }
 
 cl_mem cvy_buffer_memory(const cvy_buffer *buffer) {
@@ -126,7 +126,7 @@ convoy_status cvy_buffer_check_range(const cvy_buffer *buffer, size_t offset, si
 
 convoy_status cvy_buffer_write(cvy_buffer *buffer, size_t offset, const void *data, size_t bytes) {
     convoy_status status = cvy_buffer_check_range(buffer, offset, bytes);
-    if (status != CONVOY_OK || bytes == 0)
+    if (status || bytes == 0)
         return status;
     if (buffer->host) {
         memcpy(buffer->host + offset, data, bytes);
@@ -140,7 +140,7 @@ convoy_status cvy_buffer_write(cvy_buffer *buffer, size_t offset, const void *da
 
 convoy_status cvy_buffer_read(cvy_buffer *buffer, size_t offset, void *data, size_t bytes) {
     convoy_status status = cvy_buffer_check_range(buffer, offset, bytes);
-    if (status != CONVOY_OK || bytes == 0)
+    if (status || bytes == 0)
         return status;
     if (buffer->host) {
         memcpy(data, buffer->host + offset, bytes);
@@ -155,9 +155,9 @@ convoy_status cvy_buffer_read(cvy_buffer *buffer, size_t offset, void *data, siz
 convoy_status cvy_buffer_copy(cvy_buffer *from, size_t from_offset, cvy_buffer *to, size_t to_offset,
                               size_t bytes) {
     convoy_status status = cvy_buffer_check_range(from, from_offset, bytes);
-    if (status == CONVOY_OK)
+    if (!status)
         status = cvy_buffer_check_range(to, to_offset, bytes);
-    if (status != CONVOY_OK || bytes == 0)
+    if (status || bytes == 0)
         return status;
     if (from->host) {
         memmove(to->host + to_offset, from->host + from_offset, bytes);
@@ -166,19 +166,4 @@ convoy_status cvy_buffer_copy(cvy_buffer *from, size_t from_offset, cvy_buffer *
     cl_int code = clEnqueueCopyBuffer(from->device->queue, from->memory, to->memory, from_offset, to_offset,
                                       bytes, 0, NULL, NULL);
     return code == CL_SUCCESS ? CONVOY_OK : cvy_fail_opencl(code, "copying %zu bytes on the device", bytes);
-}
-
-convoy_status cvy_buffer_zero(cvy_buffer *buffer, size_t offset, size_t bytes) {
-    static const cl_uint zero = 0;
-    convoy_status status = cvy_buffer_check_range(buffer, offset, bytes);
-    if (status != CONVOY_OK || bytes == 0)
-        return status;
-    if (buffer->host) {
-        memset(buffer->host + offset, 0, bytes);
-        return CONVOY_OK;
-    }
-    size_t pattern = offset % sizeof zero || bytes % sizeof zero ? 1 : sizeof zero;
-    cl_int code = clEnqueueFillBuffer(buffer->device->queue, buffer->memory, &zero, pattern, offset, bytes, 0,
-                                      NULL, NULL);
-    return code == CL_SUCCESS ? CONVOY_OK : cvy_fail_opencl(code, "clearing %zu bytes on the device", bytes);
 }

@@ -87,7 +87,7 @@ convoy_status cvy_buffer_view(cvy_buffer *parent, size_t offset, size_t bytes, c
 void cvy_buffer_free(cvy_buffer *buffer); /* NULL is allowed */
 
 size_t cvy_buffer_bytes(const cvy_buffer *buffer);
-/* The memory itself on the host device; NULL on others. */
+/* The memory itself on the host device; NULL on others, and of NULL. */
 void *cvy_buffer_host(const cvy_buffer *buffer);
 
 /* Blocking transfers, in order with launches. */
@@ -96,7 +96,6 @@ convoy_status cvy_buffer_read(cvy_buffer *buffer, size_t offset, void *data, siz
 /* In order with launches, not waited for. */
 convoy_status cvy_buffer_copy(cvy_buffer *from, size_t from_offset, cvy_buffer *to, size_t to_offset,
                               size_t bytes);
-convoy_status cvy_buffer_zero(cvy_buffer *buffer, size_t offset, size_t bytes);
 
 /* ---- Uploads beside the launches ---- */
 
@@ -133,6 +132,14 @@ typedef struct cvy_option {
    file does not mention an option. Never call it on the host device. */
 convoy_status cvy_kernel_build(convoy_device *device, const char *file, const char *function,
                                const cvy_option *options, size_t count, cvy_kernel **kernel);
+/* Several kernels of a file: CVY_KERNELS({"conv2d_split", &split}, {"conv2d_columns", &columns}). */
+typedef struct cvy_kernel_wanted {
+    const char *function; /* NULL ends a list */
+    cvy_kernel **kernel;
+} cvy_kernel_wanted;
+#define CVY_KERNELS(...) ((const cvy_kernel_wanted[]){__VA_ARGS__, {NULL, NULL}})
+convoy_status cvy_kernels_build(convoy_device *device, const char *file, const cvy_option *options,
+                                size_t count, const cvy_kernel_wanted *wanted);
 /* The same with the options as text: "-DPITCH=32 -DVW=16", "" for none. */
 convoy_status cvy_kernel_get(convoy_device *device, const char *file, const char *function,
                              const char *options, cvy_kernel **kernel);

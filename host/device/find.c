@@ -186,7 +186,7 @@ convoy_status convoy_device_list(convoy_device_info **list, size_t *count) {
     *list = NULL;
     *count = 0;
     convoy_status status = cvy_find_devices(&found, &found_count);
-    if (status != CONVOY_OK)
+    if (status)
         return status;
     convoy_device_info *infos = calloc(found_count, sizeof *infos);
     if (!infos) {

@@ -15,31 +15,17 @@ enum {
 static convoy_status collect_profile(convoy_device *device);
 
 static convoy_status set_argument(cvy_kernel *kernel, unsigned index, const cvy_arg *argument) {
-    const void *value = &argument->value;
-    size_t size = 0;
-    cl_mem memory = NULL;
-    switch (argument->kind) {
-    case CVY_ARG_BUFFER:
-        memory = argument->value.buffer ? argument->value.buffer->memory : NULL;
-        value = &memory;
-        size = sizeof memory;
-        break;
-    case CVY_ARG_INT:
-    case CVY_ARG_UINT:
-        size = 4;
-        break;
-    case CVY_ARG_FLOAT:
-        size = 4;
-        break;
-    case CVY_ARG_ULONG:
-        size = 8;
-        break;
-    case CVY_ARG_LOCAL:
-        value = NULL;
-        size = argument->value.local_bytes;
-        break;
-    }
-    cl_int code = clSetKernelArg(kernel->handle, index, size, value);
+    static const size_t sizes[] = {[CVY_ARG_BUFFER] = sizeof(cl_mem),
+                                   [CVY_ARG_INT] = 4,
+                                   [CVY_ARG_UINT] = 4,
+                                   [CVY_ARG_ULONG] = 8,
+                                   [CVY_ARG_FLOAT] = 4};
+    const bool local = argument->kind == CVY_ARG_LOCAL, buffer = argument->kind == CVY_ARG_BUFFER;
+    const cl_mem memory = buffer && argument->value.buffer ? argument->value.buffer->memory : NULL;
+    const void *value = buffer ? (const void *)&memory : &argument->value;
+    cl_int code =
+        clSetKernelArg(kernel->handle, index, local ? argument->value.local_bytes : sizes[argument->kind],
+                       local ? NULL : value);
     if (code != CL_SUCCESS)
         return cvy_fail_opencl(code, "argument %u of kernel %s in %s.cl", index, kernel->function,
                                kernel->file);
@@ -91,7 +77,7 @@ convoy_status cvy_launch(cvy_kernel *kernel, cvy_grid grid, const cvy_arg *args,
                         kernel->function, kernel->file, kernel->argument_count, count);
     for (unsigned i = 0; i < count; i++) {
         convoy_status status = set_argument(kernel, i, &args[i]);
-        if (status != CONVOY_OK)
+        if (status)
             return status;
     }
     complete(kernel, grid.global, grid.local);
@@ -134,7 +120,7 @@ static convoy_status collect_profile(convoy_device *device) {
     for (size_t i = 0; i < device->pending_count; i++) {
         cvy_pending *pending = &device->pending[i];
         cl_ulong start = 0, end = 0;
-        if (status == CONVOY_OK &&
+        if (!status &&
             clGetEventProfilingInfo(pending->event, CL_PROFILING_COMMAND_START, sizeof start, &start, NULL) ==
                 CL_SUCCESS &&
             clGetEventProfilingInfo(pending->event, CL_PROFILING_COMMAND_END, sizeof end, &end, NULL) ==
@@ -150,7 +136,7 @@ static convoy_status collect_profile(convoy_device *device) {
 
 static convoy_status reopen_queue(convoy_device *device, bool profiling) {
     convoy_status status = cvy_device_finish(device);
-    if (status != CONVOY_OK)
+    if (status)
         return status;
     cl_int code = CL_SUCCESS;
     cl_command_queue queue =
@@ -186,9 +172,9 @@ convoy_status cvy_profile_stop(convoy_device *device, cvy_profile_row **rows, si
     if (!device->queue)
         return CONVOY_OK;
     convoy_status status = collect_profile(device);
-    if (status == CONVOY_OK)
+    if (!status)
         status = reopen_queue(device, false);
-    if (status != CONVOY_OK)
+    if (status)
         return status;
     const size_t buckets = sizeof device->kernels / sizeof device->kernels[0];
     for (size_t b = 0; b < buckets; b++)

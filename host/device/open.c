@@ -72,16 +72,16 @@ static convoy_status self_check(convoy_device *device) {
     for (int i = 0; i < SELF_CHECK_ITEMS; i++)
         values[i] = (float)i;
     convoy_status status = cvy_buffer_create(device, sizeof values, "the self-check", &buffer);
-    if (status == CONVOY_OK)
+    if (!status)
         status = cvy_buffer_write(buffer, 0, values, sizeof values);
-    if (status == CONVOY_OK)
+    if (!status)
         status = cvy_kernel_get_simple(device, "selfcheck", &kernel);
-    if (status == CONVOY_OK)
+    if (!status)
         status = CVY_LAUNCH(kernel, cvy_items(SELF_CHECK_ITEMS), cvy_buf(buffer), cvy_float(2),
                             cvy_int(SELF_CHECK_ITEMS));
-    if (status == CONVOY_OK)
+    if (!status)
         status = cvy_buffer_read(buffer, 0, values, sizeof values);
-    for (int i = 0; status == CONVOY_OK && i < SELF_CHECK_ITEMS; i++)
+    for (int i = 0; !status && i < SELF_CHECK_ITEMS; i++)
         if (values[i] != 2 * (float)i + 1)
             status = cvy_fail(CONVOY_DEVICE, "the self-check computed %g where %g is right",
                               (double)values[i], 2.0 * i + 1);
@@ -99,13 +99,13 @@ static convoy_status check_loops(convoy_device *device) {
     for (int i = 0; i < SELF_CHECK_STEPS; i++)
         expected = expected * 1664525u + 1013904223u;
     convoy_status status = cvy_buffer_create(device, sizeof found, "the self-check", &buffer);
-    if (status == CONVOY_OK)
+    if (!status)
         status = cvy_kernel_get_simple(device, "selfcheck_loop", &kernel);
-    if (status == CONVOY_OK)
+    if (!status)
         status = CVY_LAUNCH(kernel, cvy_singles(1, 1, 1), cvy_buf(buffer), cvy_uint(SELF_CHECK_STEPS));
-    if (status == CONVOY_OK)
+    if (!status)
         status = cvy_buffer_read(buffer, 0, &found, sizeof found);
-    if (status == CONVOY_OK && found != expected) {
+    if (!status && found != expected) {
         device->traits.quirks |= CVY_QUIRK_ENDS_LOOPS;
         device->traits.cpu = false;
         device->traits.vector_width = 1;
@@ -134,13 +134,13 @@ static convoy_status open_candidate(const cvy_candidate *candidate, convoy_devic
             device->queue = clCreateCommandQueue(device->context, device->id, 0, &code);
         status =
             code == CL_SUCCESS ? self_check(device) : cvy_fail_opencl(code, "no context could be made on it");
-        if (status == CONVOY_OK)
+        if (!status)
             status = check_loops(device);
-        if (status != CONVOY_OK)
+        if (status)
             status = cvy_fail_in(status, "device %s (%s, %s)", device->info.id, device->info.name,
                                  device->info.platform);
     }
-    if (status == CONVOY_OK)
+    if (!status)
         *out = device;
     else
         convoy_device_close(device);
@@ -159,13 +159,13 @@ static convoy_status open_best(cvy_candidate *list, size_t count, convoy_device 
         if (best->id == NULL && count == 1)
             cvy_warning("%s; computing on the host CPU, slowly", best->info.reason);
         convoy_status status = open_candidate(best, out);
-        if (status == CONVOY_OK && (*out)->traits.quirks & CVY_QUIRK_ENDS_LOOPS) {
+        if (!status && (*out)->traits.quirks & CVY_QUIRK_ENDS_LOOPS) {
             convoy_device_close(*out);
             *out = NULL;
             status = cvy_fail(CONVOY_DEVICE, "the driver of %s (%s) ends long loops early", best->info.name,
                               best->info.platform);
         }
-        if (status == CONVOY_OK || best->id == NULL)
+        if (!status || best->id == NULL)
             return status;
         cvy_warning("%s; trying the next device", convoy_error_message());
         best->info.score = -2;
@@ -206,7 +206,7 @@ convoy_status convoy_device_open(const char *selector, convoy_device **device) {
     if (!selector || !*selector)
         selector = "auto";
     convoy_status status = cvy_find_devices(&list, &count);
-    if (status != CONVOY_OK)
+    if (status)
         return status;
     if (!strcmp(selector, "auto")) {
         status = open_best(list, count, device);
@@ -217,7 +217,7 @@ convoy_status convoy_device_open(const char *selector, convoy_device **device) {
         if (matches(&list[i].info, selector) && (!best || list[i].info.score > best->info.score))
             best = &list[i];
     status = best ? open_candidate(best, device) : fail_no_match(selector, list, count);
-    if (status == CONVOY_OK && (*device)->traits.quirks & CVY_QUIRK_ENDS_LOOPS)
+    if (!status && (*device)->traits.quirks & CVY_QUIRK_ENDS_LOOPS)
         cvy_warning("the driver of %s (%s) ends long loops early: large layers may come out wrong on it",
                     best->info.name, best->info.platform);
 done:

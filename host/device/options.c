@@ -23,6 +23,14 @@ convoy_status cvy_kernel_build(convoy_device *device, const char *file, const ch
     return cvy_kernel_get(device, file, function, text, kernel);
 }
 
+convoy_status cvy_kernels_build(convoy_device *device, const char *file, const cvy_option *options,
+                                size_t count, const cvy_kernel_wanted *wanted) {
+    convoy_status status = CONVOY_OK;
+    for (; wanted->function && !status; wanted++)
+        status = cvy_kernel_build(device, file, wanted->function, options, count, wanted->kernel);
+    return status;
+}
+
 /* ---- The check ---- */
 
 /* A copy with a space for every comment; kernels have no strings. NULL: no memory. */

@@ -43,7 +43,7 @@ static convoy_status read_source(const char *name, char **source) {
         char *path = cvy_path_join(folder, name);
         convoy_status status = cvy_file_read(path, 16 << 20, source, &size);
         free(path);
-        return status == CONVOY_OK ? status : cvy_fail_in(status, "CONVOY_KERNEL_DIR");
+        return !status ? status : cvy_fail_in(status, "CONVOY_KERNEL_DIR");
     }
     for (const cvy_embedded *kernel = cvy_embedded_kernels; kernel->name; kernel++)
         if (!strcmp(kernel->name, name)) {
@@ -58,7 +58,7 @@ static convoy_status expand(const char *name, int depth, cvy_text *out) {
     if (depth > 8)
         return cvy_fail(CONVOY_DEVICE, "kernel file %s: includes are nested too deep", name);
     convoy_status status = read_source(name, &source);
-    for (char *line = source; status == CONVOY_OK && line && *line;) {
+    for (char *line = source; !status && line && *line;) {
         char *end = strchr(line, '\n');
         size_t length = end ? (size_t)(end - line) : strlen(line);
         char included[128];
@@ -88,7 +88,7 @@ void cvy_kernels_digest(const char *const *prefixes, char hex[33]) {
         if (!included && !has_prefix(kernel->name, prefixes))
             continue;
         cvy_hash_add_text(hash, kernel->name);
-        if (read_source(kernel->name, &source) == CONVOY_OK)
+        if (!read_source(kernel->name, &source))
             cvy_hash_add_text(hash, source);
         free(source);
     }
@@ -126,7 +126,7 @@ static char *cache_path(const convoy_device *device, const char *source, const c
     cvy_hash_finish(hash, key);
     snprintf(name, sizeof name, "%s.bin", key);
     char *folder = cvy_path_join(root, "programs");
-    char *path = cvy_folder_create(folder) == CONVOY_OK ? cvy_path_join(folder, name) : NULL;
+    char *path = !cvy_folder_create(folder) ? cvy_path_join(folder, name) : NULL;
     free(folder);
     free(root);
     return path;
@@ -170,12 +170,11 @@ static void save_binary(cl_program program, const char *path) {
         size == 0 || size > MAX_BINARY - HEADER_SIZE || !(binary = malloc(size)))
         return;
     if (clGetProgramInfo(program, CL_PROGRAM_BINARIES, sizeof binary, &binary, NULL) == CL_SUCCESS &&
-        cvy_writer_open(path, &writer) == CONVOY_OK) {
+        !cvy_writer_open(path, &writer)) {
         digest(binary, size, hex);
-        if (cvy_writer_write(writer, MAGIC, MAGIC_SIZE) == CONVOY_OK &&
-            cvy_writer_write(writer, hex, DIGEST_SIZE) == CONVOY_OK &&
-            cvy_writer_write(writer, binary, size) == CONVOY_OK) {
-            if (cvy_writer_commit(writer) != CONVOY_OK)
+        if (!cvy_writer_write(writer, MAGIC, MAGIC_SIZE) && !cvy_writer_write(writer, hex, DIGEST_SIZE) &&
+            !cvy_writer_write(writer, binary, size)) {
+            if (cvy_writer_commit(writer))
                 cvy_debug("not cached: %s", convoy_error_message());
         } else
             cvy_writer_abandon(writer);
@@ -241,7 +240,7 @@ static convoy_status build(convoy_device *device, const char *file, const char *
     if (further && *further)
         cvy_text_add(&all_options, " %s", further);
     convoy_status status = expand(name, 0, &source);
-    if (status != CONVOY_OK)
+    if (status)
         goto done;
     path = cache_path(device, source.data, all_options.data);
     if (path)
@@ -291,7 +290,7 @@ static convoy_status get_program(convoy_device *device, const char *file, const 
     program->options = strdup(options);
     convoy_status status = program->file && program->options ? build(device, file, options, program)
                                                              : cvy_fail_memory("a program", strlen(options));
-    if (status != CONVOY_OK) {
+    if (status) {
         free(program->file);
         free(program->options);
         free(program);
@@ -311,7 +310,7 @@ static convoy_status make_kernel(convoy_device *device, const char *file, const 
     cl_int code = CL_SUCCESS;
     cl_uint arguments = 0;
     convoy_status status = get_program(device, file, options, &program);
-    if (status != CONVOY_OK)
+    if (status)
         return status;
     cvy_kernel *kernel = calloc(1, sizeof *kernel);
     if (!kernel)
@@ -366,7 +365,7 @@ convoy_status cvy_kernel_get(convoy_device *device, const char *file, const char
             return CONVOY_OK;
         }
     convoy_status status = make_kernel(device, file, function, options, kernel);
-    if (status != CONVOY_OK)
+    if (status)
         return status;
     (*kernel)->next = *bucket;
     *bucket = *kernel;

@@ -1,7 +1,6 @@
 /* Uploads beside the launches: a second queue, tied to the first by events only. The two wait for each other
    on the device; the host waits for neither until it wants its memory back. */
 #include <stdlib.h>
-#include <string.h>
 
 #include "device/opencl.h"
 
@@ -65,7 +64,7 @@ convoy_status cvy_transfer_start(cvy_transfer *transfer, cvy_buffer *buffer, siz
     if (device->traits.host || bytes == 0)
         return cvy_buffer_write(buffer, offset, data, bytes);
     convoy_status status = cvy_buffer_check_range(buffer, offset, bytes);
-    if (status != CONVOY_OK)
+    if (status)
         return status;
     cl_event done = NULL;
     cl_int code =

@@ -9,15 +9,17 @@ typedef struct state {
 
 static const cvy_param params[] = {CVY_PARAM_END};
 
-static convoy_status describe_kind(cvy_activation kind, cvy_dims input, cvy_layer_facts *facts) {
-    facts->output = input;
-    facts->activation = kind;
+static convoy_status describe(const cvy_layer_site *at, cvy_layer_facts *facts) {
+    facts->output = at->input;
+    facts->activation = (cvy_activation)at->type->kind;
     facts->forward_in_place = facts->backward_in_place = true;
     facts->backward_needs_y = true;
     return CONVOY_OK;
 }
 
-static convoy_status setup_kind(cvy_activation kind, state *layer, const cvy_layer_setup *setup) {
+static convoy_status setup(void *s, cvy_layer_setup *setup) {
+    state *layer = s;
+    const cvy_activation kind = (cvy_activation)setup->type->kind;
     const size_t count = cvy_dims_count(setup->input) * (size_t)setup->pitch;
     convoy_status status = cvy_elementwise_prepare(setup->device, CVY_ACTIVATE, kind, count, &layer->forward);
     return status
@@ -45,20 +47,13 @@ static void report(const void *s, const cvy_layer_setup *setup, cvy_layer_report
 }
 
 #define LAYER_TYPE(NAME, row, torch, text, ...)                                                              \
-    static convoy_status row##_describe(const void *config, const cvy_node *node, cvy_dims input,            \
-                                        cvy_arena *arena, cvy_layer_facts *facts) {                          \
-        (void)config, (void)node, (void)arena;                                                               \
-        return describe_kind(CVY_##NAME, input, facts);                                                      \
-    }                                                                                                        \
-    static convoy_status row##_setup(void *s, cvy_layer_setup *setup) {                                      \
-        return setup_kind(CVY_##NAME, s, setup);                                                             \
-    }                                                                                                        \
     const cvy_layer_type cvy_layer_##row = {.name = torch,                                                   \
                                             .help = text,                                                    \
+                                            .kind = CVY_##NAME,                                              \
                                             .params = params,                                                \
                                             .state_size = sizeof(state),                                     \
-                                            .describe = row##_describe,                                      \
-                                            .setup = row##_setup,                                            \
+                                            .describe = describe,                                            \
+                                            .setup = setup,                                                  \
                                             .forward = forward,                                              \
                                             .backward = backward,                                            \
                                             .report = report};

@@ -51,19 +51,18 @@ static convoy_status fold(void *s, const cvy_layer_run *run) {
     return cvy_fold_run(&layer->fold, &run->folding, &b);
 }
 
-static convoy_status describe(const void *configuration, const cvy_node *node, cvy_dims input,
-                              cvy_arena *arena, cvy_layer_facts *facts) {
-    (void)node, (void)arena;
-    const config *c = configuration;
-    convoy_status status = cvy_layer_check_given("num_features", c->num_features, input.channels, "channels");
+static convoy_status describe(const cvy_layer_site *at, cvy_layer_facts *facts) {
+    const config *c = at->config;
+    convoy_status status =
+        cvy_layer_check_given("num_features", c->num_features, at->input.channels, "channels");
     if (status)
         return status;
-    size_t channels = (size_t)input.channels;
-    facts->output = input;
+    size_t channels = (size_t)at->input.channels;
+    facts->output = at->input;
     if (c->affine) {
         cvy_layer_add_tensor(facts, "weight", CVY_TRAINABLE, CVY_INIT_ONES, 1, &channels);
         cvy_layer_add_tensor(facts, "bias", CVY_TRAINABLE, CVY_INIT_ZEROS, 1, &channels);
-        facts->multiply_adds = facts->connections = cvy_dims_count(input);
+        facts->multiply_adds = facts->connections = cvy_dims_count(at->input);
     }
     if (c->track_running_stats) {
         cvy_layer_add_tensor(facts, "running_mean", CVY_STATISTIC, CVY_INIT_ZEROS, 1, &channels);

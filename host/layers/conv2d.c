@@ -104,18 +104,17 @@ static convoy_status describe_connections(const config *c, cvy_dims input, cvy_a
     return CONVOY_OK;
 }
 
-static convoy_status describe(const void *configuration, const cvy_node *node, cvy_dims input,
-                              cvy_arena *arena, cvy_layer_facts *facts) {
-    (void)node;
-    const config *c = configuration;
-    cvy_conv2d_shape shape = shape_of(c, input, 16);
-    convoy_status status = cvy_layer_check_given("in_channels", c->in_channels, input.channels, "channels");
+static convoy_status describe(const cvy_layer_site *at, cvy_layer_facts *facts) {
+    const config *c = at->config;
+    cvy_conv2d_shape shape = shape_of(c, at->input, 16);
+    convoy_status status =
+        cvy_layer_check_given("in_channels", c->in_channels, at->input.channels, "channels");
     if (!status)
         status = cvy_conv2d_infer(&shape);
     if (status)
         return status;
     facts->output = (cvy_dims){c->out_channels, shape.out_height, shape.out_width};
-    size_t group_in = (size_t)(input.channels / c->groups), out = (size_t)c->out_channels;
+    size_t group_in = (size_t)(at->input.channels / c->groups), out = (size_t)c->out_channels;
     size_t taps = (size_t)c->kernel_size[0] * (size_t)c->kernel_size[1];
     const size_t weight_shape[4] = {out, group_in, (size_t)c->kernel_size[0], (size_t)c->kernel_size[1]};
     cvy_layer_tensor *weight =
@@ -124,7 +123,7 @@ static convoy_status describe(const void *configuration, const cvy_node *node, c
     weight->fan_out = out * taps;
     size_t pairs = out * group_in;
     if (c->connections)
-        status = describe_connections(c, input, arena, weight, &pairs);
+        status = describe_connections(c, at->input, at->arena, weight, &pairs);
     if (status)
         return status;
     if (c->bias) {
@@ -187,11 +186,8 @@ static void release(void *s) {
 }
 
 static convoy_status forward(void *s, const cvy_layer_run *run) {
-    if (run->pooled)
-        return cvy_conv2d_forward_pooled(((state *)s)->op, run->x, run->tensors[0], run->tensors[1], run->y,
-                                         run->pooled, run->pool_indices, run->workspace);
-    return cvy_conv2d_forward(((state *)s)->op, run->x, run->tensors[0], run->tensors[1], run->y,
-                              run->workspace);
+    return cvy_conv2d_forward(((state *)s)->op, run->x, run->tensors[0], run->tensors[1], run->y, run->pooled,
+                              run->pool_indices, run->workspace);
 }
 
 static convoy_status backward(void *s, const cvy_layer_run *run) {

@@ -3,10 +3,6 @@
 #include "layers/types.h"
 #include "ops/lenet5.h"
 
-typedef struct state {
-    cvy_rbf op;
-} state;
-
 enum { UNITS = 10, COLUMNS = 7, ROWS = 12, FEATURES = COLUMNS * ROWS };
 
 static const char *const bitmaps[UNITS][ROWS] = {
@@ -34,18 +30,16 @@ static const char *const bitmaps[UNITS][ROWS] = {
 
 static const cvy_param params[] = {CVY_PARAM_END};
 
-static convoy_status describe(const void *config, const cvy_node *node, cvy_dims input, cvy_arena *arena,
-                              cvy_layer_facts *facts) {
-    (void)config, (void)node;
-    convoy_status status = cvy_layer_want_vector("EuclideanRBF", input);
+static convoy_status describe(const cvy_layer_site *at, cvy_layer_facts *facts) {
+    convoy_status status = cvy_layer_want_vector("EuclideanRBF", at->input);
     if (status)
         return status;
-    if (input.channels != FEATURES)
+    if (at->input.channels != FEATURES)
         return cvy_fail(
             CONVOY_INVALID,
             "EuclideanRBF compares its input with bitmaps of %d pixels, but the input has %d values",
-            FEATURES, input.channels);
-    float *values = cvy_arena_alloc(arena, sizeof(float) * UNITS * FEATURES);
+            FEATURES, at->input.channels);
+    float *values = cvy_arena_alloc(at->arena, sizeof(float) * UNITS * FEATURES);
     for (int i = 0; i < UNITS; i++)
         for (int j = 0; j < FEATURES; j++)
             values[i * FEATURES + j] = bitmaps[i][j / COLUMNS][j % COLUMNS] == '#' ? 1.0f : -1.0f;
@@ -57,25 +51,24 @@ static convoy_status describe(const void *config, const cvy_node *node, cvy_dims
     return CONVOY_OK;
 }
 
-static convoy_status setup(void *s, cvy_layer_setup *setup) {
+static convoy_status setup(void *op, cvy_layer_setup *setup) {
     const cvy_rbf_shape shape = {setup->pitch, FEATURES, UNITS};
-    return cvy_rbf_prepare(setup->device, &shape, &((state *)s)->op);
+    return cvy_rbf_prepare(setup->device, &shape, op);
 }
 
-static convoy_status forward(void *s, const cvy_layer_run *run) {
-    return cvy_rbf_forward(&((state *)s)->op, run->x, run->tensors[0], run->y);
+static convoy_status forward(void *op, const cvy_layer_run *run) {
+    return cvy_rbf_forward(op, run->x, run->tensors[0], run->y);
 }
 
-static convoy_status backward(void *s, const cvy_layer_run *run) {
-    return run->gx ? cvy_rbf_backward(&((state *)s)->op, run->x, run->tensors[0], run->gy, run->gx)
-                   : CONVOY_OK;
+static convoy_status backward(void *op, const cvy_layer_run *run) {
+    return run->gx ? cvy_rbf_backward(op, run->x, run->tensors[0], run->gy, run->gx) : CONVOY_OK;
 }
 
 const cvy_layer_type cvy_layer_euclidean_rbf = {
     .name = "EuclideanRBF",
     .help = "LeNet-5's distances to the bitmaps of the ten digits",
     .params = params,
-    .state_size = sizeof(state),
+    .state_size = sizeof(cvy_rbf),
     .describe = describe,
     .setup = setup,
     .forward = forward,

@@ -72,6 +72,14 @@ struct cvy_layer_run;
    evaluation too. */
 typedef convoy_status cvy_layer_fold(void *state, const struct cvy_layer_run *run);
 
+/* Where a layer stands in a model. */
+typedef struct cvy_layer_site {
+    const struct cvy_layer_type *type;
+    const void *config;
+    cvy_dims input;
+    cvy_arena *arena; /* of what the facts point at */
+} cvy_layer_site;
+
 /* What `describe` finds out. */
 typedef struct cvy_layer_facts {
     cvy_dims output;
@@ -105,6 +113,7 @@ typedef struct cvy_layer_facts {
 typedef struct cvy_layer_setup {
     const cvy_device_traits *traits;
     convoy_device *device; /* of these traits; may be NULL for `needs` and `tasks` */
+    const struct cvy_layer_type *type;
     const void *config;
     cvy_dims input, output;
     int pitch;
@@ -149,13 +158,12 @@ typedef struct cvy_layer_report {
 typedef struct cvy_layer_type {
     const char *name; /* as in torch.nn */
     const char *help;
+    int kind; /* which one, of layers that share their functions */
     const cvy_param *params;
     size_t config_size, state_size;
-    /* Checks `config` against the input and fills `facts` (zeroed before). `node` is the layer in its file,
-       for messages that point into its parameters; pointers in facts live in `arena`. A plain CONVOY_INVALID
+    /* Checks the configuration against the input and fills `facts` (zeroed before). A plain CONVOY_INVALID
        message is completed by the caller with file, layer and shapes. */
-    convoy_status (*describe)(const void *config, const cvy_node *node, cvy_dims input, cvy_arena *arena,
-                              cvy_layer_facts *facts);
+    convoy_status (*describe)(const cvy_layer_site *site, cvy_layer_facts *facts);
     /* The rest is NULL for aliases; needs, setup, release and report may be NULL elsewhere too. */
     /* Fills in setup->needs, without building anything. NULL: nothing is needed. */
     convoy_status (*needs)(cvy_layer_setup *setup);

@@ -20,16 +20,14 @@ static const cvy_param params[] = {
     CVY_PARAM_END,
 };
 
-static convoy_status describe(const void *configuration, const cvy_node *node, cvy_dims input,
-                              cvy_arena *arena, cvy_layer_facts *facts) {
-    (void)node, (void)arena;
-    const config *c = configuration;
-    convoy_status status = cvy_layer_want_vector("Linear", input);
+static convoy_status describe(const cvy_layer_site *at, cvy_layer_facts *facts) {
+    const config *c = at->config;
+    convoy_status status = cvy_layer_want_vector("Linear", at->input);
     if (!status)
-        status = cvy_layer_check_given("in_features", c->in_features, input.channels, "values");
+        status = cvy_layer_check_given("in_features", c->in_features, at->input.channels, "values");
     if (status)
         return status;
-    size_t in = (size_t)input.channels, out = (size_t)c->out_features;
+    size_t in = (size_t)at->input.channels, out = (size_t)c->out_features;
     facts->output = (cvy_dims){c->out_features, 1, 1};
     cvy_layer_tensor *weight =
         cvy_layer_add_tensor(facts, "weight", CVY_TRAINABLE, CVY_INIT_WEIGHT, 2, (const size_t[]){out, in});

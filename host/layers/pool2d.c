@@ -7,10 +7,6 @@ typedef struct config {
     int output_size[2];
 } config;
 
-typedef struct state {
-    cvy_pool2d *op;
-} state;
-
 #define WINDOW_PARAMS                                                                                        \
     CVY_PARAM(config, kernel_size, CVY_PAIR, .minimum = 1, .maximum = 1 << 15,                               \
               .help = "height and width of the window"),                                                     \
@@ -32,8 +28,8 @@ static const cvy_param adaptive_params[] = {
     CVY_PARAM_END,
 };
 
-static cvy_pool2d_shape shape_of(cvy_pool2d_kind kind, const config *c, cvy_dims input, int pitch) {
-    cvy_pool2d_shape shape = {.kind = kind,
+static cvy_pool2d_shape shape_of(const cvy_layer_type *type, const config *c, cvy_dims input, int pitch) {
+    cvy_pool2d_shape shape = {.kind = (cvy_pool2d_kind)type->kind,
                               .pitch = pitch,
                               .channels = input.channels,
                               .in_height = input.height,
@@ -49,16 +45,15 @@ static cvy_pool2d_shape shape_of(cvy_pool2d_kind kind, const config *c, cvy_dims
     return shape;
 }
 
-static convoy_status describe_kind(cvy_pool2d_kind kind, const config *c, cvy_dims input,
-                                   cvy_layer_facts *facts) {
-    cvy_pool2d_shape shape = shape_of(kind, c, input, 16);
+static convoy_status describe(const cvy_layer_site *at, cvy_layer_facts *facts) {
+    cvy_pool2d_shape shape = shape_of(at->type, at->config, at->input, 16);
     convoy_status status = cvy_pool2d_infer(&shape);
     if (status)
         return status;
-    facts->output = (cvy_dims){input.channels, shape.out_height, shape.out_width};
+    facts->output = (cvy_dims){at->input.channels, shape.out_height, shape.out_width};
     facts->takes_input_activation = CVY_ANY_ACTIVATION;
     facts->pooling = cvy_pool2d_pooling(&shape);
-    if (kind == CVY_POOL_MAX) {
+    if (shape.kind == CVY_POOL_MAX) {
         facts->saved[facts->saved_count++].column_bytes = cvy_dims_count(facts->output);
         facts->takes_activation = cvy_pool2d_takes_relu(&shape) ? 1u << CVY_RELU : 0;
         facts->takes_gradient = true;
@@ -66,29 +61,24 @@ static convoy_status describe_kind(cvy_pool2d_kind kind, const config *c, cvy_di
     return CONVOY_OK;
 }
 
-static convoy_status setup_kind(cvy_pool2d_kind kind, void *s, cvy_layer_setup *setup) {
-    cvy_pool2d_shape shape = shape_of(kind, setup->config, setup->input, setup->pitch);
+static convoy_status setup(void *op, cvy_layer_setup *setup) {
+    cvy_pool2d_shape shape = shape_of(setup->type, setup->config, setup->input, setup->pitch);
     shape.relu = setup->activation == CVY_RELU;
     shape.input_activation = setup->input_activation;
     convoy_status status = cvy_pool2d_infer(&shape);
-    return status ? status : cvy_pool2d_create(setup->device, &shape, &((state *)s)->op);
+    return status ? status : cvy_pool2d_prepare(setup->device, &shape, op);
 }
 
-static void release(void *s) {
-    cvy_pool2d_free(((state *)s)->op);
+static convoy_status forward(void *op, const cvy_layer_run *run) {
+    return cvy_pool2d_forward(op, run->x, run->y, run->saved[0]);
 }
 
-static convoy_status forward(void *s, const cvy_layer_run *run) {
-    return cvy_pool2d_forward(((state *)s)->op, run->x, run->y, run->saved[0]);
-}
-
-static convoy_status backward(void *s, const cvy_layer_run *run) {
-    return run->gx ? cvy_pool2d_backward(((state *)s)->op, run->gy, run->saved[0], run->x, run->gx)
-                   : CONVOY_OK;
+static convoy_status backward(void *op, const cvy_layer_run *run) {
+    return run->gx ? cvy_pool2d_backward(op, run->gy, run->saved[0], run->x, run->gx) : CONVOY_OK;
 }
 
 static void report(const void *s, const cvy_layer_setup *setup, cvy_layer_report *out) {
-    const cvy_pool2d *op = ((const state *)s)->op;
+    const cvy_pool2d *op = s;
     double passes = setup->input_gradient ? 2 : 1; /* backward moves the same the other way */
     out->op = "pool2d";
     out->forward = cvy_pool2d_cost(op);
@@ -96,40 +86,15 @@ static void report(const void *s, const cvy_layer_setup *setup, cvy_layer_report
     cvy_text_add(&out->variant, "%s", cvy_pool2d_variant(op));
 }
 
-static convoy_status describe_max(const void *config, const cvy_node *node, cvy_dims input, cvy_arena *arena,
-                                  cvy_layer_facts *facts) {
-    (void)node, (void)arena;
-    return describe_kind(CVY_POOL_MAX, config, input, facts);
-}
-static convoy_status describe_average(const void *config, const cvy_node *node, cvy_dims input,
-                                      cvy_arena *arena, cvy_layer_facts *facts) {
-    (void)node, (void)arena;
-    return describe_kind(CVY_POOL_AVERAGE, config, input, facts);
-}
-static convoy_status describe_adaptive(const void *config, const cvy_node *node, cvy_dims input,
-                                       cvy_arena *arena, cvy_layer_facts *facts) {
-    (void)node, (void)arena;
-    return describe_kind(CVY_POOL_ADAPTIVE_AVERAGE, config, input, facts);
-}
-static convoy_status setup_max(void *s, cvy_layer_setup *setup) {
-    return setup_kind(CVY_POOL_MAX, s, setup);
-}
-static convoy_status setup_average(void *s, cvy_layer_setup *setup) {
-    return setup_kind(CVY_POOL_AVERAGE, s, setup);
-}
-static convoy_status setup_adaptive(void *s, cvy_layer_setup *setup) {
-    return setup_kind(CVY_POOL_ADAPTIVE_AVERAGE, s, setup);
-}
-
 const cvy_layer_type cvy_layer_max_pool2d = {
     .name = "MaxPool2d",
     .help = "largest value of each window",
+    .kind = CVY_POOL_MAX,
     .params = max_params,
     .config_size = sizeof(config),
-    .state_size = sizeof(state),
-    .describe = describe_max,
-    .setup = setup_max,
-    .release = release,
+    .state_size = sizeof(cvy_pool2d),
+    .describe = describe,
+    .setup = setup,
     .forward = forward,
     .backward = backward,
     .report = report,
@@ -137,12 +102,12 @@ const cvy_layer_type cvy_layer_max_pool2d = {
 const cvy_layer_type cvy_layer_avg_pool2d = {
     .name = "AvgPool2d",
     .help = "mean of each window, padding counted",
+    .kind = CVY_POOL_AVERAGE,
     .params = average_params,
     .config_size = sizeof(config),
-    .state_size = sizeof(state),
-    .describe = describe_average,
-    .setup = setup_average,
-    .release = release,
+    .state_size = sizeof(cvy_pool2d),
+    .describe = describe,
+    .setup = setup,
     .forward = forward,
     .backward = backward,
     .report = report,
@@ -150,12 +115,12 @@ const cvy_layer_type cvy_layer_avg_pool2d = {
 const cvy_layer_type cvy_layer_adaptive_avg_pool2d = {
     .name = "AdaptiveAvgPool2d",
     .help = "mean over a grid of output_size windows",
+    .kind = CVY_POOL_ADAPTIVE_AVERAGE,
     .params = adaptive_params,
     .config_size = sizeof(config),
-    .state_size = sizeof(state),
-    .describe = describe_adaptive,
-    .setup = setup_adaptive,
-    .release = release,
+    .state_size = sizeof(cvy_pool2d),
+    .describe = describe,
+    .setup = setup,
     .forward = forward,
     .backward = backward,
     .report = report,

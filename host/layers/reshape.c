@@ -5,20 +5,16 @@
 
 static const cvy_param params[] = {CVY_PARAM_END};
 
-static convoy_status describe_flatten(const void *config, const cvy_node *node, cvy_dims input,
-                                      cvy_arena *arena, cvy_layer_facts *facts) {
-    (void)config, (void)node, (void)arena;
-    if (cvy_dims_count(input) > INT_MAX)
-        return cvy_fail(CONVOY_INVALID, "a vector of %zu values is too long", cvy_dims_count(input));
-    facts->output = (cvy_dims){(int)cvy_dims_count(input), 1, 1};
+static convoy_status describe_flatten(const cvy_layer_site *at, cvy_layer_facts *facts) {
+    if (cvy_dims_count(at->input) > INT_MAX)
+        return cvy_fail(CONVOY_INVALID, "a vector of %zu values is too long", cvy_dims_count(at->input));
+    facts->output = (cvy_dims){(int)cvy_dims_count(at->input), 1, 1};
     facts->alias = true;
     return CONVOY_OK;
 }
 
-static convoy_status describe_identity(const void *config, const cvy_node *node, cvy_dims input,
-                                       cvy_arena *arena, cvy_layer_facts *facts) {
-    (void)config, (void)node, (void)arena;
-    facts->output = input;
+static convoy_status describe_identity(const cvy_layer_site *at, cvy_layer_facts *facts) {
+    facts->output = at->input;
     facts->alias = true;
     return CONVOY_OK;
 }

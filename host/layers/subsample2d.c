@@ -7,25 +7,19 @@ typedef struct config {
     int kernel_size;
 } config;
 
-typedef struct state {
-    cvy_subsample *op;
-} state;
-
 static const cvy_param params[] = {
     CVY_PARAM(config, kernel_size, CVY_INT, .fallback = "2", .minimum = 1, .maximum = 1 << 15,
               .help = "side of the window, and its step"),
     CVY_PARAM_END,
 };
 
-static convoy_status describe(const void *configuration, const cvy_node *node, cvy_dims input,
-                              cvy_arena *arena, cvy_layer_facts *facts) {
-    (void)node, (void)arena;
-    int k = ((const config *)configuration)->kernel_size;
-    if (input.height < k || input.width < k)
-        return cvy_fail(CONVOY_INVALID, "kernel_size %d is larger than the input's %dx%d", k, input.height,
-                        input.width);
-    facts->output = (cvy_dims){input.channels, input.height / k, input.width / k};
-    size_t channels = (size_t)input.channels, window = (size_t)k * (size_t)k;
+static convoy_status describe(const cvy_layer_site *at, cvy_layer_facts *facts) {
+    int k = ((const config *)at->config)->kernel_size;
+    if (at->input.height < k || at->input.width < k)
+        return cvy_fail(CONVOY_INVALID, "kernel_size %d is larger than the input's %dx%d", k,
+                        at->input.height, at->input.width);
+    facts->output = (cvy_dims){at->input.channels, at->input.height / k, at->input.width / k};
+    size_t channels = (size_t)at->input.channels, window = (size_t)k * (size_t)k;
     cvy_layer_add_tensor(facts, "weight", CVY_TRAINABLE, CVY_INIT_WEIGHT, 1, &channels);
     cvy_layer_add_tensor(facts, "bias", CVY_TRAINABLE, CVY_INIT_BIAS, 1, &channels);
     for (int i = 0; i < 2; i++)
@@ -47,22 +41,18 @@ static convoy_status needs(cvy_layer_setup *setup) {
     return CONVOY_OK;
 }
 
-static convoy_status setup(void *s, cvy_layer_setup *setup) {
+static convoy_status setup(void *op, cvy_layer_setup *setup) {
     const cvy_subsample_shape shape = shape_of(setup);
-    return cvy_subsample_create(setup->device, &shape, &((state *)s)->op);
+    return cvy_subsample_prepare(setup->device, &shape, op);
 }
 
-static void release(void *s) {
-    cvy_subsample_free(((state *)s)->op);
+static convoy_status forward(void *op, const cvy_layer_run *run) {
+    return cvy_subsample_forward(op, run->x, run->tensors[0], run->tensors[1], run->y);
 }
 
-static convoy_status forward(void *s, const cvy_layer_run *run) {
-    return cvy_subsample_forward(((state *)s)->op, run->x, run->tensors[0], run->tensors[1], run->y);
-}
-
-static convoy_status backward(void *s, const cvy_layer_run *run) {
-    return cvy_subsample_backward(((state *)s)->op, run->x, run->gy, run->tensors[0], run->gx,
-                                  run->gradients[0], run->gradients[1], run->accumulate, run->workspace);
+static convoy_status backward(void *op, const cvy_layer_run *run) {
+    return cvy_subsample_backward(op, run->x, run->gy, run->tensors[0], run->gx, run->gradients[0],
+                                  run->gradients[1], run->accumulate, run->workspace);
 }
 
 const cvy_layer_type cvy_layer_subsample2d = {
@@ -70,11 +60,10 @@ const cvy_layer_type cvy_layer_subsample2d = {
     .help = "LeNet-5's trainable subsampling",
     .params = params,
     .config_size = sizeof(config),
-    .state_size = sizeof(state),
+    .state_size = sizeof(cvy_subsample),
     .describe = describe,
     .needs = needs,
     .setup = setup,
-    .release = release,
     .forward = forward,
     .backward = backward,
 };

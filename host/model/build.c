@@ -103,7 +103,7 @@ static convoy_status build_layer(convoy_model *model, const cvy_node *key, const
     cvy_step *step = new_step(model, CVY_STEP_LAYER, name, key, at, 1);
     step->type = type;
     step->config = config;
-    status = type->describe(config, key, at->dims, model->arena, &step->facts);
+    status = type->describe(&(cvy_layer_site){type, config, at->dims, model->arena}, &step->facts);
     if (status)
         return status == CONVOY_INVALID ? fail_layer(key, name, at->dims) : status;
     at->dims = step->output_dims = step->facts.output;

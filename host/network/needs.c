@@ -17,6 +17,7 @@ static void describe_step(convoy_network *network, size_t s) {
     }
     cvy_layer_setup setup = {.traits = network->traits,
                              .device = network->device,
+                             .type = step->type,
                              .config = step->config,
                              .input = step->input_dims[0],
                              .output = step->output_dims,

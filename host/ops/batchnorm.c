@@ -272,7 +272,7 @@ cvy_cost cvy_batchnorm_cost(const cvy_batchnorm *op, bool backward) {
 }
 
 static float *host_or_null(const cvy_buffer *buffer) {
-    return buffer ? cvy_buffer_host(buffer) : NULL;
+    return cvy_buffer_host(buffer);
 }
 
 static cvy_batchnorm_values host_values(const cvy_batchnorm_buffers *b) {

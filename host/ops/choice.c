@@ -1,7 +1,6 @@
 /* The store of choices: reading, writing and asking. */
 #include "ops/choice.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -184,7 +183,7 @@ static void load(list *out) {
     size_t size = 0, lost = 0;
     if (!path || !cvy_file_exists(path))
         goto done;
-    if (cvy_file_read_regular(path, FILE_LIMIT, &data, &size) != CONVOY_OK) {
+    if (cvy_file_read_regular(path, FILE_LIMIT, &data, &size)) {
         cvy_debug("what was measured is not read: %s", convoy_error_message());
         goto done;
     }
@@ -216,7 +215,7 @@ static void save(const list *l) {
     cvy_text_add(&text, HEADER "\n");
     for (size_t i = l->count > RECORDS_LIMIT ? l->count - RECORDS_LIMIT : 0; i < l->count; i++)
         write_record(&text, &l->records[i]);
-    if (path && cvy_file_write(path, text.data, text.length) != CONVOY_OK)
+    if (path && cvy_file_write(path, text.data, text.length))
         cvy_debug("what was measured is not kept: %s", convoy_error_message());
     cvy_text_free(&text);
     free(path);
@@ -228,7 +227,7 @@ static void save(const list *l) {
 static int lock(void) {
     char *folder = cvy_cache_folder(), *path = file_path("tuning.lock");
     int fd = -1;
-    if (folder && cvy_folder_create(folder) == CONVOY_OK)
+    if (folder && !cvy_folder_create(folder))
         fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
     const struct timespec pause = {0, 10000000};
     for (int i = 0; fd >= 0 && i < LOCK_TRIES && flock(fd, LOCK_EX | LOCK_NB) != 0; i++)

@@ -98,7 +98,7 @@ static void run_on_host(const cvy_elementwise *op, const float *a, const float *
 
 convoy_status cvy_elementwise_run(const cvy_elementwise *op, cvy_buffer *a, cvy_buffer *b, cvy_buffer *out) {
     if (op->host) {
-        run_on_host(op, cvy_buffer_host(a), b ? cvy_buffer_host(b) : NULL, cvy_buffer_host(out));
+        run_on_host(op, cvy_buffer_host(a), cvy_buffer_host(b), cvy_buffer_host(out));
         return CONVOY_OK;
     }
     if (!op->kernel) { /* CVY_IDENTITY, whose gradient is b */

@@ -122,11 +122,11 @@ static convoy_status upload_tables(cvy_gather *op) {
         second[rows + columns + channels + c] = (float)(-(double)shape->image.mean[c] / shape->image.std[c]);
     }
     status = cvy_size_create(op->device, &sizes[0], 1, &op->first);
-    if (status == CONVOY_OK)
+    if (!status)
         status = cvy_size_create(op->device, &sizes[1], 1, &op->second);
-    if (status == CONVOY_OK)
+    if (!status)
         status = cvy_buffer_write(op->first, 0, first, sizes[0].bytes);
-    if (status == CONVOY_OK)
+    if (!status)
         status = cvy_buffer_write(op->second, 0, second, sizes[1].bytes);
 done:
     free(first);
@@ -137,7 +137,7 @@ done:
 static convoy_status prepare(cvy_gather *op) {
     convoy_status status =
         cvy_kernel_get_pitch(op->device, "gather", "gather", (size_t)op->shape.pitch, &op->kernel);
-    if (status != CONVOY_OK)
+    if (status)
         return status;
     int vectors = op->shape.pitch / cvy_pitch_width(op->device, (size_t)op->shape.pitch);
     op->group_size = cvy_group_size(op->device, op->kernel, (size_t)vectors);
@@ -149,14 +149,14 @@ static convoy_status prepare(cvy_gather *op) {
 
 convoy_status cvy_gather_create(convoy_device *device, const cvy_gather_shape *shape, cvy_gather **op) {
     convoy_status status = cvy_gather_check(shape);
-    if (status != CONVOY_OK)
+    if (status)
         return status;
     cvy_gather *made = malloc(sizeof *made);
     if (!made)
         return cvy_fail_memory("a gather op", sizeof *made);
     *made = (cvy_gather){.device = device, .shape = *shape, .host = cvy_device_get_traits(device)->host};
     status = made->host ? CONVOY_OK : prepare(made);
-    if (status == CONVOY_OK)
+    if (!status)
         *op = made;
     else
         cvy_gather_free(made);

@@ -1,22 +1,19 @@
 /* LeNet-5's subsampling and radial-basis units: references, and kernels/lenet5.cl. */
 #include "ops/lenet5.h"
 
-#include <stdlib.h>
-
 #include "ops/vector.h"
+
+static const char *const file = "lenet5";
 
 /* ---- Subsampling: reference ---- */
 
 static size_t in_at(const cvy_subsample_shape *shape, int channel, int row, int column) {
-    return (((size_t)channel * (size_t)shape->in_height + (size_t)row) * (size_t)shape->in_width +
-            (size_t)column) *
-           (size_t)shape->pitch;
+    return cvy_pixel_at(channel, row, column, shape->in_height, shape->in_width, shape->pitch);
 }
 
 static size_t out_at(const cvy_subsample_shape *shape, int channel, int row, int column) {
-    size_t height = (size_t)(shape->in_height / shape->kernel),
-           width = (size_t)(shape->in_width / shape->kernel);
-    return (((size_t)channel * height + (size_t)row) * width + (size_t)column) * (size_t)shape->pitch;
+    return cvy_pixel_at(channel, row, column, shape->in_height / shape->kernel,
+                        shape->in_width / shape->kernel, shape->pitch);
 }
 
 /* Sum of the window of output (row, column); x starts at the image. */
@@ -68,53 +65,26 @@ void cvy_subsample_backward_reference(const cvy_subsample_shape *shape, const fl
 
 /* ---- Subsampling: prepared op ---- */
 
-struct cvy_subsample {
-    convoy_device *device;
-    cvy_subsample_shape shape;
-    bool host;
-    cvy_kernel *forward, *backward, *finish;
-    size_t group_size;
-};
-
-static convoy_status build(cvy_subsample *op) {
-    const cvy_subsample_shape *shape = &op->shape;
-    convoy_status status = cvy_kernel_get_pitch(op->device, "lenet5", "subsample_forward",
-                                                (size_t)op->shape.pitch, &op->forward);
-    if (status == CONVOY_OK)
-        status = cvy_kernel_get_pitch(op->device, "lenet5", "subsample_backward", (size_t)op->shape.pitch,
-                                      &op->backward);
-    if (status == CONVOY_OK)
-        status = cvy_kernel_get_pitch(op->device, "lenet5", "subsample_finish", (size_t)op->shape.pitch,
-                                      &op->finish);
-    if (status != CONVOY_OK)
-        return status;
-    size_t vectors = (size_t)(shape->pitch / cvy_pitch_width(op->device, (size_t)shape->pitch));
-    op->group_size =
-        cvy_group_size(op->device, op->backward, vectors * (size_t)(shape->in_width / shape->kernel));
-    return CONVOY_OK;
-}
-
-convoy_status cvy_subsample_create(convoy_device *device, const cvy_subsample_shape *shape,
-                                   cvy_subsample **op) {
+convoy_status cvy_subsample_prepare(convoy_device *device, const cvy_subsample_shape *shape,
+                                    cvy_subsample *op) {
+    *op = (cvy_subsample){.shape = *shape};
     if (shape->channels < 1 || shape->kernel < 1 || shape->in_height < shape->kernel ||
         shape->in_width < shape->kernel)
         return cvy_fail(CONVOY_INVALID,
                         "subsampling %dx%dx%d in windows of %d: no window fits; use a smaller kernel",
                         shape->channels, shape->in_height, shape->in_width, shape->kernel);
-    cvy_subsample *made = malloc(sizeof *made);
-    if (!made)
-        return cvy_fail_memory("a subsampling op", sizeof *made);
-    *made = (cvy_subsample){.device = device, .shape = *shape, .host = cvy_device_get_traits(device)->host};
-    convoy_status status = made->host ? CONVOY_OK : build(made);
-    if (status == CONVOY_OK)
-        *op = made;
-    else
-        cvy_subsample_free(made);
-    return status;
-}
-
-void cvy_subsample_free(cvy_subsample *op) {
-    free(op);
+    if (cvy_device_get_traits(device)->host)
+        return CONVOY_OK;
+    const int rows = shape->in_height / shape->kernel, columns = shape->in_width / shape->kernel;
+    op->vectors = shape->pitch / cvy_pitch_width(device, (size_t)shape->pitch);
+    convoy_status status = cvy_launcher_prepare(device, file, "subsample_forward", shape->pitch, columns,
+                                                rows, shape->channels, &op->forward);
+    if (!status) /* also rows that do not fill a window: their gradient is 0 */
+        status = cvy_launcher_prepare(device, file, "subsample_backward", shape->pitch, columns,
+                                      (shape->in_height + shape->kernel - 1) / shape->kernel, shape->channels,
+                                      &op->backward);
+    return status ? status
+                  : cvy_kernel_get_pitch(device, file, "subsample_finish", (size_t)shape->pitch, &op->finish);
 }
 
 /* Two floats for each channel and row of windows. */
@@ -124,38 +94,35 @@ size_t cvy_subsample_workspace(const cvy_device_traits *traits, const cvy_subsam
                : 2 * sizeof(float) * (size_t)shape->channels * (size_t)(shape->in_height / shape->kernel);
 }
 
-convoy_status cvy_subsample_forward(cvy_subsample *op, cvy_buffer *x, cvy_buffer *weight, cvy_buffer *bias,
-                                    cvy_buffer *y) {
+convoy_status cvy_subsample_forward(const cvy_subsample *op, cvy_buffer *x, cvy_buffer *weight,
+                                    cvy_buffer *bias, cvy_buffer *y) {
     const cvy_subsample_shape *shape = &op->shape;
-    if (op->host) {
+    if (!op->forward.kernel) {
         cvy_subsample_forward_reference(shape, cvy_buffer_host(x), cvy_buffer_host(weight),
                                         cvy_buffer_host(bias), cvy_buffer_host(y));
         return CONVOY_OK;
     }
-    size_t rows = (size_t)(shape->in_height / shape->kernel);
-    return CVY_LAUNCH(op->forward, cvy_groups(op->group_size, 1, rows, (size_t)shape->channels), cvy_buf(x),
-                      cvy_buf(weight), cvy_buf(bias), cvy_buf(y),
-                      cvy_int(shape->pitch / cvy_pitch_width(op->device, (size_t)shape->pitch)),
-                      cvy_int(shape->in_height), cvy_int(shape->in_width), cvy_int(shape->kernel));
+    return CVY_LAUNCH(op->forward.kernel, op->forward.grid, cvy_buf(x), cvy_buf(weight), cvy_buf(bias),
+                      cvy_buf(y), cvy_int(op->vectors), cvy_int(shape->in_height), cvy_int(shape->in_width),
+                      cvy_int(shape->kernel));
 }
 
-convoy_status cvy_subsample_backward(cvy_subsample *op, cvy_buffer *x, cvy_buffer *gy, cvy_buffer *weight,
-                                     cvy_buffer *gx, cvy_buffer *gweight, cvy_buffer *gbias, bool accumulate,
-                                     cvy_buffer *workspace) {
+convoy_status cvy_subsample_backward(const cvy_subsample *op, cvy_buffer *x, cvy_buffer *gy,
+                                     cvy_buffer *weight, cvy_buffer *gx, cvy_buffer *gweight,
+                                     cvy_buffer *gbias, bool accumulate, cvy_buffer *workspace) {
     const cvy_subsample_shape *shape = &op->shape;
-    if (op->host) {
+    const cvy_launcher *launch = &op->backward;
+    if (!launch->kernel) {
         cvy_subsample_backward_reference(shape, cvy_buffer_host(x), cvy_buffer_host(gy),
-                                         cvy_buffer_host(weight), gx ? cvy_buffer_host(gx) : NULL,
+                                         cvy_buffer_host(weight), cvy_buffer_host(gx),
                                          cvy_buffer_host(gweight), cvy_buffer_host(gbias), accumulate);
         return CONVOY_OK;
     }
-    int rows = (shape->in_height + shape->kernel - 1) / shape->kernel;
     convoy_status status = CVY_LAUNCH(
-        op->backward, cvy_groups(op->group_size, 1, (size_t)rows, (size_t)shape->channels), cvy_buf(x),
-        cvy_buf(gy), cvy_buf(weight), cvy_buf(gx), cvy_buf(workspace),
-        cvy_int(shape->pitch / cvy_pitch_width(op->device, (size_t)shape->pitch)), cvy_int(shape->in_height),
-        cvy_int(shape->in_width), cvy_int(shape->kernel), cvy_local(2 * sizeof(float) * op->group_size));
-    if (status != CONVOY_OK)
+        launch->kernel, launch->grid, cvy_buf(x), cvy_buf(gy), cvy_buf(weight), cvy_buf(gx),
+        cvy_buf(workspace), cvy_int(op->vectors), cvy_int(shape->in_height), cvy_int(shape->in_width),
+        cvy_int(shape->kernel), cvy_local(2 * sizeof(float) * launch->grid.local[0]));
+    if (status)
         return status;
     return CVY_LAUNCH(op->finish, cvy_items((size_t)shape->channels), cvy_buf(workspace),
                       cvy_int(shape->channels), cvy_int(shape->in_height / shape->kernel), cvy_buf(gweight),
@@ -192,7 +159,7 @@ void cvy_rbf_backward_reference(const cvy_rbf_shape *shape, const float *x, cons
 static convoy_status prepare_rbf(convoy_device *device, const char *function, const cvy_rbf *op, int rows,
                                  cvy_launcher *launch) {
     convoy_status status =
-        cvy_kernel_get_pitch(device, "lenet5", function, (size_t)op->shape.pitch, &launch->kernel);
+        cvy_kernel_get_pitch(device, file, function, (size_t)op->shape.pitch, &launch->kernel);
     if (status)
         return status;
     size_t vectors = (size_t)op->vectors, size = cvy_group_size(device, launch->kernel, vectors);

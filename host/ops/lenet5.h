@@ -16,18 +16,22 @@ void cvy_subsample_forward_reference(const cvy_subsample_shape *shape, const flo
 void cvy_subsample_backward_reference(const cvy_subsample_shape *shape, const float *x, const float *gy,
                                       const float *weight, float *gx, float *gweight, float *gbias,
                                       bool accumulate);
-typedef struct cvy_subsample cvy_subsample;
-convoy_status cvy_subsample_create(convoy_device *device, const cvy_subsample_shape *shape,
-                                   cvy_subsample **op);
-void cvy_subsample_free(cvy_subsample *op);
+typedef struct cvy_subsample {
+    cvy_subsample_shape shape;
+    int vectors; /* of a batch */
+    cvy_launcher forward, backward;
+    cvy_kernel *finish; /* of backward */
+} cvy_subsample;
+convoy_status cvy_subsample_prepare(convoy_device *device, const cvy_subsample_shape *shape,
+                                    cvy_subsample *op);
 /* Bytes, of backward. */
 size_t cvy_subsample_workspace(const cvy_device_traits *traits, const cvy_subsample_shape *shape);
-convoy_status cvy_subsample_forward(cvy_subsample *op, cvy_buffer *x, cvy_buffer *weight, cvy_buffer *bias,
-                                    cvy_buffer *y);
+convoy_status cvy_subsample_forward(const cvy_subsample *op, cvy_buffer *x, cvy_buffer *weight,
+                                    cvy_buffer *bias, cvy_buffer *y);
 /* gx may be NULL. */
-convoy_status cvy_subsample_backward(cvy_subsample *op, cvy_buffer *x, cvy_buffer *gy, cvy_buffer *weight,
-                                     cvy_buffer *gx, cvy_buffer *gweight, cvy_buffer *gbias, bool accumulate,
-                                     cvy_buffer *workspace);
+convoy_status cvy_subsample_backward(const cvy_subsample *op, cvy_buffer *x, cvy_buffer *gy,
+                                     cvy_buffer *weight, cvy_buffer *gx, cvy_buffer *gweight,
+                                     cvy_buffer *gbias, bool accumulate, cvy_buffer *workspace);
 
 /* y[i] = sum_j (x[j] - weight[i][j])^2 with fixed weights [units][features]. */
 typedef struct cvy_rbf_shape {

@@ -10,11 +10,10 @@
 enum { PASSES = 3 };
 
 struct cvy_linear {
-    convoy_device *device;
     cvy_linear_shape shape;
     cvy_gemm *products[PASSES]; /* NULL where the pass was not asked for */
     size_t workspace;
-    cvy_sum_rows bias_gradient; /* not on the host device */
+    cvy_sum_rows bias_gradient;
 };
 
 /* forward: y = W x; backward data: gx = W^T gy; backward weights: gW = gy x^T. */
@@ -41,36 +40,6 @@ static cvy_gemm_shape product_shape(const cvy_linear_shape *shape, cvy_linear_pa
     default:
         return (cvy_gemm_shape){
             .transpose_b = true, .m = out, .n = in, .k = pitch, .lda = pitch, .ldb = pitch, .ldc = in};
-    }
-}
-
-/* ---- Reference ---- */
-
-void cvy_linear_forward_reference(const cvy_linear_shape *shape, const float *x, const float *weight,
-                                  const float *bias, float *y) {
-    cvy_gemm_shape product = product_shape(shape, CVY_LINEAR_FORWARD);
-    for (size_t i = 0; bias && i < product.m; i++)
-        for (size_t j = 0; j < product.n; j++)
-            y[i * product.n + j] = bias[i];
-    cvy_gemm_reference(&product, weight, x, y, bias != NULL);
-    cvy_activation_forward_reference(shape->activation, product.m * product.n, y, y);
-}
-
-void cvy_linear_backward_data_reference(const cvy_linear_shape *shape, const float *gy, const float *weight,
-                                        float *gx) {
-    cvy_gemm_shape product = product_shape(shape, CVY_LINEAR_BACKWARD_DATA);
-    cvy_gemm_reference(&product, weight, gy, gx, false);
-}
-
-void cvy_linear_backward_weights_reference(const cvy_linear_shape *shape, const float *x, const float *gy,
-                                           float *gweight, float *gbias, bool accumulate) {
-    cvy_gemm_shape product = product_shape(shape, CVY_LINEAR_BACKWARD_WEIGHTS);
-    cvy_gemm_reference(&product, gy, x, gweight, accumulate);
-    for (size_t i = 0; gbias && i < product.m; i++) {
-        double sum = accumulate ? gbias[i] : 0;
-        for (size_t j = 0; j < product.k; j++)
-            sum += gy[i * product.k + j];
-        gbias[i] = (float)sum;
     }
 }
 
@@ -122,12 +91,14 @@ static convoy_status prepare(const cvy_device_traits *traits, convoy_device *dev
             status = cvy_gemm_describe(traits, device, &product, forced[pass], &one);
         needs->workspace = max_size(needs->workspace, one.workspace);
     }
-    if (!(passes >> CVY_LINEAR_BACKWARD_WEIGHTS & 1) || traits->host || status)
+    if (!(passes >> CVY_LINEAR_BACKWARD_WEIGHTS & 1) || status)
         return status;
     cvy_sum_rows_plan(traits, shape->out_features, (size_t)shape->pitch, &bias_gradient);
     needs->workspace = max_size(needs->workspace, bias_gradient.scratch * sizeof(float));
-    return op ? cvy_sum_rows_prepare(device, shape->out_features, (size_t)shape->pitch, &op->bias_gradient)
-              : CONVOY_OK;
+    if (!op)
+        return CONVOY_OK;
+    op->bias_gradient = bias_gradient;
+    return cvy_sum_rows_prepare(device, &op->bias_gradient);
 }
 
 convoy_status cvy_linear_describe(const cvy_device_traits *traits, convoy_device *device,
@@ -143,7 +114,6 @@ convoy_status cvy_linear_create(convoy_device *device, const cvy_linear_shape *s
     *op = NULL;
     if (!linear)
         return cvy_fail_memory("a linear op", sizeof *linear);
-    linear->device = device;
     linear->shape = *shape;
     convoy_status status =
         prepare(cvy_device_get_traits(device), device, shape, passes, variant, linear, &needs);
@@ -190,48 +160,30 @@ cvy_cost cvy_linear_cost(const cvy_linear *op, cvy_linear_pass pass) {
 
 /* ---- Running ---- */
 
-static convoy_status product_of(const cvy_linear *op, cvy_linear_pass pass, cvy_gemm **product) {
+static convoy_status run(const cvy_linear *op, cvy_linear_pass pass, const cvy_gemm_operands *operands) {
     static const char *const names[PASSES] = {"forward", "backward data", "backward weights"};
-    *product = op->products[pass];
-    if (!*product)
-        return cvy_fail(CONVOY_INVALID, "Linear was not prepared for its %s pass", names[pass]);
-    return CONVOY_OK;
+    return op->products[pass]
+               ? cvy_gemm_run(op->products[pass], operands)
+               : cvy_fail(CONVOY_INVALID, "Linear was not prepared for its %s pass", names[pass]);
 }
 
 convoy_status cvy_linear_forward(cvy_linear *op, cvy_buffer *x, cvy_buffer *weight, cvy_buffer *bias,
                                  cvy_buffer *y, cvy_buffer *workspace) {
-    cvy_gemm *product = NULL;
-    convoy_status status = product_of(op, CVY_LINEAR_FORWARD, &product);
-    if (!status)
-        status = cvy_gemm_run(
-            product, &(cvy_gemm_operands){.a = weight, .b = x, .bias = bias, .c = y, .workspace = workspace});
-    return status;
+    return run(op, CVY_LINEAR_FORWARD,
+               &(cvy_gemm_operands){.a = weight, .b = x, .bias = bias, .c = y, .workspace = workspace});
 }
 
 convoy_status cvy_linear_backward_data(cvy_linear *op, cvy_buffer *gy, cvy_buffer *weight, cvy_buffer *x,
                                        cvy_buffer *gx, cvy_buffer *workspace) {
-    cvy_gemm *product = NULL;
-    convoy_status status = product_of(op, CVY_LINEAR_BACKWARD_DATA, &product);
-    if (!status)
-        status = cvy_gemm_run(
-            product, &(cvy_gemm_operands){.a = weight, .b = gy, .made = x, .c = gx, .workspace = workspace});
-    return status;
+    return run(op, CVY_LINEAR_BACKWARD_DATA,
+               &(cvy_gemm_operands){.a = weight, .b = gy, .made = x, .c = gx, .workspace = workspace});
 }
 
 convoy_status cvy_linear_backward_weights(cvy_linear *op, cvy_buffer *x, cvy_buffer *gy, cvy_buffer *gweight,
                                           cvy_buffer *gbias, bool accumulate, cvy_buffer *workspace) {
-    cvy_gemm *product = NULL;
-    convoy_status status = product_of(op, CVY_LINEAR_BACKWARD_WEIGHTS, &product);
-    if (status)
-        return status;
-    if (cvy_device_get_traits(op->device)->host) {
-        cvy_linear_backward_weights_reference(&op->shape, cvy_buffer_host(x), cvy_buffer_host(gy),
-                                              cvy_buffer_host(gweight), gbias ? cvy_buffer_host(gbias) : NULL,
-                                              accumulate);
-        return CONVOY_OK;
-    }
-    status = cvy_gemm_run(
-        product, &(cvy_gemm_operands){
-                     .a = gy, .b = x, .c = gweight, .workspace = workspace, .accumulate = accumulate});
+    convoy_status status =
+        run(op, CVY_LINEAR_BACKWARD_WEIGHTS,
+            &(cvy_gemm_operands){
+                .a = gy, .b = x, .c = gweight, .workspace = workspace, .accumulate = accumulate});
     return status ? status : cvy_sum_rows_run(&op->bias_gradient, gy, gbias, accumulate, workspace, 0);
 }

@@ -18,13 +18,6 @@ typedef enum cvy_linear_pass {
     CVY_LINEAR_BACKWARD_WEIGHTS
 } cvy_linear_pass;
 
-void cvy_linear_forward_reference(const cvy_linear_shape *shape, const float *x, const float *weight,
-                                  const float *bias, float *y);
-void cvy_linear_backward_data_reference(const cvy_linear_shape *shape, const float *gy, const float *weight,
-                                        float *gx); /* without input_activation */
-void cvy_linear_backward_weights_reference(const cvy_linear_shape *shape, const float *x, const float *gy,
-                                           float *gweight, float *gbias, bool accumulate);
-
 typedef struct cvy_linear cvy_linear;
 /* `passes`: bit set of 1 << cvy_linear_pass. `variant`: a GEMM variant, forced for every pass that it
    supports (CONVOY_DEVICE when it supports none here), or NULL. */

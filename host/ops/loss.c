@@ -118,7 +118,7 @@ static convoy_status prepare(cvy_loss_op *op) {
         return op->host_losses && op->host_predictions ? CONVOY_OK : cvy_fail_memory("a loss", 8 * pitch);
     }
     convoy_status status = cvy_kernel_get_pitch(op->device, "loss", "loss", pitch, &op->run);
-    if (status == CONVOY_OK)
+    if (!status)
         op->run_size = items_for_classes(op->device, op->run, (size_t)op->classes);
     return status;
 }
@@ -134,7 +134,7 @@ convoy_status cvy_loss_create(convoy_device *device, cvy_loss kind, int classes,
     *made = (cvy_loss_op){.device = device, .kind = kind, .classes = classes, .pitch = pitch};
     made->host = cvy_device_get_traits(device)->host;
     convoy_status status = prepare(made);
-    if (status == CONVOY_OK)
+    if (!status)
         *op = made;
     else
         cvy_loss_free(made);
@@ -155,10 +155,9 @@ size_t cvy_loss_parts(const convoy_device *device, int pitch) {
 
 static void run_on_host(cvy_loss_op *op, const cvy_loss_operands *on) {
     const int32_t *classes = cvy_buffer_host(on->labels);
-    cvy_loss_reference(op->kind, op->classes, op->pitch, on->n, cvy_buffer_host(on->output), classes,
-                       on->grad_scale,
-                       (cvy_loss_results){op->host_losses, op->host_predictions,
-                                          on->gradient ? cvy_buffer_host(on->gradient) : NULL});
+    cvy_loss_reference(
+        op->kind, op->classes, op->pitch, on->n, cvy_buffer_host(on->output), classes, on->grad_scale,
+        (cvy_loss_results){op->host_losses, op->host_predictions, cvy_buffer_host(on->gradient)});
     double losses = 0;
     int right = 0;
     for (int i = 0; i < on->n; i++) {

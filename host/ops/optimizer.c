@@ -165,6 +165,6 @@ convoy_status cvy_update_run(const cvy_update *op, uint64_t step, cvy_buffer *pa
             op->optimizer, op->kernel, op->blocks,
             &(cvy_optimizer_operands){step, op->count, parameters, gradients, state});
     cvy_optimizer_step_reference(op->optimizer, step, op->count, cvy_buffer_host(parameters),
-                                 cvy_buffer_host(gradients), state ? cvy_buffer_host(state) : NULL);
+                                 cvy_buffer_host(gradients), cvy_buffer_host(state));
     return CONVOY_OK;
 }

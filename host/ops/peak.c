@@ -17,7 +17,7 @@ convoy_status cvy_peak_flops(convoy_device *device, size_t items, float factor, 
                              cvy_buffer *out) {
     cvy_kernel *kernel = NULL;
     convoy_status status = get(device, "peak_flops", &kernel);
-    if (status != CONVOY_OK)
+    if (status)
         return status;
     size_t size = cvy_group_size(device, kernel, items);
     return CVY_LAUNCH(kernel, cvy_groups(size, items / size, 1, 1), cvy_buf(out), cvy_float(factor),
@@ -28,7 +28,7 @@ convoy_status cvy_peak_stream(convoy_device *device, size_t count, float a, uint
                               cvy_buffer *y) {
     cvy_kernel *kernel = NULL;
     convoy_status status = get(device, "peak_stream", &kernel);
-    if (status != CONVOY_OK)
+    if (status)
         return status;
     size_t vectors = count / (size_t)cvy_vector_width(device);
     /* Few groups, so that the share of each is as large as the set allows: a small share, repeated, would
@@ -55,7 +55,7 @@ static convoy_status time_once(const work *w, uint32_t rounds, double *seconds) 
     double start = cvy_seconds();
     convoy_status status = w->stream ? cvy_peak_stream(w->device, w->size, 0.5f, rounds, w->x, w->y)
                                      : cvy_peak_flops(w->device, w->size, 0.5f, 1, rounds, w->y);
-    if (status == CONVOY_OK)
+    if (!status)
         status = cvy_device_finish(w->device);
     *seconds = cvy_seconds() - start;
     return status;
@@ -67,13 +67,13 @@ static convoy_status time_rounds(const work *w, double *rate) {
     double seconds = 0;
     *rate = 0;
     convoy_status status = time_once(w, rounds, &seconds); /* builds */
-    if (status == CONVOY_OK)
+    if (!status)
         status = time_once(w, rounds, &seconds);
-    while (status == CONVOY_OK && seconds < long_enough && rounds < UINT32_C(1) << 30) {
+    while (!status && seconds < long_enough && rounds < UINT32_C(1) << 30) {
         rounds *= 2;
         status = time_once(w, rounds, &seconds);
     }
-    for (int i = 0; i < REPEATS && status == CONVOY_OK; i++) {
+    for (int i = 0; i < REPEATS && !status; i++) {
         *rate = rounds / seconds > *rate ? rounds / seconds : *rate;
         status = time_once(w, rounds, &seconds);
     }
@@ -86,7 +86,7 @@ static convoy_status measure_flops(convoy_device *device, cvy_peak *peak) {
     work w = {.device = device, .size = items};
     double rate = 0;
     convoy_status status = cvy_buffer_create(device, items * sizeof(float), "measuring the peak", &w.y);
-    if (status == CONVOY_OK)
+    if (!status)
         status = time_rounds(&w, &rate);
     peak->flops = rate * 2 * CHAINS * (double)items * cvy_vector_width(device);
     cvy_buffer_free(w.y);
@@ -97,9 +97,9 @@ static convoy_status measure_stream(convoy_device *device, size_t bytes, double 
     work w = {.device = device, .stream = true, .size = bytes / 2 / sizeof(float)};
     double rate = 0;
     convoy_status status = cvy_buffer_create(device, bytes / 2, "measuring the bandwidth", &w.x);
-    if (status == CONVOY_OK)
+    if (!status)
         status = cvy_buffer_create(device, bytes / 2, "measuring the bandwidth", &w.y);
-    if (status == CONVOY_OK)
+    if (!status)
         status = time_rounds(&w, &rate);
     *bandwidth = rate * 3 * (double)(bytes / 2);
     cvy_buffer_free(w.x);
@@ -111,9 +111,9 @@ static convoy_status measure_stream(convoy_device *device, size_t bytes, double 
 static convoy_status time_launches(convoy_device *device, bool wait_each, cvy_buffer *out, double *seconds) {
     convoy_status status = CONVOY_OK;
     double start = cvy_seconds();
-    for (int i = 0; i < LAUNCHES && status == CONVOY_OK; i++) {
+    for (int i = 0; i < LAUNCHES && !status; i++) {
         status = cvy_peak_flops(device, 1, 0, 0, 0, out);
-        if (status == CONVOY_OK && (wait_each || i == LAUNCHES - 1))
+        if (!status && (wait_each || i == LAUNCHES - 1))
             status = cvy_device_finish(device);
     }
     *seconds = (cvy_seconds() - start) / LAUNCHES;
@@ -124,9 +124,9 @@ static convoy_status measure_launches(convoy_device *device, cvy_peak *peak) {
     cvy_buffer *out = NULL;
     double launch = 0, both = 0;
     convoy_status status = cvy_buffer_create(device, 4096, "measuring launches", &out);
-    for (int i = 0; i < REPEATS && status == CONVOY_OK; i++) {
+    for (int i = 0; i < REPEATS && !status; i++) {
         status = time_launches(device, false, out, &launch);
-        if (status == CONVOY_OK)
+        if (!status)
             status = time_launches(device, true, out, &both);
         if (i == 0 || launch < peak->launch)
             peak->launch = launch;
@@ -144,14 +144,14 @@ convoy_status cvy_peak_measure(convoy_device *device, cvy_peak *peak) {
     if (traits->host)
         return CONVOY_OK;
     convoy_status status = measure_flops(device, peak);
-    for (int i = 0; i < CVY_PEAK_SETS && status == CONVOY_OK; i++) {
+    for (int i = 0; i < CVY_PEAK_SETS && !status; i++) {
         size_t bytes = sizes[i];
         while (bytes > traits->memory / 8 || bytes / 2 > traits->max_allocation)
             bytes /= 2;
         peak->sets[i].bytes = (double)bytes;
         status = measure_stream(device, bytes, &peak->sets[i].bandwidth);
     }
-    return status == CONVOY_OK ? measure_launches(device, peak) : status;
+    return !status ? measure_launches(device, peak) : status;
 }
 
 double cvy_peak_floor(const cvy_peak *peak, cvy_cost cost) {

@@ -2,7 +2,6 @@
 #include "ops/pool2d.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "ops/vector.h"
@@ -46,14 +45,13 @@ convoy_status cvy_pool2d_infer(cvy_pool2d_shape *shape) {
         return CONVOY_OK;
     }
     convoy_status status = infer_axis(shape, 0, shape->in_height, &shape->out_height);
-    if (status == CONVOY_OK)
+    if (!status)
         status = infer_axis(shape, 1, shape->in_width, &shape->out_width);
-    if (status == CONVOY_OK && shape->kind == CVY_POOL_MAX &&
-        shape->kernel[0] * (long long)shape->kernel[1] > 256)
+    if (!status && shape->kind == CVY_POOL_MAX && shape->kernel[0] * (long long)shape->kernel[1] > 256)
         return cvy_fail(CONVOY_INVALID,
                         "max pooling with a %dx%d kernel: windows of over 256 positions are not supported",
                         shape->kernel[0], shape->kernel[1]);
-    if (status == CONVOY_OK && shape->relu && !cvy_pool2d_takes_relu(shape))
+    if (!status && shape->relu && !cvy_pool2d_takes_relu(shape))
         return cvy_fail(CONVOY_INVALID, "pooling takes a ReLU only with maxima of under 256 positions");
     return status;
 }
@@ -89,15 +87,11 @@ static void window(const cvy_pool2d_shape *shape, int axis, int i, int *first, i
 }
 
 static size_t in_at(const cvy_pool2d_shape *shape, int channel, int row, int column) {
-    return (((size_t)channel * (size_t)shape->in_height + (size_t)row) * (size_t)shape->in_width +
-            (size_t)column) *
-           (size_t)shape->pitch;
+    return cvy_pixel_at(channel, row, column, shape->in_height, shape->in_width, shape->pitch);
 }
 
 static size_t out_at(const cvy_pool2d_shape *shape, int channel, int row, int column) {
-    return (((size_t)channel * (size_t)shape->out_height + (size_t)row) * (size_t)shape->out_width +
-            (size_t)column) *
-           (size_t)shape->pitch;
+    return cvy_pixel_at(channel, row, column, shape->out_height, shape->out_width, shape->pitch);
 }
 
 static float average_window(const cvy_pool2d_shape *shape, const float *x, int channel, int row, int column) {
@@ -187,15 +181,6 @@ void cvy_pool2d_backward_reference(const cvy_pool2d_shape *shape, const float *g
 
 /* ---- Prepared op ---- */
 
-struct cvy_pool2d {
-    convoy_device *device;
-    cvy_pool2d_shape shape;
-    bool host, cells; /* cells: windows do not overlap */
-    cvy_kernel *forward, *backward;
-    size_t forward_size, backward_size; /* items of a work-group */
-    cvy_elementwise slope; /* of the activation in front, where the kernel does not take it along */
-};
-
 /* The adaptive kind does not use kernel, stride and the rest: they become 1, 1, 0, 1 so that nothing divides
  * by 0. */
 static void neutral_window(cvy_pool2d_shape *shape) {
@@ -209,52 +194,34 @@ static void neutral_window(cvy_pool2d_shape *shape) {
     }
 }
 
-static convoy_status build(cvy_pool2d *op) {
-    const cvy_pool2d_shape *shape = &op->shape;
-    bool max = shape->kind == CVY_POOL_MAX;
-    const char *backward = op->cells ? "cells_backward" : max ? "max_backward" : "average_backward";
-    convoy_status status = cvy_kernel_get_pitch(op->device, "pool2d", max ? "max_forward" : "average_forward",
-                                                (size_t)shape->pitch, &op->forward);
-    if (status == CONVOY_OK)
-        status = cvy_kernel_get_pitch(op->device, "pool2d", backward, (size_t)shape->pitch, &op->backward);
-    if (status != CONVOY_OK)
-        return status;
-    size_t vectors = (size_t)(shape->pitch / cvy_pitch_width(op->device, (size_t)shape->pitch));
-    op->forward_size = cvy_group_size(op->device, op->forward, vectors * (size_t)shape->out_width);
-    op->backward_size = cvy_group_size(op->device, op->backward,
-                                       vectors * (size_t)(op->cells ? shape->out_width : shape->in_width));
-    return CONVOY_OK;
-}
-
-convoy_status cvy_pool2d_create(convoy_device *device, const cvy_pool2d_shape *shape, cvy_pool2d **op) {
-    cvy_pool2d checked = {.device = device, .shape = *shape, .host = cvy_device_get_traits(device)->host};
-    convoy_status status = cvy_pool2d_infer(&checked.shape);
-    if (status != CONVOY_OK)
-        return status;
-    neutral_window(&checked.shape);
-    const cvy_pool2d_shape *s = &checked.shape;
-    checked.cells = s->kind != CVY_POOL_ADAPTIVE_AVERAGE && s->kernel[0] <= s->stride[0] &&
-                    s->kernel[1] <= s->stride[1] && s->dilation[0] == 1 && s->dilation[1] == 1;
-    if (!checked.host)
-        status = build(&checked);
-    if (!status)
-        status = cvy_elementwise_prepare(device, CVY_ACTIVATE_BACKWARD, s->input_activation,
-                                         in_at(s, s->channels, 0, 0), &checked.slope);
+convoy_status cvy_pool2d_prepare(convoy_device *device, const cvy_pool2d_shape *shape, cvy_pool2d *op) {
+    const cvy_pool2d_shape *s = &op->shape;
+    const bool max = shape->kind == CVY_POOL_MAX;
+    *op = (cvy_pool2d){.shape = *shape};
+    convoy_status status = cvy_pool2d_infer(&op->shape);
     if (status)
         return status;
-    *op = malloc(sizeof **op);
-    if (!*op)
-        return cvy_fail_memory("a pooling op", sizeof **op);
-    **op = checked;
-    return CONVOY_OK;
-}
-
-void cvy_pool2d_free(cvy_pool2d *op) {
-    free(op);
+    neutral_window(&op->shape);
+    status = cvy_elementwise_prepare(device, CVY_ACTIVATE_BACKWARD, s->input_activation,
+                                     in_at(s, s->channels, 0, 0), &op->slope);
+    if (status || cvy_device_get_traits(device)->host)
+        return status;
+    op->vectors = s->pitch / cvy_pitch_width(device, (size_t)s->pitch);
+    op->cells = s->kind != CVY_POOL_ADAPTIVE_AVERAGE && s->kernel[0] <= s->stride[0] &&
+                s->kernel[1] <= s->stride[1] && s->dilation[0] == 1 && s->dilation[1] == 1;
+    const char *backward = op->cells ? "cells_backward" : max ? "max_backward" : "average_backward";
+    const int rows =
+        op->cells ? (s->in_height + s->padding[0] + s->stride[0] - 1) / s->stride[0] : s->in_height;
+    status = cvy_launcher_prepare(device, "pool2d", max ? "max_forward" : "average_forward", s->pitch,
+                                  s->out_width, s->out_height, s->channels, &op->forward);
+    return status ? status
+                  : cvy_launcher_prepare(device, "pool2d", backward, s->pitch,
+                                         op->cells ? s->out_width : s->in_width, rows, s->channels,
+                                         &op->backward);
 }
 
 const char *cvy_pool2d_variant(const cvy_pool2d *op) {
-    return op->host ? "reference" : op->cells ? "cells" : "windows";
+    return !op->forward.kernel ? "reference" : op->cells ? "cells" : "windows";
 }
 
 size_t cvy_pool2d_indices_bytes(const cvy_pool2d *op) {
@@ -272,55 +239,50 @@ cvy_cost cvy_pool2d_cost(const cvy_pool2d *op) {
 
 /* In the order of SHAPE in kernels/pool2d.cl. */
 #define SHAPE(op)                                                                                            \
-    cvy_int((op)->shape.pitch / cvy_pitch_width((op)->device, (size_t)(op)->shape.pitch)),                   \
-        cvy_int((op)->shape.in_height), cvy_int((op)->shape.in_width), cvy_int((op)->shape.out_height),      \
-        cvy_int((op)->shape.out_width), cvy_int((op)->shape.kernel[0]), cvy_int((op)->shape.kernel[1]),      \
-        cvy_int((op)->shape.stride[0]), cvy_int((op)->shape.stride[1]), cvy_int((op)->shape.padding[0]),     \
-        cvy_int((op)->shape.padding[1]), cvy_int((op)->shape.dilation[0]), cvy_int((op)->shape.dilation[1])
+    cvy_int((op)->vectors), cvy_int((op)->shape.in_height), cvy_int((op)->shape.in_width),                   \
+        cvy_int((op)->shape.out_height), cvy_int((op)->shape.out_width), cvy_int((op)->shape.kernel[0]),     \
+        cvy_int((op)->shape.kernel[1]), cvy_int((op)->shape.stride[0]), cvy_int((op)->shape.stride[1]),      \
+        cvy_int((op)->shape.padding[0]), cvy_int((op)->shape.padding[1]), cvy_int((op)->shape.dilation[0]),  \
+        cvy_int((op)->shape.dilation[1])
 
-convoy_status cvy_pool2d_forward(cvy_pool2d *op, cvy_buffer *x, cvy_buffer *y, cvy_buffer *indices) {
+convoy_status cvy_pool2d_forward(const cvy_pool2d *op, cvy_buffer *x, cvy_buffer *y, cvy_buffer *indices) {
     const cvy_pool2d_shape *shape = &op->shape;
-    if (op->host) {
-        cvy_pool2d_forward_reference(shape, cvy_buffer_host(x), cvy_buffer_host(y),
-                                     indices ? cvy_buffer_host(indices) : NULL);
+    const cvy_launcher *launch = &op->forward;
+    if (!launch->kernel) {
+        cvy_pool2d_forward_reference(shape, cvy_buffer_host(x), cvy_buffer_host(y), cvy_buffer_host(indices));
         return CONVOY_OK;
     }
-    cvy_grid grid = cvy_groups(op->forward_size, 1, (size_t)shape->out_height, (size_t)shape->channels);
     if (shape->kind == CVY_POOL_MAX)
-        return CVY_LAUNCH(op->forward, grid, cvy_buf(x), cvy_buf(y), cvy_buf(indices), cvy_int(shape->relu),
-                          SHAPE(op));
-    return CVY_LAUNCH(op->forward, grid, cvy_buf(x), cvy_buf(y),
+        return CVY_LAUNCH(launch->kernel, launch->grid, cvy_buf(x), cvy_buf(y), cvy_buf(indices),
+                          cvy_int(shape->relu), SHAPE(op));
+    return CVY_LAUNCH(launch->kernel, launch->grid, cvy_buf(x), cvy_buf(y),
                       cvy_int(shape->kind == CVY_POOL_ADAPTIVE_AVERAGE), SHAPE(op));
 }
 
-static convoy_status launch_backward(cvy_pool2d *op, cvy_buffer *gy, cvy_buffer *indices, cvy_buffer *x,
+static convoy_status launch_backward(const cvy_pool2d *op, cvy_buffer *gy, cvy_buffer *indices, cvy_buffer *x,
                                      cvy_buffer *gx) {
     const cvy_pool2d_shape *shape = &op->shape;
-    bool max = shape->kind == CVY_POOL_MAX;
-    int rows = op->cells ? (shape->in_height + shape->padding[0] + shape->stride[0] - 1) / shape->stride[0]
-                         : shape->in_height;
-    cvy_grid grid = cvy_groups(op->backward_size, 1, (size_t)rows, (size_t)shape->channels);
+    const cvy_launcher *launch = &op->backward;
     if (op->cells)
-        return CVY_LAUNCH(op->backward, grid, cvy_buf(gy), cvy_buf(max ? indices : NULL),
+        return CVY_LAUNCH(launch->kernel, launch->grid, cvy_buf(gy), cvy_buf(indices),
                           cvy_buf(shape->input_activation ? x : NULL), cvy_int((int)shape->input_activation),
                           cvy_buf(gx), SHAPE(op));
-    if (max)
-        return CVY_LAUNCH(op->backward, grid, cvy_buf(gy), cvy_buf(indices), cvy_buf(gx), SHAPE(op));
-    return CVY_LAUNCH(op->backward, grid, cvy_buf(gy), cvy_buf(gx),
+    if (shape->kind == CVY_POOL_MAX)
+        return CVY_LAUNCH(launch->kernel, launch->grid, cvy_buf(gy), cvy_buf(indices), cvy_buf(gx),
+                          SHAPE(op));
+    return CVY_LAUNCH(launch->kernel, launch->grid, cvy_buf(gy), cvy_buf(gx),
                       cvy_int(shape->kind == CVY_POOL_ADAPTIVE_AVERAGE), SHAPE(op));
 }
 
-convoy_status cvy_pool2d_backward(cvy_pool2d *op, cvy_buffer *gy, cvy_buffer *indices, cvy_buffer *x,
+convoy_status cvy_pool2d_backward(const cvy_pool2d *op, cvy_buffer *gy, cvy_buffer *indices, cvy_buffer *x,
                                   cvy_buffer *gx) {
-    const cvy_pool2d_shape *shape = &op->shape;
     convoy_status status = CONVOY_OK;
-    if (op->host)
-        cvy_pool2d_backward_reference(shape, cvy_buffer_host(gy),
-                                      shape->kind == CVY_POOL_MAX ? cvy_buffer_host(indices) : NULL,
-                                      cvy_buffer_host(gx));
-    else
+    indices = op->shape.kind == CVY_POOL_MAX ? indices : NULL;
+    if (op->backward.kernel)
         status = launch_backward(op, gy, indices, x, gx);
-    if (status || (op->cells && !op->host) || !shape->input_activation)
-        return status;
-    return cvy_elementwise_run(&op->slope, x, gx, gx);
+    else
+        cvy_pool2d_backward_reference(&op->shape, cvy_buffer_host(gy), cvy_buffer_host(indices),
+                                      cvy_buffer_host(gx));
+    return status || op->cells || !op->shape.input_activation ? status
+                                                              : cvy_elementwise_run(&op->slope, x, gx, gx);
 }

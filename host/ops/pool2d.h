@@ -39,9 +39,14 @@ typedef struct cvy_pooling {
 } cvy_pooling;
 cvy_pooling cvy_pool2d_pooling(const cvy_pool2d_shape *shape); /* CVY_POOLING_NONE: it has other windows */
 
-typedef struct cvy_pool2d cvy_pool2d;
-convoy_status cvy_pool2d_create(convoy_device *device, const cvy_pool2d_shape *shape, cvy_pool2d **op);
-void cvy_pool2d_free(cvy_pool2d *op);
+typedef struct cvy_pool2d {
+    cvy_pool2d_shape shape;
+    int vectors; /* of a batch */
+    bool cells;  /* windows do not overlap, on a device with kernels */
+    cvy_launcher forward, backward;
+    cvy_elementwise slope; /* of the activation in front, where the kernel does not take it along */
+} cvy_pool2d;
+convoy_status cvy_pool2d_prepare(convoy_device *device, const cvy_pool2d_shape *shape, cvy_pool2d *op);
 const char *cvy_pool2d_variant(const cvy_pool2d *op);
 /* Bytes of the buffer that carries the indices from forward to backward; 0 unless max. Kernels over 256
    positions are refused by cvy_pool2d_infer, so one byte per output is enough. */
@@ -49,9 +54,9 @@ size_t cvy_pool2d_indices_bytes(const cvy_pool2d *op);
 cvy_cost cvy_pool2d_cost(const cvy_pool2d *op);
 
 /* indices may be NULL when no backward follows. */
-convoy_status cvy_pool2d_forward(cvy_pool2d *op, cvy_buffer *x, cvy_buffer *y, cvy_buffer *indices);
+convoy_status cvy_pool2d_forward(const cvy_pool2d *op, cvy_buffer *x, cvy_buffer *y, cvy_buffer *indices);
 /* x is read where there is an input_activation. */
-convoy_status cvy_pool2d_backward(cvy_pool2d *op, cvy_buffer *gy, cvy_buffer *indices, cvy_buffer *x,
+convoy_status cvy_pool2d_backward(const cvy_pool2d *op, cvy_buffer *gy, cvy_buffer *indices, cvy_buffer *x,
                                   cvy_buffer *gx);
 
 #endif

@@ -36,15 +36,11 @@ static void source(int o, int in, int out, int pixel[2], double weight[2]) {
 }
 
 static size_t in_at(const cvy_resize_shape *shape, int channel, int row, int column) {
-    return (((size_t)channel * (size_t)shape->in_height + (size_t)row) * (size_t)shape->in_width +
-            (size_t)column) *
-           (size_t)shape->pitch;
+    return cvy_pixel_at(channel, row, column, shape->in_height, shape->in_width, shape->pitch);
 }
 
 static size_t out_at(const cvy_resize_shape *shape, int channel, int row, int column) {
-    return (((size_t)channel * (size_t)shape->out_height + (size_t)row) * (size_t)shape->out_width +
-            (size_t)column) *
-           (size_t)shape->pitch;
+    return cvy_pixel_at(channel, row, column, shape->out_height, shape->out_width, shape->pitch);
 }
 
 void cvy_resize_forward_reference(const cvy_resize_shape *shape, const float *x, float *y) {
@@ -86,28 +82,18 @@ void cvy_resize_backward_reference(const cvy_resize_shape *shape, const float *g
 
 /* ---- Prepared op ---- */
 
-static convoy_status prepare(convoy_device *device, const char *function, const cvy_resize *op, int rows,
-                             int columns, cvy_launcher *launch) {
-    const cvy_resize_shape *shape = &op->shape;
-    convoy_status status =
-        cvy_kernel_get_pitch(device, "resize", function, (size_t)shape->pitch, &launch->kernel);
-    if (status)
-        return status;
-    size_t size = cvy_group_size(device, launch->kernel, (size_t)columns * (size_t)op->vectors);
-    launch->grid = cvy_groups(size, 1, (size_t)rows, (size_t)shape->channels);
-    return CONVOY_OK;
-}
-
 convoy_status cvy_resize_prepare(convoy_device *device, const cvy_resize_shape *shape, cvy_resize *op) {
+    static const char *const file = "resize";
     convoy_status status = check(shape);
     *op = (cvy_resize){.shape = *shape};
     if (status || cvy_device_get_traits(device)->host)
         return status;
     op->vectors = shape->pitch / cvy_pitch_width(device, (size_t)shape->pitch);
-    status = prepare(device, "resize_forward", op, shape->out_height, shape->out_width, &op->forward);
-    if (!status)
-        status = prepare(device, "resize_backward", op, shape->in_height, shape->in_width, &op->backward);
-    return status;
+    status = cvy_launcher_prepare(device, file, "resize_forward", shape->pitch, shape->out_width,
+                                  shape->out_height, shape->channels, &op->forward);
+    return status ? status
+                  : cvy_launcher_prepare(device, file, "resize_backward", shape->pitch, shape->in_width,
+                                         shape->in_height, shape->channels, &op->backward);
 }
 
 static convoy_status run(const cvy_resize *op, const cvy_launcher *launch, cvy_buffer *from, cvy_buffer *to) {

@@ -1,4 +1,4 @@
-/* Sums of the rows of a matrix (kernels/sum_rows.cl). */
+/* Sums of the rows of a matrix: the reference, and kernels/sum_rows.cl. */
 #include "ops/sum_rows.h"
 #include "base/integer.h"
 #include "ops/vector.h"
@@ -11,7 +11,19 @@ enum {
     MOST_VECTORS = 4096 /* longer sums lose accuracy */
 };
 
+void cvy_sum_rows_reference(size_t rows, size_t length, const float *from, float *sums, bool accumulate) {
+    for (size_t i = 0; i < rows; i++) {
+        double sum = accumulate ? (double)sums[i] : 0;
+        for (size_t j = 0; j < length; j++)
+            sum += (double)from[i * length + j];
+        sums[i] = (float)sum;
+    }
+}
+
 void cvy_sum_rows_plan(const cvy_device_traits *traits, size_t rows, size_t length, cvy_sum_rows *op) {
+    *op = (cvy_sum_rows){.rows = rows, .length = length};
+    if (traits->host)
+        return;
     const size_t vector = (size_t)cvy_pitch_width_of(traits, length), vectors = length / vector;
     const size_t items = traits->cpu ? 1 : GPU_ITEMS;
     const size_t groups = (size_t)traits->compute_units * (traits->cpu ? CPU_GROUPS : GPU_GROUPS);
@@ -27,9 +39,10 @@ void cvy_sum_rows_plan(const cvy_device_traits *traits, size_t rows, size_t leng
                          .scratch = strips > 1 ? strips * rows : 0};
 }
 
-convoy_status cvy_sum_rows_prepare(convoy_device *device, size_t rows, size_t length, cvy_sum_rows *op) {
-    cvy_sum_rows_plan(cvy_device_get_traits(device), rows, length, op);
-    return cvy_kernel_get_pitch(device, "sum_rows", "sum_rows", length, &op->kernel);
+convoy_status cvy_sum_rows_prepare(convoy_device *device, cvy_sum_rows *op) {
+    if (cvy_device_get_traits(device)->host)
+        return CONVOY_OK;
+    return cvy_kernel_get_pitch(device, "sum_rows", "sum_rows", op->length * op->vector, &op->kernel);
 }
 
 /* Sums of rows of `length` vectors, in `strips` each. */
@@ -45,10 +58,12 @@ convoy_status cvy_sum_rows_run(const cvy_sum_rows *op, cvy_buffer *gy, cvy_buffe
                                cvy_buffer *workspace, size_t offset) {
     if (!sums)
         return CONVOY_OK;
+    if (!op->kernel) {
+        cvy_sum_rows_reference(op->rows, op->length, cvy_buffer_host(gy), cvy_buffer_host(sums), accumulate);
+        return CONVOY_OK;
+    }
     if (op->strips == 1)
         return sum(op, gy, 0, op->length, 1, sums, 0, accumulate);
     convoy_status status = sum(op, gy, 0, op->length, op->strips, workspace, offset, false);
-    if (!status)
-        status = sum(op, workspace, offset, op->strips / op->vector, 1, sums, 0, accumulate);
-    return status;
+    return status ? status : sum(op, workspace, offset, op->strips / op->vector, 1, sums, 0, accumulate);
 }

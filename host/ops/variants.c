@@ -186,29 +186,18 @@ static convoy_status make_ready(cvy_prepared *p) {
 
 /* A variant that cannot be made ready, and was not asked for by name, is set aside, and the next one serves.
  */
-static convoy_status serve(const cvy_op *op, cvy_job job, const char *forced, cvy_prepared *p) {
+convoy_status cvy_prepared_open(const cvy_op *op, const cvy_job *job, const char *forced, cvy_prepared *p) {
     convoy_status status;
-    while (!(status = cvy_prepared_choose(op, &job, forced, p))) {
-        const cvy_key key = key_of(op, &job);
+    while (!(status = cvy_prepared_choose(op, job, forced, p))) {
+        const cvy_key key = key_of(op, job);
         status = make_ready(p);
-        if (status != CONVOY_DEVICE || p->origin == CVY_FORCED || !job.device)
+        if (status != CONVOY_DEVICE || p->origin == CVY_FORCED || !job->device)
             break;
-        cvy_choice_set_aside(job.device, &key, true, p->variant->name, convoy_error_message());
+        cvy_choice_set_aside(job->device, &key, true, p->variant->name, convoy_error_message());
     }
     if (status)
         *p = (cvy_prepared){0};
     return status;
-}
-
-convoy_status cvy_prepared_describe(const cvy_op *op, const cvy_job *job, const char *forced,
-                                    cvy_prepared *p) {
-    cvy_job describing = *job;
-    describing.describes = true;
-    return serve(op, describing, forced, p);
-}
-
-convoy_status cvy_prepared_open(const cvy_op *op, const cvy_job *job, const char *forced, cvy_prepared *p) {
-    return serve(op, *job, forced, p);
 }
 
 void cvy_prepared_close(cvy_prepared *p) {
@@ -332,13 +321,4 @@ size_t cvy_task_candidates(convoy_device *device, const cvy_task *task, cvy_cand
         settled = settled || (likely && !v->pays);
     }
     return count;
-}
-
-bool cvy_task_has_candidate(convoy_device *device, const cvy_task *task, const char *name) {
-    cvy_candidate_variant candidates[CVY_VARIANTS_LIMIT];
-    const size_t count = cvy_task_candidates(device, task, candidates);
-    for (size_t i = 0; i < count; i++)
-        if (same(candidates[i].name, name))
-            return true;
-    return false;
 }

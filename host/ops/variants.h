@@ -128,11 +128,8 @@ typedef struct cvy_prepared {
    no variant is left. */
 convoy_status cvy_prepared_choose(const cvy_op *op, const cvy_job *job, const char *forced,
                                   cvy_prepared *prepared);
-/* Chooses, and finds out the needs, without building anything. */
-convoy_status cvy_prepared_describe(const cvy_op *op, const cvy_job *job, const char *forced,
-                                    cvy_prepared *prepared);
-/* The same, made ready to run; the shape must live on. The needs are those that were described, unless a
-   variant turned out bad in between. */
+/* Chooses, finds out the needs, and unless the job only describes, makes it ready to run; the shape must live
+   on. The needs are those that were described, unless a variant turned out bad in between. */
 convoy_status cvy_prepared_open(const cvy_op *op, const cvy_job *job, const char *forced,
                                 cvy_prepared *prepared);
 /* `operands`: of the op's own type. */
@@ -175,6 +172,5 @@ typedef struct cvy_candidate_variant {
 /* Variants that could run the task (or values of its option), at most CVY_VARIANTS_LIMIT, the preferred one
    first. */
 size_t cvy_task_candidates(convoy_device *device, const cvy_task *task, cvy_candidate_variant *candidates);
-bool cvy_task_has_candidate(convoy_device *device, const cvy_task *task, const char *name);
 
 #endif

@@ -28,6 +28,17 @@ size_t cvy_group_size(const convoy_device *device, const cvy_kernel *kernel, siz
     return size;
 }
 
+convoy_status cvy_launcher_prepare(convoy_device *device, const char *file, const char *function, int pitch,
+                                   int columns, int rows, int channels, cvy_launcher *launcher) {
+    const int vectors = pitch / cvy_pitch_width(device, (size_t)pitch);
+    convoy_status status = cvy_kernel_get_pitch(device, file, function, (size_t)pitch, &launcher->kernel);
+    if (status)
+        return status;
+    const size_t size = cvy_group_size(device, launcher->kernel, (size_t)columns * (size_t)vectors);
+    launcher->grid = cvy_groups(size, 1, (size_t)rows, (size_t)channels);
+    return CONVOY_OK;
+}
+
 /* Blocks are short enough that every core or compute unit has several, and long enough to pay for their
    start: 2 KiB to 64 KiB on a CPU, one to eight vectors for each item on a GPU. */
 cvy_blocks cvy_vector_blocks(const convoy_device *device, const cvy_kernel *kernel, size_t vectors,

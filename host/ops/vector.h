@@ -30,6 +30,15 @@ typedef struct cvy_launcher {
     cvy_kernel *kernel;
     cvy_grid grid;
 } cvy_launcher;
+/* A kernel of cvy_kernel_get_pitch whose work-groups have a row of pixels each, its vectors side by side, of
+   `rows` rows in each of `channels`. */
+convoy_status cvy_launcher_prepare(convoy_device *device, const char *file, const char *function, int pitch,
+                                   int columns, int rows, int channels, cvy_launcher *launcher);
+/* Where a pixel's images begin in [channels][height][width][pitch]. */
+static inline size_t cvy_pixel_at(int channel, int row, int column, int height, int width, int pitch) {
+    return (((size_t)channel * (size_t)height + (size_t)row) * (size_t)width + (size_t)column) *
+           (size_t)pitch;
+}
 
 /* `rows` times `vectors` vectors, cut into blocks of `block` vectors within a row: group x is the block,
    group y the row. */

@@ -2,7 +2,6 @@
 #include <math.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/file.h"
 #include "base/log.h"
@@ -104,7 +103,7 @@ bool cvy_tune_automatically(convoy_device *device, const cvy_task *tasks, size_t
             cvy_info("tuning: measuring kernel variants for %zu new shapes, %.1f s at most (CONVOY_TUNE=0: "
                      "never; `convoy tune`: all of them)",
                      wanted, left);
-        if (cvy_tune(device, list, used, &options, results) != CONVOY_OK)
+        if (cvy_tune(device, list, used, &options, results))
             cvy_debug("tuning: %s", convoy_error_message());
         for (size_t i = 0; i < used; i++)
             settled += !is_new(device, &list[i], &options);

@@ -7,7 +7,6 @@
 #include <string.h>
 
 #include "base/text.h"
-#include "tune/tune.h"
 
 static const double start_limit = 60; /* seconds; a cold driver compiles its first kernel */
 static const char *const precisions[] = {"float32", "tf32", "bf16"};
@@ -25,75 +24,59 @@ static convoy_status start(cvy_child *child, convoy_device *device) {
                            &(cvy_child_options){.environment = environment});
 }
 
-static cvy_answer hear(cvy_child *child, double limit, const cvy_patience *patience,
-                       cvy_child_answer *answer) {
-    const cvy_child_patience one = {
-        .limit = limit, .deadline = patience->deadline, .interrupt = patience->interrupt};
-    switch (cvy_child_hear(child, &one, answer)) {
-    case CVY_CHILD_ANSWERED:
-        return CVY_ANSWER_BEST;
-    case CVY_CHILD_FAILED:
-        return CVY_ANSWER_FAILED;
-    case CVY_CHILD_LATE:
-        return CVY_ANSWER_LATE;
-    case CVY_CHILD_STOPPED:
-        return CVY_ANSWER_STOPPED;
-    case CVY_CHILD_DIED:
-        break;
-    }
-    return CVY_ANSWER_DIED;
+static cvy_child_event hear(cvy_child *child, double limit, const cvy_tune_options *o,
+                            cvy_child_answer *answer) {
+    const cvy_child_patience patience = {.limit = limit, .deadline = o->deadline, .interrupt = o->interrupt};
+    return cvy_child_hear(child, &patience, answer);
 }
 
-static cvy_answer read_answers(cvy_child *child, const cvy_patience *patience, cvy_reply *reply) {
+static cvy_child_event read_answers(cvy_child *child, const cvy_tune_options *o, cvy_reply *reply) {
     cvy_child_answer answer;
     for (;;) {
         const bool runs = reply->stage == CVY_STAGE_CHECK || reply->stage == CVY_STAGE_TIME;
-        const cvy_answer came =
-            hear(child, runs ? patience->limit : patience->build_limit, patience, &answer);
+        const cvy_child_event event = hear(child, runs ? o->limit + o->seconds : o->build_limit, o, &answer);
         reply->status = answer.status;
-        if (came != CVY_ANSWER_BEST)
-            return came;
+        if (event != CVY_CHILD_ANSWERED)
+            return event;
         if (strncmp(answer.line, "best\t", 5) == 0) {
             reply->seconds = 1e-9 * strtod(answer.line + 5, NULL);
-            return CVY_ANSWER_BEST;
+            return CVY_CHILD_ANSWERED;
         }
         if (strncmp(answer.line, "done\t", 5) == 0)
             reply->stage = (cvy_stage)(strtol(answer.line + 5, NULL, 10) + 1);
     }
 }
 
-static cvy_answer begin(cvy_child *child, convoy_device *device, const cvy_patience *patience) {
+static cvy_child_event begin(cvy_child *child, convoy_device *device, const cvy_tune_options *o) {
     cvy_child_answer answer;
     if (start(child, device))
-        return CVY_ANSWER_NOBODY;
-    const cvy_answer came = hear(child, start_limit, patience, &answer);
-    if (came == CVY_ANSWER_BEST || came == CVY_ANSWER_STOPPED)
-        return came;
+        return CVY_CHILD_NONE;
+    const cvy_child_event event = hear(child, start_limit, o, &answer);
+    if (event == CVY_CHILD_ANSWERED || event == CVY_CHILD_STOPPED)
+        return event;
     cvy_child_end(child);
-    if (came == CVY_ANSWER_LATE)
+    if (event == CVY_CHILD_LATE)
         cvy_fail(CONVOY_FAILED, "opening it took more than %.0f s", start_limit);
-    else if (came == CVY_ANSWER_DIED)
+    else if (event == CVY_CHILD_DIED)
         cvy_fail(CONVOY_FAILED, "opening it ended with %s", cvy_child_ending(child));
-    return CVY_ANSWER_NOBODY;
+    return CVY_CHILD_NONE;
 }
 
-cvy_answer cvy_tune_process_ask(cvy_child *child, convoy_device *device, const cvy_task *task,
-                                const char *variant, double seconds, const cvy_patience *patience,
-                                cvy_reply *reply) {
-    cvy_answer answer = CVY_ANSWER_BEST;
+cvy_child_event cvy_tune_process_ask(cvy_child *child, convoy_device *device, const cvy_task *task,
+                                     const char *variant, const cvy_tune_options *options, cvy_reply *reply) {
     *reply = (cvy_reply){.stage = CVY_STAGE_BUILD};
-    if (child->id <= 0)
-        answer = begin(child, device, patience);
-    if (answer != CVY_ANSWER_BEST)
-        return answer;
+    cvy_child_event event = child->id > 0 ? CVY_CHILD_ANSWERED : begin(child, device, options);
+    if (event != CVY_CHILD_ANSWERED)
+        return event;
     /* Where nobody hears it, nobody answers: that is told below. */
     const cvy_key key = cvy_task_key(task);
-    cvy_child_say(child, "%s\t%s\t%s\t%s\t%.0f", key.op, key.pass, key.shape, variant, 1e9 * seconds);
-    answer = read_answers(child, patience, reply);
+    cvy_child_say(child, "%s\t%s\t%s\t%s\t%.0f", key.op, key.pass, key.shape, variant,
+                  1e9 * options->seconds);
+    event = read_answers(child, options, reply);
     /* After a failed launch nothing on that device can be trusted. */
-    if (answer != CVY_ANSWER_BEST && !(answer == CVY_ANSWER_FAILED && reply->status == CONVOY_FAILED))
+    if (event != CVY_CHILD_ANSWERED && !(event == CVY_CHILD_FAILED && reply->status == CONVOY_FAILED))
         cvy_child_end(child);
-    return answer;
+    return event;
 }
 
 /* ---- The child ---- */

@@ -4,18 +4,8 @@
 #ifndef CVY_TUNE_PROCESS_H
 #define CVY_TUNE_PROCESS_H
 
-#include "base/child.h"
 #include "tune/measure.h"
-
-/* How one measurement ended. */
-typedef enum cvy_answer {
-    CVY_ANSWER_BEST,
-    CVY_ANSWER_FAILED, /* by its own account: `status`, with convoy_error_message() */
-    CVY_ANSWER_DIED,
-    CVY_ANSWER_LATE,    /* a stage took too long */
-    CVY_ANSWER_STOPPED, /* the deadline or an interruption came first */
-    CVY_ANSWER_NOBODY   /* no process could be started: convoy_error_message() */
-} cvy_answer;
+#include "tune/tune.h"
 
 typedef struct cvy_reply {
     cvy_stage stage; /* in which it ended */
@@ -23,14 +13,10 @@ typedef struct cvy_reply {
     convoy_status status;
 } cvy_reply;
 
-typedef struct cvy_patience {
-    double limit, build_limit, deadline; /* as in cvy_tune_options */
-    const volatile int *interrupt;
-} cvy_patience;
-
-/* Measures one variant, in a new child where none is left from the last time. Whatever ends badly ends it. */
-cvy_answer cvy_tune_process_ask(cvy_child *child, convoy_device *device, const cvy_task *task,
-                                const char *variant, double seconds, const cvy_patience *patience,
-                                cvy_reply *reply);
+/* Measures one variant, in a new child where none is left from the last time: as cvy_child_hear, where late
+   is a stage that took too long. Whatever ends badly ends the child. CVY_CHILD_NONE: no process could be
+   started, see convoy_error_message(). */
+cvy_child_event cvy_tune_process_ask(cvy_child *child, convoy_device *device, const cvy_task *task,
+                                     const char *variant, const cvy_tune_options *options, cvy_reply *reply);
 
 #endif

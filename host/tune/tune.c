@@ -68,39 +68,34 @@ static void leave(const tuning *t, const cvy_task *task, const cvy_tuned_variant
 static convoy_status measure(tuning *t, const cvy_task *task, cvy_tuned_variant *v) {
     cvy_reply reply;
     const cvy_tune_options *o = t->options;
-    const cvy_patience patience = {.limit = o->limit + o->seconds,
-                                   .build_limit = o->build_limit,
-                                   .deadline = o->deadline,
-                                   .interrupt = o->interrupt};
     const double start = cvy_seconds();
-    const cvy_answer answer =
-        cvy_tune_process_ask(&t->child, t->device, task, v->name, o->seconds, &patience, &reply);
+    const cvy_child_event event = cvy_tune_process_ask(&t->child, t->device, task, v->name, o, &reply);
     t->measured = true;
-    switch (answer) {
-    case CVY_ANSWER_BEST:
+    switch (event) {
+    case CVY_CHILD_ANSWERED:
         v->outcome = CVY_OUTCOME_TIMED;
         v->seconds = reply.seconds;
         return CONVOY_OK;
-    case CVY_ANSWER_FAILED:
+    case CVY_CHILD_FAILED:
         snprintf(v->reason, sizeof v->reason, "%s", convoy_error_message());
         v->outcome = reply.status == CONVOY_MEMORY ? CVY_OUTCOME_MEMORY : CVY_OUTCOME_NONE;
         if (reply.status == CONVOY_FAILED || reply.status == CONVOY_DEVICE)
             set_aside(t, task, &reply, v);
         return CONVOY_OK;
-    case CVY_ANSWER_DIED:
+    case CVY_CHILD_DIED:
         snprintf(v->reason, sizeof v->reason, "the driver crashed while %s: %s", stages[reply.stage],
                  cvy_child_ending(&t->child));
         set_aside(t, task, &reply, v);
         return CONVOY_OK;
-    case CVY_ANSWER_LATE:
+    case CVY_CHILD_LATE:
         snprintf(v->reason, sizeof v->reason, "it hung: %s did not end in time", stages[reply.stage]);
         set_aside(t, task, &reply, v);
         return CONVOY_OK;
-    case CVY_ANSWER_STOPPED:
+    case CVY_CHILD_STOPPED:
         if (o->likely && !is_interrupted(t))
             leave(t, task, v, cvy_seconds() - start);
         return CONVOY_OK; /* the caller sees why */
-    case CVY_ANSWER_NOBODY:
+    case CVY_CHILD_NONE:
         break;
     }
     return cvy_fail(CONVOY_FAILED, "no process could be started on %s to measure variants in: %s",

@@ -25,16 +25,13 @@ static void memory_is_zeroed_aligned_and_disjoint(void **state) {
         size_t size = i * 7 % 200;
         places[i] = cvy_arena_alloc(*state, size);
         assert_int_equal((uintptr_t)places[i] % alignof(max_align_t), 0);
-        for (size_t k = 0; k < size; k++) {
+        for (size_t k = 0; k < size; k++)
             assert_int_equal(places[i][k], 0);
-        }
         memset(places[i], (int)(i & 255), size);
     }
-    for (size_t i = 0; i < COUNT; i++) {
-        for (size_t k = 0; k < i * 7 % 200; k++) {
+    for (size_t i = 0; i < COUNT; i++)
+        for (size_t k = 0; k < i * 7 % 200; k++)
             assert_int_equal(places[i][k], i & 255);
-        }
-    }
 }
 
 static void large_requests_get_their_own_block(void **state) {

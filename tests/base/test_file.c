@@ -42,9 +42,8 @@ static void assert_names(const char *expected) {
     size_t count;
     cvy_text all = {0};
     assert_ok(cvy_folder_list(".", &names, &count));
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count; i++)
         cvy_text_add(&all, "%s%s", i ? " " : "", names[i]);
-    }
     cvy_names_free(names, count);
     assert_string_equal(cvy_text_get(&all), expected);
     cvy_text_free(&all);
@@ -107,9 +106,8 @@ static void signals_do_not_cut_a_read_short(void **state) {
         for (int i = 0; i < 20; i++) { /* while the parent waits in read() */
             kill(parent, SIGUSR1);
             usleep(500);
-            if (write(fd, "x", 1) != 1) {
+            if (write(fd, "x", 1) != 1)
                 _exit(1);
-            }
         }
         _exit(0);
     }
@@ -158,9 +156,8 @@ static void large_and_small_pieces_keep_their_order(void **state) {
     enum { SIZE = 300000 };
     char *sent = malloc(SIZE), *data;
     assert_non_null(sent);
-    for (size_t i = 0; i < SIZE; i++) {
+    for (size_t i = 0; i < SIZE; i++)
         sent[i] = (char)(i * 31 + i / 256);
-    }
     cvy_writer *writer;
     assert_ok(cvy_writer_open("f", &writer));
     size_t done = 0;
@@ -254,9 +251,8 @@ static void a_kill_leaves_the_old_file(void **state) {
     if (child == 0) {
         cvy_writer *writer;
         static char data[100000];
-        if (cvy_writer_open("f", &writer) || cvy_writer_write(writer, data, sizeof data)) {
+        if (cvy_writer_open("f", &writer) || cvy_writer_write(writer, data, sizeof data))
             _exit(1);
-        }
         kill(getpid(), SIGKILL);
     }
     int status;

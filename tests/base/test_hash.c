@@ -8,9 +8,8 @@
 
 static void digest_of(const char *const *pieces, size_t count, char hex[33]) {
     cvy_hash *hash = cvy_hash_create();
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count; i++)
         cvy_hash_add_text(hash, pieces[i]);
-    }
     cvy_hash_finish(hash, hex);
 }
 
@@ -46,9 +45,8 @@ static void every_bit_of_a_large_piece_counts(void **state) {
     char hex[3][33];
     static const size_t flipped[] = {0, SIZE - 1};
     for (size_t i = 0; i < 3; i++) {
-        if (i > 0) {
+        if (i > 0)
             data[flipped[i - 1]] ^= 1;
-        }
         cvy_hash *hash = cvy_hash_create();
         cvy_hash_add(hash, data, SIZE);
         cvy_hash_finish(hash, hex[i]);

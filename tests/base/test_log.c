@@ -35,9 +35,8 @@ static void run(const char *level, void (*body)(void), char *printed, size_t siz
     }
     close(pipe_ends[1]);
     size_t used = 0;
-    for (ssize_t got; (got = read(pipe_ends[0], printed + used, size - 1 - used)) > 0;) {
+    for (ssize_t got; (got = read(pipe_ends[0], printed + used, size - 1 - used)) > 0;)
         used += (size_t)got;
-    }
     printed[used] = '\0';
     close(pipe_ends[0]);
     int status;

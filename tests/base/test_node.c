@@ -64,13 +64,11 @@ static void a_model_becomes_a_tree(void **state) {
 static void long_lists_and_mappings_are_whole(void **state) {
     cvy_text text = {0};
     cvy_node *root;
-    for (int i = 0; i < 1000; i++) {
+    for (int i = 0; i < 1000; i++)
         cvy_text_add(&text, "k%d: %d\n", i, i * i);
-    }
     cvy_text_add(&text, "list: [");
-    for (int i = 0; i < 1000; i++) {
+    for (int i = 0; i < 1000; i++)
         cvy_text_add(&text, "%d,", i);
-    }
     cvy_text_add(&text, "]\n");
     assert_ok(parse(*state, text.data, &root));
     cvy_text_free(&text);
@@ -117,12 +115,10 @@ static void refusals_name_the_place(void **state) {
 static convoy_status parse_nested(cvy_arena *arena, int depth) {
     cvy_text text = {0};
     cvy_node *root;
-    for (int i = 0; i < depth; i++) {
+    for (int i = 0; i < depth; i++)
         cvy_text_add(&text, "[");
-    }
-    for (int i = 0; i < depth; i++) {
+    for (int i = 0; i < depth; i++)
         cvy_text_add(&text, "]");
-    }
     convoy_status status = parse(arena, text.data, &root);
     cvy_text_free(&text);
     return status;
@@ -177,9 +173,8 @@ static void assert_equal_trees(const cvy_node *a, const cvy_node *b) {
     assert_int_equal(a->count, b->count);
     assert_string_equal(a->text, b->text);
     for (size_t i = 0; i < a->count; i++) {
-        if (a->kind == CVY_MAPPING) {
+        if (a->kind == CVY_MAPPING)
             assert_string_equal(a->keys[i]->text, b->keys[i]->text);
-        }
         assert_equal_trees(a->items[i], b->items[i]);
     }
 }

@@ -31,15 +31,13 @@ static void the_reader_walks_the_blocks(void **state) {
     for (uint32_t block = 0; block < 3; block++) {
         uint32_t expected[4];
         cvy_philox((const uint32_t[]){block, 0, 9, 7}, (const uint32_t[]){0x55667788, 0x11223344}, expected);
-        for (int i = 0; i < 4; i++) {
+        for (int i = 0; i < 4; i++)
             assert_int_equal(cvy_rng_u32(&rng), expected[i]);
-        }
     }
     rng = cvy_rng_stream(1, 2, 3);
     rng.block = 0xffffffffu; /* the next block carries into the high word */
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < 4; i++)
         cvy_rng_u32(&rng);
-    }
     uint32_t expected[4];
     cvy_philox((const uint32_t[]){0, 1, 3, 2}, (const uint32_t[]){1, 0}, expected);
     assert_int_equal(cvy_rng_u32(&rng), expected[0]);
@@ -51,9 +49,8 @@ static void streams_differ(void **state) {
             others[] = {cvy_rng_stream(2, 1, 1), cvy_rng_stream(1ull << 32 | 1, 1, 1),
                         cvy_rng_stream(1, 2, 1), cvy_rng_stream(1, 1, 2)};
     uint32_t first = cvy_rng_u32(&base);
-    for (size_t i = 0; i < 4; i++) {
+    for (size_t i = 0; i < 4; i++)
         assert_int_not_equal(cvy_rng_u32(&others[i]), first);
-    }
 }
 
 static void below_is_uniform(void **state) {
@@ -66,13 +63,11 @@ static void below_is_uniform(void **state) {
         counts[value]++;
     }
     double chi_squared = 0; /* 6 degrees of freedom: above 30 with probability 4e-5, and the seed is fixed */
-    for (int i = 0; i < 7; i++) {
+    for (int i = 0; i < 7; i++)
         chi_squared += (counts[i] - 10000.0) * (counts[i] - 10000.0) / 10000.0;
-    }
     assert_true(chi_squared < 30);
-    for (int i = 0; i < 100; i++) {
+    for (int i = 0; i < 100; i++)
         assert_int_equal(cvy_rng_below(&rng, 1), 0);
-    }
 }
 
 /* With 3 * 2^30 taken as plain `word % bound`, the lowest third would come up half of the time. */
@@ -81,9 +76,8 @@ static void below_has_no_modulo_bias(void **state) {
     cvy_rng rng = cvy_rng_stream(6, 1, 0);
     const uint32_t bound = 3u << 30;
     int low = 0;
-    for (int i = 0; i < 30000; i++) {
+    for (int i = 0; i < 30000; i++)
         low += cvy_rng_below(&rng, bound) < bound / 3;
-    }
     assert_in_range(low, 9500, 10500);
 }
 
@@ -152,9 +146,8 @@ static void shuffle_reaches_every_order_alike(void **state) {
         counts[order[0] * 9 + order[1] * 3 + order[2]]++;
     }
     static const int orders[] = {5, 7, 11, 15, 19, 21}; /* 012 021 102 120 201 210 in base 3 */
-    for (int i = 0; i < 6; i++) {
+    for (int i = 0; i < 6; i++)
         assert_in_range(counts[orders[i]], 1800, 2200);
-    }
 }
 
 int main(void) {

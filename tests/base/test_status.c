@@ -77,9 +77,8 @@ static void cutting_keeps_characters_whole(void **state) {
         char *log = malloc(3 * count + 4);
         assert_non_null(log);
         memset(log, 'a', shift);
-        for (size_t i = 0; i < count; i++) {
+        for (size_t i = 0; i < count; i++)
             memcpy(log + shift + 3 * i, "\xE2\x82\xAC", 3);
-        }
         log[shift + 3 * count] = '\0';
         cvy_fail(CONVOY_DEVICE, "%s", log);
         free(log);

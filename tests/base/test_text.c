@@ -13,9 +13,8 @@ static void buffer_grows(void **state) {
     cvy_text_add(&text, "%s", "");
     assert_non_null(text.data);
     assert_string_equal(text.data, "");
-    for (int i = 0; i < 1000; i++) {
+    for (int i = 0; i < 1000; i++)
         cvy_text_add(&text, "%03d,", i);
-    }
     assert_int_equal(text.length, 4000);
     assert_int_equal(strlen(text.data), 4000);
     assert_memory_equal(text.data, "000,001,", 8);
@@ -167,16 +166,13 @@ static void decimals_parse_whole(void **state) {
 /* A locale with a decimal comma: one that is installed, else one made from the system's sources. */
 static bool enter_comma_locale(const char *folder) {
     static const char *const candidates[] = {"de_DE.UTF-8", "fr_FR.UTF-8", "es_ES.UTF-8", "ru_RU.UTF-8"};
-    for (size_t i = 0; i < sizeof candidates / sizeof *candidates; i++) {
-        if (setlocale(LC_ALL, candidates[i])) {
+    for (size_t i = 0; i < sizeof candidates / sizeof *candidates; i++)
+        if (setlocale(LC_ALL, candidates[i]))
             return true;
-        }
-    }
     char command[256];
     snprintf(command, sizeof command, "localedef -i de_DE -f UTF-8 %s/de_DE.UTF-8 >/dev/null 2>&1", folder);
-    if (system(command) != 0) {
+    if (system(command) != 0)
         return false;
-    }
     setenv("LOCPATH", folder, 1);
     return setlocale(LC_ALL, "de_DE.UTF-8") != NULL;
 }
@@ -198,9 +194,8 @@ static void the_locale_changes_nothing(void **state) {
     int removed = system(command);
     bool same = strcmp(cvy_text_get(&text), "1.50 0.125") == 0;
     cvy_text_free(&text);
-    if (!entered) {
+    if (!entered)
         skip();
-    }
     assert_string_equal(shown, "0,5"); /* the locale was really in force */
     assert_true(parsed && value == 0.25);
     assert_false(comma);

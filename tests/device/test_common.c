@@ -53,9 +53,8 @@ static int remove_kernel_folder(void **state) {
 
 static cvy_kernel *kernel(const char *function, const char *options) {
     cvy_kernel *found = NULL;
-    if (cvy_device_get_traits(test_device())->host) {
+    if (cvy_device_get_traits(test_device())->host)
         skip();
-    }
     assert_ok(cvy_kernel_get(test_device(), "test_common", function, options, &found));
     return found;
 }
@@ -67,9 +66,8 @@ static void philox_agrees_with_the_host(void **state) {
     uint32_t input[6 * COUNT], words[4 * COUNT], expected[4];
     float uniforms[COUNT];
     cvy_rng rng = cvy_rng_stream(3, CVY_RNG_SYNTHETIC, 0);
-    for (int i = 0; i < 6 * COUNT; i++) {
+    for (int i = 0; i < 6 * COUNT; i++)
         input[i] = i < 6 ? 0 : i < 12 ? 0xffffffffu : cvy_rng_u32(&rng);
-    }
     cvy_buffer *from = test_buffer(test_device(), input, sizeof input);
     cvy_buffer *to = test_buffer(test_device(), NULL, sizeof words);
     cvy_buffer *floats = test_buffer(test_device(), NULL, sizeof uniforms);
@@ -90,9 +88,8 @@ static void philox_agrees_with_the_host(void **state) {
 static void reductions_sum_every_lane(void **state) {
     (void)state;
     float values[48], sums[12];
-    for (int i = 0; i < 48; i++) {
+    for (int i = 0; i < 48; i++)
         values[i] = (float)(1 << (i % 16)); /* each lane a bit of its own: sums are exact */
-    }
     for (int width = 4; width <= 16; width *= 2) {
         char options[16];
         snprintf(options, sizeof options, "-DVW=%d", width);
@@ -105,9 +102,8 @@ static void reductions_sum_every_lane(void **state) {
         assert_ok(cvy_buffer_read(to, 0, sums, (size_t)count * sizeof *sums));
         for (int i = 0; i < count; i++) {
             float expected = 0;
-            for (int lane = 0; lane < width; lane++) {
+            for (int lane = 0; lane < width; lane++)
                 expected += values[i * width + lane];
-            }
             assert_true(sums[i] == expected);
         }
         cvy_buffer_free(from);

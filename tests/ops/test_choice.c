@@ -390,14 +390,15 @@ static void test_room(void **state) {
     cvy_device_traits *traits = (cvy_device_traits *)cvy_device_get_traits(device);
     traits->compute_units = 4;
     cvy_job job = cvy_job_of(device, &shape, 0);
+    job.describes = true;
     for (int i = 0; i < 2; i++) {
         const char *variant = traits->cpu && i ? "tile_cpu" : "tile_gpu";
         cvy_prepared prepared;
         job.room = SIZE_MAX;
-        assert_ok(cvy_prepared_describe(&cvy_gemm_op, &job, variant, &prepared));
+        assert_ok(cvy_prepared_open(&cvy_gemm_op, &job, variant, &prepared));
         assert_true(prepared.needs.workspace > 0);
         job.room = 10 * 16 * sizeof(float);
-        assert_ok(cvy_prepared_describe(&cvy_gemm_op, &job, variant, &prepared));
+        assert_ok(cvy_prepared_open(&cvy_gemm_op, &job, variant, &prepared));
         assert_int_equal(prepared.needs.workspace, 0);
     }
     convoy_device_close(device);

@@ -113,9 +113,9 @@ static bool check_pooled(const conv_case *c, const char *variant, int kind) {
                                    .kernel = {2, 2},
                                    .stride = {2, 2},
                                    .dilation = {1, 1}};
-    cvy_pool2d *pool = NULL;
+    cvy_pool2d pool;
     assert_ok(cvy_pool2d_infer(&pool_shape));
-    assert_ok(cvy_pool2d_create(device, &pool_shape, &pool));
+    assert_ok(cvy_pool2d_prepare(device, &pool_shape, &pool));
     conv_tensors t = conv_tensors_of(&shape, c->n);
     const size_t pooled = t.outputs / 4;
     cvy_buffer *x = test_buffer(device, t.x, t.inputs * sizeof(float));
@@ -129,11 +129,10 @@ static bool check_pooled(const conv_case *c, const char *variant, int kind) {
     }
     for (int i = 0; i < 2; i++)
         indices[i] = test_buffer(device, NULL, pooled);
-    assert_ok(cvy_conv2d_forward(op, x, weight, bias, y[0], workspace));
-    assert_ok(cvy_pool2d_forward(pool, y[0], small[0], kind ? indices[0] : NULL));
-    assert_ok(
-        cvy_conv2d_forward_pooled(op, x, weight, bias, y[1], small[1], kind ? indices[1] : NULL, workspace));
-    assert_ok(cvy_conv2d_forward_pooled(op, x, weight, bias, NULL, small[2], NULL, workspace));
+    assert_ok(cvy_conv2d_forward(op, x, weight, bias, y[0], NULL, NULL, workspace));
+    assert_ok(cvy_pool2d_forward(&pool, y[0], small[0], kind ? indices[0] : NULL));
+    assert_ok(cvy_conv2d_forward(op, x, weight, bias, y[1], small[1], kind ? indices[1] : NULL, workspace));
+    assert_ok(cvy_conv2d_forward(op, x, weight, bias, NULL, small[2], NULL, workspace));
     float *maps[2] = {test_read(y[0], t.outputs), test_read(y[1], t.outputs)};
     float *results[3] = {test_read(small[0], pooled), test_read(small[1], pooled),
                          test_read(small[2], pooled)};
@@ -147,7 +146,6 @@ static bool check_pooled(const conv_case *c, const char *variant, int kind) {
     free(maps[0]), free(maps[1]), free(winners[0]), free(winners[1]);
     FREE_BUFFERS(x, weight, bias, workspace, y[0], y[1], y[2], small[0], small[1], small[2], indices[0],
                  indices[1]);
-    cvy_pool2d_free(pool);
     cvy_conv2d_free(op);
     conv_tensors_free(&t);
     return true;
@@ -184,7 +182,7 @@ static void test_host_device(void **state) {
     cvy_buffer *weight = test_buffer(host, t.weight, t.weights * sizeof(float));
     cvy_buffer *bias = test_buffer(host, t.bias, t.channels * sizeof(float));
     cvy_buffer *y = test_buffer(host, NULL, t.outputs * sizeof(float));
-    assert_ok(cvy_conv2d_forward(op, x, weight, bias, y, NULL));
+    assert_ok(cvy_conv2d_forward(op, x, weight, bias, y, NULL, NULL, NULL));
     float *expected = conv_zeros(t.outputs);
     cvy_conv2d_forward_reference(&shape, t.x, t.weight, t.bias, expected);
     assert_memory_equal(cvy_buffer_host(y), expected, t.outputs * sizeof(float));

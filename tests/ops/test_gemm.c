@@ -339,8 +339,8 @@ static void tensor_cores_are_chosen_by_precision(void **state) {
 
 static bool runs(const char *variant) {
     const cvy_gemm_shape shape = make_product(0, 5, 16, 7, 0, 0).shape;
-    const cvy_task task = cvy_task_of(&cvy_gemm_op, &shape, 0);
-    return cvy_task_has_candidate(test_device(), &task, variant);
+    const cvy_job job = cvy_job_of(test_device(), &shape, 0);
+    return cvy_variant_find(&cvy_gemm_op, variant)->supports(&job);
 }
 
 /* A GPU whose work-groups are too small for CLBlast's kernels, or its local memory, has tile_gpu. */

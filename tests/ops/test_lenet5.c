@@ -19,17 +19,17 @@ static void check_subsample(cvy_subsample_shape shape, int n) {
     cvy_subsample_forward_reference(&shape, x, weight, bias, expected_y);
     cvy_subsample_backward_reference(&shape, x, gy, weight, expected_gx, expected, expected + channels,
                                      false);
-    cvy_subsample *op = NULL;
-    assert_ok(cvy_subsample_create(device, &shape, &op));
+    cvy_subsample op;
+    assert_ok(cvy_subsample_prepare(device, &shape, &op));
     cvy_buffer *from = upload(x, in * pitch), *incoming = upload(gy, out * pitch),
                *w = upload(weight, channels);
     cvy_buffer *b = upload(bias, channels), *y = garbage(out * pitch), *gx = garbage(in * pitch);
     cvy_buffer *gweight = garbage(channels), *gbias = garbage(channels);
     cvy_buffer *workspace =
         test_buffer(device, NULL, cvy_subsample_workspace(cvy_device_get_traits(device), &shape));
-    assert_ok(cvy_subsample_forward(op, from, w, b, y));
-    assert_ok(cvy_subsample_backward(op, from, incoming, w, gx, gweight, gbias, false, workspace));
-    assert_ok(cvy_subsample_backward(op, from, incoming, w, NULL, gweight, gbias, true, workspace));
+    assert_ok(cvy_subsample_forward(&op, from, w, b, y));
+    assert_ok(cvy_subsample_backward(&op, from, incoming, w, gx, gweight, gbias, false, workspace));
+    assert_ok(cvy_subsample_backward(&op, from, incoming, w, NULL, gweight, gbias, true, workspace));
     float *actual_y = download(y, out * pitch), *actual_gx = download(gx, in * pitch);
     float *actual_gweight = download(gweight, channels), *actual_gbias = download(gbias, channels);
     for (size_t i = 0; i < 2 * channels; i++)
@@ -41,7 +41,6 @@ static void check_subsample(cvy_subsample_shape shape, int n) {
     cvy_buffer *buffers[] = {from, incoming, w, b, workspace};
     for (int i = 0; i < 5; i++)
         cvy_buffer_free(buffers[i]);
-    cvy_subsample_free(op);
     free(x), free(gy), free(weight), free(bias), free(expected_y), free(expected_gx), free(expected);
     free(actual_y), free(actual_gx), free(actual_gweight), free(actual_gbias);
 }
@@ -76,8 +75,8 @@ static void test_subsample_by_hand(void **state) {
 static void test_subsample_needs_a_window(void **state) {
     (void)state;
     const cvy_subsample_shape shape = {16, 1, 3, 4, 4};
-    cvy_subsample *op = NULL;
-    assert_fails(cvy_subsample_create(device, &shape, &op), CONVOY_INVALID, "no window fits");
+    cvy_subsample op;
+    assert_fails(cvy_subsample_prepare(device, &shape, &op), CONVOY_INVALID, "no window fits");
 }
 
 /* ---- Radial-basis units ---- */

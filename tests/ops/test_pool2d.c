@@ -90,18 +90,18 @@ static void test_recorded(void **state) {
     (void)state;
     for (size_t c = 0; c < sizeof recorded / sizeof *recorded; c++) {
         cvy_pool2d_shape shape = recorded[c].shape;
-        cvy_pool2d *op = NULL;
+        cvy_pool2d op;
         assert_ok(cvy_pool2d_infer(&shape));
-        assert_ok(cvy_pool2d_create(device, &shape, &op));
-        size_t in = in_rows(&shape), out = out_rows(&shape), bytes = cvy_pool2d_indices_bytes(op);
+        assert_ok(cvy_pool2d_prepare(device, &shape, &op));
+        size_t in = in_rows(&shape), out = out_rows(&shape), bytes = cvy_pool2d_indices_bytes(&op);
         assert_int_equal(bytes, recorded[c].indices ? out * RECORDED_PITCH : 0);
         float *dense_x = spread_rows(recorded[c].x, in, RECORDED_IMAGES, RECORDED_PITCH, 77);
         float *dense_gy = spread_rows(recorded[c].gy, out, RECORDED_IMAGES, RECORDED_PITCH, 0);
         cvy_buffer *x = upload(dense_x, in * RECORDED_PITCH), *gy = upload(dense_gy, out * RECORDED_PITCH);
         cvy_buffer *y = garbage(out * RECORDED_PITCH), *gx = garbage(in * RECORDED_PITCH);
         cvy_buffer *indices = bytes ? test_buffer(device, NULL, bytes) : NULL;
-        assert_ok(cvy_pool2d_forward(op, x, y, indices));
-        assert_ok(cvy_pool2d_backward(op, gy, indices, x, gx));
+        assert_ok(cvy_pool2d_forward(&op, x, y, indices));
+        assert_ok(cvy_pool2d_backward(&op, gy, indices, x, gx));
         float *actual_y = download(y, out * RECORDED_PITCH), *actual_gx = download(gx, in * RECORDED_PITCH);
         check_recorded(recorded[c].name, actual_y, recorded[c].y, out, RECORDED_IMAGES, RECORDED_PITCH, false,
                        3e-7);
@@ -114,7 +114,6 @@ static void test_recorded(void **state) {
         }
         cvy_buffer_free(x);
         cvy_buffer_free(gy);
-        cvy_pool2d_free(op);
         free(dense_x), free(dense_gy), free(actual_y), free(actual_gx);
     }
 }
@@ -198,8 +197,8 @@ static const cvy_pool2d_shape edges[] = {
 
 static void check_against_reference(cvy_pool2d_shape shape, int n) {
     assert_ok(cvy_pool2d_infer(&shape));
-    cvy_pool2d *op = NULL;
-    assert_ok(cvy_pool2d_create(device, &shape, &op));
+    cvy_pool2d op;
+    assert_ok(cvy_pool2d_prepare(device, &shape, &op));
     size_t pitch = (size_t)shape.pitch, in = in_rows(&shape), out = out_rows(&shape);
     float *x = test_random(in * pitch, 5);
     for (size_t i = 0; shape.relu && i < in * pitch; i++)
@@ -215,9 +214,9 @@ static void check_against_reference(cvy_pool2d_shape shape, int n) {
     cvy_buffer *from = upload(x, in * pitch), *y = garbage(out * pitch), *again = garbage(out * pitch);
     cvy_buffer *incoming = upload(gy, out * pitch), *gx = garbage(in * pitch);
     cvy_buffer *indices = max ? test_buffer(device, NULL, out * pitch) : NULL;
-    assert_ok(cvy_pool2d_forward(op, from, y, indices));
-    assert_ok(cvy_pool2d_forward(op, from, again, NULL)); /* without indices */
-    assert_ok(cvy_pool2d_backward(op, incoming, indices, from, gx));
+    assert_ok(cvy_pool2d_forward(&op, from, y, indices));
+    assert_ok(cvy_pool2d_forward(&op, from, again, NULL)); /* without indices */
+    assert_ok(cvy_pool2d_backward(&op, incoming, indices, from, gx));
     float *actual_y = download(y, out * pitch), *actual_again = download(again, out * pitch);
     float *actual_gx = download(gx, in * pitch);
     test_close_columns("pool2d y", actual_y, expected_y, out, shape.pitch, n, false, 1e-6);
@@ -230,7 +229,6 @@ static void check_against_reference(cvy_pool2d_shape shape, int n) {
     }
     cvy_buffer_free(from);
     cvy_buffer_free(incoming);
-    cvy_pool2d_free(op);
     free(x), free(gy), free(expected_y), free(expected_gx), free(expected);
     free(actual_y), free(actual_again), free(actual_gx);
 }

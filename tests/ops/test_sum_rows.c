@@ -21,7 +21,8 @@ static void in_one_step_and_in_two(void **state) {
         cvy_sum_rows op;
         device->traits.compute_units = cases[i].compute_units;
         device->traits.cpu = cases[i].cpu;
-        assert_ok(cvy_sum_rows_prepare(device, rows, length, &op));
+        cvy_sum_rows_plan(cvy_device_get_traits(device), rows, length, &op);
+        assert_ok(cvy_sum_rows_prepare(device, &op));
         float *gy = test_random(rows * length, 1), *expected = test_random(rows, 2);
         cvy_buffer *from = test_buffer(device, gy, rows * length * sizeof(float)),
                    *sums = test_buffer(device, expected, rows * sizeof(float)),

@@ -126,7 +126,7 @@ void conv_check_forward(cvy_conv2d *op, const cvy_conv2d_shape *s, const conv_te
     cvy_buffer *y =
         test_buffer(device, t->gy, t->outputs * sizeof(float)); /* what was there must not matter */
     cvy_buffer *workspace = test_buffer(device, NULL, cvy_conv2d_workspace(op));
-    assert_ok(cvy_conv2d_forward(op, x, weight, bias, y, workspace));
+    assert_ok(cvy_conv2d_forward(op, x, weight, bias, y, NULL, NULL, workspace));
     float *actual = test_read(y, t->outputs);
     test_close_columns(what, actual, expected, t->out_rows, s->pitch, n, false,
                        tolerance_of(op, CVY_CONV2D_FORWARD));

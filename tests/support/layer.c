@@ -17,7 +17,7 @@ convoy_status test_layer_describe(const char *type_name, const char *yaml, cvy_d
     void *config = cvy_arena_alloc(arena, type->config_size + 1);
     convoy_status status = cvy_params_read(type->params, config, arena, type_name, node, NULL);
     memset(facts, 0, sizeof *facts);
-    return status ? status : type->describe(config, node, input, arena, facts);
+    return status ? status : type->describe(&(cvy_layer_site){type, config, input, arena}, facts);
 }
 
 void test_layer_output(const char *type, const char *yaml, cvy_dims input, cvy_dims output) {

@@ -48,8 +48,11 @@ static bool serves(const parity_run *run, const variant_case *c) {
     size_t count = 0;
     bool found = false;
     assert_ok(cvy_network_tasks(run->model, device_of(c), &options, &tasks, &count));
-    for (size_t i = 0; i < count && !found; i++)
-        found = tasks[i].op == c->op && cvy_task_has_candidate(device_of(c), &tasks[i], c->name);
+    for (size_t i = 0; i < count && !found; i++) {
+        const cvy_job job = cvy_task_job(device_of(c), &tasks[i]);
+        found =
+            tasks[i].op == c->op && !tasks[i].option_of && cvy_variant_find(c->op, c->name)->supports(&job);
+    }
     free(tasks);
     return found;
 }

@@ -1,16 +1,13 @@
 /* Variant columns_cpu: a few images on OpenCL devices that are CPUs, forward only; vectors lie along the row
    (kernels/conv2d/columns_cpu.cl). Here: which vectors and which register tile a shape gets, and the
    launches. */
-#include <limits.h>
 #include <math.h>
-#include <stdio.h>
 
 #include "base/integer.h"
 #include "base/status.h"
 #include "ops/conv2d/variant.h"
 
 enum {
-    OPTIONS = 512,       /* characters of the program's options */
     GROUPS_PER_UNIT = 4, /* work-groups per compute unit that even out the load */
     MOST_VECTORS = 6     /* of a tile, which the kernel knows */
 };
@@ -124,7 +121,6 @@ static void choose_grids(const cvy_conv2d_shape *s, const planes *p, const cut *
 }
 
 static convoy_status prepare(const cvy_job *job, void *prepared, cvy_needs *needs) {
-    static const char *const file = "conv2d/columns_cpu";
     const cvy_conv2d_shape *s = job->shape;
     const planes p = planes_of(s);
     const cut c = choose_cut(s, &p, cvy_vector_width_of(job->traits));
@@ -134,18 +130,12 @@ static convoy_status prepare(const cvy_job *job, void *prepared, cvy_needs *need
         needs->workspace = (size_t)s->in_channels * floats_of_channel(s, &p) * sizeof(float);
     if (job->describes)
         return CONVOY_OK;
-    char options[OPTIONS];
-    snprintf(options, sizeof options,
-             "-DPITCH=%d -DVW=%d -DNV=%d -DMR=%d -DROWS=%d -DGROUPS=%d -DIN_C=%d -DOUT_C=%d -DIN_H=%d "
-             "-DIN_W=%d -DOUT_H=%d -DOUT_W=%d -DKH=%d -DKW=%d -DSTRIDE_H=%d -DSTRIDE_W=%d -DPAD_H=%d "
-             "-DPAD_W=%d -DDIL_H=%d -DDIL_W=%d -DACTIVATION=%d",
-             s->pitch, c.width, c.vectors, c.channels, c.rows, s->groups, s->in_channels / s->groups,
-             s->out_channels / s->groups, s->in_height, s->in_width, s->out_height, s->out_width,
-             s->kernel[0], s->kernel[1], s->stride[0], s->stride[1], s->padding[0], s->padding[1],
-             s->dilation[0], s->dilation[1], (int)s->activation);
-    convoy_status status = cvy_kernel_get(job->device, file, "conv2d_columns", options, &made->columns);
-    return status || is_plane(s) ? status
-                                 : cvy_kernel_get(job->device, file, "conv2d_split", options, &made->split);
+    /* A list without the split where x is its own plane. */
+    return cvy_kernels_build(
+        job->device, "conv2d/columns_cpu",
+        CVY_OPTIONS({"PITCH", s->pitch}, {"VW", c.width}, {"NV", c.vectors}, {"MR", c.channels},
+                    {"ROWS", c.rows}, CVY_CONV2D_OPTIONS(s), {"ACTIVATION", s->activation}),
+        CVY_KERNELS({"conv2d_columns", &made->columns}, {is_plane(s) ? NULL : "conv2d_split", &made->split}));
 }
 
 static convoy_status run(void *prepared, const void *buffers) {

@@ -84,6 +84,22 @@ size_t cvy_conv2d_outputs(const cvy_conv2d_shape *shape) {
            (size_t)shape->pitch;
 }
 
+cvy_conv2d_shape cvy_conv2d_correlation(const cvy_job *job) {
+    const cvy_conv2d_shape *s = job->shape;
+    cvy_conv2d_shape c = *s;
+    if (job->pass == CVY_CONV2D_FORWARD)
+        return c;
+    c.activation = CVY_IDENTITY;
+    c.pooling.kind = CVY_POOLING_NONE;
+    if (job->pass == CVY_CONV2D_BACKWARD_WEIGHTS)
+        return c;
+    c.in_channels = s->out_channels, c.in_height = s->out_height, c.in_width = s->out_width;
+    c.out_channels = s->in_channels, c.out_height = s->in_height, c.out_width = s->in_width;
+    for (int a = 0; a < 2; a++)
+        c.padding[a] = (s->kernel[a] - 1) * s->dilation[a] - s->padding[a];
+    return c;
+}
+
 /* ---- The op among others ---- */
 
 static cvy_cost cost(const void *shape, int pass) {
@@ -109,7 +125,7 @@ static bool read_shape(const char *text, void *shape) {
                   &s->in_height, &s->in_width, &s->out_channels, &s->kernel[0], &s->kernel[1], &s->stride[0],
                   &s->stride[1], &s->padding[0], &s->padding[1], &s->dilation[0], &s->dilation[1],
                   &s->groups) == 14 &&
-           cvy_conv2d_infer(s) == CONVOY_OK;
+           !cvy_conv2d_infer(s);
 }
 
 /* At most `pixels` outputs, by cutting the input. */
@@ -145,14 +161,13 @@ static bool shrink(const void *shape, int cut, void *small) {
     s->in_width = small_axis(s->in_width, s->out_width, s->kernel[1], s->stride[1], s->padding[1],
                              s->dilation[1], PIXELS - 2);
     convoy_status status = cvy_conv2d_infer(s);
-    while (!status && cost(s, 0).flops > most_flops) {
+    while (!status && cost(s, 0).flops > most_flops)
         if (s->pitch > 16 && s->pitch % 32 == 0)
             s->pitch /= 2;
         else if (s->in_channels > 7 * s->groups && cut == 0)
             s->in_channels = 7 * s->groups;
         else
             break;
-    }
     return !status;
 }
 
@@ -224,37 +239,40 @@ const cvy_op cvy_conv2d_op = {.name = "conv2d",
 struct cvy_conv2d {
     cvy_conv2d_shape shape;
     cvy_prepared passes[PASSES]; /* zeros where the pass was not asked for */
-    size_t workspace;
+    cvy_needs needs;
 };
 
-static convoy_status check(const cvy_device_traits *traits, cvy_conv2d_shape *shape, unsigned wanted,
-                           const char *variant) {
+/* Chooses a variant for each pass that is wanted, and unless `describes`, makes it ready. */
+static convoy_status prepare(const cvy_device_traits *traits, convoy_device *device, cvy_conv2d_shape *shape,
+                             unsigned wanted, const char *variant, bool describes, cvy_prepared *prepared,
+                             cvy_needs *needs) {
     cvy_job jobs[PASSES];
     size_t count = 0;
-    const convoy_status status = cvy_conv2d_infer(shape);
+    convoy_status status = cvy_conv2d_infer(shape);
+    *needs = (cvy_needs){0};
     if (shape->out_height % 2 || shape->out_width % 2)
         shape->pooling.kind = CVY_POOLING_NONE;
     for (int pass = 0; pass < PASSES; pass++)
         if (wanted >> pass & 1)
-            jobs[count++] = cvy_job_on(traits, NULL, shape, pass);
-    return status || !count ? status : cvy_forced_check(&cvy_conv2d_op, variant, jobs, count);
+            jobs[count++] = cvy_job_on(traits, device, shape, pass);
+    if (!status && count)
+        status = cvy_forced_check(&cvy_conv2d_op, variant, jobs, count);
+    for (size_t i = 0; i < count && !status; i++) {
+        cvy_prepared *p = &prepared[jobs[i].pass];
+        jobs[i].describes = describes;
+        status = cvy_prepared_open(&cvy_conv2d_op, &jobs[i], variant, p);
+        needs->workspace = max_size(needs->workspace, p->needs.workspace);
+        needs->fuses |= p->needs.fuses;
+    }
+    return status;
 }
 
 convoy_status cvy_conv2d_describe(const cvy_device_traits *traits, convoy_device *device,
                                   const cvy_conv2d_shape *shape, unsigned wanted, const char *variant,
                                   cvy_needs *needs) {
     cvy_conv2d_shape checked = *shape;
-    convoy_status status = check(traits, &checked, wanted, variant);
-    *needs = (cvy_needs){0};
-    for (int pass = 0; pass < PASSES && !status; pass++) {
-        cvy_prepared prepared = {0};
-        const cvy_job job = cvy_job_on(traits, device, &checked, pass);
-        if (wanted >> pass & 1)
-            status = cvy_prepared_describe(&cvy_conv2d_op, &job, variant, &prepared);
-        needs->workspace = max_size(needs->workspace, prepared.needs.workspace);
-        needs->fuses |= prepared.needs.fuses;
-    }
-    return status;
+    cvy_prepared prepared[PASSES] = {0};
+    return prepare(traits, device, &checked, wanted, variant, true, prepared, needs);
 }
 
 convoy_status cvy_conv2d_create(convoy_device *device, const cvy_conv2d_shape *shape, unsigned wanted,
@@ -264,13 +282,8 @@ convoy_status cvy_conv2d_create(convoy_device *device, const cvy_conv2d_shape *s
     if (!op)
         return cvy_fail_memory("a convolution", sizeof *op);
     op->shape = *shape;
-    convoy_status status = check(cvy_device_get_traits(device), &op->shape, wanted, variant);
-    for (int pass = 0; pass < PASSES && !status; pass++) {
-        const cvy_job job = cvy_job_of(device, &op->shape, pass);
-        if (wanted >> pass & 1)
-            status = cvy_prepared_open(&cvy_conv2d_op, &job, variant, &op->passes[pass]);
-        op->workspace = max_size(op->workspace, op->passes[pass].needs.workspace);
-    }
+    convoy_status status = prepare(cvy_device_get_traits(device), device, &op->shape, wanted, variant, false,
+                                   op->passes, &op->needs);
     if (status)
         cvy_conv2d_free(op);
     else
@@ -293,7 +306,7 @@ cvy_origin cvy_conv2d_origin(const cvy_conv2d *op, cvy_conv2d_pass pass) {
 }
 
 size_t cvy_conv2d_workspace(const cvy_conv2d *op) {
-    return op->workspace;
+    return op->needs.workspace;
 }
 
 cvy_cost cvy_conv2d_cost(const cvy_conv2d *op, cvy_conv2d_pass pass) {
@@ -306,21 +319,14 @@ static convoy_status run(cvy_conv2d *op, cvy_conv2d_pass pass, const cvy_conv2d_
     return cvy_prepared_run(&op->passes[pass], buffers);
 }
 
-convoy_status cvy_conv2d_forward(cvy_conv2d *op, cvy_buffer *x, cvy_buffer *weight, cvy_buffer *bias,
-                                 cvy_buffer *y, cvy_buffer *workspace) {
-    return run(
-        op, CVY_CONV2D_FORWARD,
-        &(cvy_conv2d_buffers){.in = x, .weight = weight, .bias = bias, .out = y, .workspace = workspace});
-}
-
 bool cvy_conv2d_pools(const cvy_conv2d *op) {
     return op->passes[CVY_CONV2D_FORWARD].needs.fuses;
 }
 
-convoy_status cvy_conv2d_forward_pooled(cvy_conv2d *op, cvy_buffer *x, cvy_buffer *weight, cvy_buffer *bias,
-                                        cvy_buffer *y, cvy_buffer *pooled, cvy_buffer *indices,
-                                        cvy_buffer *workspace) {
-    if (!cvy_conv2d_pools(op))
+convoy_status cvy_conv2d_forward(cvy_conv2d *op, cvy_buffer *x, cvy_buffer *weight, cvy_buffer *bias,
+                                 cvy_buffer *y, cvy_buffer *pooled, cvy_buffer *indices,
+                                 cvy_buffer *workspace) {
+    if (pooled && !cvy_conv2d_pools(op))
         return cvy_fail(CONVOY_INVALID, "conv2d: this one was not prepared with a pooling behind it");
     return run(op, CVY_CONV2D_FORWARD,
                &(cvy_conv2d_buffers){.in = x,

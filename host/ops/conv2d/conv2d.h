@@ -13,7 +13,7 @@ typedef struct cvy_conv2d_shape {
     int kernel[2], stride[2], padding[2], dilation[2]; /* [height, width] */
     int groups;
     cvy_activation activation; /* of the output, in forward; backward takes the gradient in front of it */
-    cvy_pooling pooling;       /* behind the activation, in cvy_conv2d_forward_pooled */
+    cvy_pooling pooling;       /* behind the activation, of which forward can do the work too */
 } cvy_conv2d_shape;
 
 /* Checks the shape and fills in out_height and out_width; CONVOY_INVALID says which value is impossible. */
@@ -62,15 +62,13 @@ cvy_origin cvy_conv2d_origin(const cvy_conv2d *op, cvy_conv2d_pass pass);
 size_t cvy_conv2d_workspace(const cvy_conv2d *op);
 cvy_cost cvy_conv2d_cost(const cvy_conv2d *op, cvy_conv2d_pass pass);
 
-convoy_status cvy_conv2d_forward(cvy_conv2d *op, cvy_buffer *x, cvy_buffer *weight, cvy_buffer *bias,
-                                 cvy_buffer *y, cvy_buffer *workspace);
 /* Can forward do the work of shape.pooling too? */
 bool cvy_conv2d_pools(const cvy_conv2d *op);
-/* Forward and the pooling in one. y may be NULL where only the pooled map is wanted. indices: of the maxima,
-   as pool2d.h has them, or NULL. */
-convoy_status cvy_conv2d_forward_pooled(cvy_conv2d *op, cvy_buffer *x, cvy_buffer *weight, cvy_buffer *bias,
-                                        cvy_buffer *y, cvy_buffer *pooled, cvy_buffer *indices,
-                                        cvy_buffer *workspace);
+/* `pooled`: the map behind the pooling, or NULL; then y may be NULL where only that is wanted, and `indices`
+   takes those of the maxima, as pool2d.h has them, or is NULL. */
+convoy_status cvy_conv2d_forward(cvy_conv2d *op, cvy_buffer *x, cvy_buffer *weight, cvy_buffer *bias,
+                                 cvy_buffer *y, cvy_buffer *pooled, cvy_buffer *indices,
+                                 cvy_buffer *workspace);
 convoy_status cvy_conv2d_backward_data(cvy_conv2d *op, cvy_buffer *gy, cvy_buffer *weight, cvy_buffer *gx,
                                        cvy_buffer *workspace);
 convoy_status cvy_conv2d_backward_weights(cvy_conv2d *op, cvy_buffer *x, cvy_buffer *gy, cvy_buffer *gweight,

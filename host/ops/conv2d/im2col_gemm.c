@@ -79,7 +79,6 @@ static convoy_status prepare_products(const cvy_job *job, im2col *p, size_t *scr
 }
 
 static convoy_status prepare(const cvy_job *job, void *prepared, cvy_needs *needs) {
-    static const char *const file = "conv2d/im2col_gemm";
     im2col *p = prepared;
     const cvy_conv2d_shape *s = job->shape;
     p->shape = *s;
@@ -101,17 +100,15 @@ static convoy_status prepare(const cvy_job *job, void *prepared, cvy_needs *need
         p->matrix * sizeof(float) + max_size(p->chunk * pixel, p->bias_gradient.scratch * sizeof(float));
     if (job->describes || status)
         return status;
-    status = cvy_sum_rows_prepare(job->device, (size_t)s->out_channels,
-                                  cvy_conv2d_outputs(s) / (size_t)s->out_channels, &p->bias_gradient);
+    status = cvy_sum_rows_prepare(job->device, &p->bias_gradient);
     if (!status)
-        status = cvy_kernel_get(job->device, file, "conv2d_im2col", "", &p->im2col);
-    if (!status)
-        status = cvy_kernel_get(job->device, file, "conv2d_col2im", "", &p->col2im);
-    if (!status)
-        status = cvy_kernel_get(job->device, file, "conv2d_fill_bias", "", &p->fill);
-    return status ? status
-                  : cvy_elementwise_prepare(job->device, CVY_ACTIVATE, s->activation, cvy_conv2d_outputs(s),
-                                            &p->activation);
+        status = cvy_elementwise_prepare(job->device, CVY_ACTIVATE, s->activation, cvy_conv2d_outputs(s),
+                                         &p->activation);
+    return status
+               ? status
+               : cvy_kernels_build(job->device, "conv2d/im2col_gemm", NULL, 0,
+                                   CVY_KERNELS({"conv2d_im2col", &p->im2col}, {"conv2d_col2im", &p->col2im},
+                                               {"conv2d_fill_bias", &p->fill}));
 }
 
 /* ---- One chunk of one group ---- */

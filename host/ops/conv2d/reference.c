@@ -1,6 +1,7 @@
 /* The host reference of conv2d: the formula in plain loops that accumulate in double, and the variant
    "reference", which runs it on the host device. */
 #include "ops/conv2d/variant.h"
+#include "ops/sum_rows.h"
 
 /* Sixteen images at a time, so that the sums of the inner loop stay in registers; forward also fewer. */
 
@@ -145,21 +146,12 @@ void cvy_conv2d_backward_weights_reference(const cvy_conv2d_shape *s, const floa
                         weight_gradient(s, x, gy, co, co / out_channels * in_channels + ci, kh, kw);
                     *gweight = (float)(accumulate ? (double)*gweight + sum : sum);
                 }
-    const size_t plane = (size_t)s->out_height * (size_t)s->out_width * (size_t)s->pitch;
-    for (int co = 0; gbias && co < s->out_channels; co++) {
-        double sum = accumulate ? (double)gbias[co] : 0;
-        for (size_t i = 0; i < plane; i++)
-            sum += (double)gy[(size_t)co * plane + i];
-        gbias[co] = (float)sum;
-    }
+    const size_t channels = (size_t)s->out_channels;
+    if (gbias)
+        cvy_sum_rows_reference(channels, cvy_conv2d_outputs(s) / channels, gy, gbias, accumulate);
 }
 
 /* ---- The row of the table ---- */
-
-typedef struct state {
-    cvy_conv2d_shape shape;
-    cvy_conv2d_pass pass;
-} state;
 
 static bool supports(const cvy_job *job) {
     const cvy_conv2d_shape *s = job->shape;
@@ -168,30 +160,19 @@ static bool supports(const cvy_job *job) {
 
 static convoy_status prepare(const cvy_job *job, void *prepared, cvy_needs *needs) {
     (void)needs;
-    *(state *)prepared = (state){*(const cvy_conv2d_shape *)job->shape, (cvy_conv2d_pass)job->pass};
+    *(cvy_job *)prepared = *job;
     return CONVOY_OK;
 }
 
 static convoy_status run(void *prepared, const void *buffers) {
-    const state *p = prepared;
+    const cvy_job *job = prepared;
     const cvy_conv2d_buffers *b = buffers;
-    const float *in = cvy_buffer_host(b->in);
-    float *out = cvy_buffer_host(b->out);
-    switch (p->pass) {
-    case CVY_CONV2D_FORWARD:
-        cvy_conv2d_forward_reference(&p->shape, in, cvy_buffer_host(b->weight),
-                                     b->bias ? cvy_buffer_host(b->bias) : NULL, out);
-        break;
-    case CVY_CONV2D_BACKWARD_DATA:
-        cvy_conv2d_backward_data_reference(&p->shape, in, cvy_buffer_host(b->weight), out);
-        break;
-    case CVY_CONV2D_BACKWARD_WEIGHTS:
-        cvy_conv2d_backward_weights_reference(&p->shape, in, cvy_buffer_host(b->gy), out,
-                                              b->gbias ? cvy_buffer_host(b->gbias) : NULL, b->accumulate);
-        break;
-    }
+    float *const in[CVY_OP_INPUTS] = {cvy_buffer_host(b->in), cvy_buffer_host(b->gy ? b->gy : b->weight),
+                                      cvy_buffer_host(b->bias)};
+    float *const out[CVY_OP_OUTPUTS] = {cvy_buffer_host(b->out), cvy_buffer_host(b->gbias)};
+    cvy_conv2d_op.reference(job, in, out, b->accumulate);
     return CONVOY_OK;
 }
 
 const cvy_variant cvy_conv2d_reference = {
-    .name = "reference", .supports = supports, .state_size = sizeof(state), .prepare = prepare, .run = run};
+    .name = "reference", .supports = supports, .state_size = sizeof(cvy_job), .prepare = prepare, .run = run};

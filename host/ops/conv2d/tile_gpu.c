@@ -4,12 +4,9 @@
 
    Variant mma_nvidia: the same kernels with the inner products on tensor cores (kernels/mma.clh), where the
    device was asked for TF32 or BF16. */
-#include <stdio.h>
-#include <string.h>
-
+#include "ops/conv2d/tile_gpu.h"
 #include "base/integer.h"
 #include "base/status.h"
-#include "ops/conv2d/tile_gpu.h"
 
 enum { MMA_LEAST_LOCAL = 12 << 10, MMA_LEAST_CHANNELS = 16 };
 
@@ -170,45 +167,36 @@ typedef struct columns_pass {
     size_t packed_channels, in_channels, groups;
 } columns_pass;
 
-static void tile_options(const cvy_device_traits *traits, const tile *t, int mma, char *options,
-                         size_t size) {
-    const int chunk = chunk_of(mma);
-    if (is_narrow(t))
-        snprintf(options, size, "-DBM=%d -DNQ=%d -DITEMS=%d -DKC=%d ", t->bm, t->rn / 4, items_of(t),
-                 CVY_TILE_LEAST_LOCAL / (t->bm * (int)sizeof(float)) / 12 * 12);
-    else
-        snprintf(
-            options, size,
-            "-DBM=%d -DRM=%d -DBN=%d -DRN=%d -DKC=%d -DW_ROWS=%d -DX_ROWS=%d -DMMA=%d -DMMA_EMULATED=%d ",
-            t->bm, t->rm, t->bn, t->rn, chunk, rows_per_item(chunk, t->bm, items_of(t)),
-            rows_per_item(chunk, t->bn, items_of(t)), mma, traits->tensor_cores == CVY_TENSOR_EMULATED);
-}
-
-static void shape_options(const cvy_job *job, const correlation *c, char *options, size_t size) {
+static convoy_status get_kernels(const cvy_job *job, const correlation *c, int mma, columns_pass *p) {
     const cvy_conv2d_shape *s = job->shape;
     const bool forward = job->pass == CVY_CONV2D_FORWARD;
     const axis *h = &c->h, *w = &c->w;
-    snprintf(options, size,
-             "-DPITCH=%d -DGROUPS=%d -DIN_C=%d -DOUT_C=%d -DIN_H=%d -DIN_W=%d -DOUT_H=%d -DOUT_W=%d -DKH=%d "
-             "-DKW=%d -DSTRIDE_H=%d -DSTRIDE_W=%d -DUP_H=%d -DUP_W=%d -DPHASES_W=%d -DPAD_H=%d -DPAD_W=%d "
-             "-DDIL_H=%d -DDIL_W=%d -DTAP_STEP_H=%d -DTAP_STEP_W=%d -DIN_STEP_H=%d -DIN_STEP_W=%d "
-             "-DTRANSPOSED=%d -DACTIVATION=%d",
-             s->pitch, s->groups, c->in_channels, c->out_channels, h->in, w->in, h->out, w->out, s->kernel[0],
-             s->kernel[1], h->stride, w->stride, h->up, w->up, min_int(w->up, w->out), h->pad, w->pad,
-             s->dilation[0], s->dilation[1], h->tap_step, w->tap_step, h->in_step, w->in_step, !forward,
-             forward ? (int)s->activation : CVY_IDENTITY);
-}
-
-static convoy_status get_kernels(const cvy_job *job, const correlation *c, int mma, columns_pass *p) {
     const tile *t = p->tile;
-    const char *file = is_narrow(t) ? "conv2d/tile_gpu_narrow" : "conv2d/tile_gpu";
-    const char *function = is_narrow(t) ? "conv2d_narrow" : "conv2d_tile";
-    char options[CVY_TILE_OPTIONS];
-    tile_options(job->traits, t, mma, options, sizeof options);
-    const size_t used = strlen(options);
-    shape_options(job, c, options + used, sizeof options - used);
-    convoy_status status = cvy_kernel_get(job->device, file, "conv2d_tile_pack", options, &p->pack);
-    return status ? status : cvy_kernel_get(job->device, file, function, options, &p->convolve);
+    const int chunk = chunk_of(mma), items = items_of(t);
+#define SHAPE                                                                                                \
+    {"PITCH", s->pitch}, {"GROUPS", s->groups}, {"IN_C", c->in_channels}, {"OUT_C", c->out_channels},        \
+        {"IN_H", h->in}, {"IN_W", w->in}, {"OUT_H", h->out}, {"OUT_W", w->out}, {"KH", s->kernel[0]},        \
+        {"KW", s->kernel[1]}, {"STRIDE_H", h->stride}, {"STRIDE_W", w->stride}, {"UP_H", h->up},             \
+        {"UP_W", w->up}, {"PHASES_W", min_int(w->up, w->out)}, {"PAD_H", h->pad}, {"PAD_W", w->pad},         \
+        {"DIL_H", s->dilation[0]}, {"DIL_W", s->dilation[1]}, {"TAP_STEP_H", h->tap_step},                   \
+        {"TAP_STEP_W", w->tap_step}, {"IN_STEP_H", h->in_step}, {"IN_STEP_W", w->in_step},                   \
+        {"TRANSPOSED", !forward}, {                                                                          \
+        "ACTIVATION", forward ? s->activation : CVY_IDENTITY                                                 \
+    }
+    if (is_narrow(t))
+        return cvy_kernels_build(
+            job->device, "conv2d/tile_gpu_narrow",
+            CVY_OPTIONS({"BM", t->bm}, {"NQ", t->rn / 4}, {"ITEMS", items},
+                        {"KC", CVY_TILE_LEAST_LOCAL / (t->bm * (int)sizeof(float)) / 12 * 12}, SHAPE),
+            CVY_KERNELS({"conv2d_tile_pack", &p->pack}, {"conv2d_narrow", &p->convolve}));
+    return cvy_kernels_build(job->device, "conv2d/tile_gpu",
+                             CVY_OPTIONS({"BM", t->bm}, {"RM", t->rm}, {"BN", t->bn}, {"RN", t->rn},
+                                         {"KC", chunk}, {"W_ROWS", rows_per_item(chunk, t->bm, items)},
+                                         {"X_ROWS", rows_per_item(chunk, t->bn, items)}, {"MMA", mma},
+                                         {"MMA_EMULATED", job->traits->tensor_cores == CVY_TENSOR_EMULATED},
+                                         SHAPE),
+                             CVY_KERNELS({"conv2d_tile_pack", &p->pack}, {"conv2d_tile", &p->convolve}));
+#undef SHAPE
 }
 
 static void use_tile(const tile *t, const correlation *c, columns_pass *p) {

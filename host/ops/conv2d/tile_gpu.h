@@ -7,7 +7,6 @@
 #include "ops/mma.h"
 
 enum {
-    CVY_TILE_OPTIONS = 1024,     /* characters of a program's options */
     CVY_TILE_LEAST_ITEMS = 64,   /* of a work-group: the smallest tiles */
     CVY_TILE_LEAST_LOCAL = 8192, /* bytes of local memory that some tile for every shape makes do with */
     CVY_TILE_OCCUPIED = 256      /* work-items that keep a compute unit busy */

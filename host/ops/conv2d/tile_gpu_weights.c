@@ -1,7 +1,5 @@
 /* The backward-weights pass of variant tile_gpu (kernels/conv2d/tile_gpu_weights.cl): which tile a shape
    gets, how the long sums over pixels and images are split, and the launches. */
-#include <stdio.h>
-
 #include "base/integer.h"
 #include "base/status.h"
 #include "ops/conv2d/tile_gpu.h"
@@ -97,21 +95,14 @@ static void use_tile(const cvy_job *job, const tile *t, cvy_tile_weights *p) {
 }
 
 static convoy_status get_kernels(const cvy_job *job, int mma, cvy_tile_weights *p) {
-    static const char *const file = "conv2d/tile_gpu_weights";
     const cvy_conv2d_shape *s = job->shape;
     const tile *t = p->tile;
-    char options[CVY_TILE_OPTIONS];
-    snprintf(
-        options, sizeof options,
-        "-DPITCH=%d -DGROUPS=%d -DIN_C=%d -DOUT_C=%d -DIN_H=%d -DIN_W=%d -DOUT_H=%d -DOUT_W=%d -DKH=%d "
-        "-DKW=%d -DSTRIDE_H=%d -DSTRIDE_W=%d -DPAD_H=%d -DPAD_W=%d -DDIL_H=%d -DDIL_W=%d -DBM=%d -DRM=%d "
-        "-DBN=%d -DRN=%d -DSLICES=%d -DADD_RESULTS=%zu -DMMA=%d -DMMA_EMULATED=%d",
-        s->pitch, s->groups, s->in_channels / s->groups, s->out_channels / s->groups, s->in_height,
-        s->in_width, s->out_height, s->out_width, s->kernel[0], s->kernel[1], s->stride[0], s->stride[1],
-        s->padding[0], s->padding[1], s->dilation[0], s->dilation[1], t->bm, t->rm, t->bn, t->rn, t->slices,
-        p->add_results, mma, job->traits->tensor_cores == CVY_TENSOR_EMULATED);
-    convoy_status status = cvy_kernel_get(job->device, file, "conv2d_tile_weights", options, &p->weights);
-    return status ? status : cvy_kernel_get(job->device, file, "conv2d_tile_add_partials", options, &p->add);
+    return cvy_kernels_build(
+        job->device, "conv2d/tile_gpu_weights",
+        CVY_OPTIONS({"PITCH", s->pitch}, CVY_CONV2D_OPTIONS(s), {"BM", t->bm}, {"RM", t->rm}, {"BN", t->bn},
+                    {"RN", t->rn}, {"SLICES", t->slices}, {"ADD_RESULTS", (int)p->add_results}, {"MMA", mma},
+                    {"MMA_EMULATED", job->traits->tensor_cores == CVY_TENSOR_EMULATED}),
+        CVY_KERNELS({"conv2d_tile_weights", &p->weights}, {"conv2d_tile_add_partials", &p->add}));
 }
 
 /* A kernel may allow fewer items than the device does: then with a smaller tile, in the same workspace. */

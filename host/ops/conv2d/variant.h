@@ -25,6 +25,20 @@ size_t cvy_conv2d_weights(const cvy_conv2d_shape *shape);
 size_t cvy_conv2d_inputs(const cvy_conv2d_shape *shape);
 size_t cvy_conv2d_outputs(const cvy_conv2d_shape *shape);
 
+/* The correlation that forward or backward-data is where the stride is 1: of what is read, to what is
+   written, in backward-data with the kernel turned round; with forward's activation and pooling. */
+cvy_conv2d_shape cvy_conv2d_correlation(const cvy_job *job);
+
+/* The options that say which convolution it is, as most kernels have them. */
+#define CVY_CONV2D_OPTIONS(s)                                                                                \
+    {"GROUPS", (s)->groups}, {"IN_C", (s)->in_channels / (s)->groups},                                       \
+        {"OUT_C", (s)->out_channels / (s)->groups}, {"IN_H", (s)->in_height}, {"IN_W", (s)->in_width},       \
+        {"OUT_H", (s)->out_height}, {"OUT_W", (s)->out_width}, {"KH", (s)->kernel[0]},                       \
+        {"KW", (s)->kernel[1]}, {"STRIDE_H", (s)->stride[0]}, {"STRIDE_W", (s)->stride[1]},                  \
+        {"PAD_H", (s)->padding[0]}, {"PAD_W", (s)->padding[1]}, {"DIL_H", (s)->dilation[0]}, {               \
+        "DIL_W", (s)->dilation[1]                                                                            \
+    }
+
 /* A pitch that is no multiple of 16 is for the variants that were made for few images. */
 static inline bool cvy_conv2d_has_many_images(const cvy_conv2d_shape *shape) {
     return shape->pitch % 16 == 0;

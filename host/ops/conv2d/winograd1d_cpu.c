@@ -1,38 +1,15 @@
 /* Variant winograd1d_cpu, F(4, 5) and F(4, 3) along the rows, for OpenCL devices that are CPUs, forward and
    backward-data (kernels/conv2d/winograd1d_cpu.cl). Here: when it pays, the register tile, and the launches.
  */
-#include <stdio.h>
-
 #include "base/integer.h"
 #include "base/status.h"
 #include "ops/conv2d/variant.h"
 
 enum {
-    OPTIONS = 512,
     ITEMS_PER_UNIT = 8, /* work-items per compute unit, so that one slow core does not hold up the rest */
     PIXELS = 4,         /* outputs of a tile */
     RING_BYTES = 256 << 10
 };
-
-/* The convolution that a pass is, see the kernel's first comment. */
-typedef struct direction {
-    int in, out, in_size[2], out_size[2], pad[2];
-} direction;
-
-static direction direction_of(const cvy_job *job) {
-    const cvy_conv2d_shape *s = job->shape;
-    if (job->pass == CVY_CONV2D_FORWARD)
-        return (direction){s->in_channels,
-                           s->out_channels,
-                           {s->in_height, s->in_width},
-                           {s->out_height, s->out_width},
-                           {s->padding[0], s->padding[1]}};
-    return (direction){s->out_channels,
-                       s->in_channels,
-                       {s->out_height, s->out_width},
-                       {s->in_height, s->in_width},
-                       {s->kernel[0] - 1 - s->padding[0], s->kernel[1] - 1 - s->padding[1]}};
-}
 
 typedef struct state {
     cvy_kernel *weights, *convolve;
@@ -48,8 +25,8 @@ static bool supports(const cvy_job *job) {
     const cvy_conv2d_shape *s = job->shape;
     const bool unit_steps =
         s->stride[0] == 1 && s->stride[1] == 1 && s->dilation[0] == 1 && s->dilation[1] == 1;
-    const size_t ring = (size_t)direction_of(job).in * (size_t)tile_of(s) * (size_t)(s->kernel[0] + 1) *
-                        (size_t)job->traits->vector_width * sizeof(float);
+    const size_t ring = (size_t)cvy_conv2d_correlation(job).in_channels * (size_t)tile_of(s) *
+                        (size_t)(s->kernel[0] + 1) * (size_t)job->traits->vector_width * sizeof(float);
     return job->traits->cpu && !job->traits->host && cvy_conv2d_has_many_images(s) &&
            job->pass != CVY_CONV2D_BACKWARD_WEIGHTS && unit_steps && s->groups == 1 &&
            (s->kernel[1] == 3 || s->kernel[1] == 5) && ring <= RING_BYTES;
@@ -61,8 +38,8 @@ static bool supports(const cvy_job *job) {
 static bool pays(const cvy_job *job) {
     const cvy_conv2d_shape *s = job->shape;
     const size_t bytes = (cvy_conv2d_inputs(s) + cvy_conv2d_outputs(s)) * sizeof(float);
-    const direction d = direction_of(job);
-    return d.in * s->kernel[0] >= 5 && d.out >= 4 && bytes <= job->traits->cache / 2;
+    const cvy_conv2d_shape c = cvy_conv2d_correlation(job);
+    return c.in_channels * s->kernel[0] >= 5 && c.out_channels >= 4 && bytes <= job->traits->cache / 2;
 }
 
 /* Output channels of the register tile, each in two rows, beside two vectors of the input and a weight, in 32
@@ -73,36 +50,31 @@ static int choose_channels(int out_channels, int vector_width) {
 }
 
 static convoy_status prepare(const cvy_job *job, void *prepared, cvy_needs *needs) {
-    static const char *const file = "conv2d/winograd1d_cpu";
     const cvy_conv2d_shape *s = job->shape;
-    const direction d = direction_of(job);
-    const int width = job->traits->vector_width, channels = choose_channels(d.out, width);
-    const bool forward = job->pass == CVY_CONV2D_FORWARD;
-    const bool pools = forward && s->pooling.kind != CVY_POOLING_NONE;
+    const cvy_conv2d_shape c = cvy_conv2d_correlation(job);
+    const int width = job->traits->vector_width, channels = choose_channels(c.out_channels, width);
+    const bool pools = c.pooling.kind != CVY_POOLING_NONE;
     state *p = prepared;
-    *p = (state){.in_channels = d.in,
-                 .blocks = ceil_div(d.out, channels),
-                 .tiles = ceil_div(d.out_size[1], PIXELS),
+    *p = (state){.in_channels = c.in_channels,
+                 .blocks = ceil_div(c.out_channels, channels),
+                 .tiles = ceil_div(c.out_width, PIXELS),
                  .vectors = s->pitch / width};
     const int wanted = ITEMS_PER_UNIT * job->traits->compute_units;
-    p->shares = min_int(ceil_div(d.out_size[0], 4), ceil_div(wanted, p->tiles * p->vectors));
+    p->shares = min_int(ceil_div(c.out_height, 4), ceil_div(wanted, p->tiles * p->vectors));
     needs->fuses = pools;
-    needs->workspace = (size_t)p->blocks * (size_t)channels * (size_t)d.in * (size_t)s->kernel[0] *
+    needs->workspace = (size_t)p->blocks * (size_t)channels * (size_t)c.in_channels * (size_t)s->kernel[0] *
                        (size_t)tile_of(s) * sizeof(float);
     if (job->describes)
         return CONVOY_OK;
-    char options[OPTIONS];
-    snprintf(
-        options, sizeof options,
-        "-DPITCH=%d -DVW=%d -DT=%d -DMR=%d -DIN_C=%d -DOUT_C=%d -DIN_H=%d -DIN_W=%d -DOUT_H=%d -DOUT_W=%d "
-        "-DKH=%d -DKW=%d -DPAD_H=%d -DPAD_W=%d -DTRANSPOSED=%d -DACTIVATION=%d -DPOOL=%d -DPOOL_RELU=%d",
-        s->pitch, width, tile_of(s), channels, d.in, d.out, d.in_size[0], d.in_size[1], d.out_size[0],
-        d.out_size[1], s->kernel[0], s->kernel[1], d.pad[0], d.pad[1], !forward,
-        forward ? (int)s->activation : CVY_IDENTITY, pools ? (int)s->pooling.kind : CVY_POOLING_NONE,
-        pools && s->pooling.relu);
-    convoy_status status =
-        cvy_kernel_get(job->device, file, "conv2d_winograd1d_weights", options, &p->weights);
-    return status ? status : cvy_kernel_get(job->device, file, "conv2d_winograd1d", options, &p->convolve);
+    return cvy_kernels_build(
+        job->device, "conv2d/winograd1d_cpu",
+        CVY_OPTIONS(
+            {"PITCH", s->pitch}, {"VW", width}, {"T", tile_of(s)}, {"MR", channels}, {"IN_C", c.in_channels},
+            {"OUT_C", c.out_channels}, {"IN_H", c.in_height}, {"IN_W", c.in_width}, {"OUT_H", c.out_height},
+            {"OUT_W", c.out_width}, {"KH", s->kernel[0]}, {"KW", s->kernel[1]}, {"PAD_H", c.padding[0]},
+            {"PAD_W", c.padding[1]}, {"TRANSPOSED", job->pass != CVY_CONV2D_FORWARD},
+            {"ACTIVATION", c.activation}, {"POOL", c.pooling.kind}, {"POOL_RELU", pools && c.pooling.relu}),
+        CVY_KERNELS({"conv2d_winograd1d_weights", &p->weights}, {"conv2d_winograd1d", &p->convolve}));
 }
 
 static convoy_status run(void *prepared, const void *buffers) {

@@ -121,8 +121,7 @@ convoy_status cvy_winograd_weights_prepare(const cvy_job *job, int tile, cvy_win
         status = cvy_kernel_build(job->device, "conv2d/winograd_cpu_weights", wanted[i].function, options,
                                   sizeof options / sizeof *options, wanted[i].kernel);
     if (!status && !p->items)
-        status = cvy_sum_rows_prepare(job->device, (size_t)s->out_channels,
-                                      cvy_conv2d_outputs(s) / (size_t)s->out_channels, &p->bias);
+        status = cvy_sum_rows_prepare(job->device, &p->bias);
     return status;
 }
 

@@ -1,8 +1,6 @@
 /* Variant winograd_gpu: F(4x4, 3x3), and F(4x4, 5x5) or F(2x2, 5x5), whichever costs less, in three stages
    (kernels/conv2d/winograd_gpu.cl): transform a chunk of tiles, one batched matrix product, transform back.
    Here: when it pays, the tiles, the chunks, the launches. */
-#include <stdio.h>
-
 #include "base/integer.h"
 #include "base/status.h"
 #include "ops/conv2d/variant.h"
@@ -10,7 +8,6 @@
 #include "ops/sum_rows.h"
 
 enum {
-    OPTIONS = 512,
     CHUNK_BYTES = 128 << 20, /* of transformed tiles: products enough to fill a large device */
     PARTS_BYTES = 64 << 20,  /* of the weight gradient's partial sums */
     LONGEST_SUM = 512,       /* columns of a part, where PARTS_BYTES allow it: longer sums lose accuracy */
@@ -43,48 +40,39 @@ static bool supports(const cvy_job *job) {
            s->groups == 1;
 }
 
-static size_t count_tiles(int height, int width, int kernel, size_t edge) {
-    const size_t step = edge + 1 - (size_t)kernel;
-    return ceil_div_size((size_t)height, step) * ceil_div_size((size_t)width, step);
-}
-
 /* The tiles of a pass cover gx in backward-data, else y (or gy). */
-static size_t tiles_of(const cvy_conv2d_shape *s, cvy_conv2d_pass pass, size_t edge) {
-    const bool data = pass == CVY_CONV2D_BACKWARD_DATA;
-    return count_tiles(data ? s->in_height : s->out_height, data ? s->in_width : s->out_width, s->kernel[0],
-                       edge);
+static size_t count_tiles(const cvy_conv2d_shape *c, size_t edge) {
+    const size_t step = edge + 1 - (size_t)c->kernel[0];
+    return ceil_div_size((size_t)c->out_height, step) * ceil_div_size((size_t)c->out_width, step);
 }
 
 /* Estimated time of a pass for each image, in multiply-adds: the products, channels rounded up to what their
    kernel computes, and the transformed tiles and weights, which pass through memory twice. A byte costs as
    much time as BALANCE multiply-adds: large GPUs do 20 to 40 flops per byte of memory traffic (H100 20, RTX
    3060 36, RX 580 24), integrated ones 10 to 20, of which a product reaches about 70%. */
-static double cost_of(const cvy_conv2d_shape *s, cvy_conv2d_pass pass, size_t edge) {
+static double cost_of(const cvy_conv2d_shape *c, int pass, size_t edge) {
     enum { BALANCE = 8, LEAST_TILE = 64, STEP = 8 }; /* of the products, in channels */
-    const size_t in = (size_t)(pass == CVY_CONV2D_BACKWARD_DATA ? s->out_channels : s->in_channels);
-    const size_t out = (size_t)(pass == CVY_CONV2D_BACKWARD_DATA ? s->in_channels : s->out_channels);
+    const size_t in = (size_t)c->in_channels, out = (size_t)c->out_channels;
     const size_t depth = round_up(in, pass == CVY_CONV2D_BACKWARD_WEIGHTS ? LEAST_TILE : STEP);
-    const double tiles = (double)tiles_of(s, pass, edge);
+    const double tiles = (double)count_tiles(c, edge);
     const double products = tiles * (double)(depth * round_up(out, LEAST_TILE));
-    const double moved = tiles * (double)(in + out) + (double)(in * out) / s->pitch;
+    const double moved = tiles * (double)(in + out) + (double)(in * out) / c->pitch;
     return (double)(edge * edge) * (products + BALANCE * 2 * sizeof(float) * moved);
 }
 
 /* A 5x5 kernel needs half of the time on the larger tiles, unless the image is small and fills them badly; a
    3x3 kernel would lose more accuracy than it gains speed. */
-static size_t choose_edge(const cvy_conv2d_shape *s, cvy_conv2d_pass pass) {
-    return s->kernel[0] == 5 && cost_of(s, pass, 8) < cost_of(s, pass, 6) ? 8 : 6;
+static size_t choose_edge(const cvy_conv2d_shape *c, int pass) {
+    return c->kernel[0] == 5 && cost_of(c, pass, 8) < cost_of(c, pass, 6) ? 8 : 6;
 }
 
 /* Against tile_gpu, whose tensors alone pass through memory, and do in either variant. So a 3x3 kernel on
    whole tiles pays from 64 channels on both sides or somewhat fewer, a 5x5 kernel from about 40. */
 static bool pays(const cvy_job *job) {
-    const cvy_conv2d_shape *s = job->shape;
-    const cvy_conv2d_pass pass = (cvy_conv2d_pass)job->pass;
-    const bool data = pass == CVY_CONV2D_BACKWARD_DATA;
-    const double pixels = data ? (double)s->in_height * s->in_width : (double)s->out_height * s->out_width;
-    const double direct = pixels * s->in_channels * s->out_channels * s->kernel[0] * s->kernel[1];
-    return cost_of(s, pass, choose_edge(s, pass)) < direct;
+    const cvy_conv2d_shape c = cvy_conv2d_correlation(job);
+    const double pixels = (double)c.out_height * c.out_width;
+    const double direct = pixels * c.in_channels * c.out_channels * c.kernel[0] * c.kernel[1];
+    return cost_of(&c, job->pass, choose_edge(&c, job->pass)) < direct;
 }
 
 /* ---- Preparing ---- */
@@ -125,19 +113,17 @@ static void choose_parts(state *p) {
     p->depth = round_up((columns + p->parts - 1) / p->parts, 8);
 }
 
-static void plan(const cvy_job *job, state *p) {
-    const cvy_conv2d_shape *s = job->shape;
-    const bool data = job->pass == CVY_CONV2D_BACKWARD_DATA,
-               gradient = job->pass == CVY_CONV2D_BACKWARD_WEIGHTS;
+static void plan(const cvy_job *job, const cvy_conv2d_shape *c, state *p) {
+    const bool gradient = job->pass == CVY_CONV2D_BACKWARD_WEIGHTS;
     p->pass = (cvy_conv2d_pass)job->pass;
-    p->edge = choose_edge(s, p->pass);
+    p->edge = choose_edge(c, job->pass);
     p->products = p->edge * p->edge;
-    p->in = (size_t)(data ? s->out_channels : s->in_channels);
-    p->out = (size_t)(data ? s->in_channels : s->out_channels);
+    p->in = (size_t)c->in_channels;
+    p->out = (size_t)c->out_channels;
     p->in_pitch = round_up(p->in, 4);
     p->out_pitch = round_up(p->out, 4);
-    p->pitch = (size_t)s->pitch;
-    p->tiles = tiles_of(s, p->pass, p->edge);
+    p->pitch = (size_t)c->pitch;
+    p->tiles = count_tiles(c, p->edge);
     p->chunk = choose_chunk(p, job->traits);
     choose_parts(p);
     const size_t columns = p->chunk * p->pitch;
@@ -146,45 +132,32 @@ static void plan(const cvy_job *job, state *p) {
     p->products_offset = p->v_offset + round_up(p->products * p->in * columns, ALIGNMENT);
     p->bias_offset = p->products_offset + round_up(p->products * p->out * columns, ALIGNMENT);
     if (gradient)
-        cvy_sum_rows_plan(job->traits, (size_t)s->out_channels,
-                          cvy_conv2d_outputs(s) / (size_t)s->out_channels, &p->bias);
+        cvy_sum_rows_plan(job->traits, p->out, cvy_conv2d_outputs(c) / p->out, &p->bias);
 }
 
 static convoy_status prepare(const cvy_job *job, void *prepared, cvy_needs *needs) {
-    const cvy_conv2d_shape *s = job->shape;
+    const cvy_conv2d_shape c = cvy_conv2d_correlation(job);
     state *p = prepared;
-    plan(job, p);
+    plan(job, &c, p);
     needs->workspace = (p->bias_offset + p->bias.scratch) * sizeof(float);
     if (job->describes)
         return CONVOY_OK;
-    const bool data = p->pass == CVY_CONV2D_BACKWARD_DATA;
-    const int kernel = s->kernel[0];
     const cvy_gemm_batched_shape product = product_of(p, p->chunk);
-    char options[OPTIONS];
-    snprintf(options, sizeof options,
-             "-DPITCH=%d -DT=%zu -DK=%d -DIN_C=%zu -DOUT_C=%zu -DIN_H=%d -DIN_W=%d -DOUT_H=%d -DOUT_W=%d "
-             "-DPAD_H=%d -DPAD_W=%d -DTRANSPOSED=%d -DACTIVATION=%d",
-             s->pitch, p->edge, kernel, p->in, p->out, data ? s->out_height : s->in_height,
-             data ? s->out_width : s->in_width, data ? s->in_height : s->out_height,
-             data ? s->in_width : s->out_width, data ? kernel - 1 - s->padding[0] : s->padding[0],
-             data ? kernel - 1 - s->padding[1] : s->padding[1], data,
-             p->pass == CVY_CONV2D_FORWARD ? (int)s->activation : CVY_IDENTITY);
-    const struct {
-        cvy_kernel **kernel;
-        const char *function;
-    } wanted[] = {{&p->weights, "conv2d_winograd_gpu_weights"},
-                  {&p->input, "conv2d_winograd_gpu_input"},
-                  {&p->output, "conv2d_winograd_gpu_output"},
-                  {&p->gradient_tiles, "conv2d_winograd_gpu_gradient_tiles"},
-                  {&p->gradient, "conv2d_winograd_gpu_gradient"}};
     convoy_status status = cvy_gemm_batched_prepare(job->device, &product, &p->product);
-    for (size_t i = 0; i < sizeof wanted / sizeof *wanted && !status; i++)
-        status =
-            cvy_kernel_get(job->device, "conv2d/winograd_gpu", wanted[i].function, options, wanted[i].kernel);
-    if (!status && p->pass == CVY_CONV2D_BACKWARD_WEIGHTS)
-        status = cvy_sum_rows_prepare(job->device, (size_t)s->out_channels,
-                                      cvy_conv2d_outputs(s) / (size_t)s->out_channels, &p->bias);
-    return status;
+    if (!status)
+        status = cvy_kernels_build(
+            job->device, "conv2d/winograd_gpu",
+            CVY_OPTIONS({"PITCH", c.pitch}, {"T", (int)p->edge}, {"K", c.kernel[0]}, {"IN_C", c.in_channels},
+                        {"OUT_C", c.out_channels}, {"IN_H", c.in_height}, {"IN_W", c.in_width},
+                        {"OUT_H", c.out_height}, {"OUT_W", c.out_width}, {"PAD_H", c.padding[0]},
+                        {"PAD_W", c.padding[1]}, {"TRANSPOSED", p->pass == CVY_CONV2D_BACKWARD_DATA},
+                        {"ACTIVATION", c.activation}),
+            CVY_KERNELS({"conv2d_winograd_gpu_weights", &p->weights},
+                        {"conv2d_winograd_gpu_input", &p->input}, {"conv2d_winograd_gpu_output", &p->output},
+                        {"conv2d_winograd_gpu_gradient_tiles", &p->gradient_tiles},
+                        {"conv2d_winograd_gpu_gradient", &p->gradient}));
+    return status || p->pass != CVY_CONV2D_BACKWARD_WEIGHTS ? status
+                                                            : cvy_sum_rows_prepare(job->device, &p->bias);
 }
 
 /* ---- Running ---- */
@@ -204,11 +177,10 @@ static convoy_status convolve_chunk(const state *p, const cvy_conv2d_buffers *b,
             &p->product, &product, 1, (cvy_matrices){b->workspace, 0, p->in * p->out_pitch, p->out_pitch},
             (cvy_matrices){b->workspace, p->v_offset, p->in * columns, columns},
             (cvy_matrices){b->workspace, p->products_offset, p->out * columns, columns}, NULL, false);
-    if (!status)
-        status = CVY_LAUNCH(p->output, cvy_items3(columns, p->out, 1), cvy_buf(b->workspace),
-                            cvy_buf(b->bias), cvy_buf(b->out), cvy_ulong(p->products_offset),
-                            cvy_uint((uint32_t)first), cvy_uint((uint32_t)columns));
-    return status;
+    return status ? status
+                  : CVY_LAUNCH(p->output, cvy_items3(columns, p->out, 1), cvy_buf(b->workspace),
+                               cvy_buf(b->bias), cvy_buf(b->out), cvy_ulong(p->products_offset),
+                               cvy_uint((uint32_t)first), cvy_uint((uint32_t)columns));
 }
 
 static convoy_status gradient_chunk(const state *p, const cvy_conv2d_buffers *b, size_t first, size_t tiles) {
@@ -218,13 +190,12 @@ static convoy_status gradient_chunk(const state *p, const cvy_conv2d_buffers *b,
     if (!status)
         status =
             transform(p, p->gradient_tiles, p->out, b->gy, b->workspace, p->products_offset, first, tiles);
-    if (!status)
-        status = cvy_gemm_batched_run(
-            &p->product, &product, p->parts,
-            (cvy_matrices){b->workspace, p->products_offset, p->out * columns, columns},
-            (cvy_matrices){b->workspace, p->v_offset, p->in * columns, columns},
-            (cvy_matrices){b->workspace, 0, p->out * p->in_pitch, p->in_pitch}, NULL, first > 0);
-    return status;
+    return status ? status
+                  : cvy_gemm_batched_run(
+                        &p->product, &product, p->parts,
+                        (cvy_matrices){b->workspace, p->products_offset, p->out * columns, columns},
+                        (cvy_matrices){b->workspace, p->v_offset, p->in * columns, columns},
+                        (cvy_matrices){b->workspace, 0, p->out * p->in_pitch, p->in_pitch}, NULL, first > 0);
 }
 
 static convoy_status run(void *prepared, const void *buffers) {

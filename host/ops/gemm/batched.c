@@ -3,8 +3,6 @@
 #include "base/integer.h"
 #include "ops/mma.h"
 
-#include <stdio.h>
-
 /* Tiles of kernels/gemm/batched.cl: work-items along m and n, each of which holds edge x edge of C. Those
    first that load least per product; the small edge is for products that leave the device idle. */
 typedef struct tile {
@@ -72,17 +70,16 @@ convoy_status cvy_gemm_batched_prepare(convoy_device *device, const cvy_gemm_bat
                                        cvy_gemm_batched *op) {
     const cvy_device_traits *traits = cvy_device_get_traits(device);
     const tile *t = choose_tile(shape, traits);
-    char options[256];
-    snprintf(options, sizeof options,
-             "-DBM=%zu -DBN=%zu -DEDGE=%zu -DTRANSPOSE_A=%d -DTRANSPOSE_B=%d -DQUADS=%d -DMMA=%d "
-             "-DMMA_EMULATED=%d "
-             "-DACTIVATION=%d",
-             t->edge * t->items_m, t->edge * t->items_n, t->edge, shape->transpose_a, shape->transpose_b,
-             !shape->unaligned, shape->tensor_cores ? cvy_mma_of(traits) : 0,
-             traits->tensor_cores == CVY_TENSOR_EMULATED, (int)shape->activation);
-    *op = (cvy_gemm_batched){
-        .tile_m = t->edge * t->items_m, .tile_n = t->edge * t->items_n, .items = items_of(t)};
-    return cvy_kernel_get(device, "gemm/batched", "gemm_batched", options, &op->kernel);
+    const int tile_m = (int)(t->edge * t->items_m), tile_n = (int)(t->edge * t->items_n);
+    *op = (cvy_gemm_batched){.tile_m = (size_t)tile_m, .tile_n = (size_t)tile_n, .items = items_of(t)};
+    return cvy_kernel_build(device, "gemm/batched", "gemm_batched",
+                            CVY_OPTIONS({"BM", tile_m}, {"BN", tile_n}, {"EDGE", (int)t->edge},
+                                        {"TRANSPOSE_A", shape->transpose_a},
+                                        {"TRANSPOSE_B", shape->transpose_b}, {"QUADS", !shape->unaligned},
+                                        {"MMA", shape->tensor_cores ? cvy_mma_of(traits) : 0},
+                                        {"MMA_EMULATED", traits->tensor_cores == CVY_TENSOR_EMULATED},
+                                        {"ACTIVATION", shape->activation}),
+                            &op->kernel);
 }
 
 convoy_status cvy_gemm_batched_run(const cvy_gemm_batched *op, const cvy_gemm_batched_shape *s, size_t parts,

@@ -129,17 +129,23 @@ static convoy_status check_shape(const cvy_gemm_shape *s) {
     return CONVOY_OK;
 }
 
+/* What an empty product chooses is not opened. */
+static convoy_status prepare(const cvy_job *job, const char *variant, cvy_prepared *prepared) {
+    convoy_status status = check_shape(job->shape);
+    if (!status)
+        status = cvy_forced_check(&cvy_gemm_op, variant, job, 1);
+    if (status)
+        return status;
+    return is_empty(job->shape) ? cvy_prepared_choose(&cvy_gemm_op, job, variant, prepared)
+                                : cvy_prepared_open(&cvy_gemm_op, job, variant, prepared);
+}
+
 convoy_status cvy_gemm_describe(const cvy_device_traits *traits, convoy_device *device,
                                 const cvy_gemm_shape *shape, const char *variant, cvy_needs *needs) {
-    const cvy_job job = cvy_job_on(traits, device, shape, 0);
     cvy_prepared prepared = {0};
-    convoy_status status = check_shape(shape);
-    *needs = (cvy_needs){0};
-    if (!status)
-        status = cvy_forced_check(&cvy_gemm_op, variant, &job, 1);
-    if (status || is_empty(shape))
-        return status;
-    status = cvy_prepared_describe(&cvy_gemm_op, &job, variant, &prepared);
+    cvy_job job = cvy_job_on(traits, device, shape, 0);
+    job.describes = true;
+    const convoy_status status = prepare(&job, variant, &prepared);
     *needs = prepared.needs;
     return status;
 }
@@ -154,18 +160,13 @@ static convoy_status prepare_end(convoy_device *device, const cvy_gemm_shape *s,
 
 convoy_status cvy_gemm_create(convoy_device *device, const cvy_gemm_shape *shape, const char *variant,
                               cvy_gemm **op) {
+    cvy_gemm *gemm = calloc(1, sizeof *gemm);
     *op = NULL;
-    convoy_status status = check_shape(shape);
-    cvy_gemm *gemm = status ? NULL : calloc(1, sizeof *gemm);
     if (!gemm)
-        return status ? status : cvy_fail_memory("a gemm op", sizeof *gemm);
+        return cvy_fail_memory("a gemm op", sizeof *gemm);
     gemm->shape = *shape;
     const cvy_job job = cvy_job_of(device, &gemm->shape, 0);
-    status = cvy_forced_check(&cvy_gemm_op, variant, &job, 1);
-    if (!status && !is_empty(shape))
-        status = cvy_prepared_open(&cvy_gemm_op, &job, variant, &gemm->prepared);
-    else if (!status)
-        status = cvy_prepared_choose(&cvy_gemm_op, &job, variant, &gemm->prepared);
+    convoy_status status = prepare(&job, variant, &gemm->prepared);
     if (!status && is_empty(shape) && !job.traits->host)
         status = cvy_kernel_get_simple(device, "gemm_sum", &gemm->sum);
     if (!status)

@@ -29,14 +29,13 @@ static tiling choose_tiling(const cvy_device_traits *traits) {
                 .row_block = 48,
                 .column_block = 256,
                 .depth = 256};
-    while (packed_bytes(&t) > traits->local_memory && t.depth > vector) {
+    while (packed_bytes(&t) > traits->local_memory && t.depth > vector)
         if (t.column_block > t.columns)
             t.column_block /= 2;
         else if (t.row_block > t.rows)
             t.row_block = t.row_block == 48 ? 24 : t.rows;
         else
             t.depth /= 2;
-    }
     return t;
 }
 

@@ -1,7 +1,5 @@
 /* The gemm variant "vector_cpu": kernels/gemm/vector_cpu.cl, for products with up to eight columns, as the
    Linear layers of a few images are. Such a product reads A once, at the speed of memory. */
-#include <stdio.h>
-
 #include "base/integer.h"
 #include "ops/gemm/variant.h"
 
@@ -36,7 +34,6 @@ typedef struct state {
 } state;
 
 static convoy_status prepare(const cvy_job *job, void *prepared, cvy_needs *needs) {
-    static const char *const file = "gemm/vector_cpu";
     state *p = prepared;
     const cvy_gemm_shape *s = job->shape;
     p->shape = *s;
@@ -46,13 +43,11 @@ static convoy_status prepare(const cvy_job *job, void *prepared, cvy_needs *need
         needs->workspace = s->n * s->k * sizeof(float);
     if (job->describes)
         return CONVOY_OK;
-    char options[64];
-    snprintf(options, sizeof options, "-DVW=%d -DN=%zu -DROWS=%zu", cvy_vector_width(job->device), s->n,
-             rows_at_a_time(s->n));
-    convoy_status status = cvy_kernel_get(job->device, file, "gemm_vector", options, &p->vector);
-    if (!status && s->n > 1)
-        status = cvy_kernel_get(job->device, file, "gemm_vector_columns", options, &p->columns);
-    return status;
+    return cvy_kernels_build(
+        job->device, "gemm/vector_cpu",
+        CVY_OPTIONS({"VW", cvy_vector_width(job->device)}, {"N", (int)s->n},
+                    {"ROWS", (int)rows_at_a_time(s->n)}),
+        CVY_KERNELS({"gemm_vector", &p->vector}, {s->n > 1 ? "gemm_vector_columns" : NULL, &p->columns}));
 }
 
 static convoy_status run(void *prepared, const void *given) {
@@ -65,14 +60,13 @@ static convoy_status run(void *prepared, const void *given) {
         status = CVY_LAUNCH(p->columns, cvy_singles(ceil_div_size(s->k, p->columns_share), 1, 1),
                             cvy_buf(operands->b), cvy_ulong(operands->b_offset), cvy_ulong(s->ldb),
                             cvy_buf(columns), cvy_ulong(s->k), cvy_ulong(p->columns_share));
-    if (!status)
-        status = CVY_LAUNCH(p->vector, cvy_singles(ceil_div_size(s->m, p->rows_share), 1, 1),
-                            cvy_buf(operands->a), cvy_ulong(operands->a_offset), cvy_ulong(s->lda),
-                            cvy_buf(columns), cvy_ulong(p->columns ? 0 : operands->b_offset),
-                            cvy_buf(operands->c), cvy_ulong(operands->c_offset), cvy_ulong(s->ldc),
-                            cvy_buf(operands->bias), cvy_ulong(s->m), cvy_ulong(s->k),
-                            cvy_ulong(p->rows_share), cvy_int(operands->accumulate));
-    return status;
+    return status ? status
+                  : CVY_LAUNCH(p->vector, cvy_singles(ceil_div_size(s->m, p->rows_share), 1, 1),
+                               cvy_buf(operands->a), cvy_ulong(operands->a_offset), cvy_ulong(s->lda),
+                               cvy_buf(columns), cvy_ulong(p->columns ? 0 : operands->b_offset),
+                               cvy_buf(operands->c), cvy_ulong(operands->c_offset), cvy_ulong(s->ldc),
+                               cvy_buf(operands->bias), cvy_ulong(s->m), cvy_ulong(s->k),
+                               cvy_ulong(p->rows_share), cvy_int(operands->accumulate));
 }
 
 const cvy_variant cvy_gemm_vector_cpu = {.name = "vector_cpu",
