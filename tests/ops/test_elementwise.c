@@ -96,6 +96,49 @@ static void test_sigmoid_range(void **state) {
     free(y);
 }
 
+/* Units in the last place between a float and the value that it stands for. */
+static double units_off(float actual, double expected) {
+    const float nearest = fabsf((float)expected);
+    return fabs(actual - expected) / ((double)nextafterf(nearest, INFINITY) - nearest);
+}
+
+/* From tiny values to where nothing but 1 is left, where tanh is 1 and its slope 0. */
+static void test_tanh_range(void **state) {
+    (void)state;
+    enum { COUNT = 8000, ENDS = 6 };
+    const float ends[ENDS] = {9.02f, -9.02f, 20, -1e30f, INFINITY, -INFINITY};
+    float x[COUNT + ENDS], ones[COUNT + ENDS];
+    for (int i = 0; i < COUNT; i++)
+        x[i] = (i % 2 ? -1 : 1) *
+               (i < COUNT / 2 ? (float)i * (10.0f / (COUNT / 2)) : ldexpf((float)i, -i % 40 - 12));
+    memcpy(x + COUNT, ends, sizeof ends);
+    for (int i = 0; i < COUNT + ENDS; i++)
+        ones[i] = 1;
+    for (int scaled = 0; scaled < 2; scaled++) {
+        const cvy_activation kind = scaled ? CVY_SCALED_TANH : CVY_TANH;
+        const float end = scaled ? 1.7159f : 1, stretch = scaled ? 2 : 1;
+        for (int i = 0; i < ENDS; i++)
+            x[COUNT + i] = ends[i] * stretch;
+        cvy_buffer *in = upload(x, COUNT + ENDS), *out = garbage(COUNT + ENDS),
+                   *slopes = upload(ones, COUNT + ENDS);
+        assert_ok(activate(kind, COUNT + ENDS, in, out));
+        assert_ok(activate_backward(kind, COUNT + ENDS, out, slopes, slopes));
+        float *y = download(out, COUNT + ENDS), *gx = download(slopes, COUNT + ENDS);
+        for (int i = 0; i < COUNT; i++) {
+            const double expected = scaled ? 1.7159 * tanh((double)x[i] * 2 / 3) : tanh(x[i]);
+            if (units_off(y[i], expected) > 6)
+                fail_msg("%s(%.9g) is %.9g, %.1f units off", names[kind], (double)x[i], (double)y[i],
+                         units_off(y[i], expected));
+        }
+        for (int i = COUNT; i < COUNT + ENDS; i++)
+            if (y[i] != copysignf(end, x[i]) || gx[i] != 0)
+                fail_msg("%s(%g) is %.9g with slope %g", names[kind], (double)x[i], (double)y[i],
+                         (double)gx[i]);
+        cvy_buffer_free(in);
+        free(y), free(gx);
+    }
+}
+
 static void test_add_and_multiply(void **state) {
     (void)state;
     for (size_t l = 0; l < sizeof lengths / sizeof *lengths; l++) {
@@ -135,9 +178,10 @@ static void test_stays_inside(void **state) {
 
 int main(void) {
     const struct CMUnitTest elementwise[] = {
-        cmocka_unit_test(test_recorded),         cmocka_unit_test(test_lengths),
-        cmocka_unit_test(test_slopes),           cmocka_unit_test(test_sigmoid_range),
-        cmocka_unit_test(test_add_and_multiply), cmocka_unit_test(test_stays_inside),
+        cmocka_unit_test(test_recorded),     cmocka_unit_test(test_lengths),
+        cmocka_unit_test(test_slopes),       cmocka_unit_test(test_sigmoid_range),
+        cmocka_unit_test(test_tanh_range),   cmocka_unit_test(test_add_and_multiply),
+        cmocka_unit_test(test_stays_inside),
     };
     return RUN_ON_DEVICES(elementwise);
 }
