@@ -15,8 +15,8 @@
 #   oclgrind   every kernel under Oclgrind with --data-races; its log must be empty
 #
 # Missing Debian packages are installed first (tools/install_packages.sh test) unless --no-install is given. Builds,
-# logs and kernel caches lie in build-test/. The last line counts what passed, failed and was skipped; the exit code is 0 only when
-# nothing failed.
+# logs and kernel caches lie in build-test/. The last line counts what passed, failed and was skipped; the exit code is
+# 0 only when nothing failed.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 root=$PWD

@@ -41,6 +41,8 @@ typedef struct cvy_device_traits {
 } cvy_device_traits;
 
 const cvy_device_traits *cvy_device_get_traits(const convoy_device *device);
+/* "float32", "tf32", "bf16": in the order of convoy_precision, NULL-terminated. */
+extern const char *const cvy_precision_names[];
 
 /* Waits for everything launched so far; reports what went wrong in it. */
 convoy_status cvy_device_finish(convoy_device *device);

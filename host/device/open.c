@@ -287,10 +287,11 @@ cl_command_queue cvy_device_queue(const convoy_device *device) {
     return device->queue;
 }
 
+const char *const cvy_precision_names[] = {"float32", "tf32", "bf16", NULL};
+
 convoy_status convoy_device_set_precision(convoy_device *device, convoy_precision precision) {
-    static const char *const names[] = {"float32", "tf32", "bf16"};
     const convoy_device_info *info = &device->info;
-    if ((unsigned)precision >= sizeof names / sizeof *names)
+    if ((unsigned)precision > CONVOY_BF16)
         return cvy_fail(CONVOY_INVALID, "there is no precision %d", (int)precision);
     if (precision != CONVOY_FLOAT32 && device->traits.tensor_cores == CVY_TENSOR_NONE) {
         const unsigned capability = compute_capability(device);
@@ -301,7 +302,8 @@ convoy_status convoy_device_set_precision(convoy_device *device, convoy_precisio
             CONVOY_DEVICE,
             "precision %s needs tensor cores of compute capability %d.0 or newer, and there are none "
             "on %s (%s, %s), %s; leave the precision at float32",
-            names[precision], LEAST_TENSOR_CAPABILITY, info->name, info->id, info->platform, found);
+            cvy_precision_names[precision], LEAST_TENSOR_CAPABILITY, info->name, info->id, info->platform,
+            found);
     }
     device->traits.precision = precision;
     return CONVOY_OK;

@@ -4,7 +4,8 @@
    holds nothing between calls.
 
    Each op file has, in this order: the checks, a host reference in plain loops that accumulates in double,
-   the table of variants, and the entry points. The reference is the oracle of the tests and what runs on the
+   and the entry points; an op with variants (variants.h) has a folder, with the reference and each variant in
+   a file of its own. The reference is the oracle of the tests and what runs on the
    host device.
 
    `accumulate`: parameter gradients are added to what is there instead of replacing it. */

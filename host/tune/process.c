@@ -9,17 +9,15 @@
 #include "base/text.h"
 
 static const double start_limit = 60; /* seconds; a cold driver compiles its first kernel */
-static const char *const precisions[] = {"float32", "tf32", "bf16"};
 
 /* ---- The side that asks ---- */
 
-/* With binaries not kept (losers' would fill the cache, and PoCL compiles once more to give one out) and no
-   tuning within the tuning. */
+/* With binaries not kept (losers' would fill the cache) and no tuning within the tuning. */
 static convoy_status start(cvy_child *child, convoy_device *device) {
     static const char *const environment[] = {"CONVOY_CACHE=0", "CONVOY_TUNE=0", NULL};
     const convoy_device_info *info = convoy_device_get_info(device);
     const char *const arguments[] = {info->id, info->name,
-                                     precisions[cvy_device_get_traits(device)->precision], NULL};
+                                     cvy_precision_names[cvy_device_get_traits(device)->precision], NULL};
     return cvy_child_start(child, "measure-variants", arguments,
                            &(cvy_child_options){.environment = environment});
 }
@@ -111,7 +109,7 @@ static convoy_status open_device(char *const *arguments, convoy_device **device)
     for (int i = 0; i < 3; i++)
         if (!arguments[i])
             return cvy_fail(CONVOY_INVALID, "measuring wants a device's id, its name, and a precision");
-    while (precision < 2 && strcmp(precisions[precision], arguments[2]) != 0)
+    while (cvy_precision_names[precision] && strcmp(cvy_precision_names[precision], arguments[2]) != 0)
         precision++;
     convoy_status status = convoy_device_open(arguments[0], device);
     if (!status && strcmp(convoy_device_get_info(*device)->name, arguments[1]) != 0)
