@@ -6,7 +6,8 @@
 # format   clang-format would change nothing, and kernels say kernel, global and local instead of __kernel and so on
 # scripts  shellcheck and pyflakes find nothing in the scripts
 # lengths  no function is longer than 60 lines, and none in host/ has more than nine parameters
-# kernels  every kernel file compiles alone as OpenCL C 1.2, with the defaults of its macros
+# kernels  every kernel file compiles alone as OpenCL C 1.2, with the defaults of its macros,
+#          and with no built-in function but those of kernels/builtins.clh, which the language has
 # targets  every kernel file compiles for GPUs that need not be here (tools/compile_offline.sh), with the defaults of
 #          its macros and with what networks ask for, which the build in $CONVOY_BUILD (build) tells
 # floors   a floor of host/ includes only floors below it, speaks OpenCL only where it may, and nothing below
@@ -80,10 +81,12 @@ lengths: at most 60 lines to a function, and nine parameters"
 
 check_kernels() {
     local file
+    clang -x cl -cl-std=CL1.2 -cl-no-stdinc -include opencl-c.h -fsyntax-only kernels/builtins.clh ||
+        complain "kernels: builtins.clh declares what the language does not"
     for file in kernels/*.cl kernels/*/*.cl; do
         [ -e "$file" ] || continue
-        clang -x cl -cl-std=CL1.2 -Xclang -finclude-default-header -fsyntax-only -Wall -Wno-unused-function \
-            -Ikernels "$file" || complain "kernels: $file does not compile alone"
+        clang -x cl -cl-std=CL1.2 -cl-no-stdinc -include opencl-c-base.h -include kernels/builtins.clh -fsyntax-only \
+            -Wall -Wno-unused-function -Ikernels "$file" || complain "kernels: $file does not compile alone"
     done
 }
 

@@ -95,6 +95,16 @@ void cvy_kernels_digest(const char *const *prefixes, char hex[33]) {
     cvy_hash_finish(hash, hex);
 }
 
+/* With `declared`, the built-in functions' declarations go first, and take the place of Clang's header. */
+static convoy_status read_program(const char *file, bool declared, cvy_text *source) {
+    char name[128];
+    snprintf(name, sizeof name, "%s.cl", file);
+    convoy_status status = declared ? expand("builtins.clh", 0, source) : CONVOY_OK;
+    if (declared)
+        cvy_text_add(source, "#line 1\n");
+    return status ? status : expand(name, 0, source);
+}
+
 /* ---- Cache ---- */
 
 static void digest(const void *data, size_t size, char hex[33]) {
@@ -228,51 +238,68 @@ static convoy_status fail_build(convoy_device *device, cl_program program, cl_in
     return status;
 }
 
-static convoy_status build(convoy_device *device, const char *file, const char *options, cvy_program *out) {
-    cvy_text source = {0}, all_options = {0};
-    char name[128], *path = NULL;
-    cl_program program = NULL;
-    cl_int code = CL_SUCCESS;
-    const double start = cvy_building_start(device, file);
-    snprintf(name, sizeof name, "%s.cl", file);
+static void add_options(const char *options, bool declared, cvy_text *all) {
     const char *further = getenv("CONVOY_KERNEL_OPTIONS");
-    cvy_text_add(&all_options, COMMON_OPTIONS "%s%s", *options ? " " : "", options);
+    cvy_text_add(all, COMMON_OPTIONS "%s%s", *options ? " " : "", options);
+    if (declared)
+        cvy_text_add(all, " -D_OPENCL_H_");
     if (further && *further)
-        cvy_text_add(&all_options, " %s", further);
-    convoy_status status = expand(name, 0, &source);
+        cvy_text_add(all, " %s", further);
+}
+
+static convoy_status compile(convoy_device *device, const char *file, const cvy_text *source,
+                             const char *options, cl_program *program) {
+    cl_int code = CL_SUCCESS;
+    const char *text = source->data;
+    *program = clCreateProgramWithSource(device->context, 1, &text, &source->length, &code);
+    if (code != CL_SUCCESS)
+        return cvy_fail_opencl(code, "a program from %s.cl", file);
+    code = build_in_c_locale(device, *program, options);
+    if (code == CL_SUCCESS)
+        return CONVOY_OK;
+    convoy_status status = fail_build(device, *program, code, file, options);
+    clReleaseProgram(*program);
+    *program = NULL;
+    return status;
+}
+
+static convoy_status build_as(convoy_device *device, const char *file, const char *options, bool declared,
+                              cl_program *program) {
+    cvy_text source = {0}, all_options = {0};
+    char *path = NULL;
+    const double start = cvy_seconds();
+    add_options(options, declared, &all_options);
+    convoy_status status = read_program(file, declared, &source);
     if (status)
         goto done;
     path = cache_path(device, source.data, all_options.data);
-    if (path)
-        program = load_binary(device, path, all_options.data);
-    if (!program) {
+    *program = path ? load_binary(device, path, all_options.data) : NULL;
+    if (!*program) {
         status = cvy_options_check(file, source.data, options);
-        if (status)
-            goto done;
-        const char *text = source.data;
-        program = clCreateProgramWithSource(device->context, 1, &text, &source.length, &code);
-        if (code != CL_SUCCESS) {
-            status = cvy_fail_opencl(code, "a program from %s", name);
-            goto done;
-        }
-        code = build_in_c_locale(device, program, all_options.data);
-        if (code != CL_SUCCESS) {
-            status = fail_build(device, program, code, file, all_options.data);
-            goto done;
-        }
-        if (path)
-            save_binary(program, path);
+        if (!status)
+            status = compile(device, file, &source, all_options.data, program);
+        if (!status && path)
+            save_binary(*program, path);
     }
-    out->handle = program;
-    program = NULL;
-    cvy_debug("%.0f ms for %s with %s", 1e3 * (cvy_seconds() - start), name, all_options.data);
+    if (!status)
+        cvy_debug("%.0f ms for %s.cl with %s", 1e3 * (cvy_seconds() - start), file, all_options.data);
 done:
-    cvy_building_end(device, start);
-    if (program)
-        clReleaseProgram(program);
     free(path);
     cvy_text_free(&source);
     cvy_text_free(&all_options);
+    return status;
+}
+
+static convoy_status build(convoy_device *device, const char *file, const char *options,
+                           cl_program *program) {
+    const bool declared = device->traits.quirks & CVY_QUIRK_LONG_HEADER;
+    const double start = cvy_building_start(device, file);
+    convoy_status status = build_as(device, file, options, declared, program);
+    if (status && declared) {
+        cvy_debug("%s.cl is built with the driver's own declarations: %s", file, convoy_error_message());
+        status = build_as(device, file, options, false, program);
+    }
+    cvy_building_end(device, start);
     return status;
 }
 
@@ -288,7 +315,7 @@ static convoy_status get_program(convoy_device *device, const char *file, const 
         return cvy_fail_memory("a program", sizeof *program);
     program->file = strdup(file);
     program->options = strdup(options);
-    convoy_status status = program->file && program->options ? build(device, file, options, program)
+    convoy_status status = program->file && program->options ? build(device, file, options, &program->handle)
                                                              : cvy_fail_memory("a program", strlen(options));
     if (status) {
         free(program->file);

@@ -21,7 +21,7 @@ static const struct {
      .note = "a software rasteriser whose long loops end early: only on request"},
     /* PoCL compiles every kernel of a program once more, in a generic form, to give its binary out: longer
        than all that was built for a run, to save a third of a second at the next start. */
-    {.platform = "Portable Computing Language", .quirks = CVY_QUIRK_OWN_CACHE},
+    {.platform = "Portable Computing Language", .quirks = CVY_QUIRK_OWN_CACHE | CVY_QUIRK_LONG_HEADER},
     {.vendor = "NVIDIA", .quirks = CVY_QUIRK_MMA_NVIDIA},
 };
 

@@ -17,7 +17,7 @@ static void by_name(void **state) {
          CVY_QUIRK_ON_REQUEST | CVY_QUIRK_IS_CPU,
          true},
         {{.platform = "Portable Computing Language", .name = "pthread-haswell-AMD EPYC"},
-         CVY_QUIRK_OWN_CACHE,
+         CVY_QUIRK_OWN_CACHE | CVY_QUIRK_LONG_HEADER,
          false},
         {{.platform = "NVIDIA CUDA", .name = "NVIDIA H200", .vendor = "NVIDIA Corporation"},
          CVY_QUIRK_MMA_NVIDIA,
