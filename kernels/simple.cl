@@ -1,13 +1,10 @@
-/* All simple kernels as one program. A driver takes tens of milliseconds to hand out a program even when it is in its
-   cache (PoCL preprocesses it again: 20 to 40 ms), so one program for each would take half of a start's time. Each
-   of these files compiles alone, too. */
+/* The simple kernels that nearly every network needs, as one program. A driver takes tens of milliseconds to hand out a
+   program even when it is in its cache (PoCL preprocesses it again: 20 to 40 ms), so one program for each would take
+   half of a start's time; what few networks need would take the first start's. Each of these files compiles alone,
+   too. */
 #include "elementwise.cl"
 #include "pool2d.cl"
-#include "batchnorm.cl"
-#include "dropout.cl"
 #include "loss.cl"
-#include "lenet5.cl"
-#include "resize.cl"
 #include "gather.cl"
 #include "optimizer.cl"
 #include "gemm/sum.cl"

@@ -145,9 +145,10 @@ convoy_status cvy_kernels_build(convoy_device *device, const char *file, const c
 /* The same with the options as text: "-DPITCH=32 -DVW=16", "" for none. */
 convoy_status cvy_kernel_get(convoy_device *device, const char *file, const char *function,
                              const char *options, cvy_kernel **kernel);
-/* A kernel of kernels/simple.cl, the program that holds all simple ones, built for vectors of
- * cvy_vector_width(). */
-convoy_status cvy_kernel_get_simple(convoy_device *device, const char *function, cvy_kernel **kernel);
+/* A simple kernel, of kernels/<file>.cl, built for vectors of cvy_vector_width(): in the one program of
+ * kernels/simple.cl where that includes the file, else in one of its own. */
+convoy_status cvy_kernel_get_simple(convoy_device *device, const char *file, const char *function,
+                                    cvy_kernel **kernel);
 /* Floats in the vectors of the simple kernels: 16, 8 or 4. Divides every batch pitch. */
 static inline int cvy_vector_width_of(const cvy_device_traits *traits) {
     return traits->vector_width > 1 ? traits->vector_width : 4;

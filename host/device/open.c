@@ -75,7 +75,7 @@ static convoy_status self_check(convoy_device *device) {
     if (!status)
         status = cvy_buffer_write(buffer, 0, values, sizeof values);
     if (!status)
-        status = cvy_kernel_get_simple(device, "selfcheck", &kernel);
+        status = cvy_kernel_get_simple(device, "selfcheck", "selfcheck", &kernel);
     if (!status)
         status = CVY_LAUNCH(kernel, cvy_items(SELF_CHECK_ITEMS), cvy_buf(buffer), cvy_float(2),
                             cvy_int(SELF_CHECK_ITEMS));
@@ -100,7 +100,7 @@ static convoy_status check_loops(convoy_device *device) {
         expected = expected * 1664525u + 1013904223u;
     convoy_status status = cvy_buffer_create(device, sizeof found, "the self-check", &buffer);
     if (!status)
-        status = cvy_kernel_get_simple(device, "selfcheck_loop", &kernel);
+        status = cvy_kernel_get_simple(device, "selfcheck", "selfcheck_loop", &kernel);
     if (!status)
         status = CVY_LAUNCH(kernel, cvy_singles(1, 1, 1), cvy_buf(buffer), cvy_uint(SELF_CHECK_STEPS));
     if (!status)

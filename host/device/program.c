@@ -36,6 +36,14 @@ struct cvy_program {
 
 /* ---- Source ---- */
 
+/* "": there is no such file. */
+static const char *embedded_source(const char *name) {
+    for (const cvy_embedded *kernel = cvy_embedded_kernels; kernel->name; kernel++)
+        if (!strcmp(kernel->name, name))
+            return kernel->source;
+    return "";
+}
+
 static convoy_status read_source(const char *name, char **source) {
     const char *folder = getenv("CONVOY_KERNEL_DIR");
     if (folder && *folder) {
@@ -45,12 +53,11 @@ static convoy_status read_source(const char *name, char **source) {
         free(path);
         return !status ? status : cvy_fail_in(status, "CONVOY_KERNEL_DIR");
     }
-    for (const cvy_embedded *kernel = cvy_embedded_kernels; kernel->name; kernel++)
-        if (!strcmp(kernel->name, name)) {
-            *source = strdup(kernel->source);
-            return *source ? CONVOY_OK : cvy_fail_memory("a kernel's source", strlen(kernel->source));
-        }
-    return cvy_fail(CONVOY_DEVICE, "there is no kernel file %s in the library", name);
+    const char *embedded = embedded_source(name);
+    if (!*embedded)
+        return cvy_fail(CONVOY_DEVICE, "there is no kernel file %s in the library", name);
+    *source = strdup(embedded);
+    return *source ? CONVOY_OK : cvy_fail_memory("a kernel's source", strlen(embedded));
 }
 
 static convoy_status expand(const char *name, int depth, cvy_text *out) {
@@ -404,9 +411,13 @@ int cvy_vector_width(const convoy_device *device) {
     return cvy_vector_width_of(&device->traits);
 }
 
-convoy_status cvy_kernel_get_simple(convoy_device *device, const char *function, cvy_kernel **kernel) {
-    return cvy_kernel_build(device, "simple", function, CVY_OPTIONS({"VW", cvy_vector_width(device)}),
-                            kernel);
+convoy_status cvy_kernel_get_simple(convoy_device *device, const char *file, const char *function,
+                                    cvy_kernel **kernel) {
+    char include[128];
+    snprintf(include, sizeof include, "\"%s.cl\"", file);
+    const bool common = strstr(embedded_source("simple.cl"), include);
+    return cvy_kernel_build(device, common ? "simple" : file, function,
+                            CVY_OPTIONS({"VW", cvy_vector_width(device)}), kernel);
 }
 
 size_t cvy_kernel_max_work_group(const cvy_kernel *kernel) {

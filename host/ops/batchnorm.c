@@ -375,8 +375,9 @@ convoy_status cvy_batchnorm_forward_eval(cvy_batchnorm *op, const cvy_batchnorm_
 
 convoy_status cvy_fold_prepare(convoy_device *device, int channels, float eps, cvy_fold *op) {
     *op = (cvy_fold){.channels = channels, .eps = eps};
-    return cvy_device_get_traits(device)->host ? CONVOY_OK
-                                               : cvy_kernel_get_simple(device, "fold", &op->kernel);
+    return cvy_device_get_traits(device)->host
+               ? CONVOY_OK
+               : cvy_kernel_get_simple(device, "batchnorm", "fold", &op->kernel);
 }
 
 convoy_status cvy_fold_run(const cvy_fold *op, const cvy_folding *of, const cvy_batchnorm_buffers *b) {

@@ -34,7 +34,7 @@ convoy_status cvy_dropout_prepare(convoy_device *device, const cvy_dropout_shape
     *op = (cvy_dropout){.shape = *shape};
     if (cvy_device_get_traits(device)->host)
         return CONVOY_OK;
-    convoy_status status = cvy_kernel_get_simple(device, "dropout", &op->kernel);
+    convoy_status status = cvy_kernel_get_simple(device, "dropout", "dropout", &op->kernel);
     if (!status)
         op->blocks = cvy_vector_blocks(device, op->kernel, shape->features * (size_t)(shape->pitch / 16), 1);
     return status;

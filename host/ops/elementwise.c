@@ -69,7 +69,7 @@ convoy_status cvy_elementwise_prepare(convoy_device *device, cvy_elementwise_kin
         .kind = kind, .activation = activation, .count = count, .host = cvy_device_get_traits(device)->host};
     if (op->host || !function)
         return CONVOY_OK;
-    convoy_status status = cvy_kernel_get_simple(device, function, &op->kernel);
+    convoy_status status = cvy_kernel_get_simple(device, "elementwise", function, &op->kernel);
     if (status)
         return status;
     size_t width = (size_t)cvy_vector_width(device);

@@ -152,7 +152,7 @@ convoy_status cvy_update_prepare(convoy_device *device, const cvy_optimizer *opt
     if (cvy_device_get_traits(device)->host)
         return CONVOY_OK;
     const size_t width = (size_t)cvy_vector_width(device);
-    convoy_status status = cvy_kernel_get_simple(device, optimizer->type->kernel, &op->kernel);
+    convoy_status status = cvy_kernel_get_simple(device, "optimizer", optimizer->type->kernel, &op->kernel);
     if (!status)
         op->blocks = cvy_vector_blocks(device, op->kernel, (count + width - 1) / width, 1);
     return status;

@@ -14,7 +14,7 @@ convoy_status cvy_kernel_get_pitch(convoy_device *device, const char *file, cons
                                    size_t pitch, cvy_kernel **kernel) {
     const int width = cvy_pitch_width(device, pitch);
     if (width == cvy_vector_width(device))
-        return cvy_kernel_get_simple(device, function, kernel);
+        return cvy_kernel_get_simple(device, file, function, kernel);
     return cvy_kernel_build(device, file, function, CVY_OPTIONS({"VW", width}), kernel);
 }
 

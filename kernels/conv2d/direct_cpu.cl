@@ -33,6 +33,7 @@
 #define PATCH 4096   /* its vectors at most; 0: none */
 #define ACTIVATION 0 /* of the output */
 #define POOL 1       /* see pooled.clh */
+#define POOL_RELU 0
 #endif
 
 #include "activation.clh"
@@ -235,7 +236,7 @@ static inline void finish_pooled(floatv pixels[2][2 * POOL_COLUMNS][MR][NV], glo
                     vstorev(d, v, to + (width + 1) * PITCH);
                 }
                 const ulong at = m * (y_plane / 4) + (first + column) / 2 * PITCH;
-                store_pooled(a, b, c, d, pooled + at, indices ? indices + at : indices, v);
+                store_pooled(a, b, c, d, pooled + at, indices ? indices + at : indices, v, POOL, POOL_RELU);
             }
 }
 

@@ -8,7 +8,7 @@ static void test_blocks_cover_every_vector_once(void **state) {
     if (cvy_device_get_traits(device)->host)
         return;
     cvy_kernel *kernel = NULL;
-    assert_ok(cvy_kernel_get_simple(device, "add", &kernel));
+    assert_ok(cvy_kernel_get_simple(device, "elementwise", "add", &kernel));
     const size_t counts[] = {1, 15, 16, 17, 4095, 100000, 5000000};
     for (size_t c = 0; c < sizeof counts / sizeof *counts; c++)
         for (size_t rows = 1; rows < 50; rows += 16) {
@@ -26,7 +26,7 @@ static void test_group_size_suits_the_pieces(void **state) {
     if (cvy_device_get_traits(device)->host)
         return;
     cvy_kernel *kernel = NULL;
-    assert_ok(cvy_kernel_get_simple(device, "add", &kernel));
+    assert_ok(cvy_kernel_get_simple(device, "elementwise", "add", &kernel));
     bool cpu = cvy_device_get_traits(device)->cpu;
     assert_int_equal(cvy_group_size(device, kernel, 1), cpu ? 1 : 64);
     assert_int_equal(cvy_group_size(device, kernel, 65), cpu ? 1 : 128);

@@ -13,8 +13,9 @@ enum {
 
 typedef struct state {
     cvy_kernel *weights, *convolve;
-    int in_channels, blocks;
-    int tiles, vectors, shares; /* work-items */
+    cvy_conv2d_shape shape; /* of the correlation */
+    bool transposed;
+    int blocks, tiles, vectors, shares; /* work-items */
 } state;
 
 static int tile_of(const cvy_conv2d_shape *s) {
@@ -49,45 +50,54 @@ static int choose_channels(int out_channels, int vector_width) {
     return ceil_div(out_channels, ceil_div(out_channels, most));
 }
 
+/* What a program has room for: the same for many layers. */
+static int most_channels(int in_channels) {
+    int most = 16;
+    while (most < in_channels)
+        most *= 2;
+    return most;
+}
+
 static convoy_status prepare(const cvy_job *job, void *prepared, cvy_needs *needs) {
     const cvy_conv2d_shape *s = job->shape;
     const cvy_conv2d_shape c = cvy_conv2d_correlation(job);
     const int width = job->traits->vector_width, channels = choose_channels(c.out_channels, width);
-    const bool pools = c.pooling.kind != CVY_POOLING_NONE;
     state *p = prepared;
-    *p = (state){.in_channels = c.in_channels,
+    *p = (state){.shape = c,
+                 .transposed = job->pass != CVY_CONV2D_FORWARD,
                  .blocks = ceil_div(c.out_channels, channels),
                  .tiles = ceil_div(c.out_width, PIXELS),
                  .vectors = s->pitch / width};
     const int wanted = ITEMS_PER_UNIT * job->traits->compute_units;
     p->shares = min_int(ceil_div(c.out_height, 4), ceil_div(wanted, p->tiles * p->vectors));
-    needs->fuses = pools;
+    needs->fuses = c.pooling.kind != CVY_POOLING_NONE;
     needs->workspace = (size_t)p->blocks * (size_t)channels * (size_t)c.in_channels * (size_t)s->kernel[0] *
                        (size_t)tile_of(s) * sizeof(float);
     if (job->describes)
         return CONVOY_OK;
     return cvy_kernels_build(
         job->device, "conv2d/winograd1d_cpu",
-        CVY_OPTIONS(
-            {"PITCH", s->pitch}, {"VW", width}, {"T", tile_of(s)}, {"MR", channels}, {"IN_C", c.in_channels},
-            {"OUT_C", c.out_channels}, {"IN_H", c.in_height}, {"IN_W", c.in_width}, {"OUT_H", c.out_height},
-            {"OUT_W", c.out_width}, {"KH", s->kernel[0]}, {"KW", s->kernel[1]}, {"PAD_H", c.padding[0]},
-            {"PAD_W", c.padding[1]}, {"TRANSPOSED", job->pass != CVY_CONV2D_FORWARD},
-            {"ACTIVATION", c.activation}, {"POOL", c.pooling.kind}, {"POOL_RELU", pools && c.pooling.relu}),
+        CVY_OPTIONS({"PITCH", s->pitch}, {"VW", width}, {"T", tile_of(s)}, {"MR", channels},
+                    {"KH", s->kernel[0]}, {"KW", s->kernel[1]}, {"ACTIVATION", c.activation},
+                    {"MOST_IN_C", most_channels(c.in_channels)}),
         CVY_KERNELS({"conv2d_winograd1d_weights", &p->weights}, {"conv2d_winograd1d", &p->convolve}));
 }
 
 static convoy_status run(void *prepared, const void *buffers) {
     const state *p = prepared;
     const cvy_conv2d_buffers *b = buffers;
+    const cvy_conv2d_shape *s = &p->shape;
     const convoy_status status =
-        CVY_LAUNCH(p->weights, cvy_singles((size_t)p->in_channels, (size_t)p->blocks, 1), cvy_buf(b->weight),
-                   cvy_buf(b->workspace));
+        CVY_LAUNCH(p->weights, cvy_singles((size_t)s->in_channels, (size_t)p->blocks, 1), cvy_buf(b->weight),
+                   cvy_buf(b->workspace), cvy_int(s->out_channels), cvy_int(p->transposed));
     if (status)
         return status;
     return CVY_LAUNCH(p->convolve, cvy_singles((size_t)p->tiles, (size_t)p->vectors, (size_t)p->shares),
                       cvy_buf(b->in), cvy_buf(b->workspace), cvy_buf(b->bias), cvy_buf(b->out),
-                      cvy_buf(b->pooled), cvy_buf(b->indices));
+                      cvy_buf(b->pooled), cvy_buf(b->indices), cvy_int(s->in_channels), cvy_int(s->in_height),
+                      cvy_int(s->in_width), cvy_int(s->out_channels), cvy_int(s->out_height),
+                      cvy_int(s->out_width), cvy_int(s->padding[0]), cvy_int(s->padding[1]),
+                      cvy_int(s->pooling.kind), cvy_int(s->pooling.relu));
 }
 
 const cvy_variant cvy_conv2d_winograd1d_cpu = {.name = "winograd1d_cpu",

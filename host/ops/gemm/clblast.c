@@ -257,7 +257,7 @@ static convoy_status prepare(const cvy_job *job, void *prepared, cvy_needs *need
     pthread_mutex_lock(&tellings_lock);
     convoy_status status = choose_set(job->device, told_of(job->device));
     pthread_mutex_unlock(&tellings_lock);
-    return status ? status : cvy_kernel_get_simple(job->device, "gemm_sum", &p->sum);
+    return status ? status : cvy_kernel_get_simple(job->device, "gemm/sum", "gemm_sum", &p->sum);
 }
 
 /* CLBlast refuses before it writes C; the bias comes last, so that C is then as it was. */

@@ -168,7 +168,7 @@ convoy_status cvy_gemm_create(convoy_device *device, const cvy_gemm_shape *shape
     const cvy_job job = cvy_job_of(device, &gemm->shape, 0);
     convoy_status status = prepare(&job, variant, &gemm->prepared);
     if (!status && is_empty(shape) && !job.traits->host)
-        status = cvy_kernel_get_simple(device, "gemm_sum", &gemm->sum);
+        status = cvy_kernel_get_simple(device, "gemm/sum", "gemm_sum", &gemm->sum);
     if (!status)
         status = prepare_end(device, shape, &gemm->ends);
     if (status)

@@ -140,7 +140,7 @@ static convoy_status prepare(const cvy_job *job, void *prepared, cvy_needs *need
                     {"NB", t.column_block}, {"KC", t.depth}, {"TRANSPOSE_A", s->transpose_a},
                     {"TRANSPOSE_B", s->transpose_b}, {"COPY_A", rows_collide(s)}),
         &p->tile);
-    return status ? status : cvy_kernel_get_simple(job->device, "gemm_sum", &p->sum);
+    return status ? status : cvy_kernel_get_simple(job->device, "gemm/sum", "gemm_sum", &p->sum);
 }
 
 static convoy_status run(void *prepared, const void *given) {

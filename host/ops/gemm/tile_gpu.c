@@ -74,7 +74,7 @@ static convoy_status prepare(const cvy_job *job, void *prepared, cvy_needs *need
         return CONVOY_OK;
     const cvy_gemm_batched_shape product = product_of(p, 0);
     convoy_status status = cvy_gemm_batched_prepare(job->device, &product, &p->product);
-    return status ? status : cvy_kernel_get_simple(job->device, "gemm_sum", &p->sum);
+    return status ? status : cvy_kernel_get_simple(job->device, "gemm/sum", "gemm_sum", &p->sum);
 }
 
 static convoy_status mma_prepare(const cvy_job *job, void *prepared, cvy_needs *needs) {
