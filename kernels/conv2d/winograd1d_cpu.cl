@@ -131,8 +131,8 @@ static inline void store(floatv out[2][M], global float *y, int rows, int column
                 put(out[r][c], 0, y + ((ulong)r * width + c) * PITCH);
 }
 
-/* Work-items: tile of a row, vector of images, share of the pairs of rows. bias and, where `pool` is 0, pooled may be
-   null; see pooled.clh. */
+/* Work-items: tile of a row, vector of images, share of the pairs of rows. bias may be null, and one of
+   y and pooled; see pooled.clh for `pool` and `relu`. */
 kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
 conv2d_winograd1d(global const float *restrict x, global const float *restrict packed,
                   global const float *restrict bias, global float *restrict y, global float *restrict pooled,
@@ -166,7 +166,7 @@ conv2d_winograd1d(global const float *restrict x, global const float *restrict p
                     store(out, y + channel * y_plane + ((ulong)row * out_w + column) * PITCH + image, out_h - row,
                           columns, out_w);
                 const ulong to = channel * pooled_plane + (row / 2 * (out_w / 2) + column / 2) * PITCH + image;
-                for (int c = 0; pool && c < columns; c += 2)
+                for (int c = 0; pooled && c < columns; c += 2)
                     store_pooled(out[0][c], out[0][c + 1], out[1][c], out[1][c + 1], pooled + to + c / 2 * PITCH,
                                  indices ? indices + to + c / 2 * PITCH : indices, 0, pool, relu);
             }
