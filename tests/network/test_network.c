@@ -587,7 +587,7 @@ static void a_variant_that_fails_is_planned_around(void **state) {
     convoy_network_close(network);
     setenv("CONVOY_KERNEL_OPTIONS", "-Dconv2d_rows_pooled=1", 1); /* a function that direct_cpu alone has */
     network = open_training(model, device, 16);
-    unsetenv("CONVOY_KERNEL_OPTIONS");
+    test_build_plainly(NULL);
     const cvy_needs after = network->steps[0].setup.needs;
     const cvy_memory parts = cvy_network_memory(network);
     assert_false(after.fuses);
@@ -644,7 +644,7 @@ int main(void) {
     };
     if (convoy_device_open("host", &host))
         return 1;
-    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    int failed = cmocka_run_group_tests(tests, test_build_plainly, NULL);
     convoy_device_close(host);
     test_device_close();
     return failed;

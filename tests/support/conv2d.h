@@ -24,6 +24,9 @@ bool conv_skipped(const conv_case *c);
 /* Every pass, with and without bias and accumulation. False where the variant does not run this shape on this
    device, which its refusal must say. */
 bool conv_check_case(const conv_case *c, const char *variant);
+/* The one of winograd's two sizes of tiles that runs shape i where images are larger than the caches only;
+   the other one runs it where they are not. */
+const char *conv_streamed(size_t i);
 /* Each variant for GPUs, or each other one, that runs here at all, on every shape that it supports. */
 void conv_check_variants(bool gpu);
 

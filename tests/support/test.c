@@ -35,10 +35,14 @@ bool test_quick(void) {
     return quick && strcmp(quick, "0") != 0;
 }
 
-void test_build_plainly(void) {
+int test_build_plainly(void **state) {
+    (void)state;
     const cvy_device_traits *traits = cvy_device_get_traits(test_device());
-    if (traits->cpu && !(traits->quirks & CVY_QUIRK_INTERPRETS))
+    if (traits->cpu && !(traits->quirks & CVY_QUIRK_INTERPRETS)) {
         setenv("CONVOY_KERNEL_OPTIONS", "-cl-opt-disable", 1);
+        setenv("CLBLAST_BUILD_OPTIONS", "-cl-opt-disable ", 1);
+    }
+    return 0;
 }
 
 size_t test_stride(void) {

@@ -122,7 +122,7 @@ int main(void) {
     for (size_t i = 0; i < COUNT; i++)
         tests[i] = (struct CMUnitTest){cases[i].model, plan_is_complete, NULL, NULL, (void *)&cases[i]};
     const size_t count = test_quick() ? 2 : COUNT;
-    int failed = _cmocka_run_group_tests("memory", tests, count, NULL, NULL);
+    int failed = _cmocka_run_group_tests("memory", tests, count, test_build_plainly, NULL);
     test_device_close();
     return failed;
 }
