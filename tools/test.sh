@@ -13,6 +13,8 @@
 #   clang      build with clang -Werror
 #   sanitize   build with AddressSanitizer and UBSan; every test on PoCL
 #   oclgrind   every kernel under Oclgrind with --data-races; its log must be empty
+# Only where they are asked for, as before a release:
+#   fuzz       libFuzzer on every parser (tests/fuzz/), FUZZ_SECONDS each (60); what it finds lies in build-test/fuzz-found/
 #
 # Missing Debian packages are installed first (tools/install_packages.sh test) unless --no-install is given. Builds,
 # logs and kernel caches lie in build-test/. The last line counts what passed, failed and was skipped; the exit code is
@@ -24,7 +26,7 @@ out=$root/build-test
 logs=$out/logs
 
 usage() {
-    sed -n '2,19s/^# \{0,1\}//p' "$0"
+    sed -n '2,22s/^# \{0,1\}//p' "$0"
 }
 
 jobs=$(nproc)
@@ -41,7 +43,7 @@ while [ $# -gt 0 ]; do
         usage
         exit 0
         ;;
-    source | gcc | targets | install | rusticl | devices | clang | sanitize | oclgrind) parts+=("$1") ;;
+    source | gcc | targets | install | rusticl | devices | clang | sanitize | oclgrind | fuzz) parts+=("$1") ;;
     *)
         echo "test.sh: what is '$1'? Try --help." >&2
         exit 2
@@ -180,6 +182,27 @@ part_sanitize() {
     step sanitize-build build sanitize -DCMAKE_C_COMPILER=gcc -DCONVOY_SANITIZE=ON -DCONVOY_WERROR=OFF &&
         CONVOY_TEST_QUICK=1 ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1 \
             LSAN_OPTIONS=suppressions=$root/tools/lsan.supp:print_suppressions=0 run_pocl_tests sanitize-tests sanitize
+}
+
+fuzz_target() { # TARGET
+    mkdir -p "$out/fuzz-corpus/$1" "$out/fuzz-found"
+    TMPDIR=/dev/shm FUZZ_TARGET=$1 "$out/fuzz/fuzz" -max_total_time="${FUZZ_SECONDS:-60}" -timeout=10 -max_len=4096 \
+        -artifact_prefix="$out/fuzz-found/$1-" "$out/fuzz-corpus/$1" "tests/fuzz/corpus/$1"
+}
+
+part_fuzz() {
+    local target
+    if ! command -v clang >/dev/null; then
+        echo "fuzz: clang is not installed: apt-get install clang"
+        skipped=$((skipped + 1))
+        return
+    fi
+    step fuzz-build build fuzz -DCMAKE_C_COMPILER=clang -DCONVOY_FUZZ=ON -DCONVOY_WERROR=OFF || return
+    for target in tests/fuzz/corpus/*; do
+        target=$(basename "$target")
+        step "fuzz-$target" fuzz_target "$target"
+        sed -n 's/^Done/    &/p' "$logs/fuzz-$target.log"
+    done
 }
 
 # Every kernel of kernels/ by name, as clang sees it.

@@ -94,13 +94,25 @@ convoy_status cvy_file_read_regular(const char *path, size_t limit, char **data,
     return status ? status : cvy_file_read(path, limit, data, size);
 }
 
-convoy_status cvy_file_read(const char *path, size_t limit, char **data, size_t *size) {
+static convoy_status check_own(const char *path, const struct stat *info) {
+    if (S_ISREG(info->st_mode) && (info->st_uid == geteuid() || info->st_uid == 0) &&
+        !(info->st_mode & S_IWOTH))
+        return CONVOY_OK;
+    return cvy_fail(
+        CONVOY_INVALID,
+        "'%s' is not read: only a file of this user or of root, which not everybody may write to, "
+        "is trusted there",
+        path);
+}
+
+/* A file that must be this user's own is opened without waiting: it may be a pipe. */
+static convoy_status read_file(const char *path, bool own, size_t limit, char **data, size_t *size) {
     convoy_status status = CONVOY_OK;
     struct stat info;
     size_t expected = 0;
     int fd;
     do {
-        fd = open(path, O_RDONLY | O_CLOEXEC);
+        fd = open(path, O_RDONLY | O_CLOEXEC | (own ? O_NONBLOCK : 0));
     } while (fd < 0 && errno == EINTR);
     if (fd < 0)
         return fail_errno("open", path);
@@ -108,6 +120,8 @@ convoy_status cvy_file_read(const char *path, size_t limit, char **data, size_t 
         status = fail_errno("read", path);
         goto done;
     }
+    if (own && (status = check_own(path, &info)))
+        goto done;
     if (S_ISDIR(info.st_mode)) {
         status = cvy_fail(CONVOY_IO, "cannot read '%s': it is a folder, not a file", path);
         goto done;
@@ -124,6 +138,14 @@ convoy_status cvy_file_read(const char *path, size_t limit, char **data, size_t 
 done:
     close(fd);
     return status;
+}
+
+convoy_status cvy_file_read(const char *path, size_t limit, char **data, size_t *size) {
+    return read_file(path, false, limit, data, size);
+}
+
+convoy_status cvy_file_read_own(const char *path, size_t limit, char **data, size_t *size) {
+    return read_file(path, true, limit, data, size);
 }
 
 /* ---- atomic writing ---- */

@@ -16,6 +16,10 @@ convoy_status cvy_file_read(const char *path, size_t limit, char **data, size_t 
    folder, a pipe is not waited for. A folder is CONVOY_IO, a pipe or a
    device CONVOY_INVALID. */
 convoy_status cvy_file_read_regular(const char *path, size_t limit, char **data, size_t *size);
+/* The same of a regular file that belongs to this user or to root and that not everybody may write to: what
+   is kept in a cache is believed, and a cache folder may lie where others write. CONVOY_INVALID: it is not.
+ */
+convoy_status cvy_file_read_own(const char *path, size_t limit, char **data, size_t *size);
 /* Is it one? For those who open it by other means. CONVOY_IO: it cannot be asked. */
 convoy_status cvy_file_check_regular(const char *path);
 

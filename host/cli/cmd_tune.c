@@ -219,7 +219,12 @@ static void print_work(const convoy_device *device, const work *w) {
 
 /* ---- --list ---- */
 
-static const char *const verdicts[] = {"best", "measured", "not seen through", "set aside"};
+static const char *const verdicts[] = {"best", "measured", "not seen through", "set aside",
+                                       "set aside for this run"};
+
+static bool is_aside(const cvy_choice *c) {
+    return c->verdict == CVY_ASIDE || c->verdict == CVY_ASIDE_NOW;
+}
 
 static json_t *known_json(convoy_device *device) {
     size_t count;
@@ -230,8 +235,8 @@ static json_t *known_json(convoy_device *device) {
             known, json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "verdict", verdicts[list[i].verdict],
                              "op", text_json(list[i].op), "pass", text_json(list[i].pass), "shape",
                              text_json(list[i].shape), "variant", text_json(list[i].variant), "ms",
-                             list[i].verdict == CVY_ASIDE ? json_null() : cli_number(1e3 * list[i].seconds),
-                             "reason", text_json(list[i].reason)));
+                             is_aside(&list[i]) ? json_null() : cli_number(1e3 * list[i].seconds), "reason",
+                             text_json(list[i].reason)));
     return json_pack("{s:s, s:o}", "device", convoy_device_get_info(device)->name, "known", known);
 }
 
@@ -242,8 +247,8 @@ static void print_known(convoy_device *device) {
     for (size_t i = 0; i < count; i++) {
         const cvy_choice *c = &list[i];
         printf("%-7s %-17s %-44s ", c->op, c->pass, c->shape);
-        if (c->verdict == CVY_ASIDE)
-            printf("%-24s set aside: %s\n", c->variant, c->reason);
+        if (is_aside(c))
+            printf("%-24s %s: %s\n", c->variant, verdicts[c->verdict], c->reason);
         else
             printf("%-24s %11.3f ms  %s\n", c->variant, 1e3 * c->seconds, verdicts[c->verdict]);
     }

@@ -1,5 +1,6 @@
 /* The table of commands, and what every one of them has in common: help, errors, exit codes. */
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -134,6 +135,8 @@ int main(int argc, char **argv) {
         return convoy_status_exit_code(flush_results());
     }
     cvy_set_memory_handler(end_without_memory);
+    signal(SIGXFSZ,
+           SIG_IGN); /* a file that may not grow (ulimit -f) is an error of the writing, as a full disk */
     cvy_arena *arena = cvy_arena_create();
     if (!arena)
         cvy_abort_memory();

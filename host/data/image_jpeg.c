@@ -115,7 +115,10 @@ static convoy_status decode(decoder *decoder, const char *path, cvy_wanted wante
         if (cmyk)
             cmyk_to_rgb(row, pixels->width, jpeg->saw_Adobe_marker, target);
     }
-    jpeg_finish_decompress(jpeg);
+    /* With one scan all pixels are there now; what follows them, be it no end marker, says nothing about
+       them. Of several scans the end marker tells that none is missing. */
+    if (jpeg_has_multiple_scans(jpeg))
+        jpeg_finish_decompress(jpeg);
     if (decoder->message[0])
         return cvy_fail(CONVOY_INVALID, "%s: damaged JPEG image: %s", path, decoder->message);
     return CONVOY_OK;

@@ -1,8 +1,10 @@
 /* Which compute devices the machine has, and which of them `auto` takes. */
+#include <CL/cl_ext.h> /* CL_PLATFORM_NOT_FOUND_KHR */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/machine.h"
 #include "device/opencl.h"
 
@@ -121,9 +123,12 @@ static void choose(cvy_candidate *list, size_t count) {
     convoy_device_info *info = &list[best].info;
     info->chosen = 1;
     if (count == 1) {
-        snprintf(info->reason, sizeof info->reason,
-                 "no OpenCL driver shows a device: install one for the GPU, or "
-                 "pocl-opencl-icd for the CPU");
+        if (list->failure[0])
+            snprintf(info->reason, sizeof info->reason, "no device of OpenCL's can be listed");
+        else
+            snprintf(info->reason, sizeof info->reason,
+                     "no OpenCL driver shows a device: install one for the GPU, or "
+                     "pocl-opencl-icd for the CPU");
         return;
     }
     char kind[sizeof info->reason];
@@ -131,53 +136,89 @@ static void choose(cvy_candidate *list, size_t count) {
     snprintf(info->reason, sizeof info->reason, "best of %zu: %.200s", count, kind);
 }
 
-convoy_status cvy_find_devices(cvy_candidate **list, size_t *count) {
-    cl_platform_id *platforms = NULL;
-    cl_uint platform_count = 0;
-    size_t used = 0, capacity = 8;
+/* Devices as they are found, with room for one more. */
+typedef struct listing {
+    cvy_candidate *found;
+    size_t used, capacity;
+    char failure[sizeof((cvy_candidate *)0)->failure];
+} listing;
+
+static convoy_status reserve(listing *l) {
+    if (l->used + 2 <= l->capacity)
+        return CONVOY_OK;
+    const size_t more = l->capacity ? 2 * l->capacity : 8;
+    cvy_candidate *larger = realloc(l->found, more * sizeof *larger);
+    if (!larger)
+        return cvy_fail_memory("the list of devices", more * sizeof *larger);
+    l->found = larger;
+    l->capacity = more;
+    return CONVOY_OK;
+}
+
+/* `nothing`: the code by which a driver says that it has none. Any other one is a failure. */
+static bool answered(listing *l, const char *call, const char *of, cl_int code, cl_int nothing) {
+    char failure[sizeof l->failure];
+    if (code != CL_SUCCESS && code != nothing) {
+        snprintf(failure, sizeof failure, "%s%s fails with %s (%d)", call, of, cvy_opencl_error(code),
+                 (int)code);
+        cvy_warning("%s: what its driver has is not listed; is it installed and set up completely?", failure);
+        if (!l->failure[0])
+            memcpy(l->failure, failure, sizeof failure);
+    }
+    return code == CL_SUCCESS;
+}
+
+static convoy_status list_platform(listing *l, cl_platform_id platform, cl_uint index) {
+    cl_device_id ids[64];
+    cl_uint count = 0;
+    char of[96], name[64];
     convoy_status status = CONVOY_OK;
-    cvy_candidate *found = calloc(capacity, sizeof *found);
-    /* CL_PLATFORM_NOT_FOUND_KHR and any other failure mean the same: no platforms. */
-    if (clGetPlatformIDs(0, NULL, &platform_count) != CL_SUCCESS)
-        platform_count = 0;
-    platforms = calloc(platform_count + 1, sizeof(cl_platform_id));
-    if (!found || !platforms) {
-        status = cvy_fail_memory("the list of devices", capacity * sizeof *found);
-        goto done;
+    const cl_int code = clGetDeviceIDs(platform, CL_DEVICE_TYPE_ALL, 64, ids, &count);
+    get_text(platform_info, platform, CL_PLATFORM_NAME, name, sizeof name);
+    snprintf(of, sizeof of, " of platform %u (%s)", index, name);
+    if (!answered(l, "clGetDeviceIDs", of, code, CL_DEVICE_NOT_FOUND))
+        return CONVOY_OK;
+    for (cl_uint d = 0; d < count && d < 64 && !(status = reserve(l)); d++) {
+        cvy_candidate *candidate = &l->found[l->used++];
+        *candidate = (cvy_candidate){.platform = platform, .id = ids[d]};
+        describe(candidate, index, d);
     }
-    if (platform_count && clGetPlatformIDs(platform_count, platforms, NULL) != CL_SUCCESS)
-        platform_count = 0;
-    for (cl_uint p = 0; p < platform_count; p++) {
-        cl_device_id ids[64];
-        cl_uint device_count = 0;
-        if (clGetDeviceIDs(platforms[p], CL_DEVICE_TYPE_ALL, 64, ids, &device_count) != CL_SUCCESS)
-            continue; /* a platform without devices */
-        for (cl_uint d = 0; d < device_count && d < 64; d++) {
-            if (used + 2 > capacity) {
-                cvy_candidate *larger = realloc(found, 2 * capacity * sizeof *found);
-                if (!larger) {
-                    status = cvy_fail_memory("the list of devices", 2 * capacity * sizeof *found);
-                    goto done;
-                }
-                found = larger;
-                capacity *= 2;
-            }
-            memset(&found[used], 0, sizeof found[used]);
-            found[used].platform = platforms[p];
-            found[used].id = ids[d];
-            describe(&found[used++], p, d);
-        }
-    }
-    memset(&found[used], 0, sizeof found[used]);
-    describe_host(&found[used++].info);
-    choose(found, used);
-    *list = found;
-    *count = used;
-    found = NULL;
-done:
-    free(found);
+    return status;
+}
+
+static convoy_status list_platforms(listing *l) {
+    cl_uint count = 0;
+    convoy_status status = CONVOY_OK;
+    if (!answered(l, "clGetPlatformIDs", "", clGetPlatformIDs(0, NULL, &count), CL_PLATFORM_NOT_FOUND_KHR))
+        return CONVOY_OK;
+    cl_platform_id *platforms = calloc(count + 1, sizeof(cl_platform_id));
+    if (!platforms)
+        return cvy_fail_memory("the list of devices", (count + 1) * sizeof(cl_platform_id));
+    if (count && answered(l, "clGetPlatformIDs", "", clGetPlatformIDs(count, platforms, NULL),
+                          CL_PLATFORM_NOT_FOUND_KHR))
+        for (cl_uint p = 0; p < count && !status; p++)
+            status = list_platform(l, platforms[p], p);
     free(platforms);
     return status;
+}
+
+convoy_status cvy_find_devices(cvy_candidate **list, size_t *count) {
+    listing l = {0};
+    convoy_status status = list_platforms(&l);
+    if (!status)
+        status = reserve(&l);
+    if (status) {
+        free(l.found);
+        return status;
+    }
+    cvy_candidate *host = &l.found[l.used++];
+    *host = (cvy_candidate){.id = NULL};
+    memcpy(host->failure, l.failure, sizeof host->failure);
+    describe_host(&host->info);
+    choose(l.found, l.used);
+    *list = l.found;
+    *count = l.used;
+    return CONVOY_OK;
 }
 
 convoy_status convoy_device_list(convoy_device_info **list, size_t *count) {

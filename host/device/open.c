@@ -186,13 +186,14 @@ static bool matches(const convoy_device_info *info, const char *selector) {
 
 static convoy_status fail_no_match(const char *selector, const cvy_candidate *list, size_t count) {
     cvy_text found = {0};
+    const char *failure = list[count - 1].failure;
     for (size_t i = 0; i < count; i++)
         cvy_text_add(&found, "%s%s (%s, %s, %s)", i ? "; " : "", list[i].info.id, list[i].info.name,
                      list[i].info.platform, list[i].info.type);
     convoy_status status = cvy_fail(
         CONVOY_DEVICE,
-        "no device matches \"%s\"; there is: %s; ask for auto, gpu, cpu, host, P:D or a part of a name",
-        selector, cvy_text_get(&found));
+        "no device matches \"%s\"; there is: %s; ask for auto, gpu, cpu, host, P:D or a part of a name%s%s",
+        selector, cvy_text_get(&found), *failure ? "; but " : "", failure);
     cvy_text_free(&found);
     return status;
 }

@@ -85,6 +85,8 @@ typedef struct cvy_candidate {
     convoy_device_info info;
     cl_platform_id platform;
     cl_device_id id; /* NULL: the host */
+    /* Of the host: why drivers may have more devices than are listed, "" where all of them answered. */
+    char failure[160];
 } cvy_candidate;
 /* *list is malloc'ed and ends with the host; one entry is marked as chosen. */
 convoy_status cvy_find_devices(cvy_candidate **list, size_t *count);

@@ -153,7 +153,7 @@ static cl_program load_binary(convoy_device *device, const char *path, const cha
     char *data = NULL, hex[33];
     size_t size = 0;
     cl_program program = NULL;
-    if (!cvy_file_exists(path) || cvy_file_read_regular(path, MAX_BINARY, &data, &size) != CONVOY_OK)
+    if (!cvy_file_exists(path) || cvy_file_read_own(path, MAX_BINARY, &data, &size) != CONVOY_OK)
         return NULL;
     if (size <= HEADER_SIZE || memcmp(data, MAGIC, MAGIC_SIZE) != 0)
         goto done;

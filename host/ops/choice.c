@@ -28,7 +28,7 @@ enum {
     LOCK_TRIES = 200      /* 10 ms apart */
 };
 
-static const char *const verdict_names[] = {"best", "timed", "left", "aside"};
+static const char *const verdict_names[] = {"best", "timed", "left", "aside"}; /* of those in the file */
 
 typedef struct record {
     const char *key;
@@ -88,12 +88,15 @@ static bool about(const cvy_choice *c, const char *op, const char *pass, const c
     return same(c->shape, shape) && same(c->op, op) && same(c->pass, pass);
 }
 
+static bool is_aside(const cvy_choice *c) {
+    return c->verdict == CVY_ASIDE || c->verdict == CVY_ASIDE_NOW;
+}
+
 /* Does `newer` take the place of `older`? A variant has one answer, and another one for being set aside; the
    best variant of a shape ends the comparison that the answers of single variants belong to. */
 static bool replaces(const record *newer, const record *older) {
     const cvy_choice *n = &newer->choice, *o = &older->choice;
-    if (!same(newer->key, older->key) || !about(o, n->op, n->pass, n->shape) ||
-        (n->verdict == CVY_ASIDE) != (o->verdict == CVY_ASIDE))
+    if (!same(newer->key, older->key) || !about(o, n->op, n->pass, n->shape) || is_aside(n) != is_aside(o))
         return false;
     return n->verdict == CVY_BEST || (o->verdict != CVY_BEST && same(n->variant, o->variant));
 }
@@ -183,7 +186,7 @@ static void load(list *out) {
     size_t size = 0, lost = 0;
     if (!path || !cvy_file_exists(path))
         goto done;
-    if (cvy_file_read_regular(path, FILE_LIMIT, &data, &size)) {
+    if (cvy_file_read_own(path, FILE_LIMIT, &data, &size)) {
         cvy_debug("what was measured is not read: %s", convoy_error_message());
         goto done;
     }
@@ -209,16 +212,21 @@ done:
     free(path);
 }
 
-static void save(const list *l) {
+/* False: it is not kept. */
+static bool save(const list *l) {
     char *path = file_path("tuning.txt");
     cvy_text text = {0};
+    bool saved = path;
     cvy_text_add(&text, HEADER "\n");
     for (size_t i = l->count > RECORDS_LIMIT ? l->count - RECORDS_LIMIT : 0; i < l->count; i++)
         write_record(&text, &l->records[i]);
-    if (path && cvy_file_write(path, text.data, text.length))
+    if (path && cvy_file_write(path, text.data, text.length)) {
         cvy_debug("what was measured is not kept: %s", convoy_error_message());
+        saved = false;
+    }
     cvy_text_free(&text);
     free(path);
+    return saved;
 }
 
 /* One process changes the file at a time. Where no lock is to be had (a folder that cannot be written to, a
@@ -268,10 +276,18 @@ static void release(void *data) {
     free(s);
 }
 
-static void put_own(store *s, const list *all) {
+/* What the file has about this device is known, and what holds for this run. In the file no record
+   contradicts another one, so that none is compared with all the others here. */
+static void take_own(store *s, const list *all) {
+    list known = {0};
     for (size_t i = 0; i < all->count; i++)
         if (same(all->records[i].key, s->key))
-            list_put(&s->known, &all->records[i]);
+            list_add(&known, &all->records[i]);
+    for (size_t i = 0; i < s->known.count; i++)
+        if (s->known.records[i].choice.verdict == CVY_ASIDE_NOW)
+            list_add(&known, &s->known.records[i]);
+    list_free(&s->known);
+    s->known = known;
 }
 
 static void read_store(store *s, convoy_device *device) {
@@ -280,7 +296,7 @@ static void read_store(store *s, convoy_device *device) {
     s->precision = cvy_device_get_traits(device)->precision;
     find_key(device, s->key);
     load(&all);
-    put_own(s, &all);
+    take_own(s, &all);
     list_free(&all);
 }
 
@@ -309,15 +325,24 @@ static bool is_off(void) {
     return wish && same(wish, "0");
 }
 
-const char *cvy_choice_aside(convoy_device *device, const cvy_key *key, const char *variant) {
+/* `now`: also what holds for this run alone. */
+static const char *find_aside(convoy_device *device, const cvy_key *key, const char *variant, bool now) {
     const store *s = store_of(device);
     for (size_t i = 0; s && i < s->known.count; i++) {
         const cvy_choice *c = &s->known.records[i].choice;
-        if (c->verdict == CVY_ASIDE && same(c->variant, variant) &&
+        if ((now ? is_aside(c) : c->verdict == CVY_ASIDE) && same(c->variant, variant) &&
             (about(c, key->op, key->pass, key->shape) || about(c, key->op, key->pass, "*")))
             return c->reason;
     }
     return NULL;
+}
+
+const char *cvy_choice_aside(convoy_device *device, const cvy_key *key, const char *variant) {
+    return find_aside(device, key, variant, true);
+}
+
+const char *cvy_choice_aside_for_good(convoy_device *device, const cvy_key *key, const char *variant) {
+    return find_aside(device, key, variant, false);
 }
 
 const char *cvy_choice_find(convoy_device *device, const cvy_key *key) {
@@ -372,31 +397,39 @@ void cvy_choice_keep(convoy_device *device, const cvy_choice *choices, size_t co
         list_put(&all, &r);
         list_put(&s->known, &r);
     }
-    save(&all);
+    const bool saved = save(&all);
     unlock(fd);
-    put_own(s, &all); /* what other processes found meanwhile */
+    if (saved)
+        take_own(s, &all); /* with what other processes found meanwhile */
     list_free(&all);
 }
 
-void cvy_choice_set_aside(convoy_device *device, const cvy_key *key, bool all_shapes, const char *variant,
-                          const char *reason) {
+void cvy_choice_set_aside(convoy_device *device, const cvy_key *key, const cvy_aside *aside) {
+    store *s = store_of(device);
     cvy_key where = *key;
     char brief[REASON]; /* a build log may be long */
-    snprintf(brief, sizeof brief, "%s", reason);
-    if (all_shapes)
+    if (!s)
+        return;
+    snprintf(brief, sizeof brief, "%s", aside->reason);
+    if (aside->all_shapes)
         snprintf(where.shape, sizeof where.shape, "*");
-    if (!cvy_choice_aside(device, &where, variant))
-        cvy_warning("%s's variant %s is set aside on %s for %s, %s: %s", key->op, variant,
-                    convoy_device_get_info(device)->name, key->pass, all_shapes ? "all shapes" : key->shape,
+    const cvy_choice choice = {.verdict = aside->for_good ? CVY_ASIDE : CVY_ASIDE_NOW,
+                               .op = where.op,
+                               .pass = where.pass,
+                               .shape = where.shape,
+                               .variant = aside->variant,
+                               .reason = brief,
+                               .device = convoy_device_get_info(device)->name};
+    if (!find_aside(device, &where, aside->variant, !aside->for_good))
+        cvy_warning("%s's variant %s is set aside on %s for %s, %s, %s: %s", key->op, aside->variant,
+                    choice.device, key->pass, aside->all_shapes ? "all shapes" : key->shape,
+                    aside->for_good ? "for good, having failed twice (`convoy tune --forget` tries it again)"
+                                    : "for this run, whose digits may differ from those of others",
                     brief);
-    cvy_choice_keep(device,
-                    &(cvy_choice){.verdict = CVY_ASIDE,
-                                  .op = where.op,
-                                  .pass = where.pass,
-                                  .shape = where.shape,
-                                  .variant = variant,
-                                  .reason = brief},
-                    1);
+    if (aside->for_good)
+        cvy_choice_keep(device, &choice, 1);
+    else
+        list_put(&s->known, &(record){s->key, choice});
 }
 
 void cvy_choice_forget(convoy_device *device) {

@@ -1,6 +1,7 @@
 /* What is known about the variants of an op on a device: which one measured best for a shape, and which ones
-   are set aside because they failed there. Kept for each user in one file, <cache folder>/tuning.txt; read
-   when a device is first asked about. host/tune/tune.c finds the answers, host/ops/variants.c asks for
+   are set aside because they failed there: for good where two child processes saw it, else for the run, as a
+   driver may fail once for a reason that passes. Kept for each user in one file, <cache folder>/tuning.txt;
+   read when a device is first asked about. host/tune/tune.c finds the answers, host/ops/variants.c asks for
    them.
 
    File: a line "convoy-tuning 2", then a line for each record: 16 hexadecimal digits that check the rest of
@@ -27,10 +28,11 @@ typedef struct cvy_key {
 typedef enum cvy_origin { CVY_GUESSED, CVY_MEASURED, CVY_FORCED } cvy_origin;
 
 typedef enum cvy_verdict {
-    CVY_BEST,  /* `variant` is the fastest: `seconds` */
-    CVY_TIMED, /* `variant` takes `seconds`; what it is to be compared with was not measured yet */
-    CVY_LEFT,  /* automatic tuning spent `seconds` on `variant` and did not see it through */
-    CVY_ASIDE  /* `variant` failed as `reason` says; shape "*": it is chosen for no shape */
+    CVY_BEST,     /* `variant` is the fastest: `seconds` */
+    CVY_TIMED,    /* `variant` takes `seconds`; what it is to be compared with was not measured yet */
+    CVY_LEFT,     /* automatic tuning spent `seconds` on `variant` and did not see it through */
+    CVY_ASIDE,    /* `variant` failed as `reason` says; shape "*": it is chosen for no shape */
+    CVY_ASIDE_NOW /* the same, until the device is closed: never in the file */
 } cvy_verdict;
 
 typedef struct cvy_choice {
@@ -47,13 +49,19 @@ const char *cvy_choice_find(convoy_device *device, const cvy_key *key);
    the variant, or CVY_BEST of the key where `variant` is NULL. NULL: nothing was measured. Valid until the
    next cvy_choice_keep or _forget. */
 const cvy_choice *cvy_choice_measured(convoy_device *device, const cvy_key *key, const char *variant);
-/* Why the variant is set aside; NULL: it is not. */
+/* Why the variant is set aside, in this run or for good; NULL: it is not. */
 const char *cvy_choice_aside(convoy_device *device, const cvy_key *key, const char *variant);
+const char *cvy_choice_aside_for_good(convoy_device *device, const cvy_key *key, const char *variant);
 /* Keeps records, in memory and on disk; what contradicts them goes. */
 void cvy_choice_keep(convoy_device *device, const cvy_choice *choices, size_t count);
-/* Sets a variant aside, for the shape of the key or all, and says so. */
-void cvy_choice_set_aside(convoy_device *device, const cvy_key *key, bool all_shapes, const char *variant,
-                          const char *reason);
+typedef struct cvy_aside {
+    const char *variant, *reason;
+    bool all_shapes; /* or for that of the key */
+    bool for_good;   /* remembered by later runs: only what was seen twice, in two processes */
+} cvy_aside;
+
+/* Sets a variant aside and says so in a warning. */
+void cvy_choice_set_aside(convoy_device *device, const cvy_key *key, const cvy_aside *aside);
 /* Drops all that is known about a device of this name, whatever its driver was. */
 void cvy_choice_forget(convoy_device *device);
 /* All that counts for this device; valid until the next cvy_choice_keep or _forget. */

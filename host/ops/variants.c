@@ -184,8 +184,8 @@ static convoy_status make_ready(cvy_prepared *p) {
     return status;
 }
 
-/* A variant that cannot be made ready, and was not asked for by name, is set aside, and the next one serves.
- */
+/* A variant that cannot be made ready, and was not asked for by name, is set aside in this run, and
+   the next one serves. */
 convoy_status cvy_prepared_open(const cvy_op *op, const cvy_job *job, const char *forced, cvy_prepared *p) {
     convoy_status status;
     while (!(status = cvy_prepared_choose(op, job, forced, p))) {
@@ -193,7 +193,9 @@ convoy_status cvy_prepared_open(const cvy_op *op, const cvy_job *job, const char
         status = make_ready(p);
         if (status != CONVOY_DEVICE || p->origin == CVY_FORCED || !job->device)
             break;
-        cvy_choice_set_aside(job->device, &key, true, p->variant->name, convoy_error_message());
+        cvy_choice_set_aside(
+            job->device, &key,
+            &(cvy_aside){.variant = p->variant->name, .reason = convoy_error_message(), .all_shapes = true});
     }
     if (status)
         *p = (cvy_prepared){0};
@@ -226,7 +228,8 @@ static convoy_status replace(cvy_prepared *p, const void *operands, convoy_statu
             continue;
         }
         if (failure == CONVOY_DEVICE)
-            cvy_choice_set_aside(p->job.device, &key, false, failed.variant->name, reason);
+            cvy_choice_set_aside(p->job.device, &key,
+                                 &(cvy_aside){.variant = failed.variant->name, .reason = reason});
         else /* another time there may be memory */
             cvy_warning("%s's variant %s gives way to %s for %s: %s", p->op->name, failed.variant->name,
                         p->variant->name, key.shape, reason);

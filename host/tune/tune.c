@@ -41,6 +41,15 @@ static void keep(convoy_device *device, const cvy_key *key, cvy_verdict verdict,
     cvy_choice_keep(device, &choice, 1);
 }
 
+/* At measuring one variant, in a process or in two. */
+typedef struct attempt {
+    const char *variant;
+    cvy_child_event event;
+    cvy_reply reply;
+    int failures;
+    char reason[256]; /* of the latest failure */
+} attempt;
+
 static const char *const stages[] = {"building it for a small shape",
                                      "the first run on a small shape",
                                      "running it on a small shape",
@@ -50,10 +59,13 @@ static const char *const stages[] = {"building it for a small shape",
 
 /* A variant that fails on the small shape is bad for all shapes; one that fails on the real one may be good
    for others. */
-static void set_aside(const tuning *t, const cvy_task *task, const cvy_reply *reply, cvy_tuned_variant *v) {
+static void set_aside(const tuning *t, const cvy_task *task, const attempt *a, bool for_good) {
     const cvy_key key = cvy_task_key(task);
-    v->outcome = CVY_OUTCOME_FAILED;
-    cvy_choice_set_aside(t->device, &key, reply->stage <= CVY_STAGE_CHECK, v->name, v->reason);
+    cvy_choice_set_aside(t->device, &key,
+                         &(cvy_aside){.variant = a->variant,
+                                      .reason = a->reason,
+                                      .all_shapes = a->reply.stage <= CVY_STAGE_CHECK,
+                                      .for_good = for_good});
 }
 
 /* The time that was spent on a variant in vain, with that of earlier starts. */
@@ -65,39 +77,72 @@ static void leave(const tuning *t, const cvy_task *task, const cvy_tuned_variant
     keep(t->device, &key, CVY_LEFT, v->name, seconds);
 }
 
+/* Did it fail, by its own account or in a way that shows? `reason` says how. */
+static bool has_failed(tuning *t, attempt *a) {
+    switch (a->event) {
+    case CVY_CHILD_FAILED:
+        snprintf(a->reason, sizeof a->reason, "%s", convoy_error_message());
+        return a->reply.status == CONVOY_FAILED || a->reply.status == CONVOY_DEVICE ||
+               a->reply.status == CONVOY_MEMORY;
+    case CVY_CHILD_DIED:
+        snprintf(a->reason, sizeof a->reason, "the driver crashed while %s: %s", stages[a->reply.stage],
+                 cvy_child_ending(&t->child));
+        return true;
+    case CVY_CHILD_LATE:
+        snprintf(a->reason, sizeof a->reason, "it hung: %s did not end in time", stages[a->reply.stage]);
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* One failure may be chance, as of a machine that is short of something for a moment: what fails is measured
+   a second time, in a process of its own, and only what fails there too is remembered. */
+static void try_twice(tuning *t, const cvy_task *task, attempt *a) {
+    for (a->failures = 0; a->failures < 2; a->failures++) {
+        a->event = cvy_tune_process_ask(&t->child, t->device, task, a->variant, t->options, &a->reply);
+        if (!has_failed(t, a))
+            return;
+        cvy_child_end(&t->child);
+    }
+}
+
 static convoy_status measure(tuning *t, const cvy_task *task, cvy_tuned_variant *v) {
-    cvy_reply reply;
+    attempt a = {.variant = v->name};
     const cvy_tune_options *o = t->options;
     const double start = cvy_seconds();
-    const cvy_child_event event = cvy_tune_process_ask(&t->child, t->device, task, v->name, o, &reply);
+    try_twice(t, task, &a);
     t->measured = true;
-    switch (event) {
+    if (a.failures == 2) {
+        const bool memory = a.event == CVY_CHILD_FAILED && a.reply.status == CONVOY_MEMORY;
+        memcpy(v->reason, a.reason, sizeof v->reason);
+        v->outcome = memory ? CVY_OUTCOME_MEMORY : CVY_OUTCOME_FAILED;
+        if (!memory)
+            set_aside(t, task, &a, true);
+        return CONVOY_OK;
+    }
+    switch (a.event) {
     case CVY_CHILD_ANSWERED:
         v->outcome = CVY_OUTCOME_TIMED;
-        v->seconds = reply.seconds;
+        v->seconds = a.reply.seconds;
+        if (a.failures)
+            cvy_warning("%s's variant %s failed once and passed at once afterwards: %s", task->op->name,
+                        v->name, a.reason);
         return CONVOY_OK;
-    case CVY_CHILD_FAILED:
-        snprintf(v->reason, sizeof v->reason, "%s", convoy_error_message());
-        v->outcome = reply.status == CONVOY_MEMORY ? CVY_OUTCOME_MEMORY : CVY_OUTCOME_NONE;
-        if (reply.status == CONVOY_FAILED || reply.status == CONVOY_DEVICE)
-            set_aside(t, task, &reply, v);
-        return CONVOY_OK;
-    case CVY_CHILD_DIED:
-        snprintf(v->reason, sizeof v->reason, "the driver crashed while %s: %s", stages[reply.stage],
-                 cvy_child_ending(&t->child));
-        set_aside(t, task, &reply, v);
-        return CONVOY_OK;
-    case CVY_CHILD_LATE:
-        snprintf(v->reason, sizeof v->reason, "it hung: %s did not end in time", stages[reply.stage]);
-        set_aside(t, task, &reply, v);
-        return CONVOY_OK;
-    case CVY_CHILD_STOPPED:
+    case CVY_CHILD_STOPPED: /* the caller sees why */
+        if (a.failures)
+            set_aside(t, task, &a, false);
         if (o->likely && !is_interrupted(t))
             leave(t, task, v, cvy_seconds() - start);
-        return CONVOY_OK; /* the caller sees why */
-    case CVY_CHILD_NONE:
+        return CONVOY_OK;
+    case CVY_CHILD_FAILED:
+        memcpy(v->reason, a.reason, sizeof v->reason);
+        return CONVOY_OK;
+    default:
         break;
     }
+    if (a.failures)
+        set_aside(t, task, &a, false);
     return cvy_fail(CONVOY_FAILED, "no process could be started on %s to measure variants in: %s",
                     convoy_device_get_info(t->device)->name, convoy_error_message());
 }
@@ -132,7 +177,7 @@ void cvy_tune_list(convoy_device *device, const cvy_task *task, const cvy_tune_o
         if (o->likely && !task->option_of && (candidates[i].fit != CVY_FIT_LIKELY || likely == o->likely))
             continue;
         cvy_tuned_variant *v = &tuned->variants[tuned->count++];
-        const char *reason = cvy_choice_aside(device, &key, name);
+        const char *reason = cvy_choice_aside_for_good(device, &key, name);
         const cvy_choice *known = o->likely ? cvy_choice_measured(device, &key, name) : NULL;
         v->name = name;
         likely += !reason;

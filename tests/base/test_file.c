@@ -86,6 +86,27 @@ static void reads_files_without_a_size(void **state) {
     free(data);
 }
 
+/* What is kept in a cache is believed: nobody else's file, no pipe, nothing that everybody may write to. */
+static void own_files_are_told_from_others(void **state) {
+    (void)state;
+    char *data;
+    size_t size;
+    assert_ok(cvy_file_write("mine", "kept", 4));
+    assert_int_equal(mkfifo("pipe", 0600), 0);
+    assert_int_equal(symlink("mine", "link"), 0);
+    assert_ok(cvy_file_read_own("link", 10, &data, &size));
+    assert_string_equal(data, "kept");
+    free(data);
+    assert_fails(cvy_file_read_own("pipe", 10, &data, &size), CONVOY_INVALID, "is not read");
+    assert_fails(cvy_file_read_own("mine", 3, &data, &size), CONVOY_INVALID, "4 bytes");
+    assert_fails(cvy_file_read_own("none", 3, &data, &size), CONVOY_IO, "none");
+    assert_int_equal(chmod("mine", 0666), 0);
+    assert_fails(cvy_file_read_own("mine", 10, &data, &size), CONVOY_INVALID, "is not read");
+    assert_int_equal(chmod("mine", 0644), 0);
+    if (chown("mine", 12345, (gid_t)-1) == 0) /* only root may give files away */
+        assert_fails(cvy_file_read_own("mine", 10, &data, &size), CONVOY_INVALID, "of this user");
+}
+
 static void ignore_signal(int number) {
     (void)number;
 }
@@ -410,6 +431,7 @@ int main(void) {
         IN_FOLDER(appending_to_a_full_disk_changes_nothing),
         IN_FOLDER(refuses_what_it_cannot_read),
         IN_FOLDER(reads_files_without_a_size),
+        IN_FOLDER(own_files_are_told_from_others),
         IN_FOLDER(signals_do_not_cut_a_read_short),
         IN_FOLDER(nothing_shows_before_commit),
         IN_FOLDER(abandon_leaves_the_old_file),

@@ -124,7 +124,7 @@ static void a_full_disk_keeps_the_last_checkpoint(void **state) {
     assert_int_equal(RUN("train", wide, SMALL, "--out", run, "--max-steps", "5")->code, 0);
     char *command = NULL;
     assert_true(asprintf(&command,
-                         "trap '' XFSZ; ulimit -f 4096; '%s/convoy' train '%s' --limit-train 200 "
+                         "ulimit -f 4096; '%s/convoy' train '%s' --limit-train 200 "
                          "--limit-test 50 --out '%s' "
                          "--resume --max-steps 9 >'%s/full.out' 2>&1; test $? = 1",
                          CONVOY_BINARY_DIR, wide, run, folder) > 0);

@@ -187,13 +187,16 @@ static void does_not_build(void **state) {
     copy_kernels();
 }
 
-/* Without any tuning before: the run itself finds out. */
+/* Without any tuning before: the run itself finds out, says so, and leaves nothing behind for later runs. */
 static void a_run_goes_on_without_it(void **state) {
     (void)state;
     sabotage("conv2d/winograd1d_cpu.cl", "conv2d_winograd1d_weights(", " this is no C either;");
     assert_trains();
-    const test_output *r = RUN("tune", "--list");
-    assert_non_null(strstr(r->out, "set aside: "));
+    const test_output *r = RUN("bench", model, "--steps", "1");
+    assert_non_null(strstr(r->err, "set aside on "));
+    assert_non_null(strstr(r->err, "for this run"));
+    r = RUN("tune", "--list");
+    assert_null(strstr(r->out, "set aside"));
     copy_kernels();
 }
 

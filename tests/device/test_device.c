@@ -224,6 +224,40 @@ int32_t __wrap_clFlush(void *queue) {
     return 0;
 }
 
+/* Put there likewise: what two of OpenCL's calls say instead of their answers. */
+static int32_t platforms_code, devices_code;
+int32_t __real_clGetPlatformIDs(uint32_t room, void *list, uint32_t *count);
+int32_t __real_clGetDeviceIDs(void *platform, uint64_t type, uint32_t room, void *list, uint32_t *count);
+int32_t __wrap_clGetPlatformIDs(uint32_t room, void *list, uint32_t *count);
+int32_t __wrap_clGetDeviceIDs(void *platform, uint64_t type, uint32_t room, void *list, uint32_t *count);
+int32_t __wrap_clGetPlatformIDs(uint32_t room, void *list, uint32_t *count) {
+    return platforms_code ? platforms_code : __real_clGetPlatformIDs(room, list, count);
+}
+int32_t __wrap_clGetDeviceIDs(void *platform, uint64_t type, uint32_t room, void *list, uint32_t *count) {
+    return devices_code ? devices_code : __real_clGetDeviceIDs(platform, type, room, list, count);
+}
+
+/* A driver that is there and fails is told as such; one that has nothing to show is none. */
+static void test_a_failing_driver_is_named(void **state) {
+    (void)state;
+    convoy_device *device = NULL;
+    convoy_device_info *list = NULL;
+    size_t count = 0;
+    for (int i = 0; i < 4; i++) {
+        platforms_code = i == 0 ? -6 : i == 2 ? -1001 : 0;
+        devices_code = i == 1 ? -6 : i == 3 ? -1 : 0;
+        assert_fails(convoy_device_open("cpu", &device), CONVOY_DEVICE, "no device matches");
+        const char *call = i ? "clGetDeviceIDs of platform 0 (" : "clGetPlatformIDs fails";
+        const char *message = convoy_error_message();
+        assert_int_equal(strstr(message, call) && strstr(message, "CL_OUT_OF_HOST_MEMORY (-6)"), i < 2);
+        assert_ok(convoy_device_list(&list, &count));
+        assert_int_equal(count, 1);
+        assert_int_equal(strstr(list->reason, "install one") != NULL, i >= 2);
+        free(list);
+    }
+    platforms_code = devices_code = 0;
+}
+
 static void test_long_queues_are_flushed_on_gpus(void **state) {
     (void)state;
     cvy_kernel *kernel = NULL;
@@ -350,6 +384,7 @@ int main(void) {
         cmocka_unit_test(test_drivers_that_end_loops_are_known),
         cmocka_unit_test(test_wrong_arguments_are_named),
         cmocka_unit_test(test_failed_build_carries_the_log),
+        cmocka_unit_test(test_a_failing_driver_is_named),
         cmocka_unit_test(test_long_queues_are_flushed_on_gpus),
         cmocka_unit_test(test_options_are_checked_by_name),
         cmocka_unit_test(test_building_is_observed),

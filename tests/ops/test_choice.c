@@ -11,6 +11,7 @@
 #include "ops/conv2d/conv2d.h"
 #include "ops/gemm/variant.h"
 #include "support/images.h"
+#include "support/run.h"
 #include "support/test.h"
 
 static char *folder, *path;
@@ -56,6 +57,11 @@ static const char *found_for(convoy_device *device, const char *shape) {
 static const char *aside_for(convoy_device *device, const char *shape, const char *variant) {
     const cvy_key key = forward_of(shape);
     return cvy_choice_aside(device, &key, variant);
+}
+
+static void set_aside(convoy_device *device, const cvy_key *task, bool all_shapes, const char *variant,
+                      const char *reason) {
+    cvy_choice_set_aside(device, task, &(cvy_aside){variant, reason, all_shapes, true});
 }
 
 static const cvy_key parameters = {.op = "gemm", .pass = "clblast", .shape = "*"};
@@ -122,7 +128,7 @@ static void test_set_aside(void **state) {
     convoy_device *device = open_device();
     const cvy_key task = forward_of("1,2");
     assert_string_equal(cvy_choice_measured(device, &task, NULL)->variant, "direct_cpu");
-    cvy_choice_set_aside(device, &task, false, "direct_cpu", "it\tended\nbadly");
+    set_aside(device, &task, false, "direct_cpu", "it\tended\nbadly");
     assert_null(found_for(device, "1,2"));
     convoy_device_close(device);
     device = open_device();
@@ -130,12 +136,44 @@ static void test_set_aside(void **state) {
     assert_null(aside_for(device, "3,4", "direct_cpu"));
     assert_null(aside_for(device, "1,2", "im2col_gemm"));
     assert_null(found_for(device, "1,2"));
-    cvy_choice_set_aside(device, &task, true, "im2col_gemm", "wrong values");
+    set_aside(device, &task, true, "im2col_gemm", "wrong values");
     assert_string_equal(aside_for(device, "3,4", "im2col_gemm"), "wrong values");
     cvy_choice_forget(device);
     assert_null(aside_for(device, "3,4", "im2col_gemm"));
     convoy_device_close(device);
     assert_found("3,4", NULL);
+}
+
+/* What one run finds wrong is not chosen in that run, is told, and is forgotten with it, whatever is kept
+   meanwhile; it takes nothing from what is known for good. */
+static void test_set_aside_for_a_run(void **state) {
+    (void)state;
+    fresh();
+    convoy_device *device = open_device();
+    const cvy_key task = forward_of("1,2");
+    char *before = test_read_text(path, NULL);
+    const cvy_aside passing = {.variant = "direct_cpu", .reason = "out of memory", .all_shapes = true};
+    cvy_choice_set_aside(device, &task, &passing);
+    assert_string_equal(aside_for(device, "1,2", "direct_cpu"), "out of memory");
+    assert_string_equal(aside_for(device, "7,8", "direct_cpu"), "out of memory");
+    assert_null(cvy_choice_aside_for_good(device, &task, "direct_cpu"));
+    assert_null(found_for(device, "1,2"));
+    char *after = test_read_text(path, NULL);
+    assert_string_equal(after, before);
+    keep_best(device, "9,9", "im2col_gemm");
+    assert_non_null(aside_for(device, "1,2", "direct_cpu"));
+    set_aside(device, &task, false, "direct_cpu", "twice");
+    assert_string_equal(cvy_choice_aside_for_good(device, &task, "direct_cpu"), "twice");
+    cvy_choice_set_aside(device, &task, &passing);
+    assert_string_equal(cvy_choice_aside_for_good(device, &task, "direct_cpu"), "twice");
+    convoy_device_close(device);
+    device = open_device();
+    assert_null(aside_for(device, "7,8", "direct_cpu"));
+    assert_string_equal(aside_for(device, "1,2", "direct_cpu"), "twice");
+    assert_string_equal(found_for(device, "9,9"), "im2col_gemm");
+    convoy_device_close(device);
+    free(before);
+    free(after);
 }
 
 static void keep_one(convoy_device *device, const cvy_key *task, cvy_verdict verdict, const char *variant,
@@ -167,7 +205,7 @@ static void test_half_a_comparison(void **state) {
     assert_null(cvy_choice_measured(device, &task, NULL));
     keep_one(device, &task, CVY_TIMED, "im2col_gemm", 0.001);
     assert_int_equal(cvy_choice_measured(device, &task, "im2col_gemm")->verdict, CVY_TIMED);
-    cvy_choice_set_aside(device, &task, false, "im2col_gemm", "a test");
+    set_aside(device, &task, false, "im2col_gemm", "a test");
     keep_one(device, &task, CVY_BEST, "direct_cpu", 0.002);
     assert_null(cvy_choice_measured(device, &task, "direct_cpu"));
     assert_non_null(aside_for(device, "1,2", "im2col_gemm"));
@@ -224,7 +262,7 @@ static void test_ops_ask(void **state) {
     assert_int_equal(cvy_conv2d_origin(op, CVY_CONV2D_FORWARD), CVY_MEASURED);
     assert_int_equal(cvy_conv2d_origin(op, CVY_CONV2D_BACKWARD_DATA), CVY_GUESSED);
     cvy_conv2d_free(op);
-    cvy_choice_set_aside(device, &task, true, "im2col_gemm", "a test");
+    set_aside(device, &task, true, "im2col_gemm", "a test");
     assert_ok(cvy_conv2d_create(device, &shape, 1, NULL, &op));
     assert_string_not_equal(cvy_conv2d_variant(op, CVY_CONV2D_FORWARD), "im2col_gemm");
     cvy_conv2d_free(op);
@@ -232,7 +270,7 @@ static void test_ops_ask(void **state) {
     assert_int_equal(cvy_conv2d_origin(op, CVY_CONV2D_FORWARD), CVY_FORCED);
     cvy_conv2d_free(op);
     for (const cvy_variant *const *variant = cvy_conv2d_op.variants; *variant; variant++)
-        cvy_choice_set_aside(device, &task, false, (*variant)->name, "a test");
+        set_aside(device, &task, false, (*variant)->name, "a test");
     assert_fails(cvy_conv2d_create(device, &shape, 1, NULL, &op), CONVOY_DEVICE, "set aside");
     convoy_device_close(device);
 }
@@ -252,7 +290,7 @@ static void test_gemm_asks(void **state) {
     const char *first = cvy_gemm_variant(op);
     assert_int_equal(cvy_gemm_origin(op), CVY_GUESSED);
     cvy_gemm_free(op);
-    cvy_choice_set_aside(device, &task, true, first, "a test");
+    set_aside(device, &task, true, first, "a test");
     if (cvy_gemm_create(device, &shape, NULL, &op) == CONVOY_OK) { /* where there is another one */
         assert_string_not_equal(cvy_gemm_variant(op), first);
         cvy_gemm_free(op);
@@ -608,6 +646,7 @@ int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_round_trip),
         cmocka_unit_test(test_set_aside),
+        cmocka_unit_test(test_set_aside_for_a_run),
         cmocka_unit_test(test_half_a_comparison),
         cmocka_unit_test(test_precision),
         cmocka_unit_test(test_ops_ask),

@@ -20,7 +20,8 @@
 /* ---- The process that measures ---- */
 
 /* Words of TEST_SCRIPT: "name=answer" or "shape/name=answer"; the first that fits counts. Answers:
-   milliseconds, no_build, wrong, crash, hang. TEST_ASKED is the file that all requests are appended to. */
+   milliseconds, no_build, wrong, crash, hang; of several with commas between, one for each time that it is
+   asked, the last one for all further times. TEST_ASKED is the file that all requests are appended to. */
 static void write_asked(const char *line) {
     FILE *file = fopen(getenv("TEST_ASKED"), "a");
     if (file) {
@@ -34,7 +35,19 @@ static void say(const char *text) {
         _exit(1);
 }
 
-static const char *answer_to(const char *shape, const char *variant) {
+/* How often TEST_ASKED has this line. */
+static int times_asked(const char *line) {
+    char read[256];
+    int times = 0;
+    FILE *file = fopen(getenv("TEST_ASKED"), "r");
+    while (file && fgets(read, sizeof read, file))
+        times += strncmp(read, line, strlen(line)) == 0 && read[strlen(line)] == '\n';
+    if (file)
+        fclose(file);
+    return times;
+}
+
+static char *answer_to(const char *shape, const char *variant) {
     static char script[4096];
     char both[256];
     snprintf(script, sizeof script, "%s", getenv("TEST_SCRIPT"));
@@ -45,7 +58,7 @@ static const char *answer_to(const char *shape, const char *variant) {
         if (strcmp(name, variant) == 0 || strcmp(name, both) == 0)
             return word;
     }
-    return "hang";
+    return strcpy(script, "hang");
 }
 
 static void answer(char *request) {
@@ -54,7 +67,9 @@ static void answer(char *request) {
         fields[i] = strsep(&rest, "\t");
     snprintf(text, sizeof text, "%s %s", fields[2], fields[3]);
     write_asked(text);
-    const char *answer = answer_to(fields[2], fields[3]);
+    char *answers = answer_to(fields[2], fields[3]), *answer = strsep(&answers, ",");
+    for (int times = times_asked(text); answers && times > 1; times--)
+        answer = strsep(&answers, ",");
     if (strcmp(answer, "crash") == 0)
         _exit(1);
     if (strcmp(answer, "hang") == 0)
@@ -207,7 +222,8 @@ static void sets_by_their_sum(void **state) {
     assert_string_equal(found_for(&tasks[0]), "tile_gpu");
 }
 
-/* A set that fails in any way, for one product or for all, is out for good; the others are compared. */
+/* A set that fails in any way, for one product or for all, twice, is out for good; the others are compared.
+ */
 static void bad_sets(void **state) {
     (void)state;
     const cvy_task tasks[] = {product(5, 6, 7, 1), product(8, 9, 10, 1)};
@@ -225,6 +241,29 @@ static void bad_sets(void **state) {
     assert_string_equal(best_set(), "local_64");
     assert_ok(tune("local_64=wrong tiles_64=crash", tasks, 2, 1));
     assert_string_equal(best_set(), ""); /* none is left, and it is no failure */
+}
+
+/* What fails once and then passes is measured like the others; each second try has a process of its own. */
+static void passing_failures(void **state) {
+    (void)state;
+    const cvy_task tasks[] = {convolution(7)};
+    const char *shape = cvy_task_key(&tasks[0]).shape;
+    char text[512];
+    assert_ok(tune("tile_gpu=crash,1 im2col_gemm=no_build,3 winograd_gpu=wrong,4", tasks, 1, 60));
+    cvy_text expected = {0};
+    static const char *const names[] = {"tile_gpu", "winograd_gpu", "im2col_gemm"};
+    for (size_t i = 0; i < 3; i++)
+        assert_null(aside_for(&tasks[0], names[i]));
+    for (size_t i = 0; i < results[0].count; i++)
+        assert_int_equal(results[0].variants[i].outcome, CVY_OUTCOME_TIMED);
+    cvy_text_add(&expected, "start\n");
+    for (size_t i = 0; i < results[0].count; i++)
+        cvy_text_add(&expected, "%s %s\nstart\n%s %s\n", shape, results[0].variants[i].name, shape,
+                     results[0].variants[i].name);
+    snprintf(text, sizeof text, "%s", expected.data);
+    cvy_text_free(&expected);
+    assert_asked(text);
+    assert_string_equal(found_for(&tasks[0]), "tile_gpu");
 }
 
 /* ---- Automatic tuning ---- */
@@ -271,6 +310,20 @@ static void gives_up(void **state) {
     assert_asked(""); /* nothing is left to measure, and the one that was measured is the best */
     assert_string_equal(found_for(&tasks[0]), "tile_gpu");
     assert_null(aside_for(&tasks[0], "im2col_gemm"));
+}
+
+/* Where there is no time for a second try, the failure holds for this run alone, and nothing that was chosen
+   without the variant is kept. */
+static void one_failure_and_no_time(void **state) {
+    (void)state;
+    const cvy_task tasks[] = {convolution(7)};
+    assert_ok(tune_briefly("tile_gpu=wrong,hang im2col_gemm=2", tasks, 1, 10));
+    assert_string_equal(aside_for(&tasks[0], "tile_gpu"), "wrong values");
+    assert_null(found_for(&tasks[0]));
+    start_again();
+    assert_null(aside_for(&tasks[0], "tile_gpu"));
+    assert_ok(tune_briefly("tile_gpu=1 im2col_gemm=2", tasks, 1, 10));
+    assert_string_equal(found_for(&tasks[0]), "tile_gpu");
 }
 
 /* A set that there was no time for keeps none that is better than CLBlast's own from serving. */
@@ -427,6 +480,8 @@ int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(sets_by_their_sum, set_up, tear_down),
         cmocka_unit_test_setup_teardown(bad_sets, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(passing_failures, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(one_failure_and_no_time, set_up, tear_down),
         cmocka_unit_test_setup_teardown(goes_on, set_up, tear_down),
         cmocka_unit_test_setup_teardown(gives_up, set_up, tear_down),
         cmocka_unit_test_setup_teardown(half_of_the_sets, set_up, tear_down),

@@ -225,7 +225,9 @@ static convoy_status choose_set(convoy_device *device, telling *told) {
         if (status && status != CONVOY_DEVICE)
             return status;
         if (status) {
-            cvy_choice_set_aside(device, &all_products, true, set->name, convoy_error_message());
+            cvy_choice_set_aside(
+                device, &all_products,
+                &(cvy_aside){.variant = set->name, .reason = convoy_error_message(), .all_shapes = true});
         } else if (set) {
             told->built = true;
             return CONVOY_OK;
