@@ -28,7 +28,7 @@ check_format() {
     local file
     while IFS= read -r file; do
         clang-format --dry-run -Werror "$file" 2>/dev/null || complain "format: clang-format -i $file"
-    done < <(find host include tests tools -name '*.[ch]' | sort; list_kernel_files)
+    done < <(find host include tests tools -name '*.[ch]' -o -name '*.cpp' | sort; list_kernel_files)
     list_kernel_files | xargs grep -nE '\b__(kernel|global|local|constant|private)\b' &&
         complain "format: the lines above spell words of OpenCL C with underscores"
 }

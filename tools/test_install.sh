@@ -103,15 +103,15 @@ for name in train.c own_data.c own_loop.c predict_pixels.c stop_early.c two_devi
 done
 
 # What each is for: a run folder from which the command goes on; a stop before the last epoch; answers by name.
-run resume "$prefix/bin/convoy" train "$tiny" --data synthetic --seed 1 --epochs 4 --limit-train 4096 --limit-test 4096 \
+run resume "$prefix/bin/convoy" train "$tiny" --data synthetic --seed 1 --epochs 4 \
     --out "$work/run_own_loop.c/run" --resume
 [ -s "$work/run_stop_early.c/stop_early/best.safetensors" ] || fail "stop_early.c kept no weights"
 
 # A program that knows a shorter struct and a shorter library gets what it knows.
 sed 's/\.size = sizeof options/.size = offsetof(convoy_train_options, interrupt)/' train.c >shorter.c
 # shellcheck disable=SC2046
-gcc shorter.c $(pkg-config --cflags --libs convoy) -o shorter
-run shorter "$work/shorter" "$tiny" synthetic
+gcc shorter.c $(pkg-config --cflags --libs convoy) -o shorter_program
+run shorter "$work/shorter_program" "$tiny" synthetic
 
 mkdir project
 cp train.c train.cpp project/
