@@ -1,11 +1,20 @@
-/* Bytes of chosen images into [channel][row][column][image]: bilinear resize, scale, normalise, zero border. A
+/* Pixels of chosen images into [channel][row][column][image]: bilinear resize, scale, normalise, zero border. A
    work-item makes `length` pixels of one row for one vector of images. Neighbouring pixels of an enlarged row lie
    between the same two columns of the image, so those are read once. */
 #include "common.clh"
 
+#ifndef FLOATS
+#define FLOATS 0 /* pixels are floats, not bytes */
+#endif
+#if FLOATS
+#define PIXEL float
+#else
+#define PIXEL uchar
+#endif
+
 /* One column of the image between two rows, for VW images. */
-static floatv between_rows(global const uchar *images, const ulong *starts, uint upper, uint lower, float down) {
-    uchar lanes[VW];
+static floatv between_rows(global const PIXEL *images, const ulong *starts, uint upper, uint lower, float down) {
+    PIXEL lanes[VW];
     for (int lane = 0; lane < VW; lane++)
         lanes[lane] = images[starts[lane] + upper];
     floatv value = convert_floatv(vloadv(0, lanes));
@@ -18,8 +27,8 @@ static floatv between_rows(global const uchar *images, const ulong *starts, uint
 
 /* Item x is the vector, group y the row with its border, group z the channel and the part of the row. first: for each
    output row, then each column, the first of the two that it lies between; second: how much the other counts; then
-   each channel's factor and shift, which bring a byte to its normalised value. */
-kernel void gather(global const uchar *images, global const int *all_labels, global const uint *indices,
+   each channel's factor and shift, which bring a pixel to its normalised value. */
+kernel void gather(global const PIXEL *images, global const int *all_labels, global const uint *indices,
                    ulong index_offset, int n, global const int *first, global const float *second, global float *y,
                    global int *labels, int channels, int in_height, int in_width, int out_height, int out_width,
                    int border, int vectors, int length) {

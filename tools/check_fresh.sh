@@ -6,7 +6,7 @@
 #
 #   quickstart   tools/quickstart.sh
 #   test         tools/test.sh (Debian 12 only)
-#   byhand       configure, build and install by hand, then the program in convoy.h against the installation
+#   byhand       configure, build and install by hand, then an example against the installation
 #
 # Each check has a Debian of its own, made anew, and works on a clone of HEAD. ARGUMENTs go to the command of a single
 # check: "test source targets", "quickstart --epochs 1". Mirrors, proxies and keys are those of this machine's apt.
@@ -104,7 +104,8 @@ readme() {
 quickstart=$(readme tools/quickstart.sh)
 test=$(readme tools/test.sh)
 install=$(readme 'cmake -S')
-compile=$(readme 'cc program.c')
+embedding=$(grep -E '^(cp|cc) .*own_data' tools/docs/embedding.md)
+[ -n "$embedding" ]
 
 # check NAME LIMIT SCRIPT: in a Debian of its own, in a clone of HEAD.
 check() {
@@ -140,9 +141,7 @@ for name in "${checks[@]}"; do
             cmake -S . -B /tmp/tests -G Ninja -DCONVOY_TESTS=ON 2>&1 | grep libcmocka-dev
             convoy devices
             cd /tmp
-            sed '1,/---- program ----/d; /---- end of program ----/,\$d' /usr/local/include/convoy.h >program.c
-            $compile
-            ./a.out /srv/convoy/tests/models/tiny.yaml synthetic" || wrong=1
+            $embedding" || wrong=1
         ;;
     esac
 done

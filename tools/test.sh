@@ -7,10 +7,11 @@
 #   source     formatting, scripts, lengths, kernels that compile alone, floors, paths (tools/check_source.sh)
 #   gcc        build with gcc -Werror; every test on PoCL
 #   targets    kernels that compile for GPUs, also as networks ask for them (tools/check_source.sh)
-#   install    cmake --install, then the program of include/convoy.h built against it in four ways and run
+#   install    cmake --install, then the programs of tools/examples built against it as they say, and run
 #   rusticl    the ops in which devices differ most on Mesa's Rusticl, with work-items in lanes of vectors as on a GPU
 #   devices    the same training run on every OpenCL driver at hand and on the host; the losses agree
 #   clang      build with clang -Werror
+#   threads    build with ThreadSanitizer; two devices train at once in two threads, and no report has a frame of Convoy
 #   sanitize   build with AddressSanitizer and UBSan; every test on PoCL
 #   oclgrind   every kernel under Oclgrind with --data-races; its log must be empty
 # Only where they are asked for, as before a release:
@@ -26,7 +27,7 @@ out=$root/build-test
 logs=$out/logs
 
 usage() {
-    sed -n '2,22s/^# \{0,1\}//p' "$0"
+    sed -n '2,23s/^# \{0,1\}//p' "$0"
 }
 
 jobs=$(nproc)
@@ -43,7 +44,7 @@ while [ $# -gt 0 ]; do
         usage
         exit 0
         ;;
-    source | gcc | targets | install | rusticl | devices | clang | sanitize | oclgrind | fuzz) parts+=("$1") ;;
+    source | gcc | targets | install | rusticl | devices | clang | threads | sanitize | oclgrind | fuzz) parts+=("$1") ;;
     *)
         echo "test.sh: what is '$1'? Try --help." >&2
         exit 2
@@ -51,7 +52,7 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
-[ ${#parts[@]} -gt 0 ] || parts=(source gcc targets install rusticl devices clang sanitize oclgrind)
+[ ${#parts[@]} -gt 0 ] || parts=(source gcc targets install rusticl devices clang threads sanitize oclgrind)
 
 if [ "$install" = yes ] && ! tools/install_packages.sh test; then
     echo "0 passed, 1 failed, 0 skipped (packages could not be installed)"
@@ -174,6 +175,15 @@ part_devices() {
 # clang's warnings do not depend on optimisation, which takes half of the build's time.
 part_clang() {
     step clang-build build clang -DCMAKE_C_COMPILER=clang -DCMAKE_BUILD_TYPE=Debug
+}
+
+# The library and the one test that is about threads. tools/tsan.supp names the drivers, which no sanitizer sees into.
+part_threads() {
+    step threads-configure cmake -S . -B "$out/threads" -G Ninja -DCONVOY_TESTS=ON -DCONVOY_SANITIZE=thread \
+        -DCMAKE_C_COMPILER=gcc &&
+        step threads-build ninja -C "$out/threads" -j "$jobs" train_test_threads &&
+        TSAN_OPTIONS=suppressions=$root/tools/tsan.supp:exitcode=66 OCL_ICD_VENDORS=/etc/OpenCL/vendors/pocl.icd \
+            CONVOY_TEST_DEVICE=cpu step threads-train "$out/threads/train_test_threads"
 }
 
 part_sanitize() {

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Installs a build into an empty folder, moves it, and builds the program in the first comment of <convoy.h> against it as
-# its users would: through pkg-config with the shared and with the static library, and through find_package(Convoy).
-# Each of the three trains, evaluates, saves, loads and predicts on synthetic images, and the program with the shared
-# library measures kernel variants in the installed helper; another one runs under AddressSanitizer, also on images that
-# are smaller and larger than the model's, and on those of a model with a border.
+# Installs a build into an empty folder, moves it, and uses it as a stranger would: the programs of tools/examples are
+# built as their head comments say, with gcc, clang and g++, through pkg-config with the shared and with the static library
+# and through find_package(Convoy), and run, under AddressSanitizer too. Beside that: the symbols of the shared library are
+# those of tests/symbols.txt; every header compiles alone as C11 and as C++17, for Windows too; and the library measures
+# kernel variants in the installed helper.
 #
 #   tools/test_install.sh BUILD-FOLDER
 set -euo pipefail
@@ -13,76 +13,132 @@ build=$(cd "$1" && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
+fail() {
+    echo "test_install.sh: $*"
+    exit 1
+}
+
 cmake --install "$build" --prefix "$work/first" >/dev/null
 mv "$work/first" "$work/moved"
 prefix=$work/moved
 libraries=$(dirname "$(find "$prefix" -name libconvoy.a)")
-export PKG_CONFIG_PATH=$libraries/pkgconfig
-for file in bin/convoy libexec/convoy/convoy-helper include/convoy.h share/convoy/models/lenet.yaml share/doc/convoy/LICENSE; do
-    [ -e "$prefix/$file" ] || {
-        echo "test_install.sh: the installation lacks $file"
-        exit 1
-    }
+examples=$prefix/share/doc/convoy/examples
+tiny=$root/tests/models/tiny.yaml
+export PKG_CONFIG_PATH=$libraries/pkgconfig LD_LIBRARY_PATH=$libraries
+# The driver leaks by design; tools/lsan.supp names it. Its compiler sets the stack of signals of a thread anew.
+export ASAN_OPTIONS=detect_leaks=1:use_sigaltstack=0 LSAN_OPTIONS=suppressions=$root/tools/lsan.supp:print_suppressions=0
+for file in bin/convoy libexec/convoy/convoy-helper include/convoy.h share/convoy/models/lenet.yaml \
+    share/doc/convoy/LICENSE share/doc/convoy/examples/train.c; do
+    [ -e "$prefix/$file" ] || fail "the installation lacks $file"
 done
 
-sed -n '/---- program ----/,/---- end of program ----/p' "$prefix/include/convoy.h" | sed '1d;$d' >"$work/program.c"
-[ -s "$work/program.c" ] || {
-    echo "test_install.sh: include/convoy.h has no program between its marks"
-    exit 1
-}
+# ---- what the library promises ----
 
-# try NAME PROGRAM: runs it in a folder of its own. The model is small enough for any device.
-try() {
-    mkdir "$work/run_$1"
+[ "$(objdump -p "$libraries/libconvoy.so" | awk '$1 == "SONAME" { print $2 }')" = libconvoy.so.0.2 ] ||
+    fail "the shared library's name is not libconvoy.so.0.2"
+nm -D --defined-only "$libraries/libconvoy.so" | awk '{ print $3 }' | LC_ALL=C sort >"$work/symbols"
+diff "$root/tests/symbols.txt" "$work/symbols" ||
+    fail "the library's symbols (>) are not those of tests/symbols.txt (<): what 0.2 has, it keeps"
+
+while read -r header; do
+    for target in x86_64-linux-gnu x86_64-pc-windows-msvc; do
+        for language in "c -std=c11" "c++ -std=c++17"; do
+            # shellcheck disable=SC2086 # flags are words
+            echo "#include <$header>" | clang -x $language -target $target -ffreestanding -nostdlibinc -fsyntax-only \
+                -Wall -Wextra -Wpedantic -Werror -I"$prefix/include" - || fail "<$header> as $language for $target"
+        done
+    done
+done < <(cd "$prefix/include" && printf '%s\n' convoy.h convoy/*.h)
+# shellcheck disable=SC2028 # C code
+echo '#include <convoy.h>
+const char *version(void); const char *version(void) { return convoy_version(); }' |
+    clang -x c -target x86_64-pc-windows-msvc -ffreestanding -nostdlibinc -S -emit-llvm -I"$prefix/include" -o - - |
+    grep -q 'dllimport.*convoy_version' || fail "functions are not imported on Windows"
+
+# ---- the examples ----
+
+# run FOLDER PROGRAM ARGUMENTS...: in a folder of its own, in which nothing is left from before.
+run() {
+    rm -rf "${work:?}/$1"
+    mkdir "$work/$1"
     echo "== $1"
-    (cd "$work/run_$1" && "$2" "$root/tests/models/tiny.yaml" synthetic)
-    [ -s "$work/run_$1/weights.safetensors" ]
+    (cd "$work/$1" && "${@:2}")
 }
 
+# What an example is run with; the model is small enough for any device.
+arguments() {
+    case $1 in
+    own_data) ;;
+    two_devices) echo "$tiny host cpu" ;;
+    predict_pixels) echo "$tiny $work/weights.safetensors" ;;
+    own_loop) echo "$tiny synthetic run" ;;
+    *) echo "$tiny synthetic" ;;
+    esac
+}
+
+# The command in the head comment, up to what it runs.
+head_command() {
+    sed -nE '/^   (cc|c\+\+) /{s/ &&.*//;s/^ *//;p}' "$1"
+}
+
+strict="-O1 -g -Wall -Wextra -Wpedantic -Werror"
+checked="-fsanitize=address,undefined -fno-sanitize-recover=undefined"
 cd "$work"
-strict="-std=c11 -O1 -Wall -Wextra -Werror"
-# shellcheck disable=SC2046,SC2086 # flags are words
-cc $strict program.c -o shared $(pkg-config --cflags --libs convoy) -Wl,-rpath,"$libraries"
-{
-    (cd "$prefix/include" && printf '#include <%s>\n' convoy.h convoy/*.h)
-    echo 'int main() {
-        const convoy_progress_kind kinds[] = {CONVOY_PROGRESS_START, CONVOY_PROGRESS_EPOCH};
-        convoy_progress progress{};
-        progress.kind = kinds[1];
-        return convoy_error_message()[0];
-    }'
-} >headers.cpp
-# shellcheck disable=SC2046
-clang++ -std=c++17 -Wall -Wextra -Wpedantic -Werror headers.cpp -o headers $(pkg-config --cflags --libs convoy) -Wl,-rpath,"$libraries"
-./headers
-# shellcheck disable=SC2046,SC2086
-cc $strict program.c -o static $(pkg-config --static --cflags --libs convoy | sed 's/-lconvoy/-l:libconvoy.a/')
-if ldd ./static | grep -q libconvoy; then
-    echo "test_install.sh: the static program needs libconvoy.so"
-    exit 1
-fi
-# Images of 28x28 for a model of 12x12, of 34x34, and of 32x32 with a border of 2.
-# shellcheck disable=SC2046,SC2086
-cc $strict -g -fsanitize=address,undefined -fno-sanitize-recover=undefined program.c -o checked \
-    $(pkg-config --cflags --libs convoy) -Wl,-rpath,"$libraries"
-python3 - <<'END'
-import struct
-for split in "train", "t10k":
-    for name, kind, shape in ("images", 3, (64, 28, 28)), ("labels", 1, (64,)):
-        with open(f"{split}-{name}-idx{kind}-ubyte", "wb") as file:
-            file.write(bytes([0, 0, 8, kind]) + struct.pack(f">{kind}I", *shape))
-            file.write(bytes(i * 37 % 251 if kind == 3 else i % 10 for i in range(64 * (784 if kind == 3 else 1))))
-END
-mkdir idx
-mv ./*-ubyte idx
-sed 's/12, 12/34, 34/' "$root/tests/models/tiny.yaml" >large.yaml
-sed -e 's/12, 12/32, 32/' -e 's/^recipe:/&\n  border: 2/' "$root/tests/models/tiny.yaml" >border.yaml
-for model in "$root/tests/models/tiny.yaml" large.yaml border.yaml; do
-    echo "== $model and images of 28x28 under AddressSanitizer"
-    ASAN_OPTIONS=detect_leaks=0 ./checked "$model" idx
+for name in train.c own_data.c own_loop.c predict_pixels.c stop_early.c two_devices.c train.cpp; do
+    [ "$(wc -l <"$examples/$name")" -lt 100 ] || fail "$name has 100 lines or more"
+    cp "$examples/$name" .
+    command=$(head_command "$name")
+    [ -n "$command" ] || fail "$name does not say how it is built"
+    compilers=(gcc clang)
+    [ "$name" = "${name%.cpp}" ] || compilers=(g++ clang++)
+    echo "== $command"
+    eval "$command" # as printed
+    for compiler in "${compilers[@]}"; do
+        eval "$compiler ${command#* }"
+    done
+    eval "${compilers[0]} $strict $checked ${command#* } -o checked"
+    read -ra words <<<"$(arguments "${name%.*}")"
+    run "run_$name" "$work/checked" "${words[@]}"
+    [ "$name" != train.c ] || cp run_train.c/weights.safetensors .
 done
-try pkg-config-shared "$work/shared"
-try pkg-config-static "$work/static"
+
+# What each is for: a run folder from which the command goes on; a stop before the last epoch; answers by name.
+run resume "$prefix/bin/convoy" train "$tiny" --data synthetic --seed 1 --epochs 4 \
+    --out "$work/run_own_loop.c/run" --resume
+[ -s "$work/run_stop_early.c/stop_early/best.safetensors" ] || fail "stop_early.c kept no weights"
+
+# A program that knows a shorter struct and a shorter library gets what it knows.
+sed 's/\.size = sizeof options/.size = offsetof(convoy_train_options, interrupt)/' train.c >shorter.c
+# shellcheck disable=SC2046
+gcc shorter.c $(pkg-config --cflags --libs convoy) -o shorter_program
+run shorter "$work/shorter_program" "$tiny" synthetic
+
+mkdir project
+cp train.c train.cpp project/
+cat >project/CMakeLists.txt <<'END'
+cmake_minimum_required(VERSION 3.25)
+project(user LANGUAGES C CXX)
+set(CMAKE_CXX_STANDARD 17)
+find_package(Convoy 0.2 REQUIRED)
+foreach(kind convoy static)
+  add_executable(with_${kind} train.c)
+  add_executable(with_${kind}_cpp train.cpp)
+  target_link_libraries(with_${kind} PRIVATE Convoy::${kind})
+  target_link_libraries(with_${kind}_cpp PRIVATE Convoy::${kind})
+endforeach()
+END
+cmake -S project -B project/build -G Ninja -DCMAKE_PREFIX_PATH="$prefix" >/dev/null
+cmake --build project/build
+run find_package "$work/project/build/with_convoy" "$tiny" synthetic
+run find_package_static "$work/project/build/with_static_cpp" "$tiny" synthetic
+# shellcheck disable=SC2046
+cc -std=c11 train.c -o static $(pkg-config --static --cflags --libs convoy | sed 's/-lconvoy/-l:libconvoy.a/')
+if ldd ./static | grep -q libconvoy; then
+    fail "the static program needs libconvoy.so"
+fi
+run pkg_config_static "$work/static" "$tiny" synthetic
+
+# ---- tuning in a program of one's own ----
 
 # A convolution that is worth measuring: the library finds the helper of its installation, and keeps its answers.
 cat >large.yaml <<'END'
@@ -95,28 +151,9 @@ layers:
   - Linear: {out_features: 10}
 recipe: {data: synthetic, batch_size: 128, optimizer: {SGD: {lr: 0.01}}}
 END
-mkdir run_tuning
-echo "== tuning"
-if ! (cd run_tuning && CONVOY_TUNE=5 CONVOY_LOG=debug CONVOY_CACHE_DIR=$work/cache "$work/shared" ../large.yaml synthetic) \
-    >tuning.log 2>&1 || ! grep -q conv2d cache/tuning.txt; then
-    echo "test_install.sh: the installed library measured nothing:"
+export CONVOY_TUNE=5 CONVOY_CACHE_DIR=$work/cache
+if ! run tuning "$work/train" ../large.yaml synthetic >tuning.log 2>&1 || ! grep -q conv2d cache/tuning.txt; then
     cat tuning.log
-    exit 1
+    fail "the installed library measured nothing"
 fi
-
-mkdir project
-mv program.c project/
-cat >project/CMakeLists.txt <<'END'
-cmake_minimum_required(VERSION 3.25)
-project(user LANGUAGES C)
-find_package(Convoy 0.1 REQUIRED)
-foreach(kind convoy static)
-  add_executable(with_${kind} program.c)
-  target_link_libraries(with_${kind} PRIVATE Convoy::${kind})
-endforeach()
-END
-cmake -S project -B project/build -G Ninja -DCMAKE_PREFIX_PATH="$prefix" >/dev/null
-cmake --build project/build
-try find-package-shared "$work/project/build/with_convoy"
-try find-package-static "$work/project/build/with_static"
 "$prefix/bin/convoy" --version

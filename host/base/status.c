@@ -10,6 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
+#include "convoy/version.h"
+
 enum { MESSAGE_LIMIT = 64 * 1024 };
 
 static pthread_once_t key_once = PTHREAD_ONCE_INIT;
@@ -130,7 +133,7 @@ void cvy_set_memory_handler(void (*handler)(void)) {
 void cvy_abort_memory(void) {
     if (memory_handler)
         memory_handler();
-    fputs("convoy: out of host memory\n", stderr);
+    cvy_log_plainly(CONVOY_LOG_WARNING, "out of host memory");
     abort();
 }
 
@@ -154,4 +157,8 @@ int convoy_status_exit_code(convoy_status status) {
 #undef EXIT_CASE
     }
     return 1;
+}
+
+const char *convoy_version(void) {
+    return CONVOY_VERSION;
 }

@@ -18,7 +18,7 @@ convoy_status cvy_fail_memory(const char *what, unsigned long long bytes);
 
 /* Who ends the process instead, as the command does with its exit code. */
 void cvy_set_memory_handler(void (*handler)(void));
-/* Ends the process with a line on stderr: for the few kilobytes (names, shapes, messages) whose loss no
+/* Ends the process with a word to the log: for the few kilobytes (names, shapes, messages) whose loss no
    caller could handle better. Never for tensors, files or anything whose size comes from outside. */
 _Noreturn void cvy_abort_memory(void);
 

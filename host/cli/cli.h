@@ -162,13 +162,13 @@ typedef struct cli_progress {
 /* `terminal`: stderr is one. */
 void cli_progress_start(cli_progress *progress, bool terminal);
 /* A convoy_train_options.progress; `context` is a cli_progress. */
-void cli_progress_event(void *context, const convoy_progress *event);
+int cli_progress_event(void *context, const convoy_progress *event);
 /* A cvy_device_observe_building's: what a cold start waits for; `context` is a cli_progress. */
 void cli_progress_building(void *context, const cvy_building *building);
 /* Removes the bar. */
 void cli_progress_end(cli_progress *progress);
-/* A cvy_log_sink that does not tear the bar; `context` is a cli_progress. */
-void cli_progress_log(void *context, cvy_log_level level, const char *message);
+/* A convoy_log_sink that does not tear the bar; `context` is a cli_progress, or NULL: there is none. */
+void cli_progress_log(void *context, convoy_log_level level, const char *message);
 /* Writes the bar's line, at most `columns` wide. */
 void cli_progress_bar(cvy_text *text, const convoy_progress *event, double elapsed, double remaining,
                       int columns);

@@ -25,7 +25,7 @@ static void print_device(const convoy_device_info *d) {
 }
 
 static convoy_status run(cli_call *call) {
-    convoy_device_info *list = NULL;
+    const convoy_device_info *const *list = NULL;
     size_t count = 0;
     convoy_status status = convoy_device_list(&list, &count);
     if (status)
@@ -33,16 +33,16 @@ static convoy_status run(cli_call *call) {
     if (cli_common_of(call)->json) {
         json_t *devices = json_array();
         for (size_t i = 0; i < count; i++)
-            json_array_append_new(devices, device_json(&list[i]));
+            json_array_append_new(devices, device_json(list[i]));
         call->result = json_pack("{s:o}", "devices", devices);
         if (!call->result || json_array_size(devices) != count)
             status = cvy_fail(CONVOY_DEVICE, "a device describes itself in bytes that are no UTF-8");
     } else {
         for (size_t i = 0; i < count; i++)
-            print_device(&list[i]);
+            print_device(list[i]);
         printf("* is what `auto` takes; --device takes an id, a type or part of a name.\n");
     }
-    free(list);
+    convoy_device_list_free(list);
     return status;
 }
 

@@ -1,12 +1,16 @@
 /* convoy eval MODEL --weights F: loss, accuracy, per-class figures and the confusion matrix of a set. */
+#include <stdlib.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "base/status.h"
 #include "cli/cli.h"
+#include "model/model.h"
+#include "train/predictor.h"
 
 typedef struct options {
     cli_common common;
-    const char *weights, *data;
+    const char *weights, *data, *logits;
     int split, batch_size;
     long long limit;
     double test_fraction;
@@ -23,6 +27,8 @@ static const cvy_param params[] = {
      "of a folder without train/ and test/; default: the recipe's"},
     {"batch-size", CVY_INT, offsetof(options, batch_size), "", 1, 1 << 20, NULL,
      "images at a time; default: the recipe's"},
+    {"logits", CVY_TEXT, offsetof(options, logits), "", 0, 0, NULL,
+     "file to write the network's outputs to, as CSV: a row for each image, a column for each class"},
     CLI_ROW_DEVICE,
     CLI_ROW_PRECISION,
     CLI_ROW_SET,
@@ -35,7 +41,7 @@ static json_t *evaluation_json(const convoy_model *model, const convoy_device *d
                                const convoy_evaluation *e) {
     json_t *classes = json_array(), *confusion = json_array();
     for (int c = 0; c < e->class_count; c++) {
-        const convoy_class_result *r = &e->classes[c];
+        const convoy_class_result *r = e->classes[c];
         json_t *row = json_array();
         for (int answer = 0; answer < e->class_count; answer++)
             json_array_append_new(row, json_integer((json_int_t)e->confusion[c * e->class_count + answer]));
@@ -75,11 +81,66 @@ static void print_evaluation(cvy_arena *arena, const convoy_evaluation *e) {
     printf("%zu images: loss %.4f, accuracy %.4f\n", e->images, e->loss, e->accuracy);
     printf("%5s  %-24s %9s %9s %9s %9s\n", "class", "name", "precision", "recall", "f1", "images");
     for (int c = 0; c < e->class_count; c++) {
-        const convoy_class_result *r = &e->classes[c];
+        const convoy_class_result *r = e->classes[c];
         printf("%5d  %-24s %9.4f %9.4f %9.4f %9llu\n", c, cli_visible(arena, r->name), r->precision,
                r->recall, r->f1, r->support);
     }
     print_confusion(e);
+}
+
+/* ---- outputs ---- */
+
+static void add_field(cvy_text *text, const char *field) {
+    if (!field[strcspn(field, ",\"\n\r")]) {
+        cvy_text_add(text, "%s", field);
+        return;
+    }
+    cvy_text_add(text, "\"");
+    for (const char *c = field; *c; c++)
+        cvy_text_add(text, *c == '"' ? "\"\"" : "%c", *c);
+    cvy_text_add(text, "\"");
+}
+
+static void add_table(cvy_text *text, const convoy_model *model, const convoy_dataset *set,
+                      const float *outputs) {
+    const int classes = convoy_model_classes(model);
+    cvy_text_add(text, "file,class");
+    for (int c = 0; c < classes; c++) {
+        cvy_text_add(text, ",");
+        add_field(text, convoy_dataset_class_name(set, c));
+    }
+    for (size_t i = 0; i < convoy_dataset_count(set); i++) {
+        cvy_text_add(text, "\n");
+        add_field(text, convoy_dataset_path(set, i));
+        cvy_text_add(text, ",%d", convoy_dataset_label(set, i));
+        for (int c = 0; c < classes; c++)
+            cvy_text_add(text, ",%.9g", (double)*outputs++);
+    }
+    cvy_text_add(text, "\n");
+}
+
+/* Nine digits: what is read back is the same float. */
+static convoy_status write_logits(const options *o, convoy_model *model, convoy_device *device,
+                                  const convoy_dataset *set) {
+    const size_t images = convoy_dataset_count(set), classes = (size_t)convoy_model_classes(model);
+    const int batch = o->batch_size ? o->batch_size : cvy_model_recipe(model)->batch_size;
+    convoy_predictor *predictor = NULL;
+    cvy_text text = {0};
+    float *outputs = malloc(images * classes * sizeof *outputs);
+    convoy_status status =
+        outputs
+            ? cvy_predictor_open(model, device, set, images < (size_t)batch ? (int)images : batch, &predictor)
+            : cvy_fail_memory("the outputs", images * classes * sizeof *outputs);
+    if (!status)
+        status = cvy_predictor_run(predictor, set, outputs);
+    if (!status) {
+        add_table(&text, model, set, outputs);
+        status = cvy_file_write(o->logits, cvy_text_get(&text), text.length);
+    }
+    cvy_text_free(&text);
+    convoy_predictor_close(predictor);
+    free(outputs);
+    return status;
 }
 
 static convoy_status run(cli_call *call) {
@@ -87,7 +148,7 @@ static convoy_status run(cli_call *call) {
     convoy_model *model = NULL;
     convoy_device *device = NULL;
     convoy_dataset *set = NULL;
-    convoy_evaluation *evaluation = NULL;
+    const convoy_evaluation *evaluation = NULL;
     bool training = o->split == 0;
     cli_data_request request = {o->data,  (size_t)o->limit, (size_t)o->limit, o->test_fraction,
                                 training, !training,        o->split == 2};
@@ -106,6 +167,8 @@ static convoy_status run(cli_call *call) {
     do
         status = convoy_evaluate(model, device, set, o->batch_size, &evaluation);
     while (cli_fall_back(call, status, &device));
+    if (!status && o->logits)
+        status = write_logits(o, model, device, set);
     if (status)
         goto done;
     if (o->common.json)

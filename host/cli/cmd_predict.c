@@ -10,7 +10,7 @@
 #include "data/dataset.h"
 #include "data/files.h"
 #include "model/model.h"
-#include "train/evaluator.h"
+#include "train/predictor.h"
 
 typedef struct options {
     cli_common common;
@@ -68,19 +68,6 @@ static const char **name_all(cvy_arena *arena, const cvy_classes *known, int cla
 
 /* ---- answers ---- */
 
-/* Softmax of the outputs; of their negatives where the smallest output is the answer. */
-static void probabilities(const float *outputs, int classes, bool smallest, double *p) {
-    double largest = -INFINITY, sum = 0;
-    for (int c = 0; c < classes; c++) {
-        p[c] = smallest ? -(double)outputs[c] : (double)outputs[c];
-        largest = fmax(largest, p[c]);
-    }
-    for (int c = 0; c < classes; c++)
-        sum += p[c] = exp(p[c] - largest);
-    for (int c = 0; c < classes; c++)
-        p[c] /= sum;
-}
-
 /* The class with the largest value that was not taken yet; ties go to the lower class. */
 static int take_best(double *p, int classes) {
     int best = 0;
@@ -97,11 +84,10 @@ typedef struct prediction {
     convoy_model *model;
     convoy_device *device;
     cvy_files *files;
-    cvy_predictor *predictor;    /* NULL: not open yet, or its device failed */
+    convoy_predictor *predictor; /* NULL: not open yet, or its device failed */
     const char **names, **shown; /* [classes]; as a screen may have them */
     int classes, top;
-    bool smallest; /* the answer is the smallest output */
-    double *p;     /* [classes] */
+    double *p; /* [classes] */
     json_t *answers, *refused;
     size_t answered, failed; /* images; files and images */
     convoy_status first_failure;
@@ -147,15 +133,12 @@ static void print_answer(const prediction *x, const char *file, const float *out
 }
 
 static void answer(prediction *x, const char *file, const float *outputs) {
-    for (int c = 0; c < x->classes; c++)
-        if (!isfinite(outputs[c])) {
-            cvy_text message = {0};
-            cvy_text_add(&message, "%s: output %d of the network is %g", file, c, (double)outputs[c]);
-            refuse(x, file, CONVOY_FAILED, cvy_text_get(&message));
-            cvy_text_free(&message);
-            return;
-        }
-    probabilities(outputs, x->classes, x->smallest, x->p);
+    convoy_status status = cvy_probabilities(x->model, file, outputs, x->p);
+    if (status) {
+        char *message = cvy_arena_strdup(x->call->arena, convoy_error_message());
+        refuse(x, file, status, message);
+        return;
+    }
     if (x->answers)
         json_array_append_new(x->answers, answer_json(x, file, outputs));
     else
@@ -174,7 +157,7 @@ static convoy_status find_outputs(prediction *x, const convoy_dataset *set, floa
         if (!status)
             status = cvy_predictor_run(x->predictor, set, outputs);
         if (status) {
-            cvy_predictor_close(x->predictor);
+            convoy_predictor_close(x->predictor);
             x->predictor = NULL;
         }
     } while (cli_fall_back(x->call, status, &x->device));
@@ -232,7 +215,6 @@ static convoy_status load_model(prediction *x) {
         return status;
     x->classes = convoy_model_classes(x->model);
     x->top = o->top < x->classes ? o->top : x->classes;
-    x->smallest = cvy_loss_answer_is_smallest((cvy_loss)cvy_model_recipe(x->model)->loss);
     x->names = name_all(call->arena, &classes, x->classes);
     x->shown = cvy_arena_alloc(call->arena, (size_t)x->classes * sizeof *x->shown);
     for (int c = 0; c < x->classes; c++)
@@ -288,7 +270,7 @@ static convoy_status run(cli_call *call) {
     json_decref(x.answers);
     json_decref(x.refused);
     free(x.p);
-    cvy_predictor_close(x.predictor);
+    convoy_predictor_close(x.predictor);
     cvy_files_close(x.files);
     convoy_model_free(x.model);
     convoy_device_close(x.device);

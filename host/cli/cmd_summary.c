@@ -52,7 +52,7 @@ static json_t *summary_json(const convoy_model *model, const totals *totals) {
     int input[3];
     convoy_model_input(model, input);
     for (size_t i = 0; i < convoy_model_layer_count(model); i++) {
-        convoy_layer_info layer = convoy_model_layer(model, i);
+        const convoy_layer_info layer = *convoy_model_layer(model, i);
         json_array_append_new(layers, layer_json(&layer));
     }
     return json_pack("{s:s, s:o, s:o, s:I, s:I, s:i, s:i, s:I, s:o}", "model", convoy_model_name(model),
@@ -79,7 +79,7 @@ static void print_summary(const convoy_model *model, const totals *totals) {
     printf("%-18s %-18s %-18s %14s %16s %16s\n", "layer", "type", "output", "parameters", "multiply-adds",
            "connections");
     for (size_t i = 0; i < convoy_model_layer_count(model); i++) {
-        convoy_layer_info layer = convoy_model_layer(model, i);
+        const convoy_layer_info layer = *convoy_model_layer(model, i);
         print_row(&layer);
     }
     printf("%s parameters; %s multiply-adds for an image; in batches of %d",
@@ -98,8 +98,8 @@ static totals sum(const convoy_model *model, const options *o) {
     if (t.micro_batch == 0 || t.micro_batch > t.batch_size)
         t.micro_batch = t.batch_size;
     for (size_t i = 0; i < convoy_model_layer_count(model); i++) {
-        t.parameters += convoy_model_layer(model, i).parameters;
-        t.multiply_adds += convoy_model_layer(model, i).multiply_adds;
+        t.parameters += convoy_model_layer(model, i)->parameters;
+        t.multiply_adds += convoy_model_layer(model, i)->multiply_adds;
     }
     t.memory.training = cvy_model_memory(model, &usual_cpu, t.micro_batch, true);
     t.memory.evaluation = cvy_model_memory(model, &usual_cpu, t.micro_batch, false);

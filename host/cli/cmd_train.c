@@ -230,8 +230,9 @@ static convoy_status train(cli_call *call, convoy_model *model, convoy_device **
                            convoy_dataset *train_set, convoy_dataset *test_set, const char *out) {
     const options *o = call->options;
     cli_progress progress;
-    convoy_train_result result;
+    convoy_train_result result = {.size = sizeof result};
     convoy_train_options train_options = {
+        .size = sizeof train_options,
         .seed = (uint64_t)o->seed,
         .out = out,
         .init = o->init,
@@ -245,7 +246,7 @@ static convoy_status train(cli_call *call, convoy_model *model, convoy_device **
     };
     convoy_status status;
     cli_progress_start(&progress, isatty(STDERR_FILENO));
-    cvy_log_set_sink(cli_progress_log, &progress);
+    convoy_log_set_sink(cli_progress_log, &progress);
     catch_signals();
     do {
         cli_progress_start(&progress, isatty(STDERR_FILENO));
@@ -254,7 +255,7 @@ static convoy_status train(cli_call *call, convoy_model *model, convoy_device **
         cvy_device_observe_building(*device, NULL, NULL);
         cli_progress_end(&progress);
     } while (result.steps == 0 && cli_fall_back(call, status, device));
-    cvy_log_set_sink(NULL, NULL);
+    convoy_log_set_sink(cli_progress_log, NULL);
     if (status == CONVOY_INTERRUPTED && result.steps)
         say_how_to_resume(call, out);
     if (status)

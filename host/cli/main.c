@@ -131,9 +131,10 @@ int main(int argc, char **argv) {
         return convoy_status_exit_code(flush_results());
     }
     if (strcmp(first, "--version") == 0) {
-        printf("convoy %s\n", CONVOY_VERSION);
+        printf("convoy %s\n", convoy_version());
         return convoy_status_exit_code(flush_results());
     }
+    convoy_log_set_sink(cli_progress_log, NULL);
     cvy_set_memory_handler(end_without_memory);
     signal(SIGXFSZ,
            SIG_IGN); /* a file that may not grow (ulimit -f) is an error of the writing, as a full disk */

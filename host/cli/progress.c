@@ -72,12 +72,13 @@ void cli_progress_end(cli_progress *progress) {
     progress->drawn = false;
 }
 
-void cli_progress_log(void *context, cvy_log_level level, const char *message) {
-    cli_progress_end(context);
+void cli_progress_log(void *context, convoy_log_level level, const char *message) {
+    if (context)
+        cli_progress_end(context);
     cli_note("%s%s",
-             level == CVY_LOG_WARNING ? "warning: "
-             : level == CVY_LOG_DEBUG ? "debug: "
-                                      : "",
+             level == CONVOY_LOG_WARNING ? "warning: "
+             : level == CONVOY_LOG_DEBUG ? "debug: "
+                                         : "",
              message);
 }
 
@@ -144,7 +145,7 @@ static void add_epoch(cvy_text *text, const convoy_progress *event) {
                  seconds % 60);
 }
 
-void cli_progress_event(void *context, const convoy_progress *event) {
+int cli_progress_event(void *context, const convoy_progress *event) {
     cli_progress *progress = context;
     double now = cvy_seconds();
     cvy_text text = {0};
@@ -178,4 +179,5 @@ void cli_progress_event(void *context, const convoy_progress *event) {
     if (text.length)
         line(progress, now, cvy_text_get(&text));
     cvy_text_free(&text);
+    return 1;
 }

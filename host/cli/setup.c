@@ -141,18 +141,18 @@ convoy_status cli_open_device(const cli_call *call, convoy_device **device) {
 
 /* The best device with a lower score than the present one's. The host is left out: it has no more memory than
    the CPU, and where a driver failed in the middle of a run, its reference loops would take days. */
-static const convoy_device_info *next_best(const convoy_device_info *list, size_t count,
+static const convoy_device_info *next_best(const convoy_device_info *const *list, size_t count,
                                            const convoy_device_info *present) {
     const convoy_device_info *best = NULL;
     for (size_t i = 0; i < count; i++)
-        if (strcmp(list[i].type, "host") != 0 && strcmp(list[i].id, present->id) != 0 &&
-            list[i].score < present->score && (!best || list[i].score > best->score))
-            best = &list[i];
+        if (strcmp(list[i]->type, "host") != 0 && strcmp(list[i]->id, present->id) != 0 &&
+            list[i]->score < present->score && (!best || list[i]->score > best->score))
+            best = list[i];
     return best;
 }
 
 bool cli_fall_back(const cli_call *call, convoy_status status, convoy_device **device) {
-    convoy_device_info *list = NULL;
+    const convoy_device_info *const *list = NULL;
     size_t count = 0;
     if (!is_auto(call) || (status != CONVOY_MEMORY && status != CONVOY_DEVICE))
         return false;
@@ -170,7 +170,7 @@ bool cli_fall_back(const cli_call *call, convoy_status status, convoy_device **d
             opened = true;
         }
     }
-    free(list);
+    convoy_device_list_free(list);
     if (!opened)
         cvy_fail(status, "%s", reason); /* the lookups may have replaced the message */
     return opened;

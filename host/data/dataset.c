@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/given.h"
 #include "base/log.h"
 #include "base/machine.h"
 #include "base/text.h"
@@ -134,8 +135,7 @@ static const char *name_of_folder(cvy_arena *arena, const char *folder) {
     return slash && slash[1] ? slash + 1 : path;
 }
 
-static convoy_dataset_options fill_defaults(const convoy_dataset_options *options) {
-    convoy_dataset_options filled = options ? *options : (convoy_dataset_options){0};
+static convoy_dataset_options fill_defaults(convoy_dataset_options filled) {
     if (filled.test_fraction == 0)
         filled.test_fraction = 0.2;
     if (!filled.memory) {
@@ -169,6 +169,7 @@ convoy_dataset *cvy_dataset_create(void) {
         return NULL;
     }
     dataset->arena = arena;
+    cvy_object_open(dataset);
     return dataset;
 }
 
@@ -192,17 +193,12 @@ static convoy_status find_folder(const char *what, char **folder, const cvy_data
     return *format ? CONVOY_OK : not_recognised(*folder);
 }
 
-convoy_status convoy_dataset_open(const char *what, const char *split, const convoy_dataset_options *options,
-                                  convoy_dataset **result) {
-    *result = NULL;
-    if (!what || !*what || !split)
-        return cvy_fail(CONVOY_INVALID, "no data set named");
-    if (strcmp(split, "train") != 0 && strcmp(split, "test") != 0 && strcmp(split, "val") != 0)
-        return cvy_fail(CONVOY_INVALID, "split %s: expected train, val or test", split);
+static convoy_status open_set(const char *what, const char *split, const convoy_dataset_options *options,
+                              convoy_dataset **result) {
     char *folder = NULL;
     cvy_dataset_request request = {.training = strcmp(split, "train") == 0,
                                    .validation = strcmp(split, "val") == 0,
-                                   .options = fill_defaults(options)};
+                                   .options = fill_defaults(*options)};
     cvy_dataset_format synthetic = {"synthetic", NULL, cvy_synthetic_open};
     const cvy_dataset_format *format = &synthetic;
     convoy_dataset *dataset = cvy_dataset_create();
@@ -235,15 +231,32 @@ done:
     return status;
 }
 
+convoy_status convoy_dataset_open(const char *what, const char *split, const convoy_dataset_options *options,
+                                  convoy_dataset **result) {
+    convoy_dataset_options given;
+    convoy_status status = cvy_given_pointer(__func__, "dataset", result);
+    if (status)
+        return status;
+    *result = NULL;
+    status = cvy_take_struct(__func__, "options", options, &given, sizeof given);
+    if (!status && (!what || !*what || !split))
+        status = cvy_fail(CONVOY_INVALID, "convoy_dataset_open: no data set named");
+    if (!status && strcmp(split, "train") != 0 && strcmp(split, "test") != 0 && strcmp(split, "val") != 0)
+        status = cvy_fail(CONVOY_INVALID, "split %s: expected train, val or test", split);
+    return status ? status : open_set(what, split, &given, result);
+}
+
 void convoy_dataset_free(convoy_dataset *dataset) {
-    if (!dataset)
+    if (!dataset || !cvy_object_close(__func__, "dataset", dataset))
         return;
     if (dataset->paths)
         for (size_t i = 0; i < dataset->count; i++)
             free(dataset->paths[i]);
     free(dataset->paths);
     free(dataset->labels);
-    free(dataset->images);
+    if (!dataset->borrowed)
+        free(dataset->images);
+    cvy_fill_free(dataset->fill);
     cvy_arena_free(dataset->arena);
     free(dataset);
 }
@@ -251,7 +264,8 @@ void convoy_dataset_free(convoy_dataset *dataset) {
 /* ---- What formats share ---- */
 
 size_t cvy_dataset_image_bytes(const convoy_dataset *dataset) {
-    return (size_t)dataset->channels * (size_t)dataset->height * (size_t)dataset->width;
+    return (size_t)dataset->channels * (size_t)dataset->height * (size_t)dataset->width *
+           (dataset->floats ? sizeof(float) : 1);
 }
 
 convoy_status cvy_dataset_reserve_labels(convoy_dataset *dataset, size_t count) {
@@ -330,8 +344,10 @@ convoy_status cvy_dataset_order_classes(convoy_dataset *dataset, const cvy_class
     if (!moved)
         return CONVOY_OK;
     dataset->patterns = patterns;
-    for (size_t i = 0; i < dataset->count; i++)
+    for (size_t i = 0; dataset->labels && i < dataset->count; i++)
         dataset->labels[i] = place[dataset->labels[i]];
+    if (dataset->fill)
+        cvy_fill_reorder(dataset, place);
     cvy_info("the classes of %s are brought into the order that %s has", dataset->name, owner);
     return CONVOY_OK;
 }
@@ -339,48 +355,76 @@ convoy_status cvy_dataset_order_classes(convoy_dataset *dataset, const cvy_class
 /* ---- Accessors ---- */
 
 const char *convoy_dataset_name(const convoy_dataset *dataset) {
-    return dataset->name;
+    return CVY_GIVEN(dataset) ? "" : dataset->name;
 }
 
 size_t convoy_dataset_count(const convoy_dataset *dataset) {
-    return dataset->count;
+    return CVY_GIVEN(dataset) ? 0 : dataset->count;
 }
 
 int convoy_dataset_channels(const convoy_dataset *dataset) {
-    return dataset->channels;
+    return CVY_GIVEN(dataset) ? 0 : dataset->channels;
 }
 
 int convoy_dataset_height(const convoy_dataset *dataset) {
-    return dataset->height;
+    return CVY_GIVEN(dataset) ? 0 : dataset->height;
 }
 
 int convoy_dataset_width(const convoy_dataset *dataset) {
-    return dataset->width;
+    return CVY_GIVEN(dataset) ? 0 : dataset->width;
 }
 
 int convoy_dataset_classes(const convoy_dataset *dataset) {
-    return dataset->classes;
+    return CVY_GIVEN(dataset) ? 0 : dataset->classes;
 }
 
 const char *convoy_dataset_class_name(const convoy_dataset *dataset, int index) {
+    if (CVY_GIVEN(dataset))
+        return "";
     return index >= 0 && index < dataset->classes ? dataset->class_names[index] : "?";
 }
 
 int convoy_dataset_label(const convoy_dataset *dataset, size_t index) {
-    return dataset->classes && index < dataset->count ? dataset->labels[index] : -1;
+    if (CVY_GIVEN(dataset))
+        return -1;
+    return dataset->classes && dataset->labels && index < dataset->count ? dataset->labels[index] : -1;
 }
 
 const char *convoy_dataset_path(const convoy_dataset *dataset, size_t index) {
+    if (CVY_GIVEN(dataset))
+        return "";
     return dataset->paths && index < dataset->count ? dataset->paths[index] : dataset->source;
 }
 
 convoy_status convoy_dataset_image(const convoy_dataset *dataset, size_t index, uint8_t *image) {
+    convoy_status status = CVY_GIVEN(dataset);
+    if (!status)
+        status = CVY_GIVEN_POINTER(image);
+    if (status)
+        return status;
     if (index >= dataset->count)
-        return cvy_fail(CONVOY_INVALID, "%s: there is no image %zu: it has %zu", dataset->name, index,
-                        dataset->count);
-    if (!dataset->images)
-        return dataset->fetch(dataset, index, image);
-    size_t bytes = cvy_dataset_image_bytes(dataset);
-    memcpy(image, dataset->images + index * bytes, bytes);
-    return CONVOY_OK;
+        return cvy_fail(CONVOY_INVALID, "convoy_dataset_image: %s: there is no image %zu: it has %zu",
+                        dataset->name, index, dataset->count);
+    if (dataset->floats)
+        return cvy_fail(CONVOY_INVALID, "convoy_dataset_image: the pixels of %s are floats, not bytes",
+                        dataset->name);
+    const uint32_t one = (uint32_t)index;
+    int32_t label;
+    return cvy_dataset_fetch(dataset, &one, 1, image, &label);
+}
+
+convoy_status cvy_dataset_fetch(const convoy_dataset *dataset, const uint32_t *indices, size_t count,
+                                uint8_t *images, int32_t *labels) {
+    const size_t bytes = cvy_dataset_image_bytes(dataset);
+    convoy_status status = CONVOY_OK;
+    for (size_t i = 0; dataset->labels && i < count; i++)
+        labels[i] = dataset->labels[indices[i]];
+    if (dataset->fill)
+        return cvy_dataset_fill(dataset, indices, count, images, labels);
+    for (size_t i = 0; i < count && !status; i++)
+        if (dataset->images)
+            memcpy(images + i * bytes, dataset->images + indices[i] * bytes, bytes);
+        else
+            status = dataset->fetch(dataset, indices[i], images + i * bytes);
+    return status;
 }

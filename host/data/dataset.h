@@ -19,14 +19,17 @@ struct convoy_dataset {
     int classes; /* 0: no labels */
     const char **class_names;
     bool numbered;       /* they are the classes' numbers: nobody knows their names */
-    int32_t *labels;     /* [count], each in 0..classes-1; 0 without labels */
-    uint8_t *images;     /* [count][channels][height][width]; NULL: made one by one by fetch */
+    int32_t *labels;     /* [count], each in 0..classes-1; 0 without labels; NULL: `fill` gives them */
+    bool floats;         /* pixels are float32, not bytes */
+    uint8_t *images;     /* [count][channels][height][width]; NULL: made by fetch or fill */
+    bool borrowed;       /* `images` belong to the program */
     char **paths;        /* [count], a file each, malloc'ed; NULL: all from `source` */
     const char *source;  /* the one file or folder behind it */
     uint64_t seed;       /* of synthetic images */
     const int *patterns; /* [classes], of synthetic images, where the classes were re-ordered */
-    /* Writes the bytes of one image, on any thread. NULL when `images` holds them. */
+    /* Writes the bytes of one image, on any thread. NULL when `images` holds them, or `fill` makes them. */
     convoy_status (*fetch)(const convoy_dataset *dataset, size_t index, uint8_t *image);
+    struct cvy_fill *fill; /* the program's function, or NULL */
 };
 
 /* What a format is asked for: options with every default filled in but the image's shape. */
@@ -65,6 +68,15 @@ convoy_status cvy_dataset_order_classes(convoy_dataset *dataset, const cvy_class
                                         const char *owner);
 /* An empty set; NULL: no memory. */
 convoy_dataset *cvy_dataset_create(void);
+/* Pixels and labels (0 without) of images, on any thread, however the set makes them. */
+convoy_status cvy_dataset_fetch(const convoy_dataset *dataset, const uint32_t *indices, size_t count,
+                                uint8_t *images, int32_t *labels);
+/* memory.c: the part of it that calls the program's function; and what the set has for that. */
+convoy_status cvy_dataset_fill(const convoy_dataset *dataset, const uint32_t *indices, size_t count,
+                               uint8_t *images, int32_t *labels);
+void cvy_fill_free(struct cvy_fill *fill);
+/* Class i, as `fill` gives it, is from now on place[i]. */
+void cvy_fill_reorder(const convoy_dataset *dataset, const int *place);
 /* Bytes of one image. */
 size_t cvy_dataset_image_bytes(const convoy_dataset *dataset);
 /* Sets count and allocates labels, zeroed. */

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/given.h"
 #include "convoy/data.h"
 
 enum {
@@ -204,13 +205,19 @@ convoy_status cvy_image_fit(const cvy_pixels *pixels, int channels, int height, 
 }
 
 convoy_status convoy_image_load(const char *path, int channels, int height, int width, uint8_t *image) {
+    convoy_status status = CVY_GIVEN_POINTER(path);
+    if (!status)
+        status = CVY_GIVEN_POINTER(image);
+    if (status)
+        return status;
     if ((channels != 1 && channels != 3) || height < 1 || width < 1 || height > 65535 || width > 65535)
         return cvy_fail(CONVOY_INVALID,
-                        "%s: cannot be brought to %d x %d x %d: expected 1 or 3 channels and sides of 1 to "
+                        "convoy_image_load: %s cannot be brought to %d x %d x %d: expected 1 or 3 channels "
+                        "and sides of 1 to "
                         "65535",
                         path, channels, height, width);
     cvy_pixels pixels;
-    convoy_status status = cvy_image_read(path, (cvy_wanted){channels, height, width}, &pixels);
+    status = cvy_image_read(path, (cvy_wanted){channels, height, width}, &pixels);
     if (!status)
         status = cvy_image_fit(&pixels, channels, height, width, image);
     free(pixels.data);

@@ -41,8 +41,11 @@ struct cvy_loader {
 /* ---- Creation ---- */
 
 static cvy_gather_shape gather_shape(const convoy_dataset *dataset, const cvy_image_spec *image, int pitch) {
-    return (cvy_gather_shape){
-        .pitch = pitch, .in_height = dataset->height, .in_width = dataset->width, .image = *image};
+    return (cvy_gather_shape){.pitch = pitch,
+                              .in_height = dataset->height,
+                              .in_width = dataset->width,
+                              .image = *image,
+                              .floats = dataset->floats};
 }
 
 static convoy_status check(const convoy_dataset *dataset, const cvy_loader_options *options) {

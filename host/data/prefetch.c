@@ -10,7 +10,7 @@
 enum {
     HELD = 2,  /* batches that the caller may still be reading */
     SLOTS = 4, /* those, one ready, one being made */
-    PIECE = 4, /* images that a thread takes at a time */
+    PIECE = 4, /* images that a thread takes at a time, where more than one decode */
 };
 
 /* Batch b lives in slot b % SLOTS. */
@@ -24,6 +24,7 @@ typedef struct slot {
 struct cvy_prefetch {
     const convoy_dataset *dataset;
     size_t image_bytes, batch_size;
+    size_t piece; /* images that a thread takes at a time */
     cvy_threads threads;
 
     pthread_mutex_t lock; /* guards all below, and the counts and failures of the slots */
@@ -52,20 +53,25 @@ static bool can_take(const cvy_prefetch *prefetch) {
 /* Called and left with the lock held. */
 static void make_piece(cvy_prefetch *prefetch) {
     size_t first = prefetch->next, batch = first / prefetch->batch_size;
-    size_t end = min_size(first + PIECE, batch * prefetch->batch_size + images_in(prefetch, batch));
+    size_t end = min_size(first + prefetch->piece, batch * prefetch->batch_size + images_in(prefetch, batch));
     slot *slot = &prefetch->slots[batch % SLOTS];
     prefetch->next = end;
     prefetch->busy++;
-    for (size_t place = first; place < end; place++) {
-        size_t at = place % prefetch->batch_size, index = prefetch->order[place];
-        pthread_mutex_unlock(&prefetch->lock);
-        slot->labels[at] = prefetch->dataset->labels[index];
+    pthread_mutex_unlock(&prefetch->lock);
+    /* One by one, so that a failure names its image; the program's function gets all at once. */
+    const size_t at_once = prefetch->dataset->fill ? end - first : 1;
+    for (size_t place = first; place < end; place += at_once) {
+        const size_t at = place % prefetch->batch_size;
         convoy_status status =
-            convoy_dataset_image(prefetch->dataset, index, slot->images + at * prefetch->image_bytes);
+            cvy_dataset_fetch(prefetch->dataset, prefetch->order + place, at_once,
+                              slot->images + at * prefetch->image_bytes, slot->labels + at);
+        if (!status)
+            continue;
         pthread_mutex_lock(&prefetch->lock);
-        if (status)
-            cvy_failure_note(&slot->failure, place, status);
+        cvy_failure_note(&slot->failure, place, status);
+        pthread_mutex_unlock(&prefetch->lock);
     }
+    pthread_mutex_lock(&prefetch->lock);
     slot->done += end - first;
     prefetch->busy--;
     pthread_cond_broadcast(&prefetch->made);
@@ -93,6 +99,9 @@ convoy_status cvy_prefetch_create(const convoy_dataset *dataset, int batch_size,
     prefetch->dataset = dataset;
     prefetch->image_bytes = cvy_dataset_image_bytes(dataset);
     prefetch->batch_size = (size_t)batch_size;
+    /* A program's function is called by one thread at a time, for whole batches. */
+    prefetch->piece = dataset->fill ? prefetch->batch_size : PIECE;
+    threads = dataset->fill ? 1 : threads;
     pthread_mutex_init(&prefetch->lock, NULL);
     pthread_cond_init(&prefetch->work, NULL);
     pthread_cond_init(&prefetch->made, NULL);

@@ -1,9 +1,11 @@
 /* Which compute devices the machine has, and which of them `auto` takes. */
 #include <CL/cl_ext.h> /* CL_PLATFORM_NOT_FOUND_KHR */
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/given.h"
 #include "base/log.h"
 #include "base/machine.h"
 #include "device/opencl.h"
@@ -202,7 +204,7 @@ static convoy_status list_platforms(listing *l) {
     return status;
 }
 
-convoy_status cvy_find_devices(cvy_candidate **list, size_t *count) {
+static convoy_status find_devices(cvy_candidate **list, size_t *count) {
     listing l = {0};
     convoy_status status = list_platforms(&l);
     if (!status)
@@ -221,24 +223,49 @@ convoy_status cvy_find_devices(cvy_candidate **list, size_t *count) {
     return CONVOY_OK;
 }
 
-convoy_status convoy_device_list(convoy_device_info **list, size_t *count) {
+/* One thread at a time: PoCL starts itself in the first call for its devices, and another thread's would see
+   it half started. */
+convoy_status cvy_find_devices(cvy_candidate **list, size_t *count) {
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    pthread_mutex_lock(&lock);
+    convoy_status status = find_devices(list, count);
+    pthread_mutex_unlock(&lock);
+    return status;
+}
+
+/* One block: the pointers, and behind them what they point to. */
+convoy_status convoy_device_list(const convoy_device_info *const **list, size_t *count) {
     cvy_candidate *found = NULL;
     size_t found_count = 0;
-    *list = NULL;
-    *count = 0;
-    convoy_status status = cvy_find_devices(&found, &found_count);
+    convoy_status status = CVY_GIVEN_POINTER(list);
+    if (!status)
+        status = CVY_GIVEN_POINTER(count);
     if (status)
         return status;
-    convoy_device_info *infos = calloc(found_count, sizeof *infos);
-    if (!infos) {
-        status = cvy_fail_memory("the list of devices", found_count * sizeof *infos);
+    *list = NULL;
+    *count = 0;
+    status = cvy_find_devices(&found, &found_count);
+    if (status)
+        return status;
+    const size_t bytes = found_count * (sizeof(convoy_device_info *) + sizeof(convoy_device_info));
+    const convoy_device_info **pointers = malloc(bytes);
+    if (!pointers) {
+        status = cvy_fail_memory("the list of devices", bytes);
         goto done;
     }
-    for (size_t i = 0; i < found_count; i++)
+    convoy_device_info *infos = (convoy_device_info *)(pointers + found_count);
+    for (size_t i = 0; i < found_count; i++) {
         infos[i] = found[i].info;
-    *list = infos;
+        infos[i].size = sizeof infos[i];
+        pointers[i] = &infos[i];
+    }
+    *list = pointers;
     *count = found_count;
 done:
     free(found);
     return status;
+}
+
+void convoy_device_list_free(const convoy_device_info *const *list) {
+    free((void *)list);
 }

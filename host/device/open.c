@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/given.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "device/opencl.h"
@@ -120,7 +121,9 @@ static convoy_status open_candidate(const cvy_candidate *candidate, convoy_devic
     convoy_device *device = calloc(1, sizeof *device);
     if (!device)
         return cvy_fail_memory("a device", sizeof *device);
+    cvy_object_open(device);
     device->info = candidate->info;
+    device->info.size = sizeof device->info;
     device->platform = candidate->platform;
     device->id = candidate->id;
     fill_traits(device);
@@ -201,12 +204,15 @@ static convoy_status fail_no_match(const char *selector, const cvy_candidate *li
 convoy_status convoy_device_open(const char *selector, convoy_device **device) {
     cvy_candidate *list = NULL;
     size_t count = 0;
+    convoy_status status = CVY_GIVEN_POINTER(device);
+    if (status)
+        return status;
     *device = NULL;
     if (!selector || !*selector)
         selector = getenv("CONVOY_DEVICE");
     if (!selector || !*selector)
         selector = "auto";
-    convoy_status status = cvy_find_devices(&list, &count);
+    status = cvy_find_devices(&list, &count);
     if (status)
         return status;
     if (!strcmp(selector, "auto")) {
@@ -227,7 +233,7 @@ done:
 }
 
 void convoy_device_close(convoy_device *device) {
-    if (!device)
+    if (!device || !cvy_object_close(__func__, "device", device))
         return;
     if (device->transfers)
         clFinish(device->transfers);
@@ -273,7 +279,7 @@ void *cvy_device_attached(const convoy_device *device) {
 }
 
 const convoy_device_info *convoy_device_get_info(const convoy_device *device) {
-    return &device->info;
+    return CVY_GIVEN(device) ? NULL : &device->info;
 }
 
 const cvy_device_traits *cvy_device_get_traits(const convoy_device *device) {
@@ -291,9 +297,13 @@ cl_command_queue cvy_device_queue(const convoy_device *device) {
 const char *const cvy_precision_names[] = {"float32", "tf32", "bf16", NULL};
 
 convoy_status convoy_device_set_precision(convoy_device *device, convoy_precision precision) {
+    convoy_status status = CVY_GIVEN(device);
+    if (status)
+        return status;
     const convoy_device_info *info = &device->info;
     if ((unsigned)precision > CONVOY_BF16)
-        return cvy_fail(CONVOY_INVALID, "there is no precision %d", (int)precision);
+        return cvy_fail(CONVOY_INVALID, "convoy_device_set_precision: there is no precision %d",
+                        (int)precision);
     if (precision != CONVOY_FLOAT32 && device->traits.tensor_cores == CVY_TENSOR_NONE) {
         const unsigned capability = compute_capability(device);
         char found[64] = "which is not one of NVIDIA's GPUs";

@@ -77,10 +77,13 @@ struct convoy_model {
 
     cvy_model_tensor *tensors;
     size_t tensor_count;
-    float *data; /* all tensors, one after the other */
+    convoy_layer_info *layer_infos; /* [step_count], what the public calls hand out */
+    convoy_tensor *tensor_infos;    /* [tensor_count] */
+    float *data;                    /* all tensors, one after the other */
     size_t data_count;
-    cvy_classes classes;      /* of the outputs, in the arena */
-    int64_t *batches_tracked; /* [step_count]: num_batches_tracked of batch-norm layers */
+    const char **class_numbers; /* [outputs]: what they are called while nobody knows better */
+    cvy_classes classes;        /* of the outputs, in the arena */
+    int64_t *batches_tracked;   /* [step_count]: num_batches_tracked of batch-norm layers */
 };
 
 static inline size_t cvy_step_index(const convoy_model *model, const cvy_step *step) {

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/given.h"
 #include "base/rng.h"
 #include "model/graph.h"
 
@@ -47,6 +48,9 @@ static void draw(int init, const cvy_layer_tensor *about, cvy_rng *rng, float *v
 }
 
 convoy_status convoy_model_initialise(convoy_model *model, uint64_t seed) {
+    convoy_status status = CVY_GIVEN(model);
+    if (status)
+        return status;
     for (size_t t = 0; t < model->tensor_count; t++) {
         const cvy_model_tensor *tensor = &model->tensors[t];
         const cvy_layer_tensor *about = tensor->about;

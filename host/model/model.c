@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/given.h"
 #include "base/machine.h"
 #include "model/graph.h"
 
@@ -51,6 +52,7 @@ convoy_status cvy_model_read(const char *path, const convoy_model_options *optio
     if (!model)
         return cvy_fail_memory("a model", sizeof *model);
     convoy_status status = CONVOY_OK;
+    cvy_object_open(model);
     model->arena = cvy_arena_create();
     if (!model->arena)
         status = cvy_fail_memory("a model", sizeof *model);
@@ -74,6 +76,46 @@ done:
     return status;
 }
 
+static void describe_layer(const convoy_model *model, const cvy_step *step, convoy_layer_info *info) {
+    *info = (convoy_layer_info){
+        .size = sizeof *info,
+        .name = step->name,
+        .type = step->type_name,
+        .output = {step->output_dims.channels, step->output_dims.height, step->output_dims.width},
+        .multiply_adds = step->facts.multiply_adds,
+        .connections = step->facts.connections};
+    for (int i = 0; i < step->facts.tensor_count; i++) {
+        const cvy_model_tensor *tensor = &model->tensors[step->first_tensor + (size_t)i];
+        if (tensor->about->role != CVY_STATISTIC)
+            info->parameters += tensor->count;
+    }
+    info->parameters -= step->facts.absent;
+}
+
+/* What the public calls hand out. */
+static void describe(convoy_model *model) {
+    model->layer_infos = cvy_arena_alloc(model->arena, (model->step_count + 1) * sizeof *model->layer_infos);
+    for (size_t i = 0; i < model->step_count; i++)
+        describe_layer(model, &model->listed[i], &model->layer_infos[i]);
+    model->tensor_infos =
+        cvy_arena_alloc(model->arena, (model->tensor_count + 1) * sizeof *model->tensor_infos);
+    for (size_t i = 0; i < model->tensor_count; i++) {
+        const cvy_model_tensor *tensor = &model->tensors[i];
+        convoy_tensor *info = &model->tensor_infos[i];
+        *info = (convoy_tensor){.size = sizeof *info,
+                                .name = tensor->name,
+                                .dimensions = tensor->about->dimensions,
+                                .values = model->data + tensor->offset,
+                                .trainable = tensor->about->role == CVY_TRAINABLE};
+        memcpy(info->shape, tensor->about->shape, sizeof info->shape);
+    }
+    const int classes = convoy_model_classes(model);
+    model->class_numbers =
+        cvy_arena_alloc(model->arena, ((size_t)classes + 1) * sizeof *model->class_numbers);
+    for (int c = 0; c < classes; c++)
+        model->class_numbers[c] = cvy_arena_printf(model->arena, "%d", c);
+}
+
 convoy_status cvy_model_complete(convoy_model *model, int classes) {
     convoy_status status = cvy_model_file_expand(model->arena, &model->file, classes);
     model->layers = model->file.layers;
@@ -81,11 +123,28 @@ convoy_status cvy_model_complete(convoy_model *model, int classes) {
         status = cvy_model_build(model);
     if (!status)
         status = allocate(model);
-    return status ? status : convoy_model_initialise(model, 0);
+    if (status)
+        return status;
+    describe(model);
+    return convoy_model_initialise(model, 0);
 }
 
 convoy_status convoy_model_load(const char *path, const convoy_model_options *options, convoy_model **model) {
-    convoy_status status = cvy_model_read(path, options, model);
+    convoy_model_options given;
+    convoy_status status = CVY_GIVEN_POINTER(model);
+    if (status)
+        return status;
+    *model = NULL;
+    status = CVY_GIVEN_POINTER(path);
+    if (!status)
+        status = cvy_take_struct(__func__, "options", options, &given, sizeof given);
+    if (!status && given.setting_count)
+        status = cvy_given_pointer(__func__, "options.settings", given.settings);
+    for (size_t i = 0; i < given.setting_count && !status; i++)
+        status = cvy_given_pointer(__func__, "a setting", given.settings[i]);
+    if (status)
+        return status;
+    status = cvy_model_read(path, &given, model);
     if (!status)
         status = cvy_model_complete(*model, 0);
     if (status) {
@@ -96,7 +155,7 @@ convoy_status convoy_model_load(const char *path, const convoy_model_options *op
 }
 
 void convoy_model_free(convoy_model *model) {
-    if (!model)
+    if (!model || !cvy_object_close(__func__, "model", model))
         return;
     cvy_arena_free(model->arena);
     free(model->data);
@@ -105,10 +164,20 @@ void convoy_model_free(convoy_model *model) {
 }
 
 const char *convoy_model_name(const convoy_model *model) {
-    return model->name;
+    return CVY_GIVEN(model) ? "" : model->name;
+}
+
+/* A shape that the caller wants: zeros where it cannot be. */
+static bool give_shape(const char *function, const convoy_model *model, int shape[3]) {
+    if (cvy_given_pointer(function, "shape", shape))
+        return false;
+    shape[0] = shape[1] = shape[2] = 0;
+    return !cvy_given_object(function, "model", model);
 }
 
 void convoy_model_input(const convoy_model *model, int shape[3]) {
+    if (!give_shape(__func__, model, shape))
+        return;
     shape[0] = model->input.channels;
     shape[1] = model->input.height;
     shape[2] = model->input.width;
@@ -128,6 +197,8 @@ cvy_image_spec cvy_model_image(const convoy_model *model) {
 }
 
 void convoy_model_image(const convoy_model *model, int shape[3]) {
+    if (!give_shape(__func__, model, shape))
+        return;
     const cvy_image_spec image = cvy_model_image(model);
     shape[0] = image.channels;
     shape[1] = image.height;
@@ -135,59 +206,35 @@ void convoy_model_image(const convoy_model *model, int shape[3]) {
 }
 
 int convoy_model_classes(const convoy_model *model) {
-    return (int)cvy_dims_count(model->output_dims);
+    return CVY_GIVEN(model) ? 0 : (int)cvy_dims_count(model->output_dims);
+}
+
+const char *convoy_model_class_name(const convoy_model *model, int index) {
+    if (CVY_GIVEN(model) || index < 0 || index >= convoy_model_classes(model))
+        return "";
+    if (model->classes.names && index < model->classes.count)
+        return model->classes.names[index];
+    return model->class_numbers[index];
 }
 
 size_t convoy_model_layer_count(const convoy_model *model) {
-    return model->step_count;
+    return CVY_GIVEN(model) ? 0 : model->step_count;
 }
 
-convoy_layer_info convoy_model_layer(const convoy_model *model, size_t index) {
-    const cvy_step *step = &model->listed[index];
-    convoy_layer_info info = {
-        .name = step->name,
-        .type = step->type_name,
-        .output = {step->output_dims.channels, step->output_dims.height, step->output_dims.width},
-        .multiply_adds = step->facts.multiply_adds,
-        .connections = step->facts.connections};
-    for (int i = 0; i < step->facts.tensor_count; i++) {
-        const cvy_model_tensor *tensor = &model->tensors[step->first_tensor + (size_t)i];
-        if (tensor->about->role != CVY_STATISTIC)
-            info.parameters += tensor->count;
-    }
-    info.parameters -= step->facts.absent;
-    return info;
+const convoy_layer_info *convoy_model_layer(const convoy_model *model, size_t index) {
+    return CVY_GIVEN(model) || index >= model->step_count ? NULL : &model->layer_infos[index];
 }
 
 size_t convoy_model_tensor_count(const convoy_model *model) {
-    return model->tensor_count;
+    return CVY_GIVEN(model) ? 0 : model->tensor_count;
 }
 
-convoy_tensor convoy_model_tensor(const convoy_model *model, size_t index) {
-    const cvy_model_tensor *tensor = &model->tensors[index];
-    convoy_tensor out = {.name = tensor->name,
-                         .dimensions = tensor->about->dimensions,
-                         .values = model->data + tensor->offset,
-                         .trainable = tensor->about->role == CVY_TRAINABLE};
-    memcpy(out.shape, tensor->about->shape, sizeof out.shape);
-    return out;
+const convoy_tensor *convoy_model_tensor(const convoy_model *model, size_t index) {
+    return CVY_GIVEN(model) || index >= model->tensor_count ? NULL : &model->tensor_infos[index];
 }
 
 const cvy_recipe *cvy_model_recipe(const convoy_model *model) {
     return &model->recipe;
-}
-
-convoy_status convoy_model_prepare(const convoy_model *model, const uint8_t *bytes, int height, int width,
-                                   float *input) {
-    const cvy_gather_shape shape = {
-        .pitch = 1, .in_height = height, .in_width = width, .image = cvy_model_image(model)};
-    const uint32_t index = 0;
-    const int32_t label = 0;
-    int32_t no_label;
-    convoy_status status = cvy_gather_check(&shape);
-    if (!status)
-        cvy_gather_reference(&shape, 1, bytes, &label, &index, input, &no_label);
-    return status;
 }
 
 /* One layer per line; members of constructs stay in flow style behind their layer. */

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/given.h"
 #include "base/log.h"
 #include "model/graph.h"
 
@@ -72,7 +73,11 @@ static json_t *image_json(const convoy_model *model) {
 convoy_status convoy_model_save_weights(const convoy_model *model, const char *path) {
     cvy_named_tensor *tensors;
     size_t count;
-    convoy_status status = cvy_model_state(model, &tensors, &count);
+    convoy_status status = CVY_GIVEN(model);
+    if (!status)
+        status = CVY_GIVEN_POINTER(path);
+    if (!status)
+        status = cvy_model_state(model, &tensors, &count);
     if (status)
         return status;
     json_t *json = image_json(model);
@@ -213,7 +218,11 @@ void cvy_model_set_classes(convoy_model *model, const cvy_classes *classes) {
 
 convoy_status convoy_model_load_weights(convoy_model *model, const char *path) {
     cvy_tensor_file *file;
-    convoy_status status = cvy_tensor_file_load(path, &file);
+    convoy_status status = CVY_GIVEN(model);
+    if (!status)
+        status = CVY_GIVEN_POINTER(path);
+    if (!status)
+        status = cvy_tensor_file_load(path, &file);
     if (status)
         return status;
     status = cvy_model_take_weights(model, file, path, false);

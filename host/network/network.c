@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/given.h"
 #include "network/inside.h"
 #include "tune/tune.h"
 
@@ -128,6 +129,7 @@ convoy_status cvy_network_begin(convoy_model *model, const cvy_device_traits *tr
         free(network);
         return cvy_fail_memory("a network", sizeof *network);
     }
+    cvy_object_open(network);
     network->model = model;
     network->device = device;
     network->traits = traits;
@@ -190,11 +192,20 @@ convoy_status cvy_network_tasks(convoy_model *model, convoy_device *device,
 
 convoy_status convoy_network_open(convoy_model *model, convoy_device *device, int batch_size,
                                   convoy_network **network) {
+    convoy_status status = CVY_GIVEN_POINTER(network);
+    if (status)
+        return status;
+    *network = NULL;
+    status = CVY_GIVEN(model);
+    if (!status)
+        status = CVY_GIVEN(device);
+    if (status)
+        return status;
     return cvy_network_create(model, device, &(cvy_network_options){.batch_size = batch_size}, network);
 }
 
 void convoy_network_close(convoy_network *network) {
-    if (!network)
+    if (!network || !cvy_object_close(__func__, "network", network))
         return;
     for (size_t s = 0; network->steps && s < network->model->step_count; s++) {
         const cvy_layer_type *type = network->model->steps[s].type;
@@ -254,5 +265,5 @@ size_t cvy_network_parameter_count(const convoy_network *network) {
 }
 
 size_t cvy_network_parameter_offset(const convoy_network *network, size_t index) {
-    return convoy_model_tensor(network->model, index).trainable ? network->tensors[index].offset : SIZE_MAX;
+    return convoy_model_tensor(network->model, index)->trainable ? network->tensors[index].offset : SIZE_MAX;
 }

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/given.h"
 #include "network/inside.h"
 
 convoy_status cvy_network_run(convoy_network *network, const cvy_bound_action *bound, const cvy_walk *walk) {
@@ -116,12 +117,19 @@ static void to_rows(const float *columns, size_t n, size_t features, size_t pitc
 
 convoy_status convoy_network_predict(convoy_network *network, const float *images, size_t count,
                                      float *outputs) {
+    convoy_status status = CVY_GIVEN(network);
+    if (!status)
+        status = CVY_GIVEN_POINTER(images);
+    if (!status)
+        status = CVY_GIVEN_POINTER(outputs);
+    if (status)
+        return status;
     size_t in = cvy_dims_count(network->model->input), out = cvy_dims_count(network->model->output_dims);
     size_t pitch = (size_t)network->pitch, batch = (size_t)network->options.batch_size;
     size_t larger = in > out ? in : out;
     float *columns = malloc(larger * pitch * sizeof *columns);
-    convoy_status status =
-        columns ? CONVOY_OK : cvy_fail_memory("a batch of images", larger * pitch * sizeof *columns);
+    if (!columns)
+        status = cvy_fail_memory("a batch of images", larger * pitch * sizeof *columns);
     for (size_t done = 0; done < count && !status; done += batch) {
         size_t n = count - done < batch ? count - done : batch;
         to_columns(images + done * in, n, in, pitch, columns);

@@ -1,4 +1,4 @@
-/* From byte images to the network's input: the reference, and kernels/gather.cl with its tables. */
+/* From images to the network's input: the reference, and kernels/gather.cl with its tables. */
 #include "ops/gather.h"
 
 #include <math.h>
@@ -36,23 +36,33 @@ static double source(int o, int in, int out, int *first) {
     return *first < in - 1 ? part : 0;
 }
 
-/* The value between 0 and 255 at (row, column) of the resized image; 0 in the border. */
-static double resized(const cvy_gather_shape *shape, const uint8_t *bytes, int row, int column) {
+static double pixel_at(const cvy_gather_shape *shape, const void *pixels, size_t at) {
+    return shape->floats ? (double)((const float *)pixels)[at] : ((const uint8_t *)pixels)[at];
+}
+
+/* What one unit of a pixel is of the range 0..1. */
+static double unit(const cvy_gather_shape *shape) {
+    return shape->floats ? 1 : 255;
+}
+
+/* The value at (row, column) of the resized image, which begins at `start`; 0 in the border. */
+static double resized(const cvy_gather_shape *shape, const void *pixels, size_t start, int row, int column) {
     const cvy_image_spec *image = &shape->image;
     if (row < 0 || row >= image->height || column < 0 || column >= image->width)
         return 0;
     int top, left;
     double down = source(row, shape->in_height, image->height, &top);
     double right = source(column, shape->in_width, image->width, &left);
-    size_t width = (size_t)shape->in_width, at = (size_t)top * width + (size_t)left;
+    size_t width = (size_t)shape->in_width, at = start + (size_t)top * width + (size_t)left;
     size_t below = top + 1 < shape->in_height ? width : 0, beside = left + 1 < shape->in_width ? 1 : 0;
-    double over = bytes[at] * (1 - right) + bytes[at + beside] * right;
-    double under = bytes[at + below] * (1 - right) + bytes[at + below + beside] * right;
+    double over = pixel_at(shape, pixels, at) * (1 - right) + pixel_at(shape, pixels, at + beside) * right;
+    double under = pixel_at(shape, pixels, at + below) * (1 - right) +
+                   pixel_at(shape, pixels, at + below + beside) * right;
     return over * (1 - down) + under * down;
 }
 
-void cvy_gather_reference(const cvy_gather_shape *shape, int n, const uint8_t *images,
-                          const int32_t *all_labels, const uint32_t *indices, float *y, int32_t *labels) {
+void cvy_gather_reference(const cvy_gather_shape *shape, int n, const void *images, const int32_t *all_labels,
+                          const uint32_t *indices, float *y, int32_t *labels) {
     const cvy_image_spec *image = &shape->image;
     size_t plane = (size_t)shape->in_height * (size_t)shape->in_width, channels = (size_t)image->channels;
     for (size_t c = 0; c < channels; c++)
@@ -62,8 +72,8 @@ void cvy_gather_reference(const cvy_gather_shape *shape, int n, const uint8_t *i
                     float value = 0;
                     if (i < n) {
                         double pixel =
-                            resized(shape, images + (indices[i] * channels + c) * plane, row, column);
-                        value = (float)((pixel / 255 - image->mean[c]) / image->std[c]);
+                            resized(shape, images, (indices[i] * channels + c) * plane, row, column);
+                        value = (float)((pixel / unit(shape) - image->mean[c]) / image->std[c]);
                     }
                     *y++ = value;
                 }
@@ -118,7 +128,7 @@ static convoy_status upload_tables(cvy_gather *op) {
             (float)(i < rows ? source((int)i, shape->in_height, shape->image.height, &first[i])
                              : source((int)(i - rows), shape->in_width, shape->image.width, &first[i]));
     for (size_t c = 0; c < channels; c++) {
-        second[rows + columns + c] = (float)(1 / (255.0 * shape->image.std[c]));
+        second[rows + columns + c] = (float)(1 / (unit(shape) * shape->image.std[c]));
         second[rows + columns + channels + c] = (float)(-(double)shape->image.mean[c] / shape->image.std[c]);
     }
     status = cvy_size_create(op->device, &sizes[0], 1, &op->first);
@@ -135,11 +145,15 @@ done:
 }
 
 static convoy_status prepare(cvy_gather *op) {
+    const int width = cvy_pitch_width(op->device, (size_t)op->shape.pitch);
     convoy_status status =
-        cvy_kernel_get_pitch(op->device, "gather", "gather", (size_t)op->shape.pitch, &op->kernel);
+        op->shape.floats /* rare: a program of their own */
+            ? cvy_kernel_build(op->device, "gather", "gather", CVY_OPTIONS({"VW", width}, {"FLOATS", 1}),
+                               &op->kernel)
+            : cvy_kernel_get_pitch(op->device, "gather", "gather", (size_t)op->shape.pitch, &op->kernel);
     if (status)
         return status;
-    int vectors = op->shape.pitch / cvy_pitch_width(op->device, (size_t)op->shape.pitch);
+    int vectors = op->shape.pitch / width;
     op->group_size = cvy_group_size(op->device, op->kernel, (size_t)vectors);
     /* A core makes whole rows; a GPU needs more work-items than an image has rows. */
     op->length =

@@ -1,6 +1,6 @@
-/* Brings a batch of byte images into the network's input: picks rows of a set, resizes (bilinear, as
-   ops/resize.h), scales and normalises: y[c][h][w][i] = (pixel / 255 - mean[c]) / std[c]. Padding columns
-   become 0. */
+/* Brings a batch of images into the network's input: picks rows of a set, resizes (bilinear, as
+   ops/resize.h), scales and normalises: y[c][h][w][i] = (pixel / 255 - mean[c]) / std[c], where pixels are
+   floats without the 255. Padding columns become 0. */
 #ifndef CVY_OPS_GATHER_H
 #define CVY_OPS_GATHER_H
 
@@ -16,15 +16,16 @@ typedef struct cvy_image_spec {
 
 typedef struct cvy_gather_shape {
     int pitch;
-    int in_height, in_width; /* of the set: bytes [image][channels][in_height][in_width] */
+    int in_height, in_width; /* of the set: [image][channels][in_height][in_width] */
     cvy_image_spec image;
+    bool floats; /* the set's pixels are float32, not bytes */
 } cvy_gather_shape;
 
 convoy_status cvy_gather_check(const cvy_gather_shape *shape); /* CONVOY_INVALID: not possible */
 
 /* indices [n] choose images, all_labels [images] their classes; labels [pitch] receives them (padding: 0). */
-void cvy_gather_reference(const cvy_gather_shape *shape, int n, const uint8_t *images,
-                          const int32_t *all_labels, const uint32_t *indices, float *y, int32_t *labels);
+void cvy_gather_reference(const cvy_gather_shape *shape, int n, const void *images, const int32_t *all_labels,
+                          const uint32_t *indices, float *y, int32_t *labels);
 typedef struct cvy_gather cvy_gather;
 convoy_status cvy_gather_create(convoy_device *device, const cvy_gather_shape *shape, cvy_gather **op);
 void cvy_gather_free(cvy_gather *op);

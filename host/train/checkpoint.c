@@ -91,7 +91,7 @@ static convoy_status content_create(convoy_network *network, const cvy_optimizer
         return cvy_fail_memory("a checkpoint", parameters * (size_t)states * sizeof(float));
     convoy_status status = add_model(content, model);
     for (size_t i = 0; i < convoy_model_tensor_count(model) && !status; i++) {
-        convoy_tensor tensor = convoy_model_tensor(model, i);
+        const convoy_tensor tensor = *convoy_model_tensor(model, i);
         size_t offset = cvy_network_parameter_offset(network, i);
         cvy_named_tensor named = {
             .name = tensor.name, .dtype = "F32", .dimensions = tensor.dimensions, .bytes = sizeof(float)};

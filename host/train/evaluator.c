@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/status.h"
+#include "base/given.h"
 #include "data/dataset.h"
 #include "train/metrics.h"
 #include "train/statistics.h"
@@ -196,150 +196,105 @@ static int batch_of(const convoy_model *model, const convoy_dataset *set, int ba
     return images < (size_t)batch_size ? (int)images : batch_size; /* no room for images that are not there */
 }
 
-static convoy_status fill_evaluation(cvy_evaluator *evaluator, const convoy_dataset *set,
-                                     convoy_evaluation *evaluation) {
-    size_t classes = (size_t)evaluation->class_count, images = evaluation->images;
+/* The figures of a caller, with what its pointers point to. */
+typedef struct evaluation {
+    convoy_evaluation figures; /* first: its address is the caller's */
+    const convoy_class_result **classes;
+    convoy_class_result *results;
+    unsigned long long *confusion;
+} evaluation;
+
+static convoy_status make_evaluation(const convoy_dataset *set, size_t classes, evaluation **out) {
+    evaluation *e = *out = calloc(1, sizeof *e);
+    if (e) {
+        cvy_object_open(e);
+        e->classes = calloc(classes, sizeof *e->classes);
+        e->results = calloc(classes, sizeof *e->results);
+        e->confusion = calloc(classes * classes, sizeof *e->confusion);
+    }
+    if (!e || !e->classes || !e->results || !e->confusion)
+        return cvy_fail_memory("an evaluation", classes * classes * sizeof(unsigned long long));
+    e->figures = (convoy_evaluation){.size = sizeof e->figures,
+                                     .images = convoy_dataset_count(set),
+                                     .class_count = (int)classes,
+                                     .classes = e->classes,
+                                     .confusion = e->confusion};
+    return CONVOY_OK;
+}
+
+static convoy_status fill_evaluation(cvy_evaluator *evaluator, const convoy_dataset *set, evaluation *e) {
+    const size_t classes = (size_t)e->figures.class_count, images = e->figures.images;
     int32_t *truth = calloc(2 * images + 1, sizeof *truth);
     if (!truth)
         return cvy_fail_memory("the answers", 2 * images * sizeof *truth);
     convoy_status status = cvy_evaluator_answers(evaluator, truth, truth + images);
     if (!status)
-        status = cvy_confusion_count(classes, images, truth, truth + images, evaluation->confusion);
+        status = cvy_confusion_count(classes, images, truth, truth + images, e->confusion);
     free(truth);
-    cvy_class_results(classes, evaluation->confusion, evaluation->classes);
-    for (size_t c = 0; c < classes; c++)
-        evaluation->classes[c].name = convoy_dataset_class_name(set, (int)c);
+    cvy_class_results(classes, e->confusion, e->results);
+    for (size_t c = 0; c < classes; c++) {
+        e->results[c].size = sizeof *e->results;
+        e->results[c].name = convoy_dataset_class_name(set, (int)c);
+        e->classes[c] = &e->results[c];
+    }
     return status;
 }
 
-convoy_status convoy_evaluate(convoy_model *model, convoy_device *device, convoy_dataset *set, int batch_size,
-                              convoy_evaluation **evaluation) {
-    convoy_network *network = NULL;
-    cvy_evaluator *evaluator = NULL;
-    convoy_evaluation *result = NULL;
-    *evaluation = NULL;
-    const cvy_classes known = cvy_model_classes(model);
-    convoy_status status = cvy_feed_check(model, set);
-    if (!status && known.count)
-        status = cvy_dataset_order_classes(set, &known, "the weights");
+static convoy_status check_evaluation(const convoy_model *model, const convoy_device *device,
+                                      convoy_dataset *set) {
+    convoy_status status = cvy_given_object("convoy_evaluate", "model", model);
+    if (!status)
+        status = cvy_given_object("convoy_evaluate", "device", device);
+    if (!status)
+        status = cvy_given_object("convoy_evaluate", "set", set);
     if (status)
         return status;
-    size_t classes = (size_t)convoy_model_classes(model);
+    const cvy_classes known = cvy_model_classes(model);
+    status = cvy_feed_check(model, set);
+    return status || !known.count ? status : cvy_dataset_order_classes(set, &known, "the weights");
+}
+
+convoy_status convoy_evaluate(convoy_model *model, convoy_device *device, convoy_dataset *set, int batch_size,
+                              const convoy_evaluation **out) {
+    convoy_network *network = NULL;
+    cvy_evaluator *evaluator = NULL;
+    evaluation *result = NULL;
+    convoy_status status = cvy_given_pointer(__func__, "evaluation", out);
+    if (status)
+        return status;
+    *out = NULL;
+    status = check_evaluation(model, device, set);
+    if (status)
+        return status;
     const int batch = batch_of(model, set, batch_size);
     cvy_sizes beside = {0};
     cvy_evaluator_sizes(model, device, set, cvy_network_pitch_of(cvy_device_get_traits(device), batch, false),
                         true, &beside);
     const cvy_network_options options = {.batch_size = batch, .beside = &beside};
-    result = calloc(1, sizeof *result);
-    if (result) {
-        result->classes = calloc(classes, sizeof *result->classes);
-        result->confusion = calloc(classes * classes, sizeof *result->confusion);
-    }
-    if (!result || !result->classes || !result->confusion) {
-        status = cvy_fail_memory("an evaluation", classes * classes * sizeof(unsigned long long));
-        goto done;
-    }
-    result->images = convoy_dataset_count(set);
-    result->class_count = (int)classes;
-    status = cvy_network_create(model, device, &options, &network);
+    status = make_evaluation(set, (size_t)convoy_model_classes(model), &result);
+    if (!status)
+        status = cvy_network_create(model, device, &options, &network);
     if (!status)
         status = cvy_evaluator_create(network, device, set, true, &evaluator);
     if (!status)
-        status = cvy_evaluator_run(evaluator, NULL, &result->loss, &result->accuracy);
+        status = cvy_evaluator_run(evaluator, NULL, &result->figures.loss, &result->figures.accuracy);
     if (!status)
         status = fill_evaluation(evaluator, set, result);
-    if (!status) {
-        *evaluation = result;
-        result = NULL;
-    }
-done:
     cvy_evaluator_free(evaluator);
     convoy_network_close(network);
-    convoy_evaluation_free(result);
-    return status;
-}
-
-void convoy_evaluation_free(convoy_evaluation *evaluation) {
-    if (!evaluation)
-        return;
-    free(evaluation->classes);
-    free(evaluation->confusion);
-    free(evaluation);
-}
-
-/* ---- outputs without labels ---- */
-
-/* Columns 0..n-1 of [classes][pitch] as rows of outputs [n][classes]. */
-static void transpose(const float *columns, size_t classes, size_t pitch, size_t n, float *outputs) {
-    for (size_t i = 0; i < n; i++)
-        for (size_t c = 0; c < classes; c++)
-            outputs[i * classes + c] = columns[c * pitch + i];
-}
-
-struct cvy_predictor {
-    convoy_network *network;
-    convoy_device *device;
-    cvy_buffer *labels; /* of no meaning, but the loader writes some */
-    float *columns;     /* [classes][pitch] */
-};
-
-convoy_status cvy_predictor_open(convoy_model *model, convoy_device *device, const convoy_dataset *first,
-                                 int batch_size, cvy_predictor **out) {
-    *out = NULL;
-    cvy_sizes beside = {0};
-    cvy_feed_sizes(model, device, first, CVY_PER_PIECE, &beside);
-    cvy_sizes_add(&beside, cvy_loader_labels);
-    const cvy_network_options options = {.batch_size = batch_size, .beside = &beside};
-    cvy_predictor *p = calloc(1, sizeof *p);
-    if (!p)
-        return cvy_fail_memory("a predictor", sizeof *p);
-    p->device = device;
-    convoy_status status = cvy_network_create(model, device, &options, &p->network);
     if (status)
-        goto done;
-    size_t pitch = (size_t)cvy_network_pitch(p->network), classes = (size_t)convoy_model_classes(model);
-    status = cvy_size_create(device, &cvy_loader_labels, pitch, &p->labels);
-    p->columns = malloc(classes * pitch * sizeof *p->columns);
-    if (!status && !p->columns)
-        status = cvy_fail_memory("the outputs", classes * pitch * sizeof *p->columns);
-done:
-    if (status)
-        cvy_predictor_close(p);
+        convoy_evaluation_free(result ? &result->figures : NULL);
     else
-        *out = p;
+        *out = &result->figures;
     return status;
 }
 
-void cvy_predictor_close(cvy_predictor *p) {
-    if (!p)
+void convoy_evaluation_free(const convoy_evaluation *figures) {
+    evaluation *e = (evaluation *)(uintptr_t)figures;
+    if (!e || !cvy_object_close(__func__, "evaluation", e))
         return;
-    free(p->columns);
-    cvy_buffer_free(p->labels);
-    convoy_network_close(p->network);
-    free(p);
-}
-
-convoy_status cvy_predictor_run(cvy_predictor *p, const convoy_dataset *set, float *outputs) {
-    size_t classes = (size_t)convoy_model_classes(cvy_network_model(p->network));
-    size_t pitch = (size_t)cvy_network_pitch(p->network);
-    cvy_loader *loader = NULL;
-    convoy_status status =
-        cvy_feed_create(p->network, p->device, set, cvy_network_batch_size(p->network), false, 0, &loader);
-    if (!status)
-        status = cvy_loader_start(loader, 0, 0);
-    while (!status) {
-        int n = 0;
-        status = cvy_loader_next(loader, cvy_network_input(p->network), p->labels, &n);
-        if (status || n == 0)
-            break;
-        status = cvy_network_forward(p->network, n, false, 0);
-        if (!status)
-            status = cvy_buffer_read(cvy_network_output(p->network), 0, p->columns,
-                                     classes * pitch * sizeof(float));
-        if (!status)
-            transpose(p->columns, classes, pitch, (size_t)n, outputs);
-        outputs += (size_t)n * classes;
-    }
-    cvy_loader_free(loader);
-    return status;
+    free(e->classes);
+    free(e->results);
+    free(e->confusion);
+    free(e);
 }

@@ -37,14 +37,4 @@ convoy_status cvy_evaluator_run(cvy_evaluator *evaluator, const volatile int *in
 /* What the last run answered; truth and answers [images of the set]. */
 convoy_status cvy_evaluator_answers(cvy_evaluator *evaluator, int32_t *truth, int32_t *answers);
 
-/* A network and what it takes to hear its outputs for sets without labels, one after the other. */
-typedef struct cvy_predictor cvy_predictor;
-
-/* Batches of batch_size images of sets like the first. */
-convoy_status cvy_predictor_open(convoy_model *model, convoy_device *device, const convoy_dataset *first,
-                                 int batch_size, cvy_predictor **predictor);
-void cvy_predictor_close(cvy_predictor *predictor); /* NULL is allowed */
-/* outputs [images of the set][classes], before any softmax. */
-convoy_status cvy_predictor_run(cvy_predictor *predictor, const convoy_dataset *set, float *outputs);
-
 #endif

@@ -14,6 +14,7 @@ convoy_status cvy_training_create(convoy_network *network, convoy_device *device
     *training = (cvy_training){.device = device,
                                .network = network,
                                .recipe = recipe,
+                               .optimizer = recipe->optimizer,
                                .pieces = ((unsigned)batch_size + limit - 1) / limit};
     convoy_status status = cvy_loss_create(device, (cvy_loss)recipe->loss, convoy_model_classes(model),
                                            (int)pitch, &training->loss);
@@ -69,7 +70,9 @@ convoy_status cvy_training_loss(cvy_training *t, int n, float scale, size_t slot
 }
 
 convoy_status cvy_training_update(cvy_training *t, unsigned long long step) {
-    return cvy_update_run(&t->update, step + 1, cvy_network_parameters(t->network),
+    cvy_update update = t->update;
+    update.optimizer = &t->optimizer;
+    return cvy_update_run(&update, step + 1, cvy_network_parameters(t->network),
                           cvy_network_gradients(t->network), t->state);
 }
 

@@ -17,6 +17,7 @@ typedef struct cvy_training {
     const cvy_recipe *recipe;
     unsigned pieces; /* of a full batch */
     cvy_loss_op *loss;
+    cvy_optimizer optimizer; /* the recipe's; its learning rate may change from step to step */
     cvy_update update;
     cvy_buffer *labels;        /* int32 [pitch] */
     cvy_buffer *state;         /* the optimizer's; NULL where it has none */

@@ -1,12 +1,13 @@
-/* Training. One batch walks loader -> forward -> loss and its gradient -> backward -> optimizer, all launched
-   without waiting; what comes back is the ring of statistics. What is due after a step (reports, evaluations,
-   files) is a function of the position in the run alone, so that a resumed run does the same at the same
-   steps. */
+/* The trainer behind convoy_train and behind loops of one's own. One batch walks loader -> forward -> loss
+   and its gradient -> backward -> optimizer, all launched without waiting; what comes back is the ring of
+   statistics. What is due after a step (reports, evaluations, files) is a function of the position in the run
+   alone, so that a resumed run does the same at the same steps. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/file.h"
+#include "base/given.h"
 #include "base/log.h"
 #include "base/status.h"
 #include "data/dataset.h"
@@ -15,7 +16,7 @@
 #include "train/run_folder.h"
 #include "train/step.h"
 
-typedef struct trainer {
+struct convoy_trainer {
     convoy_model *model;
     convoy_device *device;
     convoy_dataset *set, *test; /* test: NULL for none */
@@ -33,19 +34,25 @@ typedef struct trainer {
     cvy_identity identity;
     cvy_position position;
     size_t batches, images; /* in an epoch */
+    int loading;            /* the epoch whose batches the loader gives from here on; 0: none */
     bool saved;             /* a checkpoint of this run exists */
-    bool stop;              /* Ctrl-C was seen, and the state is saved */
+    bool wants_stop;        /* the caller's callback said so */
+    bool stop;              /* that, or Ctrl-C, was heard, and the state is saved */
+    bool broken;            /* the device or the numbers failed: there is nothing to go on from */
+    double epoch_rate;      /* images per second of the epoch before */
     bool told; /* a resumed run begins with a step that the caller heard of: only its evaluation is missing */
     double start; /* cvy_seconds() minus the seconds of earlier parts */
     double busy;  /* seconds of training in finished epochs of this call, and their images */
     size_t timed;
-} trainer;
+};
 
 /* ---- what the caller hears ---- */
 
-static convoy_progress progress_now(const trainer *t) {
+static convoy_progress progress_now(const convoy_trainer *t) {
     const cvy_statistics *s = t->statistics;
     return (convoy_progress){
+        .size = sizeof(convoy_progress),
+        .kind = CONVOY_PROGRESS_STEP,
         .epoch = t->position.epoch,
         .epochs = t->options.epochs,
         .step = t->position.step,
@@ -61,25 +68,43 @@ static convoy_progress progress_now(const trainer *t) {
     };
 }
 
-static void tell(const trainer *t, int kind) {
+/* After the last step: where that ended an epoch and the next one has begun, the figures of the one that
+ * ended. */
+static convoy_progress progress_after_step(const convoy_trainer *t) {
+    const cvy_position *p = &t->position;
+    convoy_progress progress = progress_now(t);
+    if (p->images > 0 || p->epoch == 1)
+        return progress;
+    progress.kind = CONVOY_PROGRESS_EPOCH;
+    progress.epoch = p->epoch - 1;
+    progress.images_done = t->images;
+    progress.batch_loss = p->batch_loss;
+    progress.train_loss = p->epoch_train_loss;
+    progress.train_accuracy = p->epoch_train_accuracy;
+    progress.images_per_second = t->epoch_rate;
+    return progress;
+}
+
+static void tell(convoy_trainer *t, convoy_progress_kind kind) {
     if (!t->options.progress)
         return;
     convoy_progress progress = progress_now(t);
     progress.kind = kind;
-    t->options.progress(t->options.context, &progress);
+    if (!t->options.progress(t->options.context, &progress))
+        t->wants_stop = true;
 }
 
 /* ---- files ---- */
 
 /* The sums of the epoch live in the statistics while it runs and in the position while it is saved. */
-static void position_from_statistics(trainer *t) {
+static void position_from_statistics(convoy_trainer *t) {
     t->position.loss_sum = t->statistics->loss_sum;
     t->position.correct = t->statistics->correct;
     t->position.batch_loss = t->statistics->batch_loss;
     t->position.seconds = cvy_seconds() - t->start;
 }
 
-static void statistics_from_position(trainer *t) {
+static void statistics_from_position(convoy_trainer *t) {
     cvy_statistics_reset(t->statistics);
     t->statistics->loss_sum = t->position.loss_sum;
     t->statistics->correct = t->position.correct;
@@ -88,7 +113,7 @@ static void statistics_from_position(trainer *t) {
 }
 
 /* last.safetensors first: when the checkpoint is there, everything that belongs to it is. */
-static convoy_status save(trainer *t) {
+static convoy_status save(convoy_trainer *t) {
     if (!t->checkpoint)
         return CONVOY_OK;
     position_from_statistics(t);
@@ -96,14 +121,14 @@ static convoy_status save(trainer *t) {
     if (!status)
         status = cvy_run_folder_save_weights(&t->folder, "last.safetensors", t->model);
     if (!status)
-        status = cvy_checkpoint_save(t->checkpoint, t->network, &t->recipe->optimizer, t->training.state,
+        status = cvy_checkpoint_save(t->checkpoint, t->network, &t->training.optimizer, t->training.state,
                                      &t->identity, &t->position);
     t->saved = t->saved || !status;
     cvy_statistics_resume_clock(t->statistics);
     return status;
 }
 
-static convoy_status save_best(trainer *t) {
+static convoy_status save_best(convoy_trainer *t) {
     if (!t->folder.path)
         return CONVOY_OK;
     convoy_status status = cvy_checkpoint_fetch(t->network, t->position.step);
@@ -112,7 +137,7 @@ static convoy_status save_best(trainer *t) {
 
 /* ---- one step and what is due after it ---- */
 
-static convoy_status take_step(trainer *t) {
+static convoy_status take_step(convoy_trainer *t) {
     cvy_position *p = &t->position;
     size_t left = t->images - (size_t)p->images, batch = (size_t)t->options.batch_size;
     int n = (int)(left < batch ? left : batch);
@@ -125,7 +150,7 @@ static convoy_status take_step(trainer *t) {
     return CONVOY_OK;
 }
 
-static convoy_status read_statistics(trainer *t) {
+static convoy_status read_statistics(convoy_trainer *t) {
     convoy_status status = cvy_statistics_read(t->statistics);
     if (status || !t->statistics->first_bad)
         return status;
@@ -135,67 +160,70 @@ static convoy_status read_statistics(trainer *t) {
         CONVOY_FAILED,
         "the loss became NaN or infinite in step %llu (epoch %d): training has diverged. Lower the learning "
         "rate (now %g), or start from other weights or data%s%s",
-        step, t->position.epoch, t->recipe->optimizer.lr, t->saved ? "; the last good state is kept in " : "",
-        t->saved ? t->checkpoint : "");
+        step, t->position.epoch, t->training.optimizer.lr,
+        t->saved ? "; the last good state is kept in " : "", t->saved ? t->checkpoint : "");
 }
 
 /* Batches of this epoch that are done. */
-static size_t batch_index(const trainer *t) {
+static size_t batch_index(const convoy_trainer *t) {
     size_t batch = (size_t)t->options.batch_size;
     return ((size_t)t->position.images + batch - 1) / batch;
 }
 
-static bool epoch_is_over(const trainer *t) {
+static bool epoch_is_over(const convoy_trainer *t) {
     return t->position.images >= t->images;
 }
 
 /* reports_per_epoch lines, evenly spread, the last at the end of the epoch. */
-static bool report_is_due(const trainer *t) {
+static bool report_is_due(const convoy_trainer *t) {
     size_t done = batch_index(t), reports = (size_t)t->recipe->reports_per_epoch;
     return reports && done && done * reports / t->batches > (done - 1) * reports / t->batches;
 }
 
-static bool evaluation_is_due(const trainer *t) {
+static bool evaluation_is_due(const convoy_trainer *t) {
     if (epoch_is_over(t))
         return true;
     return t->options.eval_every > 0 && t->evaluator && batch_index(t) % (size_t)t->options.eval_every == 0;
 }
 
-static bool checkpoint_is_due(const trainer *t) {
+static bool checkpoint_is_due(const convoy_trainer *t) {
     int every = t->options.checkpoint_every;
     return epoch_is_over(t) || (every > 0 && t->position.step % (unsigned long long)every == 0);
 }
 
-static bool steps_are_used_up(const trainer *t) {
+static bool steps_are_used_up(const convoy_trainer *t) {
     return t->options.max_steps && t->position.step >= t->options.max_steps;
 }
 
 /* The test set, the best weights, a row of metrics.csv. */
-static convoy_status evaluate(trainer *t) {
+static convoy_status evaluate(convoy_trainer *t) {
     cvy_position *p = &t->position;
     convoy_status status = CONVOY_OK;
+    const convoy_progress before = progress_after_step(t);
     if (t->evaluator) {
         status = cvy_evaluator_run(t->evaluator, t->options.interrupt, &p->test_loss, &p->test_accuracy);
         if (!status && (isnan(p->best_accuracy) || p->test_accuracy > p->best_accuracy)) {
             p->best_accuracy = p->test_accuracy;
-            p->best_epoch = p->epoch;
+            p->best_epoch = before.epoch;
             status = save_best(t);
         }
     }
     if (!status && t->folder.path) {
-        convoy_progress progress = progress_now(t);
+        const convoy_progress progress = progress_after_step(t);
         status = cvy_run_folder_add_metrics(&t->folder, &progress);
     }
     cvy_statistics_resume_clock(t->statistics);
     return status;
 }
 
-static void begin_next_epoch(trainer *t) {
+static void begin_next_epoch(convoy_trainer *t) {
     cvy_position *p = &t->position;
     p->epoch_train_loss = cvy_statistics_loss(t->statistics);
     p->epoch_train_accuracy = cvy_statistics_accuracy(t->statistics);
+    t->epoch_rate = cvy_statistics_rate(t->statistics);
     t->busy += t->statistics->busy;
     t->timed += t->statistics->timed;
+    p->batch_loss = t->statistics->batch_loss;
     p->epoch++;
     p->images = 0;
     p->loss_sum = 0;
@@ -205,7 +233,7 @@ static void begin_next_epoch(trainer *t) {
 
 /* An evaluation that Ctrl-C cut short: the state is saved as it was before it, and resuming begins with it.
  */
-static convoy_status save_unfinished(trainer *t, const cvy_position *before) {
+static convoy_status save_unfinished(convoy_trainer *t, const cvy_position *before) {
     t->position.test_loss = before->test_loss;
     t->position.test_accuracy = before->test_accuracy;
     convoy_status status = save(t);
@@ -214,7 +242,7 @@ static convoy_status save_unfinished(trainer *t, const cvy_position *before) {
 
 /* What went wrong with the next batch or with a file takes nothing of what was trained: the state is saved as
    it was after the last step. Where the device or the numbers failed there is no good state to save. */
-static convoy_status save_before_failing(trainer *t, convoy_status failure) {
+static convoy_status save_before_failing(convoy_trainer *t, convoy_status failure) {
     if (!t->checkpoint || (failure != CONVOY_INVALID && failure != CONVOY_IO))
         return failure;
     char *message = strdup(convoy_error_message());
@@ -229,11 +257,11 @@ static convoy_status save_before_failing(trainer *t, convoy_status failure) {
 }
 
 /* Reports, evaluations and files that are due at this position. */
-static convoy_status finish_step(trainer *t) {
+static convoy_status finish_step(convoy_trainer *t) {
     cvy_position before = t->position;
     bool report = report_is_due(t), evaluation = evaluation_is_due(t), over = epoch_is_over(t);
-    bool stop = t->options.interrupt && *t->options.interrupt;
-    bool checkpoint = stop || steps_are_used_up(t) || checkpoint_is_due(t);
+    const bool asked = t->options.interrupt && *t->options.interrupt;
+    bool checkpoint = asked || steps_are_used_up(t) || checkpoint_is_due(t);
     convoy_status status = CONVOY_OK;
     if (report || evaluation || checkpoint || cvy_statistics_due(t->statistics))
         status = read_statistics(t);
@@ -256,35 +284,48 @@ static convoy_status finish_step(trainer *t) {
         tell(t, over ? CONVOY_PROGRESS_EPOCH : CONVOY_PROGRESS_TEST);
     }
     t->position.unfinished_step = false;
+    if (t->wants_stop && !checkpoint && (status = read_statistics(t)))
+        return status;
     if (over)
         begin_next_epoch(t);
-    t->stop = stop;
-    return checkpoint ? save(t) : CONVOY_OK;
+    t->stop = asked || t->wants_stop;
+    return checkpoint || t->stop ? save(t) : CONVOY_OK;
 }
 
 /* ---- the run ---- */
 
-static bool is_done(const trainer *t) {
+static bool is_done(const convoy_trainer *t) {
     return t->position.epoch > t->options.epochs || steps_are_used_up(t);
 }
 
-static convoy_status fail_interrupted(const trainer *t) {
-    return cvy_fail(CONVOY_INTERRUPTED, "interrupted after step %llu, in epoch %d of %d%s%s",
-                    t->position.step, t->position.epoch, t->options.epochs,
-                    t->checkpoint ? "; the state is saved in " : "", t->checkpoint ? t->checkpoint : "");
+static convoy_status fail_interrupted(const convoy_trainer *t) {
+    return cvy_fail(CONVOY_INTERRUPTED, "%s after step %llu, in epoch %d of %d%s%s",
+                    t->wants_stop ? "stopped by the program" : "interrupted", t->position.step,
+                    t->position.epoch, t->options.epochs, t->checkpoint ? "; the state is saved in " : "",
+                    t->checkpoint ? t->checkpoint : "");
+}
+
+/* The loader gives the batches from the position on. */
+static convoy_status start_loader(convoy_trainer *t) {
+    if (t->loading == t->position.epoch)
+        return CONVOY_OK;
+    convoy_status status = cvy_loader_start(t->loader, (uint32_t)t->position.epoch, batch_index(t));
+    t->loading = status ? 0 : t->position.epoch;
+    return status;
 }
 
 /* From the position to the end of its epoch. */
-static convoy_status train_epoch(trainer *t) {
+static convoy_status train_epoch(convoy_trainer *t) {
     int epoch = t->position.epoch;
-    convoy_status status = cvy_loader_start(t->loader, (uint32_t)epoch, batch_index(t));
+    convoy_status status = start_loader(t);
     cvy_statistics_resume_clock(t->statistics);
     while (!status && t->position.epoch == epoch) {
         if (!t->position.unfinished_step && (status = take_step(t)))
             return save_before_failing(t, status);
         if (!status)
             status = finish_step(t);
-        if (!status && t->stop && !is_done(t))
+        const bool more = t->position.epoch == epoch || t->position.epoch <= t->options.epochs;
+        if (!status && t->stop && more && !steps_are_used_up(t))
             status = CONVOY_INTERRUPTED;
         if (steps_are_used_up(t))
             break;
@@ -292,17 +333,17 @@ static convoy_status train_epoch(trainer *t) {
     return status;
 }
 
-static convoy_status train_all(trainer *t) {
+static convoy_status train_all(convoy_trainer *t) {
     convoy_status status = CONVOY_OK;
     tell(t, CONVOY_PROGRESS_START);
     while (!status && !is_done(t))
-        status = train_epoch(t);
+        status = t->wants_stop ? CONVOY_INTERRUPTED : train_epoch(t);
     return status == CONVOY_INTERRUPTED ? fail_interrupted(t) : status;
 }
 
 /* ---- setting up ---- */
 
-static convoy_status check_options(const trainer *t) {
+static convoy_status check_options(const convoy_trainer *t) {
     const convoy_train_options *o = &t->options;
     if (o->resume && !o->out)
         return cvy_fail(CONVOY_INVALID, "resume needs the folder of the run that it continues (`out`)");
@@ -324,9 +365,7 @@ static convoy_status check_options(const trainer *t) {
     return CONVOY_OK;
 }
 
-static void fill_options(trainer *t, const convoy_train_options *options) {
-    if (options)
-        t->options = *options;
+static void fill_options(convoy_trainer *t) {
     if (t->options.epochs == 0)
         t->options.epochs = t->recipe->epochs;
     if (t->options.batch_size == 0)
@@ -339,7 +378,7 @@ static void fill_options(trainer *t, const convoy_train_options *options) {
         t->options.eval_every = t->recipe->eval_every;
 }
 
-static convoy_status initial_weights(trainer *t) {
+static convoy_status initial_weights(convoy_trainer *t) {
     cvy_tensor_file *file = NULL;
     if (t->options.keep_weights)
         return CONVOY_OK;
@@ -356,7 +395,7 @@ static convoy_status initial_weights(trainer *t) {
 
 /* The sets' classes in the order in which the weights know them. Weights of other classes are a beginning
    too, but not of a run that goes on. */
-static convoy_status order_classes(trainer *t) {
+static convoy_status order_classes(convoy_trainer *t) {
     const cvy_classes known = cvy_model_classes(t->model);
     const char *owner = t->options.resume ? t->checkpoint : t->options.init ? t->options.init : "the model";
     convoy_status status = known.count ? cvy_dataset_order_classes(t->set, &known, owner) : CONVOY_OK;
@@ -373,7 +412,7 @@ static convoy_status order_classes(trainer *t) {
 }
 
 /* A folder is taken when its run has begun: a checkpoint of step 0 protects nothing. */
-static convoy_status open_folder(trainer *t) {
+static convoy_status open_folder(convoy_trainer *t) {
     unsigned long long step = 0;
     convoy_status status = CONVOY_OK;
     if (!t->options.out)
@@ -395,7 +434,7 @@ static convoy_status open_folder(trainer *t) {
     return status;
 }
 
-static void list_beside(const trainer *t, cvy_sizes *beside) {
+static void list_beside(const convoy_trainer *t, cvy_sizes *beside) {
     const int pitch = cvy_network_pitch_of(cvy_device_get_traits(t->device), t->options.micro_batch, true);
     cvy_training_sizes(t->device, pitch, beside);
     cvy_feed_sizes(t->model, t->device, t->set, CVY_PER_BATCH, beside);
@@ -403,7 +442,7 @@ static void list_beside(const trainer *t, cvy_sizes *beside) {
         cvy_evaluator_sizes(t->model, t->device, t->test, pitch, false, beside);
 }
 
-static convoy_status build(trainer *t) {
+static convoy_status build(convoy_trainer *t) {
     cvy_sizes beside = {0};
     const cvy_network_options options = {.batch_size = t->options.micro_batch,
                                          .whole_batch = t->options.batch_size,
@@ -436,7 +475,7 @@ static convoy_status build(trainer *t) {
 }
 
 /* The position to begin at, and the folder's first files. */
-static convoy_status begin(trainer *t) {
+static convoy_status begin(convoy_trainer *t) {
     convoy_status status = CONVOY_OK;
     t->position = (cvy_position){.epoch = 1,
                                  .batch_loss = NAN,
@@ -446,7 +485,7 @@ static convoy_status begin(trainer *t) {
                                  .epoch_train_accuracy = NAN,
                                  .best_accuracy = NAN};
     if (t->options.resume)
-        status = cvy_checkpoint_load(t->checkpoint, t->resumed, t->network, &t->recipe->optimizer,
+        status = cvy_checkpoint_load(t->checkpoint, t->resumed, t->network, &t->training.optimizer,
                                      t->training.state, &t->identity, &t->position);
     cvy_tensor_file_free(t->resumed);
     t->resumed = NULL;
@@ -470,22 +509,12 @@ static convoy_status begin(trainer *t) {
     return status;
 }
 
-static void close_trainer(trainer *t) {
-    cvy_evaluator_free(t->evaluator);
-    cvy_loader_free(t->loader);
-    cvy_training_free(&t->training);
-    convoy_network_close(t->network);
-    cvy_run_folder_close(&t->folder);
-    cvy_tensor_file_free(t->resumed);
-    free(t->checkpoint);
-    free(t->model_text);
-}
-
-static void fill_result(const trainer *t, convoy_train_result *result) {
+static void fill_result(const convoy_trainer *t, convoy_train_result *result) {
     const cvy_position *p = &t->position;
     double busy = t->busy + t->statistics->busy;
     bool within = p->images > 0; /* stopped within an epoch: its running figures are the latest */
     *result = (convoy_train_result){
+        .size = sizeof *result,
         .epochs = p->epoch - 1,
         .steps = p->step,
         .train_loss = within ? cvy_statistics_loss(t->statistics) : p->epoch_train_loss,
@@ -500,59 +529,239 @@ static void fill_result(const trainer *t, convoy_train_result *result) {
 }
 
 /* Where max_steps ended a run within an epoch: its figures of that moment, for the result alone. */
-static convoy_status evaluate_the_end(trainer *t) {
+static convoy_status evaluate_the_end(convoy_trainer *t) {
     if (!t->evaluator || t->position.images == 0)
         return CONVOY_OK;
     cvy_position *p = &t->position;
     return cvy_evaluator_run(t->evaluator, t->options.interrupt, &p->test_loss, &p->test_accuracy);
 }
 
+/* ---- the public calls ---- */
+
+static convoy_status open_all(convoy_trainer *t) {
+    convoy_status status = check_options(t);
+    if (!status)
+        status = cvy_feed_check(t->model, t->set);
+    if (!status && t->test)
+        status = cvy_feed_check(t->model, t->test);
+    if (!status)
+        status = open_folder(t);
+    if (!status)
+        status = initial_weights(t);
+    if (!status)
+        status = order_classes(t);
+    if (status)
+        return status;
+    t->model_text = cvy_identity_model(t->model);
+    status = build(t);
+    return status ? status : begin(t);
+}
+
+static convoy_status check_given(const char *function, const convoy_model *model, const convoy_device *device,
+                                 const convoy_dataset *train, const convoy_dataset *test) {
+    convoy_status status = cvy_given_object(function, "model", model);
+    if (!status)
+        status = cvy_given_object(function, "device", device);
+    if (!status)
+        status = cvy_given_object(function, "train", train);
+    return !status && test ? cvy_given_object(function, "test", test) : status;
+}
+
+static convoy_status open_trainer(const char *function, const convoy_trainer *wanted,
+                                  const convoy_train_options *options, convoy_trainer **out) {
+    *out = NULL;
+    convoy_status status = check_given(function, wanted->model, wanted->device, wanted->set, wanted->test);
+    if (status)
+        return status;
+    convoy_trainer *t = malloc(sizeof *t);
+    if (!t)
+        return cvy_fail_memory("a trainer", sizeof *t);
+    *t = *wanted;
+    t->recipe = cvy_model_recipe(t->model);
+    t->images = convoy_dataset_count(t->set);
+    t->statistics = &t->training.statistics;
+    cvy_object_open(t);
+    status = cvy_take_struct(function, "options", options, &t->options, sizeof t->options);
+    if (!status) {
+        fill_options(t);
+        status = open_all(t);
+    }
+    t->options.out = t->options.init = t->options.variant = NULL; /* the caller's text need not live on */
+    if (status)
+        convoy_trainer_close(t);
+    else
+        *out = t;
+    return status;
+}
+
+convoy_status convoy_trainer_open(convoy_model *model, convoy_device *device, convoy_dataset *train,
+                                  convoy_dataset *test, const convoy_train_options *options,
+                                  convoy_trainer **trainer) {
+    const convoy_trainer wanted = {.model = model, .device = device, .set = train, .test = test};
+    convoy_status status = CVY_GIVEN_POINTER(trainer);
+    return status ? status : open_trainer(__func__, &wanted, options, trainer);
+}
+
+void convoy_trainer_close(convoy_trainer *t) {
+    if (!t || !cvy_object_close(__func__, "trainer", t))
+        return;
+    cvy_evaluator_free(t->evaluator);
+    cvy_loader_free(t->loader);
+    cvy_training_free(&t->training);
+    convoy_network_close(t->network);
+    cvy_run_folder_close(&t->folder);
+    cvy_tensor_file_free(t->resumed);
+    free(t->checkpoint);
+    free(t->model_text);
+    free(t);
+}
+
+/* One that is open, and can go on. */
+static convoy_status check_trainer(const char *function, const convoy_trainer *trainer) {
+    convoy_status status = cvy_given_object(function, "trainer", trainer);
+    if (!status && trainer->broken)
+        status = cvy_fail(
+            CONVOY_FAILED,
+            "%s: this trainer failed before, and there is nothing to go on from: close it, and begin or "
+            "resume with another one",
+            function);
+    return status;
+}
+
+/* What only a batch or a file is to blame for can be tried again. */
+static convoy_status note_failure(convoy_trainer *t, convoy_status status) {
+    if (status)
+        t->loading = 0;
+    if (status == CONVOY_FAILED || status == CONVOY_DEVICE || status == CONVOY_MEMORY)
+        t->broken = true;
+    return status;
+}
+
+static convoy_status step_alone(convoy_trainer *t) {
+    convoy_status status = start_loader(t);
+    t->position.unfinished_step = false; /* what was due after it is the caller's affair */
+    if (!status)
+        status = take_step(t);
+    if (status)
+        return status;
+    t->position.unfinished_step = false;
+    const bool over = epoch_is_over(t);
+    if (over || cvy_statistics_due(t->statistics))
+        status = read_statistics(t);
+    if (!status && over)
+        begin_next_epoch(t);
+    return status;
+}
+
+convoy_status convoy_trainer_step(convoy_trainer *trainer, convoy_progress *progress) {
+    convoy_status status = check_trainer(__func__, trainer);
+    if (!status)
+        status = cvy_check_struct(__func__, "progress", progress);
+    if (status)
+        return status;
+    status = note_failure(trainer, step_alone(trainer));
+    if (status || !progress)
+        return status;
+    const convoy_progress now = progress_after_step(trainer);
+    return cvy_give_struct(__func__, "progress", progress, &now, sizeof now);
+}
+
+convoy_status convoy_trainer_epoch(convoy_trainer *trainer) {
+    convoy_status status = check_trainer(__func__, trainer);
+    if (status)
+        return status;
+    if (steps_are_used_up(trainer))
+        return cvy_fail(CONVOY_INVALID, "%s: the %llu steps that max_steps allows are done", __func__,
+                        trainer->options.max_steps);
+    trainer->wants_stop = false;
+    status = note_failure(trainer, train_epoch(trainer));
+    return status == CONVOY_INTERRUPTED ? fail_interrupted(trainer) : status;
+}
+
+convoy_status convoy_trainer_evaluate(convoy_trainer *trainer, double *loss, double *accuracy) {
+    convoy_status status = check_trainer(__func__, trainer);
+    if (!status && !trainer->evaluator)
+        status = cvy_fail(CONVOY_INVALID, "%s: the trainer was opened without a test set", __func__);
+    if (!status)
+        status = note_failure(trainer, read_statistics(trainer));
+    if (!status)
+        status = evaluate(trainer);
+    if (loss)
+        *loss = status ? NAN : trainer->position.test_loss;
+    if (accuracy)
+        *accuracy = status ? NAN : trainer->position.test_accuracy;
+    return status;
+}
+
+double convoy_trainer_learning_rate(const convoy_trainer *trainer) {
+    return CVY_GIVEN(trainer) ? 0 : trainer->training.optimizer.lr;
+}
+
+convoy_status convoy_trainer_set_learning_rate(convoy_trainer *trainer, double learning_rate) {
+    convoy_status status = check_trainer(__func__, trainer);
+    if (!status && !(isfinite(learning_rate) && learning_rate >= 0))
+        status = cvy_fail(CONVOY_INVALID, "%s: a learning rate of %g cannot be: 0 or more", __func__,
+                          learning_rate);
+    if (!status)
+        trainer->training.optimizer.lr = learning_rate;
+    return status;
+}
+
+convoy_status convoy_trainer_progress(const convoy_trainer *trainer, convoy_progress *progress) {
+    convoy_status status = CVY_GIVEN(trainer);
+    if (!status)
+        status = CVY_GIVEN_POINTER(progress);
+    if (status)
+        return status;
+    const convoy_progress now = progress_after_step(trainer);
+    return cvy_give_struct(__func__, "progress", progress, &now, sizeof now);
+}
+
+convoy_status convoy_trainer_fetch(convoy_trainer *trainer) {
+    convoy_status status = check_trainer(__func__, trainer);
+    if (!status)
+        status = note_failure(trainer, read_statistics(trainer));
+    return status ? status : cvy_checkpoint_fetch(trainer->network, trainer->position.step);
+}
+
+convoy_status convoy_trainer_save(convoy_trainer *trainer) {
+    convoy_status status = check_trainer(__func__, trainer);
+    if (!status && !trainer->checkpoint)
+        status =
+            cvy_fail(CONVOY_INVALID, "%s: the trainer was opened without a run folder (`out`)", __func__);
+    if (!status)
+        status = note_failure(trainer, read_statistics(trainer));
+    return status ? status : save(trainer);
+}
+
+/* The open trainer through all of its epochs. */
+static convoy_status run(convoy_trainer *t) {
+    convoy_status status = train_all(t);
+    if (!status)
+        status = evaluate_the_end(t);
+    return status ? status : cvy_checkpoint_fetch(t->network, t->position.step);
+}
+
 convoy_status convoy_train(convoy_model *model, convoy_device *device, convoy_dataset *train,
                            convoy_dataset *test, const convoy_train_options *options,
                            convoy_train_result *result) {
-    trainer t = {.model = model,
-                 .device = device,
-                 .set = train,
-                 .test = test,
-                 .recipe = cvy_model_recipe(model),
-                 .images = convoy_dataset_count(train)};
-    bool began = false;
-    t.statistics = &t.training.statistics;
-    fill_options(&t, options);
-    convoy_status status = check_options(&t);
-    if (!status)
-        status = cvy_feed_check(model, train);
-    if (!status && test)
-        status = cvy_feed_check(model, test);
-    if (!status)
-        status = open_folder(&t);
-    if (!status)
-        status = initial_weights(&t);
-    if (!status)
-        status = order_classes(&t);
+    const convoy_trainer wanted = {.model = model, .device = device, .set = train, .test = test};
+    convoy_train_result figures = {.size = sizeof figures,
+                                   .train_loss = NAN,
+                                   .train_accuracy = NAN,
+                                   .test_loss = NAN,
+                                   .test_accuracy = NAN,
+                                   .best_test_accuracy = NAN};
+    convoy_trainer *t = NULL;
+    convoy_status status = cvy_check_struct(__func__, "result", result);
     if (status)
-        goto done;
-    t.model_text = cvy_identity_model(model);
-    status = build(&t);
-    if (!status)
-        status = begin(&t);
-    if (status)
-        goto done;
-    began = true;
-    status = train_all(&t);
-    if (!status)
-        status = evaluate_the_end(&t);
-    if (!status)
-        status = cvy_checkpoint_fetch(t.network, t.position.step);
-done:
-    if (result && began)
-        fill_result(&t, result);
-    else if (result)
-        *result = (convoy_train_result){.train_loss = NAN,
-                                        .train_accuracy = NAN,
-                                        .test_loss = NAN,
-                                        .test_accuracy = NAN,
-                                        .best_test_accuracy = NAN};
-    close_trainer(&t);
+        return status;
+    status = open_trainer(__func__, &wanted, options, &t);
+    if (!status) {
+        status = run(t);
+        fill_result(t, &figures);
+        convoy_trainer_close(t);
+    }
+    cvy_give_struct(__func__, "result", result, &figures, sizeof figures);
     return status;
 }

@@ -1,5 +1,4 @@
-/* Data: labelled images in host memory or decoded on demand, from the formats that image classifiers are
- * taught with. */
+/* Data: labelled images from files, from a program's own memory, or from a function that makes them. */
 #ifndef CONVOY_DATA_H
 #define CONVOY_DATA_H
 
@@ -12,12 +11,14 @@
 extern "C" {
 #endif
 
-/* A set of images, each [channels][height][width] bytes, and their classes. Read-only once open: any number
-   of threads may read it. */
+/* A set of images, each [channels][height][width], and their classes. Any number of threads may read it; but
+   training and evaluation bring its classes into the order that the weights know, so that one run at a time
+   may use it. */
 typedef struct convoy_dataset convoy_dataset;
 
 /* All zero is a good default. */
 typedef struct convoy_dataset_options {
+    size_t size;
     /* Wanted: 1 (grey) or 3 (RGB), converted as needed; 0: as stored. */
     int channels;
     /* Size to which photographs are resized (short side) and cropped (centre), and of synthetic images; 0: as
@@ -48,9 +49,49 @@ typedef struct convoy_dataset_options {
    class, either below train/ and test/ (or val/) or split here by test_fraction.
 
    `options` may be NULL. CONVOY_INVALID: nothing there, not recognised, or bad contents; CONVOY_IO: not
-   readable; CONVOY_MEMORY. The message names the file and what was found in it. */
+   readable; CONVOY_MEMORY. The message names the file and what was found in it. Any thread. */
 CONVOY_API convoy_status convoy_dataset_open(const char *what, const char *split,
                                              const convoy_dataset_options *options, convoy_dataset **dataset);
+
+/* ---- A program's own images ---- */
+
+typedef enum convoy_pixel {
+    CONVOY_PIXEL_BYTE, /* uint8_t; networks see pixel / 255, normalised by the recipe's mean and std */
+    CONVOY_PIXEL_FLOAT /* float, finite; networks see (pixel - mean) / std: 0..1 stands for bytes 0..255 */
+} convoy_pixel;
+
+/* What the images are. */
+typedef struct convoy_images {
+    size_t size;
+    const char *name; /* for messages; NULL: "memory" */
+    size_t count;
+    int channels, height, width; /* 1 to 4 channels. Another size than the model's is resized on the device */
+    convoy_pixel pixel;
+    const void *pixels;    /* [count][channels][height][width]; NULL where a function makes them */
+    const int32_t *labels; /* [count], each in 0..classes-1; copied. NULL: none, or the function gives them */
+    int classes;           /* 0: the highest label + 1; without labels: nothing to learn */
+    const char *const *class_names; /* [classes], each once; copied. NULL: their numbers */
+    int borrow; /* 1: `pixels` is not copied, and must stay as it is while the set is open */
+} convoy_images;
+
+/* A set of images that the program has in memory. CONVOY_INVALID: a label out of range, a pixel that is not
+   finite, a name twice; CONVOY_MEMORY. Any thread. */
+CONVOY_API convoy_status convoy_dataset_from_memory(const convoy_images *images, convoy_dataset **dataset);
+
+/* Makes the images indices[0..count-1] of the set, each 0..images.count-1: pixels [count][channels][height]
+   [width], and labels [count] where images.labels is NULL. An image must be the same whenever it is asked
+   for, unless it is meant to differ from epoch to epoch. Anything but CONVOY_OK ends what asked for it with
+   that status. Called on threads of the library, while the device computes, by one of them at a time, for as
+   many images as remain of a batch. */
+typedef convoy_status convoy_fill(void *context, const uint32_t *indices, size_t count, void *pixels,
+                                  int32_t *labels);
+
+/* A set of images.count images that `fill` makes batch by batch; images.pixels must be NULL. Where the
+   function gives the labels, images.classes says how many classes there are. Any thread. */
+CONVOY_API convoy_status convoy_dataset_from_function(const convoy_images *images, convoy_fill *fill,
+                                                      void *context, convoy_dataset **dataset);
+
+/* ---- Asking a set: any thread ---- */
 
 CONVOY_API void convoy_dataset_free(convoy_dataset *dataset); /* NULL is allowed */
 
@@ -68,18 +109,18 @@ CONVOY_API int convoy_dataset_width(const convoy_dataset *dataset);
 CONVOY_API int convoy_dataset_classes(const convoy_dataset *dataset);
 CONVOY_API const char *convoy_dataset_class_name(const convoy_dataset *dataset, int index);
 
-/* The class of image `index`, -1 without labels. */
+/* The class of image `index`; -1 without labels, and where a function gives them. */
 CONVOY_API int convoy_dataset_label(const convoy_dataset *dataset, size_t index);
 /* The file that image `index` came from; "synthetic" for synthetic ones. */
 CONVOY_API const char *convoy_dataset_path(const convoy_dataset *dataset, size_t index);
 /* Writes the bytes of image `index`, [channels][height][width]. Decodes it where the set is not held in
- * memory. */
+   memory. CONVOY_INVALID: a set of floats. */
 CONVOY_API convoy_status convoy_dataset_image(const convoy_dataset *dataset, size_t index, uint8_t *image);
 
 /* Decodes one PNG or JPEG file into image [channels][height][width]: the short side is resized to fit, the
    centre cropped. channels is 1 (grey) or 3 (RGB). Transparency and EXIF orientation are ignored, as
    torchvision does. CONVOY_INVALID: neither PNG nor JPEG, damaged, or over 100 megapixels; CONVOY_IO: not
-   readable. */
+   readable. Any thread. */
 CONVOY_API convoy_status convoy_image_load(const char *path, int channels, int height, int width,
                                            uint8_t *image);
 

@@ -14,6 +14,7 @@ typedef struct convoy_device convoy_device;
 
 /* One compute device as its driver describes it. */
 typedef struct convoy_device_info {
+    size_t size;
     char id[16]; /* "P:D", 0-based as in clinfo; "host" for the host CPU without OpenCL */
     char name[256], platform[256], vendor[256], driver[256];
     char opencl_version[64]; /* "" for the host */
@@ -26,20 +27,23 @@ typedef struct convoy_device_info {
     char reason[256]; /* why it is chosen, or why it cannot be used */
 } convoy_device_info;
 
-/* Lists every device of every platform, and the host last. *list is malloc'ed, freed with free(). Does not
-   fail when there is no OpenCL driver: then the host is the only entry. */
-CONVOY_API convoy_status convoy_device_list(convoy_device_info **list, size_t *count);
+/* Lists every device of every platform, and the host last: (*list)[0..*count-1], freed with
+   convoy_device_list_free. Does not fail when there is no OpenCL driver: then the host is the only entry. Any
+   thread. */
+CONVOY_API convoy_status convoy_device_list(const convoy_device_info *const **list, size_t *count);
+CONVOY_API void convoy_device_list_free(const convoy_device_info *const *list); /* NULL is allowed */
 
 /* Opens a device. `selector`: "auto", "gpu", "cpu", "host", "P:D", or a case-insensitive part of a device's
    or platform's name; NULL: $CONVOY_DEVICE, else "auto". Only "auto" falls back to the next device, with a
    warning that names the reason; any other request that cannot be met is CONVOY_DEVICE. *device is NULL
-   after a failure. */
+   after a failure. Any thread; devices that are opened twice have nothing in common. */
 CONVOY_API convoy_status convoy_device_open(const char *selector, convoy_device **device);
 
-/* Frees the device and its programs. Everything made on it must be freed before. NULL is allowed. */
+/* Frees the device and its programs. Everything made on it must be freed before. NULL is allowed.
+   Its thread, as everything that takes a device. */
 CONVOY_API void convoy_device_close(convoy_device *device);
 
-/* What was opened; lives as long as the device. */
+/* What was opened; lives as long as the device. Any thread. */
 CONVOY_API const convoy_device_info *convoy_device_get_info(const convoy_device *device);
 
 /* What the factors of convolutions are rounded to; their sums are float32 in any case. Figures: relative

@@ -16,6 +16,7 @@ extern "C" {
 typedef struct convoy_model convoy_model;
 
 typedef struct convoy_model_options {
+    size_t size;
     int classes; /* outputs of a model whose file leaves them to the data ($classes); 0: its default */
     const char *const
         *settings; /* "key=value": recipe keys and model parameters, as --set on the command line */
@@ -23,7 +24,8 @@ typedef struct convoy_model_options {
 } convoy_model_options;
 
 /* Reads a model file, infers every shape, and initialises the parameters from seed 0. CONVOY_INVALID names
-   file:line:column. `options` may be NULL. */
+   file:line:column. `options` may be NULL. Any
+   thread. */
 CONVOY_API convoy_status convoy_model_load(const char *path, const convoy_model_options *options,
                                            convoy_model **model);
 CONVOY_API void convoy_model_free(convoy_model *model); /* NULL is allowed */
@@ -36,9 +38,13 @@ CONVOY_API void convoy_model_input(const convoy_model *model, int shape[3]);
 CONVOY_API void convoy_model_image(const convoy_model *model, int shape[3]);
 /* Outputs of the last layer (C*H*W). */
 CONVOY_API int convoy_model_classes(const convoy_model *model);
+/* What output `index` means, by the weights that were loaded or the set that was trained on; its number where
+   that is not known. Valid until weights are loaded or training begins. */
+CONVOY_API const char *convoy_model_class_name(const convoy_model *model, int index);
 
 /* One layer of the summary, in the order in which layers run. */
 typedef struct convoy_layer_info {
+    size_t size;
     const char *name; /* as in the state dict: "0", "features.3"; owned by the model */
     const char *type; /* "Conv2d" */
     int output[3];    /* channels, height, width */
@@ -48,10 +54,12 @@ typedef struct convoy_layer_info {
     unsigned long long connections;   /* for one image, LeNet-5's way of counting: multiply-adds and biases */
 } convoy_layer_info;
 CONVOY_API size_t convoy_model_layer_count(const convoy_model *model);
-CONVOY_API convoy_layer_info convoy_model_layer(const convoy_model *model, size_t index);
+/* NULL beyond the last; lives as long as the model. */
+CONVOY_API const convoy_layer_info *convoy_model_layer(const convoy_model *model, size_t index);
 
 /* One named tensor of the state dict. */
 typedef struct convoy_tensor {
+    size_t size;
     const char *name; /* PyTorch's: "0.weight", "1.running_mean"; owned by the model */
     size_t shape[4];
     int dimensions;
@@ -59,7 +67,8 @@ typedef struct convoy_tensor {
     int trainable; /* 0 for running statistics and fixed weights */
 } convoy_tensor;
 CONVOY_API size_t convoy_model_tensor_count(const convoy_model *model);
-CONVOY_API convoy_tensor convoy_model_tensor(const convoy_model *model, size_t index);
+/* NULL beyond the last; lives as long as the model. */
+CONVOY_API const convoy_tensor *convoy_model_tensor(const convoy_model *model, size_t index);
 
 /* Draws new parameters as the recipe's `init` says, from `seed`. */
 CONVOY_API convoy_status convoy_model_initialise(convoy_model *model, uint64_t seed);
@@ -79,15 +88,10 @@ CONVOY_API convoy_status convoy_network_open(convoy_model *model, convoy_device 
 CONVOY_API void convoy_network_close(convoy_network *network); /* NULL is allowed */
 
 /* Runs the network on `count` images, any number: images [count][channels][height][width] of the
-   model's input size, as convoy_model_prepare makes them; outputs [count][classes], before any softmax of the
-   loss. */
+   model's input size, normalised and with their border, as convoy_model_prepare makes them; outputs
+   [count][classes], before any softmax of the loss. For photographs, see convoy/predict.h. */
 CONVOY_API convoy_status convoy_network_predict(convoy_network *network, const float *images, size_t count,
                                                 float *outputs);
-/* Bytes [channels][height][width], of any size and the model's channels, -> the network's input, as training
-   and evaluation make it: resized to the model's image, normalised, with the recipe's border. CONVOY_INVALID:
-   a size below 1 or above 16384. */
-CONVOY_API convoy_status convoy_model_prepare(const convoy_model *model, const uint8_t *bytes, int height,
-                                              int width, float *input);
 
 #ifdef __cplusplus
 }

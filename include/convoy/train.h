@@ -27,6 +27,7 @@ typedef enum convoy_progress_kind {
 /* What it tells. Losses are means per image, accuracies fractions of 1; what is not known yet (no figures
    arrived, no evaluation so far, no test set) is NaN. */
 typedef struct convoy_progress {
+    size_t size;
     convoy_progress_kind kind;
     int epoch, epochs;                 /* from 1 */
     unsigned long long step;           /* steps since the run began, resumed ones included */
@@ -38,8 +39,13 @@ typedef struct convoy_progress {
     double images_per_second;          /* training only, over the epoch so far */
 } convoy_progress;
 
+/* Hears of it on the thread that trains, and returns whether to go on: with 0 the step is finished, the state
+   saved, and the call that trains returns CONVOY_INTERRUPTED. */
+typedef int convoy_progress_callback(void *context, const convoy_progress *progress);
+
 /* All zero is a good default. */
 typedef struct convoy_train_options {
+    size_t size;
     int epochs, batch_size; /* 0: the recipe's */
     int micro_batch; /* compute a batch in pieces of so many images, to save memory; their gradients add up to
                         the batch's, and so do loss and accuracy. Batch-norm takes its statistics from each
@@ -62,14 +68,15 @@ typedef struct convoy_train_options {
         max_steps;       /* stop after so many, resumed ones included; 0: no limit. The result then has an
                             evaluation of that moment; the run's files do not, so that it can go on */
     const char *variant; /* forces kernel variants: "conv2d=im2col_gemm"; NULL: chosen by measurement */
-    void (*progress)(void *context, const convoy_progress *progress); /* called on this thread; NULL: none */
+    convoy_progress_callback *progress; /* NULL: none */
     void *context;
-    const volatile int
-        *interrupt; /* set to non-zero by a signal handler: finish the step, save, CONVOY_INTERRUPTED */
+    const volatile int *interrupt; /* set to non-zero, by a signal handler or another thread: finish the step,
+                                      save, CONVOY_INTERRUPTED */
 } convoy_train_options;
 
 /* The last epoch's figures (NaN without an epoch or a test set) and the best evaluation's. */
 typedef struct convoy_train_result {
+    size_t size;
     int epochs;               /* finished */
     unsigned long long steps; /* resumed ones included */
     double train_loss, train_accuracy, test_loss, test_accuracy;
@@ -92,32 +99,79 @@ typedef struct convoy_train_result {
 
    CONVOY_INVALID: options, data or checkpoint do not fit the model. CONVOY_MEMORY: the message names a batch
    or micro-batch that fits. CONVOY_FAILED: the loss became NaN or infinite; the last checkpoint stays.
-   CONVOY_IO: a file could not be written; the previous one stays. CONVOY_INTERRUPTED: `interrupt` was set;
-   the state is saved.
+   CONVOY_IO: a file could not be written; the previous one stays. CONVOY_INTERRUPTED: `interrupt` was set, or
+   `progress` returned 0; the state is saved.
  */
 CONVOY_API convoy_status convoy_train(convoy_model *model, convoy_device *device, convoy_dataset *train,
                                       convoy_dataset *test, const convoy_train_options *options,
                                       convoy_train_result *result);
 
+/* ---- A loop of one's own ---- */
+
+/* What convoy_train drives: a model on its way through the epochs of a set. Model, device and sets must
+   outlive it, and be used for nothing else meanwhile. */
+typedef struct convoy_trainer convoy_trainer;
+
+/* Makes everything ready for the first step, or, with `resume`, for the one that the run stands before. The
+   same options as for convoy_train, and the same failures. */
+CONVOY_API convoy_status convoy_trainer_open(convoy_model *model, convoy_device *device,
+                                             convoy_dataset *train, convoy_dataset *test,
+                                             const convoy_train_options *options, convoy_trainer **trainer);
+CONVOY_API void convoy_trainer_close(convoy_trainer *trainer); /* NULL is allowed. Saves nothing */
+
+/* One step on the next batch: forward, backward, optimizer; no evaluation, no file, no callback, which are
+   the caller's affair. It does not wait for the device: figures lag behind, but for those of an epoch's last
+   step. `progress` may be NULL; its kind is CONVOY_PROGRESS_STEP, or CONVOY_PROGRESS_EPOCH where that was an
+   epoch's last step: the next one begins the next epoch. `epochs` of the options ends nothing here.
+   CONVOY_FAILED: the loss became NaN or infinite. */
+CONVOY_API convoy_status convoy_trainer_step(convoy_trainer *trainer, convoy_progress *progress);
+
+/* All steps from here to the end of the epoch, with the reports, evaluations and files that recipe and
+   options ask for. convoy_train is this until all epochs are done. CONVOY_INVALID where max_steps are done.
+ */
+CONVOY_API convoy_status convoy_trainer_epoch(convoy_trainer *trainer);
+
+/* Loss and accuracy of the test set now; either may be NULL. With a run folder, a row of metrics.csv, and
+   best.safetensors where it is the best so far. CONVOY_INVALID without a test set. */
+CONVOY_API convoy_status convoy_trainer_evaluate(convoy_trainer *trainer, double *loss, double *accuracy);
+
+/* Of the steps from now on, over 0 or 0, at first the recipe's. No checkpoint holds it: a loop that changes
+   it sets it again when it resumes. 0 and a message for NULL. */
+CONVOY_API double convoy_trainer_learning_rate(const convoy_trainer *trainer);
+CONVOY_API convoy_status convoy_trainer_set_learning_rate(convoy_trainer *trainer, double learning_rate);
+
+/* Where training stands; the figures are those that have arrived. */
+CONVOY_API convoy_status convoy_trainer_progress(const convoy_trainer *trainer, convoy_progress *progress);
+
+/* Brings the weights from the device into the model. CONVOY_FAILED: one of them is NaN or infinite. */
+CONVOY_API convoy_status convoy_trainer_fetch(convoy_trainer *trainer);
+/* Fetches the weights, and writes last.safetensors and checkpoint.safetensors into the run folder, from which
+   convoy_train or a trainer resumes. CONVOY_INVALID without a folder (`out`). */
+CONVOY_API convoy_status convoy_trainer_save(convoy_trainer *trainer);
+
+/* ---- Evaluation ---- */
+
 typedef struct convoy_class_result {
+    size_t size;
     const char *name;             /* owned by the dataset */
     double precision, recall, f1; /* 0 where undefined */
     unsigned long long support;
 } convoy_class_result;
 
 typedef struct convoy_evaluation {
+    size_t size;
     size_t images;
     double loss, accuracy;
     int class_count;
-    convoy_class_result *classes;  /* [class_count] */
-    unsigned long long *confusion; /* [class_count][class_count]: rows true classes, columns answers */
+    const convoy_class_result *const *classes; /* [class_count] */
+    const unsigned long long *confusion; /* [class_count][class_count]: rows true classes, columns answers */
 } convoy_evaluation;
 
 /* batch_size 0: the recipe's. Where the weights know the classes by name, the set's classes are brought into
    their order; CONVOY_INVALID names those that only one of both has. */
 CONVOY_API convoy_status convoy_evaluate(convoy_model *model, convoy_device *device, convoy_dataset *set,
-                                         int batch_size, convoy_evaluation **evaluation);
-CONVOY_API void convoy_evaluation_free(convoy_evaluation *evaluation); /* NULL is allowed */
+                                         int batch_size, const convoy_evaluation **evaluation);
+CONVOY_API void convoy_evaluation_free(const convoy_evaluation *evaluation); /* NULL is allowed */
 
 #ifdef __cplusplus
 }

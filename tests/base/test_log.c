@@ -1,5 +1,5 @@
-/* Levels, the sink, CONVOY_LOG, and what goes to stderr. Each case is a process of its own: the environment
-   is read once. */
+/* Levels, the sink, CONVOY_LOG, and that nothing is printed without a sink. Each case is a process of its
+   own: the environment is read once. */
 #include "support/test.h"
 
 #include <sys/wait.h>
@@ -8,7 +8,7 @@
 #include "base/log.h"
 #include "base/text.h"
 
-static void collect(void *context, cvy_log_level level, const char *message) {
+static void collect(void *context, convoy_log_level level, const char *message) {
     cvy_text_add(context, "%d:%s;", (int)level, message);
 }
 
@@ -44,64 +44,82 @@ static void run(const char *level, void (*body)(void), char *printed, size_t siz
     assert_int_equal(status, 0);
 }
 
-static void say_at_warning(void) {
-    cvy_log_set_level(CVY_LOG_WARNING);
+static void print(void *context, convoy_log_level level, const char *message) {
+    (void)context;
+    printf("%d:%s;", (int)level, message);
+}
+
+static void say_to_print(void) {
+    convoy_log_set_sink(print, NULL);
     say_everything();
 }
 
+static void say_at_warning(void) {
+    convoy_log_set_level(CONVOY_LOG_WARNING);
+    say_to_print();
+}
+
 static void say_at_debug(void) {
-    cvy_log_set_level(CVY_LOG_DEBUG);
-    say_everything();
+    convoy_log_set_level(CONVOY_LOG_DEBUG);
+    say_to_print();
 }
 
 static void say_to_sink(void) {
     cvy_text seen = {0};
-    cvy_log_set_level(CVY_LOG_DEBUG);
-    cvy_log_set_sink(collect, &seen);
+    convoy_log_set_level(CONVOY_LOG_DEBUG);
+    convoy_log_set_sink(collect, &seen);
     say_everything();
-    cvy_log_set_sink(NULL, NULL);
+    convoy_log_set_sink(NULL, NULL);
     printf("%s\n", cvy_text_get(&seen));
     fflush(stdout);
-    cvy_warning("back");
+    cvy_warning("nobody hears this");
     cvy_text_free(&seen);
+}
+
+static void without_a_sink_nothing_is_printed(void **state) {
+    (void)state;
+    char printed[256];
+    run("debug", say_everything, printed, sizeof printed);
+    assert_string_equal(printed, "");
 }
 
 static void default_level_is_info(void **state) {
     (void)state;
     char printed[256];
-    run(NULL, say_everything, printed, sizeof printed);
-    assert_string_equal(printed, "i2\nwarning: w3\n");
+    run(NULL, say_to_print, printed, sizeof printed);
+    assert_string_equal(printed, "1:i2;2:w3;");
 }
 
 static void level_drops_what_is_below(void **state) {
     (void)state;
     char printed[256];
     run(NULL, say_at_warning, printed, sizeof printed);
-    assert_string_equal(printed, "warning: w3\n");
+    assert_string_equal(printed, "2:w3;");
     run(NULL, say_at_debug, printed, sizeof printed);
-    assert_string_equal(printed, "debug: d1\ni2\nwarning: w3\n");
+    assert_string_equal(printed, "0:d1;1:i2;2:w3;");
 }
 
 static void environment_overrides_the_level(void **state) {
     (void)state;
     char printed[256];
     run("Debug", say_at_warning, printed, sizeof printed);
-    assert_string_equal(printed, "debug: d1\ni2\nwarning: w3\n");
+    assert_string_equal(printed, "0:d1;1:i2;2:w3;");
     run("warning", say_at_debug, printed, sizeof printed);
-    assert_string_equal(printed, "warning: w3\n");
-    run("nonsense", say_everything, printed, sizeof printed);
-    assert_string_equal(printed, "i2\nwarning: w3\n");
+    assert_string_equal(printed, "2:w3;");
+    run("nonsense", say_to_print, printed, sizeof printed);
+    assert_string_equal(printed, "1:i2;2:w3;");
 }
 
 static void a_sink_gets_level_and_message(void **state) {
     (void)state;
     char printed[256];
     run(NULL, say_to_sink, printed, sizeof printed);
-    assert_string_equal(printed, "0:d1;1:i2;2:w3;\nwarning: back\n");
+    assert_string_equal(printed, "0:d1;1:i2;2:w3;\n");
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(without_a_sink_nothing_is_printed),
         cmocka_unit_test(default_level_is_info),
         cmocka_unit_test(level_drops_what_is_below),
         cmocka_unit_test(environment_overrides_the_level),

@@ -393,7 +393,7 @@ static void what_is_not_finite_is_no_answer(void **state) {
     assert_ok(convoy_model_load_weights(loaded, weights));
     const char *spoilt = test_path(folder, "spoilt.safetensors"), *image = test_path(folder, "a.png");
     const float values[] = {NAN, INFINITY, 3e38f};
-    const convoy_tensor last = convoy_model_tensor(loaded, convoy_model_tensor_count(loaded) - 2);
+    const convoy_tensor last = *convoy_model_tensor(loaded, convoy_model_tensor_count(loaded) - 2);
     for (int i = 0; i < 3; i++) {
         for (size_t k = 0; k < last.shape[1]; k++)
             last.values[3 * last.shape[1] + k] = values[i];

@@ -13,9 +13,9 @@ static char *folder;
 static int warnings;
 static char last_warning[512];
 
-static void sink(void *context, cvy_log_level level, const char *message) {
+static void sink(void *context, convoy_log_level level, const char *message) {
     (void)context;
-    if (level == CVY_LOG_WARNING)
+    if (level == CONVOY_LOG_WARNING)
         warnings++;
     snprintf(last_warning, sizeof last_warning, "%s", message);
 }
@@ -24,14 +24,14 @@ static int setup(void **state) {
     (void)state;
     folder = test_folder_create();
     warnings = 0;
-    cvy_log_set_sink(sink, NULL);
+    convoy_log_set_sink(sink, NULL);
     return 0;
 }
 
 static int teardown(void **state) {
     (void)state;
     test_folder_remove(folder);
-    cvy_log_set_sink(NULL, NULL);
+    convoy_log_set_sink(NULL, NULL);
     return 0;
 }
 

@@ -5,33 +5,33 @@
 
 static void test_list_ends_with_host_and_chooses_one(void **state) {
     (void)state;
-    convoy_device_info *list = NULL;
+    const convoy_device_info *const *list = NULL;
     size_t count = 0;
     int chosen = 0;
     assert_ok(convoy_device_list(&list, &count));
     assert_true(count >= 2);
-    assert_string_equal(list[count - 1].id, "host");
+    assert_string_equal(list[count - 1]->id, "host");
     for (size_t i = 0; i < count; i++) {
-        chosen += list[i].chosen;
-        assert_true(list[i].name[0] && list[i].memory > 0 && list[i].compute_units > 0);
-        assert_true(strlen(list[i].reason) > 0);
+        chosen += list[i]->chosen;
+        assert_true(list[i]->name[0] && list[i]->memory > 0 && list[i]->compute_units > 0);
+        assert_true(strlen(list[i]->reason) > 0);
     }
     assert_int_equal(chosen, 1);
-    free(list);
+    convoy_device_list_free(list);
 }
 
 static void test_auto_takes_the_listed_choice(void **state) {
     (void)state;
-    convoy_device_info *list = NULL;
+    const convoy_device_info *const *list = NULL;
     size_t count = 0;
     convoy_device *device = NULL;
     assert_ok(convoy_device_list(&list, &count));
     assert_ok(convoy_device_open("auto", &device));
     for (size_t i = 0; i < count; i++)
-        if (list[i].chosen)
-            assert_string_equal(list[i].id, convoy_device_get_info(device)->id);
+        if (list[i]->chosen)
+            assert_string_equal(list[i]->id, convoy_device_get_info(device)->id);
     convoy_device_close(device);
-    free(list);
+    convoy_device_list_free(list);
 }
 
 static void test_selection_by_id_name_and_type(void **state) {
@@ -241,7 +241,7 @@ int32_t __wrap_clGetDeviceIDs(void *platform, uint64_t type, uint32_t room, void
 static void test_a_failing_driver_is_named(void **state) {
     (void)state;
     convoy_device *device = NULL;
-    convoy_device_info *list = NULL;
+    const convoy_device_info *const *list = NULL;
     size_t count = 0;
     for (int i = 0; i < 4; i++) {
         platforms_code = i == 0 ? -6 : i == 2 ? -1001 : 0;
@@ -252,8 +252,8 @@ static void test_a_failing_driver_is_named(void **state) {
         assert_int_equal(strstr(message, call) && strstr(message, "CL_OUT_OF_HOST_MEMORY (-6)"), i < 2);
         assert_ok(convoy_device_list(&list, &count));
         assert_int_equal(count, 1);
-        assert_int_equal(strstr(list->reason, "install one") != NULL, i >= 2);
-        free(list);
+        assert_int_equal(strstr(list[0]->reason, "install one") != NULL, i >= 2);
+        convoy_device_list_free(list);
     }
     platforms_code = devices_code = 0;
 }

@@ -27,14 +27,14 @@ int convoy_main(int argc, char **argv);
 
 static char folder[PATH_MAX];
 
-static void hear_nothing(void *context, cvy_log_level level, const char *message) {
+static void hear_nothing(void *context, convoy_log_level level, const char *message) {
     (void)context;
     (void)level;
     (void)message;
 }
 
 bool fuzz_begin(void) {
-    cvy_log_set_sink(hear_nothing, NULL);
+    convoy_log_set_sink(hear_nothing, NULL);
     const char *where = getenv("TMPDIR");
     snprintf(folder, sizeof folder, "%s/convoy-fuzz-XXXXXX", where && *where ? where : "/tmp");
     return mkdtemp(folder) && setenv("CONVOY_CACHE_DIR", folder, 1) == 0;

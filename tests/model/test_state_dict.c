@@ -20,7 +20,7 @@ static void weights_come_back(void **state) {
     convoy_model *a = test_model(yaml), *b = test_model(yaml);
     assert_ok(convoy_model_initialise(a, 99));
     a->batches_tracked[1] = 12345678901;
-    convoy_model_tensor(a, 4).values[1] = 0.5f; /* a running mean */
+    convoy_model_tensor(a, 4)->values[1] = 0.5f; /* a running mean */
     assert_memory_not_equal(a->data, b->data, a->data_count * sizeof(float));
     assert_ok(convoy_model_save_weights(a, path));
     assert_ok(convoy_model_load_weights(b, path));

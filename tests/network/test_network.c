@@ -239,8 +239,8 @@ static void pooling_before_relu_changes_no_bit(void **state) {
                  between[i]);
         convoy_model *model = test_model(yaml);
         assert_string_equal(model->steps[1].name, i == 0 ? "p" : "r");
-        assert_string_equal(convoy_model_layer(model, 1).name, "r");
-        assert_int_equal(convoy_model_layer(model, 1).output[1], 7);
+        assert_string_equal(convoy_model_layer(model, 1)->name, "r");
+        assert_int_equal(convoy_model_layer(model, 1)->output[1], 7);
         results[i] = run(model, host, 5, 5);
         convoy_model_free(model);
     }

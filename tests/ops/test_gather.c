@@ -1,4 +1,4 @@
-/* host/ops/gather.h: byte images into a batch, plain, resized and with a border. */
+/* host/ops/gather.h: images of bytes and floats into a batch, plain, resized and with a border. */
 #include "ops/gather.h"
 
 #include "ops/ops.h"
@@ -22,19 +22,20 @@ static size_t out_rows(const cvy_gather_shape *shape) {
 }
 
 static const cvy_gather_shape shapes[] = {
-    {0, 28, 28, {1, 28, 28, 0, {0}, {1}}},
-    {0, 28, 28, {1, 28, 28, 2, {0.1307f}, {0.3081f}}},
-    {0, 5, 7, {1, 24, 19, 1, {0.5f}, {0.25f}}},
-    {0, 32, 32, {3, 32, 32, 0, {0.485f, 0.456f, 0.406f}, {0.229f, 0.224f, 0.225f}}},
-    {0, 11, 9, {3, 4, 6, 0, {0.5f, 0.25f, 0}, {1, 2, 0.5f}}},
-    {0, 1, 1, {4, 3, 2, 3, {0, 0, 0, 0.5f}, {1, 1, 1, 1}}},
-    {0, 17, 23, {1, 17, 46, 0, {0}, {1}}},
+    {0, 28, 28, {1, 28, 28, 0, {0}, {1}}, false},
+    {0, 28, 28, {1, 28, 28, 2, {0.1307f}, {0.3081f}}, false},
+    {0, 5, 7, {1, 24, 19, 1, {0.5f}, {0.25f}}, false},
+    {0, 32, 32, {3, 32, 32, 0, {0.485f, 0.456f, 0.406f}, {0.229f, 0.224f, 0.225f}}, false},
+    {0, 11, 9, {3, 4, 6, 0, {0.5f, 0.25f, 0}, {1, 2, 0.5f}}, false},
+    {0, 1, 1, {4, 3, 2, 3, {0, 0, 0, 0.5f}, {1, 1, 1, 1}}, false},
+    {0, 17, 23, {1, 17, 46, 0, {0}, {1}}, false},
 };
 
 /* Runs on the device; the caller frees y. */
-static float *run(const cvy_gather_shape *shape, int n, const uint8_t *images, const int32_t *all_labels,
+static float *run(const cvy_gather_shape *shape, int n, const void *images, const int32_t *all_labels,
                   const uint32_t *indices, int32_t *labels) {
-    size_t bytes = IMAGES * (size_t)(shape->image.channels * shape->in_height * shape->in_width);
+    size_t bytes = IMAGES * (size_t)(shape->image.channels * shape->in_height * shape->in_width) *
+                   (shape->floats ? sizeof(float) : 1);
     size_t pitch = (size_t)shape->pitch, count = out_rows(shape) * pitch;
     cvy_gather *op = NULL;
     assert_ok(cvy_gather_create(device, shape, &op));
@@ -53,7 +54,8 @@ static float *run(const cvy_gather_shape *shape, int n, const uint8_t *images, c
 
 static void test_against_reference(void **state) {
     (void)state;
-    uint8_t *images = random_bytes(IMAGES * 3 * 32 * 32);
+    uint8_t *bytes = random_bytes(IMAGES * 3 * 32 * 32);
+    float *floats = test_random(IMAGES * 3 * 32 * 32, 2);
     int32_t all_labels[IMAGES], labels[64], expected_labels[64];
     uint32_t indices[IMAGES];
     for (int i = 0; i < IMAGES; i++) {
@@ -65,6 +67,8 @@ static void test_against_reference(void **state) {
             cvy_gather_shape shape = shapes[s];
             int n = batches[b][0];
             shape.pitch = batches[b][1];
+            shape.floats = (s + b) % 2;
+            const void *images = shape.floats ? (const void *)floats : bytes;
             size_t rows = out_rows(&shape), pitch = (size_t)shape.pitch;
             float *expected = malloc(rows * pitch * sizeof(float));
             cvy_gather_reference(&shape, n, images, all_labels, indices + INDEX_OFFSET, expected,
@@ -74,13 +78,13 @@ static void test_against_reference(void **state) {
             assert_memory_equal(labels, expected_labels, pitch * sizeof(int32_t));
             free(expected), free(y);
         }
-    free(images);
+    free(bytes), free(floats);
 }
 
 /* The reference, by hand: places, border, normalisation, padding columns. */
 static void test_places(void **state) {
     (void)state;
-    const cvy_gather_shape shape = {16, 2, 3, {2, 2, 3, 1, {0.5f, 0}, {0.5f, 1}}};
+    const cvy_gather_shape shape = {16, 2, 3, {2, 2, 3, 1, {0.5f, 0}, {0.5f, 1}}, false};
     const uint32_t indices[2] = {1, 0};
     const int32_t all_labels[2] = {7, 8};
     uint8_t images[24];
@@ -95,12 +99,19 @@ static void test_places(void **state) {
     /* channel 1, pixel (0, 0) of image 0: byte 6 */
     assert_true(fabsf(y[(20 + 5 + 1) * 16 + 1] - 60 / 255.0f) < 1e-6f);
     assert_true(y[0] == -1 && y[20 * 16] == 0 && y[2] == 0); /* border of a black image; padding column */
+    cvy_gather_shape floats = shape;
+    float values[24];
+    for (int i = 0; i < 24; i++)
+        values[i] = 0.1f * (float)i - 1;
+    floats.floats = true;
+    cvy_gather_reference(&floats, 2, values, all_labels, indices, y, labels);
+    assert_true(fabsf(y[(2 * 5 + 3) * 16] - (0.7f - 0.5f) / 0.5f) < 1e-6f); /* value 12 + 5 */
 }
 
 /* The resize is the one of ops/resize.h. */
 static void test_same_resize(void **state) {
     (void)state;
-    const cvy_gather_shape shape = {16, 9, 6, {1, 13, 15, 0, {0}, {1}}};
+    const cvy_gather_shape shape = {16, 9, 6, {1, 13, 15, 0, {0}, {1}}, false};
     const cvy_resize_shape resize = {16, 1, 9, 6, 13, 15};
     uint8_t *images = random_bytes(16 * 54);
     float x[54 * 16], *expected = malloc(13 * 15 * 16 * sizeof(float)),
@@ -120,7 +131,7 @@ static void test_same_resize(void **state) {
 
 static void test_impossible_shapes(void **state) {
     (void)state;
-    cvy_gather_shape shape = {16, 4, 4, {5, 4, 4, 0, {0}, {1, 1, 1, 1}}};
+    cvy_gather_shape shape = {16, 4, 4, {5, 4, 4, 0, {0}, {1, 1, 1, 1}}, false};
     cvy_gather *op = NULL;
     assert_fails(cvy_gather_create(device, &shape, &op), CONVOY_INVALID, "5 channels");
     shape.image.channels = 4, shape.image.height = 0;

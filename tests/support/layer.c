@@ -93,7 +93,7 @@ static size_t list_values(const bench *b, size_t *places, size_t limit) {
     size_t count = 0;
     for (size_t t = 0; t < convoy_model_tensor_count(b->model); t++) {
         const size_t at = cvy_network_parameter_offset(b->network, t);
-        const convoy_tensor tensor = convoy_model_tensor(b->model, t);
+        const convoy_tensor tensor = *convoy_model_tensor(b->model, t);
         size_t values = 1;
         for (int d = 0; d < tensor.dimensions; d++)
             values *= tensor.shape[d];

@@ -124,7 +124,7 @@ static void set_tensors(parity_run *run) {
     json_t *rows = json_object_get(run->record, "tensors");
     size_t set = 0;
     for (size_t i = 0; i < convoy_model_tensor_count(run->model); i++) {
-        convoy_tensor tensor = convoy_model_tensor(run->model, i);
+        convoy_tensor tensor = *convoy_model_tensor(run->model, i);
         json_t *row = parity_row(rows, tensor.name);
         if (row) {
             set_tensor(row, &tensor);

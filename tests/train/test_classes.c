@@ -10,9 +10,9 @@ static char *folder;
 static char said[4096]; /* the last message of the log */
 static const char *const names[] = {"ant", "bee", "cat"}, *const turned[] = {"cat", "ant", "bee"};
 
-static void listen(void *context, cvy_log_level level, const char *message) {
+static void listen(void *context, convoy_log_level level, const char *message) {
     (void)context;
-    if (level == CVY_LOG_WARNING)
+    if (level == CONVOY_LOG_WARNING)
         snprintf(said, sizeof said, "%s", message);
 }
 
@@ -65,13 +65,13 @@ static int set_up(void **state) {
     (void)state;
     folder = test_folder_create();
     *said = '\0';
-    cvy_log_set_sink(listen, NULL);
+    convoy_log_set_sink(listen, NULL);
     return 0;
 }
 
 static int tear_down(void **state) {
     (void)state;
-    cvy_log_set_sink(NULL, NULL);
+    convoy_log_set_sink(NULL, NULL);
     test_folder_remove(folder);
     return 0;
 }
@@ -82,12 +82,12 @@ static void evaluation_follows_the_names(void **state) {
     for (int other = 0; other < 2; other++) {
         convoy_dataset *set = open_set(data, "train", other ? turned : NULL);
         convoy_model *model = load(3, "0.3");
-        convoy_evaluation *e = NULL;
+        const convoy_evaluation *e = NULL;
         assert_ok(convoy_model_load_weights(model, weights));
         assert_ok(convoy_evaluate(model, test_device(), set, 0, &e));
         assert_true(e->accuracy == 1);
         for (int c = 0; c < 3; c++)
-            assert_string_equal(e->classes[c].name, names[c]);
+            assert_string_equal(e->classes[c]->name, names[c]);
         convoy_evaluation_free(e);
         convoy_dataset_free(set);
         convoy_model_free(model);
@@ -100,7 +100,7 @@ static void evaluation_refuses_other_classes(void **state) {
     const char *weights = train(write_set("data", names, 3), NULL, (convoy_train_options){0});
     convoy_dataset *set = open_set(write_set("others", others, 3), "test", NULL);
     convoy_model *model = load(3, "0.3"), *two = load(2, "0.3");
-    convoy_evaluation *e = NULL;
+    const convoy_evaluation *e = NULL;
     assert_ok(convoy_model_load_weights(model, weights));
     assert_fails(convoy_evaluate(model, test_device(), set, 0, &e), CONVOY_INVALID,
                  "only in the weights: cat; only in others: dog");
@@ -121,7 +121,7 @@ static void fine_tuning_follows_the_names(void **state) {
     for (int i = 0; i < 2; i++) {
         convoy_dataset *set = open_set(i ? other : data, "train", i ? NULL : turned);
         convoy_model *model = load(3, "1e-9");
-        convoy_train_result result;
+        convoy_train_result result = {0};
         assert_ok(convoy_train(model, test_device(), set, NULL, &options, &result));
         assert_true(result.train_accuracy == 1);
         assert_string_equal(convoy_dataset_class_name(set, 2), i ? "dog" : "cat");
@@ -145,7 +145,7 @@ static void resuming_follows_the_names(void **state) {
                  "only in others: dog");
     convoy_dataset_free(set);
     set = open_set(data, "test", NULL);
-    convoy_evaluation *e = NULL;
+    const convoy_evaluation *e = NULL;
     assert_ok(convoy_model_load_weights(model, test_path(folder, "run/last.safetensors")));
     assert_ok(convoy_evaluate(model, test_device(), set, 0, &e));
     assert_true(e->accuracy == 1);

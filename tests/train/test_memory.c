@@ -34,12 +34,13 @@ typedef struct watch {
     size_t bytes; /* in use at most */
 } watch;
 
-static void look(void *context, const convoy_progress *progress) {
+static int look(void *context, const convoy_progress *progress) {
     watch *w = context;
     const size_t bytes = cvy_device_get_counters(w->device).bytes;
     (void)progress;
     if (bytes > w->bytes)
         w->bytes = bytes;
+    return 1;
 }
 
 typedef struct memory_run {

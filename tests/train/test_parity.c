@@ -18,7 +18,7 @@ static void compare_tensors(const parity_run *run, const char *title) {
     const char *where = "";
     assert_ok(cvy_network_download(run->network));
     for (size_t i = 0; i < convoy_model_tensor_count(run->model); i++) {
-        convoy_tensor tensor = convoy_model_tensor(run->model, i);
+        convoy_tensor tensor = *convoy_model_tensor(run->model, i);
         json_t *row = parity_row(json_object_get(run->record, "tensors"), tensor.name);
         /* A bias in front of a batch-norm is left out: its gradient is nothing but rounding. */
         if (!row || !json_is_true(json_object_get(row, "compare")))

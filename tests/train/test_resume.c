@@ -95,10 +95,11 @@ typedef struct interruption {
     int at, seen, flag;
 } interruption;
 
-static void interrupt_at(void *context, const convoy_progress *p) {
+static int interrupt_at(void *context, const convoy_progress *p) {
     interruption *i = context;
     if (p->kind == CONVOY_PROGRESS_STEP && ++i->seen == i->at)
         i->flag = 1;
+    return 1;
 }
 
 /* Interrupted at that step, then at the next one of the rest, and so on until it is done. */
@@ -164,7 +165,7 @@ static void checkpoints_do_not_change_the_run(void **state) {
 static void goes_on_for_more_epochs(void **state) {
     const fixture *f = *state;
     const char *whole = test_path(f->folder, "whole"), *parts = test_path(f->folder, "parts");
-    convoy_train_result result;
+    convoy_train_result result = {0};
     assert_ok(train(f, momentum, (convoy_train_options){.out = whole}));
     assert_ok(train(f, momentum, (convoy_train_options){.out = parts, .epochs = 1}));
     assert_ok(train(f, momentum, (convoy_train_options){.out = parts, .resume = 1}));
@@ -179,7 +180,7 @@ static void resumes_on_another_device(void **state) {
     const fixture *f = *state;
     const char *parts = test_path(f->folder, "parts");
     convoy_device *host = NULL;
-    convoy_train_result result;
+    convoy_train_result result = {0};
     assert_ok(convoy_device_open("host", &host));
     assert_ok(train(f, adam, (convoy_train_options){.out = parts, .max_steps = 13}));
     assert_ok(train_on(host, f, adam, (convoy_train_options){.out = parts, .resume = 1}, &result));

@@ -95,7 +95,7 @@ static void compare(comparison *to, json_t *row, const float *values, size_t cou
 
 static bool has_batch_norm(const parity_run *run) {
     for (size_t i = 0; i < convoy_model_tensor_count(run->model); i++)
-        if (strstr(convoy_model_tensor(run->model, i).name, "running_mean"))
+        if (strstr(convoy_model_tensor(run->model, i)->name, "running_mean"))
             return true;
     return false;
 }
@@ -116,7 +116,7 @@ static void compare_gradients(const parity_run *run, comparison *to) {
     float *gradients =
         test_read(cvy_network_gradients(run->network), cvy_network_parameter_count(run->network));
     for (size_t i = 0; i < convoy_model_tensor_count(run->model); i++) {
-        const convoy_tensor tensor = convoy_model_tensor(run->model, i);
+        const convoy_tensor tensor = *convoy_model_tensor(run->model, i);
         json_t *row = parity_row(to->rows, tensor.name);
         /* A bias in front of a batch-norm has none: its gradient is nothing but rounding. */
         if (row)

@@ -1,0 +1,216 @@
+/* The same picture through the library, through `convoy predict` on its PNG, and through `convoy eval
+   --logits` on a folder of it: one way to resize, crop, convert and normalise, whoever asks. */
+#include "convoy.h"
+#include "data/image.h"
+#include "support/command.h"
+#include "train/evaluator.h"
+
+enum { HEIGHT = 480, WIDTH = 640, CLASSES = 10 };
+
+typedef struct fixture {
+    char *folder;
+    const char *model, *weights;
+    uint8_t *pixels[2]; /* grey, RGB: rows of pixels */
+} fixture;
+
+static int open_fixture(void **state) {
+    static fixture f;
+    convoy_model *model = NULL;
+    f.folder = test_folder_create();
+    for (int rgb = 0; rgb < 2; rgb++) {
+        const size_t count = (size_t)HEIGHT * WIDTH * (rgb ? 3 : 1);
+        float *noise = test_random(count, 5 + (uint32_t)rgb);
+        uint8_t *pixels = f.pixels[rgb] = malloc(count);
+        for (size_t i = 0; i < count; i++)
+            pixels[i] = (uint8_t)(110 + 70 * ((i / 40 + i / (40 * WIDTH)) % 2) + 60 * noise[i]);
+        free(noise);
+        test_write_png(f.folder, rgb ? "set/test/a/rgb.png" : "set/test/b/grey.png", HEIGHT, WIDTH,
+                       rgb ? 2 : 0, 8, 0, pixels);
+    }
+    for (char class = 'a'; class < 'a' + CLASSES; class ++) {
+        char name[32];
+        for (int test = class < 'c' ? 0 : 1; test >= 0; test--) {
+            snprintf(name, sizeof name, "set/%s/%c/grey.png", test ? "test" : "train", class);
+            test_write_png(f.folder, name, HEIGHT, WIDTH, 0, 8, 0, f.pixels[0]);
+        }
+    }
+    f.model =
+        test_write(f.folder, "m.yaml",
+                   "input: [3, 34, 44]\nlayers:\n  - Conv2d: {out_channels: 4, kernel_size: 3}\n  - ReLU\n"
+                   "  - MaxPool2d: {kernel_size: 4}\n  - Flatten\n  - Linear: {out_features: 10}\n"
+                   "recipe: {border: 2, mean: [0.4, 0.5, 0.6], std: 0.25, batch_size: 4}\n");
+    assert_ok(convoy_model_load(f.model, NULL, &model));
+    f.weights = test_path(f.folder, "w.safetensors");
+    assert_ok(convoy_model_save_weights(model, f.weights));
+    convoy_model_free(model);
+    *state = &f;
+    return 0;
+}
+
+static int close_fixture(void **state) {
+    fixture *f = *state;
+    free(f->pixels[0]);
+    free(f->pixels[1]);
+    test_folder_remove(f->folder);
+    return 0;
+}
+
+static convoy_model *load(const fixture *f) {
+    convoy_model *model = NULL;
+    assert_ok(convoy_model_load(f->model, NULL, &model));
+    assert_ok(convoy_model_load_weights(model, f->weights));
+    return model;
+}
+
+static convoy_picture picture_of(const fixture *f, int rgb) {
+    return (convoy_picture){.size = sizeof(convoy_picture),
+                            .pixels = f->pixels[rgb],
+                            .channels = rgb ? 3 : 1,
+                            .height = HEIGHT,
+                            .width = WIDTH};
+}
+
+/* The line of a CSV file that has `file` in it: the numbers behind its second comma. */
+static void read_row(const char *table, const char *file, double *logits) {
+    const char *row = strstr(table, file), *at = row ? strchr(strchr(row, ',') + 1, ',') : NULL;
+    for (int c = 0; c < CLASSES; c++) {
+        assert_non_null(at);
+        logits[c] = strtod(at + 1, (char **)&at);
+    }
+}
+
+static void three_ways_give_one_answer(void **state) {
+    const fixture *f = *state;
+    convoy_model *model = load(f);
+    convoy_predictor *predictor = NULL;
+    convoy_picture grey = picture_of(f, 0), rgb = picture_of(f, 1);
+    const convoy_picture *pictures[] = {&grey, &rgb, &grey, &rgb, &rgb}; /* more than a batch */
+    const char *files[] = {test_path(f->folder, "set/test/b/grey.png"),
+                           test_path(f->folder, "set/test/a/rgb.png")};
+    float logits[5][CLASSES];
+    double p[5][CLASSES], by_eval[CLASSES];
+    assert_ok(convoy_predictor_open(model, test_device(), 0, &predictor));
+    assert_ok(convoy_predictor_run(predictor, pictures, 5, logits[0], p[0]));
+    assert_memory_equal(logits[0], logits[2], sizeof logits[0]);
+    assert_memory_equal(logits[1], logits[4], sizeof logits[1]);
+
+    const char *table_path = test_path(f->folder, "logits.csv");
+    const test_output *r = RUN("eval", f->model, "--weights", f->weights, "--data",
+                               test_path(f->folder, "set"), "--batch-size", "4", "--logits", table_path);
+    assert_int_equal(r->code, 0);
+    char *table = test_read_text(table_path, NULL);
+    assert_memory_equal(table, "file,class,a,b,c,", 17);
+    r = RUN("predict", f->model, "--weights", f->weights, "--batch-size", "4", "--json", files[0], files[1]);
+    assert_int_equal(r->code, 0);
+    for (int i = 0; i < 2; i++) {
+        const json_t *answer = json_array_get(json_object_get(r->json, "predictions"), (size_t)i);
+        read_row(table, files[i], by_eval);
+        double sum = 0;
+        for (int c = 0; c < CLASSES; c++) {
+            const double asked =
+                json_number_value(json_array_get(json_object_get(answer, "logits"), (size_t)c));
+            assert_true(fabs(asked - (double)logits[i][c]) <= 1e-6);
+            assert_true(fabs(by_eval[c] - (double)logits[i][c]) <= 1e-6);
+            sum += p[i][c];
+        }
+        assert_true(fabs(sum - 1) < 1e-12);
+        const json_t *top = json_array_get(json_object_get(answer, "top"), 0);
+        const json_int_t best = json_integer_value(json_object_get(top, "class"));
+        assert_true(fabs(p[i][best] - json_number_value(json_object_get(top, "probability"))) < 1e-6);
+    }
+    free(table);
+    convoy_predictor_close(predictor);
+    convoy_model_free(model);
+}
+
+/* What the network gets: the pixels of the file that a set decodes, bit by bit, with border and
+ * normalisation. */
+static void inputs_are_those_of_a_set(void **state) {
+    const fixture *f = *state;
+    convoy_model *model = load(f);
+    convoy_dataset *set = NULL;
+    int image[3];
+    convoy_model_image(model, image);
+    const convoy_dataset_options wanted = {.channels = image[0], .height = image[1], .width = image[2]};
+    assert_ok(convoy_dataset_open(test_path(f->folder, "set"), "test", &wanted, &set));
+    const size_t inner = (size_t)image[0] * (size_t)image[1] * (size_t)image[2];
+    uint8_t *bytes = malloc(inner);
+    float *input = malloc(3 * 34 * 44 * sizeof *input);
+    for (int rgb = 0; rgb < 2; rgb++) {
+        const convoy_picture picture = picture_of(f, rgb);
+        assert_ok(convoy_dataset_image(set, rgb ? 0 : 1, bytes));
+        assert_ok(convoy_model_prepare(model, &picture, input));
+        for (int c = 0; c < 3; c++)
+            for (int y = 0; y < 34; y++)
+                for (int x = 0; x < 44; x++) {
+                    const bool inside = y >= 2 && y < 32 && x >= 2 && x < 42;
+                    const double mean = (float)(0.4 + 0.1 * c),
+                                 byte = inside ? bytes[(c * 30 + y - 2) * 40 + x - 2] : 0;
+                    assert_true(input[(c * 34 + y) * 44 + x] == (float)((byte / 255 - mean) / (float)0.25));
+                }
+    }
+    free(bytes);
+    free(input);
+    convoy_dataset_free(set);
+    convoy_model_free(model);
+}
+
+static void rows_may_be_padded(void **state) {
+    const fixture *f = *state;
+    convoy_model *model = load(f);
+    enum { ROW = WIDTH * 3 + 13 };
+    uint8_t *padded = malloc((size_t)HEIGHT * ROW);
+    memset(padded, 0xAA, (size_t)HEIGHT * ROW);
+    for (size_t y = 0; y < HEIGHT; y++)
+        memcpy(padded + y * ROW, f->pixels[1] + y * WIDTH * 3, WIDTH * 3);
+    convoy_picture plain = picture_of(f, 1), wide = plain;
+    wide.pixels = padded;
+    wide.row_bytes = ROW;
+    float a[3 * 34 * 44], b[3 * 34 * 44];
+    assert_ok(convoy_model_prepare(model, &plain, a));
+    assert_ok(convoy_model_prepare(model, &wide, b));
+    assert_memory_equal(a, b, sizeof a);
+    wide.row_bytes = WIDTH * 3 - 1;
+    assert_fails(convoy_model_prepare(model, &wide, b), CONVOY_INVALID,
+                 "convoy_model_prepare: picture 0: row_bytes");
+    free(padded);
+    convoy_model_free(model);
+}
+
+static void impossible_pictures_are_named(void **state) {
+    const fixture *f = *state;
+    convoy_model *model = load(f);
+    convoy_predictor *predictor = NULL;
+    assert_ok(convoy_predictor_open(model, test_device(), 1, &predictor));
+    const convoy_picture good = picture_of(f, 0);
+    for (int i = 0; i < 4; i++) {
+        convoy_picture bad = good;
+        if (i == 0)
+            bad.channels = 2;
+        if (i == 1)
+            bad.height = 0;
+        if (i == 2)
+            bad.pixels = NULL;
+        if (i == 3)
+            bad.height = bad.width = 1 << 20;
+        const convoy_picture *pictures[] = {&good, &bad};
+        float logits[2 * CLASSES];
+        assert_fails(convoy_predictor_run(predictor, pictures, 2, logits, NULL), CONVOY_INVALID,
+                     "convoy_predictor_run: picture 1 of");
+    }
+    convoy_predictor_close(predictor);
+    convoy_model_free(model);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(three_ways_give_one_answer),
+        cmocka_unit_test(inputs_are_those_of_a_set),
+        cmocka_unit_test(rows_may_be_padded),
+        cmocka_unit_test(impossible_pictures_are_named),
+    };
+    int failed = cmocka_run_group_tests(tests, open_fixture, close_fixture);
+    test_device_close();
+    test_run_free();
+    return failed;
+}
