@@ -33,10 +33,10 @@ static void no_length_of_a_header_is_another_format(void **state) {
         cvy_tensor_file *file;
         memset(name, 'n', length);
         name[length] = '\0';
-        const cvy_named_tensor tensors[] = {{name, "F32", {1, 1, 1, 1}, 1, &value, sizeof value},
-                                            {"second", "F32", {1, 1, 1, 1}, 1, &value, sizeof value},
-                                            {"third", "F32", {1, 1, 1, 1}, 1, &value, sizeof value},
-                                            {"fourth", "F32", {1, 1, 1, 1}, 1, &value, sizeof value}};
+        const cvy_named_tensor tensors[] = {{name, "F32", {1, 1, 1, 1}, 1, &value, sizeof value, NULL},
+                                            {"second", "F32", {1, 1, 1, 1}, 1, &value, sizeof value, NULL},
+                                            {"third", "F32", {1, 1, 1, 1}, 1, &value, sizeof value, NULL},
+                                            {"fourth", "F32", {1, 1, 1, 1}, 1, &value, sizeof value, NULL}};
         assert_ok(cvy_tensor_file_save(path, tensors, 4, NULL));
         assert_ok(cvy_tensor_file_load(path, &file));
         assert_non_null(cvy_tensor_file_find(file, name).data);
@@ -56,8 +56,9 @@ static void a_screenful_is_listed(void **state) {
         snprintf(names[i], sizeof names[i], "layer%02d.weight", i);
         wanted[i] = (cvy_named_tensor){names[i], "F32", {1, 1, 1, 1}, 1, &value, sizeof value};
     }
-    const cvy_named_tensor given[] = {{"x.layer00.weight", "F32", {1, 1, 1, 1}, 1, &value, sizeof value},
-                                      {"y", "F32", {1, 1, 1, 1}, 1, &value, sizeof value}};
+    const cvy_named_tensor given[] = {
+        {"x.layer00.weight", "F32", {1, 1, 1, 1}, 1, &value, sizeof value, NULL},
+        {"y", "F32", {1, 1, 1, 1}, 1, &value, sizeof value, NULL}};
     const char *path = test_path(folder, "w.safetensors");
     const void *found[COUNT];
     cvy_tensor_file *file;
