@@ -42,7 +42,7 @@ static const cvy_param params[] = {
     {"seed", CVY_SIZE, offsetof(options, seed), "0", 0, MANY, NULL, "of initial weights, order and dropout"},
     {"out", CVY_TEXT, offsetof(options, out), "", 0, 0, NULL, "run folder; default: runs/<model>-<date>-<n>"},
     {"init", CVY_TEXT, offsetof(options, init), "", 0, 0, NULL,
-     "weights to start from (safetensors): what fits is kept, the rest begins anew"},
+     "weights to start from (safetensors or .pth): what fits is kept, the rest begins anew"},
     {"init-strict", CVY_FLAG, offsetof(options, init_strict), "", 0, 0, NULL, "all of --init must fit"},
     {"resume", CVY_FLAG, offsetof(options, resume), "", 0, 0, NULL,
      "continue the run in --out, to the same bits"},

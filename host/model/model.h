@@ -50,8 +50,9 @@ typedef enum cvy_weights_use {
 } cvy_weights_use;
 
 /* The values of a weights file, what its classes are called, and whether its network saw the images that this
-   model makes (a border, a normalisation). CONVOY_INVALID: it does not fit, and nothing is changed. */
-convoy_status cvy_model_take_weights(convoy_model *model, const cvy_tensor_file *file, const char *path,
+   model makes (a border, a normalisation). CONVOY_INVALID: it does not fit, and nothing is changed. Floats of
+   other types in the file become float32. */
+convoy_status cvy_model_take_weights(convoy_model *model, cvy_tensor_file *file, const char *path,
                                      cvy_weights_use use);
 /* What the outputs are called, by the weights that were loaded or the set that was trained on; count 0: not
    known. Setting copies. */

@@ -207,6 +207,12 @@ static convoy_status check_image(const convoy_model *model, const cvy_tensor_fil
     return status;
 }
 
+/* A prefix that is not the model's own. */
+static const char *prefix_of(const convoy_model *model, const cvy_tensor_file *file) {
+    const char *prefix = cvy_tensor_file_prefix(file);
+    return model->tensor_count && strncmp(model->tensors[0].name, prefix, strlen(prefix)) == 0 ? "" : prefix;
+}
+
 static convoy_status check_classes(const convoy_model *model, const cvy_classes *classes, const char *path) {
     if (!classes->count || classes->count == convoy_model_classes(model))
         return CONVOY_OK;
@@ -222,7 +228,7 @@ static convoy_status check_classes(const convoy_model *model, const cvy_classes 
     return status;
 }
 
-convoy_status cvy_model_take_weights(convoy_model *model, const cvy_tensor_file *file, const char *path,
+convoy_status cvy_model_take_weights(convoy_model *model, cvy_tensor_file *file, const char *path,
                                      cvy_weights_use use) {
     const bool strict = use != CVY_WEIGHTS_KEEP;
     cvy_classes classes;
@@ -234,7 +240,9 @@ convoy_status cvy_model_take_weights(convoy_model *model, const cvy_tensor_file 
     if (!status)
         status = check_image(model, file, path, use != CVY_WEIGHTS_ALL);
     if (!status)
-        status = take_state(model, file, path, "", strict);
+        status = cvy_tensor_file_to_float(file);
+    if (!status)
+        status = take_state(model, file, path, prefix_of(model, file), strict);
     if (!status)
         model->classes = classes;
     return status;

@@ -35,6 +35,12 @@ cvy_named_tensor cvy_tensor_file_get(const cvy_tensor_file *file, size_t index);
 cvy_named_tensor cvy_tensor_file_find(const cvy_tensor_file *file, const char *name);
 const char *cvy_tensor_file_metadata(const cvy_tensor_file *file, const char *key); /* NULL: absent */
 
+/* Makes every F16, BF16 and F64 of the file an F32; F64 are rounded. */
+convoy_status cvy_tensor_file_to_float(cvy_tensor_file *file);
+/* What stands before every name because of how the file was made: "module." of torch's DataParallel, "model."
+   of a model in another, or both; "": nothing. */
+const char *cvy_tensor_file_prefix(const cvy_tensor_file *file);
+
 /* A digest of everything: tensors by name, metadata by key. */
 convoy_status cvy_tensors_digest(const cvy_named_tensor *tensors, size_t count, const char *const *metadata,
                                  char hex[33]);

@@ -91,7 +91,7 @@ static float others[64];
 static void spoil(cvy_named_tensor *tensors, size_t *count) {
     tensors[0].name = "O.weight"; /* 0.weight is missing, O.weight unknown */
     tensors[1] = (cvy_named_tensor){"0.bias", "F32", {3, 1, 1, 1}, 1, others, 12, NULL};
-    tensors[2] = (cvy_named_tensor){"1.weight", "F16", {2, 1, 1, 1}, 1, others, 4, NULL};
+    tensors[2] = (cvy_named_tensor){"1.weight", "I16", {2, 1, 1, 1}, 1, others, 4, NULL};
     for (size_t i = 0; i < *count; i++)
         if (strcmp(tensors[i].name, "2.weight") == 0)
             tensors[i].data = others; /* all connections */
@@ -108,7 +108,7 @@ static void everything_wrong_is_listed(void **state) {
     assert_fails(load_changed(model, spoil), CONVOY_INVALID, "5 tensors are wrong");
     const char *const lines[] = {"\n  missing 0.weight; is it the file's O.weight?", "\n  unknown O.weight",
                                  "\n  mismatched 0.bias: F32 [3] instead of F32 [2]",
-                                 "\n  mismatched 1.weight: F16 [2] instead of F32 [2]",
+                                 "\n  mismatched 1.weight: I16 [2] instead of F32 [2]",
                                  "\n  not 0 where the connection table has no connection: 2.weight"};
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
         assert_non_null(strstr(convoy_error_message(), lines[i]));
@@ -193,6 +193,54 @@ static void older_names_load(void **state) {
     convoy_model_free(model);
 }
 
+/* As a DataParallel model saves halves. */
+static void prefixes_and_other_floats_load(void **state) {
+    (void)state;
+    uint16_t halves[4] = {0x3c00, 0xc500, 0x0001, 0x8000}, bf16[2] = {0x3fc0, 0xc020};
+    double wide[2] = {0.1, -4};
+    int64_t batches[1] = {9};
+    convoy_model *model =
+        test_model("input: [2, 2, 2]\nlayers:\n  - Conv2d: {out_channels: 2, kernel_size: 1}\n"
+                   "  - BatchNorm2d: {affine: false}\n");
+    const cvy_named_tensor given[] = {{.name = "module.0.weight",
+                                       .dtype = "F16",
+                                       .shape = {2, 2, 1, 1},
+                                       .dimensions = 4,
+                                       .data = halves,
+                                       .bytes = 8},
+                                      {.name = "module.0.bias",
+                                       .dtype = "F64",
+                                       .shape = {2, 1, 1, 1},
+                                       .dimensions = 1,
+                                       .data = wide,
+                                       .bytes = 16},
+                                      {.name = "module.1.running_mean",
+                                       .dtype = "BF16",
+                                       .shape = {2, 1, 1, 1},
+                                       .dimensions = 1,
+                                       .data = bf16,
+                                       .bytes = 4},
+                                      {.name = "module.1.running_var",
+                                       .dtype = "BF16",
+                                       .shape = {2, 1, 1, 1},
+                                       .dimensions = 1,
+                                       .data = bf16,
+                                       .bytes = 4},
+                                      {.name = "module.1.num_batches_tracked",
+                                       .dtype = "I64",
+                                       .shape = {1, 1, 1, 1},
+                                       .dimensions = 1,
+                                       .data = batches,
+                                       .bytes = 8}};
+    const float expected[] = {1, -5, 0x1p-24f, -0.0f, 0.1f, -4, 1.5f, -2.5f};
+    assert_ok(cvy_tensor_file_save(path, given, 5, NULL));
+    assert_ok(convoy_model_load_weights(model, path));
+    assert_memory_equal(model->data, expected, sizeof expected);
+    assert_true(model->batches_tracked[1] == 9);
+    unlink(path);
+    convoy_model_free(model);
+}
+
 static char said[4096];
 
 static void listen(void *context, cvy_log_level level, const char *message) {
@@ -255,7 +303,7 @@ int main(void) {
         cmocka_unit_test(weights_come_back),           cmocka_unit_test(classes_and_image_travel_along),
         cmocka_unit_test(files_without_counters_load), cmocka_unit_test(everything_wrong_is_listed),
         cmocka_unit_test(states_are_found_by_prefix),  cmocka_unit_test(older_names_load),
-        cmocka_unit_test(a_beginning_keeps_what_fits),
+        cmocka_unit_test(a_beginning_keeps_what_fits), cmocka_unit_test(prefixes_and_other_floats_load),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
