@@ -209,7 +209,7 @@ static convoy_status load_model(prediction *x) {
     if (!status)
         status = cli_load_model(call, classes.count, &x->model);
     if (!status)
-        status = cvy_model_take_weights(x->model, file, o->weights, false);
+        status = cvy_model_take_weights(x->model, file, o->weights, CVY_WEIGHTS_ALL);
     cvy_tensor_file_free(file);
     if (status)
         return status;

@@ -19,7 +19,7 @@ typedef struct options {
     int epochs, batch_size, micro_batch, eval_every, checkpoint_every;
     long long seed, limit_train, limit_test, max_steps;
     double test_fraction;
-    bool resume, no_shuffle;
+    bool resume, no_shuffle, init_strict;
 } options;
 
 #define MANY 9e18
@@ -41,7 +41,9 @@ static const cvy_param params[] = {
      "SGD, Adam, AdamW, or with parameters: '{SGD: {lr: 0.1, momentum: 0.9}}'"},
     {"seed", CVY_SIZE, offsetof(options, seed), "0", 0, MANY, NULL, "of initial weights, order and dropout"},
     {"out", CVY_TEXT, offsetof(options, out), "", 0, 0, NULL, "run folder; default: runs/<model>-<date>-<n>"},
-    {"init", CVY_TEXT, offsetof(options, init), "", 0, 0, NULL, "weights to start from (safetensors)"},
+    {"init", CVY_TEXT, offsetof(options, init), "", 0, 0, NULL,
+     "weights to start from (safetensors or .pth): what fits is kept, the rest begins anew"},
+    {"init-strict", CVY_FLAG, offsetof(options, init_strict), "", 0, 0, NULL, "all of --init must fit"},
     {"resume", CVY_FLAG, offsetof(options, resume), "", 0, 0, NULL,
      "continue the run in --out, to the same bits"},
     {"limit-train", CVY_SIZE, offsetof(options, limit_train), "", 1, MANY, NULL,
@@ -123,7 +125,8 @@ static void say_how_to_resume(const cli_call *call, const char *out) {
     for (int i = 1; i < call->argc; i++)
         if (strcmp(call->argv[i], "--init") == 0)
             i++;
-        else if (strncmp(call->argv[i], "--init=", 7) != 0 && strcmp(call->argv[i], "--resume") != 0)
+        else if (strncmp(call->argv[i], "--init=", 7) != 0 && strcmp(call->argv[i], "--init-strict") != 0 &&
+                 strcmp(call->argv[i], "--resume") != 0)
             print_quoted(&text, call->argv[i]);
     if (!o->out) {
         cvy_text_add(&text, " --out");
@@ -236,6 +239,7 @@ static convoy_status train(cli_call *call, convoy_model *model, convoy_device **
         .seed = (uint64_t)o->seed,
         .out = out,
         .init = o->init,
+        .init_strict = o->init_strict,
         .resume = o->resume,
         .checkpoint_every = o->checkpoint_every,
         .max_steps = (unsigned long long)o->max_steps,

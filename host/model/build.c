@@ -7,6 +7,21 @@
 
 enum { NAME_LENGTH = 100 };
 
+/* What stands before a layer's name. Weights of older versions called a named layer of a construct as one
+   without a name: block.body.conv1 for block.conv1. */
+typedef struct place {
+    const char *prefix; /* of layers without a name, which are numbered */
+    const char *named;  /* of layers with one */
+    const char *older;  /* of all, in older files */
+} place;
+
+/* A layer's path, and what older files call it. */
+typedef struct path {
+    const char *name, *older;
+    const char *inside; /* what named members of a construct begin with: its path, or, where its name is "",
+                           that of what it stands in */
+} path;
+
 /* A value as the next layer sees it. */
 typedef struct operand {
     int value;
@@ -20,13 +35,14 @@ static int new_value(convoy_model *model, cvy_dims dims) {
     return model->value_count++;
 }
 
-static cvy_step *new_step(convoy_model *model, cvy_step_kind kind, const char *name, const cvy_node *where,
+static cvy_step *new_step(convoy_model *model, cvy_step_kind kind, const path *path, const cvy_node *where,
                           const operand *inputs, int count) {
     model->steps = cvy_grow(model->arena, model->steps, model->step_count, sizeof *model->steps);
     cvy_step *step = &model->steps[model->step_count];
     memset(step, 0, sizeof *step);
     step->kind = kind;
-    step->name = name;
+    step->name = path->name;
+    step->older = path->older;
     step->type_name = where->text;
     step->where = where;
     step->inputs = cvy_arena_alloc(model->arena, (size_t)count * sizeof *step->inputs);
@@ -48,12 +64,16 @@ static void add_tensors(convoy_model *model, const cvy_step *step, size_t index)
         *kept = *about;
         model->tensors = cvy_grow(model->arena, model->tensors, model->tensor_count, sizeof *model->tensors);
         cvy_model_tensor *tensor = &model->tensors[model->tensor_count];
-        *tensor = (cvy_model_tensor){.name = cvy_arena_printf(model->arena, "%s.%s", step->name, about->name),
-                                     .about = kept,
-                                     .step = index,
-                                     .count = mul_size(mul_size(about->shape[0], about->shape[1]),
-                                                       mul_size(about->shape[2], about->shape[3])),
-                                     .offset = model->data_count};
+        *tensor = (cvy_model_tensor){
+            .name = cvy_arena_printf(model->arena, "%s.%s", step->name, about->name),
+            .older = strcmp(step->older, step->name) == 0
+                         ? NULL
+                         : cvy_arena_printf(model->arena, "%s.%s", step->older, about->name),
+            .about = kept,
+            .step = index,
+            .count = mul_size(mul_size(about->shape[0], about->shape[1]),
+                              mul_size(about->shape[2], about->shape[3])),
+            .offset = model->data_count};
         model->data_count = add_size(model->data_count, tensor->count);
         model->tensor_count++;
     }
@@ -92,7 +112,7 @@ static const cvy_node *without_name(cvy_arena *arena, const cvy_node *mapping) {
 }
 
 static convoy_status build_layer(convoy_model *model, const cvy_node *key, const cvy_node *value,
-                                 const char *name, operand *at) {
+                                 const path *path, operand *at) {
     const cvy_layer_type *type = cvy_layer_type_find(key->text);
     void *config = cvy_arena_alloc(model->arena, type->config_size ? type->config_size : 1);
     convoy_status status = cvy_params_read(type->params, config, model->arena, key->text,
@@ -100,12 +120,12 @@ static convoy_status build_layer(convoy_model *model, const cvy_node *key, const
     if (status)
         return status;
     size_t index = model->step_count;
-    cvy_step *step = new_step(model, CVY_STEP_LAYER, name, key, at, 1);
+    cvy_step *step = new_step(model, CVY_STEP_LAYER, path, key, at, 1);
     step->type = type;
     step->config = config;
     status = type->describe(&(cvy_layer_site){type, config, at->dims, model->arena}, &step->facts);
     if (status)
-        return status == CONVOY_INVALID ? fail_layer(key, name, at->dims) : status;
+        return status == CONVOY_INVALID ? fail_layer(key, path->name, at->dims) : status;
     at->dims = step->output_dims = step->facts.output;
     if (!step->facts.alias)
         at->value = new_value(model, at->dims);
@@ -114,15 +134,21 @@ static convoy_status build_layer(convoy_model *model, const cvy_node *key, const
     return CONVOY_OK;
 }
 
-static convoy_status build_list(convoy_model *model, const cvy_node *list, const char *prefix, operand *at);
+static convoy_status build_list(convoy_model *model, const cvy_node *list, const place *place, operand *at);
+
+/* Where the layers of a construct's member, as "body" or a branch's number, stand. */
+static place place_in(convoy_model *model, const path *path, const char *member) {
+    return (place){cvy_arena_printf(model->arena, "%s%s.", path->inside, member), path->inside,
+                   cvy_arena_printf(model->arena, "%s.%s.", path->older, member)};
+}
 
 static convoy_status build_residual(convoy_model *model, const cvy_node *key, const cvy_node *value,
-                                    const char *name, operand *at) {
+                                    const path *path, operand *at) {
     operand ends[2] = {*at, *at};
     const char *const members[2] = {"body", "shortcut"};
     for (int i = 0; i < 2; i++) {
-        const char *prefix = cvy_arena_printf(model->arena, "%s.%s.", name, members[i]);
-        convoy_status status = build_list(model, cvy_node_get(value, members[i]), prefix, &ends[i]);
+        const place inside = place_in(model, path, members[i]);
+        convoy_status status = build_list(model, cvy_node_get(value, members[i]), &inside, &ends[i]);
         if (status)
             return status;
     }
@@ -131,22 +157,22 @@ static convoy_status build_residual(convoy_model *model, const cvy_node *key, co
             key,
             "layer %s (Residual), input %s: the body ends with %s and the shortcut with %s; both must be "
             "equal to be added",
-            name, cvy_dims_text(at->dims), cvy_dims_text(ends[0].dims), cvy_dims_text(ends[1].dims));
-    cvy_step *step = new_step(model, CVY_STEP_ADD, name, key, ends, 2);
+            path->name, cvy_dims_text(at->dims), cvy_dims_text(ends[0].dims), cvy_dims_text(ends[1].dims));
+    cvy_step *step = new_step(model, CVY_STEP_ADD, path, key, ends, 2);
     at->dims = step->output_dims = ends[0].dims;
     at->value = step->output = new_value(model, at->dims);
     return CONVOY_OK;
 }
 
 static convoy_status build_concat(convoy_model *model, const cvy_node *key, const cvy_node *value,
-                                  const char *name, operand *at) {
+                                  const path *path, operand *at) {
     const cvy_node *branches = cvy_node_get(value, "branches");
     operand *ends = cvy_arena_alloc(model->arena, branches->count * sizeof *ends);
     cvy_dims sum = {0, 0, 0};
     for (size_t i = 0; i < branches->count; i++) {
         ends[i] = *at;
-        const char *prefix = cvy_arena_printf(model->arena, "%s.%zu.", name, i);
-        convoy_status status = build_list(model, branches->items[i], prefix, &ends[i]);
+        const place inside = place_in(model, path, cvy_arena_printf(model->arena, "%zu", i));
+        convoy_status status = build_list(model, branches->items[i], &inside, &ends[i]);
         if (status)
             return status;
         if (i > 0 && (ends[i].dims.height != sum.height || ends[i].dims.width != sum.width))
@@ -154,12 +180,13 @@ static convoy_status build_concat(convoy_model *model, const cvy_node *key, cons
                 key,
                 "layer %s (Concat), input %s: branch 0 ends with %s and branch %zu with %s; height and "
                 "width must be equal",
-                name, cvy_dims_text(at->dims), cvy_dims_text(ends[0].dims), i, cvy_dims_text(ends[i].dims));
+                path->name, cvy_dims_text(at->dims), cvy_dims_text(ends[0].dims), i,
+                cvy_dims_text(ends[i].dims));
         if (ends[i].dims.channels > (1 << 28) - sum.channels)
-            return cvy_node_fail(key, "layer %s (Concat): too many channels", name);
+            return cvy_node_fail(key, "layer %s (Concat): too many channels", path->name);
         sum = (cvy_dims){sum.channels + ends[i].dims.channels, ends[i].dims.height, ends[i].dims.width};
     }
-    cvy_step *step = new_step(model, CVY_STEP_CONCAT, name, key, ends, (int)branches->count);
+    cvy_step *step = new_step(model, CVY_STEP_CONCAT, path, key, ends, (int)branches->count);
     at->dims = step->output_dims = sum;
     at->value = step->output = new_value(model, sum);
     return CONVOY_OK;
@@ -179,42 +206,50 @@ static convoy_status check_size(const convoy_model *model, const cvy_node *key, 
     return CONVOY_OK;
 }
 
-/* The layer's own word for its path, or its index. */
-static convoy_status path_of(convoy_model *model, const cvy_node *value, const char *prefix, size_t index,
-                             const char **path) {
+/* The layer's own word for its path, or its index. A construct whose name is "" adds nothing to the names of
+   its layers: in a block that is called block, its conv1 is block.conv1. */
+static convoy_status path_of(convoy_model *model, const cvy_node *layer, const place *place, size_t index,
+                             path *path) {
     static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-";
+    const cvy_node *value = layer->items[0];
     const cvy_node *name = value->kind == CVY_MAPPING ? cvy_node_get(value, "name") : NULL;
-    if (!name) {
-        *path = cvy_arena_printf(model->arena, "%s%zu", prefix, index);
-        return CONVOY_OK;
-    }
-    if (name->kind != CVY_SCALAR || !*name->text || name->text[strspn(name->text, allowed)] ||
-        strlen(name->text) > NAME_LENGTH)
+    const char *type = layer->keys[0]->text;
+    bool nameless = name && name->kind == CVY_SCALAR && !*name->text && !cvy_layer_type_find(type);
+    if (name && !nameless &&
+        (name->kind != CVY_SCALAR || !*name->text || name->text[strspn(name->text, allowed)] ||
+         strlen(name->text) > NAME_LENGTH))
         return cvy_node_fail(name, "a layer's name is made of at most %d letters, digits, `_`, `-` and `.`",
                              NAME_LENGTH);
-    *path = cvy_arena_printf(model->arena, "%s%s", prefix, name->text);
+    const char *word = !name || nameless ? cvy_arena_printf(model->arena, "%zu", index) : name->text;
+    path->name =
+        cvy_arena_printf(model->arena, "%s%s", name && !nameless ? place->named : place->prefix, word);
+    path->older = cvy_arena_printf(model->arena, "%s%s", place->older, word);
+    path->inside = nameless ? place->named : cvy_arena_printf(model->arena, "%s.", path->name);
     return CONVOY_OK;
 }
 
-static convoy_status build_list(convoy_model *model, const cvy_node *list, const char *prefix, operand *at) {
+static convoy_status build_list(convoy_model *model, const cvy_node *list, const place *at_place,
+                                operand *at) {
     convoy_status status = CONVOY_OK;
     for (size_t i = 0; i < list->count && !status; i++) {
         const cvy_node *key = list->items[i]->keys[0], *value = list->items[i]->items[0];
-        const char *name = NULL;
-        status = path_of(model, value, prefix, i, &name);
+        path path = {0};
+        status = path_of(model, list->items[i], at_place, i, &path);
         if (status)
             return status;
-        if (strcmp(key->text, "Residual") == 0)
-            status = build_residual(model, key, value, name, at);
-        else if (strcmp(key->text, "Concat") == 0)
-            status = build_concat(model, key, value, name, at);
-        else if (strcmp(key->text, "Sequential") == 0)
-            status = build_list(model, cvy_node_get(value, "layers"),
-                                cvy_arena_printf(model->arena, "%s.", name), at);
-        else
-            status = build_layer(model, key, value, name, at);
+        if (strcmp(key->text, "Residual") == 0) {
+            status = build_residual(model, key, value, &path, at);
+        } else if (strcmp(key->text, "Concat") == 0) {
+            status = build_concat(model, key, value, &path, at);
+        } else if (strcmp(key->text, "Sequential") == 0) {
+            const place inside = {path.inside, path.inside,
+                                  cvy_arena_printf(model->arena, "%s.", path.older)};
+            status = build_list(model, cvy_node_get(value, "layers"), &inside, at);
+        } else {
+            status = build_layer(model, key, value, &path, at);
+        }
         if (!status)
-            status = check_size(model, key, name, at->dims);
+            status = check_size(model, key, path.name, at->dims);
     }
     return status;
 }
@@ -242,7 +277,7 @@ static convoy_status refuse_duplicates(const convoy_model *model) {
 convoy_status cvy_model_build(convoy_model *model) {
     operand at = {0, model->input};
     new_value(model, model->input);
-    convoy_status status = build_list(model, model->layers, "", &at);
+    convoy_status status = build_list(model, model->layers, &(place){"", "", ""}, &at);
     if (!status)
         status = refuse_duplicates(model);
     if (!status && at.value == 0)

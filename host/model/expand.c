@@ -147,12 +147,24 @@ static convoy_status substitute(expander *e, const scope *names, const cvy_node 
 
 /* ---- layers ---- */
 
+static const char *const constructs[] = {"Residual", "Concat", "Sequential", "repeat"};
+enum { CONSTRUCTS = sizeof constructs / sizeof *constructs };
+
+static bool is_construct(const char *name) {
+    size_t i = 0;
+    while (i < CONSTRUCTS && strcmp(constructs[i], name) != 0)
+        i++;
+    return i < CONSTRUCTS;
+}
+
 static convoy_status expand_list(expander *e, const scope *names, const cvy_node *list, int depth,
                                  cvy_node **out);
 
 static convoy_status fail_unknown_layer(const expander *e, const cvy_node *key) {
-    const char *known[NAME_LIMIT] = {"Residual", "Concat", "Sequential"};
-    size_t count = 3;
+    const char *known[NAME_LIMIT];
+    size_t count = 0;
+    for (; count < CONSTRUCTS; count++)
+        known[count] = constructs[count];
     for (const cvy_layer_type *const *type = cvy_layer_types; *type; type++)
         known[count++] = (*type)->name;
     for (size_t i = 0; e->blocks && i < e->blocks->count && count < NAME_LIMIT; i++)
@@ -332,9 +344,7 @@ static convoy_status expand_layer(expander *e, const scope *names, const cvy_nod
              *body = copy_place(e->arena, CVY_MAPPING, value);
     const cvy_node *type = key;
     convoy_status status;
-    bool construct =
-        !strcmp(key->text, "Residual") || !strcmp(key->text, "Concat") || !strcmp(key->text, "Sequential");
-    if (construct) {
+    if (is_construct(key->text)) {
         status = expand_construct(e, names, key->text, value, depth, body);
     } else if (e->blocks && cvy_node_get(e->blocks, key->text)) {
         type = make_word(e->arena, key, "Sequential");
@@ -351,17 +361,108 @@ static convoy_status expand_layer(expander *e, const scope *names, const cvy_nod
     return CONVOY_OK;
 }
 
+/* ---- repeat ---- */
+
+typedef struct repetition {
+    const cvy_node *layers, *name, *values;
+    size_t times;
+} repetition;
+
+/* How often: `times`, or as many as each of the lists has. */
+static convoy_status count_repetitions(const cvy_node *value, const cvy_node *times, repetition *r) {
+    long long number = 0;
+    if (times && (times->kind != CVY_SCALAR || !cvy_text_to_long(times->text, &number) || number < 1 ||
+                  number > LAYER_LIMIT))
+        return cvy_node_fail(times, "`times` must be a whole number from 1 to %d", LAYER_LIMIT);
+    r->times = (size_t)number;
+    for (size_t i = 0; r->values && i < r->values->count; i++) {
+        const cvy_node *list = r->values->items[i];
+        if (list->kind != CVY_SEQUENCE || list->count == 0)
+            return cvy_node_fail(list, "repeat: `%s` needs a list, a value for each repetition",
+                                 r->values->keys[i]->text);
+        if (r->times && list->count != r->times)
+            return cvy_node_fail(list, "repeat: `%s` has %zu values for %zu repetitions",
+                                 r->values->keys[i]->text, list->count, r->times);
+        r->times = list->count;
+    }
+    return r->times ? CONVOY_OK
+                    : cvy_node_fail(value, "repeat needs `times: N` or `values: {name: [a value for each "
+                                           "repetition]}`");
+}
+
+static convoy_status read_repetition(expander *e, const scope *names, const cvy_node *value, repetition *r) {
+    static const char *const keys[] = {"times", "name", "values", "layers", NULL};
+    cvy_node *times = NULL, *name = NULL, *values = NULL;
+    *r = (repetition){0};
+    if (value->kind != CVY_MAPPING)
+        return cvy_node_fail(value, "repeat needs {times: N, layers: [...]}, or values: {name: [...]} in "
+                                    "place of times");
+    r->layers = cvy_node_get(value, "layers");
+    const cvy_node *given[3] = {cvy_node_get(value, "times"), cvy_node_get(value, "name"),
+                                cvy_node_get(value, "values")};
+    cvy_node **const filled[3] = {&times, &name, &values};
+    convoy_status status = check_keys(value, "repeat", keys);
+    if (!status && (!r->layers || r->layers->kind != CVY_SEQUENCE || r->layers->count == 0))
+        status = cvy_node_fail(value, "repeat needs `layers`, a list of layers");
+    for (int i = 0; i < 3 && !status; i++)
+        if (given[i])
+            status = substitute(e, names, given[i], NULL, filled[i]);
+    if (!status)
+        status = want_mapping(values, "values", PARAMETER_LIMIT, &r->values);
+    if (!status && name && (name->kind != CVY_SCALAR || !*name->text))
+        status =
+            cvy_node_fail(name, "repeat: `name` must be a word, to which each repetition adds its number");
+    r->name = name;
+    return status ? status : count_repetitions(value, times, r);
+}
+
+/* Appends the layers of each repetition to `out`; under a name, each as a Sequential name1, name2, ... */
+static convoy_status expand_repeat(expander *e, const scope *names, const cvy_node *key,
+                                   const cvy_node *value, int depth, cvy_node *out) {
+    repetition r;
+    convoy_status status = read_repetition(e, names, value, &r);
+    for (size_t i = 0; i < r.times && !status; i++) {
+        cvy_node *bound = r.values ? copy_place(e->arena, CVY_MAPPING, r.values) : NULL, *layers = NULL;
+        for (size_t k = 0; r.values && k < r.values->count; k++)
+            append(e->arena, bound, r.values->keys[k], r.values->items[k]->items[i]);
+        const scope inside = {bound, names};
+        status = expand_list(e, &inside, r.layers, depth + 1, &layers);
+        if (status)
+            return status;
+        if (!r.name) {
+            for (size_t l = 0; l < layers->count; l++)
+                append(e->arena, out, NULL, layers->items[l]);
+            continue;
+        }
+        cvy_node *layer = copy_place(e->arena, CVY_MAPPING, key),
+                 *body = copy_place(e->arena, CVY_MAPPING, value);
+        append(e->arena, body, make_word(e->arena, r.name, "name"),
+               make_word(e->arena, r.name, cvy_arena_printf(e->arena, "%s%zu", r.name->text, i + 1)));
+        append(e->arena, body, make_word(e->arena, value, "layers"), layers);
+        append(e->arena, layer, make_word(e->arena, key, "Sequential"), body);
+        append(e->arena, out, NULL, layer);
+    }
+    return status;
+}
+
 static convoy_status expand_list(expander *e, const scope *names, const cvy_node *list, int depth,
                                  cvy_node **out) {
     if (list->kind != CVY_SEQUENCE)
         return cvy_node_fail(list, "expected a list of layers");
     *out = copy_place(e->arena, CVY_SEQUENCE, list);
     for (size_t i = 0; i < list->count; i++) {
+        const cvy_node *item = list->items[i];
         cvy_node *layer = NULL;
-        convoy_status status = expand_layer(e, names, list->items[i], depth, &layer);
+        convoy_status status;
+        if (item->kind == CVY_MAPPING && item->count == 1 && strcmp(item->keys[0]->text, "repeat") == 0) {
+            status = expand_repeat(e, names, item->keys[0], item->items[0], depth, *out);
+        } else {
+            status = expand_layer(e, names, item, depth, &layer);
+            if (!status)
+                append(e->arena, *out, NULL, layer);
+        }
         if (status)
             return status;
-        append(e->arena, *out, NULL, layer);
     }
     return CONVOY_OK;
 }
@@ -369,8 +470,7 @@ static convoy_status expand_list(expander *e, const scope *names, const cvy_node
 static convoy_status check_blocks(const cvy_node *blocks) {
     for (size_t i = 0; blocks && i < blocks->count; i++) {
         const char *name = blocks->keys[i]->text;
-        if (cvy_layer_type_find(name) || !strcmp(name, "Residual") || !strcmp(name, "Concat") ||
-            !strcmp(name, "Sequential"))
+        if (cvy_layer_type_find(name) || is_construct(name))
             return cvy_node_fail(blocks->keys[i], "a block must not have the name of a layer, %s", name);
     }
     return CONVOY_OK;

@@ -17,7 +17,8 @@ typedef enum cvy_step_kind {
    input. The output of an alias (Flatten) is its input's value with other dims. */
 typedef struct cvy_step {
     cvy_step_kind kind;
-    const char *name; /* path in the state dict: "0", "4.body.1", "features.3" */
+    const char *name;  /* path in the state dict: "0", "4.body.1", "features.3" */
+    const char *older; /* what files of older versions call it: "layer1.body.conv1" for "layer1.conv1" */
     const char *type_name;
     const cvy_node *where;
     const cvy_layer_type *type; /* CVY_STEP_LAYER only, as the next two */
@@ -45,7 +46,8 @@ static inline bool cvy_step_runs(const cvy_step *step) {
 }
 
 typedef struct cvy_model_tensor {
-    const char *name; /* "4.body.1.weight" */
+    const char *name;  /* "4.body.1.weight" */
+    const char *older; /* what files of older versions call it; NULL: the same */
     const cvy_layer_tensor *about;
     size_t step;
     size_t count, offset; /* floats, in the model's values */

@@ -43,11 +43,17 @@ extern const cvy_param cvy_recipe_params[];
    run folder keeps as model.yaml: loading it gives the same network and recipe. */
 char *cvy_model_print(const convoy_model *model);
 
+typedef enum cvy_weights_use {
+    CVY_WEIGHTS_ALL,   /* to answer with: everything must fit */
+    CVY_WEIGHTS_BEGIN, /* to begin with: everything must, but for the images, of which a warning tells */
+    CVY_WEIGHTS_KEEP,  /* to begin with what fits; a note says what does not, which stays as it is */
+} cvy_weights_use;
+
 /* The values of a weights file, what its classes are called, and whether its network saw the images that this
-   model makes: CONVOY_INVALID where not (a border, a normalisation), unless only to `begin` with: a warning.
- */
-convoy_status cvy_model_take_weights(convoy_model *model, const cvy_tensor_file *file, const char *path,
-                                     bool begin);
+   model makes (a border, a normalisation). CONVOY_INVALID: it does not fit, and nothing is changed. Floats of
+   other types in the file become float32. */
+convoy_status cvy_model_take_weights(convoy_model *model, cvy_tensor_file *file, const char *path,
+                                     cvy_weights_use use);
 /* What the outputs are called, by the weights that were loaded or the set that was trained on; count 0: not
    known. Setting copies. */
 cvy_classes cvy_model_classes(const convoy_model *model);

@@ -18,7 +18,8 @@ static size_t counters(const convoy_model *model, size_t *name_bytes) {
     for (size_t s = 0; s < model->step_count; s++)
         if (model->steps[s].facts.counts_batches) {
             count++;
-            *name_bytes += strlen(model->steps[s].name) + sizeof counter_name + 1;
+            *name_bytes +=
+                strlen(model->steps[s].name) + strlen(model->steps[s].older) + 2 * (sizeof counter_name + 1);
         }
     return count;
 }
@@ -36,6 +37,7 @@ convoy_status cvy_model_state(const convoy_model *model, cvy_named_tensor **out,
         for (size_t i = 0; i < (size_t)step->facts.tensor_count; i++) {
             const cvy_model_tensor *tensor = &model->tensors[step->first_tensor + i];
             list[at] = (cvy_named_tensor){.name = tensor->name,
+                                          .older = tensor->older,
                                           .dtype = "F32",
                                           .dimensions = tensor->about->dimensions,
                                           .data = model->data + tensor->offset,
@@ -44,12 +46,14 @@ convoy_status cvy_model_state(const convoy_model *model, cvy_named_tensor **out,
         }
         if (!step->facts.counts_batches)
             continue;
-        list[at++] = (cvy_named_tensor){.name = names,
-                                        .dtype = "I64",
-                                        .shape = {1, 1, 1, 1},
-                                        .data = &model->batches_tracked[s],
-                                        .bytes = sizeof(int64_t)};
+        list[at] = (cvy_named_tensor){.name = names,
+                                      .dtype = "I64",
+                                      .shape = {1, 1, 1, 1},
+                                      .data = &model->batches_tracked[s],
+                                      .bytes = sizeof(int64_t)};
         names += sprintf(names, "%s.%s", step->name, counter_name) + 1;
+        list[at++].older = names;
+        names += sprintf(names, "%s.%s", step->older, counter_name) + 1;
     }
     *out = list;
     *count = total;
@@ -115,33 +119,69 @@ static void check_masks(const convoy_model *model, const cvy_named_tensor *wante
     }
 }
 
-convoy_status cvy_model_set_state(convoy_model *model, const cvy_tensor_file *file, const char *path,
-                                  const char *prefix) {
+/* Says what a file that need not fit leaves as it was. CONVOY_INVALID: nothing of it fits. */
+static convoy_status report_kept(const convoy_model *model, const char *path, const cvy_named_tensor *wanted,
+                                 const void *const *found, size_t count, cvy_complaints *differences) {
+    size_t kept = 0, all = 0;
+    for (size_t i = 0; i < count; i++) {
+        bool counter = strcmp(wanted[i].dtype, "I64") == 0;
+        all += !counter;
+        kept += !counter && found[i];
+    }
+    if (kept == 0 && all) {
+        cvy_text name = {0};
+        cvy_text_add(&name, "any tensor of the model %s", model->name);
+        convoy_status status = cvy_complaints_end(differences, path, cvy_text_get(&name));
+        cvy_text_free(&name);
+        return status;
+    }
+    if (differences->count)
+        cvy_info(
+            "%s: %zu of the %zu tensors of model %s are kept; what is missing or mismatched begins anew, "
+            "what is unknown is left over:%s%s",
+            path, kept, all, model->name, cvy_text_get(&differences->text),
+            differences->count > CVY_COMPLAINTS_SHOWN ? "\n  ..." : "");
+    cvy_text_free(&differences->text);
+    return CONVOY_OK;
+}
+
+/* `strict`: everything must fit; else what does not stays as it is. */
+static convoy_status take_state(convoy_model *model, const cvy_tensor_file *file, const char *path,
+                                const char *prefix, bool strict) {
     cvy_named_tensor *wanted = NULL;
     size_t count = 0;
-    cvy_complaints complaints = {0};
+    cvy_complaints faults = {0}, differences = {0};
     convoy_status status = cvy_model_state(model, &wanted, &count);
     const void **found = calloc(count + 1, sizeof *found);
     if (!status && !found)
         status = cvy_fail_memory("the list of a file's tensors", count * sizeof *found);
     if (!status)
-        status = cvy_tensors_match(wanted, count, file, prefix, found, &complaints);
+        status =
+            cvy_tensors_match(wanted, count, file, prefix, found, strict ? &faults : &differences, &faults);
     if (status)
         goto done;
-    check_masks(model, wanted, found, &complaints);
+    check_masks(model, wanted, found, &faults);
     cvy_text name = {0};
     cvy_text_add(&name, "the model %s", model->name);
-    status = cvy_complaints_end(&complaints, path, cvy_text_get(&name));
+    status = cvy_complaints_end(&faults, path, cvy_text_get(&name));
     cvy_text_free(&name);
+    if (!status && !strict)
+        status = report_kept(model, path, wanted, found, count, &differences);
     for (size_t i = 0; i < count && !status; i++)
         if (found[i])
             memcpy(wanted[i].data, found[i], wanted[i].bytes);
-        else
+        else if (strict)
             memset(wanted[i].data, 0, wanted[i].bytes);
 done:
+    cvy_text_free(&differences.text);
     free(found);
     free(wanted);
     return status;
+}
+
+convoy_status cvy_model_set_state(convoy_model *model, const cvy_tensor_file *file, const char *path,
+                                  const char *prefix) {
+    return take_state(model, file, path, prefix, true);
 }
 
 /* What differs is named; another size may be meant, as some networks take any. */
@@ -172,6 +212,12 @@ static convoy_status check_image(const convoy_model *model, const cvy_tensor_fil
     return status;
 }
 
+/* A prefix that is not the model's own. */
+static const char *prefix_of(const convoy_model *model, const cvy_tensor_file *file) {
+    const char *prefix = cvy_tensor_file_prefix(file);
+    return model->tensor_count && strncmp(model->tensors[0].name, prefix, strlen(prefix)) == 0 ? "" : prefix;
+}
+
 static convoy_status check_classes(const convoy_model *model, const cvy_classes *classes, const char *path) {
     if (!classes->count || classes->count == convoy_model_classes(model))
         return CONVOY_OK;
@@ -187,16 +233,21 @@ static convoy_status check_classes(const convoy_model *model, const cvy_classes 
     return status;
 }
 
-convoy_status cvy_model_take_weights(convoy_model *model, const cvy_tensor_file *file, const char *path,
-                                     bool begin) {
+convoy_status cvy_model_take_weights(convoy_model *model, cvy_tensor_file *file, const char *path,
+                                     cvy_weights_use use) {
+    const bool strict = use != CVY_WEIGHTS_KEEP;
     cvy_classes classes;
     convoy_status status = cvy_classes_read(model->arena, file, path, &classes);
+    if (!strict && classes.count != convoy_model_classes(model))
+        classes = (cvy_classes){0}; /* of a last layer that begins anew */
     if (!status)
         status = check_classes(model, &classes, path);
     if (!status)
-        status = check_image(model, file, path, begin);
+        status = check_image(model, file, path, use != CVY_WEIGHTS_ALL);
     if (!status)
-        status = cvy_model_set_state(model, file, path, "");
+        status = cvy_tensor_file_to_float(file);
+    if (!status)
+        status = take_state(model, file, path, prefix_of(model, file), strict);
     if (!status)
         model->classes = classes;
     return status;
@@ -225,7 +276,7 @@ convoy_status convoy_model_load_weights(convoy_model *model, const char *path) {
         status = cvy_tensor_file_load(path, &file);
     if (status)
         return status;
-    status = cvy_model_take_weights(model, file, path, false);
+    status = cvy_model_take_weights(model, file, path, CVY_WEIGHTS_ALL);
     cvy_tensor_file_free(file);
     return status;
 }

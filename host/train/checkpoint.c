@@ -41,6 +41,8 @@ char *cvy_identity_model(const convoy_model *model) {
 
 /* ---- what the file holds ---- */
 
+static const char model_prefix[] = "model";
+
 /* The tensors of a checkpoint as they lie in host memory. */
 typedef struct content {
     cvy_named_tensor *tensors;
@@ -60,6 +62,8 @@ static void add_tensor(content *content, const char *prefix, const cvy_named_ten
     cvy_named_tensor *added = &content->tensors[content->count++];
     *added = *tensor;
     added->name = cvy_arena_printf(content->names, "%s.%s", prefix, tensor->name);
+    if (tensor->older)
+        added->older = cvy_arena_printf(content->names, "%s.%s", prefix, tensor->older);
     added->data = data;
 }
 
@@ -73,7 +77,7 @@ static convoy_status add_model(content *content, const convoy_model *model) {
     if (!content->tensors)
         status = cvy_fail_memory("the list of a checkpoint's tensors", count * sizeof *tensors);
     for (size_t i = 0; i < count && !status; i++)
-        add_tensor(content, "model", &tensors[i], tensors[i].data);
+        add_tensor(content, model_prefix, &tensors[i], tensors[i].data);
     free(tensors);
     return status;
 }
@@ -90,14 +94,15 @@ static convoy_status content_create(convoy_network *network, const cvy_optimizer
     if (!content->names || !content->state)
         return cvy_fail_memory("a checkpoint", parameters * (size_t)states * sizeof(float));
     convoy_status status = add_model(content, model);
-    for (size_t i = 0; i < convoy_model_tensor_count(model) && !status; i++) {
-        const convoy_tensor tensor = *convoy_model_tensor(model, i);
+    for (size_t i = 0, at = 0; i < convoy_model_tensor_count(model) && !status; i++) {
+        const float *values = convoy_model_tensor(model, i)->values;
         size_t offset = cvy_network_parameter_offset(network, i);
-        cvy_named_tensor named = {
-            .name = tensor.name, .dtype = "F32", .dimensions = tensor.dimensions, .bytes = sizeof(float)};
-        memcpy(named.shape, tensor.shape, sizeof named.shape);
-        for (int d = 0; d < tensor.dimensions; d++)
-            named.bytes *= tensor.shape[d];
+        while (content->tensors[at].data != values) /* counters stand between them */
+            at++;
+        cvy_named_tensor named = content->tensors[at];
+        named.name += sizeof model_prefix;
+        if (named.older)
+            named.older += sizeof model_prefix;
         for (int s = 0; s < states && offset != SIZE_MAX; s++)
             add_tensor(content, optimizer->type->states[s], &named,
                        content->state + (size_t)s * parameters + offset);
@@ -337,7 +342,8 @@ static convoy_status check_identity(const char *path, reader *r, const cvy_ident
 static convoy_status match_tensors(const char *path, const cvy_tensor_file *file, const content *content,
                                    const void **found) {
     cvy_complaints complaints = {0};
-    convoy_status status = cvy_tensors_match(content->tensors, content->count, file, "", found, &complaints);
+    convoy_status status =
+        cvy_tensors_match(content->tensors, content->count, file, "", found, &complaints, &complaints);
     for (size_t i = 0; i < content->count && !status; i++)
         if (!found[i] && strcmp(content->tensors[i].dtype, "I64") == 0)
             cvy_complain(&complaints, "missing %s", content->tensors[i].name);

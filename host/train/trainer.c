@@ -350,6 +350,9 @@ static convoy_status check_options(const convoy_trainer *t) {
     if (o->resume && (o->init || o->keep_weights))
         return cvy_fail(CONVOY_INVALID,
                         "resume continues with the weights of the run: leave out the initial weights");
+    if (o->init_strict && !o->init)
+        return cvy_fail(CONVOY_INVALID,
+                        "strict initial weights (`init_strict`) need a file of them (`init`)");
     if (o->init && o->keep_weights)
         return cvy_fail(CONVOY_INVALID, "initial weights come from a file or from the model, not from both");
     if (o->epochs < 1 || o->batch_size < 1 || o->micro_batch < 1 || o->checkpoint_every < 0 ||
@@ -384,11 +387,13 @@ static convoy_status initial_weights(convoy_trainer *t) {
         return CONVOY_OK;
     if (t->options.resume)
         return cvy_checkpoint_classes(t->checkpoint, t->resumed, t->model);
-    if (!t->options.init)
-        return convoy_model_initialise(t->model, t->options.seed);
-    convoy_status status = cvy_tensor_file_load(t->options.init, &file);
+    convoy_status status = convoy_model_initialise(t->model, t->options.seed);
+    if (status || !t->options.init)
+        return status;
+    status = cvy_tensor_file_load(t->options.init, &file);
     if (!status)
-        status = cvy_model_take_weights(t->model, file, t->options.init, true);
+        status = cvy_model_take_weights(t->model, file, t->options.init,
+                                        t->options.init_strict ? CVY_WEIGHTS_BEGIN : CVY_WEIGHTS_KEEP);
     cvy_tensor_file_free(file);
     return status;
 }

@@ -6,6 +6,7 @@
 #include <jansson.h>
 #include <stdbool.h>
 
+#include "base/arena.h"
 #include "weights/weights.h"
 
 struct cvy_tensor_file {
@@ -13,7 +14,9 @@ struct cvy_tensor_file {
     size_t size;
     cvy_named_tensor *tensors; /* by their place in the file */
     size_t count;
-    json_t *header; /* of which the tensors' names are; its "__metadata__" holds strings */
+    char *floats;     /* what cvy_tensor_file_to_float made */
+    cvy_arena *arena; /* of names, in formats that make them; else NULL */
+    json_t *header;   /* of which the tensors' names are; its "__metadata__" holds strings */
 };
 
 typedef struct cvy_weights_format {
@@ -24,5 +27,9 @@ typedef struct cvy_weights_format {
 } cvy_weights_format;
 
 convoy_status cvy_safetensors_load(const char *path, cvy_tensor_file *file);
+
+/* What torch.save writes: a zip archive, or, before PyTorch 1.6, a row of pickles and numbers. */
+bool cvy_pth_recognise(const char *bytes, size_t size);
+convoy_status cvy_pth_load(const char *path, cvy_tensor_file *file);
 
 #endif

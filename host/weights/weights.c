@@ -10,30 +10,9 @@
 
 static const size_t file_limit = (size_t)1 << 38;
 
-static bool starts_with(const char *bytes, size_t size, const char *start, size_t length) {
-    return size >= length && memcmp(bytes, start, length) == 0;
-}
-
-/* torch.save writes a zip archive, or, before PyTorch 1.6, a pickle that begins with a long number. Neither
-   is the length of a header that safetensors may have: the archive's ninth byte is no brace, the other's too
-   long. */
-static bool is_pth(const char *bytes, size_t size) {
-    return (starts_with(bytes, size, "PK\3\4", 4) && size > 8 && bytes[8] != '{') ||
-           starts_with(bytes, size, "\x80\2\x8a\n", 4);
-}
-
-static convoy_status refuse_pth(const char *path, cvy_tensor_file *file) {
-    (void)file;
-    return cvy_fail(CONVOY_INVALID,
-                    "%s: a file of PyTorch's torch.save, which is not read. Convert it in Python: "
-                    "safetensors.torch.save_file(torch.load(\"w.pth\", weights_only=True), "
-                    "\"w.safetensors\")",
-                    path);
-}
-
 static bool is_lfs_pointer(const char *bytes, size_t size) {
     static const char start[] = "version https://git-lfs";
-    return starts_with(bytes, size, start, sizeof start - 1);
+    return size >= sizeof start - 1 && memcmp(bytes, start, sizeof start - 1) == 0;
 }
 
 static convoy_status refuse_lfs_pointer(const char *path, cvy_tensor_file *file) {
@@ -44,7 +23,7 @@ static convoy_status refuse_lfs_pointer(const char *path, cvy_tensor_file *file)
 }
 
 static const cvy_weights_format formats[] = {
-    {.name = ".pth", .recognise = is_pth, .load = refuse_pth},
+    {.name = ".pth", .recognise = cvy_pth_recognise, .load = cvy_pth_load},
     {.name = "Git LFS pointer", .recognise = is_lfs_pointer, .load = refuse_lfs_pointer},
     {.name = "safetensors", .load = cvy_safetensors_load},
 };
@@ -72,7 +51,9 @@ void cvy_tensor_file_free(cvy_tensor_file *file) {
     if (!file)
         return;
     json_decref(file->header);
+    cvy_arena_free(file->arena);
     free(file->tensors);
+    free(file->floats);
     free(file->bytes);
     free(file);
 }

@@ -16,6 +16,7 @@ typedef struct cvy_named_tensor {
     int dimensions;
     void *data; /* host memory, row-major, little-endian */
     size_t bytes;
+    const char *older; /* of what is wanted: what files of older versions call it; NULL: the same */
 } cvy_named_tensor;
 
 typedef struct cvy_tensor_file cvy_tensor_file;
@@ -34,6 +35,12 @@ cvy_named_tensor cvy_tensor_file_get(const cvy_tensor_file *file, size_t index);
 cvy_named_tensor cvy_tensor_file_find(const cvy_tensor_file *file, const char *name);
 const char *cvy_tensor_file_metadata(const cvy_tensor_file *file, const char *key); /* NULL: absent */
 
+/* Makes every F16, BF16 and F64 of the file an F32; F64 are rounded. */
+convoy_status cvy_tensor_file_to_float(cvy_tensor_file *file);
+/* What stands before every name because of how the file was made: "module." of torch's DataParallel, "model."
+   of a model in another, or both; "": nothing. */
+const char *cvy_tensor_file_prefix(const cvy_tensor_file *file);
+
 /* A digest of everything: tensors by name, metadata by key. */
 convoy_status cvy_tensors_digest(const cvy_named_tensor *tensors, size_t count, const char *const *metadata,
                                  char hex[33]);
@@ -41,6 +48,7 @@ convoy_status cvy_tensors_digest(const cvy_named_tensor *tensors, size_t count, 
 convoy_status cvy_tensor_file_digest(const cvy_tensor_file *file, const char *but, char hex[33]);
 
 /* What is wrong with a file, a line each, up to a screenful. Start with {0}. */
+enum { CVY_COMPLAINTS_SHOWN = 20 };
 typedef struct cvy_complaints {
     cvy_text text;
     size_t count;
@@ -50,11 +58,12 @@ void cvy_complain(cvy_complaints *complaints, const char *format, ...) __attribu
 /* Frees them; CONVOY_INVALID, saying that `path` does not fit `what`, where there are any. */
 convoy_status cvy_complaints_end(cvy_complaints *complaints, const char *path, const char *what);
 
-/* found[i] [count] receives where `file` has the values of wanted[i], which it calls prefix + name; NULL
-   where it has none that fits. Complains of what is missing, mismatched in type or shape, not finite, and
-   unknown among the file's names with that prefix. I64 counters may be missing: files of old PyTorch versions
-   have none. */
+/* found[i] [count] receives where `file` has the values of wanted[i], which it calls prefix + name, or prefix
+   + older; NULL where it has none that fits. `differences` says what is missing, mismatched in type or shape,
+   and unknown among the file's names with that prefix; `faults`, which may be the same, what is not finite.
+   I64 counters may be missing, as files of old PyTorch versions have none, and may have the shape [1]. */
 convoy_status cvy_tensors_match(const cvy_named_tensor *wanted, size_t count, const cvy_tensor_file *file,
-                                const char *prefix, const void **found, cvy_complaints *complaints);
+                                const char *prefix, const void **found, cvy_complaints *differences,
+                                cvy_complaints *faults);
 
 #endif

@@ -54,8 +54,11 @@ typedef struct convoy_train_options {
     uint64_t seed;   /* of the initial weights, the order of the images and dropout */
     const char *out; /* run folder, created; NULL: nothing is written. A folder that holds another run is
                         CONVOY_INVALID */
-    const char *init; /* weights to start from (safetensors); NULL: initialised from the seed. The sets'
-                         classes are brought into their order; where they are others, a warning says so */
+    const char *init; /* weights to start from (safetensors); NULL: initialised from the seed. What fits is
+                         kept, the rest begins from the seed, and a note says which; nothing that fits is
+                         CONVOY_INVALID. The sets' classes are brought into their order; where they are
+                         others, a warning says so */
+    int init_strict;  /* every tensor of `init` must fit */
     int keep_weights; /* start from the values that the model holds; `init` must be NULL */
     int resume;       /* continue from out/checkpoint.safetensors, to the same bits as if the run had never
                          stopped. Model, recipe, batch size, micro-batch, seed and data must be those

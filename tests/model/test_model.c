@@ -96,6 +96,97 @@ static void state_dicts_are_pytorchs(void **state) {
     check_state("densenet_mini", densenet_mini_state);
 }
 
+static void expect_names(const char *yaml, const char *const *names) {
+    convoy_model *model = test_model(yaml);
+    size_t count = 0;
+    for (; names[count]; count++) {
+        assert_true(count < convoy_model_layer_count(model));
+        assert_string_equal(convoy_model_layer(model, count)->name, names[count]);
+    }
+    assert_int_equal(convoy_model_layer_count(model), count);
+    convoy_model_free(model);
+}
+
+/* A named layer in a construct is the construct's; one without a name keeps body, shortcut or its branch; the
+   name "" makes the block that a construct stands in its owner. */
+static void named_layers_belong_to_their_block(void **state) {
+    (void)state;
+    static const char *const names[] = {"layer1.0.conv1",
+                                        "layer1.0.body.1",
+                                        "layer1.0.downsample.0",
+                                        "layer1.0",
+                                        "b.conv2",
+                                        "b.shortcut.0",
+                                        "b.0",
+                                        "fire.e1",
+                                        "fire.1.0",
+                                        "fire",
+                                        NULL};
+    expect_names(
+        "input: [2, 4, 4]\n"
+        "blocks:\n"
+        "  block:\n"
+        "    layers:\n"
+        "      - Residual:\n"
+        "          name: ''\n"
+        "          body: [{Conv2d: {name: conv2, out_channels: 2, kernel_size: 1}}]\n"
+        "          shortcut: [{Conv2d: {out_channels: 2, kernel_size: 1}}]\n"
+        "layers:\n"
+        "  - Residual:\n"
+        "      name: layer1.0\n"
+        "      body: [{Conv2d: {name: conv1, out_channels: 2, kernel_size: 1}}, ReLU]\n"
+        "      shortcut:\n"
+        "        - Sequential: {name: downsample, layers: [{Conv2d: {out_channels: 2, kernel_size: 1}}]}\n"
+        "  - block: {name: b}\n"
+        "  - Concat: {name: fire, branches: [[{ReLU: {name: e1}}], [Sigmoid]]}\n",
+        names);
+}
+
+static void layers_repeat(void **state) {
+    (void)state;
+    static const char *const names[] = {"f.0", "f.1", "f.2", "f.3", "l1.conv", "l2.conv", NULL};
+    static const char yaml[] =
+        "input: [1, 8, 8]\n"
+        "parameters: {depths: [2, 3]}\n"
+        "blocks: {b: {parameters: {n: }, layers: [{Conv2d: {name: conv, out_channels: $n, kernel_size: "
+        "1}}]}}\n"
+        "layers:\n"
+        "  - Sequential:\n"
+        "      name: f\n"
+        "      layers:\n"
+        "        - repeat: {times: 2, layers: [{Conv2d: {out_channels: 4, kernel_size: 1}}, ReLU]}\n"
+        "  - repeat: {name: l, values: {n: $depths}, layers: [b: {name: '', n: $n}]}\n";
+    expect_names(yaml, names);
+    convoy_model *model = test_model(yaml);
+    assert_int_equal(convoy_model_layer(model, 4)->output[0], 2);
+    assert_int_equal(convoy_model_layer(model, 5)->output[0], 3);
+    convoy_model_free(model);
+}
+
+/* Sums of torchvision's parameters (sum(p.numel() for p in model.parameters())), and the state dict's size.
+ */
+static void torchvisions_networks(void **state) {
+    (void)state;
+    static const struct {
+        const char *name;
+        unsigned long long parameters;
+        size_t tensors;
+        const char *last_but_one;
+    } expected[] = {{"resnet18", 11689512, 122, "fc.weight"},
+                    {"densenet121", 7978856, 727, "classifier.weight"}};
+    for (size_t i = 0; i < sizeof expected / sizeof *expected; i++) {
+        convoy_model *model = load(expected[i].name, NULL);
+        cvy_named_tensor *tensors;
+        size_t count;
+        assert_ok(cvy_model_state(model, &tensors, &count));
+        assert_int_equal(parameters_of(model), expected[i].parameters);
+        assert_int_equal(count, expected[i].tensors);
+        assert_string_equal(tensors[count - 2].name, expected[i].last_but_one);
+        free(tensors);
+        convoy_model_free(model);
+    }
+}
+
 static void names_replace_indices(void **state) {
     (void)state;
     convoy_model *model =
@@ -341,6 +432,9 @@ int main(void) {
         cmocka_unit_test(lenet5_has_the_papers_counts),
         cmocka_unit_test(state_dicts_are_pytorchs),
         cmocka_unit_test(names_replace_indices),
+        cmocka_unit_test(named_layers_belong_to_their_block),
+        cmocka_unit_test(layers_repeat),
+        cmocka_unit_test(torchvisions_networks),
         cmocka_unit_test(blocks_take_parameters),
         cmocka_unit_test(printed_models_are_the_same),
         cmocka_unit_test(recipes_have_defaults),

@@ -1,7 +1,9 @@
 /* Weights of a model to a file and back, and files that do not fit: all that is wrong in one message, nothing
  * changed. */
+#include <math.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "model/graph.h"
 #include "support/models.h"
 
@@ -88,8 +90,8 @@ static float others[64];
 
 static void spoil(cvy_named_tensor *tensors, size_t *count) {
     tensors[0].name = "O.weight"; /* 0.weight is missing, O.weight unknown */
-    tensors[1] = (cvy_named_tensor){"0.bias", "F32", {3, 1, 1, 1}, 1, others, 12};
-    tensors[2] = (cvy_named_tensor){"1.weight", "F16", {2, 1, 1, 1}, 1, others, 4};
+    tensors[1] = (cvy_named_tensor){"0.bias", "F32", {3, 1, 1, 1}, 1, others, 12, NULL};
+    tensors[2] = (cvy_named_tensor){"1.weight", "I16", {2, 1, 1, 1}, 1, others, 4, NULL};
     for (size_t i = 0; i < *count; i++)
         if (strcmp(tensors[i].name, "2.weight") == 0)
             tensors[i].data = others; /* all connections */
@@ -106,7 +108,7 @@ static void everything_wrong_is_listed(void **state) {
     assert_fails(load_changed(model, spoil), CONVOY_INVALID, "5 tensors are wrong");
     const char *const lines[] = {"\n  missing 0.weight; is it the file's O.weight?", "\n  unknown O.weight",
                                  "\n  mismatched 0.bias: F32 [3] instead of F32 [2]",
-                                 "\n  mismatched 1.weight: F16 [2] instead of F32 [2]",
+                                 "\n  mismatched 1.weight: I16 [2] instead of F32 [2]",
                                  "\n  not 0 where the connection table has no connection: 2.weight"};
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
         assert_non_null(strstr(convoy_error_message(), lines[i]));
@@ -130,7 +132,7 @@ static void states_are_found_by_prefix(void **state) {
         snprintf(names[i], sizeof names[i], "model.%s", tensors[i].name);
         list[i].name = names[i];
     }
-    list[count] = (cvy_named_tensor){"optimizer", "F32", {1, 1, 1, 1}, 1, others, 4};
+    list[count] = (cvy_named_tensor){"optimizer", "F32", {1, 1, 1, 1}, 1, others, 4, NULL};
     assert_ok(cvy_tensor_file_save(path, list, count + 1, NULL));
     assert_ok(cvy_tensor_file_load(path, &file));
     assert_fails(cvy_model_set_state(b, file, path, ""), CONVOY_INVALID, "unknown optimizer");
@@ -143,11 +145,165 @@ static void states_are_found_by_prefix(void **state) {
     convoy_model_free(b);
 }
 
+/* Older versions put .body. into the name of a named layer. */
+static void older_names_load(void **state) {
+    (void)state;
+    static const char with_names[] = "input: [1, 2, 2]\n"
+                                     "layers:\n"
+                                     "  - Residual: {name: r, body: [{BatchNorm2d: {name: bn}}]}\n";
+    float values[4] = {3, 4, 5, 6};
+    int64_t batches = 7;
+    convoy_model *model = test_model(with_names);
+    const cvy_named_tensor older[] = {{.name = "r.body.bn.weight",
+                                       .dtype = "F32",
+                                       .shape = {1, 1, 1, 1},
+                                       .dimensions = 1,
+                                       .data = &values[0],
+                                       .bytes = 4},
+                                      {.name = "r.body.bn.bias",
+                                       .dtype = "F32",
+                                       .shape = {1, 1, 1, 1},
+                                       .dimensions = 1,
+                                       .data = &values[1],
+                                       .bytes = 4},
+                                      {.name = "r.body.bn.running_mean",
+                                       .dtype = "F32",
+                                       .shape = {1, 1, 1, 1},
+                                       .dimensions = 1,
+                                       .data = &values[2],
+                                       .bytes = 4},
+                                      {.name = "r.body.bn.running_var",
+                                       .dtype = "F32",
+                                       .shape = {1, 1, 1, 1},
+                                       .dimensions = 1,
+                                       .data = &values[3],
+                                       .bytes = 4},
+                                      {.name = "r.body.bn.num_batches_tracked",
+                                       .dtype = "I64",
+                                       .shape = {1, 1, 1, 1},
+                                       .dimensions = 1,
+                                       .data = &batches,
+                                       .bytes = 8}};
+    assert_string_equal(convoy_model_tensor(model, 0)->name, "r.bn.weight");
+    assert_ok(cvy_tensor_file_save(path, older, 5, NULL));
+    assert_ok(convoy_model_load_weights(model, path));
+    assert_memory_equal(model->data, values, sizeof values);
+    assert_true(model->batches_tracked[0] == 7);
+    unlink(path);
+    convoy_model_free(model);
+}
+
+/* As a DataParallel model saves halves. */
+static void prefixes_and_other_floats_load(void **state) {
+    (void)state;
+    uint16_t halves[4] = {0x3c00, 0xc500, 0x0001, 0x8000}, bf16[2] = {0x3fc0, 0xc020};
+    double wide[2] = {0.1, -4};
+    int64_t batches[1] = {9};
+    convoy_model *model =
+        test_model("input: [2, 2, 2]\nlayers:\n  - Conv2d: {out_channels: 2, kernel_size: 1}\n"
+                   "  - BatchNorm2d: {affine: false}\n");
+    const cvy_named_tensor given[] = {{.name = "module.0.weight",
+                                       .dtype = "F16",
+                                       .shape = {2, 2, 1, 1},
+                                       .dimensions = 4,
+                                       .data = halves,
+                                       .bytes = 8},
+                                      {.name = "module.0.bias",
+                                       .dtype = "F64",
+                                       .shape = {2, 1, 1, 1},
+                                       .dimensions = 1,
+                                       .data = wide,
+                                       .bytes = 16},
+                                      {.name = "module.1.running_mean",
+                                       .dtype = "BF16",
+                                       .shape = {2, 1, 1, 1},
+                                       .dimensions = 1,
+                                       .data = bf16,
+                                       .bytes = 4},
+                                      {.name = "module.1.running_var",
+                                       .dtype = "BF16",
+                                       .shape = {2, 1, 1, 1},
+                                       .dimensions = 1,
+                                       .data = bf16,
+                                       .bytes = 4},
+                                      {.name = "module.1.num_batches_tracked",
+                                       .dtype = "I64",
+                                       .shape = {1, 1, 1, 1},
+                                       .dimensions = 1,
+                                       .data = batches,
+                                       .bytes = 8}};
+    const float expected[] = {1, -5, 0x1p-24f, -0.0f, 0.1f, -4, 1.5f, -2.5f};
+    assert_ok(cvy_tensor_file_save(path, given, 5, NULL));
+    assert_ok(convoy_model_load_weights(model, path));
+    assert_memory_equal(model->data, expected, sizeof expected);
+    assert_true(model->batches_tracked[1] == 9);
+    unlink(path);
+    convoy_model_free(model);
+}
+
+static char said[4096];
+
+static void listen(void *context, convoy_log_level level, const char *message) {
+    (void)context, (void)level;
+    snprintf(said, sizeof said, "%s", message);
+}
+
+static convoy_status take(convoy_model *model, cvy_weights_use use) {
+    cvy_tensor_file *file;
+    assert_ok(cvy_tensor_file_load(path, &file));
+    *said = 0;
+    convoy_log_set_sink(listen, NULL);
+    convoy_status status = cvy_model_take_weights(model, file, path, use);
+    convoy_log_set_sink(NULL, NULL);
+    cvy_tensor_file_free(file);
+    return status;
+}
+
+/* A beginning keeps what fits, says what does not, and touches nothing else. */
+static void a_beginning_keeps_what_fits(void **state) {
+    (void)state;
+    static const char other[] = "input: [1, 4, 4]\n"
+                                "layers:\n"
+                                "  - Conv2d: {out_channels: 2, kernel_size: 1}\n"
+                                "  - Flatten\n"
+                                "  - Linear: {name: fc, out_features: %d}\n";
+    char two[256], three[256];
+    snprintf(two, sizeof two, other, 2);
+    snprintf(three, sizeof three, other, 3);
+    convoy_model *a = test_model(two), *b = test_model(three), *none = test_model(yaml);
+    static const char *const names[] = {"x", "y"};
+    assert_ok(convoy_model_initialise(a, 5));
+    cvy_model_set_classes(a, &(cvy_classes){2, names});
+    assert_ok(convoy_model_initialise(b, 6));
+    float head = convoy_model_tensor(b, 2)->values[0];
+    assert_ok(convoy_model_save_weights(a, path));
+    assert_fails(take(b, CVY_WEIGHTS_BEGIN), CONVOY_INVALID, "2 classes");
+    assert_ok(take(b, CVY_WEIGHTS_KEEP));
+    assert_memory_equal(convoy_model_tensor(a, 0)->values, convoy_model_tensor(b, 0)->values,
+                        2 * sizeof(float));
+    assert_true(convoy_model_tensor(b, 2)->values[0] == head);
+    assert_int_equal(cvy_model_classes(b).count, 0);
+    assert_non_null(strstr(said, "2 of the 4 tensors"));
+    assert_non_null(strstr(said, "mismatched fc.weight: F32 [2, 32] instead of F32 [3, 32]"));
+    convoy_model_tensor(a, 0)->values[0] = NAN;
+    assert_ok(convoy_model_save_weights(a, path));
+    assert_fails(take(b, CVY_WEIGHTS_KEEP), CONVOY_INVALID, "not finite");
+    const cvy_named_tensor stranger = {
+        .name = "s", .dtype = "F32", .shape = {1, 1, 1, 1}, .dimensions = 1, .data = &head, .bytes = 4};
+    assert_ok(cvy_tensor_file_save(path, &stranger, 1, NULL));
+    assert_fails(take(none, CVY_WEIGHTS_KEEP), CONVOY_INVALID, "does not fit any tensor of the model");
+    unlink(path);
+    convoy_model_free(a);
+    convoy_model_free(b);
+    convoy_model_free(none);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(weights_come_back),           cmocka_unit_test(classes_and_image_travel_along),
         cmocka_unit_test(files_without_counters_load), cmocka_unit_test(everything_wrong_is_listed),
-        cmocka_unit_test(states_are_found_by_prefix),
+        cmocka_unit_test(states_are_found_by_prefix),  cmocka_unit_test(older_names_load),
+        cmocka_unit_test(a_beginning_keeps_what_fits), cmocka_unit_test(prefixes_and_other_floats_load),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

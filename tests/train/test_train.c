@@ -247,6 +247,7 @@ static void refuses_options_that_contradict(void **state) {
         {{.resume = 1, .out = test_path(f->folder, "nothing-here")}, "cannot resume"},
         {{.resume = 1, .out = f->folder, .keep_weights = 1}, "leave out the initial weights"},
         {{.init = "w", .keep_weights = 1}, "not from both"},
+        {{.init_strict = 1}, "need a file of them"},
         {{.epochs = -1}, "at least 1"},
         {{.batch_size = -3}, "at least 1"},
     };

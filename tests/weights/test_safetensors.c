@@ -15,11 +15,11 @@ static void written_files_are_read(void **state) {
     int64_t integer = -5;
     uint8_t bytes[3] = {1, 2, 3};
     const cvy_named_tensor tensors[] = {
-        {"bytes", "U8", {3, 1, 1, 1}, 1, bytes, 3},
-        {"a \"b\" \xC3\xA4", "F32", {2, 3, 1, 1}, 2, floats, sizeof floats},
-        {"none", "F32", {0, 1, 1, 1}, 1, floats, 0},
-        {"scalar", "F32", {1, 1, 1, 1}, 0, &scalar, sizeof scalar},
-        {"integer", "I64", {1, 1, 1, 1}, 0, &integer, sizeof integer},
+        {"bytes", "U8", {3, 1, 1, 1}, 1, bytes, 3, NULL},
+        {"a \"b\" \xC3\xA4", "F32", {2, 3, 1, 1}, 2, floats, sizeof floats, NULL},
+        {"none", "F32", {0, 1, 1, 1}, 1, floats, 0, NULL},
+        {"scalar", "F32", {1, 1, 1, 1}, 0, &scalar, sizeof scalar, NULL},
+        {"integer", "I64", {1, 1, 1, 1}, 0, &integer, sizeof integer, NULL},
     };
     const char *const metadata[] = {"epoch", "3", "who", "me", NULL};
     cvy_tensor_file *file = NULL;
@@ -46,8 +46,8 @@ static void written_files_are_read(void **state) {
 static void bad_tensors_are_not_written(void **state) {
     (void)state;
     float values[2] = {0};
-    cvy_named_tensor tensors[2] = {{"a", "F32", {2, 1, 1, 1}, 1, values, 8},
-                                   {"a", "F32", {2, 1, 1, 1}, 1, values, 8}};
+    cvy_named_tensor tensors[2] = {{"a", "F32", {2, 1, 1, 1}, 1, values, 8, NULL},
+                                   {"a", "F32", {2, 1, 1, 1}, 1, values, 8, NULL}};
     assert_fails(cvy_tensor_file_save(path, tensors, 2, NULL), CONVOY_INVALID, "two tensors are called a");
     tensors[1].name = "b";
     tensors[1].bytes = 4;
@@ -142,8 +142,8 @@ static void write_quickly(const char *bytes, size_t size) {
 static void damaged_files_do_no_harm(void **state) {
     (void)state;
     float values[4] = {1, 2, 3, 4};
-    const cvy_named_tensor tensors[] = {{"a", "F32", {2, 1, 1, 1}, 1, values, 8},
-                                        {"b", "F32", {1, 2, 1, 1}, 2, values, 8}};
+    const cvy_named_tensor tensors[] = {{"a", "F32", {2, 1, 1, 1}, 1, values, 8, NULL},
+                                        {"b", "F32", {1, 2, 1, 1}, 2, values, 8, NULL}};
     char *bytes;
     size_t size;
     cvy_tensor_file *file = NULL;
