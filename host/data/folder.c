@@ -9,6 +9,8 @@
 #include "data/dataset.h"
 #include "data/image.h"
 
+enum { MOST_NESTED = 32 }; /* folders below a class's */
+
 /* The images that were found, in the order of classes and names. */
 typedef struct listing {
     char **paths;
@@ -27,18 +29,21 @@ static void listing_free(listing *list) {
     free(list->skipped_path);
 }
 
-static convoy_status listing_add(listing *list, const char *folder, const char *name, int label) {
+/* The list owns `path` from now on. */
+static convoy_status listing_add(listing *list, char *path, int label) {
     if (list->count == list->capacity) {
         size_t capacity = list->capacity ? 2 * list->capacity : 256;
         char **paths = realloc(list->paths, capacity * sizeof *paths);
         list->paths = paths ? paths : list->paths;
         int32_t *labels = realloc(list->labels, capacity * sizeof *labels);
         list->labels = labels ? labels : list->labels;
-        if (!paths || !labels)
+        if (!paths || !labels) {
+            free(path);
             return cvy_fail_memory("a list of images", capacity * sizeof *paths);
+        }
         list->capacity = capacity;
     }
-    list->paths[list->count] = cvy_path_join(folder, name);
+    list->paths[list->count] = path;
     list->labels[list->count++] = label;
     return CONVOY_OK;
 }
@@ -130,40 +135,72 @@ static bool *draw_test(size_t count, double fraction, uint64_t seed, int class) 
     return test;
 }
 
-static void note_skipped(listing *list, const char *folder, const char *name) {
-    if (name[0] == '.')
-        return;
+static void note_skipped(listing *list, const char *path) {
     list->skipped++;
     if (!list->skipped_path)
-        list->skipped_path = cvy_path_join(folder, name);
+        list->skipped_path = strdup(path);
+}
+
+/* Adds the images in a class's folder and in all below it. */
+static convoy_status collect(const char *folder, int label, int depth, listing *images) {
+    char **names;
+    size_t count;
+    if (depth > MOST_NESTED)
+        return cvy_fail(CONVOY_INVALID,
+                        "%s: more than %d folders in one another; is one a link to its parent?", folder,
+                        MOST_NESTED);
+    convoy_status status = cvy_folder_list(folder, &names, &count);
+    if (status)
+        return status;
+    for (size_t i = 0; !status && i < count; i++) {
+        char *path = names[i][0] == '.' ? NULL : cvy_path_join(folder, names[i]);
+        const bool nested = path && cvy_folder_exists(path);
+        if (path && !nested && cvy_is_image_name(names[i])) {
+            status = listing_add(images, path, label);
+            path = NULL;
+        }
+        if (nested)
+            status = collect(path, label, depth + 1, images);
+        else if (path)
+            note_skipped(images, path);
+        free(path);
+    }
+    cvy_names_free(names, count);
+    return status;
+}
+
+/* By folder, then by name: the order of torchvision's ImageFolder. */
+static int by_folder(const void *a, const void *b) {
+    const char *paths[2] = {*(char *const *)a, *(char *const *)b};
+    const size_t lengths[2] = {(size_t)(strrchr(paths[0], '/') - paths[0]),
+                               (size_t)(strrchr(paths[1], '/') - paths[1])};
+    const int order = strncmp(paths[0], paths[1], lengths[0] < lengths[1] ? lengths[0] : lengths[1]);
+    if (order || lengths[0] == lengths[1])
+        return order ? order : strcmp(paths[0] + lengths[0], paths[1] + lengths[1]);
+    return lengths[0] < lengths[1] ? -1 : 1;
 }
 
 /* Adds a class's images; with `split` only those of the wanted split. *found counts the images of both. */
 static convoy_status list_class(const char *folder, int label, bool split, const cvy_dataset_request *request,
                                 listing *list, size_t *found) {
-    char **names;
-    size_t count, images = 0;
-    convoy_status status = cvy_folder_list(folder, &names, &count);
-    if (status)
-        return status;
-    for (size_t i = 0; i < count; i++) { /* images to the front, in order */
-        if (cvy_is_image_name(names[i]) && names[i][0] != '.') {
-            char *name = names[i];
-            names[i] = names[images];
-            names[images++] = name;
-        } else {
-            note_skipped(list, folder, names[i]);
-        }
-    }
-    bool *test = draw_test(images, request->options.test_fraction, request->options.seed, label);
-    if (!test)
-        status = cvy_fail_memory("splitting a folder", images);
-    for (size_t i = 0; !status && i < images; i++)
+    listing images = {.skipped = list->skipped, .skipped_path = list->skipped_path};
+    list->skipped_path = NULL;
+    convoy_status status = collect(folder, label, 0, &images);
+    list->skipped = images.skipped;
+    list->skipped_path = images.skipped_path;
+    images.skipped_path = NULL;
+    bool *test = NULL;
+    if (!status && images.count)
+        qsort(images.paths, images.count, sizeof *images.paths, by_folder);
+    if (!status &&
+        !(test = draw_test(images.count, request->options.test_fraction, request->options.seed, label)))
+        status = cvy_fail_memory("splitting a folder", images.count);
+    for (size_t i = 0; !status && i < images.count; i++)
         if (!split || test[i] == !request->training)
-            status = listing_add(list, folder, names[i], label);
+            status = listing_add(list, images.paths[i], label), images.paths[i] = NULL;
     free(test);
-    cvy_names_free(names, count);
-    *found = images;
+    *found = images.count;
+    listing_free(&images);
     return status;
 }
 

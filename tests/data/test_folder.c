@@ -1,5 +1,6 @@
 /* Photographs in class folders. */
 #include <png.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "base/log.h"
@@ -106,6 +107,37 @@ static void training_is_judged_by_validation(void **state) {
     write_classes("val/", animals, 3, 3);
     assert_int_equal(count_of("val"), 9);
     assert_int_equal(count_of("test"), 6);
+}
+
+static void expect_failure(const char *part) {
+    convoy_dataset *set;
+    assert_fails(convoy_dataset_open(folder, "train", NULL, &set), CONVOY_INVALID, part);
+    assert_null(set);
+}
+
+/* A class's images are those in its folder and in all below it, by folder and then by name. */
+static void folders_in_a_class_belong_to_it(void **state) {
+    (void)state;
+    const char *const names[] = {
+        "test/ape/0.png", "train/ape/9.png",     "train/ape/b/0.png",         "train/ape/b-c/1.png",
+        "test/bee/0.png", "train/ape/b/x/2.png", "train/bee/only/below/3.png"};
+    const int values[] = {9, 0, 1, 2, 3}; /* b, b-c, b/x: '-' comes before '/' */
+    convoy_dataset *set;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        write_image(names[i], strrchr(names[i], '/')[1] - '0');
+    write_image("train/ape/.hidden/7.png", 7);
+    assert_ok(convoy_dataset_open(folder, "train", NULL, &set));
+    assert_int_equal(convoy_dataset_count(set), 5);
+    for (size_t i = 0; i < 5; i++) {
+        assert_int_equal(value_of(set, i), values[i]);
+        assert_int_equal(convoy_dataset_label(set, i), i == 4);
+    }
+    convoy_dataset_free(set);
+    assert_int_equal(warnings, 0);
+    char *link = cvy_path_join(folder, "train/bee/loop");
+    assert_int_equal(symlink(".", link), 0);
+    free(link);
+    expect_failure("is one a link to its parent?");
 }
 
 /* Runs that began in the data's own folder are no class; a class may be called as theirs is. */
@@ -226,12 +258,6 @@ static void images_are_brought_to_the_wanted_shape(void **state) {
 
 /* ---- Bad folders ---- */
 
-static void expect_failure(const char *part) {
-    convoy_dataset *set;
-    assert_fails(convoy_dataset_open(folder, "train", NULL, &set), CONVOY_INVALID, part);
-    assert_null(set);
-}
-
 static void bad_folders_are_refused(void **state) {
     (void)state;
     write_classes("", animals, 1, 3);
@@ -320,6 +346,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(train_and_test_folders_are_the_splits, setup, teardown),
         cmocka_unit_test_setup_teardown(training_is_judged_by_validation, setup, teardown),
+        cmocka_unit_test_setup_teardown(folders_in_a_class_belong_to_it, setup, teardown),
         cmocka_unit_test_setup_teardown(our_own_runs_are_no_class, setup, teardown),
         cmocka_unit_test_setup_teardown(a_single_tree_is_split_by_the_seed, setup, teardown),
         cmocka_unit_test_setup_teardown(small_classes_keep_one_for_each_split, setup, teardown),
