@@ -190,7 +190,7 @@ part_sanitize() {
     # -O1, at which gcc warns of what is not so: the builds of gcc and clang are for warnings.
     # Drivers leak by design; tools/lsan.supp names them, so that Convoy's own leaks still fail a test.
     step sanitize-build build sanitize -DCMAKE_C_COMPILER=gcc -DCONVOY_SANITIZE=ON -DCONVOY_WERROR=OFF &&
-        CONVOY_TEST_QUICK=1 ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1 \
+        CONVOY_TEST_QUICK=1 ASAN_OPTIONS=detect_leaks=1:use_sigaltstack=0 UBSAN_OPTIONS=print_stacktrace=1 \
             LSAN_OPTIONS=suppressions=$root/tools/lsan.supp:print_suppressions=0 run_pocl_tests sanitize-tests sanitize
 }
 

@@ -10,6 +10,7 @@
 
 #include "base/arena.h"
 #include "base/file.h"
+#include "base/given.h"
 #include "base/log.h"
 #include "base/node.h"
 #include "base/text.h"
@@ -132,6 +133,7 @@ static void run_tuning(const uint8_t *data, size_t size) {
     size_t count = 0;
     if (!device)
         abort();
+    cvy_object_open(device);
     write_input("tuning.txt", data, size);
     cvy_choice_list(device, &count);
     cvy_choice_keep(device, &(cvy_choice){CVY_BEST, "conv2d", "forward", "1,2", "direct_cpu", 1, "", NULL},
