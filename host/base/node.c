@@ -10,7 +10,9 @@
 
 #include "base/file.h"
 
-enum { SIZE_LIMIT = 1024 * 1024, DEPTH_LIMIT = 64 };
+/* YAML's own limit of a key is 1024 characters as it stands in a file, where each byte may be an escape of
+ * four. */
+enum { SIZE_LIMIT = 1024 * 1024, DEPTH_LIMIT = 64, LONGEST_KEY = 240 };
 
 typedef struct loader {
     yaml_parser_t parser;
@@ -175,6 +177,8 @@ static convoy_status read_entry(loader *l, int depth, cvy_node *mapping) {
     convoy_status status = read_node(l, depth + 1, &key);
     if (status)
         return status;
+    if (strlen(key->text) > LONGEST_KEY)
+        return cvy_node_fail(key, "a key of %zu bytes: no more than %d", strlen(key->text), LONGEST_KEY);
     status = next_event(l);
     if (status)
         return status;
@@ -331,6 +335,10 @@ void cvy_node_print_text(const char *value, cvy_text *text) {
             cvy_text_add(text, "\\n");
         else if ((unsigned char)*c < ' ' || *c == 0x7F)
             cvy_text_add(text, "\\x%02X", (unsigned char)*c);
+        else if (!strncmp(c, "\xC2\x85", 2)) /* more line ends of YAML's: U+0085, U+2028, U+2029 */
+            cvy_text_add(text, "\\N"), c += 1;
+        else if (!strncmp(c, "\xE2\x80\xA8", 3) || !strncmp(c, "\xE2\x80\xA9", 3))
+            cvy_text_add(text, c[2] == '\xA8' ? "\\L" : "\\P"), c += 2;
         else
             cvy_text_add(text, "%c", *c);
     cvy_text_add(text, "\"");

@@ -190,12 +190,14 @@ static convoy_status take_state(const char *path, cvy_tensor_file *file, const c
 static convoy_status read_entry(zip_t *archive, const char *path, const char *name, char **bytes,
                                 size_t *size) {
     zip_stat_t about;
-    const zip_uint64_t needed = ZIP_STAT_SIZE | ZIP_STAT_COMP_METHOD;
+    const zip_uint64_t needed = ZIP_STAT_SIZE | ZIP_STAT_COMP_SIZE | ZIP_STAT_COMP_METHOD;
     *bytes = NULL;
     if (zip_stat(archive, name, 0, &about) != 0 || (about.valid & needed) != needed)
         return bad(path, name, "the archive has no such entry");
     if (about.comp_method != ZIP_CM_STORE)
         return bad(path, name, "it is compressed, which torch.save does not do");
+    if (about.size != about.comp_size)
+        return bad(path, name, "its two sizes differ, though it is stored as it is");
     *size = (size_t)about.size;
     *bytes = cvy_machine_allocate(*size + 1, 1);
     if (!*bytes)

@@ -87,10 +87,13 @@ static void run_node(const uint8_t *data, size_t size) {
     cvy_arena_free(arena);
 }
 
-static void run_safetensors(const uint8_t *data, size_t size) {
+/* Of all formats, told apart by content. */
+static void run_weights(const uint8_t *data, size_t size) {
     cvy_tensor_file *file = NULL;
-    if (!cvy_tensor_file_load(write_input("input", data, size), &file))
-        cvy_tensor_file_free(file);
+    if (cvy_tensor_file_load(write_input("input", data, size), &file))
+        return;
+    cvy_tensor_file_to_float(file);
+    cvy_tensor_file_free(file);
 }
 
 static void run_checkpoint(const uint8_t *data, size_t size) {
@@ -186,7 +189,7 @@ static void run_command_line(const uint8_t *data, size_t size) {
 const fuzz_target fuzz_targets[] = {
     {"model", run_model},
     {"node", run_node},
-    {"safetensors", run_safetensors},
+    {"weights", run_weights},
     {"idx", run_idx},
     {"cifar", run_cifar},
     {"image", run_image},

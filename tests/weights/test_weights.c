@@ -26,7 +26,7 @@ static void other_formats_are_named(void **state) {
     test_folder_remove(folder);
 }
 
-/* What tests/weights/data/record_pth.py wrote: a transposed matrix, a double and a counter. */
+/* What tests/weights/record_pth.py wrote: a transposed matrix, a double and a counter. */
 static void files_of_torch_save_are_read(void **state) {
     (void)state;
     static const char *const names[] = {"archive.pth", "legacy.pth"};
@@ -34,7 +34,7 @@ static void files_of_torch_save_are_read(void **state) {
     for (size_t i = 0; i < 2; i++) {
         char path[512];
         cvy_tensor_file *file;
-        snprintf(path, sizeof path, "%s/tests/weights/data/%s", CONVOY_SOURCE_DIR, names[i]);
+        snprintf(path, sizeof path, "%s/tests/fuzz/corpus/weights/%s", CONVOY_SOURCE_DIR, names[i]);
         convoy_status status = cvy_tensor_file_load(path, &file);
         if (status && strstr(convoy_error_message(), "libzip"))
             continue; /* a build without */
@@ -65,7 +65,7 @@ static void damaged_files_of_torch_save_are_refused(void **state) {
         char source[512], *bytes;
         size_t size;
         cvy_tensor_file *file;
-        snprintf(source, sizeof source, "%s/tests/weights/data/%s", CONVOY_SOURCE_DIR, names[i]);
+        snprintf(source, sizeof source, "%s/tests/fuzz/corpus/weights/%s", CONVOY_SOURCE_DIR, names[i]);
         assert_ok(cvy_file_read(source, 1 << 20, &bytes, &size));
         for (size_t length = 4; length < size; length += 3) {
             assert_ok(cvy_file_write(path, bytes, length));
