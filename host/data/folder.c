@@ -183,25 +183,25 @@ static int by_folder(const void *a, const void *b) {
 /* Adds a class's images; with `split` only those of the wanted split. *found counts the images of both. */
 static convoy_status list_class(const char *folder, int label, bool split, const cvy_dataset_request *request,
                                 listing *list, size_t *found) {
-    listing images = {.skipped = list->skipped, .skipped_path = list->skipped_path};
-    list->skipped_path = NULL;
-    convoy_status status = collect(folder, label, 0, &images);
-    list->skipped = images.skipped;
-    list->skipped_path = images.skipped_path;
-    images.skipped_path = NULL;
-    bool *test = NULL;
-    if (!status && images.count)
-        qsort(images.paths, images.count, sizeof *images.paths, by_folder);
-    if (!status &&
-        !(test = draw_test(images.count, request->options.test_fraction, request->options.seed, label)))
-        status = cvy_fail_memory("splitting a folder", images.count);
-    for (size_t i = 0; !status && i < images.count; i++)
+    const size_t first = list->count;
+    convoy_status status = collect(folder, label, 0, list);
+    if (status)
+        return status;
+    char **images = list->paths + first;
+    *found = list->count - first;
+    bool *test = draw_test(*found, request->options.test_fraction, request->options.seed, label);
+    if (!test)
+        return cvy_fail_memory("splitting a folder", *found);
+    if (*found)
+        qsort(images, *found, sizeof *images, by_folder);
+    list->count = first;
+    for (size_t i = 0; i < *found; i++)
         if (!split || test[i] == !request->training)
-            status = listing_add(list, images.paths[i], label), images.paths[i] = NULL;
+            list->paths[list->count++] = images[i];
+        else
+            free(images[i]);
     free(test);
-    *found = images.count;
-    listing_free(&images);
-    return status;
+    return CONVOY_OK;
 }
 
 static int find_class(char *const *classes, size_t count, const char *name) {

@@ -88,23 +88,40 @@ static convoy_status take_labels(const char *function, const convoy_images *imag
     return status;
 }
 
-/* A set of these images without their pixels. */
-static convoy_status create(const char *function, const convoy_images *images, convoy_dataset **set) {
-    convoy_status status = check_shape(function, images);
-    *set = NULL;
+/* A set of what is asked for, which becomes `given`, without its labels and pixels. */
+static convoy_status create(const char *function, const convoy_images *images, convoy_images *given,
+                            convoy_dataset **out) {
+    convoy_status status = cvy_given_pointer(function, "dataset", out);
     if (status)
         return status;
-    *set = cvy_dataset_create();
-    if (!*set)
-        return cvy_fail_memory("a data set", sizeof **set);
-    (*set)->name = cvy_arena_strdup((*set)->arena, images->name && *images->name ? images->name : "memory");
-    (*set)->source = (*set)->name;
-    (*set)->count = images->count;
-    (*set)->channels = images->channels;
-    (*set)->height = images->height;
-    (*set)->width = images->width;
-    (*set)->floats = images->pixel == CONVOY_PIXEL_FLOAT;
+    *out = NULL;
+    status = cvy_given_pointer(function, "images", images);
+    if (!status)
+        status = cvy_take_struct(function, "images", images, given, sizeof *given);
+    if (!status)
+        status = check_shape(function, given);
+    if (status)
+        return status;
+    convoy_dataset *set = *out = cvy_dataset_create();
+    if (!set)
+        return cvy_fail_memory("a data set", sizeof *set);
+    set->name = cvy_arena_strdup(set->arena, given->name && *given->name ? given->name : "memory");
+    set->source = set->name;
+    set->count = given->count;
+    set->channels = given->channels;
+    set->height = given->height;
+    set->width = given->width;
+    set->floats = given->pixel == CONVOY_PIXEL_FLOAT;
     return CONVOY_OK;
+}
+
+/* A failed set leaves nothing. */
+static convoy_status finish(convoy_status status, convoy_dataset **out) {
+    if (status && out) {
+        convoy_dataset_free(*out);
+        *out = NULL;
+    }
+    return status;
 }
 
 /* The first value that is not finite; count: none. */
@@ -146,27 +163,14 @@ static convoy_status take_pixels(const char *function, const convoy_images *imag
 
 convoy_status convoy_dataset_from_memory(const convoy_images *images, convoy_dataset **dataset) {
     convoy_images given;
-    convoy_dataset *set = NULL;
-    convoy_status status = CVY_GIVEN_POINTER(dataset);
-    if (status)
-        return status;
-    *dataset = NULL;
-    status = CVY_GIVEN_POINTER(images);
-    if (!status)
-        status = cvy_take_struct(__func__, "images", images, &given, sizeof given);
+    convoy_status status = create(__func__, images, &given, dataset);
     if (!status)
         status = cvy_given_pointer(__func__, "images.pixels", given.pixels);
     if (!status)
-        status = create(__func__, &given, &set);
+        status = take_labels(__func__, &given, *dataset);
     if (!status)
-        status = take_labels(__func__, &given, set);
-    if (!status)
-        status = take_pixels(__func__, &given, set);
-    if (status)
-        convoy_dataset_free(set);
-    else
-        *dataset = set;
-    return status;
+        status = take_pixels(__func__, &given, *dataset);
+    return finish(status, dataset);
 }
 
 /* ---- a function ---- */
@@ -185,30 +189,17 @@ static convoy_status take_function(const convoy_images *images, convoy_fill *cal
 convoy_status convoy_dataset_from_function(const convoy_images *images, convoy_fill *fill, void *context,
                                            convoy_dataset **dataset) {
     convoy_images given;
-    convoy_dataset *set = NULL;
-    convoy_status status = CVY_GIVEN_POINTER(dataset);
-    if (status)
-        return status;
-    *dataset = NULL;
-    status = CVY_GIVEN_POINTER(images);
+    convoy_status status = create(__func__, images, &given, dataset);
     if (!status && !fill)
         status = cvy_fail(CONVOY_INVALID, "%s: fill is NULL", __func__);
-    if (!status)
-        status = cvy_take_struct(__func__, "images", images, &given, sizeof given);
     if (!status && given.pixels)
         status =
             cvy_fail(CONVOY_INVALID, "%s: images.pixels must be NULL: the function makes them", __func__);
     if (!status)
-        status = create(__func__, &given, &set);
+        status = take_function(&given, fill, context, *dataset);
     if (!status)
-        status = take_function(&given, fill, context, set);
-    if (!status)
-        status = take_labels(__func__, &given, set);
-    if (status)
-        convoy_dataset_free(set);
-    else
-        *dataset = set;
-    return status;
+        status = take_labels(__func__, &given, *dataset);
+    return finish(status, dataset);
 }
 
 void cvy_fill_free(struct cvy_fill *fill) {
