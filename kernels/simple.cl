@@ -8,5 +8,6 @@
 #include "gather.cl"
 #include "optimizer.cl"
 #include "gemm/sum.cl"
+#include "conv2d/add_partials.cl"
 #include "sum_rows.cl"
 #include "selfcheck.cl"

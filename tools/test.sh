@@ -68,6 +68,8 @@ mkdir -p "$POCL_CACHE_DIR" "$CONVOY_CACHE_DIR" "$out/cache/mesa"
 export CONVOY_CACHE=0
 # Variants by the heuristics, whatever was measured here before: results must not depend on that.
 export CONVOY_TUNE=0
+# Tests run side by side: building beside one of them takes the core of another. The test of it sets this for itself.
+export CONVOY_BUILD_AHEAD=0
 # What tests say must not depend on who runs them.
 unset CONVOY_DEVICE CONVOY_KERNEL_DIR CONVOY_DATA CONVOY_LOG
 

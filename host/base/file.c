@@ -527,8 +527,16 @@ void cvy_names_free(char **names, size_t count) {
     free(names);
 }
 
-double cvy_seconds(void) {
+static double seconds_of(clockid_t clock) {
     struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    clock_gettime(clock, &now);
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+double cvy_seconds(void) {
+    return seconds_of(CLOCK_MONOTONIC);
+}
+
+double cvy_thread_seconds(void) {
+    return seconds_of(CLOCK_THREAD_CPUTIME_ID);
 }

@@ -62,5 +62,7 @@ void cvy_names_free(char **names, size_t count);
 
 /* Seconds on a monotonic clock. */
 double cvy_seconds(void);
+/* Processor time of this thread, in seconds. */
+double cvy_thread_seconds(void);
 
 #endif

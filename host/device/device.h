@@ -160,7 +160,10 @@ typedef struct cvy_building {
     const char *file;
     size_t done, all; /* kernels: launched before, asked for so far */
     double seconds;   /* that compiling has taken since the device was opened */
+    double slowest;   /* of one, of this thread's processor time: what comes from a cache takes none, on a
+                         busy machine too */
 } cvy_building;
+const cvy_building *cvy_device_building(const convoy_device *device);
 /* `observer` is told each time, until it is replaced; NULL: nobody. */
 void cvy_device_observe_building(convoy_device *device,
                                  void (*observer)(void *context, const cvy_building *building),
@@ -230,6 +233,11 @@ convoy_status cvy_launch(cvy_kernel *kernel, cvy_grid grid, const cvy_arg *args,
 #define CVY_LAUNCH(kernel, grid, ...)                                                                        \
     cvy_launch((kernel), (grid), (const cvy_arg[]){__VA_ARGS__},                                             \
                sizeof((const cvy_arg[]){__VA_ARGS__}) / sizeof(cvy_arg))
+
+/* From the start on launches are noted and not made; the end makes the first one of each kernel, from the
+   last of them to the first. What they compute is of no use, but the driver has compiled what they ran. */
+void cvy_rehearsal_start(convoy_device *device);
+convoy_status cvy_rehearsal_end(convoy_device *device);
 
 /* ---- Profiling ---- */
 

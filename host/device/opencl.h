@@ -20,6 +20,15 @@ typedef struct cvy_close_hook {
     struct cvy_close_hook *next;
 } cvy_close_hook;
 
+/* The first launch of a kernel in groups of one size. */
+typedef struct cvy_rehearsed {
+    cvy_kernel *kernel;
+    cvy_grid grid;
+    struct cvy_rehearsed *next;
+    size_t count;
+    cvy_arg args[];
+} cvy_rehearsed;
+
 struct convoy_device {
     convoy_device_info info;
     cvy_device_traits traits;
@@ -33,12 +42,15 @@ struct convoy_device {
     cvy_program *programs;      /* list */
     cvy_kernel *kernels[256];   /* hash table of lists, keyed by file, function and options */
     cvy_building building;
+    double building_processor;                                     /* seconds, when the latest one began */
     void (*observer)(void *context, const cvy_building *building); /* may be NULL */
     void *observer_context;
     cvy_close_hook *close_hooks;
     void *attached; /* cvy_device_attach */
     void (*release_attached)(void *data);
     bool wait_each; /* CONVOY_SYNC=1: wait after each launch, so that a fault names its kernel */
+    bool rehearses;
+    cvy_rehearsed *rehearsed; /* list, the last one first */
     bool profiling;
     cvy_pending *pending;
     size_t pending_count, pending_capacity;

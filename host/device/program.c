@@ -13,6 +13,7 @@
    kernels themselves (CVY_QUIRK_OWN_CACHE) are left to do so. CONVOY_CACHE=1 caches every program on every
    driver, CONVOY_CACHE=0 none. */
 #include <locale.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -211,11 +212,18 @@ double cvy_building_start(convoy_device *device, const char *file) {
     device->building.file = file;
     if (device->observer)
         device->observer(device->observer_context, &device->building);
+    device->building_processor = cvy_thread_seconds();
     return cvy_seconds();
 }
 
 void cvy_building_end(convoy_device *device, double start) {
     device->building.seconds += cvy_seconds() - start;
+    device->building.slowest =
+        fmax(device->building.slowest, cvy_thread_seconds() - device->building_processor);
+}
+
+const cvy_building *cvy_device_building(const convoy_device *device) {
+    return &device->building;
 }
 
 /* Some compilers read decimal points by the locale: the C locale holds while they work. */

@@ -62,6 +62,8 @@ struct convoy_network {
     int64_t *batches_tracked; /* [step] */
     int forward_n;            /* of the last training forward; 0: none */
     uint32_t forward_step;
+    cvy_child ahead; /* which builds kernels from the other end */
+    bool ahead_asked;
 };
 
 /* What one call says. */
@@ -97,6 +99,9 @@ size_t cvy_network_lay_out(const convoy_model *model, const cvy_device_traits *t
 /* Gives steps and actions their buffers and prepares sums, once everything is allocated. */
 convoy_status cvy_network_bind(convoy_network *network);
 void cvy_network_unbind(convoy_network *network);
+
+/* Has a child process build kernels beside this one (ahead.c), once, where the driver is seen to compile. */
+void cvy_network_build_ahead(convoy_network *network);
 
 /* Runs one action. */
 convoy_status cvy_network_run(convoy_network *network, const cvy_bound_action *bound, const cvy_walk *walk);

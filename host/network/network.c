@@ -35,8 +35,11 @@ static convoy_status open_step(convoy_network *network, size_t s, bool *changed)
 static convoy_status open_layers(convoy_network *network) {
     convoy_status status = CONVOY_OK;
     bool changed = false;
-    for (size_t s = 0; s < network->model->step_count && !status; s++)
-        status = open_step(network, s, &changed);
+    const size_t count = network->model->step_count;
+    for (size_t s = 0; s < count && !status; s++) {
+        cvy_network_build_ahead(network);
+        status = open_step(network, network->options.last_first ? count - 1 - s : s, &changed);
+    }
     return status || !changed ? status : cvy_network_check_fit(network, cvy_network_plan_again(network));
 }
 
@@ -215,6 +218,7 @@ void convoy_network_close(convoy_network *network) {
                 type->release(states[i]);
         free(network->steps[s].variant);
     }
+    cvy_child_end(&network->ahead);
     cvy_network_unbind(network);
     for (size_t i = 0; network->arenas && i < network->plan->arena_count; i++)
         cvy_buffer_free(network->arenas[i]);

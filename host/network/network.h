@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/child.h"
 #include "convoy/model.h"
 #include "ops/variants.h"
 
@@ -15,6 +16,7 @@ typedef struct cvy_network_options {
     int whole_batch; /* images of a batch that is computed in pieces of batch_size; 0: it is not */
     bool training;   /* plans gradients; without it only forward in evaluation mode is possible */
     bool as_before;  /* with what was measured so far, as the run that this one resumes; no more tuning */
+    bool last_first; /* opens the layers from the last one on: for who builds what another comes to last */
     uint64_t seed;   /* of dropout */
     const char
         *variant; /* "op=name[,op=name]" forces kernel variants, e.g. "conv2d=im2col_gemm"; NULL: choose */
@@ -51,6 +53,10 @@ cvy_memory cvy_network_memory(const convoy_network *network);
    on it. Zeros where there can be no such network. */
 cvy_memory cvy_model_memory(const convoy_model *model, const cvy_device_traits *traits, int batch_size,
                             bool training);
+
+/* The helper's task "build-network" with arguments ID NAME BATCH TRAINING VARIANT: reads the model from its
+   parent and builds what such a network runs, from its end on. */
+convoy_status cvy_network_serve_ahead(cvy_child *parent, char *const *arguments);
 
 cvy_buffer *cvy_network_input(convoy_network *network);  /* [C][H][W][pitch], written by the loader */
 cvy_buffer *cvy_network_output(convoy_network *network); /* [classes][pitch] */

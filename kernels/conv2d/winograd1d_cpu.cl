@@ -7,7 +7,8 @@
    input rows that these reach in a ring, and each tap of both rows, for MR output channels, in registers.
 
    Backward-data is the same convolution of gy with flipped weights and the channels' roles exchanged: `transposed`.
-   Sizes and the pooling are arguments, so that the layers of a network share a program. */
+   Sizes and the pooling are arguments, so that the layers of a network share a program, and whether to activate, so
+   that a layer's two ways do. */
 #include "common.clh"
 
 #ifndef PITCH
@@ -110,15 +111,23 @@ static inline void multiply(const floatv *v, int in_c, const int *at, int first,
     }
 }
 
-/* One channel's products of two rows -> output pixels, activated. */
-static inline void pixels_of(const floatv *products, floatv bias, floatv out[2][M]) {
+/* One channel's products of two rows -> output pixels. */
+static inline void pixels_of(const floatv *products, floatv bias, int activates, floatv out[2][M]) {
 #pragma unroll
     for (int r = 0; r < 2; r++) {
         output_1d(products + r * T, 1, out[r], 1, M);
 #pragma unroll
         for (int c = 0; c < M; c++)
-            out[r][c] = activate(out[r][c] + bias);
+            out[r][c] += bias;
     }
+#if ACTIVATION
+    if (activates)
+#pragma unroll
+        for (int r = 0; r < 2; r++)
+#pragma unroll
+            for (int c = 0; c < M; c++)
+                out[r][c] = activate(out[r][c]);
+#endif
 }
 
 /* `columns` pixels of `rows` rows -> y, whose rows have `width` pixels. */
@@ -137,7 +146,7 @@ kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
 conv2d_winograd1d(global const float *restrict x, global const float *restrict packed,
                   global const float *restrict bias, global float *restrict y, global float *restrict pooled,
                   global uchar *restrict indices, int in_c, int in_h, int in_w, int out_c, int out_h, int out_w,
-                  int pad_h, int pad_w, int pool, int relu) {
+                  int pad_h, int pad_w, int activates, int pool, int relu) {
     const sizes s = {in_c, in_h, in_w, out_c, out_h, out_w, pad_h, pad_w};
     const int column = get_global_id(0) * M, image = get_global_id(1) * VW;
     const int pairs = (out_h + 1) / 2, share = get_global_id(2), shares = get_global_size(2);
@@ -161,7 +170,7 @@ conv2d_winograd1d(global const float *restrict x, global const float *restrict p
             for (int m = 0; m < min(MR, out_c - block * MR); m++) {
                 const int channel = block * MR + m;
                 floatv out[2][M];
-                pixels_of(products + m * 2 * T, (floatv)(bias ? bias[channel] : 0.0f), out);
+                pixels_of(products + m * 2 * T, (floatv)(bias ? bias[channel] : 0.0f), activates, out);
                 if (y)
                     store(out, y + channel * y_plane + ((ulong)row * out_w + column) * PITCH + image, out_h - row,
                           columns, out_w);

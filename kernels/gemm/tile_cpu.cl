@@ -9,15 +9,12 @@
    A is read in place where it is stored [m][k], so a large weight matrix is read once for every NB columns and never
    copied; with COPY_A its rows are first copied with a stride that does not map them to the same sets of the
    first-level cache. Where A is stored [k][m] it is packed. B is packed always, and transposed where it is stored
-   [n][k]. */
+   [n][k]: `transpose_b`, an argument, because that is all that it changes and compiling the rest again takes longer. */
 #include "common.clh"
 #include "activation.clh"
 
 #ifndef TRANSPOSE_A /* A is stored [k][m] */
 #define TRANSPOSE_A 0
-#endif
-#ifndef TRANSPOSE_B /* B is stored [n][k] */
-#define TRANSPOSE_B 0
 #endif
 #ifndef COPY_A
 #define COPY_A 0
@@ -154,7 +151,6 @@ void pack_a(local float *packed, global const float *a, ulong lda, uint rows, ui
 }
 #endif
 
-#if TRANSPOSE_B
 /* A block of VW x VW is transposed in registers, by log2(VW) perfect shuffles of its rows. Rows from `rows` on repeat
    the last one. */
 void transpose(local float *to, global const float *from, ulong ld, uint rows) {
@@ -174,7 +170,7 @@ void transpose(local float *to, global const float *from, ulong ld, uint rows) {
 
 /* b: rows of B as stored, one for each of `columns`, from the first of `kc` values on -> [panel][k][NR]. What follows
    the last column is never stored in C. */
-void pack_b(local float *packed, global const float *b, ulong ldb, uint columns, uint kc) {
+static inline void pack_transposed_b(local float *packed, global const float *b, ulong ldb, uint columns, uint kc) {
     for (uint j = 0; j < columns; j += VW) {
         local float *to = packed + j / NR * B_PANEL + j % NR;
         global const float *from = b + j * ldb;
@@ -187,10 +183,10 @@ void pack_b(local float *packed, global const float *b, ulong ldb, uint columns,
                 to[k * NR + r] = from[min(r, rows - 1) * ldb + k];
     }
 }
-#else
+
 /* b: `kc` rows of B, from the first of `columns` on -> [panel][k][NR]. What follows the last column is never stored
    in C. */
-void pack_b(local float *packed, global const float *b, ulong ldb, uint columns, uint kc) {
+static inline void pack_b(local float *packed, global const float *b, ulong ldb, uint columns, uint kc) {
     for (uint k = 0; k < kc; k++) {
         global const float *row = b + k * ldb;
         local float *to = packed + k * NR;
@@ -209,7 +205,6 @@ void pack_b(local float *packed, global const float *b, ulong ldb, uint columns,
                 to[r] = j + r < columns ? row[j + r] : 0.0f;
     }
 }
-#endif
 
 /* The tiles of `rows` x `columns` of C over `kc` of k: `rows` of them from a panel's start, b packed. */
 void block(A_SPACE const float *a, ulong lda, local const float *b, uint rows, uint columns, uint kc, global float *c,
@@ -246,8 +241,8 @@ void block(A_SPACE const float *a, ulong lda, local const float *b, uint rows, u
 kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
 gemm_tile(global const float *a, ulong a_offset, ulong lda, global const float *b, ulong b_offset, ulong ldb,
           global float *c, ulong c_offset, ulong ldc, global const float *bias, ulong m, ulong n, ulong k,
-          ulong item_rows, ulong item_columns, ulong item_k, int accumulate, int activation, int gradient_of,
-          global const float *made) {
+          ulong item_rows, ulong item_columns, ulong item_k, int transpose_b, int accumulate, int activation,
+          int gradient_of, global const float *made) {
     const ulong m0 = get_global_id(0) * item_rows, n0 = get_global_id(1) * item_columns;
     const ulong m1 = min(m, m0 + item_rows), n1 = min(n, n0 + item_columns);
     const ulong k_first = get_global_id(2) * item_k, k_last = min(k, k_first + item_k);
@@ -267,7 +262,10 @@ gemm_tile(global const float *a, ulong a_offset, ulong lda, global const float *
         const int activates = last ? activation : 0, derives = last ? gradient_of : 0;
         for (ulong j = n0; j < n1; j += NB) {
             const uint columns = min((ulong)NB, n1 - j);
-            pack_b(packed_b, TRANSPOSE_B ? b + j * ldb + k0 : b + k0 * ldb + j, ldb, columns, kc);
+            if (transpose_b)
+                pack_transposed_b(packed_b, b + j * ldb + k0, ldb, columns, kc);
+            else
+                pack_b(packed_b, b + k0 * ldb + j, ldb, columns, kc);
 #if TRANSPOSE_A || COPY_A
             for (ulong i = m0; i < m1; i += MB) {
                 const uint rows = min((ulong)MB, m1 - i);

@@ -307,7 +307,7 @@ static convoy_status prepare_weights(const cvy_job *job, weights_pass *p, cvy_ne
     const size_t count = sizeof options / sizeof *options;
     convoy_status status = cvy_kernel_build(job->device, file, "conv2d_weights", options, count, &p->weights);
     return status ? status
-                  : cvy_kernel_build(job->device, file, "conv2d_add_partials", options, count, &p->add);
+                  : cvy_kernel_get_simple(job->device, "conv2d/add_partials", "conv2d_add_partials", &p->add);
 }
 
 static convoy_status run_weights(const weights_pass *p, const cvy_conv2d_buffers *b) {

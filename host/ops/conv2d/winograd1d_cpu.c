@@ -78,7 +78,7 @@ static convoy_status prepare(const cvy_job *job, void *prepared, cvy_needs *need
     return cvy_kernels_build(
         job->device, "conv2d/winograd1d_cpu",
         CVY_OPTIONS({"PITCH", s->pitch}, {"VW", width}, {"T", tile_of(s)}, {"MR", channels},
-                    {"KH", s->kernel[0]}, {"KW", s->kernel[1]}, {"ACTIVATION", c.activation},
+                    {"KH", s->kernel[0]}, {"KW", s->kernel[1]}, {"ACTIVATION", s->activation},
                     {"MOST_IN_C", most_channels(c.in_channels)}),
         CVY_KERNELS({"conv2d_winograd1d_weights", &p->weights}, {"conv2d_winograd1d", &p->convolve}));
 }
@@ -97,7 +97,7 @@ static convoy_status run(void *prepared, const void *buffers) {
                       cvy_buf(b->pooled), cvy_buf(b->indices), cvy_int(s->in_channels), cvy_int(s->in_height),
                       cvy_int(s->in_width), cvy_int(s->out_channels), cvy_int(s->out_height),
                       cvy_int(s->out_width), cvy_int(s->padding[0]), cvy_int(s->padding[1]),
-                      cvy_int(s->pooling.kind), cvy_int(s->pooling.relu));
+                      cvy_int(!p->transposed), cvy_int(s->pooling.kind), cvy_int(s->pooling.relu));
 }
 
 const cvy_variant cvy_conv2d_winograd1d_cpu = {.name = "winograd1d_cpu",

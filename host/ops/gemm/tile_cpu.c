@@ -134,12 +134,12 @@ static convoy_status prepare(const cvy_job *job, void *prepared, cvy_needs *need
         needs->workspace = p->cut.parts * s->m * s->n * sizeof(float);
     if (job->describes)
         return CONVOY_OK;
-    convoy_status status = cvy_kernel_build(
-        job->device, "gemm/tile_cpu", "gemm_tile",
-        CVY_OPTIONS({"VW", t.vector}, {"MR", t.rows}, {"MS", t.small_rows}, {"MB", t.row_block},
-                    {"NB", t.column_block}, {"KC", t.depth}, {"TRANSPOSE_A", s->transpose_a},
-                    {"TRANSPOSE_B", s->transpose_b}, {"COPY_A", rows_collide(s)}),
-        &p->tile);
+    convoy_status status =
+        cvy_kernel_build(job->device, "gemm/tile_cpu", "gemm_tile",
+                         CVY_OPTIONS({"VW", t.vector}, {"MR", t.rows}, {"MS", t.small_rows},
+                                     {"MB", t.row_block}, {"NB", t.column_block}, {"KC", t.depth},
+                                     {"TRANSPOSE_A", s->transpose_a}, {"COPY_A", rows_collide(s)}),
+                         &p->tile);
     return status ? status : cvy_kernel_get_simple(job->device, "gemm/sum", "gemm_sum", &p->sum);
 }
 
@@ -155,7 +155,7 @@ static convoy_status run(void *prepared, const void *given) {
         cvy_ulong(s->ldb), cvy_buf(split ? operands->workspace : operands->c),
         cvy_ulong(split ? 0 : operands->c_offset), cvy_ulong(split ? s->n : s->ldc),
         cvy_buf(split ? NULL : operands->bias), cvy_ulong(s->m), cvy_ulong(s->n), cvy_ulong(s->k),
-        cvy_ulong(cut->rows), cvy_ulong(cut->columns), cvy_ulong(cut->depth),
+        cvy_ulong(cut->rows), cvy_ulong(cut->columns), cvy_ulong(cut->depth), cvy_int(s->transpose_b),
         cvy_int(!split && operands->accumulate), cvy_int(p->activates ? (int)s->activation : CVY_IDENTITY),
         cvy_int(p->activates ? (int)s->gradient_of : CVY_IDENTITY),
         cvy_buf(p->activates ? operands->made : NULL));
