@@ -136,7 +136,7 @@ static convoy_status describe(const cvy_layer_site *at, cvy_layer_facts *facts) 
     facts->connections = add_size(facts->multiply_adds, c->bias ? mul_size(out, pixels) : 0);
     facts->absent = mul_size(out * group_in - pairs, taps);
     facts->backward_needs_x = true;
-    facts->takes_activation = CVY_ANY_ACTIVATION;
+    facts->takes_activation = CVY_BUILT_IN_ACTIVATIONS;
     facts->takes_fold = facts->takes_pooling = true;
     return CONVOY_OK;
 }

@@ -27,9 +27,6 @@ static inline size_t cvy_dims_count(cvy_dims dims) {
    holds, and few enough that bytes of a whole batch of them cannot overflow. */
 static const size_t cvy_most_values = (size_t)1 << 36;
 
-/* As a set of 1 << cvy_activation: all of them. */
-enum { CVY_ANY_ACTIVATION = (1 << CVY_ACTIVATION_COUNT) - 1 };
-
 enum { CVY_LAYER_TENSORS = 4, CVY_LAYER_SAVED = 2, CVY_LAYER_TASKS = 3 };
 
 typedef enum cvy_tensor_role {

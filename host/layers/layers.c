@@ -19,7 +19,13 @@ const cvy_layer_type *const cvy_layer_types[] = {
     &cvy_layer_subsample2d,
     &cvy_layer_euclidean_rbf,
 #define ROW(NAME, name, ...) &cvy_layer_##name,
-    CVY_ACTIVATIONS(ROW) NULL,
+    CVY_ACTIVATIONS(ROW) CVY_PLAIN_ACTIVATIONS(ROW)
+#undef ROW
+        & cvy_layer_gelu,
+    &cvy_layer_leaky_relu,
+    &cvy_layer_elu,
+    &cvy_layer_softplus,
+    NULL,
 };
 
 const cvy_layer_type *cvy_layer_type_find(const char *name) {

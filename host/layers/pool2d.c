@@ -51,7 +51,7 @@ static convoy_status describe(const cvy_layer_site *at, cvy_layer_facts *facts) 
     if (status)
         return status;
     facts->output = (cvy_dims){at->input.channels, shape.out_height, shape.out_width};
-    facts->takes_input_activation = CVY_ANY_ACTIVATION;
+    facts->takes_input_activation = CVY_COMMON_ACTIVATIONS;
     facts->pooling = cvy_pool2d_pooling(&shape);
     if (shape.kind == CVY_POOL_MAX) {
         facts->saved[facts->saved_count++].column_bytes = cvy_dims_count(facts->output);

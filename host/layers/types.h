@@ -20,6 +20,7 @@ extern const cvy_layer_type cvy_layer_euclidean_rbf;
 /* The activations: activation.c. */
 #define CVY_ROW(NAME, name, ...) extern const cvy_layer_type cvy_layer_##name;
 CVY_ACTIVATIONS(CVY_ROW)
+CVY_FURTHER_ACTIVATIONS(CVY_ROW) /* but that of gelu_tanh, a kind of gelu */
 #undef CVY_ROW
 
 #endif

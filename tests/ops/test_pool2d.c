@@ -210,7 +210,7 @@ static void check_against_reference(cvy_pool2d_shape shape, int n) {
     bool max = shape.kind == CVY_POOL_MAX;
     cvy_pool2d_forward_reference(&shape, x, expected_y, max ? expected : NULL);
     cvy_pool2d_backward_reference(&shape, gy, expected, expected_gx);
-    cvy_activation_backward_reference(shape.input_activation, in * pitch, x, expected_gx, expected_gx);
+    cvy_activation_backward_reference(shape.input_activation, NULL, in * pitch, x, expected_gx, expected_gx);
     cvy_buffer *from = upload(x, in * pitch), *y = garbage(out * pitch), *again = garbage(out * pitch);
     cvy_buffer *incoming = upload(gy, out * pitch), *gx = garbage(in * pitch);
     cvy_buffer *indices = max ? test_buffer(device, NULL, out * pitch) : NULL;
@@ -266,8 +266,8 @@ static void test_relu(void **state) {
         memcpy(g, gy, out * sizeof(float));
         cvy_pool2d_forward_reference(&shape, x, y[fused], indices);
         if (!fused) {
-            cvy_activation_forward_reference(CVY_RELU, out, y[0], y[0]);
-            cvy_activation_backward_reference(CVY_RELU, out, y[0], g, g);
+            cvy_activation_forward_reference(CVY_RELU, NULL, out, y[0], y[0]);
+            cvy_activation_backward_reference(CVY_RELU, NULL, out, y[0], g, g);
         }
         cvy_pool2d_backward_reference(&shape, g, indices, gx[fused]);
         free(g);
