@@ -13,6 +13,7 @@ const cvy_layer_type *const cvy_layer_types[] = {
     &cvy_layer_batch_norm2d,
     &cvy_layer_softmax,
     &cvy_layer_dropout,
+    &cvy_layer_stochastic_depth,
     &cvy_layer_flatten,
     &cvy_layer_identity,
     &cvy_layer_upsample,

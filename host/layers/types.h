@@ -12,6 +12,7 @@ extern const cvy_layer_type cvy_layer_adaptive_avg_pool2d; /* pool2d.c */
 extern const cvy_layer_type cvy_layer_batch_norm2d;
 extern const cvy_layer_type cvy_layer_softmax;
 extern const cvy_layer_type cvy_layer_dropout;
+extern const cvy_layer_type cvy_layer_stochastic_depth;
 extern const cvy_layer_type cvy_layer_flatten;  /* reshape.c */
 extern const cvy_layer_type cvy_layer_identity; /* reshape.c */
 extern const cvy_layer_type cvy_layer_upsample;
