@@ -27,3 +27,11 @@ kernel void scale_sums(global const float *gy, global const float *x, global flo
         vstorev(sum, get_group_id(1) * vectors + v, ggate);
     }
 }
+
+/* y = x times a value for each map, whatever the image. y may be x. */
+kernel void scale_channels(global const float *x, global const float *factors, global float *y, ulong count,
+                           uint block) {
+    const ulong map = get_group_id(1) * count, end = min((get_group_id(0) + 1) * (ulong)block, count);
+    for (ulong at = get_group_id(0) * (ulong)block + get_local_id(0); at < end; at += get_local_size(0))
+        vstorev(vloadv(map + at, x) * factors[get_group_id(1)], map + at, y);
+}

@@ -155,7 +155,8 @@ typedef struct cvy_layer_report {
 typedef struct cvy_layer_type {
     const char *name; /* as in torch.nn */
     const char *help;
-    int kind; /* which one, of layers that share their functions */
+    int kind;           /* which one, of layers that share their functions */
+    bool may_be_blocks; /* with `name: ""` its tensors are the block's own: block.layer_scale */
     const cvy_param *params;
     size_t config_size, state_size;
     /* Checks the configuration against the input and fills `facts` (zeroed before). A plain CONVOY_INVALID

@@ -19,6 +19,12 @@ const cvy_layer_type *const cvy_layer_types[] = {
     &cvy_layer_upsample,
     &cvy_layer_subsample2d,
     &cvy_layer_euclidean_rbf,
+    &cvy_layer_group_norm,
+    &cvy_layer_layer_norm,
+    &cvy_layer_layer_scale,
+    &cvy_layer_channel_linear,
+    &cvy_layer_channel_shuffle,
+    &cvy_layer_channel_split,
 #define ROW(NAME, name, ...) &cvy_layer_##name,
     CVY_ACTIVATIONS(ROW) CVY_PLAIN_ACTIVATIONS(ROW)
 #undef ROW

@@ -18,6 +18,12 @@ extern const cvy_layer_type cvy_layer_identity; /* reshape.c */
 extern const cvy_layer_type cvy_layer_upsample;
 extern const cvy_layer_type cvy_layer_subsample2d;
 extern const cvy_layer_type cvy_layer_euclidean_rbf;
+extern const cvy_layer_type cvy_layer_group_norm;
+extern const cvy_layer_type cvy_layer_layer_norm; /* group_norm.c */
+extern const cvy_layer_type cvy_layer_layer_scale;
+extern const cvy_layer_type cvy_layer_channel_linear;  /* conv2d.c */
+extern const cvy_layer_type cvy_layer_channel_shuffle; /* channels.c */
+extern const cvy_layer_type cvy_layer_channel_split;   /* channels.c */
 /* The activations: activation.c. */
 #define CVY_ROW(NAME, name, ...) extern const cvy_layer_type cvy_layer_##name;
 CVY_ACTIVATIONS(CVY_ROW)

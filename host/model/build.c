@@ -234,14 +234,18 @@ static convoy_status check_size(const convoy_model *model, const cvy_node *key, 
 }
 
 /* The layer's own word for its path, or its index. A construct whose name is "" adds nothing to the names of
-   its layers: in a block that is called block, its conv1 is block.conv1. */
-static convoy_status path_of(convoy_model *model, const cvy_node *layer, const place *place, size_t index,
+   its layers: in a block that is called block, its conv1 is block.conv1. Some layers'
+   tensors may be the block's own in the same way: block.layer_scale. */
+static convoy_status path_of(convoy_model *model, const cvy_node *item, const place *place, size_t index,
                              path *path) {
     static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-";
-    const cvy_node *value = layer->items[0];
+    const cvy_node *value = item->items[0];
     const cvy_node *name = value->kind == CVY_MAPPING ? cvy_node_get(value, "name") : NULL;
-    const char *type = layer->keys[0]->text;
-    bool nameless = name && name->kind == CVY_SCALAR && !*name->text && !cvy_layer_type_find(type);
+    const char *type = item->keys[0]->text;
+    const cvy_layer_type *layer = cvy_layer_type_find(type);
+    const size_t outside = strlen(place->named);
+    const bool own = layer && layer->may_be_blocks && outside;
+    bool nameless = name && name->kind == CVY_SCALAR && !*name->text && (own || !layer);
     if (name && !nameless &&
         (name->kind != CVY_SCALAR || !*name->text || name->text[strspn(name->text, allowed)] ||
          strlen(name->text) > NAME_LENGTH))
@@ -251,6 +255,8 @@ static convoy_status path_of(convoy_model *model, const cvy_node *layer, const p
     path->name =
         cvy_arena_printf(model->arena, "%s%s", name && !nameless ? place->named : place->prefix, word);
     path->older = cvy_arena_printf(model->arena, "%s%s", place->older, word);
+    if (nameless && own)
+        path->name = path->older = cvy_arena_strndup(model->arena, place->named, outside - 1);
     path->inside = nameless ? place->named : cvy_arena_printf(model->arena, "%s.", path->name);
     return CONVOY_OK;
 }
