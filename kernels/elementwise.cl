@@ -2,13 +2,7 @@
    g * block ... + block; the row's last vector may be part of one. Outputs may be inputs. */
 #include "common.clh"
 #include "activation.clh"
-
-/* Runs BODY for each vector `at` of this work-item's share. */
-#define FOR_EACH_VECTOR(BODY)                                                                                          \
-    ulong end = min((get_group_id(0) + 1) * (ulong)block, (count + VW - 1) / VW);                                      \
-    for (ulong at = get_group_id(0) * (ulong)block + get_local_id(0); at < end; at += get_local_size(0)) {             \
-        BODY                                                                                                           \
-    }
+#include "blocks.clh"
 
 /* y of x, and gx of y and gy. */
 #define ACTIVATION_KERNELS(NAME, name, torch, help, forward, backward, reference_y, reference_gx)                      \

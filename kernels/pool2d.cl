@@ -20,11 +20,12 @@
     for (int column = get_local_id(0) / vectors, v = get_local_id(0) % vectors; column < columns;                      \
          v += skip_vectors, column += skip_columns + (v >= vectors), v -= v >= vectors ? vectors : 0)
 
-/* Is the window a square of `size` without dilation and padding? It lies in the input as a whole then, and the loops
-   over it are unrolled. */
+/* Is the window a square of `size` without dilation and padding, and do all lie in the input as wholes? The loops over
+   it are unrolled then. */
 #define IS_SQUARE(size)                                                                                                \
     (kernel_height == size && kernel_width == size && dilation_height == 1 && dilation_width == 1 &&                   \
-     !padding_height && !padding_width)
+     !padding_height && !padding_width && (out_height - 1) * stride_height + size <= in_height &&                      \
+     (out_width - 1) * stride_width + size <= in_width)
 
 /* Vector number of pixel (row, column) of this group's channel. */
 #define IN(row, column) ((((ulong)get_group_id(2) * in_height + (row)) * in_width + (column)) * vectors)
@@ -108,10 +109,19 @@ kernel void max_forward(global const float *x, global float *y, global uchar *in
     }
 }
 
+/* Windows of an average. Of the first kind padding counts, as far as it goes; the third ends at the real pixels. */
+enum { WINDOWS_PADDED, WINDOWS_ADAPTIVE, WINDOWS_REAL };
+
 /* First row (or column) of the window of output i, and one past its last. */
 #define WINDOW(i, in, out, stride, padding, kernel_size, first, last)                                                  \
-    int first = adaptive ? (int)((long)(i) * (in) / (out)) : (i) * (stride) - (padding);                               \
-    int last = adaptive ? (int)(((long)((i) + 1) * (in) + (out)-1) / (out)) : first + (kernel_size);
+    int first = (i) * (stride) - (padding), last = min(first + (kernel_size), (in) + (padding));                       \
+    if (windows == WINDOWS_ADAPTIVE) {                                                                                 \
+        first = (int)((long)(i) * (in) / (out));                                                                       \
+        last = (int)(((long)((i) + 1) * (in) + (out)-1) / (out));                                                      \
+    } else if (windows == WINDOWS_REAL) {                                                                              \
+        first = max(first, 0);                                                                                         \
+        last = min(last, in);                                                                                          \
+    }
 
 static inline floatv sum_of_square(int size, global const float *x, ulong from, ulong row_step, ulong column_step) {
     floatv sum = 0;
@@ -124,11 +134,12 @@ static inline floatv sum_of_square(int size, global const float *x, ulong from, 
 }
 
 /* The mean over a window whose padding counts as zeros; or over the adaptive window. */
-kernel void average_forward(global const float *x, global float *y, int adaptive, SHAPE) {
+kernel void average_forward(global const float *x, global float *y, int windows, SHAPE) {
     const int row = get_group_id(1);
     WINDOW(row, in_height, out_height, stride_height, padding_height, kernel_height, top, bottom)
     const ulong row_step = (ulong)in_width * vectors;
-    const bool square2 = !adaptive && IS_SQUARE(2), square3 = !adaptive && IS_SQUARE(3);
+    const bool square2 = windows != WINDOWS_ADAPTIVE && IS_SQUARE(2),
+               square3 = windows != WINDOWS_ADAPTIVE && IS_SQUARE(3);
     FOR_EACH_VECTOR_OF_ROW(out_width) {
         floatv mean = 0;
         if (square2) {
@@ -217,12 +228,13 @@ kernel void max_backward(global const float *gy, global uchar *indices, global f
 
 /* First and last output whose window covers input i. */
 #define COVERING(i, in, out, stride, padding, kernel_size, first, last)                                                \
-    int first = adaptive ? (int)((long)(i) * (out) / (in)) : divide_up((i) + (padding) - (kernel_size) + 1, stride);   \
-    int last =                                                                                                         \
-        adaptive ? (int)(((long)((i) + 1) * (out) + (in)-1) / (in)) - 1 : min(((i) + (padding)) / (stride), (out)-1);
+    int first = windows == WINDOWS_ADAPTIVE ? (int)((long)(i) * (out) / (in))                                          \
+                                            : divide_up((i) + (padding) - (kernel_size) + 1, stride);                  \
+    int last = windows == WINDOWS_ADAPTIVE ? (int)(((long)((i) + 1) * (out) + (in)-1) / (in)) - 1                      \
+                                           : min(((i) + (padding)) / (stride), (out)-1);
 
 /* Any windows: each input pixel sums its share of the windows that cover it. */
-kernel void average_backward(global const float *gy, global float *gx, int adaptive, SHAPE) {
+kernel void average_backward(global const float *gy, global float *gx, int windows, SHAPE) {
     int row = get_group_id(1);
     COVERING(row, in_height, out_height, stride_height, padding_height, kernel_height, first_row, last_row)
     FOR_EACH_VECTOR_OF_ROW(in_width) {

@@ -1,4 +1,6 @@
-/* Conv2d: torch.nn.Conv2d, and LeNet-5's table of connections between input and output maps. */
+/* Conv2d: torch.nn.Conv2d, and LeNet-5's table of connections between input and output maps. ChannelLinear:
+   torch.nn.Linear over the channels of each pixel, as between two permutations, which is a convolution of one
+   pixel. */
 #include <string.h>
 
 #include "layers/types.h"
@@ -12,6 +14,8 @@ typedef struct config {
     bool bias;
     cvy_node *connections;
 } config;
+
+enum { CONVOLUTION, LINEAR };
 
 typedef struct state {
     cvy_conv2d *op;
@@ -37,17 +41,30 @@ static const cvy_param params[] = {
     CVY_PARAM_END,
 };
 
+static const cvy_param linear_params[] = {
+    {"in_features", CVY_INT, offsetof(config, in_channels), "0", 0, 1 << 20, NULL,
+     "input channels; inferred, checked where given"},
+    {"out_features", CVY_INT, offsetof(config, out_channels), NULL, 1, 1 << 20, NULL, "output channels"},
+    CVY_PARAM(config, bias, CVY_BOOL, .fallback = "true", .help = "add a value per output channel"),
+    CVY_PARAM_END,
+};
+
+/* Of a ChannelLinear, which has no kernel to speak of, 1 wherever something is 0. */
+static int or_one(int value) {
+    return value ? value : 1;
+}
+
 static cvy_conv2d_shape shape_of(const config *c, cvy_dims input, int pitch) {
     return (cvy_conv2d_shape){.pitch = pitch,
                               .in_channels = input.channels,
                               .in_height = input.height,
                               .in_width = input.width,
                               .out_channels = c->out_channels,
-                              .kernel = {c->kernel_size[0], c->kernel_size[1]},
-                              .stride = {c->stride[0], c->stride[1]},
+                              .kernel = {or_one(c->kernel_size[0]), or_one(c->kernel_size[1])},
+                              .stride = {or_one(c->stride[0]), or_one(c->stride[1])},
                               .padding = {c->padding[0], c->padding[1]},
-                              .dilation = {c->dilation[0], c->dilation[1]},
-                              .groups = c->groups};
+                              .dilation = {or_one(c->dilation[0]), or_one(c->dilation[1])},
+                              .groups = or_one(c->groups)};
 }
 
 /* Marks the input maps of one output map in `row` ([in_channels]) and counts them. */
@@ -107,18 +124,19 @@ static convoy_status describe_connections(const config *c, cvy_dims input, cvy_a
 static convoy_status describe(const cvy_layer_site *at, cvy_layer_facts *facts) {
     const config *c = at->config;
     cvy_conv2d_shape shape = shape_of(c, at->input, 16);
-    convoy_status status =
-        cvy_layer_check_given("in_channels", c->in_channels, at->input.channels, "channels");
+    const bool linear = at->type->kind == LINEAR;
+    convoy_status status = cvy_layer_check_given(linear ? "in_features" : "in_channels", c->in_channels,
+                                                 at->input.channels, "channels");
     if (!status)
         status = cvy_conv2d_infer(&shape);
     if (status)
         return status;
     facts->output = (cvy_dims){c->out_channels, shape.out_height, shape.out_width};
-    size_t group_in = (size_t)(at->input.channels / c->groups), out = (size_t)c->out_channels;
-    size_t taps = (size_t)c->kernel_size[0] * (size_t)c->kernel_size[1];
-    const size_t weight_shape[4] = {out, group_in, (size_t)c->kernel_size[0], (size_t)c->kernel_size[1]};
+    size_t group_in = (size_t)(at->input.channels / shape.groups), out = (size_t)c->out_channels;
+    size_t taps = (size_t)shape.kernel[0] * (size_t)shape.kernel[1];
+    const size_t weight_shape[4] = {out, group_in, (size_t)shape.kernel[0], (size_t)shape.kernel[1]};
     cvy_layer_tensor *weight =
-        cvy_layer_add_tensor(facts, "weight", CVY_TRAINABLE, CVY_INIT_WEIGHT, 4, weight_shape);
+        cvy_layer_add_tensor(facts, "weight", CVY_TRAINABLE, CVY_INIT_WEIGHT, linear ? 2 : 4, weight_shape);
     weight->fan_in = group_in * taps;
     weight->fan_out = out * taps;
     size_t pairs = out * group_in;
@@ -136,7 +154,7 @@ static convoy_status describe(const cvy_layer_site *at, cvy_layer_facts *facts) 
     facts->connections = add_size(facts->multiply_adds, c->bias ? mul_size(out, pixels) : 0);
     facts->absent = mul_size(out * group_in - pairs, taps);
     facts->backward_needs_x = true;
-    facts->takes_activation = CVY_ANY_ACTIVATION;
+    facts->takes_activation = CVY_BUILT_IN_ACTIVATIONS;
     facts->takes_fold = facts->takes_pooling = true;
     return CONVOY_OK;
 }
@@ -219,7 +237,25 @@ static void report(const void *s, const cvy_layer_setup *setup, cvy_layer_report
 const cvy_layer_type cvy_layer_conv2d = {
     .name = "Conv2d",
     .help = "2-D convolution",
+    .kind = CONVOLUTION,
     .params = params,
+    .config_size = sizeof(config),
+    .state_size = sizeof(state),
+    .describe = describe,
+    .needs = needs,
+    .setup = setup,
+    .release = release,
+    .forward = forward,
+    .backward = backward,
+    .report = report,
+    .tasks = tasks,
+};
+
+const cvy_layer_type cvy_layer_channel_linear = {
+    .name = "ChannelLinear",
+    .help = "Linear over the channels of each pixel",
+    .kind = LINEAR,
+    .params = linear_params,
     .config_size = sizeof(config),
     .state_size = sizeof(state),
     .describe = describe,

@@ -27,9 +27,6 @@ static inline size_t cvy_dims_count(cvy_dims dims) {
    holds, and few enough that bytes of a whole batch of them cannot overflow. */
 static const size_t cvy_most_values = (size_t)1 << 36;
 
-/* As a set of 1 << cvy_activation: all of them. */
-enum { CVY_ANY_ACTIVATION = (1 << CVY_ACTIVATION_COUNT) - 1 };
-
 enum { CVY_LAYER_TENSORS = 4, CVY_LAYER_SAVED = 2, CVY_LAYER_TASKS = 3 };
 
 typedef enum cvy_tensor_role {
@@ -158,7 +155,8 @@ typedef struct cvy_layer_report {
 typedef struct cvy_layer_type {
     const char *name; /* as in torch.nn */
     const char *help;
-    int kind; /* which one, of layers that share their functions */
+    int kind;           /* which one, of layers that share their functions */
+    bool may_be_blocks; /* with `name: ""` its tensors are the block's own: block.layer_scale */
     const cvy_param *params;
     size_t config_size, state_size;
     /* Checks the configuration against the input and fills `facts` (zeroed before). A plain CONVOY_INVALID

@@ -13,13 +13,26 @@ const cvy_layer_type *const cvy_layer_types[] = {
     &cvy_layer_batch_norm2d,
     &cvy_layer_softmax,
     &cvy_layer_dropout,
+    &cvy_layer_stochastic_depth,
     &cvy_layer_flatten,
     &cvy_layer_identity,
     &cvy_layer_upsample,
     &cvy_layer_subsample2d,
     &cvy_layer_euclidean_rbf,
+    &cvy_layer_group_norm,
+    &cvy_layer_layer_norm,
+    &cvy_layer_layer_scale,
+    &cvy_layer_channel_linear,
+    &cvy_layer_channel_shuffle,
+    &cvy_layer_channel_split,
 #define ROW(NAME, name, ...) &cvy_layer_##name,
-    CVY_ACTIVATIONS(ROW) NULL,
+    CVY_ACTIVATIONS(ROW) CVY_PLAIN_ACTIVATIONS(ROW)
+#undef ROW
+        & cvy_layer_gelu,
+    &cvy_layer_leaky_relu,
+    &cvy_layer_elu,
+    &cvy_layer_softplus,
+    NULL,
 };
 
 const cvy_layer_type *cvy_layer_type_find(const char *name) {

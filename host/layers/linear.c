@@ -38,7 +38,7 @@ static convoy_status describe(const cvy_layer_site *at, cvy_layer_facts *facts) 
     facts->multiply_adds = in * out;
     facts->connections = in * out + (c->bias ? out : 0);
     facts->backward_needs_x = true;
-    facts->takes_activation = facts->takes_input_activation = CVY_ANY_ACTIVATION;
+    facts->takes_activation = facts->takes_input_activation = CVY_COMMON_ACTIVATIONS;
     return CONVOY_OK;
 }
 

@@ -5,6 +5,7 @@
 typedef struct config {
     int kernel_size[2], stride[2], padding[2], dilation[2];
     int output_size[2];
+    bool ceil_mode, count_include_pad;
 } config;
 
 #define WINDOW_PARAMS                                                                                        \
@@ -13,7 +14,9 @@ typedef struct config {
         CVY_PARAM(config, stride, CVY_PAIR, .fallback = "0", .maximum = 1 << 15,                             \
                   .help = "step of the window; 0: kernel_size"),                                             \
         CVY_PARAM(config, padding, CVY_PAIR, .fallback = "0", .maximum = 1 << 15,                            \
-                  .help = "border, at most half the window")
+                  .help = "border, at most half the window"),                                                \
+        CVY_PARAM(config, ceil_mode, CVY_BOOL, .fallback = "false",                                          \
+                  .help = "a last window may hang over the border")
 
 static const cvy_param max_params[] = {
     WINDOW_PARAMS,
@@ -21,7 +24,12 @@ static const cvy_param max_params[] = {
               .help = "distance between the window's pixels"),
     CVY_PARAM_END,
 };
-static const cvy_param average_params[] = {WINDOW_PARAMS, CVY_PARAM_END};
+static const cvy_param average_params[] = {
+    WINDOW_PARAMS,
+    CVY_PARAM(config, count_include_pad, CVY_BOOL, .fallback = "true",
+              .help = "zeros of the padding are part of the mean"),
+    CVY_PARAM_END,
+};
 static const cvy_param adaptive_params[] = {
     CVY_PARAM(config, output_size, CVY_PAIR, .minimum = 1, .maximum = 1 << 15,
               .help = "height and width of the output"),
@@ -35,7 +43,9 @@ static cvy_pool2d_shape shape_of(const cvy_layer_type *type, const config *c, cv
                               .in_height = input.height,
                               .in_width = input.width,
                               .out_height = c->output_size[0],
-                              .out_width = c->output_size[1]};
+                              .out_width = c->output_size[1],
+                              .ceil_mode = c->ceil_mode,
+                              .exclude_padding = type->kind == CVY_POOL_AVERAGE && !c->count_include_pad};
     for (int i = 0; i < 2; i++) {
         shape.kernel[i] = c->kernel_size[i];
         shape.stride[i] = c->stride[i] ? c->stride[i] : c->kernel_size[i];
@@ -51,7 +61,7 @@ static convoy_status describe(const cvy_layer_site *at, cvy_layer_facts *facts) 
     if (status)
         return status;
     facts->output = (cvy_dims){at->input.channels, shape.out_height, shape.out_width};
-    facts->takes_input_activation = CVY_ANY_ACTIVATION;
+    facts->takes_input_activation = CVY_COMMON_ACTIVATIONS;
     facts->pooling = cvy_pool2d_pooling(&shape);
     if (shape.kind == CVY_POOL_MAX) {
         facts->saved[facts->saved_count++].column_bytes = cvy_dims_count(facts->output);
@@ -101,7 +111,7 @@ const cvy_layer_type cvy_layer_max_pool2d = {
 };
 const cvy_layer_type cvy_layer_avg_pool2d = {
     .name = "AvgPool2d",
-    .help = "mean of each window, padding counted",
+    .help = "mean of each window",
     .kind = CVY_POOL_AVERAGE,
     .params = average_params,
     .config_size = sizeof(config),

@@ -192,6 +192,33 @@ static convoy_status build_concat(convoy_model *model, const cvy_node *key, cons
     return CONVOY_OK;
 }
 
+/* Maps times maps of the same size, or times one value for each map. */
+static convoy_status build_product(convoy_model *model, const cvy_node *key, const cvy_node *value,
+                                   const path *path, operand *at) {
+    const cvy_node *branches = cvy_node_get(value, "branches");
+    operand ends[2] = {*at, *at};
+    for (size_t i = 0; i < 2; i++) {
+        const place inside = place_in(model, path, i ? "1" : "0");
+        convoy_status status = build_list(model, branches->items[i], &inside, &ends[i]);
+        if (status)
+            return status;
+    }
+    const cvy_dims maps = ends[0].dims, gates = ends[1].dims;
+    const bool single = gates.height == 1 && gates.width == 1;
+    if (maps.channels != gates.channels ||
+        (!single && (maps.height != gates.height || maps.width != gates.width)))
+        return cvy_node_fail(key,
+                             "layer %s (Product), input %s: branch 0 ends with %s and branch 1 with %s; "
+                             "branch 1 must be equal, or "
+                             "have as many channels and one pixel",
+                             path->name, cvy_dims_text(at->dims), cvy_dims_text(maps), cvy_dims_text(gates));
+    cvy_step *step = new_step(model, CVY_STEP_PRODUCT, path, key, ends, 2);
+    step->facts.backward_needs_x = true;
+    at->dims = step->output_dims = maps;
+    at->value = step->output = new_value(model, maps);
+    return CONVOY_OK;
+}
+
 /* Before the next layer reckons with it. */
 static convoy_status check_size(const convoy_model *model, const cvy_node *key, const char *name,
                                 cvy_dims output) {
@@ -207,14 +234,18 @@ static convoy_status check_size(const convoy_model *model, const cvy_node *key, 
 }
 
 /* The layer's own word for its path, or its index. A construct whose name is "" adds nothing to the names of
-   its layers: in a block that is called block, its conv1 is block.conv1. */
-static convoy_status path_of(convoy_model *model, const cvy_node *layer, const place *place, size_t index,
+   its layers: in a block that is called block, its conv1 is block.conv1. Some layers'
+   tensors may be the block's own in the same way: block.layer_scale. */
+static convoy_status path_of(convoy_model *model, const cvy_node *item, const place *place, size_t index,
                              path *path) {
     static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-";
-    const cvy_node *value = layer->items[0];
+    const cvy_node *value = item->items[0];
     const cvy_node *name = value->kind == CVY_MAPPING ? cvy_node_get(value, "name") : NULL;
-    const char *type = layer->keys[0]->text;
-    bool nameless = name && name->kind == CVY_SCALAR && !*name->text && !cvy_layer_type_find(type);
+    const char *type = item->keys[0]->text;
+    const cvy_layer_type *layer = cvy_layer_type_find(type);
+    const size_t outside = strlen(place->named);
+    const bool own = layer && layer->may_be_blocks && outside;
+    bool nameless = name && name->kind == CVY_SCALAR && !*name->text && (own || !layer);
     if (name && !nameless &&
         (name->kind != CVY_SCALAR || !*name->text || name->text[strspn(name->text, allowed)] ||
          strlen(name->text) > NAME_LENGTH))
@@ -224,6 +255,8 @@ static convoy_status path_of(convoy_model *model, const cvy_node *layer, const p
     path->name =
         cvy_arena_printf(model->arena, "%s%s", name && !nameless ? place->named : place->prefix, word);
     path->older = cvy_arena_printf(model->arena, "%s%s", place->older, word);
+    if (nameless && own)
+        path->name = path->older = cvy_arena_strndup(model->arena, place->named, outside - 1);
     path->inside = nameless ? place->named : cvy_arena_printf(model->arena, "%s.", path->name);
     return CONVOY_OK;
 }
@@ -241,6 +274,8 @@ static convoy_status build_list(convoy_model *model, const cvy_node *list, const
             status = build_residual(model, key, value, &path, at);
         } else if (strcmp(key->text, "Concat") == 0) {
             status = build_concat(model, key, value, &path, at);
+        } else if (strcmp(key->text, "Product") == 0) {
+            status = build_product(model, key, value, &path, at);
         } else if (strcmp(key->text, "Sequential") == 0) {
             const place inside = {path.inside, path.inside,
                                   cvy_arena_printf(model->arena, "%s.", path.older)};

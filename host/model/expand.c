@@ -147,7 +147,7 @@ static convoy_status substitute(expander *e, const scope *names, const cvy_node 
 
 /* ---- layers ---- */
 
-static const char *const constructs[] = {"Residual", "Concat", "Sequential", "repeat"};
+static const char *const constructs[] = {"Residual", "Concat", "Product", "Sequential", "repeat"};
 enum { CONSTRUCTS = sizeof constructs / sizeof *constructs };
 
 static bool is_construct(const char *name) {
@@ -213,11 +213,12 @@ static convoy_status check_keys(const cvy_node *mapping, const char *what, const
     return CONVOY_OK;
 }
 
-/* Residual: {body: [...], shortcut: [...]}, Concat: [[...], ...] or {branches: ...}, Sequential: [...] or
-   {layers: ...}; all with an optional name. Puts the expanded form into `construct`. */
+/* Residual: {body: [...], shortcut: [...]}, Concat and Product: [[...], ...] or {branches: ...}, Sequential:
+   [...] or {layers: ...}; all with an optional name. Puts the expanded form into `construct`. */
 static convoy_status expand_construct(expander *e, const scope *names, const char *type,
                                       const cvy_node *value, int depth, cvy_node *construct) {
-    bool residual = strcmp(type, "Residual") == 0, concat = strcmp(type, "Concat") == 0;
+    const bool residual = strcmp(type, "Residual") == 0, product = strcmp(type, "Product") == 0;
+    const bool concat = product || strcmp(type, "Concat") == 0;
     const char *member = residual ? "body" : concat ? "branches" : "layers";
     const char *const keys[] = {"name", member, residual ? "shortcut" : NULL, NULL};
     const cvy_node *list = value;
@@ -235,12 +236,13 @@ static convoy_status expand_construct(expander *e, const scope *names, const cha
     if (status)
         return status;
     if (!list || (residual && value->kind != CVY_MAPPING) ||
-        (list->kind != CVY_SEQUENCE && !is_empty(list)) || list->count == 0)
-        return cvy_node_fail(value, "%s needs %s", type,
-                             residual
-                                 ? "{body: [layers], shortcut: [layers]}; an empty shortcut is the identity"
-                             : concat ? "a list of branches, each a list of layers"
-                                      : "a list of layers");
+        (list->kind != CVY_SEQUENCE && !is_empty(list)) || list->count == 0 || (product && list->count != 2))
+        return cvy_node_fail(
+            value, "%s needs %s", type,
+            residual  ? "{body: [layers], shortcut: [layers]}; an empty shortcut is the identity"
+            : product ? "two branches, each a list of layers: maps, and what they are multiplied with"
+            : concat  ? "a list of branches, each a list of layers"
+                      : "a list of layers");
     if (!concat) {
         status = expand_member(e, names, list, member, depth, construct);
         if (!status && residual)

@@ -9,8 +9,9 @@
 
 typedef enum cvy_step_kind {
     CVY_STEP_LAYER,
-    CVY_STEP_ADD,   /* end of a Residual: body + shortcut */
-    CVY_STEP_CONCAT /* end of a Concat: the branches' channels one after the other */
+    CVY_STEP_ADD,    /* end of a Residual: body + shortcut */
+    CVY_STEP_CONCAT, /* end of a Concat: the branches' channels one after the other */
+    CVY_STEP_PRODUCT /* end of a Product: maps times the gates of the second branch */
 } cvy_step_kind;
 
 /* Steps stand in the order in which they run. A value is what a step computes; value 0 is the network's
@@ -103,8 +104,8 @@ void *cvy_grow(cvy_arena *arena, void *array, size_t count, size_t element);
 convoy_status cvy_model_file_read(cvy_arena *arena, const cvy_node *root, const convoy_model_options *options,
                                   cvy_model_file *file);
 /* Replaces blocks and $names in `layers`, $classes by `classes` (0: the file's, or a setting's): a list of
-   one-key mappings {Type: {...}}; constructs are {Residual: {body, shortcut}}, {Concat: {branches}} and
-   {Sequential: {layers}}. */
+   one-key mappings {Type: {...}}; constructs are {Residual: {body, shortcut}}, {Concat: {branches}},
+   {Product: {branches}} and {Sequential: {layers}}. */
 convoy_status cvy_model_file_expand(cvy_arena *arena, cvy_model_file *file, int classes);
 
 /* A copy of a mapping (NULL: empty) in which `key` has `value`. */

@@ -82,6 +82,13 @@ static void bind_fold(const convoy_network *network, const cvy_step *norm, cvy_b
     bound->run.folding = folding;
 }
 
+static convoy_status bind_product(convoy_network *network, const cvy_step *step, cvy_bound_action *bound) {
+    const cvy_dims maps = step->input_dims[0], gates = step->input_dims[1];
+    const cvy_product_shape shape = {network->pitch, cvy_dims_count(gates),
+                                     cvy_dims_count(maps) / cvy_dims_count(gates)};
+    return cvy_product_prepare(network->device, &shape, &bound->product);
+}
+
 static convoy_status bind_action(convoy_network *network, const cvy_action *action, cvy_bound_action *bound) {
     const cvy_step *step = &network->model->steps[action->step];
     const cvy_bound_step *ready = &network->steps[action->step];
@@ -96,6 +103,8 @@ static convoy_status bind_action(convoy_network *network, const cvy_action *acti
     if (action->kind == CVY_DO_ADD)
         return cvy_elementwise_prepare(network->device, CVY_ADD, CVY_IDENTITY,
                                        action->out.bytes / sizeof(float), &bound->add);
+    if (action->kind == CVY_DO_PRODUCT || action->kind == CVY_DO_SUMS)
+        return bind_product(network, step, bound);
     const bool backward = action->kind == CVY_DO_BACKWARD;
     bound->call = backward ? step->type->backward : step->type->forward;
     *(backward ? &bound->run.gx : &bound->run.y) = bound->out;

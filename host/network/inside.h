@@ -6,6 +6,7 @@
 #include "network/network.h"
 #include "network/plan.h"
 #include "ops/elementwise.h"
+#include "ops/product.h"
 
 /* An action with all that it takes to run it. */
 typedef struct cvy_bound_action {
@@ -15,6 +16,7 @@ typedef struct cvy_bound_action {
     cvy_layer_run run;   /* everything but what one call says */
     cvy_buffer *out;     /* of a sum or a copy */
     cvy_elementwise add; /* CVY_DO_ADD */
+    cvy_product product; /* CVY_DO_PRODUCT and CVY_DO_SUMS */
 } cvy_bound_action;
 
 /* A step made ready on the device. */

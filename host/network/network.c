@@ -23,7 +23,7 @@ static convoy_status open_step(convoy_network *network, size_t s, bool *changed)
     const cvy_step *step = &network->model->steps[s];
     cvy_bound_step *bound = &network->steps[s];
     convoy_status status = CONVOY_OK;
-    if (!cvy_step_has_layer(step))
+    if (!cvy_step_has_layer(step) || (step->fused && !bound->setup.training))
         return CONVOY_OK;
     if (network->options.training || !step->fold)
         status = open_layer(network, step, &bound->setup, &bound->state, changed);

@@ -195,6 +195,18 @@ static void plan_add(planner *p, const cvy_step *step, size_t s) {
                                    .out = place_of(p, step->output)});
 }
 
+static void plan_product(planner *p, const cvy_step *step, size_t s) {
+    const int maps = step->inputs[0];
+    p->value_block[step->output] =
+        may_overwrite(p, maps, s) ? p->value_block[maps]
+                                  : new_block(p->plan, cvy_value_bytes(step->output_dims, p->plan->pitch));
+    append_forward(p, (cvy_action){.kind = CVY_DO_PRODUCT,
+                                   .step = s,
+                                   .x = place_of(p, maps),
+                                   .y = place_of(p, step->inputs[1]),
+                                   .out = place_of(p, step->output)});
+}
+
 /* A branch whose result has a block of its own computes straight into its part of the whole: the block
    becomes a part. Others are copied. */
 static void plan_concat(planner *p, const cvy_step *step, size_t s) {
@@ -230,6 +242,8 @@ static void plan_forward(planner *p) {
             plan_layer(p, step, s);
         else if (step->kind == CVY_STEP_ADD)
             plan_add(p, step, s);
+        else if (step->kind == CVY_STEP_PRODUCT)
+            plan_product(p, step, s);
         else
             plan_concat(p, step, s);
     }
@@ -324,6 +338,34 @@ static void plan_add_backward(planner *p, const cvy_step *step, size_t s, int gy
     p->gradients[gy].users--;
 }
 
+/* The gradient of each factor is the product's times the other one. */
+static void plan_product_backward(planner *p, const cvy_step *step, size_t s, int gy) {
+    const int maps = step->inputs[0], gates = step->inputs[1];
+    const cvy_place from = p->gradients[gy].place;
+    int g[2] = {-1, -1};
+    if (p->requires_grad[gates]) {
+        g[1] = new_gradient(p, new_place(p->plan, cvy_value_bytes(step->input_dims[1], p->plan->pitch)));
+        append_backward(p, (cvy_action){.kind = CVY_DO_SUMS,
+                                        .step = s,
+                                        .x = from,
+                                        .y = place_of(p, maps),
+                                        .out = p->gradients[g[1]].place});
+    }
+    if (p->requires_grad[maps]) {
+        g[0] = p->gradients[gy].users == 1 ? gy : new_gradient(p, new_place(p->plan, from.bytes));
+        append_backward(p, (cvy_action){.kind = CVY_DO_PRODUCT,
+                                        .step = s,
+                                        .x = from,
+                                        .y = place_of(p, gates),
+                                        .out = p->gradients[g[0]].place});
+    }
+    if (g[0] != gy)
+        p->gradients[gy].users--;
+    for (int i = 0; i < 2; i++)
+        if (g[i] >= 0)
+            contribute(p, step->inputs[i], g[i], s);
+}
+
 /* Each branch has its part of the gradient: the part itself where nobody else needs the whole, else a copy.
  */
 static void plan_concat_backward(planner *p, const cvy_step *step, size_t s, int gy) {
@@ -360,6 +402,8 @@ static void plan_backward(planner *p) {
             plan_layer_backward(p, step, s, gy);
         else if (step->kind == CVY_STEP_ADD)
             plan_add_backward(p, step, s, gy);
+        else if (step->kind == CVY_STEP_PRODUCT)
+            plan_product_backward(p, step, s, gy);
         else
             plan_concat_backward(p, step, s, gy);
     }

@@ -30,6 +30,8 @@ typedef enum cvy_action_kind {
     CVY_DO_FOLDED,   /* the convolution with those: x -> out, the batch-norm's */
     CVY_DO_BACKWARD, /* a layer: x, y, gy -> out (gx) */
     CVY_DO_ADD,      /* out = x + y */
+    CVY_DO_PRODUCT,  /* out = x * y, y being a value for each map where it has one pixel */
+    CVY_DO_SUMS,     /* out = the sums of x * y over the pixels of each map, where out has one */
     CVY_DO_COPY      /* out = x */
 } cvy_action_kind;
 

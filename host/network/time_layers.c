@@ -43,9 +43,10 @@ static void default_cost(const cvy_bound_step *bound, const cvy_step *step, cvy_
 static void describe(convoy_network *network, size_t s, cvy_layer_timing *row) {
     const cvy_step *step = &network->model->steps[s];
     cvy_bound_step *bound = &network->steps[s];
-    cvy_layer_report report = {.op = step->kind == CVY_STEP_ADD      ? "add"
-                                     : step->kind == CVY_STEP_CONCAT ? "concat"
-                                                                     : NULL};
+    cvy_layer_report report = {.op = step->kind == CVY_STEP_ADD       ? "add"
+                                     : step->kind == CVY_STEP_CONCAT  ? "concat"
+                                     : step->kind == CVY_STEP_PRODUCT ? "product"
+                                                                      : NULL};
     if (step->type && step->type->report)
         step->type->report(bound->state, &bound->setup, &report);
     else

@@ -14,6 +14,12 @@ convoy_status cvy_network_run(convoy_network *network, const cvy_bound_action *b
     case CVY_DO_ADD:
         status = cvy_elementwise_run(&bound->add, run.x, run.y, bound->out);
         break;
+    case CVY_DO_PRODUCT:
+        status = cvy_product_run(&bound->product, run.x, run.y, bound->out);
+        break;
+    case CVY_DO_SUMS:
+        status = cvy_product_sums(&bound->product, run.x, run.y, bound->out);
+        break;
     case CVY_DO_COPY:
         status = cvy_buffer_copy(run.x, action->x.offset, bound->out, action->out.offset, action->out.bytes);
         break;

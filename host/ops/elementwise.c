@@ -8,41 +8,60 @@
 
 /* ---- Reference ---- */
 
-#define LOOPS(NAME, name, torch, help, kernel_y, kernel_gx, reference_y, reference_gx)                       \
-    static void name##_forward(size_t count, const float *from, float *to) {                                 \
+#define LOOPS(name, reference_y, reference_gx)                                                               \
+    static void name##_forward(const cvy_activation_parameters *p, size_t count, const float *in,            \
+                               float *out) {                                                                 \
+        const double a = p->a, b = p->b;                                                                     \
         for (size_t i = 0; i < count; i++) {                                                                 \
-            const double x = from[i];                                                                        \
-            to[i] = (float)(reference_y);                                                                    \
+            const double x = in[i];                                                                          \
+            out[i] = (float)(reference_y);                                                                   \
         }                                                                                                    \
+        (void)a, (void)b;                                                                                    \
     }                                                                                                        \
-    static void name##_backward(size_t count, const float *outputs, const float *incoming, float *to) {      \
+    static void name##_backward(const cvy_activation_parameters *p, size_t count, const float *values,       \
+                                const float *incoming, float *out) {                                         \
+        const double a = p->a, b = p->b;                                                                     \
         for (size_t i = 0; i < count; i++) {                                                                 \
-            const double y = outputs[i], gy = incoming[i];                                                   \
-            to[i] = (float)(reference_gx);                                                                   \
+            const double x = values[i], y = x, gy = incoming[i];                                             \
+            out[i] = (float)(reference_gx);                                                                  \
+            (void)x, (void)y;                                                                                \
         }                                                                                                    \
+        (void)a, (void)b;                                                                                    \
     }
-CVY_ACTIVATIONS(LOOPS)
+#define COMMON_LOOPS(NAME, name, torch, help, kernel_y, kernel_gx, reference_y, reference_gx)                \
+    LOOPS(name, reference_y, reference_gx)
+#define FURTHER_LOOPS(NAME, name, torch, help, from, kernel_y, kernel_gx, reference_y, reference_gx)         \
+    LOOPS(name, reference_y, reference_gx)
+CVY_ACTIVATIONS(COMMON_LOOPS)
+CVY_FURTHER_ACTIVATIONS(FURTHER_LOOPS)
 
 static const struct {
-    void (*forward)(size_t count, const float *x, float *y);
-    void (*backward)(size_t count, const float *y, const float *gy, float *gx);
+    void (*forward)(const cvy_activation_parameters *p, size_t count, const float *x, float *y);
+    void (*backward)(const cvy_activation_parameters *p, size_t count, const float *values, const float *gy,
+                     float *gx);
     const char *forward_kernel, *backward_kernel;
 } rows[CVY_ACTIVATION_COUNT] = {
-#define ROW(NAME, name, ...)                                                                                 \
+#define COMMON_ROW(NAME, name, ...)                                                                          \
     [CVY_##NAME] = {name##_forward, name##_backward, #name "_forward", #name "_backward"},
-    CVY_ACTIVATIONS(ROW)};
+#define FURTHER_ROW(NAME, name, ...)                                                                         \
+    [CVY_##NAME] = {name##_forward, name##_backward, "activation_forward", "activation_backward"},
+    CVY_ACTIVATIONS(COMMON_ROW) CVY_FURTHER_ACTIVATIONS(FURTHER_ROW)};
+_Static_assert(CVY_FIRST_FURTHER == CVY_SCALED_TANH + 1, "CVY_FIRST_FURTHER is the number of the first one");
 
-void cvy_activation_forward_reference(cvy_activation kind, size_t count, const float *x, float *y) {
+static const cvy_activation_parameters no_parameters = {0};
+
+void cvy_activation_forward_reference(cvy_activation kind, const cvy_activation_parameters *parameters,
+                                      size_t count, const float *x, float *y) {
     if (kind != CVY_IDENTITY)
-        rows[kind].forward(count, x, y);
+        rows[kind].forward(parameters ? parameters : &no_parameters, count, x, y);
     else if (x != y)
         memcpy(y, x, count * sizeof *y);
 }
 
-void cvy_activation_backward_reference(cvy_activation kind, size_t count, const float *y, const float *gy,
-                                       float *gx) {
+void cvy_activation_backward_reference(cvy_activation kind, const cvy_activation_parameters *parameters,
+                                       size_t count, const float *values, const float *gy, float *gx) {
     if (kind != CVY_IDENTITY)
-        rows[kind].backward(count, y, gy, gx);
+        rows[kind].backward(parameters ? parameters : &no_parameters, count, values, gy, gx);
     else if (gy != gx)
         memcpy(gx, gy, count * sizeof *gx);
 }
@@ -69,7 +88,13 @@ convoy_status cvy_elementwise_prepare(convoy_device *device, cvy_elementwise_kin
         .kind = kind, .activation = activation, .count = count, .host = cvy_device_get_traits(device)->host};
     if (op->host || !function)
         return CONVOY_OK;
-    convoy_status status = cvy_kernel_get_simple(device, "elementwise", function, &op->kernel);
+    const bool further =
+        (kind == CVY_ACTIVATE || kind == CVY_ACTIVATE_BACKWARD) && activation >= CVY_FIRST_FURTHER;
+    convoy_status status =
+        further ? cvy_kernel_build(device, "activation", function,
+                                   CVY_OPTIONS({"ACTIVATION", activation}, {"VW", cvy_vector_width(device)}),
+                                   &op->kernel)
+                : cvy_kernel_get_simple(device, "elementwise", function, &op->kernel);
     if (status)
         return status;
     size_t width = (size_t)cvy_vector_width(device);
@@ -80,10 +105,10 @@ convoy_status cvy_elementwise_prepare(convoy_device *device, cvy_elementwise_kin
 static void run_on_host(const cvy_elementwise *op, const float *a, const float *b, float *out) {
     switch (op->kind) {
     case CVY_ACTIVATE:
-        cvy_activation_forward_reference(op->activation, op->count, a, out);
+        cvy_activation_forward_reference(op->activation, &op->parameters, op->count, a, out);
         break;
     case CVY_ACTIVATE_BACKWARD:
-        cvy_activation_backward_reference(op->activation, op->count, a, b, out);
+        cvy_activation_backward_reference(op->activation, &op->parameters, op->count, a, b, out);
         break;
     case CVY_ADD:
         for (size_t i = 0; i < op->count; i++)
@@ -96,6 +121,15 @@ static void run_on_host(const cvy_elementwise *op, const float *a, const float *
     }
 }
 
+static convoy_status run_further(const cvy_elementwise *op, cvy_buffer *a, cvy_buffer *b, cvy_buffer *out) {
+    if (op->kind == CVY_ACTIVATE)
+        return CVY_LAUNCH(op->kernel, op->blocks.grid, cvy_buf(a), cvy_buf(out), cvy_ulong(op->count),
+                          cvy_uint(op->blocks.block), cvy_float(op->parameters.a),
+                          cvy_float(op->parameters.b));
+    return CVY_LAUNCH(op->kernel, op->blocks.grid, cvy_buf(a), cvy_buf(b), cvy_buf(out), cvy_ulong(op->count),
+                      cvy_uint(op->blocks.block), cvy_float(op->parameters.a), cvy_float(op->parameters.b));
+}
+
 convoy_status cvy_elementwise_run(const cvy_elementwise *op, cvy_buffer *a, cvy_buffer *b, cvy_buffer *out) {
     if (op->host) {
         run_on_host(op, cvy_buffer_host(a), cvy_buffer_host(b), cvy_buffer_host(out));
@@ -105,6 +139,9 @@ convoy_status cvy_elementwise_run(const cvy_elementwise *op, cvy_buffer *a, cvy_
         cvy_buffer *from = b ? b : a;
         return from == out ? CONVOY_OK : cvy_buffer_copy(from, 0, out, 0, op->count * sizeof(float));
     }
+    const bool activates = op->kind == CVY_ACTIVATE || op->kind == CVY_ACTIVATE_BACKWARD;
+    if (activates && op->activation >= CVY_FIRST_FURTHER)
+        return run_further(op, a, b, out);
     if (op->kind == CVY_ACTIVATE)
         return CVY_LAUNCH(op->kernel, op->blocks.grid, cvy_buf(a), cvy_buf(out), cvy_ulong(op->count),
                           cvy_uint(op->blocks.block));

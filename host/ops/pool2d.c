@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/integer.h"
 #include "ops/vector.h"
 
 /* ---- Checks ---- */
@@ -30,7 +31,10 @@ static convoy_status infer_axis(const cvy_pool2d_shape *shape, int axis, int in,
             "a pooling window of %lld does not fit an input of %s %d with padding %d: use a smaller "
             "kernel_size or dilation",
             span, axis_names[axis], in, padding);
-    *out = (int)((in + 2LL * padding - span) / stride) + 1;
+    const long long room = in + 2LL * padding - span;
+    *out = (int)(room / stride) + 1;
+    if (shape->ceil_mode && room % stride && (long long)*out * stride < in + (long long)padding)
+        ++*out;
     return CONVOY_OK;
 }
 
@@ -83,7 +87,11 @@ static void window(const cvy_pool2d_shape *shape, int axis, int i, int *first, i
         return;
     }
     *first = i * shape->stride[axis] - shape->padding[axis];
-    *last = *first + shape->kernel[axis];
+    *last = min_int(*first + shape->kernel[axis], in + shape->padding[axis]);
+    if (shape->exclude_padding) {
+        *first = max_int(*first, 0);
+        *last = min_int(*last, in);
+    }
 }
 
 static size_t in_at(const cvy_pool2d_shape *shape, int channel, int row, int column) {
@@ -194,6 +202,14 @@ static void neutral_window(cvy_pool2d_shape *shape) {
     }
 }
 
+/* Do all windows have the same number of pixels to share a gradient with? */
+static bool equal_shares(const cvy_pool2d_shape *s) {
+    if (s->exclude_padding && (s->padding[0] || s->padding[1]))
+        return false;
+    return (s->out_height - 1) * s->stride[0] + s->kernel[0] <= s->in_height + 2 * s->padding[0] &&
+           (s->out_width - 1) * s->stride[1] + s->kernel[1] <= s->in_width + 2 * s->padding[1];
+}
+
 convoy_status cvy_pool2d_prepare(convoy_device *device, const cvy_pool2d_shape *shape, cvy_pool2d *op) {
     const cvy_pool2d_shape *s = &op->shape;
     const bool max = shape->kind == CVY_POOL_MAX;
@@ -208,7 +224,8 @@ convoy_status cvy_pool2d_prepare(convoy_device *device, const cvy_pool2d_shape *
         return status;
     op->vectors = s->pitch / cvy_pitch_width(device, (size_t)s->pitch);
     op->cells = s->kind != CVY_POOL_ADAPTIVE_AVERAGE && s->kernel[0] <= s->stride[0] &&
-                s->kernel[1] <= s->stride[1] && s->dilation[0] == 1 && s->dilation[1] == 1;
+                s->kernel[1] <= s->stride[1] && s->dilation[0] == 1 && s->dilation[1] == 1 &&
+                (max || equal_shares(s));
     const char *backward = op->cells ? "cells_backward" : max ? "max_backward" : "average_backward";
     const int rows =
         op->cells ? (s->in_height + s->padding[0] + s->stride[0] - 1) / s->stride[0] : s->in_height;
@@ -237,6 +254,11 @@ cvy_cost cvy_pool2d_cost(const cvy_pool2d *op) {
     return (cvy_cost){out * window_size, 4 * (in + out) + (double)cvy_pool2d_indices_bytes(op)};
 }
 
+/* What a window of an average is, as kernels/pool2d.cl has it. */
+static int window_kind(const cvy_pool2d_shape *shape) {
+    return shape->kind == CVY_POOL_ADAPTIVE_AVERAGE ? 1 : shape->exclude_padding ? 2 : 0;
+}
+
 /* In the order of SHAPE in kernels/pool2d.cl. */
 #define SHAPE(op)                                                                                            \
     cvy_int((op)->vectors), cvy_int((op)->shape.in_height), cvy_int((op)->shape.in_width),                   \
@@ -255,8 +277,8 @@ convoy_status cvy_pool2d_forward(const cvy_pool2d *op, cvy_buffer *x, cvy_buffer
     if (shape->kind == CVY_POOL_MAX)
         return CVY_LAUNCH(launch->kernel, launch->grid, cvy_buf(x), cvy_buf(y), cvy_buf(indices),
                           cvy_int(shape->relu), SHAPE(op));
-    return CVY_LAUNCH(launch->kernel, launch->grid, cvy_buf(x), cvy_buf(y),
-                      cvy_int(shape->kind == CVY_POOL_ADAPTIVE_AVERAGE), SHAPE(op));
+    return CVY_LAUNCH(launch->kernel, launch->grid, cvy_buf(x), cvy_buf(y), cvy_int(window_kind(shape)),
+                      SHAPE(op));
 }
 
 static convoy_status launch_backward(const cvy_pool2d *op, cvy_buffer *gy, cvy_buffer *indices, cvy_buffer *x,
@@ -270,8 +292,8 @@ static convoy_status launch_backward(const cvy_pool2d *op, cvy_buffer *gy, cvy_b
     if (shape->kind == CVY_POOL_MAX)
         return CVY_LAUNCH(launch->kernel, launch->grid, cvy_buf(gy), cvy_buf(indices), cvy_buf(gx),
                           SHAPE(op));
-    return CVY_LAUNCH(launch->kernel, launch->grid, cvy_buf(gy), cvy_buf(gx),
-                      cvy_int(shape->kind == CVY_POOL_ADAPTIVE_AVERAGE), SHAPE(op));
+    return CVY_LAUNCH(launch->kernel, launch->grid, cvy_buf(gy), cvy_buf(gx), cvy_int(window_kind(shape)),
+                      SHAPE(op));
 }
 
 convoy_status cvy_pool2d_backward(const cvy_pool2d *op, cvy_buffer *gy, cvy_buffer *indices, cvy_buffer *x,

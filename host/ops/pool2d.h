@@ -1,4 +1,4 @@
-/* Pooling: torch.nn.MaxPool2d, AvgPool2d (count_include_pad, floor mode) and AdaptiveAvgPool2d. */
+/* Pooling: torch.nn.MaxPool2d, AvgPool2d and AdaptiveAvgPool2d. */
 #ifndef CVY_OPS_POOL2D_H
 #define CVY_OPS_POOL2D_H
 
@@ -15,6 +15,8 @@ typedef struct cvy_pool2d_shape {
     bool relu;                       /* max only: ReLU of the output; backward takes the gradient behind it */
     cvy_activation input_activation; /* that made x: backward takes gx through it */
     int kernel[2], stride[2], padding[2], dilation[2]; /* not used by the adaptive kind; dilation: max only */
+    bool ceil_mode;       /* a last window may hang over, as long as it begins inside */
+    bool exclude_padding; /* average only: the mean of real pixels */
 } cvy_pool2d_shape;
 
 /* Checks (padding at most half the kernel, as PyTorch) and fills in the output size. */

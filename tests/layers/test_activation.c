@@ -20,6 +20,31 @@ static void takes_no_parameters(void **state) {
     assert_fails(test_layer_describe("ScaledTanh", "{p: 1}", image, &facts), CONVOY_INVALID, "unknown `p`");
 }
 
+static void takes_parameters(void **state) {
+    (void)state;
+    cvy_layer_facts facts;
+    assert_ok(test_layer_describe("ReLU", "{inplace: true}", image, &facts));
+    assert_ok(test_layer_describe("GELU", "{}", image, &facts));
+    assert_int_equal(facts.activation, CVY_GELU);
+    assert_ok(test_layer_describe("GELU", "{approximate: tanh}", image, &facts));
+    assert_int_equal(facts.activation, CVY_GELU_TANH);
+    assert_ok(test_layer_describe("LeakyReLU", "{negative_slope: 0.2, inplace: true}", image, &facts));
+    assert_fails(test_layer_describe("ELU", "{beta: 1}", image, &facts), CONVOY_INVALID, "unknown `beta`");
+    assert_fails(test_layer_describe("Softplus", "{beta: 0}", image, &facts), CONVOY_INVALID,
+                 "`beta` must be");
+}
+
+static void computes_further(void **state) {
+    (void)state;
+    static const char front[] = "Conv2d: {out_channels: 3, kernel_size: 1}";
+    test_layer_runs(front, "ReLU6", false);
+    test_layer_runs(front, "SiLU", false);
+    test_layer_slopes(front, "SiLU", false);
+    test_layer_slopes(front, "GELU: {approximate: tanh}", false);
+    test_layer_slopes(front, "ELU", false);
+    test_layer_runs(front, "LeakyReLU: {negative_slope: 0.3}", false);
+}
+
 static void computes(void **state) {
     (void)state;
     test_layer_runs("Conv2d: {out_channels: 3, kernel_size: 1}", "ReLU", false);
@@ -33,9 +58,8 @@ static void computes(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(shapes_stay),
-        cmocka_unit_test(takes_no_parameters),
-        cmocka_unit_test(computes),
+        cmocka_unit_test(shapes_stay),      cmocka_unit_test(takes_no_parameters), cmocka_unit_test(computes),
+        cmocka_unit_test(takes_parameters), cmocka_unit_test(computes_further),
     };
     const int failed = cmocka_run_group_tests(tests, NULL, NULL);
     test_device_close();

@@ -25,6 +25,19 @@ static void tensors(void **state) {
     assert_int_equal(facts.tensor_count, 1);
 }
 
+static void channel_linear(void **state) {
+    (void)state;
+    cvy_layer_facts facts;
+    test_layer_output("ChannelLinear", "{out_features: 5}", image, (cvy_dims){5, 11, 14});
+    assert_ok(test_layer_describe("ChannelLinear", "{out_features: 5, in_features: 3}", image, &facts));
+    test_layer_tensor(&facts, 0, "weight", 2, (const size_t[]){5, 3});
+    test_layer_tensor(&facts, 1, "bias", 1, (const size_t[]){5});
+    assert_int_equal(facts.tensors[0].fan_in, 3);
+    assert_fails(test_layer_describe("ChannelLinear", "{out_features: 5, in_features: 4}", image, &facts),
+                 CONVOY_INVALID, "in_features is 4 but the input has 3 channels");
+    test_layer_runs("Conv2d: {out_channels: 3, kernel_size: 1}", "ChannelLinear: {out_features: 2}", false);
+}
+
 static void connection_tables_mask_weights(void **state) {
     (void)state;
     cvy_layer_facts facts;
@@ -77,8 +90,13 @@ static void computes(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(shapes), cmocka_unit_test(tensors), cmocka_unit_test(connection_tables_mask_weights),
-        cmocka_unit_test(costs),  cmocka_unit_test(refuses), cmocka_unit_test(computes),
+        cmocka_unit_test(shapes),
+        cmocka_unit_test(tensors),
+        cmocka_unit_test(connection_tables_mask_weights),
+        cmocka_unit_test(costs),
+        cmocka_unit_test(refuses),
+        cmocka_unit_test(computes),
+        cmocka_unit_test(channel_linear),
     };
     const int failed = cmocka_run_group_tests(tests, NULL, NULL);
     test_device_close();

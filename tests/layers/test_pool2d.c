@@ -9,6 +9,11 @@ static void shapes(void **state) {
     test_layer_output("MaxPool2d", "{kernel_size: 3, stride: 2, padding: 1}", image, (cvy_dims){3, 6, 7});
     test_layer_output("MaxPool2d", "{kernel_size: 3, stride: 1, dilation: 2}", image, (cvy_dims){3, 7, 10});
     test_layer_output("AvgPool2d", "{kernel_size: [2, 3], stride: 1}", image, (cvy_dims){3, 10, 12});
+    test_layer_output("MaxPool2d", "{kernel_size: 3, stride: 2, ceil_mode: true}", image,
+                      (cvy_dims){3, 5, 7});
+    test_layer_output("MaxPool2d", "{kernel_size: 2, ceil_mode: true}", image, (cvy_dims){3, 6, 7});
+    test_layer_output("AvgPool2d", "{kernel_size: 2, stride: 3, ceil_mode: true}", image,
+                      (cvy_dims){3, 4, 5});
     test_layer_output("AdaptiveAvgPool2d", "{output_size: [2, 5]}", image, (cvy_dims){3, 2, 5});
     test_layer_output("AdaptiveAvgPool2d", "{output_size: 1}", image, (cvy_dims){3, 1, 1});
 }
@@ -32,6 +37,10 @@ static void computes(void **state) {
                     "MaxPool2d: {kernel_size: 3, stride: 1, padding: 1}", false);
     test_layer_runs("Conv2d: {out_channels: 3, kernel_size: 1}", "AvgPool2d: {kernel_size: 2}", false);
     test_layer_slopes("Conv2d: {out_channels: 3, kernel_size: 1}", "AvgPool2d: {kernel_size: 2}", false);
+    test_layer_slopes(
+        "Conv2d: {out_channels: 3, kernel_size: 1}",
+        "AvgPool2d: {kernel_size: 3, stride: 2, padding: 1, ceil_mode: true, count_include_pad: false}",
+        false);
     test_layer_runs("Conv2d: {out_channels: 3, kernel_size: 1}", "AdaptiveAvgPool2d: {output_size: [3, 4]}",
                     false);
     test_layer_slopes("Conv2d: {out_channels: 3, kernel_size: 1}", "AdaptiveAvgPool2d: {output_size: [3, 4]}",

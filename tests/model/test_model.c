@@ -142,6 +142,25 @@ static void named_layers_belong_to_their_block(void **state) {
         names);
 }
 
+/* A parameter of the block itself. */
+static void layers_are_blocks(void **state) {
+    (void)state;
+    static const char yaml[] =
+        "input: [2, 4, 4]\n"
+        "blocks: {b: {layers: [{Residual: {name: '', body: [Tanh, {LayerScale: {name: ''}}]}}]}}\n"
+        "layers: [{Sequential: {name: f, layers: [b, b]}}, LayerScale]\n";
+    convoy_model *model = test_model(yaml);
+    assert_int_equal(convoy_model_tensor_count(model), 3);
+    assert_string_equal(convoy_model_tensor(model, 0)->name, "f.0.layer_scale");
+    assert_string_equal(convoy_model_tensor(model, 1)->name, "f.1.layer_scale");
+    assert_string_equal(convoy_model_tensor(model, 2)->name, "1.layer_scale");
+    assert_true(convoy_model_tensor(model, 1)->values[1] == 1e-6f);
+    convoy_model_free(model);
+    assert_fails(
+        test_model_load("own.yaml", "input: [2, 4, 4]\nlayers: [{Tanh: {name: ''}}]\n", NULL, &model),
+        CONVOY_INVALID, "a layer's name is made of");
+}
+
 static void layers_repeat(void **state) {
     (void)state;
     static const char *const names[] = {"f.0", "f.1", "f.2", "f.3", "l1.conv", "l2.conv", NULL};
@@ -173,7 +192,15 @@ static void torchvisions_networks(void **state) {
         size_t tensors;
         const char *last_but_one;
     } expected[] = {{"resnet18", 11689512, 122, "fc.weight"},
-                    {"densenet121", 7978856, 727, "classifier.weight"}};
+                    {"densenet121", 7978856, 727, "classifier.weight"},
+                    {"squeezenet1_1", 1235496, 52, "classifier.1.weight"},
+                    {"mobilenet_v2", 3504872, 314, "classifier.1.weight"},
+                    {"mnasnet1_0", 4383312, 314, "classifier.1.weight"},
+                    {"mobilenet_v3_small", 2542856, 244, "classifier.3.weight"},
+                    {"regnet_y_400mf", 4344144, 384, "fc.weight"},
+                    {"shufflenet_v2_x1_0", 2278604, 338, "fc.weight"},
+                    {"efficientnet_b0", 5288548, 360, "classifier.1.weight"},
+                    {"convnext_tiny", 28589128, 182, "classifier.2.weight"}};
     for (size_t i = 0; i < sizeof expected / sizeof *expected; i++) {
         convoy_model *model = load(expected[i].name, NULL);
         cvy_named_tensor *tensors;
@@ -433,6 +460,7 @@ int main(void) {
         cmocka_unit_test(state_dicts_are_pytorchs),
         cmocka_unit_test(names_replace_indices),
         cmocka_unit_test(named_layers_belong_to_their_block),
+        cmocka_unit_test(layers_are_blocks),
         cmocka_unit_test(layers_repeat),
         cmocka_unit_test(torchvisions_networks),
         cmocka_unit_test(blocks_take_parameters),

@@ -101,6 +101,8 @@ static const char everything[] =
     "      shortcut:\n"
     "        - AvgPool2d: {kernel_size: 2}\n"
     "        - Conv2d: {out_channels: 5, kernel_size: 1}\n"
+    "  - Product: [[], [{AdaptiveAvgPool2d: {output_size: 1}}, {Conv2d: {out_channels: 5, kernel_size: 1}}, "
+    "Sigmoid]]\n"
     "  - Dropout: {p: 0.3}\n"
     "  - Subsample2d\n"
     "  - Upsample: {size: [5, 4]}\n"
@@ -191,6 +193,21 @@ static void gradients_of_a_residual_network(void **state) {
         "  - Flatten\n"
         "  - Linear: {out_features: 4}\n",
         5, 5e-3);
+}
+
+/* A gate for each map, one for each value, and a square, whose factors are one value. */
+static void gradients_of_a_gated_network(void **state) {
+    (void)state;
+    check_differences("input: [2, 6, 6]\n"
+                      "layers:\n"
+                      "  - Conv2d: {out_channels: 3, kernel_size: 3, padding: 1}\n"
+                      "  - Product: [[Tanh], [{AdaptiveAvgPool2d: {output_size: 1}}, {Conv2d: {out_channels: "
+                      "3, kernel_size: 1}}, Sigmoid]]\n"
+                      "  - Product: [[], [{Conv2d: {out_channels: 3, kernel_size: 1}}]]\n"
+                      "  - Product: [[], []]\n"
+                      "  - Flatten\n"
+                      "  - Linear: {out_features: 4}\n",
+                      5, 5e-3);
 }
 
 /* Everything hangs on the input of the concat: its gradient is a sum of four, in nested branches. */
@@ -626,6 +643,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(device_agrees_with_host),
         cmocka_unit_test(gradients_of_a_residual_network),
+        cmocka_unit_test(gradients_of_a_gated_network),
         cmocka_unit_test(gradients_of_a_dense_network),
         cmocka_unit_test(gradients_of_lenet5s_layers),
         cmocka_unit_test(pooling_before_relu_changes_no_bit),

@@ -138,7 +138,7 @@ static void simulate_forward(memory *m, const convoy_model *model, const cvy_act
             continue;
         }
         assert_true(holds_value(m, model, action->x, step->inputs[0]));
-        if (action->kind == CVY_DO_ADD)
+        if (action->kind == CVY_DO_ADD || action->kind == CVY_DO_PRODUCT)
             assert_true(holds_value(m, model, action->y, step->inputs[1]));
         if (action->kind == CVY_DO_FOLDED)
             for (int k = 0; k < 2; k++)
@@ -223,6 +223,9 @@ static void simulate_backward(memory *m, const convoy_model *model) {
             simulate_layer_backward(m, model, action, expected[action->step]);
             done[action->step] = true;
         } else {
+            if (action->kind == CVY_DO_SUMS || action->kind == CVY_DO_PRODUCT) /* the other factor */
+                assert_true(holds_value(m, model, action->y,
+                                        model->steps[action->step].inputs[action->kind == CVY_DO_PRODUCT]));
             double sum = read_mark(m, action->x) + (action->kind == CVY_DO_ADD ? read_mark(m, action->y) : 0);
             write_mark(m, action->out, sum);
         }
@@ -334,8 +337,8 @@ static void plans_keep_what_is_needed(void **state) {
     }
 }
 
-/* Random networks of residuals, concats, activations in place and aliases, nested up to three deep. All
-   layers keep the shape, so that any can follow any. */
+/* Random networks of residuals, concats, products, activations in place and aliases, nested up to three deep.
+   All layers keep the shape, so that any can follow any. */
 static void grow(cvy_text *text, cvy_rng *rng, int depth, int *channels) {
     static const char *const simple[] = {
         "ReLU",        "Tanh",       "Sigmoid",
@@ -343,7 +346,7 @@ static void grow(cvy_text *text, cvy_rng *rng, int depth, int *channels) {
         "Identity",    "ScaledTanh", "{MaxPool2d: {kernel_size: 3, stride: 1, padding: 1}}"};
     uint32_t layers = 1 + cvy_rng_below(rng, 4);
     for (uint32_t i = 0; i < layers; i++) {
-        uint32_t kind = cvy_rng_below(rng, depth < 3 ? 7 : 4);
+        uint32_t kind = cvy_rng_below(rng, depth < 3 ? 8 : 4);
         cvy_text_add(text, "%s", i ? ", " : "");
         if (kind < 3) {
             cvy_text_add(text, "%s", simple[cvy_rng_below(rng, 9)]);
@@ -359,6 +362,17 @@ static void grow(cvy_text *text, cvy_rng *rng, int depth, int *channels) {
                 cvy_text_add(text, ", {Conv2d: {out_channels: %d, kernel_size: 1}}", *channels);
             }
             cvy_text_add(text, "]}}");
+        } else if (kind == 6) {
+            int sides[2] = {*channels, *channels};
+            for (int b = 0; b < 2; b++) {
+                cvy_text_add(text, b ? "], [" : "{Product: [[");
+                if (cvy_rng_below(rng, 3)) {
+                    grow(text, rng, depth + 1, &sides[b]);
+                    cvy_text_add(text, ", {Conv2d: {out_channels: %d, kernel_size: 1}}%s", *channels,
+                                 b && cvy_rng_below(rng, 2) ? ", {AdaptiveAvgPool2d: {output_size: 1}}" : "");
+                }
+            }
+            cvy_text_add(text, "]]}");
         } else {
             int sum = 0;
             cvy_text_add(text, "{Concat: [");

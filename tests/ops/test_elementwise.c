@@ -3,11 +3,16 @@
 #include <math.h>
 
 #define REFERENCE_ACTIVATIONS
+#define REFERENCE_FURTHER
 #include "ops/data/ops_reference.h"
 #include "ops/elementwise.h"
 #include "ops/ops.h"
 
-enum { KINDS = CVY_ACTIVATION_COUNT, RECORDED = sizeof activation_x / sizeof *activation_x };
+enum {
+    KINDS = CVY_FIRST_FURTHER, /* first the common ones */
+    RECORDED = sizeof activation_x / sizeof *activation_x,
+    FURTHER = sizeof further_x / sizeof *further_x
+};
 
 #define Y(NAME, name, ...) name##_y,
 static const float *const recorded_y[KINDS] = {activation_x, CVY_ACTIVATIONS(Y)};
@@ -43,13 +48,13 @@ static void test_lengths(void **state) {
             size_t count = lengths[l];
             float *x = test_random(count, 1), *gy = test_random(count, 2),
                   *expected = malloc(count * sizeof(float));
-            cvy_activation_forward_reference(kind, count, x, expected);
+            cvy_activation_forward_reference(kind, NULL, count, x, expected);
             cvy_buffer *values = upload(x, count), *gradient = upload(gy, count);
             assert_ok(activate(kind, count, values, values)); /* in place */
             assert_ok(activate_backward(kind, count, values, gradient, gradient));
             float *y = download(values, count), *gx = download(gradient, count);
             test_close(names[kind], y, expected, count, 3e-7);
-            cvy_activation_backward_reference(kind, count, y, gy, expected);
+            cvy_activation_backward_reference(kind, NULL, count, y, gy, expected);
             test_close(names[kind], gx, expected, count, 3e-7);
             free(x), free(gy), free(expected), free(y), free(gx);
         }
@@ -68,12 +73,12 @@ static void test_slopes(void **state) {
             higher[i] = x[i] + 0.005f;
             lower[i] = x[i] - 0.005f;
         }
-        cvy_activation_forward_reference(kind, 200, higher, up);
-        cvy_activation_forward_reference(kind, 200, lower, down);
-        cvy_activation_forward_reference(kind, 200, x, y);
+        cvy_activation_forward_reference(kind, NULL, 200, higher, up);
+        cvy_activation_forward_reference(kind, NULL, 200, lower, down);
+        cvy_activation_forward_reference(kind, NULL, 200, x, y);
         for (int i = 0; i < 200; i++)
             expected[i] = (float)(((double)up[i] - down[i]) / ((double)higher[i] - lower[i]));
-        cvy_activation_backward_reference(kind, 200, y, ones, gx);
+        cvy_activation_backward_reference(kind, NULL, 200, y, ones, gx);
         test_close(names[kind], gx, expected, 200, 1e-4);
     }
 }
@@ -139,6 +144,71 @@ static void test_tanh_range(void **state) {
     }
 }
 
+/* ---- Further ones ---- */
+
+static const struct further {
+    const char *name;
+    const float *y, *gx;
+} further_rows[CVY_ACTIVATION_COUNT] = {
+#define FURTHER_ROW(NAME, name, ...) [CVY_##NAME] = {#name, name##_y, name##_gx},
+    CVY_FURTHER_ACTIVATIONS(FURTHER_ROW)};
+
+/* What was recorded with them. */
+static cvy_activation_parameters parameters_of(int kind) {
+    static const cvy_activation_parameters leaky = {0.2f, 0}, elu = {0.7f, 0}, softplus = {2, 5}, none = {0};
+    return kind == CVY_LEAKY_RELU ? leaky : kind == CVY_ELU ? elu : kind == CVY_SOFTPLUS ? softplus : none;
+}
+
+/* A program each: as on a GPU, where vectors are one float, two of them. The NaN at the end has a gradient of
+   its own in PyTorch for some. */
+static void test_further(void **state) {
+    (void)state;
+    const int step = cvy_device_get_traits(device)->vector_width == 1 ? 6 : 1;
+    for (int kind = KINDS; kind < CVY_ACTIVATION_COUNT; kind += step) {
+        const struct further *row = &further_rows[kind];
+        cvy_buffer *x = upload(further_x, FURTHER), *gy = upload(further_gy, FURTHER);
+        cvy_buffer *y = garbage(FURTHER), *gx = garbage(FURTHER);
+        cvy_elementwise forward, backward;
+        assert_ok(cvy_elementwise_prepare(device, CVY_ACTIVATE, kind, FURTHER, &forward));
+        assert_ok(cvy_elementwise_prepare(device, CVY_ACTIVATE_BACKWARD, kind, FURTHER, &backward));
+        forward.parameters = backward.parameters = parameters_of(kind);
+        assert_ok(cvy_elementwise_run(&forward, x, NULL, y));
+        cvy_buffer *values = CVY_ACTIVATIONS_FROM_INPUT >> kind & 1 ? x : y;
+        assert_ok(cvy_elementwise_run(&backward, values, gy, gx));
+        float *actual_y = download(y, FURTHER), *actual_gx = download(gx, FURTHER);
+        check_special(row->name, actual_y, row->y, FURTHER, 3e-7);
+        check_special(row->name, actual_gx, row->gx, FURTHER - 1, 1e-6);
+        free(actual_y), free(actual_gx);
+        cvy_buffer_free(x);
+        cvy_buffer_free(gy);
+    }
+}
+
+/* The references, far from kinks and near. */
+static void test_further_slopes(void **state) {
+    (void)state;
+    enum { COUNT = 160 };
+    float x[COUNT], y[COUNT], ones[COUNT], gx[COUNT], expected[COUNT];
+    for (int kind = KINDS; kind < CVY_ACTIVATION_COUNT; kind++) {
+        const cvy_activation_parameters p = parameters_of(kind);
+        float higher[COUNT], lower[COUNT], up[COUNT], down[COUNT];
+        for (int i = 0; i < COUNT; i++) {
+            x[i] = (float)(i - COUNT / 2) * 0.1f + 0.05f;
+            ones[i] = 1;
+            higher[i] = x[i] + 0.005f;
+            lower[i] = x[i] - 0.005f;
+        }
+        cvy_activation_forward_reference(kind, &p, COUNT, higher, up);
+        cvy_activation_forward_reference(kind, &p, COUNT, lower, down);
+        cvy_activation_forward_reference(kind, &p, COUNT, x, y);
+        for (int i = 0; i < COUNT; i++)
+            expected[i] = (float)(((double)up[i] - down[i]) / ((double)higher[i] - lower[i]));
+        cvy_activation_backward_reference(kind, &p, COUNT, CVY_ACTIVATIONS_FROM_INPUT >> kind & 1 ? x : y,
+                                          ones, gx);
+        test_close(further_rows[kind].name, gx, expected, COUNT, 2e-4);
+    }
+}
+
 static void test_add_and_multiply(void **state) {
     (void)state;
     for (size_t l = 0; l < sizeof lengths / sizeof *lengths; l++) {
@@ -178,10 +248,11 @@ static void test_stays_inside(void **state) {
 
 int main(void) {
     const struct CMUnitTest elementwise[] = {
-        cmocka_unit_test(test_recorded),     cmocka_unit_test(test_lengths),
-        cmocka_unit_test(test_slopes),       cmocka_unit_test(test_sigmoid_range),
-        cmocka_unit_test(test_tanh_range),   cmocka_unit_test(test_add_and_multiply),
-        cmocka_unit_test(test_stays_inside),
+        cmocka_unit_test(test_recorded),       cmocka_unit_test(test_lengths),
+        cmocka_unit_test(test_slopes),         cmocka_unit_test(test_sigmoid_range),
+        cmocka_unit_test(test_tanh_range),     cmocka_unit_test(test_add_and_multiply),
+        cmocka_unit_test(test_stays_inside),   cmocka_unit_test(test_further),
+        cmocka_unit_test(test_further_slopes),
     };
     return RUN_ON_DEVICES(elementwise);
 }

@@ -95,7 +95,7 @@ static void check_product(convoy_device *device, const char *variant, const prod
     float *before = make_c(p), *expected = make_c(p);
     formula(p, a, b, bias, expected);
     if (p->shape.activation) /* then C is dense */
-        cvy_activation_forward_reference(p->shape.activation, c_floats(p), expected, expected);
+        cvy_activation_forward_reference(p->shape.activation, NULL, c_floats(p), expected, expected);
     cvy_gemm *op = NULL;
     assert_ok(cvy_gemm_create(device, &p->shape, variant, &op));
     if (variant)

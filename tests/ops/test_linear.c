@@ -25,7 +25,7 @@ static void forward_reference(const cvy_linear_shape *s, const float *x, const f
     for (size_t i = 0; bias && i < out * pitch; i++)
         y[i] = bias[i / pitch];
     cvy_gemm_reference(&product, weight, x, y, bias != NULL);
-    cvy_activation_forward_reference(s->activation, out * pitch, y, y);
+    cvy_activation_forward_reference(s->activation, NULL, out * pitch, y, y);
 }
 
 /* Without input_activation. */
@@ -140,7 +140,7 @@ static void check_backward_data(convoy_device *device, cvy_linear *op, problem *
     float *expected = test_random(p->xs, 9);
     int pitch = p->shape.pitch;
     backward_data_reference(&p->shape, p->gy, p->weight, expected);
-    cvy_activation_backward_reference(p->shape.input_activation, p->xs, p->x, expected, expected);
+    cvy_activation_backward_reference(p->shape.input_activation, NULL, p->xs, p->x, expected, expected);
     cvy_buffer *gy = test_buffer(device, p->gy, p->ys * sizeof(float));
     cvy_buffer *weight = test_buffer(device, p->weight, p->ws * sizeof(float));
     cvy_buffer *x = test_buffer(device, p->x, p->xs * sizeof(float));

@@ -1,6 +1,7 @@
 /* host/ops/pool2d.h: shapes, PyTorch's values with ties, NaN and infinities, kernels against the reference.
  */
 #define REFERENCE_POOLING
+#define REFERENCE_CEIL_POOLING
 #include "ops/data/ops_reference.h"
 #include "ops/elementwise.h"
 #include "ops/ops.h"
@@ -79,6 +80,54 @@ static const struct {
      adaptive_gy,
      adaptive_gx,
      NULL},
+    {"ceil_max",
+     {RECORDED_SHAPE(CVY_POOL_MAX), .kernel = {3, 3}, .stride = {2, 2}, .padding = {0, 0}, .dilation = {1, 1},
+      .ceil_mode = true, .exclude_padding = false},
+     ceil_x,
+     ceil_max_y,
+     ceil_max_gy,
+     ceil_max_gx,
+     NULL},
+    {"ceil_max2",
+     {RECORDED_SHAPE(CVY_POOL_MAX), .kernel = {2, 2}, .stride = {2, 2}, .padding = {0, 0}, .dilation = {1, 1},
+      .ceil_mode = true, .exclude_padding = false},
+     ceil_x,
+     ceil_max2_y,
+     ceil_max2_gy,
+     ceil_max2_gx,
+     NULL},
+    {"ceil_average",
+     {RECORDED_SHAPE(CVY_POOL_AVERAGE), .kernel = {2, 2}, .stride = {2, 2}, .padding = {0, 0},
+      .dilation = {1, 1}, .ceil_mode = true, .exclude_padding = false},
+     ceil_x,
+     ceil_average_y,
+     ceil_average_gy,
+     ceil_average_gx,
+     NULL},
+    {"ceil_border",
+     {RECORDED_SHAPE(CVY_POOL_AVERAGE), .kernel = {3, 3}, .stride = {3, 3}, .padding = {1, 1},
+      .dilation = {1, 1}, .ceil_mode = true, .exclude_padding = false},
+     ceil_x,
+     ceil_border_y,
+     ceil_border_gy,
+     ceil_border_gx,
+     NULL},
+    {"ceil_real",
+     {RECORDED_SHAPE(CVY_POOL_AVERAGE), .kernel = {3, 3}, .stride = {2, 2}, .padding = {1, 1},
+      .dilation = {1, 1}, .ceil_mode = true, .exclude_padding = true},
+     ceil_x,
+     ceil_real_y,
+     ceil_real_gy,
+     ceil_real_gx,
+     NULL},
+    {"real",
+     {RECORDED_SHAPE(CVY_POOL_AVERAGE), .kernel = {3, 3}, .stride = {1, 1}, .padding = {1, 1},
+      .dilation = {1, 1}, .ceil_mode = false, .exclude_padding = true},
+     ceil_x,
+     real_y,
+     real_gy,
+     real_gx,
+     NULL},
 };
 
 static void check_recorded_indices(const uint8_t *actual, const uint8_t *expected, size_t rows) {
@@ -94,7 +143,7 @@ static void test_recorded(void **state) {
         assert_ok(cvy_pool2d_infer(&shape));
         assert_ok(cvy_pool2d_prepare(device, &shape, &op));
         size_t in = in_rows(&shape), out = out_rows(&shape), bytes = cvy_pool2d_indices_bytes(&op);
-        assert_int_equal(bytes, recorded[c].indices ? out * RECORDED_PITCH : 0);
+        assert_int_equal(bytes, shape.kind == CVY_POOL_MAX ? out * RECORDED_PITCH : 0);
         float *dense_x = spread_rows(recorded[c].x, in, RECORDED_IMAGES, RECORDED_PITCH, 77);
         float *dense_gy = spread_rows(recorded[c].gy, out, RECORDED_IMAGES, RECORDED_PITCH, 0);
         cvy_buffer *x = upload(dense_x, in * RECORDED_PITCH), *gy = upload(dense_gy, out * RECORDED_PITCH);
@@ -107,10 +156,12 @@ static void test_recorded(void **state) {
                        3e-7);
         check_recorded(recorded[c].name, actual_gx, recorded[c].gx, in, RECORDED_IMAGES, RECORDED_PITCH, true,
                        3e-7);
-        if (bytes) {
+        if (recorded[c].indices) {
             uint8_t *actual = download_bytes(indices, bytes);
             check_recorded_indices(actual, recorded[c].indices, out);
             free(actual);
+        } else {
+            cvy_buffer_free(indices);
         }
         cvy_buffer_free(x);
         cvy_buffer_free(gy);
@@ -181,6 +232,23 @@ static const cvy_pool2d_shape edges[] = {
      .kernel = {2, 2},
      .stride = {3, 2},
      .padding = {1, 0}},
+    {.kind = CVY_POOL_AVERAGE,
+     .channels = 2,
+     .in_height = 8,
+     .in_width = 5,
+     .kernel = {3, 2},
+     .stride = {3, 2},
+     .padding = {0, 1},
+     .ceil_mode = true},
+    {.kind = CVY_POOL_AVERAGE,
+     .channels = 2,
+     .in_height = 6,
+     .in_width = 7,
+     .kernel = {3, 4},
+     .stride = {2, 3},
+     .padding = {1, 2},
+     .ceil_mode = true,
+     .exclude_padding = true},
     {.kind = CVY_POOL_ADAPTIVE_AVERAGE,
      .channels = 3,
      .in_height = 7,
@@ -210,7 +278,7 @@ static void check_against_reference(cvy_pool2d_shape shape, int n) {
     bool max = shape.kind == CVY_POOL_MAX;
     cvy_pool2d_forward_reference(&shape, x, expected_y, max ? expected : NULL);
     cvy_pool2d_backward_reference(&shape, gy, expected, expected_gx);
-    cvy_activation_backward_reference(shape.input_activation, in * pitch, x, expected_gx, expected_gx);
+    cvy_activation_backward_reference(shape.input_activation, NULL, in * pitch, x, expected_gx, expected_gx);
     cvy_buffer *from = upload(x, in * pitch), *y = garbage(out * pitch), *again = garbage(out * pitch);
     cvy_buffer *incoming = upload(gy, out * pitch), *gx = garbage(in * pitch);
     cvy_buffer *indices = max ? test_buffer(device, NULL, out * pitch) : NULL;
@@ -266,8 +334,8 @@ static void test_relu(void **state) {
         memcpy(g, gy, out * sizeof(float));
         cvy_pool2d_forward_reference(&shape, x, y[fused], indices);
         if (!fused) {
-            cvy_activation_forward_reference(CVY_RELU, out, y[0], y[0]);
-            cvy_activation_backward_reference(CVY_RELU, out, y[0], g, g);
+            cvy_activation_forward_reference(CVY_RELU, NULL, out, y[0], y[0]);
+            cvy_activation_backward_reference(CVY_RELU, NULL, out, y[0], g, g);
         }
         cvy_pool2d_backward_reference(&shape, g, indices, gx[fused]);
         free(g);

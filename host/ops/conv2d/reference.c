@@ -72,7 +72,8 @@ void cvy_conv2d_forward_reference(const cvy_conv2d_shape *s, const float *x, con
                         sum[n] = bias ? (double)bias[co] : 0;
                     forward_pixel(s, x + image, weight, co, oh, ow, sum);
                     store(sum, y + image, lanes);
-                    cvy_activation_forward_reference(s->activation, (size_t)lanes, y + image, y + image);
+                    cvy_activation_forward_reference(s->activation, NULL, (size_t)lanes, y + image,
+                                                     y + image);
                 }
 }
 

@@ -1,0 +1,129 @@
+#!/usr/bin/env python3
+"""Compares the networks of models/ that are torchvision's with torchvision itself.
+
+    tools/compare_torchvision.py [--convoy build/convoy] [--device D] [--images N] [NETWORK...]
+
+Each network is made by torchvision with random weights, and its file, as torch.save and as safetensors write it, is read
+unchanged by `convoy predict`, over random images. The logits may be at most four times as far from what PyTorch computes
+in float64 as PyTorch's float32 is, with a floor of 1e-6 (relative to the norm of the logits). Statistics of batch-norms
+are those of other images, stirred a little, so that none of them is trivial and activations keep their size; factors
+that begin at nearly nothing (layer_scale) are drawn anew.
+
+Prints a table, and exits with 1 where anything is farther off. Needs torch, torchvision, safetensors and Pillow.
+"""
+import argparse
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+import torch
+import torchvision
+from PIL import Image
+from safetensors.torch import save_file
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+# Files of models/ whose names are not torchvision's functions.
+CALLED = {"alexnet_torchvision": "alexnet"}
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+NORMS = (torch.nn.BatchNorm2d, torch.nn.LayerNorm, torch.nn.GroupNorm)
+
+
+def networks():
+    names = (path.stem for path in sorted((ROOT / "models").glob("*.yaml")))
+    return [name for name in names if name in CALLED or hasattr(torchvision.models, name)
+            and callable(getattr(torchvision.models, name)) and name != "alexnet"]
+
+
+def normalised(images, dtype):
+    """[image][channel][row][column] of bytes, as ToTensor and Normalize make of them."""
+    x = torch.from_numpy(images).permute(0, 3, 1, 2).to(dtype) / 255
+    return (x - torch.tensor(MEAN, dtype=dtype).view(1, 3, 1, 1)) / torch.tensor(STD, dtype=dtype).view(1, 3, 1, 1)
+
+
+def make(name, size):
+    """The network in evaluation mode, with weights that leave nothing trivial."""
+    torch.manual_seed(1)
+    function = getattr(torchvision.models, CALLED.get(name, name))
+    network = function(weights=None, **({"init_weights": True} if name in ("googlenet", "inception_v3") else {}))
+    norms = [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    momenta = [m.momentum for m in norms]
+    for m in norms:
+        m.momentum = 1.0
+    with torch.no_grad():
+        for m in network.modules():
+            if isinstance(m, NORMS) and m.weight is not None:
+                m.weight.uniform_(0.7, 1.3)
+                m.bias.normal_(0, 0.1)
+        for key, parameter in network.named_parameters():
+            if key.endswith("layer_scale"):
+                parameter.uniform_(0.2, 0.6)
+        if norms:
+            noise = np.random.default_rng(7).integers(0, 256, (4, size, size, 3), dtype=np.uint8)
+            network.train()(normalised(noise, torch.float32))
+        for m, momentum in zip(norms, momenta):
+            m.momentum = momentum
+            m.running_mean += 0.1 * m.running_var.sqrt() * torch.randn_like(m.running_mean)
+            m.running_var *= torch.empty_like(m.running_var).uniform_(0.8, 1.25)
+    return network.eval()
+
+
+def size_of(name):
+    for line in open(ROOT / "models" / f"{name}.yaml", encoding="utf-8"):
+        if line.startswith("input:"):
+            return json.loads(line.split(":", 1)[1])[1]
+    raise SystemExit(f"models/{name}.yaml has no input")
+
+
+def predict(arguments, name, weights, pictures):
+    done = subprocess.run([arguments.convoy, "predict", str(ROOT / "models" / f"{name}.yaml"), "--weights", weights, "--logits",
+                           "--json", "--device", arguments.device, *pictures], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{name}: {done.stderr.strip()}")
+    return np.array([answer["logits"] for answer in json.loads(done.stdout)["predictions"]])
+
+
+def compare(arguments, name):
+    """Distances of Convoy's and of PyTorch's float32 from float64, relative."""
+    size = size_of(name)
+    network = make(name, size)
+    images = np.random.default_rng(3).integers(0, 256, (arguments.images, size, size, 3), dtype=np.uint8)
+    with torch.no_grad(), tempfile.TemporaryDirectory() as folder:
+        pictures = [os.path.join(folder, f"{i}.png") for i in range(len(images))]
+        for picture, image in zip(pictures, images):
+            Image.fromarray(image).save(picture)
+        files = [os.path.join(folder, "w.pth"), os.path.join(folder, "w.safetensors")]
+        torch.save(network.state_dict(), files[0])
+        save_file({k: v.contiguous() for k, v in network.state_dict().items()}, files[1])
+        found = [predict(arguments, name, file, pictures) for file in files]
+        single = network(normalised(images, torch.float32)).double().numpy()
+        exact = network.double()(normalised(images, torch.float64)).numpy()
+    if not np.array_equal(*found):
+        raise SystemExit(f"{name}: the .pth file and the safetensors file give different logits")
+    norm = np.linalg.norm(exact)
+    return np.linalg.norm(found[0] - exact) / norm, np.linalg.norm(single - exact) / norm
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("networks", nargs="*")
+    parser.add_argument("--convoy", default=str(ROOT / "build" / "convoy"))
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--images", type=int, default=2)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    far = False
+    print("| network | Convoy | PyTorch float32 | of what is allowed |\n|---|---|---|---|")
+    for name in arguments.networks or networks():
+        here, there = compare(arguments, name)
+        share = here / max(4 * there, 1e-6)
+        far |= not share <= 1
+        print(f"| `{name}` | {here:.1e} | {there:.1e} | {share:.2f} |", flush=True)
+    sys.exit(far)
+
+
+if __name__ == "__main__":
+    main()
