@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/params.h"
 #include "base/text.h"
+#include "base/threads.h"
 #include "convoy.h"
 #include "network/network.h"
 
@@ -179,6 +180,24 @@ void cli_progress_bar(cvy_text *text, const convoy_progress *event, double elaps
 void cli_curves(cvy_text *text, const char *title, const double *train, const double *test, size_t count);
 /* Both pictures, of loss and accuracy, from a run's metrics.csv; nothing with fewer than two epochs. */
 void cli_curves_of_run(cvy_text *text, const char *metrics);
+
+/* ---- pictures.c ---- */
+
+/* The curves of a run that trains. */
+typedef struct cli_pictures {
+    char *metrics, *path; /* from which file to which */
+    cvy_threads thread;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    bool wanted, ending; /* under the lock */
+    char *failure;       /* of the latest picture, or NULL; of the thread while it runs */
+} cli_pictures;
+
+void cli_pictures_start(cli_pictures *pictures, const char *folder);
+/* There is something new to draw. Does not wait for it. */
+void cli_pictures_want(cli_pictures *pictures);
+/* Draws what is not drawn yet, and says what went wrong. */
+void cli_pictures_end(cli_pictures *pictures);
 
 /* ---- the commands ---- */
 

@@ -12,6 +12,7 @@
 #include "base/status.h"
 #include "cli/cli.h"
 #include "model/model.h"
+#include "report/canvas.h"
 
 typedef struct options {
     cli_common common;
@@ -19,7 +20,7 @@ typedef struct options {
     int epochs, batch_size, micro_batch, eval_every, checkpoint_every;
     long long seed, limit_train, limit_test, max_steps;
     double test_fraction;
-    bool resume, no_shuffle, init_strict;
+    bool resume, no_shuffle, init_strict, no_pictures;
 } options;
 
 #define MANY 9e18
@@ -57,6 +58,8 @@ static const cvy_param params[] = {
      "steps between evaluations; 0: once an epoch; default: the recipe's"},
     {"checkpoint-every", CVY_INT, offsetof(options, checkpoint_every), "", 0, 1 << 30, NULL,
      "steps between checkpoints; 0: once an epoch"},
+    {"no-pictures", CVY_FLAG, offsetof(options, no_pictures), "", 0, 0, NULL,
+     "write no curves.png into the run folder"},
     {"max-steps", CVY_SIZE, offsetof(options, max_steps), "", 1, MANY, NULL, "stop after so many steps"},
     CLI_ROW_SET,
     CLI_ROW_VARIANT,
@@ -229,10 +232,26 @@ static void print_result(const cli_call *call, const convoy_device *device, cons
     cli_note("weights, metrics and checkpoint are in %s", out);
 }
 
+/* Who hears how training goes on. */
+typedef struct listener {
+    cli_progress progress;
+    cli_pictures pictures;
+    bool draws;
+} listener;
+
+/* By now the row of metrics.csv is written. */
+static int hear(void *context, const convoy_progress *event) {
+    listener *l = context;
+    if (l->draws && (event->kind == CONVOY_PROGRESS_EPOCH || event->kind == CONVOY_PROGRESS_TEST))
+        cli_pictures_want(&l->pictures);
+    return cli_progress_event(&l->progress, event);
+}
+
 static convoy_status train(cli_call *call, convoy_model *model, convoy_device **device,
                            convoy_dataset *train_set, convoy_dataset *test_set, const char *out) {
     const options *o = call->options;
-    cli_progress progress;
+    listener heard = {.draws = !o->no_pictures && cvy_canvas_check() == CONVOY_OK};
+    cli_progress *progress = &heard.progress;
     convoy_train_result result = {.size = sizeof result};
     convoy_train_options train_options = {
         .size = sizeof train_options,
@@ -244,22 +263,26 @@ static convoy_status train(cli_call *call, convoy_model *model, convoy_device **
         .checkpoint_every = o->checkpoint_every,
         .max_steps = (unsigned long long)o->max_steps,
         .variant = call->variants,
-        .progress = cli_progress_event,
-        .context = &progress,
+        .progress = hear,
+        .context = &heard,
         .interrupt = &interrupt,
     };
     convoy_status status;
-    cli_progress_start(&progress, isatty(STDERR_FILENO));
-    convoy_log_set_sink(cli_progress_log, &progress);
+    cli_progress_start(progress, isatty(STDERR_FILENO));
+    convoy_log_set_sink(cli_progress_log, progress);
     catch_signals();
+    if (heard.draws)
+        cli_pictures_start(&heard.pictures, out);
     do {
-        cli_progress_start(&progress, isatty(STDERR_FILENO));
-        cvy_device_observe_building(*device, cli_progress_building, &progress);
+        cli_progress_start(progress, isatty(STDERR_FILENO));
+        cvy_device_observe_building(*device, cli_progress_building, progress);
         status = convoy_train(model, *device, train_set, test_set, &train_options, &result);
         cvy_device_observe_building(*device, NULL, NULL);
-        cli_progress_end(&progress);
+        cli_progress_end(progress);
     } while (result.steps == 0 && cli_fall_back(call, status, device));
     convoy_log_set_sink(cli_progress_log, NULL);
+    if (heard.draws)
+        cli_pictures_end(&heard.pictures);
     if (status == CONVOY_INTERRUPTED && result.steps)
         say_how_to_resume(call, out);
     if (status)
