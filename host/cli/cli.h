@@ -201,6 +201,7 @@ void cli_pictures_end(cli_pictures *pictures);
 
 /* ---- the commands ---- */
 
-extern const cli_command cli_devices, cli_summary, cli_train, cli_eval, cli_predict, cli_bench, cli_tune;
+extern const cli_command cli_devices, cli_summary, cli_train, cli_eval, cli_predict, cli_bench, cli_tune,
+    cli_show;
 
 #endif

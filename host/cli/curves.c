@@ -7,7 +7,7 @@
 #include "cli/cli.h"
 #include "report/history.h"
 
-enum { ROWS = 10, COLUMNS_LIMIT = 60, MOST_EPOCHS = 1 << 24 };
+enum { ROWS = 10, COLUMNS_LIMIT = 60 };
 
 /* Least and largest finite value of both. */
 static bool range(const double *train, const double *test, size_t count, double *low, double *high) {
@@ -75,14 +75,15 @@ static void by_epoch(const cvy_history *history, const char *column, size_t epoc
     for (size_t e = 0; e < epochs; e++)
         values[e] = NAN;
     for (size_t r = 0; of && r < history->rows; r++)
-        values[(size_t)history->values[r] - 1] = of[r];
+        if (history->values[r] <= (double)epochs)
+            values[(size_t)history->values[r] - 1] = of[r];
 }
 
 static void add_curves(cvy_text *text, const cvy_history *history, const char *title, const char *train,
                        const char *test) {
-    size_t epochs = 0;
+    size_t epochs = 0; /* each with a row at least */
     for (size_t r = 0; r < history->rows; r++)
-        if (history->values[r] > (double)epochs && history->values[r] < MOST_EPOCHS)
+        if (history->values[r] > (double)epochs && history->values[r] <= (double)history->rows)
             epochs = (size_t)history->values[r];
     double *values = epochs >= 2 ? cvy_machine_allocate(2 * epochs, sizeof *values) : NULL;
     if (values) { /* without memory there is no picture */
