@@ -202,6 +202,6 @@ void cli_pictures_end(cli_pictures *pictures);
 /* ---- the commands ---- */
 
 extern const cli_command cli_devices, cli_summary, cli_train, cli_eval, cli_predict, cli_bench, cli_tune,
-    cli_show;
+    cli_show, cli_report;
 
 #endif

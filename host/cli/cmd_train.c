@@ -13,6 +13,7 @@
 #include "cli/cli.h"
 #include "model/model.h"
 #include "report/canvas.h"
+#include "report/run.h"
 
 typedef struct options {
     cli_common common;
@@ -120,22 +121,30 @@ static void print_quoted(cvy_text *text, const char *word) {
     cvy_text_add(text, "'");
 }
 
-/* The command line that goes on where this one stopped; --init belongs to the beginning only. */
-static void say_how_to_resume(const cli_call *call, const char *out) {
+/* The command line; `resumed`: the one that goes on where this one stopped. --init belongs to the beginning
+   only. */
+static void print_command(const cli_call *call, const char *out, bool resumed, cvy_text *text) {
     const options *o = call->options;
-    cvy_text text = {0};
-    cvy_text_add(&text, "%s", call->argv[0]);
+    cvy_text_add(text, "%s", call->argv[0]);
     for (int i = 1; i < call->argc; i++)
-        if (strcmp(call->argv[i], "--init") == 0)
+        if (resumed && strcmp(call->argv[i], "--init") == 0)
             i++;
-        else if (strncmp(call->argv[i], "--init=", 7) != 0 && strcmp(call->argv[i], "--init-strict") != 0 &&
-                 strcmp(call->argv[i], "--resume") != 0)
-            print_quoted(&text, call->argv[i]);
+        else if (!resumed ||
+                 (strncmp(call->argv[i], "--init=", 7) != 0 && strcmp(call->argv[i], "--init-strict") != 0 &&
+                  strcmp(call->argv[i], "--resume") != 0))
+            print_quoted(text, call->argv[i]);
     if (!o->out) {
-        cvy_text_add(&text, " --out");
-        print_quoted(&text, out);
+        cvy_text_add(text, " --out");
+        print_quoted(text, out);
     }
-    cli_note("go on with: %s --resume", cvy_text_get(&text));
+    if (resumed)
+        cvy_text_add(text, " --resume");
+}
+
+static void say_how_to_resume(const cli_call *call, const char *out) {
+    cvy_text text = {0};
+    print_command(call, out, true, &text);
+    cli_note("go on with: %s", cvy_text_get(&text));
     cvy_text_free(&text);
 }
 
@@ -237,11 +246,32 @@ typedef struct listener {
     cli_progress progress;
     cli_pictures pictures;
     bool draws;
+    const cli_call *call;
+    const char *out;
+    const convoy_device *device;
 } listener;
 
-/* By now the row of metrics.csv is written. */
+/* What the run was begun with, for `convoy report`. */
+static void keep_beginning(const listener *l) {
+    char *path = cvy_path_join(l->out, "run.yaml");
+    cvy_text command = {0}, text = {0};
+    const options *o = l->call->options;
+    if (!o->resume || !cvy_file_exists(path)) {
+        print_command(l->call, l->out, false, &command);
+        cvy_run_print_beginning(cvy_text_get(&command), l->device, &text);
+        if (cvy_file_write(path, cvy_text_get(&text), text.length))
+            cvy_warning("the run's command is not kept: %s", convoy_error_message());
+    }
+    cvy_text_free(&command);
+    cvy_text_free(&text);
+    free(path);
+}
+
+/* The folder is the run's, and by now the row of metrics.csv is written. */
 static int hear(void *context, const convoy_progress *event) {
     listener *l = context;
+    if (event->kind == CONVOY_PROGRESS_START)
+        keep_beginning(l);
     if (l->draws && (event->kind == CONVOY_PROGRESS_EPOCH || event->kind == CONVOY_PROGRESS_TEST))
         cli_pictures_want(&l->pictures);
     return cli_progress_event(&l->progress, event);
@@ -250,7 +280,7 @@ static int hear(void *context, const convoy_progress *event) {
 static convoy_status train(cli_call *call, convoy_model *model, convoy_device **device,
                            convoy_dataset *train_set, convoy_dataset *test_set, const char *out) {
     const options *o = call->options;
-    listener heard = {.draws = !o->no_pictures && cvy_canvas_check() == CONVOY_OK};
+    listener heard = {.draws = !o->no_pictures && cvy_canvas_check() == CONVOY_OK, .call = call, .out = out};
     cli_progress *progress = &heard.progress;
     convoy_train_result result = {.size = sizeof result};
     convoy_train_options train_options = {
@@ -275,6 +305,7 @@ static convoy_status train(cli_call *call, convoy_model *model, convoy_device **
         cli_pictures_start(&heard.pictures, out);
     do {
         cli_progress_start(progress, isatty(STDERR_FILENO));
+        heard.device = *device;
         cvy_device_observe_building(*device, cli_progress_building, progress);
         status = convoy_train(model, *device, train_set, test_set, &train_options, &result);
         cvy_device_observe_building(*device, NULL, NULL);

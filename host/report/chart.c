@@ -230,7 +230,7 @@ static void draw_series(cvy_canvas *canvas, const axis *x, const axis *y, const 
             points[finite++] = at;
     }
     cvy_canvas_line(canvas, points, finite, font / 6, series->dash, series->color);
-    for (size_t i = 0; i < finite && finite <= 30 && series->dash == 0; i++)
+    for (size_t i = 0; i < finite && finite <= 30 && series->dash == 0 && !series->plain; i++)
         cvy_canvas_dot(canvas, points[i], font / 4.5, series->color);
     free(points);
 }

@@ -25,6 +25,7 @@ typedef struct cvy_series {
     size_t count;
     cvy_color color;
     double dash; /* length of dashes; 0: none */
+    bool plain;  /* without a mark at each point */
 } cvy_series;
 
 typedef struct cvy_chart {

@@ -71,9 +71,11 @@ static void find_epochs(cvy_arena *arena, cvy_history *h) {
     h->epoch = epoch;
 }
 
-static void read_rows(cvy_arena *arena, char *line, size_t lines, cvy_history *h) {
-    double *rows = cvy_arena_alloc(arena, (lines * h->columns + 1) * sizeof *rows),
-           *values = cvy_arena_alloc(arena, (lines * h->columns + 1) * sizeof *values);
+static convoy_status read_rows(cvy_arena *arena, char *line, size_t lines, cvy_history *h) {
+    const size_t bytes = (lines * h->columns + 1) * sizeof(double);
+    double *rows = cvy_arena_try(arena, bytes), *values = cvy_arena_try(arena, bytes);
+    if (!rows || !values)
+        return cvy_fail_memory("the table of a run", 2 * bytes);
     for (char *end; *line; line = end) {
         end = line + strcspn(line, "\n");
         if (*end)
@@ -87,6 +89,7 @@ static void read_rows(cvy_arena *arena, char *line, size_t lines, cvy_history *h
         for (size_t c = 0; c < h->columns; c++)
             values[c * h->rows + r] = rows[r * h->columns + c];
     h->values = values;
+    return CONVOY_OK;
 }
 
 convoy_status cvy_history_read(cvy_arena *arena, const char *path, cvy_history *history) {
@@ -102,10 +105,10 @@ convoy_status cvy_history_read(cvy_arena *arena, const char *path, cvy_history *
     if (*rest)
         *rest++ = '\0';
     status = read_header(arena, path, header, history);
-    if (!status) {
-        read_rows(arena, rest, lines, history);
+    if (!status)
+        status = read_rows(arena, rest, lines, history);
+    if (!status)
         find_epochs(arena, history);
-    }
     free(data);
     return status;
 }
