@@ -114,6 +114,8 @@ convoy_dataset_options cli_dataset_options(const convoy_model *model);
 convoy_status cli_check_file(const cli_call *call, const char *what, const char *path);
 /* The model alone. `classes` 0: the file's own. */
 convoy_status cli_load_model(const cli_call *call, int classes, convoy_model **model);
+/* The same, with every layer by itself. */
+convoy_status cli_load_layers(const cli_call *call, int classes, convoy_model **model);
 
 /* Opens the device that was asked for, and says which and why. */
 convoy_status cli_open_device(const cli_call *call, convoy_device **device);
@@ -202,6 +204,6 @@ void cli_pictures_end(cli_pictures *pictures);
 /* ---- the commands ---- */
 
 extern const cli_command cli_devices, cli_summary, cli_train, cli_eval, cli_predict, cli_bench, cli_tune,
-    cli_show, cli_report;
+    cli_show, cli_report, cli_explain;
 
 #endif

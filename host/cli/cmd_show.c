@@ -106,7 +106,7 @@ static convoy_status draw(cli_call *call, const convoy_model *model, const convo
         .tiles = tiles,
         .count = (size_t)b->n,
         .tile = 128,
-        .width = 1280,
+        .width = 1236,
         .font = 14,
         .theme = &cvy_light};
     convoy_status status = cvy_tiles_create(CVY_PNG, &grid, &canvas);

@@ -7,12 +7,6 @@
 #include "base/file.h"
 #include "base/text.h"
 
-cvy_color cvy_palette(size_t index) {
-    /* blue, vermillion, bluish green, reddish purple, orange, sky blue */
-    static const uint32_t colors[] = {0x0072b2, 0xd55e00, 0x009e73, 0xcc79a7, 0xe69f00, 0x56b4e9};
-    return cvy_opaque(colors[index % (sizeof colors / sizeof *colors)]);
-}
-
 convoy_status cvy_canvas_save(cvy_canvas *canvas, const char *path) {
     char *data = NULL;
     size_t size = 0;

@@ -65,7 +65,4 @@ convoy_status cvy_canvas_finish(cvy_canvas *canvas, char **data, size_t *size);
 /* The same, into a file, atomically. */
 convoy_status cvy_canvas_save(cvy_canvas *canvas, const char *path);
 
-/* Okabe and Ito's palette, told apart by colour-blind eyes too, without yellow and black: any index. */
-cvy_color cvy_palette(size_t index);
-
 #endif

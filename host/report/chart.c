@@ -12,6 +12,14 @@
 const cvy_theme cvy_light = {{0x1a1a1a, 1}, {0x595959, 1}, {0xdddddd, 1}, {0xffffff, 1}};
 const cvy_theme cvy_dark = {{0xe8e8e8, 1}, {0xa8a8a8, 1}, {0x3d4247, 1}, {0x1b1e22, 1}};
 
+cvy_color cvy_palette(const cvy_theme *theme, size_t index) {
+    /* blue, vermillion, bluish green, reddish purple, orange, sky blue */
+    static const uint32_t colors[] = {0x0072b2, 0xd55e00, 0x009e73, 0xcc79a7, 0xe69f00, 0x56b4e9};
+    const size_t i = index % 6;
+    return cvy_opaque(
+        colors[theme == &cvy_dark && i % 5 == 0 ? 5 - i : i]); /* the light blue on dark first */
+}
+
 /* ---- axes ---- */
 
 typedef struct axis {

@@ -12,6 +12,9 @@ typedef struct cvy_theme {
 
 extern const cvy_theme cvy_light, cvy_dark;
 
+/* Okabe and Ito's palette, told apart by colour-blind eyes too, without yellow and black: any index. */
+cvy_color cvy_palette(const cvy_theme *theme, size_t index);
+
 /* Axes. */
 typedef enum cvy_scale {
     CVY_LINEAR,

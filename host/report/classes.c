@@ -17,9 +17,12 @@ static void add_bar(cvy_text *page, double value) {
 }
 
 static void add_classes(const cvy_answers *a, cvy_text *page) {
-    cvy_text_add(page, "<h2>Classes</h2>\n<div class=\"scroll\"><table>\n<tr><th>class</th><th>precision</th>"
-                       "<th>recall</th><th>F1</th><th>ROC area</th><th>average precision</th><th>images</th>"
-                       "</tr>\n");
+    cvy_text_add(page,
+                 "<h2>Classes</h2>\n<p class=\"faint\">AUC: area under the ROC curve; AP: average precision; "
+                 "each class against the rest.</p>\n<div "
+                 "class=\"scroll\"><table>\n<tr><th>class</th><th>precision</th>"
+                 "<th>recall</th><th>F1</th><th>AUC</th><th>AP</th><th>images</th>"
+                 "</tr>\n");
     for (int c = 0; c < a->classes; c++) {
         const convoy_class_result *r = &a->results[c];
         cvy_text_add(page, "<tr><td>");
@@ -179,7 +182,7 @@ static convoy_status draw_thresholds(const void *what, const cvy_theme *theme, c
                                  .x = curve->x,
                                  .y = curve->y,
                                  .count = curve->points,
-                                 .color = cvy_palette(i),
+                                 .color = cvy_palette(theme, i),
                                  .dash = i < 6 ? 0 : 5,
                                  .plain = true};
     }

@@ -52,7 +52,7 @@ static cvy_scale scale_of(cvy_curve curve, const cvy_series *series, size_t coun
 /* What one run shows: returns how many series. Beside other runs it has its training, dashed, and what it is
    judged by. */
 static size_t add_run(cvy_curve curve, const cvy_run_curves *run, bool alone, size_t index, double font,
-                      cvy_series *series) {
+                      const cvy_theme *theme, cvy_series *series) {
     size_t found = 0;
     for (size_t s = 0; s < SPLITS; s++) {
         const double *values = column_of(curve, s, run);
@@ -62,9 +62,9 @@ static size_t add_run(cvy_curve curve, const cvy_run_curves *run, bool alone, si
                                        .x = run->history->epoch,
                                        .y = values,
                                        .count = run->history->rows,
-                                       .color = cvy_palette(!alone ? index
-                                                            : s    ? 3 - s
-                                                                   : 0),
+                                       .color = cvy_palette(theme, !alone ? index
+                                                                   : s    ? 3 - s
+                                                                          : 0),
                                        .dash = alone || s ? 0 : font / 2};
     }
     if (found && !alone) {
@@ -79,7 +79,7 @@ void cvy_curve_draw(cvy_canvas *canvas, cvy_box box, cvy_curve curve, const cvy_
     cvy_series *series = calloc(count * SPLITS + 1, sizeof *series);
     size_t found = 0;
     for (size_t r = 0; series && r < count; r++)
-        found += add_run(curve, &runs[r], count == 1, r, font, series + found);
+        found += add_run(curve, &runs[r], count == 1, r, font, theme, series + found);
     const cvy_chart chart = {.title = kinds[curve].title,
                              .x_name = "epoch",
                              .y_name = kinds[curve].y_name,

@@ -8,45 +8,66 @@ static double stretched(double longer, double tile) {
     return longer * 2 <= tile * 1.25 ? longer * floor(tile * 1.25 / longer) : fmin(longer, 2 * tile);
 }
 
-convoy_status cvy_tiles_create(cvy_picture kind, const cvy_tiles *grid, cvy_canvas **canvas) {
-    const double gap = grid->font, margin = 1.5 * grid->font;
-    double side = 1;
+/* Where everything lies. */
+typedef struct layout {
+    double side, gap, step, head;
+    size_t columns, rows;
+} layout;
+
+static layout lay_out(const cvy_tiles *all) {
+    layout l = {.side = 1, .gap = all->font, .head = all->title ? 2.2 * all->font : 0};
     int lines = 0;
-    for (size_t i = 0; i < grid->count; i++) {
-        const cvy_tile *t = &grid->tiles[i];
-        side = fmax(side, stretched(fmax(t->width, t->height), grid->tile));
+    for (size_t i = 0; i < all->count; i++) {
+        const cvy_tile *t = &all->tiles[i];
+        l.side = all->fixed ? all->tile : fmax(l.side, stretched(fmax(t->width, t->height), all->tile));
         lines = t->below ? 2 : t->caption && lines < 1 ? 1 : lines;
     }
-    const double room = floor((grid->width - 2 * margin + gap) / (side + gap));
-    const size_t columns = room > 1 ? (size_t)fmin(room, (double)grid->count) : 1,
-                 rows = (grid->count + columns - 1) / columns;
-    const double step = side + gap + 1.35 * grid->font * lines, head = grid->title ? 2.2 * grid->font : 0;
-    convoy_status status = cvy_canvas_create(kind, 2 * margin - gap + (side + gap) * (double)columns,
-                                             2 * margin - gap + head + step * (double)rows, 1, canvas);
+    const double room = floor((all->width + l.gap) / (l.side + l.gap));
+    l.columns = room > 1 ? (size_t)fmin(room, (double)all->count) : 1;
+    l.rows = (all->count + l.columns - 1) / l.columns;
+    l.step = l.side + l.gap + 1.35 * all->font * lines;
+    return l;
+}
+
+cvy_point cvy_tiles_size(const cvy_tiles *tiles) {
+    const layout l = lay_out(tiles);
+    return (cvy_point){(l.side + l.gap) * (double)l.columns - l.gap,
+                       l.head + l.step * (double)l.rows - l.gap};
+}
+
+void cvy_tiles_draw(cvy_canvas *canvas, cvy_point at, const cvy_tiles *all) {
+    const layout l = lay_out(all);
+    const cvy_font title = {.size = all->font * 1.15, .bold = true, .color = all->theme->ink},
+                   caption = {.size = all->font, .align = 0.5, .color = all->theme->ink},
+                   below = {.size = all->font, .align = 0.5, .color = all->theme->faint};
+    if (all->title)
+        cvy_text_that_fits(canvas, (cvy_point){at.x, at.y + all->font}, &title, all->width, all->title);
+    for (size_t i = 0; i < all->count; i++) {
+        const cvy_tile *t = &all->tiles[i];
+        const double x = at.x + (l.side + l.gap) * (double)(i % l.columns),
+                     y = at.y + l.head + l.step * (double)(i / l.columns),
+                     scale = l.side / fmax(t->width, t->height), wide = t->width * scale;
+        const cvy_box box = {x + (l.side - wide) / 2, y, wide, t->height * scale};
+        cvy_canvas_pixels(canvas, box, t->rgba, t->width, t->height, scale < 1);
+        cvy_canvas_frame(canvas, box, 1, all->theme->grid);
+        const cvy_point line = {x + l.side / 2, y + t->height * scale + 1.25 * all->font};
+        if (t->caption)
+            cvy_text_that_fits(canvas, line, &caption, l.side + l.gap * 0.5, t->caption);
+        if (t->below)
+            cvy_text_that_fits(canvas, (cvy_point){line.x, line.y + 1.3 * all->font}, &below,
+                               l.side + l.gap * 0.5, t->below);
+    }
+}
+
+convoy_status cvy_tiles_create(cvy_picture kind, const cvy_tiles *tiles, cvy_canvas **canvas) {
+    const double margin = 1.5 * tiles->font;
+    const cvy_point size = cvy_tiles_size(tiles);
+    const cvy_box all = {0, 0, size.x + 2 * margin, size.y + 2 * margin};
+    convoy_status status = cvy_canvas_create(kind, all.width, all.height, 1, canvas);
     if (status)
         return status;
-    const cvy_font title = {.size = grid->font * 1.15, .bold = true, .color = grid->theme->ink},
-                   caption = {.size = grid->font, .align = 0.5, .color = grid->theme->ink},
-                   below = {.size = grid->font, .align = 0.5, .color = grid->theme->faint};
-    cvy_canvas_fill(*canvas, (cvy_box){0, 0, 1e5, 1e5}, grid->theme->paper);
-    if (grid->title)
-        cvy_text_that_fits(*canvas, (cvy_point){margin, margin + grid->font}, &title,
-                           (side + gap) * (double)columns, grid->title);
-    for (size_t i = 0; i < grid->count; i++) {
-        const cvy_tile *t = &grid->tiles[i];
-        const double x = margin + (side + gap) * (double)(i % columns),
-                     y = margin + head + step * (double)(i / columns),
-                     scale = side / fmax(t->width, t->height);
-        const cvy_box box = {x + (side - t->width * scale) / 2, y, t->width * scale, t->height * scale};
-        cvy_canvas_pixels(*canvas, box, t->rgba, t->width, t->height, scale < 1);
-        cvy_canvas_frame(*canvas, box, 1, grid->theme->grid);
-        const cvy_point at = {x + side / 2, y + t->height * scale + 1.25 * grid->font};
-        if (t->caption)
-            cvy_text_that_fits(*canvas, at, &caption, side + gap * 0.5, t->caption);
-        if (t->below)
-            cvy_text_that_fits(*canvas, (cvy_point){at.x, at.y + 1.3 * grid->font}, &below, side + gap * 0.5,
-                               t->below);
-    }
+    cvy_canvas_fill(*canvas, all, tiles->theme->paper);
+    cvy_tiles_draw(*canvas, (cvy_point){margin, margin}, tiles);
     return CONVOY_OK;
 }
 

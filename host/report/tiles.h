@@ -17,12 +17,16 @@ typedef struct cvy_tiles {
     const char *title; /* NULL: none */
     const cvy_tile *tiles;
     size_t count;
+    bool fixed;         /* tiles are as long as `tile` says, whatever the images are */
     double tile, width; /* length of a tile's longer side, about; most of the whole */
     double font;
     const cvy_theme *theme;
 } cvy_tiles;
 
-/* A canvas with all of it, as wide as it has to be. */
+/* What it takes: the size, and drawing it with its upper left corner at `at`. */
+cvy_point cvy_tiles_size(const cvy_tiles *tiles);
+void cvy_tiles_draw(cvy_canvas *canvas, cvy_point at, const cvy_tiles *tiles);
+/* A canvas with all of it, as wide as it has to be, and a margin. */
 convoy_status cvy_tiles_create(cvy_picture kind, const cvy_tiles *grid, cvy_canvas **canvas);
 
 /* An image as the network sees it, planes [channels][height][width] that lie `pitch` floats apart from pixel
