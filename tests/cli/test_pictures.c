@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/text.h"
 #include "convoy/data.h"
 #include "report/canvas.h"
 #include "support/command.h"
@@ -94,10 +95,248 @@ static void show_chooses_by_seed(void **state) {
     assert_non_null(strstr(r->err, "folder.png"));
 }
 
+/* ---- report ---- */
+
+/* Tags that close in their order, no script, no address but data:, every picture a whole PNG or SVG. */
+static const char page_checker[] =
+    "import base64, html.parser, re, sys\n"
+    "import xml.etree.ElementTree as tree\n"
+    "VOID = {'meta', 'link', 'br', 'img', 'source'}\n"
+    "class Checker(html.parser.HTMLParser):\n"
+    "    stack, pictures, text = [], 0, ''\n"
+    "    def handle_starttag(self, tag, attributes):\n"
+    "        assert tag not in ('script', 'iframe', 'object', 'b1'), tag\n"
+    "        for name, value in attributes:\n"
+    "            assert not name.startswith('on'), name\n"
+    "            if name in ('src', 'srcset', 'href'):\n"
+    "                assert value.startswith('data:'), value[:40]\n"
+    "                self.check(value)\n"
+    "        if tag not in VOID:\n"
+    "            self.stack.append(tag)\n"
+    "    def handle_endtag(self, tag):\n"
+    "        assert self.stack and self.stack.pop() == tag, tag\n"
+    "    def handle_data(self, data):\n"
+    "        self.text += data\n"
+    "    def check(self, value):\n"
+    "        if value == 'data:,':\n"
+    "            return\n"
+    "        kind, data = re.fullmatch('data:([a-z/+]+);base64,(.*)', value).groups()\n"
+    "        data = base64.b64decode(data, validate=True)\n"
+    "        self.pictures += 1\n"
+    "        if kind == 'image/png':\n"
+    "            assert data[:8] == b'\\x89PNG\\r\\n\\x1a\\n' and b'IEND' in data[-12:]\n"
+    "        else:\n"
+    "            assert tree.fromstring(data).tag.endswith('svg')\n"
+    "text = open(sys.argv[1], encoding='utf-8', errors='strict').read()\n"
+    "page = Checker()\n"
+    "page.feed(text)\n"
+    "page.close()\n"
+    "assert not page.stack, page.stack\n"
+    "assert not any(ord(c) < 32 and c not in '\\n\\t' for c in text)\n"
+    "assert page.pictures >= int(sys.argv[2]), page.pictures\n"
+    "for part in sys.argv[3:]:\n"
+    "    assert part in page.text, part\n";
+
+/* The page is sound, has `pictures` at least, and says each of the parts. */
+static void check_page(const char *page, int pictures, const char *const *parts) {
+    const char *checker = test_write(folder, "check.py", page_checker);
+    cvy_text command = {0};
+    cvy_text_add(&command, "python3 '%s' '%s' %d", checker, page, pictures);
+    for (; *parts; parts++)
+        cvy_text_add(&command, " '%s'", *parts);
+    cvy_text_add(&command, " 2>'%s'", test_path(folder, "wrong"));
+    if (system(cvy_text_get(&command)) != 0)
+        fail_msg("%s: %s", page, test_read_text(test_path(folder, "wrong"), NULL));
+    cvy_text_free(&command);
+}
+#define CHECK_PAGE(page, pictures, ...) check_page(page, pictures, (const char *const[]){__VA_ARGS__, NULL})
+
+static const char *train(const char *name, const char *what, const char *data) {
+    const char *out = test_path(folder, name);
+    const test_output *r =
+        RUN("train", what, "--limit-train", "60", "--limit-test", "40", "--out", out, "--data", data);
+    if (r->code)
+        fail_msg("training failed: %s", r->err);
+    return out;
+}
+
+static bool python(void) {
+    return system("python3 -c '' 2>/dev/null") == 0;
+}
+
+static void a_page_has_everything(void **state) {
+    (void)state;
+    const char *out = train("run", model, "synthetic"), *page = test_path(out, "report.html");
+    const test_output *r = RUN("report", out, "--json", "--limit", "50");
+    if (built_without_pictures(r) || !python())
+        skip();
+    const json_t *json = json_of(r), *runs = json_object_get(json, "runs"), *first = json_array_get(runs, 0);
+    test_keys(json, "out runs");
+    test_keys(first, "folder model images accuracy notes");
+    assert_string_equal(json_string_value(json_object_get(json, "out")), page);
+    assert_int_equal(json_integer_value(json_object_get(first, "images")), 50);
+    assert_int_equal(json_array_size(json_object_get(first, "notes")), 0);
+    const double accuracy = json_number_value(json_object_get(first, "accuracy"));
+    /* curves (2), ROC and precision, filters, each for two themes */
+    CHECK_PAGE(page, 10, "Curves", "Classes", "Confusion", "Each class against the rest",
+               "Filters of the first layer", "kernel_size: 3", "convoy train", "Host CPU without OpenCL",
+               "precision");
+    const char *weights = test_path(out, "best.safetensors");
+    json = json_of(RUN("eval", model, "--weights", weights, "--limit", "50", "--json"));
+    assert_true(fabs(json_number_value(json_object_get(json, "accuracy")) - accuracy) < 1e-9);
+}
+
+static void several_runs_are_compared(void **state) {
+    (void)state;
+    const char *a = test_path(folder, "run"), *b = test_path(folder, "again/run"),
+               *page = test_path(folder, "compared.html");
+    const test_output *r =
+        RUN("train", model, "--limit-train", "60", "--limit-test", "40", "--out", b, "--lr", "0.5");
+    assert_int_equal(r->code, 0);
+    r = RUN("report", a, b, "--out", page, "--no-eval");
+    if (built_without_pictures(r) || !python())
+        skip();
+    assert_int_equal(r->code, 0);
+    CHECK_PAGE(page, 12, "2 runs compared", "What differs", "optimizer.Adam.lr", "0.01", "0.5",
+               "best test accuracy", b); /* of the same name: told apart by their paths */
+    char *text = test_read_text(page, NULL);
+    assert_null(strstr(text, "<td>optimizer.Adam.eps</td>")); /* the same in both */
+    free(text);
+}
+
+/* What a folder may be called, and a page must not run. */
+static void names_are_only_text(void **state) {
+    (void)state;
+    static const char *const classes[] = {"<script>alert(1)<b1>", "\"><img src=x onerror=alert(1)>",
+                                          "a&lt;'b\\", "\xff\xfe not utf8", "bell\a\x1b[31m\n"};
+    uint8_t pixels[64];
+    const char *data = test_path(folder, "hostile");
+    for (int c = 0; c < 5; c++)
+        for (int i = 0; i < 8; i++) {
+            char name[128];
+            snprintf(name, sizeof name, "%s/%s/%d.png", i < 5 ? "train" : "test", classes[c], i);
+            memset(pixels, 40 * c + i, sizeof pixels);
+            test_write_png(data, name, 8, 8, 0, 8, 0, pixels);
+        }
+    const char *hostile = test_write(folder, "hostile.yaml",
+                                     "name: \"<script>x</script>\"\ninput: [1, 8, 8]\nlayers:\n  - Flatten\n"
+                                     "  - Linear: {out_features: 5}\nrecipe: {epochs: 1, batch_size: 5}\n");
+    const char *out = train("a<b1>&\"'", hostile, data), *page = test_path(folder, "hostile.html");
+    const test_output *r = RUN("report", out, "--out", page);
+    if (built_without_pictures(r) || !python())
+        skip();
+    assert_int_equal(r->code, 0);
+    assert_string_equal(r->err + strlen(r->err) - 1, "\n");
+    CHECK_PAGE(page, 9, "<script>alert(1)<b1>", "\"><img src=x onerror=alert(1)>", "a&lt;",
+               "\\xFF\\xFE not utf8", "bell\\x07\\x1B[31m", "Most confidently wrong", "<script>x</script>");
+}
+
+/* What is missing is said on the page; what is no run is refused. */
+static void damaged_runs(void **state) {
+    (void)state;
+    const char *run = test_path(folder, "run"), *bad = test_path(folder, "bad"),
+               *page = test_path(folder, "bad.html");
+    assert_ok(cvy_folder_create(bad));
+    const test_output *r = RUN("report", bad);
+    if (built_without_pictures(r) || !python())
+        skip();
+    assert_int_equal(r->code, 2);
+    assert_non_null(strstr(r->err, "is no run folder"));
+    r = RUN("report", test_path(folder, "absent"));
+    assert_int_equal(r->code, 2);
+    assert_non_null(strstr(r->err, "there is no run folder"));
+
+    char *table = test_read_text(test_path(run, "metrics.csv"), NULL),
+         *recipe = test_read_text(test_path(run, "model.yaml"), NULL);
+    test_write(bad, "metrics.csv", "epoch,step,train_loss\n1,2,\n9,torn");
+    assert_int_equal(RUN("report", bad, "--out", page)->code, 0);
+    CHECK_PAGE(page, 0, "There are no weights", "1 damaged line is left out");
+    test_write(bad, "metrics.csv", "\x89PNG\r\n");
+    test_write(bad, "model.yaml", "name: [");
+    assert_int_equal(RUN("report", bad, "--out", page)->code, 0);
+    CHECK_PAGE(page, 0, "is no table of a run", "model.yaml:");
+    test_write(bad, "metrics.csv", table);
+    test_write(bad, "model.yaml", recipe);
+    test_write(bad, "best.safetensors", "none");
+    assert_int_equal(RUN("report", bad, "--out", page)->code, 0);
+    CHECK_PAGE(page, 4, "Nothing was evaluated", "best.safetensors", "Curves");
+    assert_int_equal(RUN("report", run, "--out", page, "--data", "/no/such/data")->code, 0);
+    CHECK_PAGE(page, 4, "Nothing was evaluated", "/no/such/data");
+    assert_int_equal(RUN("report", run, "--out", test_path(folder, "no/folder/x.html"), "--no-eval")->code,
+                     1);
+    free(table);
+    free(recipe);
+}
+
+/* ---- explain ---- */
+
+#define DATA CONVOY_SOURCE_DIR "/tests/report/data"
+
+static void explain_answers_in_json(void **state) {
+    (void)state;
+    const char *out = test_path(folder, "explain.png");
+    uint8_t pixels[3 * 7 * 12];
+    const test_output *r =
+        RUN("explain", DATA "/gradcam.yaml", DATA "/gradcam.png", "--weights", DATA "/gradcam.safetensors",
+            "--class", "3", "--layer", "2", "--out", out, "--json");
+    if (built_without_pictures(r))
+        skip();
+    const json_t *json = json_of(r), *rows = json_object_get(json, "gradcam");
+    test_keys(json, "model file class name probability layer maps gradcam out");
+    assert_int_equal(json_integer_value(json_object_get(json, "class")), 3);
+    assert_int_equal(json_array_size(rows), 12);
+    assert_ok(convoy_image_load(out, 3, 7, 12, pixels));
+    json_t *cases = json_load_file(DATA "/gradcam.json", 0, NULL), *row;
+    size_t i;
+    json_array_foreach(cases, i, row) {
+        if (strcmp(json_string_value(json_object_get(row, "layer")), "2") != 0 ||
+            json_integer_value(json_object_get(row, "class")) != 3)
+            continue;
+        const json_t *map = json_object_get(row, "map");
+        for (size_t y = 0; y < 12; y++)
+            for (size_t x = 0; x < 12; x++)
+                assert_true(fabs(json_number_value(json_array_get(json_array_get(map, y), x)) -
+                                 json_number_value(json_array_get(json_array_get(rows, y), x))) < 1e-6);
+    }
+    json_decref(cases);
+}
+
+static void explain_refuses(void **state) {
+    (void)state;
+    static const struct {
+        const char *option, *value, *message;
+    } cases[] = {{"--class", "cat", "there is no class `cat` among the 5"},
+                 {"--class", "5", "there is no class `5`"},
+                 {"--layer", "4.body.9", "has no layer `4.body.9`"},
+                 {"--layer", "7", "and no maps"},
+                 {"--weights", "/no/such/file", "there is no weights file"},
+                 {"--out", "/no/such/folder/x.png", "/no/such/folder"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const test_output *r = RUN("explain", DATA "/gradcam.yaml", DATA "/gradcam.png", "--weights",
+                                   DATA "/gradcam.safetensors", "--out", test_path(folder, "x.png"),
+                                   cases[i].option, cases[i].value);
+        if (built_without_pictures(r))
+            skip();
+        assert_int_equal(r->code, i == 5 ? 1 : 2);
+        if (!strstr(r->err, cases[i].message))
+            fail_msg("%s lacks %s", r->err, cases[i].message);
+    }
+    const test_output *r = RUN("explain", DATA "/gradcam.yaml", DATA "/gradcam.yaml", "--weights",
+                               DATA "/gradcam.safetensors", "--out", test_path(folder, "x.png"));
+    assert_int_equal(r->code, 2);
+    assert_non_null(strstr(r->err, "gradcam.yaml"));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(show_draws_what_the_network_sees),
         cmocka_unit_test(show_chooses_by_seed),
+        cmocka_unit_test(a_page_has_everything),
+        cmocka_unit_test(several_runs_are_compared),
+        cmocka_unit_test(names_are_only_text),
+        cmocka_unit_test(damaged_runs),
+        cmocka_unit_test(explain_answers_in_json),
+        cmocka_unit_test(explain_refuses),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
