@@ -185,20 +185,26 @@ void cli_curves_of_run(cvy_text *text, const char *metrics);
 
 /* ---- pictures.c ---- */
 
-/* The curves of a run that trains. */
+/* The curves and events of a run that trains; {0}: none. */
 typedef struct cli_pictures {
-    char *metrics, *path; /* from which file to which */
+    char *metrics, *path, *events; /* from which file to which */
+    bool draws, started;
+    unsigned long long step; /* of the last row that became events */
+    double start;            /* of the run, in seconds since 1970 */
     cvy_threads thread;
     pthread_mutex_t lock;
     pthread_cond_t changed;
     bool wanted, ending; /* under the lock */
-    char *failure;       /* of the latest picture, or NULL; of the thread while it runs */
+    char *failure,
+        *events_failure; /* of the latest picture and of events, or NULL; the thread's while it runs */
 } cli_pictures;
 
-void cli_pictures_start(cli_pictures *pictures, const char *folder);
-/* There is something new to draw. Does not wait for it. */
+/* `at`: where the run begins or goes on. */
+void cli_pictures_start(cli_pictures *pictures, const char *folder, bool draws, bool events,
+                        const convoy_progress *at);
+/* There is something new. Does not wait for it. */
 void cli_pictures_want(cli_pictures *pictures);
-/* Draws what is not drawn yet, and says what went wrong. */
+/* Makes what is not made yet, and says what went wrong. */
 void cli_pictures_end(cli_pictures *pictures);
 
 /* ---- the commands ---- */

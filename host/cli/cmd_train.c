@@ -21,7 +21,7 @@ typedef struct options {
     int epochs, batch_size, micro_batch, eval_every, checkpoint_every;
     long long seed, limit_train, limit_test, max_steps;
     double test_fraction;
-    bool resume, no_shuffle, init_strict, no_pictures;
+    bool resume, no_shuffle, init_strict, no_pictures, tensorboard;
 } options;
 
 #define MANY 9e18
@@ -61,6 +61,8 @@ static const cvy_param params[] = {
      "steps between checkpoints; 0: once an epoch"},
     {"no-pictures", CVY_FLAG, offsetof(options, no_pictures), "", 0, 0, NULL,
      "write no curves.png into the run folder"},
+    {"tensorboard", CVY_FLAG, offsetof(options, tensorboard), "", 0, 0, NULL,
+     "write an event file into the run folder, which TensorBoard shows"},
     {"max-steps", CVY_SIZE, offsetof(options, max_steps), "", 1, MANY, NULL, "stop after so many steps"},
     CLI_ROW_SET,
     CLI_ROW_VARIANT,
@@ -245,7 +247,6 @@ static void print_result(const cli_call *call, const convoy_device *device, cons
 typedef struct listener {
     cli_progress progress;
     cli_pictures pictures;
-    bool draws;
     const cli_call *call;
     const char *out;
     const convoy_device *device;
@@ -270,9 +271,13 @@ static void keep_beginning(const listener *l) {
 /* The folder is the run's, and by now the row of metrics.csv is written. */
 static int hear(void *context, const convoy_progress *event) {
     listener *l = context;
+    const options *o = l->call->options;
+    const bool draws = !o->no_pictures && cvy_canvas_check() == CONVOY_OK;
     if (event->kind == CONVOY_PROGRESS_START)
         keep_beginning(l);
-    if (l->draws && (event->kind == CONVOY_PROGRESS_EPOCH || event->kind == CONVOY_PROGRESS_TEST))
+    if (event->kind == CONVOY_PROGRESS_START && (draws || o->tensorboard))
+        cli_pictures_start(&l->pictures, l->out, draws, o->tensorboard, event);
+    if (event->kind == CONVOY_PROGRESS_EPOCH || event->kind == CONVOY_PROGRESS_TEST)
         cli_pictures_want(&l->pictures);
     return cli_progress_event(&l->progress, event);
 }
@@ -280,7 +285,7 @@ static int hear(void *context, const convoy_progress *event) {
 static convoy_status train(cli_call *call, convoy_model *model, convoy_device **device,
                            convoy_dataset *train_set, convoy_dataset *test_set, const char *out) {
     const options *o = call->options;
-    listener heard = {.draws = !o->no_pictures && cvy_canvas_check() == CONVOY_OK, .call = call, .out = out};
+    listener heard = {.call = call, .out = out};
     cli_progress *progress = &heard.progress;
     convoy_train_result result = {.size = sizeof result};
     convoy_train_options train_options = {
@@ -301,8 +306,6 @@ static convoy_status train(cli_call *call, convoy_model *model, convoy_device **
     cli_progress_start(progress, isatty(STDERR_FILENO));
     convoy_log_set_sink(cli_progress_log, progress);
     catch_signals();
-    if (heard.draws)
-        cli_pictures_start(&heard.pictures, out);
     do {
         cli_progress_start(progress, isatty(STDERR_FILENO));
         heard.device = *device;
@@ -310,10 +313,9 @@ static convoy_status train(cli_call *call, convoy_model *model, convoy_device **
         status = convoy_train(model, *device, train_set, test_set, &train_options, &result);
         cvy_device_observe_building(*device, NULL, NULL);
         cli_progress_end(progress);
+        cli_pictures_end(&heard.pictures);
     } while (result.steps == 0 && cli_fall_back(call, status, device));
     convoy_log_set_sink(cli_progress_log, NULL);
-    if (heard.draws)
-        cli_pictures_end(&heard.pictures);
     if (status == CONVOY_INTERRUPTED && result.steps)
         say_how_to_resume(call, out);
     if (status)

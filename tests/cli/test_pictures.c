@@ -268,6 +268,57 @@ static void damaged_runs(void **state) {
     free(recipe);
 }
 
+/* ---- train ---- */
+
+static size_t count_events(const char *run, size_t *bytes) {
+    char **names;
+    size_t count, events = 0;
+    *bytes = 0;
+    assert_ok(cvy_folder_list(run, &names, &count));
+    for (size_t i = 0; i < count; i++)
+        if (strncmp(names[i], "events.out.tfevents.", 20) == 0) {
+            size_t size;
+            free(test_read_text(test_path(run, names[i]), &size));
+            *bytes += size;
+            events++;
+        }
+    cvy_names_free(names, count);
+    return events;
+}
+
+/* Each row once, whether the run is made at once or goes on: the second file begins with two records more. */
+static void events_are_written_once(void **state) {
+    (void)state;
+    const char *whole = test_path(folder, "whole"), *halves = test_path(folder, "halves");
+    size_t of_whole, of_halves;
+    const char *arguments[] = {"train", model, "--limit-train", "60", "--limit-test", "40", "--tensorboard",
+                               "--out", whole, "--no-pictures", NULL, NULL,           NULL, NULL};
+    assert_int_equal(test_run(arguments)->code, 0);
+    assert_int_equal(count_events(whole, &of_whole), 1);
+    arguments[8] = halves;
+    arguments[10] = "--max-steps";
+    arguments[11] = "3";
+    assert_int_equal(test_run(arguments)->code, 0);
+    arguments[11] = "6";
+    arguments[12] = "--resume";
+    assert_int_equal(test_run(arguments)->code, 0);
+    assert_int_equal(count_events(halves, &of_halves), 2);
+    assert_int_equal(of_halves, of_whole + (16 + 9 + 15) + (16 + 9 + 2 + 4));
+    char *text = test_read_text(test_path(halves, "run.yaml"), NULL);
+    assert_non_null(strstr(text, "--max-steps 3")); /* of its beginning */
+    free(text);
+}
+
+static void a_picture_that_fails_is_a_warning(void **state) {
+    (void)state;
+    const char *out = test_path(folder, "blocked");
+    assert_ok(cvy_folder_create(test_path(out, "curves.png/x")));
+    const test_output *r = RUN("train", model, "--limit-train", "60", "--limit-test", "40", "--out", out);
+    assert_int_equal(r->code, 0);
+    if (cvy_canvas_check() == CONVOY_OK)
+        assert_non_null(strstr(r->err, "warning: the run has no new curves.png: "));
+}
+
 /* ---- explain ---- */
 
 #define DATA CONVOY_SOURCE_DIR "/tests/report/data"
@@ -335,6 +386,8 @@ int main(void) {
         cmocka_unit_test(several_runs_are_compared),
         cmocka_unit_test(names_are_only_text),
         cmocka_unit_test(damaged_runs),
+        cmocka_unit_test(events_are_written_once),
+        cmocka_unit_test(a_picture_that_fails_is_a_warning),
         cmocka_unit_test(explain_answers_in_json),
         cmocka_unit_test(explain_refuses),
     };
