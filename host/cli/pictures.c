@@ -42,19 +42,36 @@ static void make(cli_pictures *p) {
         note(&p->events_failure, add_events(p, false));
 }
 
-/* Epochs that end while one is drawn are one more picture. */
+/* Waits for a change, at most until `until` of cvy_seconds(). */
+static void wait_until(cli_pictures *p, double until) {
+    struct timespec at;
+    clock_gettime(CLOCK_REALTIME, &at);
+    const double end = (double)at.tv_sec + (double)at.tv_nsec * 1e-9 + fmax(until - cvy_seconds(), 0);
+    at.tv_sec = (time_t)end;
+    at.tv_nsec = (long)((end - floor(end)) * 1e9);
+    pthread_cond_timedwait(&p->changed, &p->lock, &at);
+}
+
+/* Takes one fiftieth of the time at most: epochs that end meanwhile are one more picture. */
 static void work(void *context) {
     cli_pictures *p = context;
+    double rest = 0;
     pthread_mutex_lock(&p->lock);
     while (!p->ending) {
         if (!p->wanted) {
             pthread_cond_wait(&p->changed, &p->lock);
             continue;
         }
+        const double now = cvy_seconds();
+        if (now < rest) {
+            wait_until(p, rest);
+            continue;
+        }
         p->wanted = false;
         pthread_mutex_unlock(&p->lock);
         make(p);
         pthread_mutex_lock(&p->lock);
+        rest = cvy_seconds() + 49 * (cvy_seconds() - now);
     }
     pthread_mutex_unlock(&p->lock);
 }
