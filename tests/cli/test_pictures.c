@@ -204,6 +204,23 @@ static void several_runs_are_compared(void **state) {
     free(text);
 }
 
+/* More classes than a table or a chart has room for, by another loss: a dot for each pair, and the worst
+ * curves. */
+static void many_classes_are_drawn_as_dots(void **state) {
+    (void)state;
+    const char *many = test_write(folder, "many.yaml",
+                                  "name: many\ninput: [3, 8, 6]\nlayers:\n"
+                                  "  - Conv2d: {out_channels: 70, kernel_size: 3}\n  - Flatten\n"
+                                  "  - Linear: {out_features: 30}\nrecipe: {epochs: 1, batch_size: 20}\n");
+    const char *out = train("many", many, "synthetic"), *page = test_path(out, "report.html");
+    const test_output *r = RUN("report", out);
+    if (built_without_pictures(r) || !python())
+        skip();
+    assert_int_equal(r->code, 0);
+    CHECK_PAGE(page, 12, "from the top left", "The 6 classes with the smallest ROC area",
+               "64 of 70, 3 \xc3\x97 3");
+}
+
 /* What a folder may be called, and a page must not run. */
 static void names_are_only_text(void **state) {
     (void)state;
@@ -384,6 +401,7 @@ int main(void) {
         cmocka_unit_test(show_chooses_by_seed),
         cmocka_unit_test(a_page_has_everything),
         cmocka_unit_test(several_runs_are_compared),
+        cmocka_unit_test(many_classes_are_drawn_as_dots),
         cmocka_unit_test(names_are_only_text),
         cmocka_unit_test(damaged_runs),
         cmocka_unit_test(events_are_written_once),
