@@ -207,9 +207,23 @@ void cli_pictures_want(cli_pictures *pictures);
 /* Makes what is not made yet, and says what went wrong. */
 void cli_pictures_end(cli_pictures *pictures);
 
+/* ---- cmd_report.c ---- */
+
+typedef struct cli_report {
+    const char *const *folders; /* of runs */
+    size_t count;
+    const char *out;                 /* the page */
+    const cli_data_request *request; /* what the weights answer to; NULL: nothing is evaluated */
+} cli_report;
+
+/* Writes a page. *device: where to evaluate; NULL: it is opened where it is needed, and the caller's to
+   close. `result`: receives the JSON object, or NULL. */
+convoy_status cli_report_write(const cli_call *call, const cli_report *report, convoy_device **device,
+                               json_t **result);
+
 /* ---- the commands ---- */
 
 extern const cli_command cli_devices, cli_summary, cli_train, cli_eval, cli_predict, cli_bench, cli_tune,
-    cli_show, cli_report, cli_explain;
+    cli_show, cli_report_command, cli_explain;
 
 #endif

@@ -39,22 +39,21 @@ typedef struct subject {
 } subject;
 
 /* What may be missing where the page is made is a note on it. */
-static convoy_status load(cli_call *call, subject *s) {
-    const options *o = call->options;
-    const cli_data_request request = {o->data, 0, (size_t)o->limit, 0, false, true, o->split == 1};
+static convoy_status load(const cli_call *call, const cli_report *report, subject *s) {
     char *path = cvy_path_join(s->run.folder, "model.yaml");
     cli_call of_run = *call;
     of_run.operands = (const char *[]){path};
-    convoy_status status = cli_load(&of_run, &request, &s->model, NULL, &s->set);
+    of_run.setting_count = 0; /* the run's model has them all */
+    convoy_status status = cli_load(&of_run, report->request, &s->model, NULL, &s->set);
     free(path);
     return status ? status : convoy_model_load_weights(s->model, s->run.weights);
 }
 
-static convoy_status answer(cli_call *call, convoy_device **device, subject *s) {
-    const options *o = call->options;
-    if (o->no_eval || !s->run.weights || !s->run.recipe_text)
+static convoy_status answer(const cli_call *call, const cli_report *report, convoy_device **device,
+                            subject *s) {
+    if (!report->request || !s->run.weights || !s->run.recipe_text)
         return CONVOY_OK;
-    if (load(call, s)) {
+    if (load(call, report, s)) {
         cvy_run_note(call->arena, &s->run, "Nothing was evaluated: %s", convoy_error_message());
         return CONVOY_OK;
     }
@@ -98,7 +97,8 @@ static void name_runs(cvy_arena *arena, subject *subjects, size_t count) {
             subjects[i].run.name = subjects[i].run.folder;
 }
 
-static convoy_status write_page(cli_call *call, const subject *subjects, size_t count, const char *out) {
+static convoy_status write_page(const cli_call *call, const subject *subjects, size_t count,
+                                const char *out) {
     cvy_run *runs = cvy_arena_alloc(call->arena, count * sizeof *runs);
     cvy_text page = {0};
     for (size_t i = 0; i < count; i++)
@@ -110,44 +110,56 @@ static convoy_status write_page(cli_call *call, const subject *subjects, size_t 
     return status;
 }
 
-static convoy_status run(cli_call *call) {
-    const options *o = call->options;
-    const size_t count = call->operand_count;
+convoy_status cli_report_write(const cli_call *call, const cli_report *report, convoy_device **device,
+                               json_t **result) {
+    const size_t count = report->count;
     subject *subjects = cvy_arena_alloc(call->arena, count * sizeof *subjects);
-    convoy_device *device = NULL;
-    const char *out = o->out       ? o->out
-                      : count == 1 ? cvy_arena_printf(call->arena, "%s/report.html", call->operands[0])
-                                   : "report.html";
     convoy_status status = cvy_canvas_check();
     for (size_t i = 0; i < count && !status; i++)
-        status = cvy_run_read(call->arena, call->operands[i], &subjects[i].run);
+        status = cvy_run_read(call->arena, report->folders[i], &subjects[i].run);
     if (!status)
         name_runs(call->arena, subjects, count);
     for (size_t i = 0; i < count && !status; i++)
-        status = answer(call, &device, &subjects[i]);
+        status = answer(call, report, device, &subjects[i]);
     for (size_t i = 0; i < count && !status; i++)
         for (size_t n = 0; n < subjects[i].run.note_count; n++)
             cli_note("%s: %s", subjects[i].run.folder, subjects[i].run.notes[n]);
     if (!status)
-        status = write_page(call, subjects, count, out);
-    if (!status && o->common.json)
-        call->result = result_json(subjects, count, out);
-    else if (!status)
-        printf("%s\n", cli_visible(call->arena, out));
+        status = write_page(call, subjects, count, report->out);
+    if (!status && result)
+        *result = result_json(subjects, count, report->out);
     for (size_t i = 0; i < count; i++) {
         convoy_dataset_free(subjects[i].set);
         convoy_model_free(subjects[i].model);
     }
+    return status;
+}
+
+static convoy_status run(cli_call *call) {
+    const options *o = call->options;
+    const size_t count = call->operand_count;
+    const cli_data_request request = {o->data, 0, (size_t)o->limit, 0, false, true, o->split == 1};
+    const cli_report report = {.folders = call->operands,
+                               .count = count,
+                               .out = o->out ? o->out
+                                      : count == 1
+                                          ? cvy_arena_printf(call->arena, "%s/report.html", *call->operands)
+                                          : "report.html",
+                               .request = o->no_eval ? NULL : &request};
+    convoy_device *device = NULL;
+    convoy_status status = cli_report_write(call, &report, &device, o->common.json ? &call->result : NULL);
+    if (!status && !o->common.json)
+        printf("%s\n", cli_visible(call->arena, report.out));
     convoy_device_close(device);
     return status;
 }
 
-const cli_command cli_report = {"report",
-                                "RUN...",
-                                "Write a page about a run, or one that compares several.",
-                                1,
-                                64,
-                                params,
-                                sizeof(options),
-                                false,
-                                run};
+const cli_command cli_report_command = {"report",
+                                        "RUN...",
+                                        "Write a page about a run, or one that compares several.",
+                                        1,
+                                        64,
+                                        params,
+                                        sizeof(options),
+                                        false,
+                                        run};

@@ -21,7 +21,7 @@ typedef struct options {
     int epochs, batch_size, micro_batch, eval_every, checkpoint_every;
     long long seed, limit_train, limit_test, max_steps;
     double test_fraction;
-    bool resume, no_shuffle, init_strict, no_pictures, tensorboard;
+    bool resume, no_shuffle, init_strict, no_pictures, tensorboard, report;
 } options;
 
 #define MANY 9e18
@@ -61,6 +61,8 @@ static const cvy_param params[] = {
      "steps between checkpoints; 0: once an epoch"},
     {"no-pictures", CVY_FLAG, offsetof(options, no_pictures), "", 0, 0, NULL,
      "write no curves.png into the run folder"},
+    {"report", CVY_FLAG, offsetof(options, report), "", 0, 0, NULL,
+     "at the end, write report.html into the run folder, as `convoy report` does"},
     {"tensorboard", CVY_FLAG, offsetof(options, tensorboard), "", 0, 0, NULL,
      "write an event file into the run folder, which TensorBoard shows"},
     {"max-steps", CVY_SIZE, offsetof(options, max_steps), "", 1, MANY, NULL, "stop after so many steps"},
@@ -282,6 +284,20 @@ static int hear(void *context, const convoy_progress *event) {
     return cli_progress_event(&l->progress, event);
 }
 
+/* What `convoy report` would write, on the same device and test images. */
+static convoy_status write_report(const cli_call *call, const char *out, convoy_device **device) {
+    const options *o = call->options;
+    const cli_data_request request = {NULL, 0, (size_t)o->limit_test, o->test_fraction, false, true, true};
+    const cli_report report = {.folders = &out,
+                               .count = 1,
+                               .out = cvy_arena_printf(call->arena, "%s/report.html", out),
+                               .request = &request};
+    convoy_status status = cli_report_write(call, &report, device, NULL);
+    if (!status)
+        cli_note("the report is %s", report.out);
+    return status;
+}
+
 static convoy_status train(cli_call *call, convoy_model *model, convoy_device **device,
                            convoy_dataset *train_set, convoy_dataset *test_set, const char *out) {
     const options *o = call->options;
@@ -323,7 +339,7 @@ static convoy_status train(cli_call *call, convoy_model *model, convoy_device **
     print_result(call, *device, &result, out);
     if (o->common.json)
         call->result = result_json(model, *device, &result, out);
-    return CONVOY_OK;
+    return o->report ? write_report(call, out, device) : CONVOY_OK;
 }
 
 static convoy_status run(cli_call *call) {
@@ -337,6 +353,8 @@ static convoy_status run(cli_call *call) {
     if (o->resume && !o->out)
         return cvy_fail(CONVOY_INVALID,
                         "convoy train: --resume needs --out, the folder of the run that it continues");
+    if (o->report && cvy_canvas_check())
+        return CONVOY_INVALID;
     options_to_settings(call);
     convoy_status status = o->init ? cli_check_file(call, "weights file", o->init) : CONVOY_OK;
     if (!status)

@@ -190,13 +190,13 @@ static void several_runs_are_compared(void **state) {
     (void)state;
     const char *a = test_path(folder, "run"), *b = test_path(folder, "again/run"),
                *page = test_path(folder, "compared.html");
-    const test_output *r =
-        RUN("train", model, "--limit-train", "60", "--limit-test", "40", "--out", b, "--lr", "0.5");
-    assert_int_equal(r->code, 0);
-    r = RUN("report", a, b, "--out", page, "--no-eval");
+    const test_output *r = RUN("train", model, "--limit-train", "60", "--limit-test", "40", "--out", b,
+                               "--lr", "0.5", "--report");
     if (built_without_pictures(r) || !python())
         skip();
     assert_int_equal(r->code, 0);
+    CHECK_PAGE(test_path(b, "report.html"), 10, "Curves", "Classes", "--lr 0.5", "evaluated on");
+    assert_int_equal(RUN("report", a, b, "--out", page, "--no-eval")->code, 0);
     CHECK_PAGE(page, 12, "2 runs compared", "What differs", "optimizer.Adam.lr", "0.01", "0.5",
                "best test accuracy", b); /* of the same name: told apart by their paths */
     char *text = test_read_text(page, NULL);
