@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/params.h"
 #include "base/text.h"
+#include "base/threads.h"
 #include "convoy.h"
 #include "network/network.h"
 
@@ -113,6 +114,8 @@ convoy_dataset_options cli_dataset_options(const convoy_model *model);
 convoy_status cli_check_file(const cli_call *call, const char *what, const char *path);
 /* The model alone. `classes` 0: the file's own. */
 convoy_status cli_load_model(const cli_call *call, int classes, convoy_model **model);
+/* The same, with every layer by itself. */
+convoy_status cli_load_layers(const cli_call *call, int classes, convoy_model **model);
 
 /* Opens the device that was asked for, and says which and why. */
 convoy_status cli_open_device(const cli_call *call, convoy_device **device);
@@ -180,8 +183,47 @@ void cli_curves(cvy_text *text, const char *title, const double *train, const do
 /* Both pictures, of loss and accuracy, from a run's metrics.csv; nothing with fewer than two epochs. */
 void cli_curves_of_run(cvy_text *text, const char *metrics);
 
+/* ---- pictures.c ---- */
+
+/* The curves and events of a run that trains; {0}: none. */
+typedef struct cli_pictures {
+    char *metrics, *path, *events; /* from which file to which */
+    bool draws, started;
+    unsigned long long step; /* of the last row that became events */
+    double start;            /* of the run, in seconds since 1970 */
+    cvy_threads thread;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    bool wanted, ending; /* under the lock */
+    char *failure,
+        *events_failure; /* of the latest picture and of events, or NULL; the thread's while it runs */
+} cli_pictures;
+
+/* `at`: where the run begins or goes on. */
+void cli_pictures_start(cli_pictures *pictures, const char *folder, bool draws, bool events,
+                        const convoy_progress *at);
+/* There is something new. Does not wait for it. */
+void cli_pictures_want(cli_pictures *pictures);
+/* Makes what is not made yet, and says what went wrong. */
+void cli_pictures_end(cli_pictures *pictures);
+
+/* ---- cmd_report.c ---- */
+
+typedef struct cli_report {
+    const char *const *folders; /* of runs */
+    size_t count;
+    const char *out;                 /* the page */
+    const cli_data_request *request; /* what the weights answer to; NULL: nothing is evaluated */
+} cli_report;
+
+/* Writes a page. *device: where to evaluate; NULL: it is opened where it is needed, and the caller's to
+   close. `result`: receives the JSON object, or NULL. */
+convoy_status cli_report_write(const cli_call *call, const cli_report *report, convoy_device **device,
+                               json_t **result);
+
 /* ---- the commands ---- */
 
-extern const cli_command cli_devices, cli_summary, cli_train, cli_eval, cli_predict, cli_bench, cli_tune;
+extern const cli_command cli_devices, cli_summary, cli_train, cli_eval, cli_predict, cli_bench, cli_tune,
+    cli_show, cli_report_command, cli_explain;
 
 #endif

@@ -12,6 +12,8 @@
 #include "base/status.h"
 #include "cli/cli.h"
 #include "model/model.h"
+#include "report/canvas.h"
+#include "report/run.h"
 
 typedef struct options {
     cli_common common;
@@ -19,7 +21,7 @@ typedef struct options {
     int epochs, batch_size, micro_batch, eval_every, checkpoint_every;
     long long seed, limit_train, limit_test, max_steps;
     double test_fraction;
-    bool resume, no_shuffle, init_strict;
+    bool resume, no_shuffle, init_strict, no_pictures, tensorboard, report;
 } options;
 
 #define MANY 9e18
@@ -57,6 +59,12 @@ static const cvy_param params[] = {
      "steps between evaluations; 0: once an epoch; default: the recipe's"},
     {"checkpoint-every", CVY_INT, offsetof(options, checkpoint_every), "", 0, 1 << 30, NULL,
      "steps between checkpoints; 0: once an epoch"},
+    {"no-pictures", CVY_FLAG, offsetof(options, no_pictures), "", 0, 0, NULL,
+     "write no curves.png into the run folder"},
+    {"report", CVY_FLAG, offsetof(options, report), "", 0, 0, NULL,
+     "at the end, write report.html into the run folder, as `convoy report` does"},
+    {"tensorboard", CVY_FLAG, offsetof(options, tensorboard), "", 0, 0, NULL,
+     "write an event file into the run folder, which TensorBoard shows"},
     {"max-steps", CVY_SIZE, offsetof(options, max_steps), "", 1, MANY, NULL, "stop after so many steps"},
     CLI_ROW_SET,
     CLI_ROW_VARIANT,
@@ -117,22 +125,30 @@ static void print_quoted(cvy_text *text, const char *word) {
     cvy_text_add(text, "'");
 }
 
-/* The command line that goes on where this one stopped; --init belongs to the beginning only. */
-static void say_how_to_resume(const cli_call *call, const char *out) {
+/* The command line; `resumed`: the one that goes on where this one stopped. --init belongs to the beginning
+   only. */
+static void print_command(const cli_call *call, const char *out, bool resumed, cvy_text *text) {
     const options *o = call->options;
-    cvy_text text = {0};
-    cvy_text_add(&text, "%s", call->argv[0]);
+    cvy_text_add(text, "%s", call->argv[0]);
     for (int i = 1; i < call->argc; i++)
-        if (strcmp(call->argv[i], "--init") == 0)
+        if (resumed && strcmp(call->argv[i], "--init") == 0)
             i++;
-        else if (strncmp(call->argv[i], "--init=", 7) != 0 && strcmp(call->argv[i], "--init-strict") != 0 &&
-                 strcmp(call->argv[i], "--resume") != 0)
-            print_quoted(&text, call->argv[i]);
+        else if (!resumed ||
+                 (strncmp(call->argv[i], "--init=", 7) != 0 && strcmp(call->argv[i], "--init-strict") != 0 &&
+                  strcmp(call->argv[i], "--resume") != 0))
+            print_quoted(text, call->argv[i]);
     if (!o->out) {
-        cvy_text_add(&text, " --out");
-        print_quoted(&text, out);
+        cvy_text_add(text, " --out");
+        print_quoted(text, out);
     }
-    cli_note("go on with: %s --resume", cvy_text_get(&text));
+    if (resumed)
+        cvy_text_add(text, " --resume");
+}
+
+static void say_how_to_resume(const cli_call *call, const char *out) {
+    cvy_text text = {0};
+    print_command(call, out, true, &text);
+    cli_note("go on with: %s", cvy_text_get(&text));
     cvy_text_free(&text);
 }
 
@@ -229,10 +245,64 @@ static void print_result(const cli_call *call, const convoy_device *device, cons
     cli_note("weights, metrics and checkpoint are in %s", out);
 }
 
+/* Who hears how training goes on. */
+typedef struct listener {
+    cli_progress progress;
+    cli_pictures pictures;
+    const cli_call *call;
+    const char *out;
+    const convoy_device *device;
+} listener;
+
+/* What the run was begun with, for `convoy report`. */
+static void keep_beginning(const listener *l) {
+    char *path = cvy_path_join(l->out, "run.yaml");
+    cvy_text command = {0}, text = {0};
+    const options *o = l->call->options;
+    if (!o->resume || !cvy_file_exists(path)) {
+        print_command(l->call, l->out, false, &command);
+        cvy_run_print_beginning(cvy_text_get(&command), l->device, &text);
+        if (cvy_file_write(path, cvy_text_get(&text), text.length))
+            cvy_warning("the run's command is not kept: %s", convoy_error_message());
+    }
+    cvy_text_free(&command);
+    cvy_text_free(&text);
+    free(path);
+}
+
+/* The folder is the run's, and by now the row of metrics.csv is written. */
+static int hear(void *context, const convoy_progress *event) {
+    listener *l = context;
+    const options *o = l->call->options;
+    const bool draws = !o->no_pictures && cvy_canvas_check() == CONVOY_OK;
+    if (event->kind == CONVOY_PROGRESS_START)
+        keep_beginning(l);
+    if (event->kind == CONVOY_PROGRESS_START && (draws || o->tensorboard))
+        cli_pictures_start(&l->pictures, l->out, draws, o->tensorboard, event);
+    if (event->kind == CONVOY_PROGRESS_EPOCH || event->kind == CONVOY_PROGRESS_TEST)
+        cli_pictures_want(&l->pictures);
+    return cli_progress_event(&l->progress, event);
+}
+
+/* What `convoy report` would write, on the same device and test images. */
+static convoy_status write_report(const cli_call *call, const char *out, convoy_device **device) {
+    const options *o = call->options;
+    const cli_data_request request = {NULL, 0, (size_t)o->limit_test, o->test_fraction, false, true, true};
+    const cli_report report = {.folders = &out,
+                               .count = 1,
+                               .out = cvy_arena_printf(call->arena, "%s/report.html", out),
+                               .request = &request};
+    convoy_status status = cli_report_write(call, &report, device, NULL);
+    if (!status)
+        cli_note("the report is %s", report.out);
+    return status;
+}
+
 static convoy_status train(cli_call *call, convoy_model *model, convoy_device **device,
                            convoy_dataset *train_set, convoy_dataset *test_set, const char *out) {
     const options *o = call->options;
-    cli_progress progress;
+    listener heard = {.call = call, .out = out};
+    cli_progress *progress = &heard.progress;
     convoy_train_result result = {.size = sizeof result};
     convoy_train_options train_options = {
         .size = sizeof train_options,
@@ -244,20 +314,22 @@ static convoy_status train(cli_call *call, convoy_model *model, convoy_device **
         .checkpoint_every = o->checkpoint_every,
         .max_steps = (unsigned long long)o->max_steps,
         .variant = call->variants,
-        .progress = cli_progress_event,
-        .context = &progress,
+        .progress = hear,
+        .context = &heard,
         .interrupt = &interrupt,
     };
     convoy_status status;
-    cli_progress_start(&progress, isatty(STDERR_FILENO));
-    convoy_log_set_sink(cli_progress_log, &progress);
+    cli_progress_start(progress, isatty(STDERR_FILENO));
+    convoy_log_set_sink(cli_progress_log, progress);
     catch_signals();
     do {
-        cli_progress_start(&progress, isatty(STDERR_FILENO));
-        cvy_device_observe_building(*device, cli_progress_building, &progress);
+        cli_progress_start(progress, isatty(STDERR_FILENO));
+        heard.device = *device;
+        cvy_device_observe_building(*device, cli_progress_building, progress);
         status = convoy_train(model, *device, train_set, test_set, &train_options, &result);
         cvy_device_observe_building(*device, NULL, NULL);
-        cli_progress_end(&progress);
+        cli_progress_end(progress);
+        cli_pictures_end(&heard.pictures);
     } while (result.steps == 0 && cli_fall_back(call, status, device));
     convoy_log_set_sink(cli_progress_log, NULL);
     if (status == CONVOY_INTERRUPTED && result.steps)
@@ -267,7 +339,7 @@ static convoy_status train(cli_call *call, convoy_model *model, convoy_device **
     print_result(call, *device, &result, out);
     if (o->common.json)
         call->result = result_json(model, *device, &result, out);
-    return CONVOY_OK;
+    return o->report ? write_report(call, out, device) : CONVOY_OK;
 }
 
 static convoy_status run(cli_call *call) {
@@ -281,6 +353,8 @@ static convoy_status run(cli_call *call) {
     if (o->resume && !o->out)
         return cvy_fail(CONVOY_INVALID,
                         "convoy train: --resume needs --out, the folder of the run that it continues");
+    if (o->report && cvy_canvas_check())
+        return CONVOY_INVALID;
     options_to_settings(call);
     convoy_status status = o->init ? cli_check_file(call, "weights file", o->init) : CONVOY_OK;
     if (!status)

@@ -3,11 +3,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/file.h"
 #include "base/machine.h"
 #include "cli/cli.h"
+#include "report/history.h"
 
-enum { ROWS = 10, COLUMNS_LIMIT = 60, METRICS_LIMIT = 256 << 20 };
+enum { ROWS = 10, COLUMNS_LIMIT = 60 };
 
 /* Least and largest finite value of both. */
 static bool range(const double *train, const double *test, size_t count, double *low, double *high) {
@@ -69,45 +69,37 @@ void cli_curves(cvy_text *text, const char *title, const double *train, const do
     cvy_text_add(text, "\n");
 }
 
-/* The fields of a row of metrics.csv; empty ones are NaN. */
-static bool read_row(const char *line, double fields[8]) {
-    for (int i = 0; i < 8; i++) {
-        char *end;
-        fields[i] = strtod(line, &end);
-        if (end == line)
-            fields[i] = NAN;
-        line = end + (*end == ',');
-        if (i < 7 && *end != ',')
-            return false;
+/* Where `column` [rows] is known at the end of each epoch, from 1: the last row of an epoch. */
+static void by_epoch(const cvy_history *history, const char *column, size_t epochs, double *values) {
+    const double *of = cvy_history_column(history, column);
+    for (size_t e = 0; e < epochs; e++)
+        values[e] = NAN;
+    for (size_t r = 0; of && r < history->rows; r++)
+        if (history->values[r] <= (double)epochs)
+            values[(size_t)history->values[r] - 1] = of[r];
+}
+
+static void add_curves(cvy_text *text, const cvy_history *history, const char *title, const char *train,
+                       const char *test) {
+    size_t epochs = 0; /* each with a row at least */
+    for (size_t r = 0; r < history->rows; r++)
+        if (history->values[r] > (double)epochs && history->values[r] <= (double)history->rows)
+            epochs = (size_t)history->values[r];
+    double *values = epochs >= 2 ? cvy_machine_allocate(2 * epochs, sizeof *values) : NULL;
+    if (values) { /* without memory there is no picture */
+        by_epoch(history, train, epochs, values);
+        by_epoch(history, test, epochs, values + epochs);
+        cli_curves(text, title, values, values + epochs, epochs);
     }
-    return fields[0] >= 1;
+    free(values);
 }
 
 void cli_curves_of_run(cvy_text *text, const char *metrics) {
-    char *data = NULL;
-    size_t size, epochs = 0, limit = 1;
-    double *values = NULL;
-    if (cvy_file_read_regular(metrics, METRICS_LIMIT, &data, &size) != CONVOY_OK)
-        return;
-    for (const char *c = data; *c; c++)
-        limit += *c == '\n';
-    /* train loss, test loss, train accuracy, test accuracy; without memory there is no picture */
-    values = cvy_machine_allocate(4 * limit, sizeof *values);
-    for (char *line = strchr(data, '\n'); values && line && line[1]; line = strchr(line + 1, '\n')) {
-        double fields[8];
-        if (!read_row(line + 1, fields) || fields[0] > (double)limit)
-            continue;
-        size_t epoch = (size_t)fields[0];
-        for (; epochs < epoch; epochs++)
-            for (int i = 0; i < 4; i++)
-                values[(size_t)i * limit + epochs] = NAN;
-        for (int i = 0; i < 4; i++) /* the last row of an epoch is its end */
-            values[(size_t)(i % 2 * 2 + i / 2) * limit + epoch - 1] = fields[2 + i];
+    cvy_history history;
+    cvy_arena *arena = cvy_arena_create();
+    if (arena && cvy_history_read(arena, metrics, &history) == CONVOY_OK) {
+        add_curves(text, &history, "loss", "train_loss", "test_loss");
+        add_curves(text, &history, "accuracy", "train_accuracy", "test_accuracy");
     }
-    if (epochs >= 2) {
-        cli_curves(text, "loss", values, values + limit, epochs);
-        cli_curves(text, "accuracy", values + 2 * limit, values + 3 * limit, epochs);
-    }
-    free(values);
-    free(data);
+    cvy_arena_free(arena);
 }

@@ -25,8 +25,10 @@ static convoy_status read_model(const cli_call *call, int classes, convoy_model 
     return status ? status : cvy_model_read(call->operands[0], &options, model);
 }
 
-convoy_status cli_load_model(const cli_call *call, int classes, convoy_model **model) {
+static convoy_status load_model(const cli_call *call, int classes, bool apart, convoy_model **model) {
     convoy_status status = read_model(call, classes, model);
+    if (!status && apart)
+        cvy_model_keep_apart(*model);
     if (!status)
         status = cvy_model_complete(*model, 0);
     if (status) {
@@ -34,6 +36,14 @@ convoy_status cli_load_model(const cli_call *call, int classes, convoy_model **m
         *model = NULL;
     }
     return status;
+}
+
+convoy_status cli_load_model(const cli_call *call, int classes, convoy_model **model) {
+    return load_model(call, classes, false, model);
+}
+
+convoy_status cli_load_layers(const cli_call *call, int classes, convoy_model **model) {
+    return load_model(call, classes, true, model);
 }
 
 /* ---- data ---- */

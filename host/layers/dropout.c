@@ -36,7 +36,12 @@ static convoy_status forward(void *op, const cvy_layer_run *run) {
 }
 
 static convoy_status backward(void *op, const cvy_layer_run *run) {
-    return run->gx ? cvy_dropout_run(op, run->step, run->gy, run->gx) : CONVOY_OK;
+    if (!run->gx)
+        return CONVOY_OK;
+    if (run->training)
+        return cvy_dropout_run(op, run->step, run->gy, run->gx);
+    return run->gx == run->gy ? CONVOY_OK
+                              : cvy_buffer_copy(run->gy, 0, run->gx, 0, cvy_buffer_bytes(run->gx));
 }
 
 const cvy_layer_type cvy_layer_dropout = {

@@ -129,7 +129,7 @@ typedef struct cvy_layer_setup {
 /* What one forward or backward call works on. */
 typedef struct cvy_layer_run {
     int n;
-    bool training;   /* batch statistics and dropout */
+    bool training;   /* batch statistics and dropout; backward: of a forward with them */
     bool accumulate; /* parameter gradients are added */
     uint32_t step;
     cvy_buffer *x, *y, *gy;

@@ -126,7 +126,7 @@ void cvy_model_fuse(convoy_model *model) {
     cvy_step *listed = cvy_arena_alloc(model->arena, model->step_count * sizeof *listed);
     memcpy(listed, model->steps, model->step_count * sizeof *listed);
     model->listed = listed;
-    for (size_t r = 0; r < sizeof rules / sizeof *rules; r++)
+    for (size_t r = 0; r < sizeof rules / sizeof *rules && !model->apart; r++)
         for (size_t s = 0; s < model->step_count; s++)
             rules[r](model, &model->steps[s]);
 }

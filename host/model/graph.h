@@ -66,6 +66,7 @@ struct convoy_model {
     const char *path, *name;
     cvy_dims input;
     cvy_model_file file;
+    bool apart;       /* nothing is fused */
     cvy_node *layers; /* expanded: no blocks, no $names */
     cvy_recipe recipe;
 
@@ -124,7 +125,7 @@ void cvy_recipe_print(const convoy_model *model, cvy_text *text);
 /* ---- build.c: layers -> steps, values, tensors ---- */
 convoy_status cvy_model_build(convoy_model *model);
 
-/* ---- fuse.c: which steps do the work of others ---- */
+/* ---- fuse.c: which steps do the work of others; none where the layers are kept apart ---- */
 void cvy_model_fuse(convoy_model *model);
 
 #endif

@@ -129,6 +129,10 @@ convoy_status cvy_model_complete(convoy_model *model, int classes) {
     return convoy_model_initialise(model, 0);
 }
 
+void cvy_model_keep_apart(convoy_model *model) {
+    model->apart = true;
+}
+
 convoy_status convoy_model_load(const char *path, const convoy_model_options *options, convoy_model **model) {
     convoy_model_options given;
     convoy_status status = CVY_GIVEN_POINTER(model);

@@ -32,6 +32,8 @@ typedef struct cvy_recipe {
    weights come with the second. `classes` 0: the file's own, or a setting's, which always stands. */
 convoy_status cvy_model_read(const char *path, const convoy_model_options *options, convoy_model **model);
 convoy_status cvy_model_complete(convoy_model *model, int classes);
+/* Between the two: every layer is to run by itself, so that what it gives can be looked at. */
+void cvy_model_keep_apart(convoy_model *model);
 
 /* What image the model wants, in the one place that says so. */
 cvy_image_spec cvy_model_image(const convoy_model *model);

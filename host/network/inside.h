@@ -72,6 +72,7 @@ struct convoy_network {
 typedef struct cvy_walk {
     int n;
     bool accumulate;
+    bool frozen; /* a training network does what evaluation does */
     uint32_t step;
 } cvy_walk;
 

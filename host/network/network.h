@@ -68,6 +68,17 @@ convoy_status cvy_network_forward(convoy_network *network, int n, bool training,
 /* After a training forward with the same n: fills the parameter gradients (or adds to them). */
 convoy_status cvy_network_backward(convoy_network *network, int n, bool accumulate);
 
+/* ---- watch.c: what a layer gives, and how the output depends on it ---- */
+
+/* Evaluation of `n` images such that cvy_network_watch_backward may follow; on the way the output of a layer
+   (of convoy_model_layer) is copied to `activation` [C*H*W][pitch]. The network was made for training, and
+   its model keeps its layers apart. CONVOY_INVALID: it did not, or the layer gives nothing of its own. */
+convoy_status cvy_network_watch_forward(convoy_network *network, int n, size_t layer, float *activation);
+/* From the gradient that the caller wrote into cvy_network_output_gradient (0 in the padding columns) to that
+   of the layer's output. The gradients of parameters are of no use afterwards. CONVOY_INVALID: no layer
+   before it is learnt, so that no gradient comes there. */
+convoy_status cvy_network_watch_backward(convoy_network *network, int n, size_t layer, float *gradient);
+
 /* All trainable parameters in one buffer, their gradients in another, element for element. */
 cvy_buffer *cvy_network_parameters(convoy_network *network);
 cvy_buffer *cvy_network_gradients(convoy_network *network);

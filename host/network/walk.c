@@ -27,6 +27,7 @@ convoy_status cvy_network_run(convoy_network *network, const cvy_bound_action *b
         run.n = walk->n;
         run.accumulate = walk->accumulate;
         run.step = walk->step;
+        run.training = run.training && !walk->frozen;
         status = bound->call(bound->state, &run);
         break;
     }

@@ -13,6 +13,10 @@
    classes are not the model's. */
 convoy_status cvy_feed_create(convoy_network *network, convoy_device *device, const convoy_dataset *set,
                               int batch_size, bool shuffle, uint64_t seed, cvy_loader **loader);
+/* The same without a network: for an input of `pitch` columns that takes `piece` images at a time. */
+convoy_status cvy_feed_open(const convoy_model *model, convoy_device *device, const convoy_dataset *set,
+                            int piece, int batch_size, int pitch, bool shuffle, uint64_t seed,
+                            cvy_loader **loader);
 /* Adds the buffers that it will make at least, for batches of `growth`: it keeps the set on the device only
    where half of what is left there is enough. */
 void cvy_feed_sizes(const convoy_model *model, convoy_device *device, const convoy_dataset *set,

@@ -20,8 +20,9 @@ enum { METRICS_LIMIT = 256 << 20 };
 
 /* base/file.h's writer leaves `<name>.<pid>-<n>.tmp` behind when the process is killed in the middle. */
 static bool is_leftover(const char *name) {
-    static const char *const ours[] = {"model.yaml.", "metrics.csv.", "last.safetensors.",
-                                       "best.safetensors.", "checkpoint.safetensors."};
+    static const char *const ours[] = {
+        "model.yaml.", "metrics.csv.", "last.safetensors.", "best.safetensors.", "checkpoint.safetensors.",
+        "curves.png.", "run.yaml."};
     size_t length = strlen(name);
     if (length < 4 || strcmp(name + length - 4, ".tmp") != 0)
         return false;

@@ -4,6 +4,7 @@
 
 #include "base/file.h"
 #include "convoy/model.h"
+#include "report/canvas.h"
 #include "support/command.h"
 
 static char *folder;      /* of this program */
@@ -157,8 +158,11 @@ static void train_answers_in_json(void **state) {
         if (!strstr(resolved, lines[i]))
             fail_msg("model.yaml lacks `%s`:\n%s", lines[i], resolved);
     free(resolved);
+    assert_int_equal(cvy_file_exists(test_path(out, "curves.png")), cvy_canvas_check() == CONVOY_OK);
     json = json_of(RUN("train", model, "--limit-train", "40", "--limit-test", "50", "--out",
-                       test_path(folder, "init"), "--json", "--init", weights, "--lr", "0", "--epochs", "1"));
+                       test_path(folder, "init"), "--json", "--init", weights, "--lr", "0", "--epochs", "1",
+                       "--no-pictures"));
+    assert_false(cvy_file_exists(test_path(test_path(folder, "init"), "curves.png")));
     assert_true(json_number_value(json_object_get(json, "test_accuracy")) >
                 0.3); /* it went on from those weights */
 }

@@ -1,0 +1,165 @@
+/* convoy report RUN...: one page about a run, or about several beside each other. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/status.h"
+#include "cli/cli.h"
+#include "model/model.h"
+#include "report/page.h"
+
+typedef struct options {
+    cli_common common;
+    const char *data, *out;
+    int split;
+    long long limit;
+    bool no_eval;
+} options;
+
+static const cvy_param params[] = {
+    {"out", CVY_TEXT, offsetof(options, out), "", 0, 0, NULL,
+     "the page; default: report.html in the run's folder, or here for several runs"},
+    {"data", CVY_TEXT, offsetof(options, data), "", 0, 0, NULL,
+     "what to evaluate the weights on; default: the recipe's"},
+    {"split", CVY_CHOICE, offsetof(options, split), "test", 0, 0, "test|val", "which images of it"},
+    {"limit", CVY_SIZE, offsetof(options, limit), "", 1, 9e18, NULL, "use only so many images"},
+    {"no-eval", CVY_FLAG, offsetof(options, no_eval), "", 0, 0, NULL,
+     "evaluate nothing: the page has curves, recipe and figures of the training"},
+    CLI_ROW_DEVICE,
+    CLI_ROW_JSON,
+    CLI_ROW_HELP,
+    CVY_PARAM_END,
+};
+
+/* A run and what its page draws on. */
+typedef struct subject {
+    cvy_run run;
+    convoy_model *model;
+    convoy_dataset *set;
+} subject;
+
+/* What may be missing where the page is made is a note on it. */
+static convoy_status load(const cli_call *call, const cli_report *report, subject *s) {
+    char *path = cvy_path_join(s->run.folder, "model.yaml");
+    cli_call of_run = *call;
+    of_run.operands = (const char *[]){path};
+    of_run.setting_count = 0; /* the run's model has them all */
+    convoy_status status = cli_load(&of_run, report->request, &s->model, NULL, &s->set);
+    free(path);
+    return status ? status : convoy_model_load_weights(s->model, s->run.weights);
+}
+
+static convoy_status answer(const cli_call *call, const cli_report *report, convoy_device **device,
+                            subject *s) {
+    if (!report->request || !s->run.weights || !s->run.recipe_text)
+        return CONVOY_OK;
+    if (load(call, report, s)) {
+        cvy_run_note(call->arena, &s->run, "Nothing was evaluated: %s", convoy_error_message());
+        return CONVOY_OK;
+    }
+    convoy_status status = *device ? CONVOY_OK : cli_open_device(call, device);
+    if (status)
+        return status;
+    do
+        status = cvy_run_answer(call->arena, s->model, *device, s->set, &s->run);
+    while (cli_fall_back(call, status, device));
+    if (status != CONVOY_INVALID && status != CONVOY_FAILED)
+        return status;
+    cvy_run_note(call->arena, &s->run, "Nothing was evaluated: %s", convoy_error_message());
+    return CONVOY_OK;
+}
+
+static json_t *result_json(const subject *subjects, size_t count, const char *out) {
+    json_t *runs = json_array();
+    for (size_t i = 0; i < count; i++) {
+        const cvy_run *run = &subjects[i].run;
+        const cvy_answers *a = run->answers;
+        json_t *notes = json_array();
+        for (size_t n = 0; n < run->note_count; n++)
+            json_array_append_new(notes, cli_string(run->notes[n]));
+        json_array_append_new(runs,
+                              json_pack("{s:o, s:o, s:I, s:o, s:o}", "folder", cli_string(run->folder),
+                                        "model", run->model_name ? cli_string(run->model_name) : json_null(),
+                                        "images", (json_int_t)(a ? a->images : 0), "accuracy",
+                                        a ? cli_number(a->accuracy) : json_null(), "notes", notes));
+    }
+    return json_pack("{s:o, s:o}", "out", cli_string(out), "runs", runs);
+}
+
+/* Runs of the same folder name are told apart by their paths. */
+static void name_runs(cvy_arena *arena, subject *subjects, size_t count) {
+    bool *twice = cvy_arena_alloc(arena, count * sizeof *twice);
+    for (size_t i = 0; i < count; i++)
+        for (size_t k = 0; k < count; k++)
+            twice[i] |= k != i && strcmp(subjects[k].run.name, subjects[i].run.name) == 0;
+    for (size_t i = 0; i < count; i++)
+        if (twice[i])
+            subjects[i].run.name = subjects[i].run.folder;
+}
+
+static convoy_status write_page(const cli_call *call, const subject *subjects, size_t count,
+                                const char *out) {
+    cvy_run *runs = cvy_arena_alloc(call->arena, count * sizeof *runs);
+    cvy_text page = {0};
+    for (size_t i = 0; i < count; i++)
+        runs[i] = subjects[i].run;
+    convoy_status status = cvy_page_write(call->arena, runs, count, &page);
+    if (!status)
+        status = cvy_file_write(out, cvy_text_get(&page), page.length);
+    cvy_text_free(&page);
+    return status;
+}
+
+convoy_status cli_report_write(const cli_call *call, const cli_report *report, convoy_device **device,
+                               json_t **result) {
+    const size_t count = report->count;
+    subject *subjects = cvy_arena_alloc(call->arena, count * sizeof *subjects);
+    convoy_status status = cvy_canvas_check();
+    for (size_t i = 0; i < count && !status; i++)
+        status = cvy_run_read(call->arena, report->folders[i], &subjects[i].run);
+    if (!status)
+        name_runs(call->arena, subjects, count);
+    for (size_t i = 0; i < count && !status; i++)
+        status = answer(call, report, device, &subjects[i]);
+    for (size_t i = 0; i < count && !status; i++)
+        for (size_t n = 0; n < subjects[i].run.note_count; n++)
+            cli_note("%s: %s", subjects[i].run.folder, subjects[i].run.notes[n]);
+    if (!status)
+        status = write_page(call, subjects, count, report->out);
+    if (!status && result)
+        *result = result_json(subjects, count, report->out);
+    for (size_t i = 0; i < count; i++) {
+        convoy_dataset_free(subjects[i].set);
+        convoy_model_free(subjects[i].model);
+    }
+    return status;
+}
+
+static convoy_status run(cli_call *call) {
+    const options *o = call->options;
+    const size_t count = call->operand_count;
+    const cli_data_request request = {o->data, 0, (size_t)o->limit, 0, false, true, o->split == 1};
+    const cli_report report = {.folders = call->operands,
+                               .count = count,
+                               .out = o->out ? o->out
+                                      : count == 1
+                                          ? cvy_arena_printf(call->arena, "%s/report.html", *call->operands)
+                                          : "report.html",
+                               .request = o->no_eval ? NULL : &request};
+    convoy_device *device = NULL;
+    convoy_status status = cli_report_write(call, &report, &device, o->common.json ? &call->result : NULL);
+    if (!status && !o->common.json)
+        printf("%s\n", cli_visible(call->arena, report.out));
+    convoy_device_close(device);
+    return status;
+}
+
+const cli_command cli_report_command = {"report",
+                                        "RUN...",
+                                        "Write a page about a run, or one that compares several.",
+                                        1,
+                                        64,
+                                        params,
+                                        sizeof(options),
+                                        false,
+                                        run};
