@@ -3,6 +3,7 @@
 
 #include "base/status.h"
 #include "cli/cli.h"
+#include "device/drivers.h"
 
 static const cvy_param params[] = {CLI_ROW_JSON, CLI_ROW_HELP, CVY_PARAM_END};
 
@@ -24,22 +25,57 @@ static void print_device(const convoy_device_info *d) {
            *d->reason ? "; " : "", d->reason);
 }
 
+/* Anew, and each device that `auto` might take is opened: here is where people look when something is wrong.
+ */
+static convoy_status list_devices(const convoy_device_info *const **list, size_t *count) {
+    cvy_drivers_forget();
+    convoy_status status = convoy_device_list(list, count);
+    bool failed = false;
+    for (size_t i = 0; !status && i < *count; i++)
+        if ((*list)[i]->score > 0)
+            failed |= cvy_driver_try_device((*list)[i]) != CONVOY_OK;
+    if (!failed)
+        return status;
+    convoy_device_list_free(*list); /* another one is chosen */
+    return convoy_device_list(list, count);
+}
+
+static json_t *aside_json(void) {
+    const cvy_driver *aside;
+    const size_t count = cvy_drivers_aside(&aside);
+    json_t *list = json_array();
+    for (size_t i = 0; i < count; i++)
+        json_array_append_new(list, json_pack("{s:o, s:o}", "driver", cli_string(aside[i].file), "reason",
+                                              cli_string(aside[i].reason)));
+    return list;
+}
+
+static void print_aside(cvy_arena *arena) {
+    const cvy_driver *aside;
+    const size_t count = cvy_drivers_aside(&aside);
+    for (size_t i = 0; i < count; i++)
+        printf("- driver %s is not used: %s\n", cli_visible(arena, aside[i].file),
+               cli_visible(arena, aside[i].reason));
+}
+
 static convoy_status run(cli_call *call) {
     const convoy_device_info *const *list = NULL;
     size_t count = 0;
-    convoy_status status = convoy_device_list(&list, &count);
+    convoy_status status = list_devices(&list, &count);
     if (status)
         return status;
     if (cli_common_of(call)->json) {
         json_t *devices = json_array();
         for (size_t i = 0; i < count; i++)
             json_array_append_new(devices, device_json(list[i]));
-        call->result = json_pack("{s:o}", "devices", devices);
-        if (!call->result || json_array_size(devices) != count)
+        const bool complete = json_array_size(devices) == count;
+        call->result = json_pack("{s:o, s:o}", "devices", devices, "drivers_set_aside", aside_json());
+        if (!call->result || !complete)
             status = cvy_fail(CONVOY_DEVICE, "a device describes itself in bytes that are no UTF-8");
     } else {
         for (size_t i = 0; i < count; i++)
             print_device(list[i]);
+        print_aside(call->arena);
         printf("* is what `auto` takes; --device takes an id, a type or part of a name.\n");
     }
     convoy_device_list_free(list);

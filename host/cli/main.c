@@ -8,6 +8,7 @@
 
 #include "base/status.h"
 #include "cli/cli.h"
+#include "device/drivers.h"
 
 const cli_command *const cli_commands[] = {&cli_devices, &cli_summary, &cli_train, &cli_eval,
                                            &cli_predict, &cli_bench,   &cli_tune,  NULL};
@@ -135,6 +136,7 @@ int main(int argc, char **argv) {
         return convoy_status_exit_code(flush_results());
     }
     convoy_log_set_sink(cli_progress_log, NULL);
+    cvy_drivers_own_process();
     cvy_set_memory_handler(end_without_memory);
     signal(SIGXFSZ,
            SIG_IGN); /* a file that may not grow (ulimit -f) is an error of the writing, as a full disk */
