@@ -115,7 +115,7 @@ check_targets() {
 }
 
 # Floors by rank. Data and the network meet only in train/.
-declare -A rank=([base]=0 [weights]=1 [device]=2 [ops]=3 [tune]=4 [layers]=5 [model]=6 [network]=7 [data]=8 [train]=9 [cli]=10)
+declare -A rank=([base]=0 [weights]=1 [device]=2 [ops]=3 [tune]=4 [layers]=5 [model]=6 [network]=7 [data]=8 [train]=9 [selftest]=10 [cli]=11)
 # The public header of a floor speaks for it: device.h and so on.
 declare -A header_rank=([status]=0 [log]=0 [version]=0 [predict]=9 [device]=2 [data]=8 [model]=6 [train]=9)
 

@@ -3,12 +3,14 @@
 
 #include "base/child.h"
 #include "device/drivers.h"
+#include "selftest/selftest.h"
 #include "tune/tune.h"
 
 static const cvy_helper_task tasks[] = {
     {"measure-variants", cvy_tune_serve},
     {"list-driver", cvy_driver_serve_list},
     {"open-device", cvy_driver_serve_open},
+    {"selftest", cvy_selftest_serve},
     {NULL, NULL},
 };
 

@@ -54,7 +54,7 @@ static void help_and_version(void **state) {
     r = RUN("--version");
     assert_int_equal(r->code, 0);
     assert_memory_equal(r->out, "convoy 0.", 9);
-    const char *const commands[] = {"devices", "summary", "train", "eval", "predict", "bench"};
+    const char *const commands[] = {"devices", "summary", "train", "eval", "predict", "bench", "selftest"};
     for (size_t i = 0; i < 6; i++) {
         r = RUN(commands[i], "--help");
         assert_int_equal(r->code, 0);

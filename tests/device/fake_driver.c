@@ -18,9 +18,9 @@ typedef struct object {
     void *buffer;  /* a kernel's first argument */
     float factor;
     uint32_t steps;
-    unsigned char data[8192]; /* of a buffer */
+    unsigned char data[]; /* of a buffer */
 } object;
-static object platform = {&table, "", 0, 0, 0, ""}, device = {&table, "", 0, 0, 0, ""};
+static object platform = {.dispatch = &table}, device = {.dispatch = &table};
 
 static int is(const char *mode) {
     const char *wish = getenv("FAKE_DRIVER");
@@ -39,16 +39,16 @@ __attribute__((constructor)) static void load(void) {
         abort();
 }
 
-static object *make(const char *name) {
-    object *made = calloc(1, sizeof *made);
+static object *make(const char *name, size_t bytes) {
+    object *made = calloc(1, sizeof *made + bytes);
     made->dispatch = &table;
     strncpy(made->name, name, sizeof made->name - 1);
     return made;
 }
-#define MAKE(type)                                                                                           \
+#define MAKE(type, bytes)                                                                                    \
     if (code)                                                                                                \
         *code = CL_SUCCESS;                                                                                  \
-    return (type)make("")
+    return (type)make("", bytes)
 
 static cl_int give(const void *value, size_t bytes, size_t size, void *out, size_t *length) {
     if (length)
@@ -125,25 +125,25 @@ static cl_context create_context(const cl_context_properties *a, cl_uint b, cons
                                  void(CL_CALLBACK *d)(const char *, const void *, size_t, void *), void *e,
                                  cl_int *code) {
     (void)a, (void)b, (void)c, (void)d, (void)e;
-    MAKE(cl_context);
+    MAKE(cl_context, 0);
 }
 static cl_command_queue create_queue(cl_context a, cl_device_id b, cl_command_queue_properties c,
                                      cl_int *code) {
     (void)a, (void)b, (void)c;
-    MAKE(cl_command_queue);
+    MAKE(cl_command_queue, 0);
 }
 static cl_mem create_buffer(cl_context a, cl_mem_flags b, size_t c, void *d, cl_int *code) {
-    (void)a, (void)b, (void)c, (void)d;
-    MAKE(cl_mem);
+    (void)a, (void)b, (void)d;
+    MAKE(cl_mem, c);
 }
 static cl_program create_program(cl_context a, cl_uint b, const char **c, const size_t *d, cl_int *code) {
     (void)a, (void)b, (void)c, (void)d;
-    MAKE(cl_program);
+    MAKE(cl_program, 0);
 }
 static cl_kernel create_kernel(cl_program a, const char *name, cl_int *code) {
     (void)a;
     *code = CL_SUCCESS;
-    return (cl_kernel)make(name);
+    return (cl_kernel)make(name, 0);
 }
 static cl_int build(cl_program a, cl_uint b, const cl_device_id *c, const char *d,
                     void(CL_CALLBACK *e)(cl_program, void *), void *f) {
@@ -155,7 +155,8 @@ static cl_int build(cl_program a, cl_uint b, const cl_device_id *c, const char *
 }
 static cl_int kernel_info(cl_kernel k, cl_kernel_info what, size_t size, void *out, size_t *length) {
     (void)what; /* the number of arguments */
-    const cl_uint count = strcmp(((object *)k)->name, "selfcheck") == 0 ? 3 : 2;
+    const char *name = ((object *)k)->name;
+    const cl_uint count = strcmp(name, "selfcheck") == 0 ? 3 : strcmp(name, "selfcheck_loop") == 0 ? 2 : 5;
     return give(&count, sizeof count, size, out, length);
 }
 static cl_int work_group_info(cl_kernel k, cl_device_id d, cl_kernel_work_group_info what, size_t size,
@@ -167,9 +168,9 @@ static cl_int work_group_info(cl_kernel k, cl_device_id d, cl_kernel_work_group_
 }
 static cl_int set_arg(cl_kernel k, cl_uint i, size_t size, const void *value) {
     object *kernel = (object *)k;
-    if (i == 0)
+    if (i == 0 && size == sizeof kernel->buffer)
         memcpy(&kernel->buffer, value, size);
-    else if (i == 1) {
+    else if (i == 1 && size == sizeof kernel->factor) {
         memcpy(&kernel->factor, value, size);
         memcpy(&kernel->steps, value, size);
     }
@@ -185,6 +186,12 @@ static cl_int launch(cl_command_queue q, cl_kernel k, cl_uint d, const size_t *o
         for (int i = 0; i < 1000; i++)
             x[i] = x[i] * kernel->factor + 1;
         return CL_SUCCESS;
+    }
+    if (strcmp(kernel->name, "selfcheck_loop") != 0) {
+        hang_if("hang in launches");
+        if (is("crash in launches"))
+            raise(SIGSEGV);
+        return CL_SUCCESS; /* and nothing is computed */
     }
     for (uint32_t i = 0; i < kernel->steps; i++)
         value = value * 1664525u + 1013904223u;
