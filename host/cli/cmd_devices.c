@@ -4,15 +4,27 @@
 #include "base/status.h"
 #include "cli/cli.h"
 #include "device/drivers.h"
+#include "ops/known_bad.h"
 
 static const cvy_param params[] = {CLI_ROW_JSON, CLI_ROW_HELP, CVY_PARAM_END};
 
+/* Variants that the table of known devices has found wrong there, and that are avoided. */
+static json_t *avoided_json(const convoy_device_info *d) {
+    const cvy_known_bad *bad;
+    const size_t count = cvy_known_bad_of(d, &bad);
+    json_t *list = json_array();
+    for (size_t i = 0; i < count; i++)
+        json_array_append_new(list, json_pack("{s:s, s:s, s:s}", "op", bad[i].op, "variant", bad[i].variant,
+                                              "reason", bad[i].reason));
+    return list;
+}
+
 static json_t *device_json(const convoy_device_info *d) {
-    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:i, s:I, s:I, s:s, s:s, s:i, s:b, s:s}", "id", d->id, "name",
-                     d->name, "platform", d->platform, "vendor", d->vendor, "type", d->type, "compute_units",
-                     d->compute_units, "memory", (json_int_t)d->memory, "max_allocation",
+    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:i, s:I, s:I, s:s, s:s, s:i, s:b, s:s, s:o}", "id", d->id,
+                     "name", d->name, "platform", d->platform, "vendor", d->vendor, "type", d->type,
+                     "compute_units", d->compute_units, "memory", (json_int_t)d->memory, "max_allocation",
                      (json_int_t)d->max_allocation, "driver", d->driver, "opencl_version", d->opencl_version,
-                     "score", d->score, "chosen", d->chosen, "reason", d->reason);
+                     "score", d->score, "chosen", d->chosen, "reason", d->reason, "avoided", avoided_json(d));
 }
 
 static void print_device(const convoy_device_info *d) {
@@ -23,6 +35,10 @@ static void print_device(const convoy_device_info *d) {
     printf("      %d compute units; memory %s, at most %s in one buffer; score %d%s%s\n", d->compute_units,
            cli_bytes((double)d->memory, memory), cli_bytes((double)d->max_allocation, allocation), d->score,
            *d->reason ? "; " : "", d->reason);
+    const cvy_known_bad *bad;
+    const size_t count = cvy_known_bad_of(d, &bad);
+    for (size_t i = 0; i < count; i++)
+        printf("      warning: %s's variant %s is avoided: %s\n", bad[i].op, bad[i].variant, bad[i].reason);
 }
 
 /* Anew, and each device that `auto` might take is opened: here is where people look when something is wrong.

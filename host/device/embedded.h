@@ -1,4 +1,4 @@
-/* Files that were built into the library: the kernels, and what selftest/ reads. */
+/* Files that were built into the library: the kernels, and what selftest/ and ops/known_bad.c read. */
 #ifndef CVY_DEVICE_EMBEDDED_H
 #define CVY_DEVICE_EMBEDDED_H
 
@@ -7,6 +7,6 @@ typedef struct cvy_embedded {
     const char *source;
 } cvy_embedded;
 
-extern const cvy_embedded cvy_embedded_kernels[], cvy_selftest_files[];
+extern const cvy_embedded cvy_embedded_kernels[], cvy_embedded_files[];
 
 #endif

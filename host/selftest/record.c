@@ -12,7 +12,7 @@
 enum { SEED = CVY_RECORD_SEED, WEIGHT = 101, IMAGE = 102, TEMPLATE = 103, LABEL = 104 };
 
 const char *cvy_selftest_file(const char *name) {
-    for (const cvy_embedded *file = cvy_selftest_files; file->name; file++)
+    for (const cvy_embedded *file = cvy_embedded_files; file->name; file++)
         if (strcmp(file->name, name) == 0)
             return file->source;
     return NULL;

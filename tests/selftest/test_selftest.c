@@ -97,6 +97,32 @@ static char *reason_in_file(json_int_t *cases) {
     return reason;
 }
 
+static int check_file(const char *name) {
+    char command[1024];
+    snprintf(command, sizeof command, "python3 " CONVOY_SOURCE_DIR "/tools/matrix.py check %s >/dev/null",
+             test_path(folder, name));
+    return system(command);
+}
+
+/* The file is one of tests/matrix/, where nothing personal belongs. */
+static void the_file_fits_the_matrix(void **state) {
+    (void)state;
+    assert_int_equal(run_fake("", "60")->code, 1);
+    assert_int_equal(check_file("result.json"), 0);
+    for (int i = 0; i < 3; i++) {
+        json_t *all = json_load_file(test_path(folder, "result.json"), 0, NULL);
+        if (i == 0)
+            json_object_set_new(json_object_get(all, "device"), "name", json_string("/home/me/x"));
+        else if (i == 1)
+            json_object_set_new(all, "host", json_string("x"));
+        else
+            json_object_set_new(all, "passed", json_integer(3));
+        assert_int_equal(json_dump_file(all, test_path(folder, "spoilt.json"), 0), 0);
+        json_decref(all);
+        assert_int_not_equal(check_file("spoilt.json"), 0);
+    }
+}
+
 static void wrong_values_are_told(void **state) {
     (void)state;
     json_int_t cases;
@@ -142,13 +168,10 @@ static void bad_usage_is_refused(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_good_device_passes),
-        cmocka_unit_test(the_host_is_checked_against_pytorch),
-        cmocka_unit_test(every_variant_has_cases),
-        cmocka_unit_test(bad_usage_is_refused),
-        cmocka_unit_test(wrong_values_are_told),
-        cmocka_unit_test(a_crash_is_one_case),
-        cmocka_unit_test(a_hang_ends),
+        cmocka_unit_test(a_good_device_passes),     cmocka_unit_test(the_host_is_checked_against_pytorch),
+        cmocka_unit_test(every_variant_has_cases),  cmocka_unit_test(bad_usage_is_refused),
+        cmocka_unit_test(the_file_fits_the_matrix), cmocka_unit_test(wrong_values_are_told),
+        cmocka_unit_test(a_crash_is_one_case),      cmocka_unit_test(a_hang_ends),
     };
     folder = test_folder_create();
     test_write(folder, "fake.icd", CONVOY_BINARY_DIR "/fake_driver.so");
