@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Checks of the source that no compiler makes for us, each a part that can run alone:
 #
-#   tools/check_source.sh [format] [scripts] [lengths] [kernels] [targets] [floors] [paths]
+#   tools/check_source.sh [format] [scripts] [lengths] [kernels] [targets] [floors] [paths] [matrix]
 #
 # format   clang-format would change nothing, and kernels say kernel, global and local instead of __kernel and so on
 # scripts  shellcheck and pyflakes find nothing in the scripts
@@ -13,6 +13,7 @@
 # floors   a floor of host/ includes only floors below it, speaks OpenCL only where it may, and nothing below
 #          cli/ prints to stdout or exits
 # paths    no tracked file names a folder of somebody's machine
+# matrix   the rows of tests/matrix/ fit their schema, and its page is written from them
 #
 # Prints what is wrong, and exits with 1 if anything is.
 set -uo pipefail
@@ -115,7 +116,7 @@ check_targets() {
 }
 
 # Floors by rank. Data and the network meet only in train/.
-declare -A rank=([base]=0 [weights]=1 [device]=2 [ops]=3 [tune]=4 [layers]=5 [model]=6 [network]=7 [data]=8 [train]=9 [report]=10 [cli]=11)
+declare -A rank=([base]=0 [weights]=1 [device]=2 [ops]=3 [tune]=4 [layers]=5 [model]=6 [network]=7 [data]=8 [train]=9 [report]=10 [selftest]=11 [cli]=12)
 # The public header of a floor speaks for it: device.h and so on.
 declare -A header_rank=([status]=0 [log]=0 [version]=0 [predict]=9 [device]=2 [data]=8 [model]=6 [train]=9)
 
@@ -167,13 +168,24 @@ check_paths() {
         complain "paths: the lines above name folders of one machine"
 }
 
+check_matrix() {
+    local row before
+    for row in tests/matrix/*.json; do
+        case $row in */schema.json | */known_bad.json | */compiled.json) continue ;; esac
+        tools/matrix.sh check "$row" >/dev/null || complain "matrix: tools/matrix.sh check $row"
+    done
+    before=$(cat tests/matrix/README.md tests/matrix/known_bad.json)
+    tools/matrix.sh page
+    [ "$before" = "$(cat tests/matrix/README.md tests/matrix/known_bad.json)" ] || complain "matrix: its page was out of date"
+}
+
 parts=("$@")
-[ ${#parts[@]} -gt 0 ] || parts=(format scripts lengths kernels targets floors paths)
+[ ${#parts[@]} -gt 0 ] || parts=(format scripts lengths kernels targets floors paths matrix)
 for part in "${parts[@]}"; do
     case $part in
-    format | scripts | lengths | kernels | targets | floors | paths) "check_$part" ;;
+    format | scripts | lengths | kernels | targets | floors | paths | matrix) "check_$part" ;;
     *)
-        echo "check_source.sh: no part '$part'; there are format, scripts, lengths, kernels, targets, floors and paths" >&2
+        echo "check_source.sh: no part '$part'; there are format, scripts, lengths, kernels, targets, floors, paths and matrix" >&2
         exit 2
         ;;
     esac

@@ -141,7 +141,7 @@ run_pocl_tests() { # NAME FOLDER
 
 part_source() {
     local check
-    for check in format scripts lengths kernels floors paths; do
+    for check in format scripts lengths kernels floors paths matrix; do
         step "source-$check" tools/check_source.sh "$check"
     done
 }

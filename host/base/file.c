@@ -403,6 +403,14 @@ bool cvy_folder_exists(const char *path) {
     return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
 }
 
+bool cvy_file_stamp(const char *path, long long *size, long long *changed) {
+    struct stat info;
+    const bool known = stat(path, &info) == 0;
+    *size = known ? (long long)info.st_size : 0;
+    *changed = known ? (long long)info.st_mtim.tv_sec * 1000000000 + info.st_mtim.tv_nsec : 0;
+    return known;
+}
+
 static convoy_status create_one_folder(const char *path) {
     if (mkdir(path, 0777) == 0)
         return CONVOY_OK;

@@ -43,6 +43,8 @@ convoy_status cvy_file_append(const char *path, const void *data, size_t size);
 convoy_status cvy_folder_create(const char *path);
 bool cvy_file_exists(const char *path);
 bool cvy_folder_exists(const char *path);
+/* Bytes, and nanoseconds since 1970 of the last change; false, and 0 both, where it cannot be asked. */
+bool cvy_file_stamp(const char *path, long long *size, long long *changed);
 
 /* Claims a folder until the process ends or the lock is given back (-1: none): CONVOY_INVALID where somebody
    has it. *lock is -1 where the file system knows no locks. Nothing is left behind. */

@@ -4,11 +4,16 @@
 #include <dlfcn.h>
 #include <link.h>
 #include <sched.h>
+#include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/integer.h"
+
+extern char **environ;
 
 size_t cvy_machine_memory(void) {
     const long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
@@ -36,4 +41,28 @@ char *cvy_machine_code_path(void) {
     if (!dladdr1(&here, &info, (void **)&map, RTLD_DL_LINKMAP) || !map || !map->l_name[0])
         return realpath("/proc/self/exe", NULL);
     return realpath(map->l_name, NULL);
+}
+
+static bool has_prefix(const char *word, const char *const *prefixes) {
+    for (; *prefixes; prefixes++)
+        if (strncmp(word, *prefixes, strlen(*prefixes)) == 0)
+            return true;
+    return false;
+}
+
+void cvy_machine_describe(cvy_hash *hash, const char *const *prefixes) {
+    static const char *const folders[] = {"/sys/devices/system", "/proc/self", "/dev/dri", "/dev/nvidia0",
+                                          "/dev/kfd"};
+    char start[64] = "";
+    FILE *file = fopen("/proc/sys/kernel/random/boot_id", "re");
+    if (file && !fgets(start, sizeof start, file))
+        start[0] = '\0';
+    if (file)
+        fclose(file);
+    cvy_hash_add_text(hash, start);
+    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++)
+        cvy_hash_add_text(hash, access(folders[i], R_OK) == 0 ? "1" : "0");
+    for (char **variable = environ; variable && *variable; variable++)
+        if (has_prefix(*variable, prefixes))
+            cvy_hash_add_text(hash, *variable);
 }

@@ -4,6 +4,8 @@
 
 #include <stddef.h>
 
+#include "base/hash.h"
+
 /* Bytes of main memory; half of what a size_t can say where that is not known. */
 size_t cvy_machine_memory(void);
 /* Zeroed memory for `count` elements, whose number comes from outside; NULL where that is more than the
@@ -14,5 +16,8 @@ int cvy_machine_cores(void);
 /* The file that holds this code, without symbolic links: the shared library, or the program that it was
    linked into. malloc'ed; NULL where that is not known. */
 char *cvy_machine_code_path(void);
+/* Hashes what drivers may find changed though their files are not: the machine's start, whether /sys is
+   there, and the environment variables that begin with one of the prefixes (NULL-terminated). */
+void cvy_machine_describe(cvy_hash *hash, const char *const *prefixes);
 
 #endif

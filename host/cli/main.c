@@ -8,10 +8,11 @@
 
 #include "base/status.h"
 #include "cli/cli.h"
+#include "device/drivers.h"
 
 const cli_command *const cli_commands[] = {
-    &cli_devices,        &cli_summary, &cli_train, &cli_eval, &cli_predict, &cli_show,
-    &cli_report_command, &cli_explain, &cli_bench, &cli_tune, NULL};
+    &cli_devices,        &cli_summary, &cli_train, &cli_eval, &cli_predict,  &cli_show,
+    &cli_report_command, &cli_explain, &cli_bench, &cli_tune, &cli_selftest, NULL};
 
 static const char exit_codes[] =
     "Exit codes: 0 done; 1 the run failed (NaN loss, a file could not be written); 2 bad usage, model, data "
@@ -55,8 +56,13 @@ static convoy_status fail_unknown_command(const char *name) {
     return cvy_fail(CONVOY_INVALID, "unknown command `%s`; `convoy --help` lists them all", name);
 }
 
-/* The command may not have come as far as reading its options. */
+/* The command may not have come as far as reading its options. --json with a file's name asks for no output.
+ */
 static bool wants_json(int argc, char **argv) {
+    const cli_command *command = argc > 1 ? find_command(argv[1]) : NULL;
+    for (const cvy_param *row = command ? command->params : NULL; row && row->name; row++)
+        if (strcmp(row->name, "json") == 0 && row->type != CVY_FLAG)
+            return false;
     for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
         if (strcmp(argv[i], "--json") == 0)
             return true;
@@ -136,6 +142,7 @@ int main(int argc, char **argv) {
         return convoy_status_exit_code(flush_results());
     }
     convoy_log_set_sink(cli_progress_log, NULL);
+    cvy_drivers_own_process();
     cvy_set_memory_handler(end_without_memory);
     signal(SIGXFSZ,
            SIG_IGN); /* a file that may not grow (ulimit -f) is an error of the writing, as a full disk */

@@ -8,6 +8,7 @@
 #include "base/given.h"
 #include "base/log.h"
 #include "base/machine.h"
+#include "device/drivers.h"
 #include "device/opencl.h"
 
 /* OpenCL strings come with no promise of termination or tidiness. */
@@ -102,6 +103,16 @@ static void describe(cvy_candidate *candidate, cl_uint platform_index, cl_uint d
     }
 }
 
+/* A device that ended or hung a child process is not for `auto`. */
+static void mark_bad(convoy_device_info *info) {
+    char reason[sizeof info->reason - 16];
+    cvy_driver_device_reason(info, reason, sizeof reason);
+    if (*reason) {
+        info->score = -2;
+        snprintf(info->reason, sizeof info->reason, "its driver %s", reason);
+    }
+}
+
 static void describe_host(convoy_device_info *info) {
     memset(info, 0, sizeof *info);
     snprintf(info->id, sizeof info->id, "host");
@@ -116,6 +127,23 @@ static void describe_host(convoy_device_info *info) {
     info->max_allocation = info->memory;
 }
 
+/* Why there is nothing but the host. A driver is only asked for where there is none. */
+static void explain_none(const char *failure, convoy_device_info *info) {
+    const cvy_driver *aside;
+    const size_t bad = cvy_drivers_aside(&aside);
+    if (*failure)
+        snprintf(info->reason, sizeof info->reason, "no device of OpenCL's can be listed");
+    else if (bad)
+        snprintf(info->reason, sizeof info->reason, "no driver shows a device; %.80s: %.140s", aside->file,
+                 aside->reason);
+    else if (cvy_drivers_good())
+        snprintf(info->reason, sizeof info->reason, "the OpenCL drivers that are installed show no device");
+    else
+        snprintf(info->reason, sizeof info->reason,
+                 "no OpenCL driver shows a device: install one for the GPU, or "
+                 "pocl-opencl-icd for the CPU");
+}
+
 /* Marks the entry that `auto` takes, in words. */
 static void choose(cvy_candidate *list, size_t count) {
     size_t best = count - 1; /* the host */
@@ -125,12 +153,7 @@ static void choose(cvy_candidate *list, size_t count) {
     convoy_device_info *info = &list[best].info;
     info->chosen = 1;
     if (count == 1) {
-        if (list->failure[0])
-            snprintf(info->reason, sizeof info->reason, "no device of OpenCL's can be listed");
-        else
-            snprintf(info->reason, sizeof info->reason,
-                     "no OpenCL driver shows a device: install one for the GPU, or "
-                     "pocl-opencl-icd for the CPU");
+        explain_none(list->failure, info);
         return;
     }
     char kind[sizeof info->reason];
@@ -143,6 +166,7 @@ typedef struct listing {
     cvy_candidate *found;
     size_t used, capacity;
     char failure[sizeof((cvy_candidate *)0)->failure];
+    const cvy_listener *listener;
 } listing;
 
 static convoy_status reserve(listing *l) {
@@ -174,10 +198,13 @@ static convoy_status list_platform(listing *l, cl_platform_id platform, cl_uint 
     cl_device_id ids[64];
     cl_uint count = 0;
     char of[96], name[64];
+    char step[128];
     convoy_status status = CONVOY_OK;
-    const cl_int code = clGetDeviceIDs(platform, CL_DEVICE_TYPE_ALL, 64, ids, &count);
     get_text(platform_info, platform, CL_PLATFORM_NAME, name, sizeof name);
     snprintf(of, sizeof of, " of platform %u (%s)", index, name);
+    snprintf(step, sizeof step, "clGetDeviceIDs of platform %s", name);
+    cvy_tell(l->listener, step);
+    const cl_int code = clGetDeviceIDs(platform, CL_DEVICE_TYPE_ALL, 64, ids, &count);
     if (!answered(l, "clGetDeviceIDs", of, code, CL_DEVICE_NOT_FOUND))
         return CONVOY_OK;
     for (cl_uint d = 0; d < count && d < 64 && !(status = reserve(l)); d++) {
@@ -191,6 +218,7 @@ static convoy_status list_platform(listing *l, cl_platform_id platform, cl_uint 
 static convoy_status list_platforms(listing *l) {
     cl_uint count = 0;
     convoy_status status = CONVOY_OK;
+    cvy_tell(l->listener, "clGetPlatformIDs");
     if (!answered(l, "clGetPlatformIDs", "", clGetPlatformIDs(0, NULL, &count), CL_PLATFORM_NOT_FOUND_KHR))
         return CONVOY_OK;
     cl_platform_id *platforms = calloc(count + 1, sizeof(cl_platform_id));
@@ -204,23 +232,35 @@ static convoy_status list_platforms(listing *l) {
     return status;
 }
 
-static convoy_status find_devices(cvy_candidate **list, size_t *count) {
-    listing l = {0};
-    convoy_status status = list_platforms(&l);
+void cvy_host_candidate(cvy_candidate *host) {
+    *host = (cvy_candidate){.id = NULL};
+    describe_host(&host->info);
+}
+
+/* `listener` NULL: drivers are checked, and not called where they must not be. */
+static convoy_status list_all(const cvy_listener *listener, cvy_candidate **list, size_t *count) {
+    listing l = {.listener = listener};
+    const bool usable = listener || cvy_drivers_check();
+    convoy_status status = usable ? list_platforms(&l) : CONVOY_OK;
     if (!status)
         status = reserve(&l);
     if (status) {
         free(l.found);
         return status;
     }
+    for (size_t i = 0; !listener && i < l.used; i++)
+        mark_bad(&l.found[i].info);
     cvy_candidate *host = &l.found[l.used++];
-    *host = (cvy_candidate){.id = NULL};
+    cvy_host_candidate(host);
     memcpy(host->failure, l.failure, sizeof host->failure);
-    describe_host(&host->info);
     choose(l.found, l.used);
     *list = l.found;
     *count = l.used;
     return CONVOY_OK;
+}
+
+convoy_status cvy_list_devices(const cvy_listener *listener, cvy_candidate **list, size_t *count) {
+    return list_all(listener, list, count);
 }
 
 /* One thread at a time: PoCL starts itself in the first call for its devices, and another thread's would see
@@ -228,7 +268,7 @@ static convoy_status find_devices(cvy_candidate **list, size_t *count) {
 convoy_status cvy_find_devices(cvy_candidate **list, size_t *count) {
     static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
     pthread_mutex_lock(&lock);
-    convoy_status status = find_devices(list, count);
+    convoy_status status = list_all(NULL, list, count);
     pthread_mutex_unlock(&lock);
     return status;
 }

@@ -6,6 +6,7 @@
 #include "base/given.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "device/drivers.h"
 #include "device/opencl.h"
 
 enum {
@@ -66,22 +67,29 @@ static void fill_traits(convoy_device *device) {
 
 /* Does this device compute at all? One small kernel, compared with what the host gets. It stands among
    the simple kernels, which every network needs, so it costs a start no program of its own. */
-static convoy_status self_check(convoy_device *device) {
+static convoy_status self_check(convoy_device *device, const cvy_listener *listener) {
     float values[SELF_CHECK_ITEMS];
     cvy_buffer *buffer = NULL;
     cvy_kernel *kernel = NULL;
     for (int i = 0; i < SELF_CHECK_ITEMS; i++)
         values[i] = (float)i;
+    cvy_tell(listener, "making a buffer");
     convoy_status status = cvy_buffer_create(device, sizeof values, "the self-check", &buffer);
     if (!status)
         status = cvy_buffer_write(buffer, 0, values, sizeof values);
+    cvy_tell(listener, "clBuildProgram");
     if (!status)
         status = cvy_kernel_get_simple(device, "selfcheck", "selfcheck", &kernel);
+    cvy_tell(listener, "the first launch");
     if (!status)
         status = CVY_LAUNCH(kernel, cvy_items(SELF_CHECK_ITEMS), cvy_buf(buffer), cvy_float(2),
                             cvy_int(SELF_CHECK_ITEMS));
     if (!status)
         status = cvy_buffer_read(buffer, 0, values, sizeof values);
+    if (!status && listener) {
+        cvy_tell(listener, "clFinish");
+        status = cvy_device_finish(device);
+    }
     for (int i = 0; !status && i < SELF_CHECK_ITEMS; i++)
         if (values[i] != 2 * (float)i + 1)
             status = cvy_fail(CONVOY_DEVICE, "the self-check computed %g where %g is right",
@@ -115,7 +123,8 @@ static convoy_status check_loops(convoy_device *device) {
     return status;
 }
 
-static convoy_status open_candidate(const cvy_candidate *candidate, convoy_device **out) {
+convoy_status cvy_open_candidate(const cvy_candidate *candidate, const cvy_listener *listener,
+                                 convoy_device **out) {
     convoy_status status = CONVOY_OK;
     cl_int code = CL_SUCCESS;
     convoy_device *device = calloc(1, sizeof *device);
@@ -132,11 +141,12 @@ static convoy_status open_candidate(const cvy_candidate *candidate, convoy_devic
         device->wait_each = sync && strcmp(sync, "0") != 0;
         cl_context_properties properties[] = {CL_CONTEXT_PLATFORM, (cl_context_properties)device->platform,
                                               0};
+        cvy_tell(listener, "clCreateContext");
         device->context = clCreateContext(properties, 1, &device->id, NULL, NULL, &code);
         if (code == CL_SUCCESS)
             device->queue = clCreateCommandQueue(device->context, device->id, 0, &code);
-        status =
-            code == CL_SUCCESS ? self_check(device) : cvy_fail_opencl(code, "no context could be made on it");
+        status = code == CL_SUCCESS ? self_check(device, listener)
+                                    : cvy_fail_opencl(code, "no context could be made on it");
         if (!status)
             status = check_loops(device);
         if (status)
@@ -148,6 +158,15 @@ static convoy_status open_candidate(const cvy_candidate *candidate, convoy_devic
     else
         convoy_device_close(device);
     return status;
+}
+
+/* In a child first: opening it may end or hang the process. */
+static convoy_status open_candidate(const cvy_candidate *candidate, convoy_device **out) {
+    convoy_status status = candidate->id ? cvy_driver_try_device(&candidate->info) : CONVOY_OK;
+    if (status)
+        return cvy_fail_in(status, "device %s (%s, %s)", candidate->info.id, candidate->info.name,
+                           candidate->info.platform);
+    return cvy_open_candidate(candidate, NULL, out);
 }
 
 /* Opens the best usable device; each failure is told and the next one tried. The host never fails. */
@@ -212,6 +231,11 @@ convoy_status convoy_device_open(const char *selector, convoy_device **device) {
         selector = getenv("CONVOY_DEVICE");
     if (!selector || !*selector)
         selector = "auto";
+    if (!strcmp(selector, "host")) { /* without a word to any driver */
+        cvy_candidate host;
+        cvy_host_candidate(&host);
+        return cvy_open_candidate(&host, NULL, device);
+    }
     status = cvy_find_devices(&list, &count);
     if (status)
         return status;

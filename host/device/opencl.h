@@ -100,8 +100,25 @@ typedef struct cvy_candidate {
     /* Of the host: why drivers may have more devices than are listed, "" where all of them answered. */
     char failure[160];
 } cvy_candidate;
-/* *list is malloc'ed and ends with the host; one entry is marked as chosen. */
+/* *list is malloc'ed and ends with the host; one entry is marked as chosen. Drivers are checked before
+   (drivers.h). */
 convoy_status cvy_find_devices(cvy_candidate **list, size_t *count);
+/* Hears which call comes next, of those in which drivers crash or hang; {0}: nobody does. */
+typedef struct cvy_listener {
+    void (*tell)(void *context, const char *step);
+    void *context;
+} cvy_listener;
+static inline void cvy_tell(const cvy_listener *listener, const char *step) {
+    if (listener && listener->tell)
+        listener->tell(listener->context, step);
+}
+/* The same without a check. */
+convoy_status cvy_list_devices(const cvy_listener *listener, cvy_candidate **list, size_t *count);
+/* open.c: opens it without trying it in a child first. */
+convoy_status cvy_open_candidate(const cvy_candidate *candidate, const cvy_listener *listener,
+                                 convoy_device **device);
+/* The host, without asking any driver. */
+void cvy_host_candidate(cvy_candidate *host);
 
 /* options.c: CONVOY_DEVICE where `options` define a name that `source`, the expanded file, does not mention.
  */

@@ -45,7 +45,9 @@ static convoy_status allocate(convoy_model *model) {
     return CONVOY_OK;
 }
 
-convoy_status cvy_model_read(const char *path, const convoy_model_options *options, convoy_model **out) {
+/* `text`: of the file, NULL: it is read. */
+static convoy_status read_model(const char *path, const char *text, const convoy_model_options *options,
+                                convoy_model **out) {
     *out = NULL;
     cvy_node *root;
     convoy_model *model = calloc(1, sizeof *model);
@@ -57,7 +59,8 @@ convoy_status cvy_model_read(const char *path, const convoy_model_options *optio
     if (!model->arena)
         status = cvy_fail_memory("a model", sizeof *model);
     if (!status)
-        status = cvy_node_load(model->arena, path, &root);
+        status = text ? cvy_node_parse(model->arena, path, text, strlen(text), &root)
+                      : cvy_node_load(model->arena, path, &root);
     if (!status)
         status = cvy_model_file_read(model->arena, root, options, &model->file);
     if (!status)
@@ -74,6 +77,15 @@ done:
     else
         *out = model;
     return status;
+}
+
+convoy_status cvy_model_read(const char *path, const convoy_model_options *options, convoy_model **out) {
+    return read_model(path, NULL, options, out);
+}
+
+convoy_status cvy_model_read_text(const char *path, const char *text, convoy_model **out) {
+    const convoy_model_options options = {0};
+    return read_model(path, text, &options, out);
 }
 
 static void describe_layer(const convoy_model *model, const cvy_step *step, convoy_layer_info *info) {

@@ -31,6 +31,8 @@ typedef struct cvy_recipe {
    once. After the first it knows its name, recipe and image, with which the data are opened; its network and
    weights come with the second. `classes` 0: the file's own, or a setting's, which always stands. */
 convoy_status cvy_model_read(const char *path, const convoy_model_options *options, convoy_model **model);
+/* The same of a file's text. */
+convoy_status cvy_model_read_text(const char *path, const char *text, convoy_model **model);
 convoy_status cvy_model_complete(convoy_model *model, int classes);
 /* Between the two: every layer is to run by itself, so that what it gives can be looked at. */
 void cvy_model_keep_apart(convoy_model *model);

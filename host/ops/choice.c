@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "convoy.h"
+#include "ops/known_bad.h"
 #include "ops/variants.h"
 
 #define HEADER "convoy-tuning 2"
@@ -328,6 +329,9 @@ static bool is_off(void) {
 /* `now`: also what holds for this run alone. */
 static const char *find_aside(convoy_device *device, const cvy_key *key, const char *variant, bool now) {
     const store *s = store_of(device);
+    const char *known = s ? cvy_known_bad_reason(convoy_device_get_info(device), key->op, variant) : NULL;
+    if (known)
+        return known;
     for (size_t i = 0; s && i < s->known.count; i++) {
         const cvy_choice *c = &s->known.records[i].choice;
         if ((now ? is_aside(c) : c->verdict == CVY_ASIDE) && same(c->variant, variant) &&

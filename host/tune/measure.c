@@ -30,6 +30,7 @@ typedef struct job {
     cvy_prepared op;
     cvy_op_tensors sizes; /* floats */
     cvy_op_buffers memory;
+    double tolerance, error; /* of a check */
 } job;
 
 /* The variant whose kernels run: where a setting is measured, the one that has it. */
@@ -96,7 +97,7 @@ static convoy_status allocate(job *j) {
 
 /* ---- Checking ---- */
 
-static float *random_floats(size_t count, uint32_t stream) {
+float *cvy_random_floats(size_t count, uint32_t stream) {
     float *values = malloc((count ? count : 1) * sizeof *values);
     cvy_rng rng = cvy_rng_stream(0, CVY_RNG_SYNTHETIC, stream);
     for (size_t i = 0; values && i < count; i++)
@@ -104,8 +105,8 @@ static float *random_floats(size_t count, uint32_t stream) {
     return values;
 }
 
-/* NaN never passes. */
-static convoy_status compare(const float *actual, const float *expected, size_t count, double tolerance) {
+convoy_status cvy_compare(const float *actual, const float *expected, size_t count, double tolerance,
+                          double *error) {
     double worst = 0, scale = 1;
     size_t where = 0;
     for (size_t i = 0; i < count; i++) {
@@ -116,6 +117,7 @@ static convoy_status compare(const float *actual, const float *expected, size_t 
             where = i;
         }
     }
+    *error = fmax(*error, worst / scale);
     if (worst <= tolerance * scale)
         return CONVOY_OK;
     return cvy_fail(CONVOY_FAILED, "wrong values: value %zu of %zu is %.6g where %.6g is right", where, count,
@@ -125,7 +127,7 @@ static convoy_status compare(const float *actual, const float *expected, size_t 
 /* What is there before a run, and in the end what is right, for one output. */
 static convoy_status begin_output(job *j, int i, bool accumulate, float **expected) {
     const size_t count = j->sizes.outputs[i];
-    *expected = random_floats(count, (uint32_t)(10 + i));
+    *expected = cvy_random_floats(count, (uint32_t)(10 + i));
     if (!*expected)
         return cvy_fail_memory("a check", count * sizeof(float));
     for (size_t k = 0; !accumulate && k < count; k++)
@@ -133,13 +135,13 @@ static convoy_status begin_output(job *j, int i, bool accumulate, float **expect
     return cvy_buffer_write(j->memory.outputs[i], 0, *expected, count * sizeof(float));
 }
 
-static convoy_status compare_output(const job *j, int i, const float *expected) {
+static convoy_status compare_output(job *j, int i, const float *expected) {
     const size_t count = j->sizes.outputs[i];
     float *actual = malloc(count * sizeof *actual);
     convoy_status status = actual ? cvy_buffer_read(j->memory.outputs[i], 0, actual, count * sizeof(float))
                                   : cvy_fail_memory("a check", count * sizeof(float));
     if (!status)
-        status = compare(actual, expected, count, tolerances[cvy_device_get_traits(j->device)->precision]);
+        status = cvy_compare(actual, expected, count, j->tolerance, &j->error);
     free(actual);
     return status;
 }
@@ -163,11 +165,12 @@ static convoy_status check_run(job *j, float *const *in, bool accumulate) {
     return status;
 }
 
-static convoy_status check(job *j) {
+static convoy_status check(job *j, double tolerance) {
+    j->tolerance = tolerance;
     float *in[INPUTS] = {NULL};
     convoy_status status = CONVOY_OK;
     for (int i = 0; i < INPUTS && !status; i++) {
-        in[i] = random_floats(j->sizes.inputs[i], (uint32_t)i);
+        in[i] = cvy_random_floats(j->sizes.inputs[i], (uint32_t)i);
         if (!in[i])
             status = cvy_fail_memory("a check", j->sizes.inputs[i] * sizeof(float));
         else if (j->sizes.inputs[i])
@@ -198,7 +201,7 @@ static convoy_status fill(cvy_buffer *buffer, const float *block, size_t block_b
 
 static convoy_status fill_inputs(const job *j) {
     enum { BLOCK = 1 << 18 };
-    float *block = random_floats(BLOCK, 20);
+    float *block = cvy_random_floats(BLOCK, 20);
     convoy_status status = block ? CONVOY_OK : cvy_fail_memory("random values", BLOCK * sizeof *block);
     for (int i = 0; i < INPUTS && !status; i++)
         if (j->memory.inputs[i])
@@ -286,12 +289,24 @@ convoy_status cvy_measure(convoy_device *device, const cvy_task *task, const cha
         else if (stage == CVY_STAGE_FIRST || stage == CVY_STAGE_FIRST_REAL)
             status = run_first(&j, small);
         else
-            status = small ? check(&j) : run_for(&j, seconds, best);
+            status = small ? check(&j, tolerances[cvy_device_get_traits(device)->precision])
+                           : run_for(&j, seconds, best);
         if (!status && stage == CVY_STAGE_CHECK)
             has_passed(&j, variant, true);
         if (!status)
             done(context, stage);
     }
+    close_job(&j);
+    return status;
+}
+
+convoy_status cvy_measure_check(convoy_device *device, const cvy_task *task, const char *variant,
+                                double tolerance, double *error) {
+    job j = {0};
+    convoy_status status = prepare(&j, device, task, variant, false);
+    if (!status)
+        status = check(&j, tolerance);
+    *error = j.error;
     close_job(&j);
     return status;
 }

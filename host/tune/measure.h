@@ -22,4 +22,15 @@ typedef enum cvy_stage {
 convoy_status cvy_measure(convoy_device *device, const cvy_task *task, const char *variant, double seconds,
                           void (*done)(void *context, cvy_stage stage), void *context, double *best);
 
+/* Compares the variant with the reference on this very shape, where it may add also that: *error is the
+   largest difference over the largest value that is right (or 1). CONVOY_FAILED: it is above `tolerance`. */
+convoy_status cvy_measure_check(convoy_device *device, const cvy_task *task, const char *variant,
+                                double tolerance, double *error);
+
+/* Uniform in [-1, 1), a function of stream and place; malloc'ed, NULL without memory. */
+float *cvy_random_floats(size_t count, uint32_t stream);
+/* The same for two arrays; *error only grows. NaN never passes. */
+convoy_status cvy_compare(const float *actual, const float *expected, size_t count, double tolerance,
+                          double *error);
+
 #endif

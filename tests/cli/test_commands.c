@@ -55,7 +55,7 @@ static void help_and_version(void **state) {
     r = RUN("--version");
     assert_int_equal(r->code, 0);
     assert_memory_equal(r->out, "convoy 0.", 9);
-    const char *const commands[] = {"devices", "summary", "train", "eval", "predict", "bench"};
+    const char *const commands[] = {"devices", "summary", "train", "eval", "predict", "bench", "selftest"};
     for (size_t i = 0; i < 6; i++) {
         r = RUN(commands[i], "--help");
         assert_int_equal(r->code, 0);
@@ -73,14 +73,14 @@ static void devices(void **state) {
     assert_non_null(strstr(r->out, "host"));
     assert_string_equal(r->err, "");
     const json_t *json = json_of(RUN("devices", "--json")), *list = json_object_get(json, "devices");
-    test_keys(json, "devices");
+    test_keys(json, "devices drivers_set_aside");
     assert_true(json_array_size(list) >= 1);
     int chosen = 0;
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *device = json_array_get(list, i);
         test_keys(device,
                   "id name platform vendor type compute_units memory max_allocation driver opencl_version "
-                  "score chosen reason");
+                  "score chosen reason avoided");
         chosen += json_is_true(json_object_get(device, "chosen"));
     }
     assert_int_equal(chosen, 1);

@@ -252,7 +252,10 @@ static void test_a_failing_driver_is_named(void **state) {
         assert_int_equal(strstr(message, call) && strstr(message, "CL_OUT_OF_HOST_MEMORY (-6)"), i < 2);
         assert_ok(convoy_device_list(&list, &count));
         assert_int_equal(count, 1);
-        assert_int_equal(strstr(list[0]->reason, "install one") != NULL, i >= 2);
+        assert_null(strstr(list[0]->reason, "install one")); /* there is one */
+        const bool seen =
+            strstr(list[0]->reason, "show no device") || strstr(list[0]->reason, "no driver shows");
+        assert_int_equal(seen, i >= 2);
         convoy_device_list_free(list);
     }
     platforms_code = devices_code = 0;

@@ -4,15 +4,14 @@
 #define CVY_TESTS_OPS_H
 
 #include "ops/elementwise.h"
+#include "selftest/cases.h"
 #include "support/test.h"
 
 /* The device that the running group of tests uses. */
 static convoy_device *device;
 
-/* Images and pitch; the small pitches are for forward on CPUs, but ops need not know. */
-static const int batches[][2] = {{1, 16}, {5, 16}, {16, 16}, {33, 48}, {60, 64},
-                                 {1, 1},  {2, 2},  {3, 4},   {8, 8}};
-enum { BATCHES = sizeof batches / sizeof *batches };
+#define batches cvy_batch_cases
+enum { BATCHES = CVY_BATCH_CASES };
 
 static inline int use_device(void **state) {
     (void)state;

@@ -4,6 +4,7 @@
 #include "ops/data/ops_reference.h"
 #include "ops/elementwise.h"
 #include "ops/ops.h"
+#include "selftest/cases.h"
 
 /* All buffers of one op, and what the reference makes of the same input. */
 typedef struct fixture {
@@ -139,15 +140,13 @@ static void check_against_reference(cvy_batchnorm_shape shape, int n) {
 
 static void test_edges(void **state) {
     (void)state;
-    const int sizes[][3] = {
-        {1, 1, 2}, {3, 5, 7}, {2, 17, 9}, {1, 40, 41}, {5, 1, 1}}; /* channels, height, width */
-    for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s += test_stride())
+    for (size_t s = 0; s < cvy_batchnorm_case_count; s += test_stride())
         for (size_t b = 0; b < BATCHES; b += test_stride())
-            if (batches[b][0] * sizes[s][1] * sizes[s][2] > 1)
+            if (batches[b][0] * cvy_batchnorm_cases[s][1] * cvy_batchnorm_cases[s][2] > 1)
                 check_against_reference((cvy_batchnorm_shape){.pitch = batches[b][1],
-                                                              .channels = sizes[s][0],
-                                                              .height = sizes[s][1],
-                                                              .width = sizes[s][2]},
+                                                              .channels = cvy_batchnorm_cases[s][0],
+                                                              .height = cvy_batchnorm_cases[s][1],
+                                                              .width = cvy_batchnorm_cases[s][2]},
                                         batches[b][0]);
 }
 

@@ -10,6 +10,7 @@
 #include "device/opencl.h"
 #include "ops/conv2d/conv2d.h"
 #include "ops/gemm/variant.h"
+#include "ops/known_bad.h"
 #include "support/images.h"
 #include "support/run.h"
 #include "support/test.h"
@@ -640,11 +641,43 @@ static void test_processes_share_the_file(void **state) {
     convoy_device_close(device);
 }
 
+/* Variants of the list are for nobody but those who force them. */
+static void test_known_bad(void **state) {
+    (void)state;
+    convoy_device *device = test_device();
+    const convoy_device_info *info = convoy_device_get_info(device);
+    const cvy_gemm_shape shape = {.m = 7, .n = 16, .k = 5, .lda = 5, .ldb = 16, .ldc = 16};
+    const cvy_known_bad *list;
+    char json[1024];
+    const cvy_job job = cvy_job_of(device, &shape, 0);
+    cvy_prepared chosen;
+    assert_ok(cvy_prepared_choose(&cvy_gemm_op, &job, NULL, &chosen));
+    const char *usual = chosen.variant->name;
+    for (int here = 0; here < 2; here++) {
+        snprintf(json, sizeof json,
+                 "[{\"platform\": \"%s\", \"device\": \"%s\", \"op\": \"gemm\", \"variant\": \"%s\", "
+                 "\"reason\": \"1 of 2\"}]",
+                 info->platform, here ? "" : "another one", usual);
+        cvy_known_bad_use(json);
+        assert_int_equal(cvy_known_bad_of(info, &list), here);
+        assert_ok(cvy_prepared_choose(&cvy_gemm_op, &job, NULL, &chosen));
+        assert_int_equal(strcmp(chosen.variant->name, usual) != 0, here);
+    }
+    assert_string_equal(list[0].variant, usual);
+    assert_string_equal(cvy_known_bad_reason(info, "gemm", usual), "1 of 2");
+    assert_null(cvy_known_bad_reason(info, "conv2d", usual));
+    assert_ok(cvy_prepared_choose(&cvy_gemm_op, &job, usual, &chosen));
+    assert_string_equal(chosen.variant->name, usual);
+    cvy_known_bad_use("no list");
+    assert_int_equal(cvy_known_bad_of(info, &list), 0);
+}
+
 int main(int argc, char **argv) {
     if (argc > 1)
         return write_many(argv[1]);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_known_bad),
         cmocka_unit_test(test_set_aside),
         cmocka_unit_test(test_set_aside_for_a_run),
         cmocka_unit_test(test_half_a_comparison),

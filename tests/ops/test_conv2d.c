@@ -15,9 +15,9 @@ static void test_streamed(void **state) {
     if (!traits->cpu)
         skip();
     traits->cache = 0;
-    for (size_t i = 0; i < conv_case_count; i++)
-        if (!conv_skipped(&conv_cases[i]))
-            conv_check_case(&conv_cases[i], conv_streamed(i));
+    for (size_t i = 0; i < cvy_conv2d_case_count; i++)
+        if (!conv_skipped(&cvy_conv2d_cases[i]))
+            conv_check_case(&cvy_conv2d_cases[i], conv_streamed(i));
     traits->cache = real;
 }
 
@@ -30,9 +30,9 @@ static void test_few_images(void **state) {
     const int real = traits->vector_width, widths[] = {16, 8, 4};
     if (!traits->cpu)
         skip();
-    for (size_t i = 0; i < conv_case_count; i++) {
-        conv_case c = conv_cases[i];
-        cvy_conv2d_shape shape = conv_shape_of(&c);
+    for (size_t i = 0; i < cvy_conv2d_case_count; i++) {
+        conv_case c = cvy_conv2d_cases[i];
+        cvy_conv2d_shape shape = cvy_conv2d_case_shape(&c);
         shape.pitch = 1 << i % 4;
         if (conv_skipped(&c))
             continue;
@@ -57,8 +57,8 @@ static void test_few_images(void **state) {
 static void test_deterministic(void **state) {
     (void)state;
     convoy_device *device = test_device();
-    const cvy_conv2d_shape shape = conv_shape_of(&conv_cases[4]);
-    conv_tensors t = conv_tensors_of(&shape, conv_cases[4].n);
+    const cvy_conv2d_shape shape = cvy_conv2d_case_shape(&cvy_conv2d_cases[4]);
+    conv_tensors t = conv_tensors_of(&shape, cvy_conv2d_cases[4].n);
     cvy_conv2d *op = NULL;
     assert_ok(cvy_conv2d_create(device, &shape, CONV_ALL_PASSES, NULL, &op));
     cvy_buffer *x = test_buffer(device, t.x, t.inputs * sizeof(float));
@@ -92,7 +92,7 @@ static const conv_case pooled_cases[] = {
    indices: the bits of the two ops one after the other. False where the variant does not pool this shape. */
 static bool check_pooled(const conv_case *c, const char *variant, int kind) {
     convoy_device *device = test_device();
-    cvy_conv2d_shape shape = conv_shape_of(c);
+    cvy_conv2d_shape shape = cvy_conv2d_case_shape(c);
     shape.pooling.kind = kind ? CVY_POOLING_MAXIMUM : CVY_POOLING_MEAN;
     shape.pooling.relu = kind == 2;
     cvy_conv2d *op = NULL;
@@ -167,8 +167,8 @@ static void test_host_device(void **state) {
     (void)state;
     convoy_device *host = NULL;
     assert_ok(convoy_device_open("host", &host));
-    const cvy_conv2d_shape shape = conv_shape_of(&conv_cases[8]);
-    conv_tensors t = conv_tensors_of(&shape, conv_cases[8].n);
+    const cvy_conv2d_shape shape = cvy_conv2d_case_shape(&cvy_conv2d_cases[8]);
+    conv_tensors t = conv_tensors_of(&shape, cvy_conv2d_cases[8].n);
     cvy_conv2d *op = NULL;
     assert_ok(cvy_conv2d_create(host, &shape, 1 << CVY_CONV2D_FORWARD, NULL, &op));
     assert_string_equal(cvy_conv2d_variant(op, CVY_CONV2D_FORWARD), "reference");
@@ -193,7 +193,7 @@ static void test_host_device(void **state) {
 
 static void test_checks(void **state) {
     (void)state;
-    const cvy_conv2d_shape good = conv_shape_of(&conv_cases[0]);
+    const cvy_conv2d_shape good = cvy_conv2d_case_shape(&cvy_conv2d_cases[0]);
     assert_int_equal(good.out_height, 9);
     assert_int_equal(good.out_width, 7);
     cvy_conv2d_shape s = good;
@@ -223,7 +223,8 @@ static void test_checks(void **state) {
    8192 channels on both sides. Nothing is allocated. */
 static void test_huge_shapes(void **state) {
     (void)state;
-    cvy_conv2d_shape shapes[] = {conv_shape_of(&conv_cases[9]), conv_shape_of(&conv_cases[9])};
+    cvy_conv2d_shape shapes[] = {cvy_conv2d_case_shape(&cvy_conv2d_cases[9]),
+                                 cvy_conv2d_case_shape(&cvy_conv2d_cases[9])};
     const int sizes[][2] = {{128, 4200}, {8192, 16}};
     size_t described = 0;
     for (int i = 0; i < 2; i++) {

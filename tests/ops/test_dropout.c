@@ -2,6 +2,7 @@
 #include "ops/dropout.h"
 
 #include "ops/ops.h"
+#include "selftest/cases.h"
 
 static float *run(cvy_dropout_shape shape, uint32_t step, const float *x) {
     size_t count = shape.features * (size_t)shape.pitch;
@@ -15,12 +16,12 @@ static float *run(cvy_dropout_shape shape, uint32_t step, const float *x) {
 
 static void test_agrees_with_reference(void **state) {
     (void)state;
-    const float probabilities[] = {0, 0.1f, 0.5f, 0.9f, 1};
     for (int b = 0; b < BATCHES; b++)
-        for (int k = 0; k < 5 && batches[b][1] % 16 == 0; k++) { /* it serves training alone */
+        for (int k = 0; k < (int)cvy_dropout_case_count && batches[b][1] % 16 == 0;
+             k++) { /* it serves training alone */
             cvy_dropout_shape shape = {.pitch = batches[b][1],
                                        .features = 123,
-                                       .p = probabilities[k],
+                                       .p = cvy_dropout_cases[k],
                                        .seed = 0x123456789abcdefULL,
                                        .purpose = CVY_RNG_LAYER + 3};
             size_t count = shape.features * (size_t)shape.pitch;

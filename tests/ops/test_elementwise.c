@@ -7,6 +7,7 @@
 #include "ops/data/ops_reference.h"
 #include "ops/elementwise.h"
 #include "ops/ops.h"
+#include "selftest/cases.h"
 
 enum {
     KINDS = CVY_FIRST_FURTHER, /* first the common ones */
@@ -20,9 +21,6 @@ static const float *const recorded_y[KINDS] = {activation_x, CVY_ACTIVATIONS(Y)}
 static const float *const recorded_gx[KINDS] = {activation_gy, CVY_ACTIVATIONS(GX)};
 #define TITLE(NAME, name, ...) #name,
 static const char *const names[KINDS] = {"identity", CVY_ACTIVATIONS(TITLE)};
-
-/* Lengths around the vectors of 4, 8 and 16, and past one block. */
-static const size_t lengths[] = {1, 3, 4, 15, 16, 17, 63, 1000, 50000};
 
 static void test_recorded(void **state) {
     (void)state;
@@ -43,9 +41,9 @@ static void test_recorded(void **state) {
 
 static void test_lengths(void **state) {
     (void)state;
-    for (size_t l = 0; l < sizeof lengths / sizeof *lengths; l++)
+    for (size_t l = 0; l < cvy_length_case_count; l++)
         for (int kind = 0; kind < KINDS; kind++) {
-            size_t count = lengths[l];
+            size_t count = cvy_length_cases[l];
             float *x = test_random(count, 1), *gy = test_random(count, 2),
                   *expected = malloc(count * sizeof(float));
             cvy_activation_forward_reference(kind, NULL, count, x, expected);
@@ -211,8 +209,8 @@ static void test_further_slopes(void **state) {
 
 static void test_add_and_multiply(void **state) {
     (void)state;
-    for (size_t l = 0; l < sizeof lengths / sizeof *lengths; l++) {
-        size_t count = lengths[l];
+    for (size_t l = 0; l < cvy_length_case_count; l++) {
+        size_t count = cvy_length_cases[l];
         float *a = test_random(count, 3), *b = test_random(count, 4);
         float *sums = malloc(count * sizeof(float)), *products = malloc(count * sizeof(float));
         for (size_t i = 0; i < count; i++) {

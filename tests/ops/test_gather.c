@@ -3,6 +3,7 @@
 
 #include "ops/ops.h"
 #include "ops/resize.h"
+#include "selftest/cases.h"
 
 enum { IMAGES = 70, INDEX_OFFSET = 3 };
 
@@ -20,16 +21,6 @@ static size_t out_rows(const cvy_gather_shape *shape) {
     return (size_t)shape->image.channels * (size_t)(shape->image.height + 2 * shape->image.border) *
            (size_t)(shape->image.width + 2 * shape->image.border);
 }
-
-static const cvy_gather_shape shapes[] = {
-    {0, 28, 28, {1, 28, 28, 0, {0}, {1}}, false},
-    {0, 28, 28, {1, 28, 28, 2, {0.1307f}, {0.3081f}}, false},
-    {0, 5, 7, {1, 24, 19, 1, {0.5f}, {0.25f}}, false},
-    {0, 32, 32, {3, 32, 32, 0, {0.485f, 0.456f, 0.406f}, {0.229f, 0.224f, 0.225f}}, false},
-    {0, 11, 9, {3, 4, 6, 0, {0.5f, 0.25f, 0}, {1, 2, 0.5f}}, false},
-    {0, 1, 1, {4, 3, 2, 3, {0, 0, 0, 0.5f}, {1, 1, 1, 1}}, false},
-    {0, 17, 23, {1, 17, 46, 0, {0}, {1}}, false},
-};
 
 /* Runs on the device; the caller frees y. */
 static float *run(const cvy_gather_shape *shape, int n, const void *images, const int32_t *all_labels,
@@ -62,9 +53,9 @@ static void test_against_reference(void **state) {
         all_labels[i] = i * i % 10;
         indices[i] = (uint32_t)(i * 37 + 11) % IMAGES;
     }
-    for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s += test_stride())
+    for (size_t s = 0; s < cvy_gather_case_count; s += test_stride())
         for (size_t b = 0; b < BATCHES; b += test_stride()) {
-            cvy_gather_shape shape = shapes[s];
+            cvy_gather_shape shape = cvy_gather_cases[s];
             int n = batches[b][0];
             shape.pitch = batches[b][1];
             shape.floats = (s + b) % 2;

@@ -4,6 +4,7 @@
 #include "base/integer.h"
 #include "device/opencl.h"
 #include "ops/gemm/variant.h"
+#include "selftest/cases.h"
 #include "support/test.h"
 
 /* A product with rows `gap` longer than needed, and every matrix `offset` floats into its buffer. */
@@ -149,9 +150,8 @@ static void check_transposes(convoy_device *device, const char *variant, size_t 
         }
 }
 
-static const size_t shapes[][3] = {{1, 1, 1},    {5, 16, 33},  {16, 5, 60},   {33, 60, 1},
-                                   {60, 33, 16}, {12, 32, 48}, {25, 129, 65}, {9, 1, 130}};
-enum { SHAPES = sizeof(shapes) / sizeof(shapes[0]) };
+#define shapes cvy_gemm_cases
+enum { SHAPES = 8 }; /* the others are for vector_cpu, and blocks of tile_cpu */
 
 static void the_host_device_computes_the_formula(void **state) {
     (void)state;
@@ -180,7 +180,7 @@ static void tile_cpu_walks_several_blocks(void **state) {
     (void)state;
     only_on_cpus();
     for (int transposes = 0; transposes < (test_quick() ? 1 : 4); transposes++) {
-        product p = make_product(transposes, 50, 260, 261, 1, 3);
+        product p = make_product(transposes, shapes[16][0], shapes[16][1], shapes[16][2], 1, 3);
         p.accumulate = transposes == 1 || transposes == 2;
         p.with_bias = transposes >= 2;
         check_product(test_device(), "tile_cpu", &p);
@@ -191,7 +191,7 @@ static void tile_cpu_walks_several_blocks(void **state) {
 static void tile_cpu_copies_rows_that_share_cache_sets(void **state) {
     (void)state;
     only_on_cpus();
-    product p = make_product(0, 59, 40, 700, 0, 0);
+    product p = make_product(0, shapes[17][0], shapes[17][1], shapes[17][2], 0, 0);
     p.shape.lda = 1024;
     check_product(test_device(), "tile_cpu", &p);
     p.accumulate = true;
@@ -204,7 +204,7 @@ static void tile_cpu_splits_a_long_k(void **state) {
     (void)state;
     only_on_cpus();
     for (int transposes = 0; transposes < (test_quick() ? 1 : 4); transposes++) {
-        product p = make_product(transposes, 7, 19, 8001, 2, 1);
+        product p = make_product(transposes, shapes[18][0], shapes[18][1], shapes[18][2], 2, 1);
         p.accumulate = transposes == 1 || transposes == 2;
         p.with_bias = transposes >= 2;
         cvy_gemm *op = NULL;
@@ -237,12 +237,12 @@ static void tile_cpu_adapts_to_narrow_vectors(void **state) {
 static void vector_cpu_takes_a_few_columns(void **state) {
     (void)state;
     only_on_cpus();
-    static const size_t few[][3] = {{1, 1, 1},   {9, 1, 130}, {37, 2, 33},   {5, 3, 70},
-                                    {10, 4, 16}, {7, 5, 9},   {600, 1, 411}, {33, 8, 47}};
+    const size_t(*few)[3] = cvy_gemm_cases + SHAPES;
+    enum { FEW = 8 };
     const int widths[] = {16, 8, 4};
     convoy_device *device = test_device();
     const cvy_device_traits real = device->traits;
-    for (size_t i = 0; i < sizeof few / sizeof *few; i++) {
+    for (size_t i = 0; i < FEW; i++) {
         device->traits.vector_width = widths[i % 3];
         for (int mode = 0; mode < 4; mode++) {
             product p = make_product(0, few[i][0], few[i][1], few[i][2], few[i][1] > 1 ? i % 3 : 0, 3);

@@ -3,6 +3,7 @@
 #include "ops/data/ops_reference.h"
 #include "ops/loss.h"
 #include "ops/ops.h"
+#include "selftest/cases.h"
 
 enum { SLOTS = 3, MOST_PARTS = 64, OFFSET = 7 };
 
@@ -123,11 +124,10 @@ static void check_against_reference(cvy_loss kind, int classes, int n, int pitch
 
 static void test_edges(void **state) {
     (void)state;
-    const int classes[] = {1, 2, 10, 77, 1000};
-    for (size_t c = 0; c < sizeof classes / sizeof *classes; c += test_stride())
+    for (size_t c = 0; c < cvy_loss_case_count; c += test_stride())
         for (size_t b = 0; b < BATCHES; b += test_stride()) {
-            check_against_reference(CVY_CROSS_ENTROPY, classes[c], batches[b][0], batches[b][1]);
-            check_against_reference(CVY_RBF_MAP, classes[c], batches[b][0], batches[b][1]);
+            check_against_reference(CVY_CROSS_ENTROPY, cvy_loss_cases[c], batches[b][0], batches[b][1]);
+            check_against_reference(CVY_RBF_MAP, cvy_loss_cases[c], batches[b][0], batches[b][1]);
         }
 }
 

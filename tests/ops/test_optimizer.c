@@ -3,6 +3,7 @@
 #include "ops/data/ops_reference.h"
 #include "ops/ops.h"
 #include "ops/optimizer.h"
+#include "selftest/cases.h"
 
 enum { COUNT = sizeof optimizer_start / sizeof *optimizer_start, STEPS = 5 };
 
@@ -103,11 +104,10 @@ static void test_recorded(void **state) {
 /* Counts around a vector and over one block; the state behind the first `count` floats lies unaligned. */
 static void test_lengths(void **state) {
     (void)state;
-    const size_t lengths[] = {1, 5, 16, 31, 1000, 40003};
-    for (size_t l = 0; l < sizeof lengths / sizeof *lengths; l += test_stride())
+    for (size_t l = 0; l < cvy_update_case_count; l += test_stride())
         for (int c = 0; c < CASES; c++) {
             const cvy_optimizer optimizer = optimizer_of(c);
-            size_t count = lengths[l], floats = count * (size_t)cvy_optimizer_states(&optimizer);
+            size_t count = cvy_update_cases[l], floats = count * (size_t)cvy_optimizer_states(&optimizer);
             float *p = test_random(count, 1), *g = test_random(count, 2), *s = test_random(floats, 3);
             for (size_t i = 0; i < floats; i++)
                 s[i] = fabsf(s[i]);

@@ -6,6 +6,7 @@
 #include "ops/elementwise.h"
 #include "ops/ops.h"
 #include "ops/pool2d.h"
+#include "selftest/cases.h"
 
 /* A uint8_t buffer comes back as bytes. */
 static uint8_t *download_bytes(cvy_buffer *buffer, size_t bytes) {
@@ -171,98 +172,6 @@ static void test_recorded(void **state) {
 
 /* ---- Kernels against the reference ---- */
 
-static const cvy_pool2d_shape edges[] = {
-    {.kind = CVY_POOL_MAX,
-     .channels = 1,
-     .in_height = 1,
-     .in_width = 1,
-     .kernel = {1, 1},
-     .stride = {1, 1},
-     .dilation = {1, 1}},
-    {.kind = CVY_POOL_MAX,
-     .channels = 3,
-     .in_height = 5,
-     .in_width = 7,
-     .kernel = {2, 2},
-     .stride = {2, 2},
-     .dilation = {1, 1}},
-    {.kind = CVY_POOL_MAX,
-     .channels = 2,
-     .in_height = 9,
-     .in_width = 8,
-     .kernel = {2, 3},
-     .stride = {4, 3},
-     .padding = {1, 1},
-     .dilation = {1, 1}},
-    {.kind = CVY_POOL_MAX,
-     .channels = 2,
-     .in_height = 11,
-     .in_width = 6,
-     .kernel = {3, 3},
-     .stride = {2, 1},
-     .padding = {1, 0},
-     .dilation = {1, 2}},
-    /* the first window lies wholly in the padding */
-    {.kind = CVY_POOL_MAX,
-     .channels = 2,
-     .in_height = 2,
-     .in_width = 3,
-     .kernel = {2, 2},
-     .stride = {1, 1},
-     .padding = {1, 1},
-     .dilation = {3, 3}},
-    {.kind = CVY_POOL_MAX,
-     .channels = 1,
-     .in_height = 16,
-     .in_width = 16,
-     .kernel = {16, 16},
-     .stride = {1, 1},
-     .dilation = {1, 1}},
-    {.kind = CVY_POOL_AVERAGE,
-     .channels = 2,
-     .in_height = 5,
-     .in_width = 6,
-     .kernel = {3, 2},
-     .stride = {2, 1},
-     .padding = {1, 1}},
-    {.kind = CVY_POOL_AVERAGE,
-     .channels = 3,
-     .in_height = 7,
-     .in_width = 9,
-     .kernel = {2, 2},
-     .stride = {3, 2},
-     .padding = {1, 0}},
-    {.kind = CVY_POOL_AVERAGE,
-     .channels = 2,
-     .in_height = 8,
-     .in_width = 5,
-     .kernel = {3, 2},
-     .stride = {3, 2},
-     .padding = {0, 1},
-     .ceil_mode = true},
-    {.kind = CVY_POOL_AVERAGE,
-     .channels = 2,
-     .in_height = 6,
-     .in_width = 7,
-     .kernel = {3, 4},
-     .stride = {2, 3},
-     .padding = {1, 2},
-     .ceil_mode = true,
-     .exclude_padding = true},
-    {.kind = CVY_POOL_ADAPTIVE_AVERAGE,
-     .channels = 3,
-     .in_height = 7,
-     .in_width = 5,
-     .out_height = 1,
-     .out_width = 1},
-    {.kind = CVY_POOL_ADAPTIVE_AVERAGE,
-     .channels = 2,
-     .in_height = 4,
-     .in_width = 3,
-     .out_height = 6,
-     .out_width = 2},
-};
-
 static void check_against_reference(cvy_pool2d_shape shape, int n) {
     assert_ok(cvy_pool2d_infer(&shape));
     cvy_pool2d op;
@@ -303,9 +212,9 @@ static void check_against_reference(cvy_pool2d_shape shape, int n) {
 
 static void test_edges(void **state) {
     (void)state;
-    for (size_t e = 0; e < sizeof edges / sizeof *edges; e++)
+    for (size_t e = 0; e < cvy_pool2d_case_count; e++)
         for (int b = 0; b < BATCHES; b++) {
-            cvy_pool2d_shape shape = edges[e];
+            cvy_pool2d_shape shape = cvy_pool2d_cases[e];
             shape.pitch = batches[b][1];
             check_against_reference(shape, batches[b][0]);
             shape.relu = cvy_pool2d_takes_relu(&shape);
@@ -319,7 +228,7 @@ static void test_edges(void **state) {
 /* The reference with ReLU is the one without, and the activation's. */
 static void test_relu(void **state) {
     (void)state;
-    cvy_pool2d_shape shape = edges[0];
+    cvy_pool2d_shape shape = cvy_pool2d_cases[0];
     shape.pitch = 16;
     assert_ok(cvy_pool2d_infer(&shape));
     size_t in = in_rows(&shape) * 16, out = out_rows(&shape) * 16, zeros = 0;
@@ -355,8 +264,8 @@ static void test_relu(void **state) {
 /* The sum of a gradient field is spread, not changed: sum(gx * x) = sum(gy * y) for these linear ops. */
 static void test_average_is_its_own_adjoint(void **state) {
     (void)state;
-    for (size_t e = 0; e < sizeof edges / sizeof *edges; e++) {
-        cvy_pool2d_shape shape = edges[e];
+    for (size_t e = 0; e < cvy_pool2d_case_count; e++) {
+        cvy_pool2d_shape shape = cvy_pool2d_cases[e];
         if (shape.kind == CVY_POOL_MAX)
             continue;
         shape.pitch = 16;

@@ -3,6 +3,7 @@
 #include "ops/data/ops_reference.h"
 #include "ops/ops.h"
 #include "ops/resize.h"
+#include "selftest/cases.h"
 
 /* in and out: rows, that is channels * height * width. Returns y and gx of the device. */
 static void run(const cvy_resize_shape *shape, const float *x, const float *gy, float **y, float **gx) {
@@ -33,14 +34,13 @@ static void test_recorded(void **state) {
 
 static void test_edges(void **state) {
     (void)state;
-    const int sizes[][4] = {{1, 1, 3, 2},   {4, 5, 4, 5}, {3, 3, 1, 1},
-                            {7, 5, 15, 11}, {2, 9, 9, 2}, {13, 10, 5, 10}};
-    for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++)
+    for (size_t s = 0; s < cvy_resize_case_count; s++)
         for (int b = 0; b < BATCHES; b++) {
-            const cvy_resize_shape shape = {batches[b][1], 2,           sizes[s][0],
-                                            sizes[s][1],   sizes[s][2], sizes[s][3]};
-            size_t in = 2 * (size_t)(sizes[s][0] * sizes[s][1]),
-                   out = 2 * (size_t)(sizes[s][2] * sizes[s][3]);
+            const cvy_resize_shape shape = {batches[b][1],          2,
+                                            cvy_resize_cases[s][0], cvy_resize_cases[s][1],
+                                            cvy_resize_cases[s][2], cvy_resize_cases[s][3]};
+            size_t in = 2 * (size_t)(cvy_resize_cases[s][0] * cvy_resize_cases[s][1]),
+                   out = 2 * (size_t)(cvy_resize_cases[s][2] * cvy_resize_cases[s][3]);
             size_t pitch = (size_t)shape.pitch;
             float *x = test_random(in * pitch, 1), *gy = random_gradient(out, batches[b][0], shape.pitch, 2),
                   *y, *gx;

@@ -1,24 +1,15 @@
-/* What the tests of conv2d share: shapes whose edges matter, and the comparison of one variant with the host
-   reference on one of them, all three passes. */
+/* What the tests of conv2d share beside the shapes of selftest/cases.h: the comparison of one variant with
+   the host reference on one of them, all three passes. */
 #ifndef CVY_TESTS_SUPPORT_CONV2D_H
 #define CVY_TESTS_SUPPORT_CONV2D_H
 
 #include "ops/conv2d/conv2d.h"
+#include "selftest/cases.h"
 #include "support/test.h"
 
-typedef struct conv_case {
-    const char *name;
-    int n; /* images; the pitch is the next multiple of 16 */
-    int in, out, groups, height, width;
-    int kernel[2], stride[2], padding[2], dilation[2];
-    cvy_activation activation;
-} conv_case;
-
-extern const conv_case conv_cases[];
-extern const size_t conv_case_count;
+typedef cvy_conv2d_case conv_case;
 enum { CONV_ALL_PASSES = 7 };
 
-cvy_conv2d_shape conv_shape_of(const conv_case *c);
 /* Only the smallest shapes are in the short run. */
 bool conv_skipped(const conv_case *c);
 /* Every pass, with and without bias and accumulation. False where the variant does not run this shape on this

@@ -1,7 +1,7 @@
 /* The helpers of parity.h. */
 #include "support/parity.h"
 
-enum { SEED = 7, WEIGHT = 101, IMAGE = 102, TEMPLATE = 103, LABEL = 104, SKETCH = 105, BUCKETS = 128 };
+enum { SEED = CVY_RECORD_SEED, SKETCH = 105, BUCKETS = 128 };
 
 /* ---- The formulas ---- */
 
@@ -9,61 +9,17 @@ static double word_sign(uint32_t word) {
     return (word >> 7) & 1 ? -1 : 1;
 }
 
-static void set_tensor(json_t *row, const convoy_tensor *tensor) {
-    const size_t count = parity_count(tensor);
-    assert_int_equal(json_array_size(json_object_get(row, "shape")), tensor->dimensions);
-    for (int i = 0; i < tensor->dimensions; i++)
-        assert_int_equal(json_integer_value(json_array_get(json_object_get(row, "shape"), (size_t)i)),
-                         tensor->shape[i]);
-    cvy_rng rng = cvy_rng_stream(SEED, WEIGHT, (uint32_t)json_integer_value(json_object_get(row, "stream")));
-    float centre = (float)json_number_value(json_object_get(row, "centre"));
-    float bound = (float)json_number_value(json_object_get(row, "bound"));
-    bool signs = json_is_true(json_object_get(row, "signs"));
-    for (size_t i = 0; i < count; i++) {
-        float offset = (2 * cvy_rng_uniform(&rng) - 1) * bound;
-        if (signs)
-            offset = offset < 0 ? -1 : 1;
-        /* Initialisation leaves a weight at 0 only where a connection table has no connection. */
-        if (tensor->dimensions != 4 || tensor->values[i] != 0)
-            tensor->values[i] = centre + offset;
-    }
-}
-
-/* As the loader would: images [C][H][W][pitch], labels [pitch]. */
 void parity_set_batch(const parity_run *run, uint32_t index) {
-    size_t pitch = (size_t)cvy_network_pitch(run->network);
-    float *images = calloc(run->pixels * pitch, sizeof(float));
-    int32_t *labels = calloc(pitch, sizeof(int32_t));
-    assert_non_null(images);
-    assert_non_null(labels);
-    cvy_rng label_rng = cvy_rng_stream(SEED, LABEL, index), image_rng = cvy_rng_stream(SEED, IMAGE, index);
-    for (size_t i = 0; i < (size_t)run->n; i++) {
-        labels[i] = (int32_t)(cvy_rng_u32(&label_rng) % (uint32_t)run->classes);
-        cvy_rng template_rng = cvy_rng_stream(SEED, TEMPLATE, (uint32_t)labels[i]);
-        for (size_t p = 0; p < run->pixels; p++) {
-            float sum = cvy_rng_uniform(&image_rng) + cvy_rng_uniform(&template_rng);
-            images[p * pitch + i] = sum * 0.5f;
-        }
-    }
-    assert_ok(
-        cvy_buffer_write(cvy_network_input(run->network), 0, images, run->pixels * pitch * sizeof(float)));
-    if (run->training.labels)
-        assert_ok(cvy_buffer_write(run->training.labels, 0, labels, pitch * sizeof(int32_t)));
-    free(images);
-    free(labels);
+    assert_ok(cvy_record_set_batch(&(cvy_record_batch){.pixels = run->pixels,
+                                                       .pitch = (size_t)cvy_network_pitch(run->network),
+                                                       .n = run->n,
+                                                       .classes = run->classes,
+                                                       .images = cvy_network_input(run->network),
+                                                       .labels = run->training.labels},
+                                   index));
 }
 
 /* ---- Distances ---- */
-
-json_t *parity_row(json_t *rows, const char *name) {
-    size_t i;
-    json_t *row;
-    json_array_foreach(rows, i, row) {
-        if (strcmp(json_string_value(json_object_get(row, "name")), name) == 0)
-            return row;
-    }
-    return NULL;
-}
 
 size_t parity_count(const convoy_tensor *tensor) {
     size_t count = 1;
@@ -94,10 +50,6 @@ double parity_distance(json_t *row, const float *found, size_t count) {
     return sqrt(sum) / json_number_value(json_object_get(row, "norm"));
 }
 
-double parity_allowed(double yardstick) {
-    return fmax(4 * yardstick, 1e-6);
-}
-
 /* ---- The run ---- */
 
 const parity_recipe parity_recipes[] = {
@@ -120,22 +72,6 @@ static const char *model_of(const char *network) {
     return NULL;
 }
 
-static void set_tensors(parity_run *run) {
-    json_t *rows = json_object_get(run->record, "tensors");
-    size_t set = 0;
-    for (size_t i = 0; i < convoy_model_tensor_count(run->model); i++) {
-        convoy_tensor tensor = *convoy_model_tensor(run->model, i);
-        json_t *row = parity_row(rows, tensor.name);
-        if (row) {
-            set_tensor(row, &tensor);
-            set++;
-        } else if (tensor.trainable) {
-            fail_msg("the record lacks %s", tensor.name);
-        }
-    }
-    assert_int_equal(set, json_array_size(rows));
-}
-
 void parity_load(const char *network, parity_run *run) {
     char path[1024];
     json_error_t error;
@@ -147,7 +83,7 @@ void parity_load(const char *network, parity_run *run) {
         fail_msg("%s:%d: %s", path, error.line, error.text);
     snprintf(path, sizeof path, "%s/%s", CONVOY_SOURCE_DIR, model_of(network));
     assert_ok(convoy_model_load(path, NULL, &run->model));
-    set_tensors(run);
+    assert_ok(cvy_record_set_tensors(run->record, run->model));
     run->classes = (int)json_integer_value(json_object_get(run->record, "classes"));
     convoy_model_input(run->model, shape);
     run->pixels = (size_t)shape[0] * (size_t)shape[1] * (size_t)shape[2];

@@ -7,6 +7,7 @@
 #include <jansson.h>
 
 #include "convoy/model.h"
+#include "selftest/record.h"
 #include "support/test.h"
 #include "train/step.h"
 
@@ -41,12 +42,8 @@ void parity_set_batch(const parity_run *run, uint32_t index);
 /* One training step on that batch; its loss. */
 double parity_step(parity_run *run, uint32_t step);
 
-/* The row of `rows` with this name; NULL: none. */
-json_t *parity_row(json_t *rows, const char *name);
 /* |values - the row's values|, over the norm of the row's. */
 double parity_distance(json_t *row, const float *values, size_t count);
 size_t parity_count(const convoy_tensor *tensor); /* its values */
-/* How far float32 may stray where PyTorch's own float32 strays by `yardstick`. */
-double parity_allowed(double yardstick);
 
 #endif

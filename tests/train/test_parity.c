@@ -19,11 +19,11 @@ static void compare_tensors(const parity_run *run, const char *title) {
     assert_ok(cvy_network_download(run->network));
     for (size_t i = 0; i < convoy_model_tensor_count(run->model); i++) {
         convoy_tensor tensor = *convoy_model_tensor(run->model, i);
-        json_t *row = parity_row(json_object_get(run->record, "tensors"), tensor.name);
+        json_t *row = cvy_record_row(json_object_get(run->record, "tensors"), tensor.name);
         /* A bias in front of a batch-norm is left out: its gradient is nothing but rounding. */
         if (!row || !json_is_true(json_object_get(row, "compare")))
             continue;
-        double limit = parity_allowed(json_number_value(json_object_get(row, "yardstick")));
+        double limit = cvy_record_allowed(json_number_value(json_object_get(row, "yardstick")));
         double strays = parity_distance(row, tensor.values, parity_count(&tensor));
         if (strays / limit > worst) {
             worst = strays / limit;
@@ -54,7 +54,7 @@ static void test_parity(void **state) {
     parity_load(given->network, &run);
     parity_start(&run, own ? own : test_device(), true, given->variant, 0);
     json_t *losses = json_object_get(run.record, "losses");
-    double limit = parity_allowed(json_number_value(json_object_get(run.record, "loss_yardstick")));
+    double limit = cvy_record_allowed(json_number_value(json_object_get(run.record, "loss_yardstick")));
     for (size_t step = 0; step < json_array_size(losses); step++) {
         double expected = json_number_value(json_array_get(losses, step));
         double loss = parity_step(&run, (uint32_t)step);

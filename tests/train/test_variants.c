@@ -75,7 +75,7 @@ typedef struct comparison {
 
 static double limit_of(json_t *row, convoy_precision precision) {
     static const char *const yardsticks[] = {"yardstick", "yardstick_tf32", "yardstick_bf16"};
-    return parity_allowed(json_number_value(json_object_get(row, yardsticks[precision])));
+    return cvy_record_allowed(json_number_value(json_object_get(row, yardsticks[precision])));
 }
 
 static void compare(comparison *to, json_t *row, const float *values, size_t count) {
@@ -107,7 +107,7 @@ static void compare_evaluation(const parity_run *run, comparison *to) {
     for (int row = 0; row < run->classes; row++) /* [classes][pitch] to [classes][images], in place */
         for (int i = 0; i < images; i++)
             output[row * images + i] = output[row * pitch + i];
-    json_t *row = parity_row(to->rows, "evaluation");
+    json_t *row = cvy_record_row(to->rows, "evaluation");
     compare(to, row, output, (size_t)(run->classes * images));
     free(output);
 }
@@ -117,7 +117,7 @@ static void compare_gradients(const parity_run *run, comparison *to) {
         test_read(cvy_network_gradients(run->network), cvy_network_parameter_count(run->network));
     for (size_t i = 0; i < convoy_model_tensor_count(run->model); i++) {
         const convoy_tensor tensor = *convoy_model_tensor(run->model, i);
-        json_t *row = parity_row(to->rows, tensor.name);
+        json_t *row = cvy_record_row(to->rows, tensor.name);
         /* A bias in front of a batch-norm has none: its gradient is nothing but rounding. */
         if (row)
             compare(to, row, gradients + cvy_network_parameter_offset(run->network, i),

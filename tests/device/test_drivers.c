@@ -1,0 +1,243 @@
+/* Drivers that end or hang a process are set aside by name, with the reason, and the command goes on
+   elsewhere or ends; a process of the library is told. The drivers are tests/device/fake_driver.c's, in
+   folders of this test. */
+#include "device/drivers.h"
+
+#include "base/file.h"
+#include "support/command.h"
+
+#define FAKE CONVOY_BINARY_DIR "/fake_driver.so"
+#define TINY CONVOY_SOURCE_DIR "/tests/models/tiny.yaml"
+static char *folder; /* with the cache, and a folder of .icd files for each case */
+
+/* Each has its own folder of drivers: fake.icd, which says `library`. */
+static const char *make_drivers(const char *name, const char *library) {
+    static char path[512], file[600];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    snprintf(file, sizeof file, "%s/fake.icd", path);
+    assert_ok(cvy_folder_create(path));
+    assert_ok(cvy_file_write(file, library, strlen(library)));
+    setenv("OCL_ICD_VENDORS", path, 1);
+    return file;
+}
+
+static const char *reason_of(const test_output *output) {
+    const json_t *list = json_object_get(output->json, "drivers_set_aside");
+    assert_int_equal(json_array_size(list), 1);
+    assert_non_null(
+        strstr(json_string_value(json_object_get(json_array_get(list, 0), "driver")), "/fake.icd"));
+    return json_string_value(json_object_get(json_array_get(list, 0), "reason"));
+}
+
+/* Which device `auto` takes. */
+static const json_t *chosen_of(const test_output *output) {
+    const json_t *list = json_object_get(output->json, "devices"), *device;
+    size_t i;
+    json_array_foreach(list, i, device) {
+        if (json_is_true(json_object_get(device, "chosen")))
+            return device;
+    }
+    fail_msg("no device is chosen: %s", output->err);
+    return NULL;
+}
+
+static void one_that_computes_is_taken(void **state) {
+    (void)state;
+    make_drivers("good", FAKE);
+    const test_output *r = RUN("devices", "--json");
+    assert_int_equal(r->code, 0);
+    assert_string_equal(json_string_value(json_object_get(chosen_of(r), "name")), "Fake GPU");
+    assert_int_equal(json_array_size(json_object_get(r->json, "drivers_set_aside")), 0);
+}
+
+/* At once: no limit is waited for. */
+static void those_that_end_the_process(void **state) {
+    (void)state;
+    static const struct {
+        const char *mode, *library, *reason;
+    } cases[] = {
+        {"abort at load", FAKE, "ends its process in loading " FAKE ": signal 6 (Aborted)"},
+        {"crash in clIcdGetPlatformIDsKHR", FAKE, "in clIcdGetPlatformIDsKHR: "},
+        {"fail in clIcdGetPlatformIDsKHR", FAKE, "clIcdGetPlatformIDsKHR fails: CL_OUT_OF_HOST_MEMORY (-6)"},
+        {"", "/nowhere/lib.so", "its library cannot be loaded: /nowhere/lib.so: cannot open"},
+        {"", CONVOY_BINARY_DIR "/CMakeCache.txt", "its library cannot be loaded"},
+        {"", "", "names no library"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char name[8];
+        snprintf(name, sizeof name, "%zu", i);
+        make_drivers(name, cases[i].library);
+        setenv("FAKE_DRIVER", cases[i].mode, 1);
+        const test_output *r = RUN("devices", "--json");
+        assert_int_equal(r->code, 0);
+        if (!strstr(reason_of(r), cases[i].reason))
+            fail_msg("%s: %s", cases[i].mode, reason_of(r));
+        assert_string_equal(json_string_value(json_object_get(chosen_of(r), "id")), "host");
+        assert_null(strstr(json_string_value(json_object_get(chosen_of(r), "reason")), "install"));
+    }
+    setenv("FAKE_DRIVER", "abort at load", 1);
+    make_drivers("0", FAKE);
+    const test_output *r = RUN("devices");
+    assert_non_null(strstr(r->out, "fake.icd is not used: ends its process in loading"));
+    r = RUN("bench", TINY, "--device", "gpu", "--steps", "1");
+    assert_int_equal(r->code, 3);
+    assert_non_null(strstr(r->err, "no device matches"));
+    assert_non_null(strstr(r->err, "is set aside: it ends its process in loading"));
+    assert_null(strstr(r->err, "install"));
+    unsetenv("FAKE_DRIVER");
+}
+
+/* Of two drivers one aborts; the other one's device is taken. */
+static void the_others_are_used(void **state) {
+    (void)state;
+    size_t size = 0;
+    char *module = NULL, bad[600];
+    make_drivers("two", FAKE);
+    snprintf(bad, sizeof bad, "%s/two/bad.so", folder);
+    assert_ok(cvy_file_read(FAKE, 64 << 20, &module, &size));
+    assert_ok(cvy_file_write(bad, module, size));
+    assert_ok(cvy_file_write(test_path(folder, "two/another.icd"), bad, strlen(bad)));
+    free(module);
+    setenv("FAKE_DRIVER", "abort as bad.so", 1);
+    for (int kept = 0; kept < 2; kept++) {
+        const test_output *r =
+            kept ? RUN("bench", TINY, "--device", "Fake", "--steps", "1") : RUN("devices", "--json");
+        assert_non_null(strstr(r->err, "two/another.icd is set aside: it ends its process in loading"));
+        if (kept)
+            assert_non_null(strstr(r->err, "device: Fake GPU (0:0, Fake platform)"));
+        else
+            assert_string_equal(json_string_value(json_object_get(chosen_of(r), "name")), "Fake GPU");
+    }
+    unsetenv("FAKE_DRIVER");
+}
+
+/* One that fails in good order is no danger, and is told by its call. */
+static void a_call_that_fails_is_named(void **state) {
+    (void)state;
+    make_drivers("failing", FAKE);
+    setenv("FAKE_DRIVER", "fail in clGetDeviceIDs", 1);
+    const test_output *r = RUN("bench", TINY, "--device", "gpu", "--steps", "1");
+    unsetenv("FAKE_DRIVER");
+    assert_int_equal(r->code, 3);
+    assert_non_null(
+        strstr(r->err, "clGetDeviceIDs of platform 0 (Fake platform) fails with CL_OUT_OF_HOST_MEMORY"));
+    assert_null(strstr(r->err, "install one"));
+}
+
+/* The driver is loaded by nobody: an abort would end the command. */
+static void the_host_asks_no_driver(void **state) {
+    (void)state;
+    make_drivers("0", FAKE);
+    setenv("FAKE_DRIVER", "abort at load", 1);
+    setenv("CONVOY_DRIVER_CHECK", "0", 1);
+    assert_int_equal(RUN("devices")->code, -6);
+    const test_output *r = RUN("bench", TINY, "--device", "host", "--steps", "1");
+    unsetenv("CONVOY_DRIVER_CHECK");
+    unsetenv("FAKE_DRIVER");
+    assert_int_equal(r->code, 0);
+}
+
+static const char *log_of(const char *call) {
+    char name[64];
+    snprintf(name, sizeof name, "%s.log", call);
+    return test_path(folder, name);
+}
+
+/* All at once, each with two seconds for a step. */
+static void those_that_hang(void **state) {
+    (void)state;
+    static const char *const calls[] = {"clIcdGetPlatformIDsKHR", "clGetDeviceIDs", "clBuildProgram",
+                                        "clFinish"};
+    enum { COUNT = sizeof calls / sizeof *calls };
+    pid_t started[COUNT];
+    char mode[64];
+    setenv("CONVOY_DRIVER_CHECK", "2", 1);
+    for (int i = 0; i < COUNT; i++) {
+        make_drivers(calls[i], FAKE);
+        snprintf(mode, sizeof mode, "hang in %s", calls[i]);
+        setenv("FAKE_DRIVER", mode, 1);
+        started[i] = test_start(
+            log_of(calls[i]), (const char *const[]){"bench", TINY, "--device", "auto", "--steps", "1", NULL});
+    }
+    for (int i = 0; i < COUNT; i++) {
+        const int code = test_wait(started[i]);
+        char *said = test_read_text(log_of(calls[i]), NULL);
+        snprintf(mode, sizeof mode, "does not come back from %s", calls[i]);
+        if (code || !strstr(said, mode) || !strstr(said, "within 2 s") || !strstr(said, "device: Host CPU"))
+            fail_msg("%s: exit code %d: %s", calls[i], code, said);
+        free(said);
+    }
+    unsetenv("CONVOY_DRIVER_CHECK");
+    /* It is remembered, but not for good. */
+    make_drivers("clFinish", FAKE);
+    const test_output *r = RUN("bench", TINY, "--device", "gpu", "--steps", "1");
+    assert_int_equal(r->code, 3);
+    assert_non_null(strstr(r->err, "does not come back from clFinish"));
+    assert_non_null(strstr(r->err, "`convoy devices` tries it again"));
+    unsetenv("FAKE_DRIVER");
+    assert_string_equal(json_string_value(json_object_get(chosen_of(RUN("devices", "--json")), "name")),
+                        "Fake GPU");
+}
+
+/* Its environment stays as it is, so that it must not call OpenCL at all. */
+static void the_library_is_told(void **state) {
+    (void)state;
+    convoy_device *device = NULL;
+    const cvy_driver *aside;
+    make_drivers("library", FAKE);
+    char *before = strdup(getenv("OCL_ICD_VENDORS"));
+    setenv("FAKE_DRIVER", "abort at load", 1);
+    assert_ok(convoy_device_open("auto", &device));
+    assert_string_equal(convoy_device_get_info(device)->id, "host");
+    convoy_device_close(device);
+    unsetenv("FAKE_DRIVER");
+    assert_int_equal(cvy_drivers_aside(&aside), 1);
+    assert_non_null(strstr(aside->reason, "signal 6"));
+    assert_string_equal(getenv("OCL_ICD_VENDORS"), before);
+    free(before);
+}
+
+/* An answer holds for its driver's file as it was. */
+static void answers_are_kept_until_something_changes(void **state) {
+    (void)state;
+    cvy_driver_answer answer = {.verdict = CVY_DRIVER_GOOD, .reason = "a\tb\n"}, found;
+    const char *library = test_path(folder, "library.so");
+    assert_ok(cvy_file_write(library, "1", 1));
+    cvy_driver_key((const char *const[]){"test", NULL}, answer.key);
+    snprintf(answer.library, sizeof answer.library, "%s", library);
+    assert_false(cvy_driver_recall(answer.key, &found));
+    cvy_driver_remember(&answer);
+    cvy_driver_remember(&answer);
+    assert_true(cvy_driver_recall(answer.key, &found));
+    assert_string_equal(found.reason, "a b ");
+    assert_string_equal(found.library, library);
+    assert_ok(cvy_file_write(library, "22", 2));
+    assert_false(cvy_driver_recall(answer.key, &found));
+    char other[33];
+    setenv("POCL_DEVICES", "basic", 1);
+    cvy_driver_key((const char *const[]){"test", NULL}, other);
+    unsetenv("POCL_DEVICES");
+    assert_string_not_equal(other, answer.key);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(answers_are_kept_until_something_changes),
+        cmocka_unit_test(one_that_computes_is_taken),
+        cmocka_unit_test(those_that_end_the_process),
+        cmocka_unit_test(the_others_are_used),
+        cmocka_unit_test(a_call_that_fails_is_named),
+        cmocka_unit_test(the_host_asks_no_driver),
+        cmocka_unit_test(those_that_hang),
+        cmocka_unit_test(the_library_is_told),
+    };
+    folder = test_folder_create();
+    char *cache = cvy_path_join(folder, "cache");
+    setenv("CONVOY_CACHE_DIR", cache, 1);
+    setenv("CONVOY_DEVICE", "auto", 1);
+    const int failed = cmocka_run_group_tests_name("drivers", tests, NULL, NULL);
+    test_run_free();
+    test_folder_remove(folder);
+    free(cache);
+    return failed;
+}
