@@ -1,11 +1,13 @@
 /* The order of an epoch, and its way to the device. */
 #include "data/loader.h"
 
+#include <ctype.h>
 #include <stdlib.h>
 
 #include "base/log.h"
 #include "base/rng.h"
 #include "data/dataset.h"
+#include "data/looks.h"
 #include "data/prefetch.h"
 
 /* Images on the device as bytes, and their labels. */
@@ -30,7 +32,8 @@ struct cvy_loader {
     size_t begin, left;  /* of the batch in progress: the next piece's place in the order, images to come */
     size_t given;        /* place in the order of the piece that was given last */
     cvy_prefetch *ahead; /* NULL: the set is on the device */
-    cvy_gather *gather;
+    cvy_gather *gather;  /* NULL where `looks` are looked at */
+    cvy_looks *looks;
     /* Resident: the whole set in the first, and the epoch's order. Otherwise batch b in stores[b % STORES],
        and 0, 1, 2, ... */
     store stores[STORES];
@@ -109,9 +112,12 @@ static bool fits(const convoy_dataset *dataset, size_t budget, const cvy_device_
 }
 
 void cvy_loader_sizes(convoy_device *device, const convoy_dataset *dataset, const cvy_image_spec *image,
-                      cvy_growth growth, cvy_sizes *sizes) {
+                      const cvy_transforms *augment, cvy_growth growth, cvy_sizes *sizes) {
     const cvy_gather_shape shape = gather_shape(dataset, image, 0);
-    cvy_gather_sizes(cvy_device_get_traits(device), &shape, sizes);
+    if (augment && augment->count)
+        cvy_looks_sizes(device, &shape, augment, growth, sizes);
+    else
+        cvy_gather_sizes(cvy_device_get_traits(device), &shape, sizes);
     sizes->count += list_buffers(dataset, STORES, growth, &sizes->list[sizes->count]);
 }
 
@@ -155,6 +161,28 @@ static convoy_status prepare_stream(cvy_loader *loader, convoy_device *device) {
     return status;
 }
 
+/* Are the classes digits or letters, as far as their names tell? */
+static bool classes_are_characters(const convoy_dataset *dataset) {
+    for (int c = 0; c < dataset->classes; c++)
+        if (!isalnum((unsigned char)dataset->class_names[c][0]) || dataset->class_names[c][1])
+            return false;
+    return dataset->classes > 1;
+}
+
+static void warn_of_mirrors(const convoy_dataset *dataset, const cvy_transforms *augment) {
+    for (size_t i = 0; i < augment->count; i++) {
+        const cvy_transform *t = &augment->list[i];
+        if (t->type->mirrors && t->p > 0 && classes_are_characters(dataset)) {
+            cvy_warning(
+                "%s: the classes, %s to %s, look like digits or letters, of which %s can make others: leave "
+                "it out of `augment` if they are",
+                dataset->name, dataset->class_names[0], dataset->class_names[dataset->classes - 1],
+                t->type->name);
+            return;
+        }
+    }
+}
+
 convoy_status cvy_loader_create(convoy_device *device, const convoy_dataset *dataset,
                                 const cvy_loader_options *options, cvy_loader **result) {
     *result = NULL;
@@ -175,7 +203,11 @@ convoy_status cvy_loader_create(convoy_device *device, const convoy_dataset *dat
     if (!loader->order)
         status = cvy_fail_memory("the order of images", dataset->count * sizeof *loader->order);
     const cvy_gather_shape shape = gather_shape(dataset, &options->image, options->pitch);
-    if (!status)
+    if (!status && options->augment && options->augment->count) {
+        warn_of_mirrors(dataset, options->augment);
+        status = cvy_looks_create(device, &shape, options->augment, options->seed, options->batch_size,
+                                  &loader->looks);
+    } else if (!status)
         status = cvy_gather_create(device, &shape, &loader->gather);
     if (!status)
         status = upload_set(loader, device);
@@ -194,6 +226,7 @@ void cvy_loader_free(cvy_loader *loader) {
     free_buffers(loader); /* uploads read the memory of `ahead` */
     cvy_prefetch_free(loader->ahead);
     cvy_gather_free(loader->gather);
+    cvy_looks_free(loader->looks);
     free(loader->order);
     free(loader);
 }
@@ -245,6 +278,8 @@ convoy_status cvy_loader_start(cvy_loader *loader, uint32_t epoch, size_t positi
     }
     loader->batch = loader->uploaded = position;
     loader->left = 0;
+    if (loader->looks)
+        cvy_looks_start(loader->looks, epoch, loader->order, count, position);
     if (!loader->ahead)
         return cvy_buffer_write(loader->indices, 0, loader->order, count * sizeof *loader->order);
     cvy_prefetch_start(loader->ahead, loader->order, count, position);
@@ -297,6 +332,22 @@ static convoy_status begin_batch(cvy_loader *loader) {
     return CONVOY_OK;
 }
 
+/* `count` images of the batch in progress, whose indices begin at `offset`. */
+static convoy_status make_images(cvy_loader *loader, const store *store, size_t count, size_t offset,
+                                 cvy_buffer *input, cvy_buffer *labels) {
+    if (!loader->looks)
+        return cvy_gather_run(loader->gather, (int)count, store->images, store->labels, loader->indices,
+                              offset, input, labels);
+    cvy_augment_operands on = {.n = (int)count,
+                               .images = store->images,
+                               .all_labels = store->labels,
+                               .indices = loader->indices,
+                               .index_offset = offset,
+                               .y = input,
+                               .labels = labels};
+    return cvy_looks_run(loader->looks, loader->begin, &on);
+}
+
 convoy_status cvy_loader_next(cvy_loader *loader, cvy_buffer *input, cvy_buffer *labels, int *n) {
     size_t piece = (size_t)loader->options.piece;
     *n = 0;
@@ -308,8 +359,7 @@ convoy_status cvy_loader_next(cvy_loader *loader, cvy_buffer *input, cvy_buffer 
     size_t count = loader->left < piece ? loader->left : piece;
     size_t offset = loader->ahead ? loader->begin % (size_t)loader->options.batch_size : loader->begin;
     store *store = store_of(loader, loader->batch - 1);
-    status = cvy_gather_run(loader->gather, (int)count, store->images, store->labels, loader->indices, offset,
-                            input, labels);
+    status = make_images(loader, store, count, offset, input, labels);
     if (!status && loader->ahead && count == loader->left)
         status = leave_store(loader, store);
     if (status)

@@ -259,6 +259,27 @@ static void recipes(void **state) {
         {RECIPE "  std: 1e-60\n", "4:8: `std` must be a number that a float can hold"},
         {RECIPE "  mean: [1e300]\n", "4:10: `mean` must be a number that a float can hold"},
         {RECIPE "  border: 4\n", "4:3: recipe: a border of 4 leaves nothing of an input of 1x8x8"},
+        {RECIPE "  augment: RandomCrop\n", "4:12: `augment` is a list of transforms"},
+        {RECIPE "  augment: [RandomCrp]\n",
+         "4:13: augment: unknown transform `RandomCrp`; did you mean `RandomCrop`?"},
+        {RECIPE "  augment: [Quux]\n",
+         "4:13: augment: unknown transform `Quux`; known are: RandomHorizontalFlip, "},
+        {RECIPE "  augment: [{RandomCrop: {}, x: 1}]\n", "4:13: augment: a transform is one name"},
+        {RECIPE "  augment: [RandomVerticalFlip, {RandomCrop: {paddin: 2}}]\n",
+         "4:47: RandomCrop: unknown `paddin`; did you mean `padding`?"},
+        {RECIPE "  augment: [{RandomHorizontalFlip: {p: 2}}]\n",
+         "4:40: RandomHorizontalFlip: `p` must be a number between 0 and 1"},
+        {RECIPE "  augment: [RandomRotation]\n", "4:13: RandomRotation: `degrees` is missing"},
+        {RECIPE "  augment: [{RandomRotation: {degrees: -3}}]\n",
+         "4:13: RandomRotation: `degrees` of -3: one number must not be below 0"},
+        {RECIPE "  augment: [{RandomCrop: {size: [8, 13], padding: 2}}]\n",
+         "4:13: RandomCrop: a crop of 8x13 is larger than the picture, 12x12 with its padding: give a "
+         "smaller "
+         "`size` or more `padding`"},
+        {RECIPE "  augment: [{RandomCrop: {size: 6}}, RandomHorizontalFlip]\n",
+         "4:12: augment: the pictures become 6x6, but the model takes 8x8"},
+        {RECIPE "  augment: [{RandomCrop: {padding: 2}}, {RandomRotation: {degrees: 3, fill: 9}}]\n",
+         "4:41: RandomRotation: `fill` is 9, but a transform before it has 0"},
         {"input: [1, 8, 8]\nlayers: [ReLU]\nrecipe: 3\n", "3:9: recipe: expected {name: value, ...}"},
     };
     CHECK(files);
