@@ -13,12 +13,14 @@
 /* Images on the device as bytes, and their labels. */
 typedef struct store {
     cvy_buffer *images, *labels;
+    cvy_buffer *means;      /* of each image's channels; NULL where nothing asks for them */
+    float *host_means;      /* what is on its way there */
     cvy_transfer *transfer; /* NULL: the set is resident */
 } store;
 
 enum {
     STORES = 2, /* while one batch is gathered from, the next one is uploaded into the other */
-    BUFFERS = 1 + 2 * STORES
+    BUFFERS = 1 + 3 * STORES
 };
 
 const cvy_size cvy_loader_labels = {"labels", sizeof(int32_t), CVY_PER_COLUMN};
@@ -34,6 +36,7 @@ struct cvy_loader {
     cvy_prefetch *ahead; /* NULL: the set is on the device */
     cvy_gather *gather;  /* NULL where `looks` are looked at */
     cvy_looks *looks;
+    bool means; /* they ask for the images' */
     /* Resident: the whole set in the first, and the epoch's order. Otherwise batch b in stores[b % STORES],
        and 0, 1, 2, ... */
     store stores[STORES];
@@ -69,41 +72,64 @@ static void free_buffers(cvy_loader *loader) {
         cvy_transfer_free(store->transfer); /* before what it reads and writes */
         cvy_buffer_free(store->images);
         cvy_buffer_free(store->labels);
+        cvy_buffer_free(store->means);
+        free(store->host_means);
         *store = (struct store){0};
     }
     cvy_buffer_free(loader->indices);
     loader->indices = NULL;
 }
 
-/* What each image takes: its place in the order, and its pixels and its label in each store. */
-static size_t list_buffers(const convoy_dataset *dataset, int stores, cvy_growth growth,
+/* Does something that is drawn look at the images' means? */
+static bool wants_means(const cvy_gather_shape *shape, const cvy_transforms *augment) {
+    cvy_augment_shape about;
+    return augment && augment->count && !cvy_augment_describe(shape, augment, &about) &&
+           about.frame.contrasts;
+}
+
+/* What each image takes: its place in the order, and its pixels and its label in each store, and its means.
+ */
+static size_t list_buffers(const convoy_dataset *dataset, int stores, bool means, cvy_growth growth,
                            cvy_size list[BUFFERS]) {
+    const size_t channels = (size_t)dataset->channels;
     size_t count = 0;
     list[count++] = (cvy_size){"the order of images", sizeof(uint32_t), growth};
     for (int s = 0; s < stores; s++) {
         list[count++] = (cvy_size){"the data set's images", cvy_dataset_image_bytes(dataset), growth};
         list[count++] = (cvy_size){"the data set's labels", sizeof(int32_t), growth};
     }
+    for (int s = 0; s < stores && means; s++)
+        list[count++] = (cvy_size){"the images' means", channels * sizeof(float), growth};
     return count;
 }
 
 static convoy_status create_buffers(cvy_loader *loader, convoy_device *device, size_t count, int stores) {
-    store *s = loader->stores;
-    cvy_buffer **buffers[BUFFERS] = {&loader->indices, &s[0].images, &s[0].labels, &s[1].images,
-                                     &s[1].labels};
+    cvy_buffer **buffers[BUFFERS] = {&loader->indices};
+    for (int s = 0; s < stores; s++) {
+        store *store = &loader->stores[s];
+        buffers[1 + 2 * s] = &store->images;
+        buffers[2 + 2 * s] = &store->labels;
+        buffers[1 + 2 * stores + s] = &store->means;
+    }
     cvy_size list[BUFFERS];
-    const size_t listed = list_buffers(loader->dataset, stores, CVY_PER_BATCH, list);
+    const size_t listed = list_buffers(loader->dataset, stores, loader->means, CVY_PER_BATCH, list);
     convoy_status status = CONVOY_OK;
     for (size_t i = 0; i < listed && !status; i++)
         status = cvy_size_create(device, &list[i], count, buffers[i]);
+    const size_t bytes = count * (size_t)loader->dataset->channels * sizeof(float);
+    for (int s = 0; s < stores && loader->means && !status; s++) {
+        loader->stores[s].host_means = malloc(bytes);
+        if (!loader->stores[s].host_means)
+            status = cvy_fail_memory("the images' means", bytes);
+    }
     if (status)
         free_buffers(loader);
     return status;
 }
 
-static bool fits(const convoy_dataset *dataset, size_t budget, const cvy_device_traits *traits) {
+static bool fits(const convoy_dataset *dataset, bool means, size_t budget, const cvy_device_traits *traits) {
     cvy_size list[BUFFERS];
-    const size_t listed = list_buffers(dataset, 1, CVY_FIXED_SIZE, list);
+    const size_t listed = list_buffers(dataset, 1, means, CVY_FIXED_SIZE, list);
     size_t all = 0;
     for (size_t i = 0; i < listed; i++)
         all += cvy_buffer_footprint(dataset->count * list[i].bytes);
@@ -118,13 +144,24 @@ void cvy_loader_sizes(convoy_device *device, const convoy_dataset *dataset, cons
         cvy_looks_sizes(device, &shape, augment, growth, sizes);
     else
         cvy_gather_sizes(cvy_device_get_traits(device), &shape, sizes);
-    sizes->count += list_buffers(dataset, STORES, growth, &sizes->list[sizes->count]);
+    cvy_size list[BUFFERS];
+    const size_t listed = list_buffers(dataset, STORES, wants_means(&shape, augment), growth, list);
+    for (size_t i = 0; i < listed; i++)
+        cvy_sizes_add(sizes, list[i]);
+}
+
+static void compute_means(const cvy_loader *loader, const store *store, const uint8_t *images, size_t count) {
+    const convoy_dataset *dataset = loader->dataset;
+    const cvy_gather_shape shape = gather_shape(dataset, &loader->options.image, loader->options.pitch);
+    for (size_t i = 0; i < count; i++)
+        cvy_augment_means(&shape, images + i * cvy_dataset_image_bytes(dataset),
+                          store->host_means + i * (size_t)dataset->channels);
 }
 
 /* Leaves the buffers NULL, without failing, where the set does not fit after all. */
 static convoy_status upload_set(cvy_loader *loader, convoy_device *device) {
     const convoy_dataset *dataset = loader->dataset;
-    if (!fits(dataset, loader->options.device_budget, cvy_device_get_traits(device)))
+    if (!fits(dataset, loader->means, loader->options.device_budget, cvy_device_get_traits(device)))
         return CONVOY_OK;
     convoy_status status = create_buffers(loader, device, dataset->count, 1);
     if (!status)
@@ -133,6 +170,11 @@ static convoy_status upload_set(cvy_loader *loader, convoy_device *device) {
     if (!status)
         status = cvy_buffer_write(loader->stores[0].labels, 0, dataset->labels,
                                   dataset->count * sizeof *dataset->labels);
+    if (!status && loader->means) {
+        compute_means(loader, &loader->stores[0], dataset->images, dataset->count);
+        status = cvy_buffer_write(loader->stores[0].means, 0, loader->stores[0].host_means,
+                                  cvy_buffer_bytes(loader->stores[0].means));
+    }
     if (status != CONVOY_MEMORY)
         return status;
     cvy_debug("%s does not fit on the device and is uploaded batch by batch: %s", dataset->name,
@@ -209,6 +251,7 @@ convoy_status cvy_loader_create(convoy_device *device, const convoy_dataset *dat
                                   &loader->looks);
     } else if (!status)
         status = cvy_gather_create(device, &shape, &loader->gather);
+    loader->means = wants_means(&shape, options->augment);
     if (!status)
         status = upload_set(loader, device);
     if (!status && !loader->stores[0].images)
@@ -299,8 +342,13 @@ static convoy_status upload_batch(cvy_loader *loader) {
     if (!status)
         status = cvy_transfer_start(store->transfer, store->images, 0, images,
                                     (size_t)n * cvy_dataset_image_bytes(loader->dataset));
-    return status ? status
-                  : cvy_transfer_start(store->transfer, store->labels, 0, labels, (size_t)n * sizeof *labels);
+    if (!status)
+        status = cvy_transfer_start(store->transfer, store->labels, 0, labels, (size_t)n * sizeof *labels);
+    if (status || !loader->means)
+        return status;
+    compute_means(loader, store, images, (size_t)n);
+    return cvy_transfer_start(store->transfer, store->means, 0, store->host_means,
+                              (size_t)n * (size_t)loader->dataset->channels * sizeof(float));
 }
 
 /* The batch in a store was gathered: what comes into it next waits for that. The batch after it is sent on
@@ -343,6 +391,7 @@ static convoy_status make_images(cvy_loader *loader, const store *store, size_t 
                                .all_labels = store->labels,
                                .indices = loader->indices,
                                .index_offset = offset,
+                               .means = store->means,
                                .y = input,
                                .labels = labels};
     return cvy_looks_run(loader->looks, loader->begin, &on);

@@ -69,7 +69,7 @@ convoy_status cvy_augment_read(convoy_model *model, const cvy_node *node) {
     if (status || !node->count)
         return status;
     const cvy_image_spec image = cvy_model_image(model);
-    cvy_frame frame = {.height = image.height, .width = image.width, .shrink = 1};
+    cvy_frame frame = {.channels = image.channels, .height = image.height, .width = image.width, .shrink = 1};
     size_t at;
     if (cvy_transforms_check(transforms, image.height, image.width, &frame, &at))
         status = at < node->count ? cvy_node_fail(node->items[at], "%s: %s", transforms->list[at].type->name,

@@ -15,8 +15,12 @@ enum {
     BITS = 14, /* of a whole-numbered map; or else, */
     EDGES = 14,
     SLOPES = 18,
+    SUPPORTS = 22, /* where more than two neighbours are mixed */
     WHOLE_WORDS = 15,
-    SMOOTH_WORDS = 22
+    SMOOTH_WORDS = 22,
+    SHRINKING_WORDS = 24
+    /* Behind them the colours and the pivots, [channel][channel] each, if there are any, and then what is
+       erased: x, y, x, y. */
 };
 
 /* ---- Shapes ---- */
@@ -25,10 +29,11 @@ convoy_status cvy_augment_describe(const cvy_gather_shape *gather, const cvy_tra
                                    cvy_augment_shape *shape) {
     const cvy_image_spec *image = &gather->image;
     size_t at;
-    *shape = (cvy_augment_shape){.gather = *gather,
-                                 .frame = {.height = image->height, .width = image->width, .shrink = 1},
-                                 .height = image->height,
-                                 .width = image->width};
+    *shape = (cvy_augment_shape){
+        .gather = *gather,
+        .frame = {.channels = image->channels, .height = image->height, .width = image->width, .shrink = 1},
+        .height = image->height,
+        .width = image->width};
     convoy_status status = cvy_gather_check(gather);
     return status ? status
                   : cvy_transforms_check(transforms, image->height, image->width, &shape->frame, &at);
@@ -52,14 +57,51 @@ static double white(const cvy_augment_shape *shape) {
     return shape->gather.floats ? 1 : 255;
 }
 
-static double fill(const cvy_augment_shape *shape) {
-    return shape->frame.fill / 255 * white(shape);
+/* A level of 0..255. */
+static double level(const cvy_augment_shape *shape, double of_255) {
+    return of_255 / 255 * white(shape);
+}
+
+void cvy_augment_means(const cvy_gather_shape *gather, const void *image, float *means) {
+    const size_t plane = (size_t)gather->in_height * (size_t)gather->in_width;
+    for (size_t c = 0; c < (size_t)gather->image.channels; c++) {
+        double sum = 0;
+        if (gather->floats)
+            for (size_t i = 0; i < plane; i++)
+                sum += ((const float *)image)[c * plane + i];
+        else
+            for (size_t row = 0; row < plane; row += (size_t)gather->in_width) {
+                uint32_t of_row = 0;
+                for (size_t i = 0; i < (size_t)gather->in_width; i++)
+                    of_row += ((const uint8_t *)image)[c * plane + row + i];
+                sum += of_row;
+            }
+        means[c] = (float)(sum / (double)plane / (gather->floats ? 1 : 255));
+    }
 }
 
 /* ---- Looks as words ---- */
 
+/* Neighbours along a side that can count. */
+static int taps(const cvy_augment_shape *shape) {
+    return shape->frame.shrink > 1 && !resized(shape) ? (int)ceil(2 * shape->frame.shrink) : 2;
+}
+
+static size_t colour_word(const cvy_augment_shape *shape) {
+    return !shape->frame.smooth ? WHOLE_WORDS : taps(shape) > 2 ? SHRINKING_WORDS : SMOOTH_WORDS;
+}
+
+static size_t matrix_words(const cvy_augment_shape *shape) {
+    const size_t channels = (size_t)shape->gather.image.channels;
+    return shape->frame.colours ? channels * channels : 0;
+}
+
+static size_t erased_word(const cvy_augment_shape *shape) {
+    return colour_word(shape) + 2 * matrix_words(shape);
+}
+
 size_t cvy_look_words(const cvy_augment_shape *shape) {
-    return shape->frame.smooth ? SMOOTH_WORDS : WHOLE_WORDS;
+    return erased_word(shape) + (shape->frame.erases ? 4 : 0);
 }
 
 static int32_t word_of(double value) {
@@ -110,6 +152,15 @@ static void pack_smooth(const cvy_look *look, int32_t *words, size_t room) {
     }
 }
 
+static void pack_colours(const cvy_augment_shape *shape, const cvy_look *look, int32_t *words, size_t room) {
+    const size_t first = colour_word(shape), count = matrix_words(shape),
+                 channels = (size_t)shape->gather.image.channels;
+    for (size_t i = 0; i < count; i++) {
+        words[(first + i) * room] = word_of(look->colour[i / channels][i % channels]);
+        words[(first + count + i) * room] = word_of(look->pivot[i / channels][i % channels]);
+    }
+}
+
 void cvy_look_pack(const cvy_augment_shape *shape, const cvy_look *look, int32_t *words, size_t room,
                    size_t at) {
     const int most[2] = {shape->width - 1, shape->height - 1};
@@ -125,7 +176,12 @@ void cvy_look_pack(const cvy_augment_shape *shape, const cvy_look *look, int32_t
         words[(RANGE + axis + 2) * room] = whole(fmin(fmax(last, -1), most[axis]));
         words[(SHOWN + axis) * room] = whole(ceil(look->shown[axis]));
         words[(SHOWN + axis + 2) * room] = whole(floor(look->shown[axis + 2]));
+        if (colour_word(shape) == SHRINKING_WORDS)
+            words[(SUPPORTS + axis) * room] = word_of(fmax(look->blur[axis], 1));
     }
+    pack_colours(shape, look, words, room);
+    for (size_t i = 0; i < 4 && shape->frame.erases; i++)
+        words[(erased_word(shape) + i) * room] = look->erased[i];
 }
 
 /* ---- Reference ---- */
@@ -133,7 +189,8 @@ void cvy_look_pack(const cvy_augment_shape *shape, const cvy_look *look, int32_t
 /* A look, taken from its words. */
 typedef struct looking {
     const cvy_augment_shape *shape;
-    const void *images;
+    const void *image;  /* the first pixel's address */
+    const float *means; /* of its channels */
     const int32_t *words;
     size_t room;
 } looking;
@@ -144,6 +201,11 @@ static int32_t word(const looking *l, size_t which) {
 
 static double real(const looking *l, size_t which) {
     return real_of(word(l, which));
+}
+
+static bool in_box(const looking *l, size_t box, int column, int row) {
+    return column >= word(l, box) && row >= word(l, box + 1) && column <= word(l, box + 2) &&
+           row <= word(l, box + 3);
 }
 
 /* Where pixel (column, row) lies in the picture, along an axis. */
@@ -168,8 +230,15 @@ static double inside(const looking *l, size_t axis, double at) {
     return all;
 }
 
-/* The two pixels of the set's image between which it lies, and how much the second counts. */
-static double between(const looking *l, size_t axis, double at, int pixel[2]) {
+enum { MOST_TAPS = 33 };
+
+/* Along an axis, the pixels of the set's image that count there, from the first one on, and how much. */
+typedef struct mixing {
+    int first, count;
+    double weights[MOST_TAPS];
+} mixing;
+
+static mixing mix_at(const looking *l, size_t axis, double at) {
     const cvy_gather_shape *gather = &l->shape->gather;
     int first = word(l, RANGE + axis), last = word(l, RANGE + axis + 2);
     if (resized(l->shape)) {
@@ -177,52 +246,100 @@ static double between(const looking *l, size_t axis, double at, int pixel[2]) {
         last = (axis ? gather->in_height : gather->in_width) - 1;
         at = (at + 0.5) * (axis ? ratio_y(l->shape) : ratio_x(l->shape)) - 0.5;
     }
-    at = fmax(fmin(at, last), first);
-    pixel[0] = (int)at;
-    pixel[1] = pixel[0] < last ? pixel[0] + 1 : pixel[0];
-    return at - pixel[0];
+    if (colour_word(l->shape) != SHRINKING_WORDS) {
+        at = fmax(fmin(at, last), first);
+        const int before = (int)at;
+        return (mixing){before, before < last ? 2 : 1, {1 - (at - before), at - before}};
+    }
+    /* A triangle as wide as what becomes one pixel, of those pixels that there are. */
+    const double support = real(l, SUPPORTS + axis);
+    at = fmax(fmin(at, last + 0.5), first - 0.5);
+    const int from = (int)fmax(floor(at - support) + 1, first), to = (int)fmin(ceil(at + support) - 1, last);
+    mixing m = {.first = from, .count = to - from + 1};
+    double sum = 0;
+    for (int i = 0; i < m.count; i++)
+        sum += m.weights[i] = 1 - fabs(from + i - at) / support;
+    for (int i = 0; i < m.count; i++)
+        m.weights[i] /= sum;
+    return m;
 }
 
-/* `start`: of the channel's plane in the image. */
-static double sample(const looking *l, size_t start, int column, int row) {
+static double pixel_at(const looking *l, size_t at) {
+    return l->shape->gather.floats ? (double)((const float *)l->image)[at] : ((const uint8_t *)l->image)[at];
+}
+
+/* The pixel of all channels, and how much of it is seen. */
+static double sample(const looking *l, int column, int row, double value[4]) {
     const cvy_gather_shape *gather = &l->shape->gather;
-    if (column < word(l, SHOWN) || row < word(l, SHOWN + 1) || column > word(l, SHOWN + 2) ||
-        row > word(l, SHOWN + 3))
-        return fill(l->shape);
     const double x = place(l, 0, column, row), y = place(l, 1, column, row);
-    const double seen = inside(l, 0, x) * inside(l, 1, y);
-    int columns[2], rows[2];
-    const double right = between(l, 0, x, columns), down = between(l, 1, y, rows);
-    double value = 0;
-    for (int r = 0; r < 2; r++)
-        for (int c = 0; c < 2; c++) {
-            const size_t at = start + (size_t)rows[r] * (size_t)gather->in_width + (size_t)columns[c];
-            const double pixel =
-                gather->floats ? (double)((const float *)l->images)[at] : ((const uint8_t *)l->images)[at];
-            value += (r ? down : 1 - down) * (c ? right : 1 - right) * pixel;
-        }
-    return value * seen + fill(l->shape) * (1 - seen);
+    const mixing columns = mix_at(l, 0, x), rows = mix_at(l, 1, y);
+    for (int c = 0; c < gather->image.channels; c++) {
+        value[c] = 0;
+        for (int i = 0; i < rows.count; i++)
+            for (int j = 0; j < columns.count; j++) {
+                const int at =
+                    (c * gather->in_height + rows.first + i) * gather->in_width + columns.first + j;
+                value[c] += rows.weights[i] * columns.weights[j] * pixel_at(l, (size_t)at);
+            }
+    }
+    return in_box(l, SHOWN, column, row) ? inside(l, 0, x) * inside(l, 1, y) : 0;
 }
 
-void cvy_augment_reference(const cvy_augment_shape *shape, int n, const void *images,
-                           const int32_t *all_labels, const uint32_t *indices, const int32_t *looks,
-                           size_t room, float *y, int32_t *labels) {
+static void colour(const looking *l, double value[4]) {
+    const size_t channels = (size_t)l->shape->gather.image.channels, count = matrix_words(l->shape),
+                 first = colour_word(l->shape);
+    double before[4];
+    memcpy(before, value, sizeof before);
+    for (size_t c = 0; c < channels && count; c++) {
+        double sum = 0;
+        for (size_t j = 0; j < channels; j++) {
+            sum += real(l, first + c * channels + j) * before[j];
+            if (l->means)
+                sum += real(l, first + count + c * channels + j) * (double)l->means[j] * white(l->shape);
+        }
+        value[c] = fmax(fmin(sum, white(l->shape)), 0);
+    }
+}
+
+static void see(const looking *l, int column, int row, double value[4]) {
+    const cvy_frame *frame = &l->shape->frame;
+    const int channels = l->shape->gather.image.channels;
+    const double seen = sample(l, column, row, value), fill = level(l->shape, frame->fill);
+    if (frame->fill_last)
+        colour(l, value);
+    for (int c = 0; c < channels; c++)
+        value[c] = value[c] * seen + fill * (1 - seen);
+    if (!frame->fill_last)
+        colour(l, value);
+    for (int c = 0; c < channels && frame->erases; c++)
+        if (in_box(l, erased_word(l->shape), column, row))
+            value[c] = level(l->shape, frame->erased);
+}
+
+void cvy_augment_reference(const cvy_augment_shape *shape, int n, const cvy_augment_source *from, float *y,
+                           int32_t *labels) {
     const cvy_gather_shape *gather = &shape->gather;
     const cvy_image_spec *image = &gather->image;
-    const size_t plane = (size_t)gather->in_height * (size_t)gather->in_width,
-                 channels = (size_t)image->channels;
-    for (size_t c = 0; c < channels; c++)
-        for (int row = -image->border; row < image->height + image->border; row++)
-            for (int column = -image->border; column < image->width + image->border; column++)
-                for (int i = 0; i < gather->pitch; i++) {
-                    const bool seen = row >= 0 && row < image->height && column >= 0 && column < image->width;
-                    const looking l = {shape, images, looks + i, room};
-                    const double pixel =
-                        i < n && seen ? sample(&l, (indices[i] * channels + c) * plane, column, row) : 0;
-                    *y++ = i < n ? (float)((pixel / white(shape) - image->mean[c]) / image->std[c]) : 0;
-                }
+    const size_t channels = (size_t)image->channels, pitch = (size_t)gather->pitch,
+                 width = (size_t)(image->width + 2 * image->border),
+                 plane = (size_t)(image->height + 2 * image->border) * width,
+                 bytes = channels * (size_t)gather->in_height * (size_t)gather->in_width *
+                         (gather->floats ? sizeof(float) : 1);
+    for (size_t p = 0; p < plane; p++)
+        for (size_t i = 0; i < pitch; i++) {
+            const int row = (int)(p / width) - image->border, column = (int)(p % width) - image->border;
+            double value[4] = {0};
+            if (i < (size_t)n && row >= 0 && row < image->height && column >= 0 && column < image->width)
+                see(&(looking){shape, (const char *)from->images + from->indices[i] * bytes,
+                               from->means ? from->means + from->indices[i] * channels : NULL,
+                               from->looks + i, from->room},
+                    column, row, value);
+            for (size_t c = 0; c < channels; c++)
+                y[(c * plane + p) * pitch + i] =
+                    i < (size_t)n ? (float)((value[c] / white(shape) - image->mean[c]) / image->std[c]) : 0;
+        }
     for (int i = 0; i < gather->pitch; i++)
-        labels[i] = i < n ? all_labels[indices[i]] : 0;
+        labels[i] = i < n ? from->all_labels[from->indices[i]] : 0;
 }
 
 /* ---- Prepared op ---- */
@@ -261,11 +378,14 @@ static convoy_status upload_levels(cvy_augment *op) {
 
 static convoy_status prepare(cvy_augment *op) {
     const cvy_gather_shape *gather = &op->shape.gather;
+    const cvy_frame *frame = &op->shape.frame;
     const int width = cvy_pitch_width(op->device, (size_t)gather->pitch);
     convoy_status status = cvy_kernel_build(
         op->device, "augment", "augment",
         CVY_OPTIONS({"VW", width}, {"CHANNELS", gather->image.channels}, {"FLOATS", gather->floats},
-                    {"SMOOTH", op->shape.frame.smooth}, {"RESIZED", resized(&op->shape)}),
+                    {"SMOOTH", frame->smooth}, {"RESIZED", resized(&op->shape)}, {"TAPS", taps(&op->shape)},
+                    {"COLOURS", frame->colours}, {"CONTRASTS", frame->contrasts},
+                    {"FILL_LAST", frame->fill_last}, {"ERASES", frame->erases}),
         &op->kernel);
     if (status)
         return status;
@@ -300,20 +420,26 @@ convoy_status cvy_augment_run(cvy_augment *op, const cvy_augment_operands *on) {
     const cvy_gather_shape *gather = &op->shape.gather;
     const cvy_image_spec *image = &gather->image;
     if (op->host) {
-        cvy_augment_reference(&op->shape, on->n, cvy_buffer_host(on->images), cvy_buffer_host(on->all_labels),
-                              (const uint32_t *)cvy_buffer_host(on->indices) + on->index_offset,
-                              (const int32_t *)cvy_buffer_host(on->looks) + on->look_offset, on->room,
-                              cvy_buffer_host(on->y), cvy_buffer_host(on->labels));
+        const cvy_augment_source from = {
+            .images = cvy_buffer_host(on->images),
+            .all_labels = cvy_buffer_host(on->all_labels),
+            .indices = (const uint32_t *)cvy_buffer_host(on->indices) + on->index_offset,
+            .means = cvy_buffer_host(on->means),
+            .looks = (const int32_t *)cvy_buffer_host(on->looks) + on->look_offset,
+            .room = on->room};
+        cvy_augment_reference(&op->shape, on->n, &from, cvy_buffer_host(on->y), cvy_buffer_host(on->labels));
         return CONVOY_OK;
     }
     const int width = image->width + 2 * image->border, parts = (width + op->length - 1) / op->length;
     const size_t size = op->group_size, groups = ((size_t)op->vectors + size - 1) / size;
     cvy_grid grid = cvy_groups(size, groups, (size_t)(image->height + 2 * image->border), (size_t)parts);
     return CVY_LAUNCH(op->kernel, grid, cvy_buf(on->images), cvy_buf(on->all_labels), cvy_buf(on->indices),
-                      cvy_ulong(on->index_offset), cvy_int(on->n), cvy_buf(on->looks), cvy_ulong(on->room),
-                      cvy_ulong(on->look_offset), cvy_buf(op->levels), cvy_buf(on->y), cvy_buf(on->labels),
-                      cvy_int(gather->in_height), cvy_int(gather->in_width), cvy_int(image->height),
-                      cvy_int(image->width), cvy_int(image->border), cvy_float((float)ratio_x(&op->shape)),
-                      cvy_float((float)ratio_y(&op->shape)), cvy_float((float)fill(&op->shape)),
-                      cvy_int(op->vectors), cvy_int(op->length));
+                      cvy_ulong(on->index_offset), cvy_int(on->n), cvy_buf(on->means), cvy_buf(on->looks),
+                      cvy_ulong(on->room), cvy_ulong(on->look_offset), cvy_buf(op->levels), cvy_buf(on->y),
+                      cvy_buf(on->labels), cvy_int(gather->in_height), cvy_int(gather->in_width),
+                      cvy_int(image->height), cvy_int(image->width), cvy_int(image->border),
+                      cvy_float((float)ratio_x(&op->shape)), cvy_float((float)ratio_y(&op->shape)),
+                      cvy_float((float)level(&op->shape, op->shape.frame.fill)),
+                      cvy_float((float)level(&op->shape, op->shape.frame.erased)),
+                      cvy_float((float)white(&op->shape)), cvy_int(op->vectors), cvy_int(op->length));
 }

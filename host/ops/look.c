@@ -4,6 +4,7 @@
    from then on it is known in the latest (`shown`). Only between two turns is it lost: a picture that is
    turned twice shows what the first turn moved outside. */
 #include <math.h>
+#include <string.h>
 
 #include "ops/augment.h"
 
@@ -14,10 +15,14 @@ static void show_all(cvy_look *look) {
     look->shown[2] = look->shown[3] = far;
 }
 
-void cvy_look_begin(cvy_look *look, int height, int width) {
+void cvy_look_begin(cvy_look *look, int channels, int height, int width) {
     *look = (cvy_look){.height = height,
                        .width = width,
                        .place = {1, 0, 0, 0, 1, 0},
+                       .blur = {1, 1},
+                       .channels = channels,
+                       .colour = {{1, 0, 0}, {0, 1, 0}, {0, 0, 1}},
+                       .erased = {0, 0, -1, -1},
                        .inside = {{-0.5, 1}, {-0.5, 1}, {width - 0.5, 1}, {height - 0.5, 1}}};
     show_all(look);
 }
@@ -80,11 +85,13 @@ void cvy_look_crop(cvy_look *look, int top, int left, int height, int width) {
     look->width = width;
 }
 
-void cvy_look_resize(cvy_look *look, int height, int width) {
+void cvy_look_resize(cvy_look *look, int height, int width, bool antialias) {
     const double scale[2] = {(double)look->width / width, (double)look->height / height};
     follow_upright(look, scale, (const double[2]){0.5 * scale[0] - 0.5, 0.5 * scale[1] - 0.5});
     look->height = height;
     look->width = width;
+    for (int axis = 0; axis < 2 && antialias; axis++)
+        look->blur[axis] *= scale[axis];
     keep_inside(look); /* an enlarged picture ends with its last pixels, which do not fade */
 }
 
@@ -104,4 +111,51 @@ void cvy_look_turn(cvy_look *look, const cvy_turn *turn) {
     follow(look, map);
     look->turned = true;
     show_all(look);
+}
+
+/* ---- Colours ---- */
+
+/* The grey of a pixel, ITU-R BT.601 as torchvision rounds it. */
+static const double luma[3] = {0.2989, 0.587, 0.114};
+
+static double weight(const cvy_look *look, int channel) {
+    return look->channels == 1 ? channel == 0 : luma[channel];
+}
+
+/* factor times the pixel, and the rest its grey, or the mean's. */
+static void blend(cvy_look *look, double factor, bool with_mean) {
+    double grey[3] = {0}, grey_pivot[3] = {0};
+    for (int j = 0; j < 3; j++)
+        for (int c = 0; c < 3; c++) {
+            grey[j] += weight(look, c) * look->colour[c][j];
+            grey_pivot[j] += weight(look, c) * look->pivot[c][j];
+        }
+    for (int c = 0; c < 3; c++)
+        for (int j = 0; j < 3; j++) {
+            look->colour[c][j] = factor * look->colour[c][j] + (with_mean ? 0 : (1 - factor) * grey[j]);
+            look->pivot[c][j] =
+                factor * look->pivot[c][j] + (1 - factor) * (grey_pivot[j] + (with_mean ? grey[j] : 0));
+        }
+}
+
+void cvy_look_brighten(cvy_look *look, double factor) {
+    for (int c = 0; c < 3; c++)
+        for (int j = 0; j < 3; j++) {
+            look->colour[c][j] *= factor;
+            look->pivot[c][j] *= factor;
+        }
+}
+
+void cvy_look_contrast(cvy_look *look, double factor) {
+    blend(look, factor, true);
+}
+
+void cvy_look_saturate(cvy_look *look, double factor) {
+    if (look->channels == 3)
+        blend(look, factor, false);
+}
+
+void cvy_look_erase(cvy_look *look, int top, int left, int height, int width) {
+    const int box[4] = {left, top, left + width - 1, top + height - 1};
+    memcpy(look->erased, box, sizeof box);
 }

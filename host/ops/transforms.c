@@ -31,6 +31,7 @@ static convoy_status fill_with(const cvy_transform *t, cvy_frame *frame) {
                         "`fill` is %g, but a transform before it has %g: give all the same one", t->fill,
                         frame->fill);
     frame->fills = true;
+    frame->fill_last = frame->colours;
     frame->fill = t->fill;
     return CONVOY_OK;
 }
@@ -96,11 +97,136 @@ static void draw_affine(const cvy_transform *t, cvy_rng *rng, cvy_look *look) {
     cvy_look_turn(look, &turn);
 }
 
+/* ---- RandomResizedCrop and RandomErasing ---- */
+
+static convoy_status check_area(const cvy_transform *t) {
+    if (t->scale[0] > t->scale[1] || t->ratio[0] > t->ratio[1])
+        return cvy_fail(CONVOY_INVALID,
+                        "`scale` [%g, %g] and `ratio` [%g, %g] are ranges: the lower end comes first",
+                        t->scale[0], t->scale[1], t->ratio[0], t->ratio[1]);
+    return CONVOY_OK;
+}
+
+static convoy_status check_resized_crop(const cvy_transform *t, cvy_frame *frame) {
+    convoy_status status = check_area(t);
+    frame->smooth = frame->smooth || t->interpolation == CVY_BILINEAR;
+    if (!status && t->interpolation == CVY_BILINEAR && t->antialias)
+        frame->shrink *= fmax(1, fmax((double)frame->height / t->size[0], (double)frame->width / t->size[1]));
+    if (!status && frame->shrink > 16)
+        status = cvy_fail(
+            CONVOY_INVALID,
+            "a picture of %dx%d, of which %dx%d is made, shrinks to less than 1/16: give a larger `size`",
+            frame->height, frame->width, t->size[0], t->size[1]);
+    frame->height = t->size[0];
+    frame->width = t->size[1];
+    return status;
+}
+
+/* A part of the picture: an area of `scale` of its own, and so much wider than high. */
+static void draw_area(const cvy_transform *t, cvy_rng *rng, const cvy_look *look, int part[2]) {
+    const double area = (double)look->height * look->width * uniform(rng, t->scale[0], t->scale[1]),
+                 aspect = exp(uniform(rng, log(t->ratio[0]), log(t->ratio[1])));
+    part[0] = (int)nearbyint(sqrt(area / aspect));
+    part[1] = (int)nearbyint(sqrt(area * aspect));
+}
+
+enum { ATTEMPTS = 10 };
+
+static void draw_resized_crop(const cvy_transform *t, cvy_rng *rng, cvy_look *look) {
+    const double ratio = (double)look->width / look->height;
+    int part[2], top = -1, left = 0;
+    for (int i = 0; i < ATTEMPTS && top < 0; i++) {
+        draw_area(t, rng, look, part);
+        if (part[0] < 1 || part[1] < 1 || part[0] > look->height || part[1] > look->width)
+            continue;
+        top = whole(rng, look->height - part[0]);
+        left = whole(rng, look->width - part[1]);
+    }
+    if (top < 0) { /* the centre, as large as `ratio` allows */
+        part[0] = look->height;
+        part[1] = look->width;
+        if (ratio < t->ratio[0])
+            part[0] = (int)nearbyint(look->width / t->ratio[0]);
+        else if (ratio > t->ratio[1])
+            part[1] = (int)nearbyint(look->height * t->ratio[1]);
+        top = (look->height - part[0]) / 2;
+        left = (look->width - part[1]) / 2;
+    }
+    cvy_look_crop(look, top, left, part[0], part[1]);
+    cvy_look_resize(look, t->size[0], t->size[1], t->antialias && t->interpolation == CVY_BILINEAR);
+}
+
+static convoy_status check_erasing(const cvy_transform *t, cvy_frame *frame) {
+    frame->erases = true;
+    frame->erased = t->value;
+    return check_area(t);
+}
+
+/* torchvision takes the ratio the other way round here: height to width. */
+static void draw_erasing(const cvy_transform *t, cvy_rng *rng, cvy_look *look) {
+    if (!happens(rng, t->p))
+        return;
+    for (int i = 0; i < ATTEMPTS; i++) {
+        int part[2];
+        draw_area(t, rng, look, part);
+        const int height = part[1], width = part[0];
+        if (height >= look->height || width >= look->width)
+            continue;
+        const int top = whole(rng, look->height - height);
+        cvy_look_erase(look, top, whole(rng, look->width - width), height, width);
+        return;
+    }
+}
+
+/* ---- ColorJitter and RandomGrayscale ---- */
+
+/* 0 stands for none. */
+static bool given(const double range[2]) {
+    return range[0] != 0 || !isnan(range[1]);
+}
+
+static convoy_status check_colours(const cvy_transform *t, cvy_frame *frame) {
+    const double *const ranges[] = {t->brightness, t->contrast, t->saturation};
+    if (frame->channels != 1 && frame->channels != 3)
+        return cvy_fail(CONVOY_INVALID, "images of %d channels have no colours: it is for 1 or 3",
+                        frame->channels);
+    for (int i = 0; i < 3; i++)
+        if (ranges[i][0] < 0)
+            return cvy_fail(CONVOY_INVALID, "a factor of %g: they must not be below 0", ranges[i][0]);
+    frame->colours = true;
+    frame->fill_last = false;
+    frame->contrasts = frame->contrasts || given(t->contrast);
+    return CONVOY_OK;
+}
+
+/* b: a factor of 1 - b, but at least 0, to 1 + b. */
+static double factor(cvy_rng *rng, const double range[2]) {
+    double ends[2];
+    about(range, 1, ends);
+    return uniform(rng, fmax(ends[0], 0), ends[1]);
+}
+
+static void draw_jitter(const cvy_transform *t, cvy_rng *rng, cvy_look *look) {
+    static void (*const apply[3])(cvy_look *, double) = {cvy_look_brighten, cvy_look_contrast,
+                                                         cvy_look_saturate};
+    const double *const ranges[3] = {t->brightness, t->contrast, t->saturation};
+    uint32_t order[3];
+    cvy_rng_shuffle(rng, order, 3);
+    for (int i = 0; i < 3; i++)
+        if (given(ranges[order[i]]))
+            apply[order[i]](look, factor(rng, ranges[order[i]]));
+}
+
+static void draw_grayscale(const cvy_transform *t, cvy_rng *rng, cvy_look *look) {
+    if (happens(rng, t->p))
+        cvy_look_saturate(look, 0);
+}
+
 /* ---- The table ---- */
 
 #define PARAM(field, kind, default, ...)                                                                     \
     CVY_PARAM(cvy_transform, field, kind, .fallback = default, __VA_ARGS__)
-#define P PARAM(p, CVY_FLOAT, "0.5", .maximum = 1, .help = "how likely it is")
+#define P(default) PARAM(p, CVY_FLOAT, default, .maximum = 1, .help = "how likely it is")
 #define SIZE                                                                                                 \
     PARAM(size, CVY_PAIR, "", .minimum = 1, .maximum = 1 << 14,                                              \
           .help = "of what is left; default: the model's image")
@@ -113,7 +239,7 @@ static void draw_affine(const cvy_transform *t, cvy_rng *rng, cvy_look *look) {
     PARAM(interpolation, CVY_CHOICE, default, .choices = "nearest|bilinear",                                 \
           .help = "of the pixels; one that is bilinear makes the whole list so")
 
-static const cvy_param flip_params[] = {P, CVY_PARAM_END};
+static const cvy_param flip_params[] = {P("0.5"), CVY_PARAM_END};
 static const cvy_param crop_params[] = {
     SIZE,
     PARAM(padding, CVY_INT, "0", .maximum = 1 << 12, .help = "pixels of `fill` around the picture"),
@@ -133,12 +259,43 @@ static const cvy_param affine_params[] = {
     CVY_PARAM_END,
 };
 
+#define AREA(text, low_ratio_high_ratio, of)                                                                 \
+    PARAM(scale, CVY_NUMBERS, text, .minimum = 0, .maximum = 1,                                              \
+          .help = "range of its area, of the picture's"),                                                    \
+        PARAM(ratio, CVY_NUMBERS, low_ratio_high_ratio, .minimum = 0.01, .maximum = 100, .help = of)
+static const cvy_param resized_crop_params[] = {
+    SIZE,
+    AREA("[0.08, 1]", "[0.75, 1.3333333333333333]", "range of its width to its height"),
+    INTERPOLATION("bilinear"),
+    PARAM(antialias, CVY_BOOL, "true", .help = "mixes all pixels that become one"),
+    CVY_PARAM_END,
+};
+#define FACTOR(field, of)                                                                                    \
+    PARAM(field, CVY_RANGE, "0", .maximum = 100, .help = of ": b for factors of 1 - b to 1 + b, or a range")
+static const cvy_param jitter_params[] = {
+    FACTOR(brightness, "blends with black"),
+    FACTOR(contrast, "blends with the mean of the picture's grey"),
+    FACTOR(saturation, "blends with its grey"),
+    CVY_PARAM_END,
+};
+static const cvy_param grayscale_params[] = {P("0.1"), CVY_PARAM_END};
+static const cvy_param erasing_params[] = {
+    P("0.5"),
+    AREA("[0.02, 0.33]", "[0.3, 3.3]", "range of its height to its width"),
+    PARAM(value, CVY_FLOAT, "0", .maximum = 255, .help = "level that it has, of 0..255"),
+    CVY_PARAM_END,
+};
+
 const cvy_transform_type cvy_transform_types[] = {
     {"RandomHorizontalFlip", flip_params, NULL, draw_horizontal_flip, true},
     {"RandomVerticalFlip", flip_params, NULL, draw_vertical_flip, true},
     {"RandomCrop", crop_params, check_crop, draw_crop, false},
     {"RandomRotation", rotation_params, check_turn, draw_rotation, false},
     {"RandomAffine", affine_params, check_turn, draw_affine, false},
+    {"RandomResizedCrop", resized_crop_params, check_resized_crop, draw_resized_crop, false},
+    {"ColorJitter", jitter_params, check_colours, draw_jitter, false},
+    {"RandomGrayscale", grayscale_params, check_colours, draw_grayscale, false},
+    {"RandomErasing", erasing_params, check_erasing, draw_erasing, false},
     {.name = NULL},
 };
 
@@ -148,7 +305,12 @@ convoy_status cvy_transforms_check(const cvy_transforms *transforms, int height,
                                    size_t *at) {
     for (*at = 0; *at < transforms->count; ++*at) {
         const cvy_transform *t = &transforms->list[*at];
-        convoy_status status = t->type->check ? t->type->check(t, frame) : CONVOY_OK;
+        convoy_status status = CONVOY_OK;
+        if (frame->erases)
+            status =
+                cvy_fail(CONVOY_INVALID, "RandomErasing comes last: what it covers is not moved or coloured");
+        else if (t->type->check)
+            status = t->type->check(t, frame);
         if (status)
             return status;
     }
@@ -162,7 +324,7 @@ void cvy_transforms_draw(const cvy_transforms *transforms, uint64_t seed, uint32
                          int height, int width, const cvy_image_spec *image, cvy_look *look) {
     cvy_rng rng = cvy_rng_stream(seed, CVY_RNG_AUGMENT, epoch);
     rng.block = (uint64_t)index << 32;
-    cvy_look_begin(look, height, width);
+    cvy_look_begin(look, image->channels, height, width);
     for (size_t i = 0; i < transforms->count; i++)
         transforms->list[i].type->draw(&transforms->list[i], &rng, look);
     /* torchvision's CenterCrop. */

@@ -191,7 +191,18 @@ static void expect_augmented(bench *bench, const convoy_dataset *set, const cvy_
     }
     float *expected = calloc(bench->values, sizeof *expected),
           *actual = test_read(bench->input, bench->values);
-    cvy_augment_reference(&shape, n, set->images, set->labels, indices, words, PITCH, expected, labels);
+    float *means = calloc(IMAGES * CHANNELS, sizeof *means);
+    for (size_t i = 0; i < IMAGES; i++)
+        cvy_augment_means(&gather, set->images + i * cvy_dataset_image_bytes(set), means + i * CHANNELS);
+    cvy_augment_reference(&shape, n,
+                          &(cvy_augment_source){.images = set->images,
+                                                .all_labels = set->labels,
+                                                .indices = indices,
+                                                .means = means,
+                                                .looks = words,
+                                                .room = PITCH},
+                          expected, labels);
+    free(means);
     test_close("input", actual, expected, bench->values, 1e-5);
     free(words);
     free(expected);
@@ -202,8 +213,12 @@ static void expect_augmented(bench *bench, const convoy_dataset *set, const cvy_
 static void batches_are_augmented(void **state) {
     (void)state;
     cvy_transform list[] = {{.type = &cvy_transform_types[0], .p = 0.5},
-                            {.type = &cvy_transform_types[2], .size = {HEIGHT, WIDTH}, .padding = 1}};
-    const cvy_transforms augment = {list, 2};
+                            {.type = &cvy_transform_types[2], .size = {HEIGHT, WIDTH}, .padding = 1},
+                            {.type = &cvy_transform_types[6],
+                             .brightness = {0, NAN},
+                             .contrast = {0.5, 1.5},
+                             .saturation = {0, NAN}}};
+    const cvy_transforms augment = {list, 3};
     convoy_dataset *set = open_set(0);
     for (int w = 0; w < WAYS; w++) {
         cvy_loader_options options = default_options(ways[w]);

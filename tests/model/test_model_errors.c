@@ -280,6 +280,13 @@ static void recipes(void **state) {
          "4:12: augment: the pictures become 6x6, but the model takes 8x8"},
         {RECIPE "  augment: [{RandomCrop: {padding: 2}}, {RandomRotation: {degrees: 3, fill: 9}}]\n",
          "4:41: RandomRotation: `fill` is 9, but a transform before it has 0"},
+        {RECIPE "  augment: [RandomErasing, RandomVerticalFlip]\n",
+         "4:28: RandomVerticalFlip: RandomErasing comes last"},
+        {RECIPE "  augment: [{RandomResizedCrop: {scale: [0.5, 0.2]}}]\n",
+         "4:13: RandomResizedCrop: `scale` [0.5, 0.2] and `ratio` [0.75, 1.33333"},
+        {RECIPE "  augment: [{ColorJitter: {contrast: -1}}]\n", "4:38: ColorJitter: `contrast` must be"},
+        {"input: [2, 8, 8]\nlayers:\n  - ReLU\nrecipe:\n  augment: [RandomGrayscale]\n",
+         "5:13: RandomGrayscale: images of 2 channels have no colours"},
         {"input: [1, 8, 8]\nlayers: [ReLU]\nrecipe: 3\n", "3:9: recipe: expected {name: value, ...}"},
     };
     CHECK(files);
