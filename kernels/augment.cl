@@ -164,22 +164,34 @@ static void mix_many(global const PIXEL *images, const ulong *starts, const look
 }
 #endif
 
-/* Between four pixels around (x, y), of those within the box. */
+/* Between a pixel and the one behind it, of each of VW images. Bytes that lie side by side are read together. */
+static floatv between(global const PIXEL *images, const ulong *starts, intv places, floatv across) {
+#if FLOATS
+    return mix(pixels(images, starts, places), pixels(images, starts, places + 1), across);
+#else
+    int lanes[VW], at[VW];
+    vstorev(places, 0, at);
+    for (int lane = 0; lane < VW; lane++) {
+        uchar2 pair = vload2(0, images + starts[lane] + at[lane]);
+        lanes[lane] = pair.x | pair.y << 8;
+    }
+    intv both = vloadv(0, lanes);
+    return mix(convert_floatv(both & 255), convert_floatv(both >> 8), across);
+#endif
+}
+
+/* Between four pixels around (x, y), of those within the box. Where there is none behind the last, it is the second of
+   two, so that pairs are pairs; the set's images have two rows and columns at least. */
 static void mix_four(global const PIXEL *images, const ulong *starts, floatv x, floatv y, const intv *box, int width,
                      int plane, floatv *value) {
     x = max(min(x, convert_floatv(box[2])), convert_floatv(box[0]));
     y = max(min(y, convert_floatv(box[3])), convert_floatv(box[1]));
-    intv left = convert_intv(x), top = convert_intv(y);
+    intv left = max(min(convert_intv(x), box[2] - 1), 0), top = max(min(convert_intv(y), box[3] - 1), 0);
     floatv across = x - convert_floatv(left), down = y - convert_floatv(top);
-    intv right = min(left + 1, box[2]), below = min(top + 1, box[3]) * width;
-    top *= width;
+    intv place = top * width + left;
     for (int c = 0; c < CHANNELS; c++) {
-        intv begin = c * plane;
-        floatv over =
-            mix(pixels(images, starts, begin + top + left), pixels(images, starts, begin + top + right), across);
-        floatv under =
-            mix(pixels(images, starts, begin + below + left), pixels(images, starts, begin + below + right), across);
-        value[c] = mix(over, under, down);
+        floatv over = between(images, starts, place + c * plane, across);
+        value[c] = mix(over, between(images, starts, place + c * plane + width, across), down);
     }
 }
 

@@ -4,7 +4,8 @@
 
 #include <stdlib.h>
 
-enum { WINDOWS = 2, WINDOW_BATCHES = 16 };
+/* Not a power of two: words of an image would fall on the same line of a cache. */
+enum { WINDOWS = 2, WINDOW_BATCHES = 15 };
 
 typedef struct window {
     int32_t *words; /* [words][room] */

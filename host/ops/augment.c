@@ -35,6 +35,9 @@ convoy_status cvy_augment_describe(const cvy_gather_shape *gather, const cvy_tra
         .height = image->height,
         .width = image->width};
     convoy_status status = cvy_gather_check(gather);
+    if (!status && transforms->count && (gather->in_height < 2 || gather->in_width < 2))
+        status = cvy_fail(CONVOY_INVALID, "images of %dx%d are too small to be augmented: 2x2 is the least",
+                          gather->in_height, gather->in_width);
     return status ? status
                   : cvy_transforms_check(transforms, image->height, image->width, &shape->frame, &at);
 }
