@@ -59,6 +59,7 @@ static void describe_wanted(const cvy_param *row, const char *text, complaint *c
     bool is_int = row->type == CVY_INT || row->type == CVY_PAIR;
     const char *kind = row->type == CVY_FLOAT     ? "a number"
                        : row->type == CVY_NUMBERS ? "two numbers as [first, second],"
+                       : row->type == CVY_RANGE   ? "a number, or two as [low, high],"
                        : row->type == CVY_PAIR    ? "a whole number, or two as [height, width],"
                                                   : "a whole number";
     long long given;
@@ -141,6 +142,14 @@ static bool parse_numbers(const cvy_param *row, const char *text, bool check, do
     return true;
 }
 
+/* "15" or "[-15, 30]" */
+static bool parse_range(const cvy_param *row, const char *text, bool check, double range[2]) {
+    if (!cvy_text_to_double(text, &range[0]))
+        return parse_numbers(row, text, check, range) && range[0] <= range[1];
+    range[1] = NAN;
+    return !check || in_range(row, range[0]);
+}
+
 static void complain_of_choice(const cvy_param *row, const char *text, complaint *c) {
     const char *names[MANY_NAMES] = {NULL};
     size_t count = 0;
@@ -181,6 +190,8 @@ static bool set_number(const cvy_param *row, void *out, const char *text, bool c
         return true;
     case CVY_NUMBERS:
         return parse_numbers(row, text, check, field(row, out));
+    case CVY_RANGE:
+        return parse_range(row, text, check, field(row, out));
     default:
         if (!parse_pair(row, text, check, pair))
             return false;
@@ -246,6 +257,7 @@ static size_t field_size(const cvy_param *row) {
     case CVY_PAIR:
         return sizeof(int[2]);
     case CVY_NUMBERS:
+    case CVY_RANGE:
         return sizeof(double[2]);
     case CVY_TEXT:
     case CVY_NODE:
@@ -341,7 +353,7 @@ static convoy_status set_from_node(const cvy_param *row, void *out, cvy_arena *a
         describe_wanted(row, "", &c);
         return fail_value(what, row, value, c.text);
     }
-    if (row->type == CVY_NUMBERS) {
+    if (row->type == CVY_NUMBERS || row->type == CVY_RANGE) {
         cvy_text text = {0};
         cvy_node_print(value, &text);
         bool good = set_from_text(row, out, arena, cvy_text_get(&text), true, &c);

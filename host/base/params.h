@@ -19,6 +19,8 @@ typedef enum cvy_param_type {
     CVY_CHOICE,  /* int: index into `choices` ("a|b|c") */
     CVY_PAIR,    /* int[2]: one number for both, or [height, width]; as one text "3", "3,5" or "[3, 5]" */
     CVY_NUMBERS, /* double[2]: [first, second] */
+    CVY_RANGE,   /* double[2]: [low, high], or one number, behind which stands NaN; what it means, the owner
+                    says */
     CVY_FLAG,    /* command line only: bool; an empty value means true, not given means false */
     CVY_NODE     /* cvy_node *: the raw node, parsed by its owner */
 } cvy_param_type;

@@ -1,4 +1,5 @@
 /* Parameter tables: struct fields to text, and the help of a table (params.c reads). */
+#include <math.h>
 #include <string.h>
 
 #include "base/params.h"
@@ -17,6 +18,18 @@ static void print_pair(const int pair[2], cvy_text *text) {
         cvy_text_add(text, "%d", pair[0]);
     else
         cvy_text_add(text, "[%d, %d]", pair[0], pair[1]);
+}
+
+static void print_numbers(const double numbers[2], cvy_text *text) {
+    if (isnan(numbers[1])) { /* a range of one */
+        cvy_text_add_number(text, numbers[0]);
+        return;
+    }
+    cvy_text_add(text, "[");
+    cvy_text_add_number(text, numbers[0]);
+    cvy_text_add(text, ", ");
+    cvy_text_add_number(text, numbers[1]);
+    cvy_text_add(text, "]");
 }
 
 void cvy_params_print(const cvy_param *row, const void *in, cvy_text *text) {
@@ -50,11 +63,8 @@ void cvy_params_print(const cvy_param *row, const void *in, cvy_text *text) {
         print_pair(value, text);
         break;
     case CVY_NUMBERS:
-        cvy_text_add(text, "[");
-        cvy_text_add_number(text, ((const double *)value)[0]);
-        cvy_text_add(text, ", ");
-        cvy_text_add_number(text, ((const double *)value)[1]);
-        cvy_text_add(text, "]");
+    case CVY_RANGE:
+        print_numbers(value, text);
         break;
     case CVY_NODE:
         node = *(cvy_node *const *)value;
@@ -85,6 +95,8 @@ static const char *type_name(const cvy_param *row) {
         return "integer or [h, w]";
     case CVY_NUMBERS:
         return "[number, number]";
+    case CVY_RANGE:
+        return "number or [low, high]";
     case CVY_FLAG:
     case CVY_NODE:
         break;

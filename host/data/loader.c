@@ -1,22 +1,26 @@
 /* The order of an epoch, and its way to the device. */
 #include "data/loader.h"
 
+#include <ctype.h>
 #include <stdlib.h>
 
 #include "base/log.h"
 #include "base/rng.h"
 #include "data/dataset.h"
+#include "data/looks.h"
 #include "data/prefetch.h"
 
 /* Images on the device as bytes, and their labels. */
 typedef struct store {
     cvy_buffer *images, *labels;
+    cvy_buffer *means;      /* of each image's channels; NULL where nothing asks for them */
+    float *host_means;      /* what is on its way there */
     cvy_transfer *transfer; /* NULL: the set is resident */
 } store;
 
 enum {
     STORES = 2, /* while one batch is gathered from, the next one is uploaded into the other */
-    BUFFERS = 1 + 2 * STORES
+    BUFFERS = 1 + 3 * STORES
 };
 
 const cvy_size cvy_loader_labels = {"labels", sizeof(int32_t), CVY_PER_COLUMN};
@@ -30,7 +34,9 @@ struct cvy_loader {
     size_t begin, left;  /* of the batch in progress: the next piece's place in the order, images to come */
     size_t given;        /* place in the order of the piece that was given last */
     cvy_prefetch *ahead; /* NULL: the set is on the device */
-    cvy_gather *gather;
+    cvy_gather *gather;  /* NULL where `looks` are looked at */
+    cvy_looks *looks;
+    bool means; /* they ask for the images' */
     /* Resident: the whole set in the first, and the epoch's order. Otherwise batch b in stores[b % STORES],
        and 0, 1, 2, ... */
     store stores[STORES];
@@ -66,41 +72,64 @@ static void free_buffers(cvy_loader *loader) {
         cvy_transfer_free(store->transfer); /* before what it reads and writes */
         cvy_buffer_free(store->images);
         cvy_buffer_free(store->labels);
+        cvy_buffer_free(store->means);
+        free(store->host_means);
         *store = (struct store){0};
     }
     cvy_buffer_free(loader->indices);
     loader->indices = NULL;
 }
 
-/* What each image takes: its place in the order, and its pixels and its label in each store. */
-static size_t list_buffers(const convoy_dataset *dataset, int stores, cvy_growth growth,
+/* Does something that is drawn look at the images' means? */
+static bool wants_means(const cvy_gather_shape *shape, const cvy_transforms *augment) {
+    cvy_augment_shape about;
+    return augment && augment->count && !cvy_augment_describe(shape, augment, &about) &&
+           about.frame.contrasts;
+}
+
+/* What each image takes: its place in the order, and its pixels and its label in each store, and its means.
+ */
+static size_t list_buffers(const convoy_dataset *dataset, int stores, bool means, cvy_growth growth,
                            cvy_size list[BUFFERS]) {
+    const size_t channels = (size_t)dataset->channels;
     size_t count = 0;
     list[count++] = (cvy_size){"the order of images", sizeof(uint32_t), growth};
     for (int s = 0; s < stores; s++) {
         list[count++] = (cvy_size){"the data set's images", cvy_dataset_image_bytes(dataset), growth};
         list[count++] = (cvy_size){"the data set's labels", sizeof(int32_t), growth};
     }
+    for (int s = 0; s < stores && means; s++)
+        list[count++] = (cvy_size){"the images' means", channels * sizeof(float), growth};
     return count;
 }
 
 static convoy_status create_buffers(cvy_loader *loader, convoy_device *device, size_t count, int stores) {
-    store *s = loader->stores;
-    cvy_buffer **buffers[BUFFERS] = {&loader->indices, &s[0].images, &s[0].labels, &s[1].images,
-                                     &s[1].labels};
+    cvy_buffer **buffers[BUFFERS] = {&loader->indices};
+    for (int s = 0; s < stores; s++) {
+        store *store = &loader->stores[s];
+        buffers[1 + 2 * s] = &store->images;
+        buffers[2 + 2 * s] = &store->labels;
+        buffers[1 + 2 * stores + s] = &store->means;
+    }
     cvy_size list[BUFFERS];
-    const size_t listed = list_buffers(loader->dataset, stores, CVY_PER_BATCH, list);
+    const size_t listed = list_buffers(loader->dataset, stores, loader->means, CVY_PER_BATCH, list);
     convoy_status status = CONVOY_OK;
     for (size_t i = 0; i < listed && !status; i++)
         status = cvy_size_create(device, &list[i], count, buffers[i]);
+    const size_t bytes = count * (size_t)loader->dataset->channels * sizeof(float);
+    for (int s = 0; s < stores && loader->means && !status; s++) {
+        loader->stores[s].host_means = malloc(bytes);
+        if (!loader->stores[s].host_means)
+            status = cvy_fail_memory("the images' means", bytes);
+    }
     if (status)
         free_buffers(loader);
     return status;
 }
 
-static bool fits(const convoy_dataset *dataset, size_t budget, const cvy_device_traits *traits) {
+static bool fits(const convoy_dataset *dataset, bool means, size_t budget, const cvy_device_traits *traits) {
     cvy_size list[BUFFERS];
-    const size_t listed = list_buffers(dataset, 1, CVY_FIXED_SIZE, list);
+    const size_t listed = list_buffers(dataset, 1, means, CVY_FIXED_SIZE, list);
     size_t all = 0;
     for (size_t i = 0; i < listed; i++)
         all += cvy_buffer_footprint(dataset->count * list[i].bytes);
@@ -109,16 +138,30 @@ static bool fits(const convoy_dataset *dataset, size_t budget, const cvy_device_
 }
 
 void cvy_loader_sizes(convoy_device *device, const convoy_dataset *dataset, const cvy_image_spec *image,
-                      cvy_growth growth, cvy_sizes *sizes) {
+                      const cvy_transforms *augment, cvy_growth growth, cvy_sizes *sizes) {
     const cvy_gather_shape shape = gather_shape(dataset, image, 0);
-    cvy_gather_sizes(cvy_device_get_traits(device), &shape, sizes);
-    sizes->count += list_buffers(dataset, STORES, growth, &sizes->list[sizes->count]);
+    if (augment && augment->count)
+        cvy_looks_sizes(device, &shape, augment, growth, sizes);
+    else
+        cvy_gather_sizes(cvy_device_get_traits(device), &shape, sizes);
+    cvy_size list[BUFFERS];
+    const size_t listed = list_buffers(dataset, STORES, wants_means(&shape, augment), growth, list);
+    for (size_t i = 0; i < listed; i++)
+        cvy_sizes_add(sizes, list[i]);
+}
+
+static void compute_means(const cvy_loader *loader, const store *store, const uint8_t *images, size_t count) {
+    const convoy_dataset *dataset = loader->dataset;
+    const cvy_gather_shape shape = gather_shape(dataset, &loader->options.image, loader->options.pitch);
+    for (size_t i = 0; i < count; i++)
+        cvy_augment_means(&shape, images + i * cvy_dataset_image_bytes(dataset),
+                          store->host_means + i * (size_t)dataset->channels);
 }
 
 /* Leaves the buffers NULL, without failing, where the set does not fit after all. */
 static convoy_status upload_set(cvy_loader *loader, convoy_device *device) {
     const convoy_dataset *dataset = loader->dataset;
-    if (!fits(dataset, loader->options.device_budget, cvy_device_get_traits(device)))
+    if (!fits(dataset, loader->means, loader->options.device_budget, cvy_device_get_traits(device)))
         return CONVOY_OK;
     convoy_status status = create_buffers(loader, device, dataset->count, 1);
     if (!status)
@@ -127,6 +170,11 @@ static convoy_status upload_set(cvy_loader *loader, convoy_device *device) {
     if (!status)
         status = cvy_buffer_write(loader->stores[0].labels, 0, dataset->labels,
                                   dataset->count * sizeof *dataset->labels);
+    if (!status && loader->means) {
+        compute_means(loader, &loader->stores[0], dataset->images, dataset->count);
+        status = cvy_buffer_write(loader->stores[0].means, 0, loader->stores[0].host_means,
+                                  cvy_buffer_bytes(loader->stores[0].means));
+    }
     if (status != CONVOY_MEMORY)
         return status;
     cvy_debug("%s does not fit on the device and is uploaded batch by batch: %s", dataset->name,
@@ -155,6 +203,28 @@ static convoy_status prepare_stream(cvy_loader *loader, convoy_device *device) {
     return status;
 }
 
+/* Are the classes digits or letters, as far as their names tell? */
+static bool classes_are_characters(const convoy_dataset *dataset) {
+    for (int c = 0; c < dataset->classes; c++)
+        if (!isalnum((unsigned char)dataset->class_names[c][0]) || dataset->class_names[c][1])
+            return false;
+    return dataset->classes > 1;
+}
+
+static void warn_of_mirrors(const convoy_dataset *dataset, const cvy_transforms *augment) {
+    for (size_t i = 0; i < augment->count; i++) {
+        const cvy_transform *t = &augment->list[i];
+        if (t->type->mirrors && t->p > 0 && classes_are_characters(dataset)) {
+            cvy_warning(
+                "%s: the classes, %s to %s, look like digits or letters, of which %s can make others: leave "
+                "it out of `augment` if they are",
+                dataset->name, dataset->class_names[0], dataset->class_names[dataset->classes - 1],
+                t->type->name);
+            return;
+        }
+    }
+}
+
 convoy_status cvy_loader_create(convoy_device *device, const convoy_dataset *dataset,
                                 const cvy_loader_options *options, cvy_loader **result) {
     *result = NULL;
@@ -175,8 +245,13 @@ convoy_status cvy_loader_create(convoy_device *device, const convoy_dataset *dat
     if (!loader->order)
         status = cvy_fail_memory("the order of images", dataset->count * sizeof *loader->order);
     const cvy_gather_shape shape = gather_shape(dataset, &options->image, options->pitch);
-    if (!status)
+    if (!status && options->augment && options->augment->count) {
+        warn_of_mirrors(dataset, options->augment);
+        status = cvy_looks_create(device, &shape, options->augment, options->seed, options->batch_size,
+                                  &loader->looks);
+    } else if (!status)
         status = cvy_gather_create(device, &shape, &loader->gather);
+    loader->means = wants_means(&shape, options->augment);
     if (!status)
         status = upload_set(loader, device);
     if (!status && !loader->stores[0].images)
@@ -194,6 +269,7 @@ void cvy_loader_free(cvy_loader *loader) {
     free_buffers(loader); /* uploads read the memory of `ahead` */
     cvy_prefetch_free(loader->ahead);
     cvy_gather_free(loader->gather);
+    cvy_looks_free(loader->looks);
     free(loader->order);
     free(loader);
 }
@@ -245,6 +321,8 @@ convoy_status cvy_loader_start(cvy_loader *loader, uint32_t epoch, size_t positi
     }
     loader->batch = loader->uploaded = position;
     loader->left = 0;
+    if (loader->looks)
+        cvy_looks_start(loader->looks, epoch, loader->order, count, position);
     if (!loader->ahead)
         return cvy_buffer_write(loader->indices, 0, loader->order, count * sizeof *loader->order);
     cvy_prefetch_start(loader->ahead, loader->order, count, position);
@@ -264,8 +342,13 @@ static convoy_status upload_batch(cvy_loader *loader) {
     if (!status)
         status = cvy_transfer_start(store->transfer, store->images, 0, images,
                                     (size_t)n * cvy_dataset_image_bytes(loader->dataset));
-    return status ? status
-                  : cvy_transfer_start(store->transfer, store->labels, 0, labels, (size_t)n * sizeof *labels);
+    if (!status)
+        status = cvy_transfer_start(store->transfer, store->labels, 0, labels, (size_t)n * sizeof *labels);
+    if (status || !loader->means)
+        return status;
+    compute_means(loader, store, images, (size_t)n);
+    return cvy_transfer_start(store->transfer, store->means, 0, store->host_means,
+                              (size_t)n * (size_t)loader->dataset->channels * sizeof(float));
 }
 
 /* The batch in a store was gathered: what comes into it next waits for that. The batch after it is sent on
@@ -297,6 +380,23 @@ static convoy_status begin_batch(cvy_loader *loader) {
     return CONVOY_OK;
 }
 
+/* `count` images of the batch in progress, whose indices begin at `offset`. */
+static convoy_status make_images(cvy_loader *loader, const store *store, size_t count, size_t offset,
+                                 cvy_buffer *input, cvy_buffer *labels) {
+    if (!loader->looks)
+        return cvy_gather_run(loader->gather, (int)count, store->images, store->labels, loader->indices,
+                              offset, input, labels);
+    cvy_augment_operands on = {.n = (int)count,
+                               .images = store->images,
+                               .all_labels = store->labels,
+                               .indices = loader->indices,
+                               .index_offset = offset,
+                               .means = store->means,
+                               .y = input,
+                               .labels = labels};
+    return cvy_looks_run(loader->looks, loader->begin, &on);
+}
+
 convoy_status cvy_loader_next(cvy_loader *loader, cvy_buffer *input, cvy_buffer *labels, int *n) {
     size_t piece = (size_t)loader->options.piece;
     *n = 0;
@@ -308,8 +408,7 @@ convoy_status cvy_loader_next(cvy_loader *loader, cvy_buffer *input, cvy_buffer 
     size_t count = loader->left < piece ? loader->left : piece;
     size_t offset = loader->ahead ? loader->begin % (size_t)loader->options.batch_size : loader->begin;
     store *store = store_of(loader, loader->batch - 1);
-    status = cvy_gather_run(loader->gather, (int)count, store->images, store->labels, loader->indices, offset,
-                            input, labels);
+    status = make_images(loader, store, count, offset, input, labels);
     if (!status && loader->ahead && count == loader->left)
         status = leave_store(loader, store);
     if (status)

@@ -7,6 +7,7 @@
 
 #include "convoy/data.h"
 #include "device/device.h"
+#include "ops/augment.h"
 #include "ops/gather.h"
 
 typedef struct cvy_loader_options {
@@ -14,7 +15,8 @@ typedef struct cvy_loader_options {
     int piece;             /* most images that come at once: a batch comes in pieces; 0: all */
     cvy_image_spec image;  /* its channels are the set's */
     bool shuffle;
-    uint64_t seed;        /* of the order */
+    uint64_t seed;                 /* of the order, and of what `augment` draws */
+    const cvy_transforms *augment; /* outlives the loader; NULL or empty: images as they are */
     size_t device_budget; /* most bytes of the set to keep on the device: 0 none, SIZE_MAX what its limits
                              allow */
     int threads;          /* that decode; 0: the machine's cores, at most 4. Never changes the result */
@@ -26,9 +28,9 @@ typedef struct cvy_loader cvy_loader;
 convoy_status cvy_loader_create(convoy_device *device, const convoy_dataset *dataset,
                                 const cvy_loader_options *options, cvy_loader **loader);
 /* Adds the buffers that it will make where the set is not resident; batches are those of `growth`. Its
-   labels' buffer is the caller's. */
+   labels' buffer is the caller's. `augment` may be NULL. */
 void cvy_loader_sizes(convoy_device *device, const convoy_dataset *dataset, const cvy_image_spec *image,
-                      cvy_growth growth, cvy_sizes *sizes);
+                      const cvy_transforms *augment, cvy_growth growth, cvy_sizes *sizes);
 extern const cvy_size cvy_loader_labels;
 void cvy_loader_free(cvy_loader *loader); /* NULL is allowed; threads may be in the middle of their work */
 

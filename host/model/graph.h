@@ -120,6 +120,9 @@ bool cvy_is_optimizer_key(const char *key);
 size_t cvy_optimizer_keys(const char **names, size_t limit);
 /* Fills model->recipe; `node` may be NULL. */
 convoy_status cvy_recipe_read(convoy_model *model, const cvy_node *node);
+/* augment.c: the list of transforms; `node` may be NULL. The recipe's border is read. */
+convoy_status cvy_augment_read(convoy_model *model, const cvy_node *node);
+void cvy_augment_print(const cvy_transforms *transforms, cvy_text *text);
 void cvy_recipe_print(const convoy_model *model, cvy_text *text);
 
 /* ---- build.c: layers -> steps, values, tensors ---- */

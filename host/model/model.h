@@ -5,6 +5,7 @@
 #include "base/node.h"
 #include "base/params.h"
 #include "convoy/model.h"
+#include "ops/augment.h"
 #include "ops/gather.h"
 #include "ops/loss.h"
 #include "ops/optimizer.h"
@@ -20,6 +21,7 @@ typedef struct cvy_recipe {
     int micro_batch; /* images that are computed at a time, their gradients added up; 0: the whole batch */
     int init;        /* default | xavier_uniform | kaiming_uniform | kaiming_normal | lecun (LeNet-5's) */
     bool shuffle;
+    cvy_transforms augment; /* of training images */
     int border;             /* zero-value pixels around the image: lenet5 pads 28 to 32 with 2 */
     double mean[4], std[4]; /* per channel, of pixels scaled to 0..1; default 0 and 1 */
     int reports_per_epoch;  /* running train loss and accuracy this many times an epoch (lenet: 5); 0: none */

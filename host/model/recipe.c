@@ -8,7 +8,7 @@
 /* The recipe and the keys that need more than a table row. */
 typedef struct fields {
     cvy_recipe recipe;
-    cvy_node *optimizer, *mean, *std;
+    cvy_node *optimizer, *augment, *mean, *std;
 } fields;
 
 #define ROW(key, kind, ...)                                                                                  \
@@ -33,6 +33,7 @@ const cvy_param cvy_recipe_params[] = {
         .choices = "default|xavier_uniform|kaiming_uniform|kaiming_normal|lecun",
         .help = "how weights start; default: PyTorch's"),
     ROW(shuffle, CVY_BOOL, .fallback = "true", .help = "a new order each epoch"),
+    NODE(augment, "of training images: a list of torchvision's transforms, as [{RandomCrop: {padding: 4}}]"),
     COUNT(border, "0", 0, 1 << 12, "zero pixels around the image"),
     NODE(mean, "subtracted from pixels in 0..1; a number or one per channel"),
     NODE(std, "then divided by; a number or one per channel"),
@@ -145,7 +146,7 @@ convoy_status cvy_recipe_read(convoy_model *model, const cvy_node *node) {
     if (!status && (2 * f.recipe.border >= model->input.height || 2 * f.recipe.border >= model->input.width))
         status = cvy_node_fail(place, "recipe: a border of %d leaves nothing of an input of %s",
                                f.recipe.border, cvy_dims_text(model->input));
-    return status;
+    return status ? status : cvy_augment_read(model, f.augment);
 }
 
 /* ---- printing ---- */
@@ -174,11 +175,14 @@ void cvy_recipe_print(const convoy_model *model, cvy_text *text) {
     for (const cvy_param *row = cvy_recipe_params; row->name; row++) {
         bool channels = row->offset == offsetof(fields, mean) || row->offset == offsetof(fields, std);
         if ((row->offset == offsetof(fields, recipe.data) && !f.recipe.data) ||
+            (row->offset == offsetof(fields, augment) && !f.recipe.augment.count) ||
             (channels && model->input.channels > 4))
             continue;
         cvy_text_add(text, "  %s: ", row->name);
         if (row->offset == offsetof(fields, optimizer))
             print_optimizer(&model->recipe.optimizer, text);
+        else if (row->offset == offsetof(fields, augment))
+            cvy_augment_print(&f.recipe.augment, text);
         else if (channels)
             print_channels(row->offset == offsetof(fields, mean) ? f.recipe.mean : f.recipe.std,
                            model->input.channels, text);

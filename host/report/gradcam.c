@@ -59,7 +59,7 @@ static convoy_status load_image(convoy_network *network, convoy_device *device, 
     const size_t values = (size_t)shape[0] * (size_t)shape[1] * (size_t)shape[2] * g->pitch;
     convoy_status status = cvy_size_create(device, &cvy_loader_labels, g->pitch, &labels);
     if (!status)
-        status = cvy_feed_create(network, device, set, 1, false, 0, &loader);
+        status = cvy_feed_create(network, device, set, 1, false, 0, NULL, &loader);
     if (!status)
         status = cvy_loader_start(loader, 0, 0);
     if (!status)

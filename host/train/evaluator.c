@@ -48,14 +48,14 @@ static size_t device_budget(const convoy_device *device) {
 }
 
 void cvy_feed_sizes(const convoy_model *model, convoy_device *device, const convoy_dataset *set,
-                    cvy_growth growth, cvy_sizes *sizes) {
+                    const cvy_transforms *augment, cvy_growth growth, cvy_sizes *sizes) {
     const cvy_image_spec image = cvy_model_image(model);
-    cvy_loader_sizes(device, set, &image, growth, sizes);
+    cvy_loader_sizes(device, set, &image, augment, growth, sizes);
 }
 
 convoy_status cvy_feed_open(const convoy_model *model, convoy_device *device, const convoy_dataset *set,
                             int piece, int batch_size, int pitch, bool shuffle, uint64_t seed,
-                            cvy_loader **loader) {
+                            const cvy_transforms *augment, cvy_loader **loader) {
     convoy_status status = cvy_feed_check(model, set);
     if (status)
         return status;
@@ -65,14 +65,16 @@ convoy_status cvy_feed_open(const convoy_model *model, convoy_device *device, co
                                         .image = cvy_model_image(model),
                                         .shuffle = shuffle,
                                         .seed = seed,
+                                        .augment = augment,
                                         .device_budget = device_budget(device)};
     return cvy_loader_create(device, set, &options, loader);
 }
 
 convoy_status cvy_feed_create(convoy_network *network, convoy_device *device, const convoy_dataset *set,
-                              int batch_size, bool shuffle, uint64_t seed, cvy_loader **loader) {
+                              int batch_size, bool shuffle, uint64_t seed, const cvy_transforms *augment,
+                              cvy_loader **loader) {
     return cvy_feed_open(cvy_network_model(network), device, set, cvy_network_batch_size(network), batch_size,
-                         cvy_network_pitch(network), shuffle, seed, loader);
+                         cvy_network_pitch(network), shuffle, seed, augment, loader);
 }
 
 /* ---- the evaluator ---- */
@@ -96,7 +98,7 @@ convoy_status cvy_evaluator_create(convoy_network *network, convoy_device *devic
     e->network = network;
     e->images = convoy_dataset_count(set);
     convoy_status status =
-        cvy_feed_create(network, device, set, cvy_network_batch_size(network), false, 0, &e->loader);
+        cvy_feed_create(network, device, set, cvy_network_batch_size(network), false, 0, NULL, &e->loader);
     if (!status)
         status = cvy_loss_create(device, (cvy_loss)cvy_model_recipe(model)->loss, convoy_model_classes(model),
                                  pitch, &e->loss);
@@ -119,7 +121,7 @@ convoy_status cvy_evaluator_create(convoy_network *network, convoy_device *devic
 
 void cvy_evaluator_sizes(const convoy_model *model, convoy_device *device, const convoy_dataset *set,
                          int pitch, bool answers, cvy_sizes *sizes) {
-    cvy_feed_sizes(model, device, set, CVY_PER_PIECE, sizes);
+    cvy_feed_sizes(model, device, set, NULL, CVY_PER_PIECE, sizes);
     cvy_sizes_add(sizes, cvy_loader_labels);
     cvy_sizes_add(sizes, cvy_statistics_size(cvy_loss_parts(device, pitch), pitch));
     for (int i = 0; i < 2 && answers; i++)

@@ -9,18 +9,19 @@
 #include "network/network.h"
 
 /* A loader that brings `set` into the network's input as the model's recipe says, in batches of batch_size
-   images, of which the network may take only a piece at a time. CONVOY_INVALID when the set's channels or
-   classes are not the model's. */
+   images, of which the network may take only a piece at a time; augmented, where `augment` is not NULL.
+   CONVOY_INVALID when the set's channels or classes are not the model's. */
 convoy_status cvy_feed_create(convoy_network *network, convoy_device *device, const convoy_dataset *set,
-                              int batch_size, bool shuffle, uint64_t seed, cvy_loader **loader);
+                              int batch_size, bool shuffle, uint64_t seed, const cvy_transforms *augment,
+                              cvy_loader **loader);
 /* The same without a network: for an input of `pitch` columns that takes `piece` images at a time. */
 convoy_status cvy_feed_open(const convoy_model *model, convoy_device *device, const convoy_dataset *set,
                             int piece, int batch_size, int pitch, bool shuffle, uint64_t seed,
-                            cvy_loader **loader);
+                            const cvy_transforms *augment, cvy_loader **loader);
 /* Adds the buffers that it will make at least, for batches of `growth`: it keeps the set on the device only
    where half of what is left there is enough. */
 void cvy_feed_sizes(const convoy_model *model, convoy_device *device, const convoy_dataset *set,
-                    cvy_growth growth, cvy_sizes *sizes);
+                    const cvy_transforms *augment, cvy_growth growth, cvy_sizes *sizes);
 /* The same checks alone, before anything is built. */
 convoy_status cvy_feed_check(const convoy_model *model, const convoy_dataset *set);
 

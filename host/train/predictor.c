@@ -31,7 +31,7 @@ convoy_status cvy_predictor_open(convoy_model *model, convoy_device *device, con
                                  int batch_size, convoy_predictor **out) {
     *out = NULL;
     cvy_sizes beside = {0};
-    cvy_feed_sizes(model, device, first, CVY_PER_PIECE, &beside);
+    cvy_feed_sizes(model, device, first, NULL, CVY_PER_PIECE, &beside);
     cvy_sizes_add(&beside, cvy_loader_labels);
     const cvy_network_options options = {.batch_size = batch_size, .beside = &beside};
     convoy_predictor *p = calloc(1, sizeof *p);
@@ -68,8 +68,8 @@ convoy_status cvy_predictor_run(convoy_predictor *p, const convoy_dataset *set, 
     size_t classes = (size_t)convoy_model_classes(cvy_network_model(p->network));
     size_t pitch = (size_t)cvy_network_pitch(p->network);
     cvy_loader *loader = NULL;
-    convoy_status status =
-        cvy_feed_create(p->network, p->device, set, cvy_network_batch_size(p->network), false, 0, &loader);
+    convoy_status status = cvy_feed_create(p->network, p->device, set, cvy_network_batch_size(p->network),
+                                           false, 0, NULL, &loader);
     if (!status)
         status = cvy_loader_start(loader, 0, 0);
     while (!status) {

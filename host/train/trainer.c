@@ -442,7 +442,7 @@ static convoy_status open_folder(convoy_trainer *t) {
 static void list_beside(const convoy_trainer *t, cvy_sizes *beside) {
     const int pitch = cvy_network_pitch_of(cvy_device_get_traits(t->device), t->options.micro_batch, true);
     cvy_training_sizes(t->device, pitch, beside);
-    cvy_feed_sizes(t->model, t->device, t->set, CVY_PER_BATCH, beside);
+    cvy_feed_sizes(t->model, t->device, t->set, &t->recipe->augment, CVY_PER_BATCH, beside);
     if (t->test)
         cvy_evaluator_sizes(t->model, t->device, t->test, pitch, false, beside);
 }
@@ -464,7 +464,7 @@ static convoy_status build(convoy_trainer *t) {
     status = cvy_training_create(t->network, t->device, t->options.batch_size, &t->training);
     if (!status)
         status = cvy_feed_create(t->network, t->device, t->set, t->options.batch_size, shuffle,
-                                 t->options.seed, &t->loader);
+                                 t->options.seed, &t->recipe->augment, &t->loader);
     if (!status && t->test)
         status = cvy_evaluator_create(t->network, t->device, t->test, false, &t->evaluator);
     if (status)

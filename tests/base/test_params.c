@@ -278,6 +278,30 @@ static void pairs_of_numbers(void **state) {
                      CONVOY_INVALID, "must be two numbers as [first, second], between 0 and 1");
 }
 
+static void ranges(void **state) {
+    static const cvy_param rows[] = {
+        {.name = "degrees", .type = CVY_RANGE, .minimum = -360, .maximum = 360, .help = "turned"},
+        CVY_PARAM_END};
+    double degrees[2];
+    const char *const good[][2] = {{"15", "15"}, {"[-15, 30.5]", "[-15, 30.5]"}, {"[5, 5]", "[5, 5]"}};
+    for (size_t i = 0; i < 3; i++) {
+        cvy_text text = {0};
+        char yaml[64];
+        cvy_node *root;
+        snprintf(yaml, sizeof yaml, "degrees: %s", good[i][0]);
+        assert_ok(cvy_node_parse(*state, "m.yaml", yaml, strlen(yaml), &root));
+        assert_ok(cvy_params_read(rows, degrees, *state, "Turn", root, NULL));
+        cvy_params_print(rows, degrees, &text);
+        assert_string_equal(cvy_text_get(&text), good[i][1]);
+        cvy_text_free(&text);
+    }
+    const char *const bad[] = {"many", "400", "[0, 400]", "[2, 1]", "[1, 2, 3]"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_fails(cvy_params_set(rows, degrees, *state, "Turn", cvy_node_scalar(*state, "here", "degrees"),
+                                    cvy_node_scalar(*state, "here", bad[i])),
+                     CONVOY_INVALID, "must be a number, or two as [low, high], between -360 and 360");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         WITH_ARENA(defaults_fill_every_field),
@@ -289,6 +313,7 @@ int main(void) {
         WITH_ARENA(a_table_without_rows_takes_nothing),
         WITH_ARENA(printed_values_read_back),
         WITH_ARENA(pairs_of_numbers),
+        WITH_ARENA(ranges),
         cmocka_unit_test(help_is_aligned),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -4,6 +4,7 @@
 #include <png.h>
 
 #include "base/file.h"
+#include "convoy/log.h"
 #include "data/dataset.h"
 #include "data/loader.h"
 #include "ops/gather.h"
@@ -166,6 +167,112 @@ static void resizing_and_a_border(void **state) {
         expect_batch(&bench, set, &options, IMAGES % BATCH);
         close_bench(&bench);
     }
+    convoy_dataset_free(set);
+}
+
+/* What the list draws for these images in this epoch, whichever batch they come in. */
+static void expect_augmented(bench *bench, const convoy_dataset *set, const cvy_loader_options *options,
+                             uint32_t epoch, int n) {
+    int got;
+    int32_t labels[PITCH], *words;
+    cvy_augment_shape shape;
+    const cvy_gather_shape gather = {
+        .pitch = options->pitch, .in_height = set->height, .in_width = set->width, .image = options->image};
+    assert_ok(cvy_loader_next(bench->loader, bench->input, bench->labels, &got));
+    assert_int_equal(got, n);
+    assert_ok(cvy_augment_describe(&gather, options->augment, &shape));
+    words = calloc(cvy_look_words(&shape) * PITCH, sizeof *words);
+    const uint32_t *indices = cvy_loader_indices(bench->loader);
+    for (int i = 0; i < n; i++) {
+        cvy_look look;
+        cvy_transforms_draw(options->augment, options->seed, epoch, indices[i], set->height, set->width,
+                            &options->image, &look);
+        cvy_look_pack(&shape, &look, words, PITCH, (size_t)i);
+    }
+    float *expected = calloc(bench->values, sizeof *expected),
+          *actual = test_read(bench->input, bench->values);
+    float *means = calloc(IMAGES * CHANNELS, sizeof *means);
+    for (size_t i = 0; i < IMAGES; i++)
+        cvy_augment_means(&gather, set->images + i * cvy_dataset_image_bytes(set), means + i * CHANNELS);
+    cvy_augment_reference(&shape, n,
+                          &(cvy_augment_source){.images = set->images,
+                                                .all_labels = set->labels,
+                                                .indices = indices,
+                                                .means = means,
+                                                .looks = words,
+                                                .room = PITCH},
+                          expected, labels);
+    free(means);
+    test_close("input", actual, expected, bench->values, 1e-5);
+    free(words);
+    free(expected);
+    free(actual);
+}
+
+/* Over more batches than are drawn at once, from the beginning of an epoch and from its middle. */
+static void batches_are_augmented(void **state) {
+    (void)state;
+    cvy_transform list[] = {{.type = &cvy_transform_types[0], .p = 0.5},
+                            {.type = &cvy_transform_types[2], .size = {HEIGHT, WIDTH}, .padding = 1},
+                            {.type = &cvy_transform_types[6],
+                             .brightness = {0, NAN},
+                             .contrast = {0.5, 1.5},
+                             .saturation = {0, NAN}}};
+    const cvy_transforms augment = {list, 3};
+    convoy_dataset *set = open_set(0);
+    for (int w = 0; w < WAYS; w++) {
+        cvy_loader_options options = default_options(ways[w]);
+        options.augment = &augment;
+        options.batch_size = 1;
+        bench bench = open_bench(set, &options);
+        for (uint32_t epoch = 1; epoch < 3; epoch++) {
+            const size_t position = epoch == 1 ? 0 : 3;
+            assert_ok(cvy_loader_start(bench.loader, epoch, position));
+            for (size_t b = position; b < IMAGES; b++)
+                expect_augmented(&bench, set, &options, epoch, 1);
+        }
+        close_bench(&bench);
+        options.batch_size = BATCH;
+        options.piece = 3;
+        bench = open_bench(set, &options);
+        assert_ok(cvy_loader_start(bench.loader, 1, 1));
+        expect_augmented(&bench, set, &options, 1, 3);
+        expect_augmented(&bench, set, &options, 1, 3);
+        expect_augmented(&bench, set, &options, 1, 2);
+        close_bench(&bench);
+    }
+    convoy_dataset_free(set);
+}
+
+static char heard[512];
+static void listen(void *context, convoy_log_level level, const char *message) {
+    (void)context, (void)level;
+    snprintf(heard, sizeof heard, "%s", message);
+}
+
+static void flips_of_digits_are_warned_of(void **state) {
+    (void)state;
+    cvy_transform list[] = {{.type = &cvy_transform_types[2], .size = {HEIGHT, WIDTH}, .padding = 1},
+                            {.type = &cvy_transform_types[1], .p = 0.5}};
+    const cvy_transforms augment = {list, 2}, crop = {list, 1};
+    const char *clothes[] = {"0", "1", "2", "bag"};
+    convoy_dataset *set = open_set(0);
+    cvy_loader_options options = default_options(ways[0]);
+    convoy_log_set_sink(listen, NULL);
+    for (int i = 0; i < 3; i++) {
+        options.augment = i == 1 ? &crop : &augment;
+        if (i == 2)
+            set->class_names = clothes;
+        heard[0] = '\0';
+        bench bench = open_bench(set, &options);
+        close_bench(&bench);
+        if (i == 0)
+            assert_non_null(
+                strstr(heard, "0 to 3, look like digits or letters, of which RandomVerticalFlip"));
+        else
+            assert_string_equal(heard, "");
+    }
+    convoy_log_set_sink(NULL, NULL);
     convoy_dataset_free(set);
 }
 
@@ -382,6 +489,8 @@ int main(void) {
         cmocka_unit_test(batches_are_the_sets_images),
         cmocka_unit_test(batches_come_in_pieces),
         cmocka_unit_test(resizing_and_a_border),
+        cmocka_unit_test(batches_are_augmented),
+        cmocka_unit_test(flips_of_digits_are_warned_of),
         cmocka_unit_test(every_way_gives_the_same_bits),
         cmocka_unit_test(an_epoch_resumes_at_any_batch),
         cmocka_unit_test(epochs_begin_while_others_are_under_way),

@@ -337,6 +337,38 @@ static void recipes_are_read(void **state) {
     convoy_model_free(model);
 }
 
+/* With every default filled in, model.yaml gives them back. */
+static void lists_of_transforms_are_read(void **state) {
+    (void)state;
+    convoy_model *model = NULL, *again = NULL;
+    assert_ok(
+        load_with("{augment: [{RandomCrop: {padding: 1}}, RandomHorizontalFlip, {RandomAffine: {degrees: 5, "
+                  "scale: [0.5, 2], shear: [-3, 4]}}], border: 1}",
+                  NULL, 0, &model));
+    const cvy_transforms *list = &cvy_model_recipe(model)->augment;
+    assert_int_equal(list->count, 3);
+    assert_string_equal(list->list[1].type->name, "RandomHorizontalFlip");
+    assert_true(list->list[1].p == 0.5 && list->list[2].scale[1] == 2 && list->list[2].shear[0] == -3);
+    assert_true(list->list[0].padding == 1 && list->list[0].size[0] == 2); /* the image, without the border */
+    char *text = cvy_model_print(model);
+    assert_non_null(
+        strstr(text, "\n  augment: [{RandomCrop: {size: 2, padding: 1, fill: 0}}, {RandomHorizontalFlip: "
+                     "{p: 0.5}}, {RandomAffine: {degrees: 5, translate: [0, 0], scale: [0.5, 2], "
+                     "shear: [-3, 4], interpolation: nearest, fill: 0}}]\n"));
+    again = test_model(text);
+    char *second = cvy_model_print(again);
+    assert_string_equal(text, second);
+    free(text);
+    free(second);
+    convoy_model_free(model);
+    convoy_model_free(again);
+    assert_ok(load_with("{augment: [RandomVerticalFlip]}", (const char *const[]){"augment=[]"}, 1, &model));
+    text = cvy_model_print(model);
+    assert_null(strstr(text, "augment"));
+    free(text);
+    convoy_model_free(model);
+}
+
 /* What is text is not read as YAML, whatever characters it has; and model.yaml gives it back. */
 static void settings_of_text_are_text(void **state) {
     (void)state;
@@ -468,6 +500,7 @@ int main(void) {
         cmocka_unit_test(recipes_have_defaults),
         cmocka_unit_test(recipes_are_read),
         cmocka_unit_test(settings_override_the_recipe),
+        cmocka_unit_test(lists_of_transforms_are_read),
         cmocka_unit_test(settings_of_text_are_text),
         cmocka_unit_test(initialisations_have_pytorchs_bounds),
         cmocka_unit_test(seeds_give_other_values),

@@ -14,7 +14,8 @@ static const char plain[] =
     "  optimizer: {SGD: {lr: 0.1}}\n  batch_size: 20\n  epochs: 2\n  shuffle: false\n";
 
 static const char pieces[] =
-    "  optimizer: {Adam: {lr: 0.01}}\n  batch_size: 24\n  micro_batch: 7\n  epochs: 2\n";
+    "  optimizer: {Adam: {lr: 0.01}}\n  batch_size: 24\n  micro_batch: 7\n  epochs: 2\n"
+    "  augment: [{RandomCrop: {padding: 1}}, RandomHorizontalFlip, {RandomRotation: {degrees: 15}}]\n";
 
 typedef struct fixture {
     char *folder;
@@ -86,7 +87,7 @@ static void resumes_without_optimizer_state(void **state) {
     stop_and_resume(*state, plain, 11);
 }
 
-static void resumes_batches_in_pieces(void **state) {
+static void resumes_augmented_batches_in_pieces(void **state) {
     stop_and_resume(*state, pieces, 8);
 }
 
@@ -332,7 +333,7 @@ int main(void) {
         TEST(resumes_at_an_epoch),
         TEST(resumes_momentum_and_a_short_last_batch),
         TEST(resumes_without_optimizer_state),
-        TEST(resumes_batches_in_pieces),
+        TEST(resumes_augmented_batches_in_pieces),
         TEST(resumes_after_interrupts),
         TEST(resumes_after_interrupted_evaluations),
         TEST(resumes_after_many_interrupts),

@@ -1,0 +1,448 @@
+/* The op that samples: looks as words, the reference, and kernels/augment.cl. */
+#include "ops/augment.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ops/vector.h"
+
+/* The words of a look: those of kernels/augment.cl. */
+enum {
+    MAP = 0,
+    RANGE = 6, /* first and last column and row of the picture that are seen: x, y, x, y */
+    SHOWN = 10,
+    BITS = 14, /* of a whole-numbered map; or else, */
+    EDGES = 14,
+    SLOPES = 18,
+    SUPPORTS = 22, /* where more than two neighbours are mixed */
+    WHOLE_WORDS = 15,
+    SMOOTH_WORDS = 22,
+    SHRINKING_WORDS = 24
+    /* Behind them the colours and the pivots, [channel][channel] each, if there are any, and then what is
+       erased: x, y, x, y. */
+};
+
+/* ---- Shapes ---- */
+
+convoy_status cvy_augment_describe(const cvy_gather_shape *gather, const cvy_transforms *transforms,
+                                   cvy_augment_shape *shape) {
+    const cvy_image_spec *image = &gather->image;
+    size_t at;
+    *shape = (cvy_augment_shape){
+        .gather = *gather,
+        .frame = {.channels = image->channels, .height = image->height, .width = image->width, .shrink = 1},
+        .height = image->height,
+        .width = image->width};
+    convoy_status status = cvy_gather_check(gather);
+    if (!status && transforms->count && (gather->in_height < 2 || gather->in_width < 2))
+        status = cvy_fail(CONVOY_INVALID, "images of %dx%d are too small to be augmented: 2x2 is the least",
+                          gather->in_height, gather->in_width);
+    return status ? status
+                  : cvy_transforms_check(transforms, image->height, image->width, &shape->frame, &at);
+}
+
+static bool resized(const cvy_augment_shape *shape) {
+    return shape->height != shape->gather.in_height || shape->width != shape->gather.in_width;
+}
+
+/* Of the set's pixels to the picture's. */
+static double ratio_x(const cvy_augment_shape *shape) {
+    return (double)shape->gather.in_width / shape->width;
+}
+
+static double ratio_y(const cvy_augment_shape *shape) {
+    return (double)shape->gather.in_height / shape->height;
+}
+
+/* What white is in the set. */
+static double white(const cvy_augment_shape *shape) {
+    return shape->gather.floats ? 1 : 255;
+}
+
+/* A level of 0..255. */
+static double level(const cvy_augment_shape *shape, double of_255) {
+    return of_255 / 255 * white(shape);
+}
+
+void cvy_augment_means(const cvy_gather_shape *gather, const void *image, float *means) {
+    const size_t plane = (size_t)gather->in_height * (size_t)gather->in_width;
+    for (size_t c = 0; c < (size_t)gather->image.channels; c++) {
+        double sum = 0;
+        if (gather->floats)
+            for (size_t i = 0; i < plane; i++)
+                sum += ((const float *)image)[c * plane + i];
+        else
+            for (size_t row = 0; row < plane; row += (size_t)gather->in_width) {
+                uint32_t of_row = 0;
+                for (size_t i = 0; i < (size_t)gather->in_width; i++)
+                    of_row += ((const uint8_t *)image)[c * plane + row + i];
+                sum += of_row;
+            }
+        means[c] = (float)(sum / (double)plane / (gather->floats ? 1 : 255));
+    }
+}
+
+/* ---- Looks as words ---- */
+
+/* Neighbours along a side that can count. */
+static int taps(const cvy_augment_shape *shape) {
+    return shape->frame.shrink > 1 && !resized(shape) ? (int)ceil(2 * shape->frame.shrink) : 2;
+}
+
+static size_t colour_word(const cvy_augment_shape *shape) {
+    return !shape->frame.smooth ? WHOLE_WORDS : taps(shape) > 2 ? SHRINKING_WORDS : SMOOTH_WORDS;
+}
+
+static size_t matrix_words(const cvy_augment_shape *shape) {
+    const size_t channels = (size_t)shape->gather.image.channels;
+    return shape->frame.colours ? channels * channels : 0;
+}
+
+static size_t erased_word(const cvy_augment_shape *shape) {
+    return colour_word(shape) + 2 * matrix_words(shape);
+}
+
+size_t cvy_look_words(const cvy_augment_shape *shape) {
+    return erased_word(shape) + (shape->frame.erases ? 4 : 0);
+}
+
+static int32_t word_of(double value) {
+    const float single = (float)value;
+    int32_t word;
+    memcpy(&word, &single, sizeof word);
+    return word;
+}
+
+static double real_of(int32_t word) {
+    float single;
+    memcpy(&single, &word, sizeof single);
+    return single;
+}
+
+static int32_t whole(double value) {
+    return (int32_t)fmax(fmin(value, 1 << 30), -(1 << 30));
+}
+
+/* As many binary digits, at most 16, as leave every place within 2^30. */
+static int bits_of(const cvy_look *look) {
+    double most = 1;
+    for (int i = 0; i < 6; i += 3)
+        most = fmax(most, fabs(look->place[i]) * look->width + fabs(look->place[i + 1]) * look->height +
+                              fabs(look->place[i + 2]) + 1);
+    int bits = 16;
+    while (bits > 0 && ldexp(most, bits) > 1 << 30)
+        bits--;
+    return bits;
+}
+
+static void pack_whole(const cvy_look *look, int32_t *words, size_t room) {
+    const int bits = bits_of(look);
+    for (size_t i = 0; i < 6; i++) {
+        const double half = i % 3 == 2 ? 0.5 : 0; /* so that cutting off rounds */
+        words[(MAP + i) * room] = whole(rint(ldexp(look->place[i] + half, bits)));
+    }
+    words[BITS * room] = bits;
+}
+
+static void pack_smooth(const cvy_look *look, int32_t *words, size_t room) {
+    for (size_t i = 0; i < 6; i++)
+        words[(MAP + i) * room] = word_of(look->place[i]);
+    for (size_t edge = 0; edge < 4; edge++) {
+        const cvy_edge *e = &look->inside[edge];
+        words[(EDGES + edge) * room] = word_of(e->at);
+        words[(SLOPES + edge) * room] = word_of((edge < 2 ? 1 : -1) / e->step);
+    }
+}
+
+static void pack_colours(const cvy_augment_shape *shape, const cvy_look *look, int32_t *words, size_t room) {
+    const size_t first = colour_word(shape), count = matrix_words(shape),
+                 channels = (size_t)shape->gather.image.channels;
+    for (size_t i = 0; i < count; i++) {
+        words[(first + i) * room] = word_of(look->colour[i / channels][i % channels]);
+        words[(first + count + i) * room] = word_of(look->pivot[i / channels][i % channels]);
+    }
+}
+
+void cvy_look_pack(const cvy_augment_shape *shape, const cvy_look *look, int32_t *words, size_t room,
+                   size_t at) {
+    const int most[2] = {shape->width - 1, shape->height - 1};
+    words += at;
+    if (shape->frame.smooth)
+        pack_smooth(look, words, room);
+    else
+        pack_whole(look, words, room);
+    for (size_t axis = 0; axis < 2; axis++) {
+        /* Nothing is seen where the last is before the first, which is one of the picture even so. */
+        const double first = ceil(look->inside[axis].at), last = floor(look->inside[axis + 2].at);
+        words[(RANGE + axis) * room] = whole(fmin(fmax(first, 0), most[axis]));
+        words[(RANGE + axis + 2) * room] = whole(fmin(fmax(last, -1), most[axis]));
+        words[(SHOWN + axis) * room] = whole(ceil(look->shown[axis]));
+        words[(SHOWN + axis + 2) * room] = whole(floor(look->shown[axis + 2]));
+        if (colour_word(shape) == SHRINKING_WORDS)
+            words[(SUPPORTS + axis) * room] = word_of(fmax(look->blur[axis], 1));
+    }
+    pack_colours(shape, look, words, room);
+    for (size_t i = 0; i < 4 && shape->frame.erases; i++)
+        words[(erased_word(shape) + i) * room] = look->erased[i];
+}
+
+/* ---- Reference ---- */
+
+/* A look, taken from its words. */
+typedef struct looking {
+    const cvy_augment_shape *shape;
+    const void *image;  /* the first pixel's address */
+    const float *means; /* of its channels */
+    const int32_t *words;
+    size_t room;
+} looking;
+
+static int32_t word(const looking *l, size_t which) {
+    return l->words[which * l->room];
+}
+
+static double real(const looking *l, size_t which) {
+    return real_of(word(l, which));
+}
+
+static bool in_box(const looking *l, size_t box, int column, int row) {
+    return column >= word(l, box) && row >= word(l, box + 1) && column <= word(l, box + 2) &&
+           row <= word(l, box + 3);
+}
+
+/* Where pixel (column, row) lies in the picture, along an axis. */
+static double place(const looking *l, size_t axis, int column, int row) {
+    const size_t at = MAP + 3 * axis;
+    if (l->shape->frame.smooth)
+        return real(l, at) * column + real(l, at + 1) * row + real(l, at + 2);
+    const int64_t sum =
+        (int64_t)word(l, at) * column + (int64_t)word(l, at + 1) * row + (int64_t)word(l, at + 2);
+    return floor(ldexp((double)sum, -word(l, BITS)));
+}
+
+/* How much of the picture is seen from there, along an axis. */
+static double inside(const looking *l, size_t axis, double at) {
+    double all = 1;
+    if (!l->shape->frame.smooth)
+        return at >= word(l, RANGE + axis) && at <= word(l, RANGE + axis + 2);
+    for (size_t edge = axis; edge < 4; edge += 2) {
+        const double beyond = (at - real(l, EDGES + edge)) * real(l, SLOPES + edge) + 0.5;
+        all *= fmin(fmax(beyond, 0), 1);
+    }
+    return all;
+}
+
+enum { MOST_TAPS = 33 };
+
+/* Along an axis, the pixels of the set's image that count there, from the first one on, and how much. */
+typedef struct mixing {
+    int first, count;
+    double weights[MOST_TAPS];
+} mixing;
+
+static mixing mix_at(const looking *l, size_t axis, double at) {
+    const cvy_gather_shape *gather = &l->shape->gather;
+    int first = word(l, RANGE + axis), last = word(l, RANGE + axis + 2);
+    if (resized(l->shape)) {
+        first = 0;
+        last = (axis ? gather->in_height : gather->in_width) - 1;
+        at = (at + 0.5) * (axis ? ratio_y(l->shape) : ratio_x(l->shape)) - 0.5;
+    }
+    if (colour_word(l->shape) != SHRINKING_WORDS) {
+        at = fmax(fmin(at, last), first);
+        const int before = (int)at;
+        return (mixing){before, before < last ? 2 : 1, {1 - (at - before), at - before}};
+    }
+    /* A triangle as wide as what becomes one pixel, of those pixels that there are. */
+    const double support = real(l, SUPPORTS + axis);
+    at = fmax(fmin(at, last + 0.5), first - 0.5);
+    const int from = (int)fmax(floor(at - support) + 1, first), to = (int)fmin(ceil(at + support) - 1, last);
+    mixing m = {.first = from, .count = to - from + 1};
+    double sum = 0;
+    for (int i = 0; i < m.count; i++)
+        sum += m.weights[i] = 1 - fabs(from + i - at) / support;
+    for (int i = 0; i < m.count; i++)
+        m.weights[i] /= sum;
+    return m;
+}
+
+static double pixel_at(const looking *l, size_t at) {
+    return l->shape->gather.floats ? (double)((const float *)l->image)[at] : ((const uint8_t *)l->image)[at];
+}
+
+/* The pixel of all channels, and how much of it is seen. */
+static double sample(const looking *l, int column, int row, double value[4]) {
+    const cvy_gather_shape *gather = &l->shape->gather;
+    const double x = place(l, 0, column, row), y = place(l, 1, column, row);
+    const mixing columns = mix_at(l, 0, x), rows = mix_at(l, 1, y);
+    for (int c = 0; c < gather->image.channels; c++) {
+        value[c] = 0;
+        for (int i = 0; i < rows.count; i++)
+            for (int j = 0; j < columns.count; j++) {
+                const int at =
+                    (c * gather->in_height + rows.first + i) * gather->in_width + columns.first + j;
+                value[c] += rows.weights[i] * columns.weights[j] * pixel_at(l, (size_t)at);
+            }
+    }
+    return in_box(l, SHOWN, column, row) ? inside(l, 0, x) * inside(l, 1, y) : 0;
+}
+
+static void colour(const looking *l, double value[4]) {
+    const size_t channels = (size_t)l->shape->gather.image.channels, count = matrix_words(l->shape),
+                 first = colour_word(l->shape);
+    double before[4];
+    memcpy(before, value, sizeof before);
+    for (size_t c = 0; c < channels && count; c++) {
+        double sum = 0;
+        for (size_t j = 0; j < channels; j++) {
+            sum += real(l, first + c * channels + j) * before[j];
+            if (l->means)
+                sum += real(l, first + count + c * channels + j) * (double)l->means[j] * white(l->shape);
+        }
+        value[c] = fmax(fmin(sum, white(l->shape)), 0);
+    }
+}
+
+static void see(const looking *l, int column, int row, double value[4]) {
+    const cvy_frame *frame = &l->shape->frame;
+    const int channels = l->shape->gather.image.channels;
+    const double seen = sample(l, column, row, value), fill = level(l->shape, frame->fill);
+    if (frame->fill_last)
+        colour(l, value);
+    for (int c = 0; c < channels; c++)
+        value[c] = value[c] * seen + fill * (1 - seen);
+    if (!frame->fill_last)
+        colour(l, value);
+    for (int c = 0; c < channels && frame->erases; c++)
+        if (in_box(l, erased_word(l->shape), column, row))
+            value[c] = level(l->shape, frame->erased);
+}
+
+void cvy_augment_reference(const cvy_augment_shape *shape, int n, const cvy_augment_source *from, float *y,
+                           int32_t *labels) {
+    const cvy_gather_shape *gather = &shape->gather;
+    const cvy_image_spec *image = &gather->image;
+    const size_t channels = (size_t)image->channels, pitch = (size_t)gather->pitch,
+                 width = (size_t)(image->width + 2 * image->border),
+                 plane = (size_t)(image->height + 2 * image->border) * width,
+                 bytes = channels * (size_t)gather->in_height * (size_t)gather->in_width *
+                         (gather->floats ? sizeof(float) : 1);
+    for (size_t p = 0; p < plane; p++)
+        for (size_t i = 0; i < pitch; i++) {
+            const int row = (int)(p / width) - image->border, column = (int)(p % width) - image->border;
+            double value[4] = {0};
+            if (i < (size_t)n && row >= 0 && row < image->height && column >= 0 && column < image->width)
+                see(&(looking){shape, (const char *)from->images + from->indices[i] * bytes,
+                               from->means ? from->means + from->indices[i] * channels : NULL,
+                               from->looks + i, from->room},
+                    column, row, value);
+            for (size_t c = 0; c < channels; c++)
+                y[(c * plane + p) * pitch + i] =
+                    i < (size_t)n ? (float)((value[c] / white(shape) - image->mean[c]) / image->std[c]) : 0;
+        }
+    for (int i = 0; i < gather->pitch; i++)
+        labels[i] = i < n ? from->all_labels[from->indices[i]] : 0;
+}
+
+/* ---- Prepared op ---- */
+
+struct cvy_augment {
+    convoy_device *device;
+    cvy_augment_shape shape;
+    bool host;
+    cvy_kernel *kernel;
+    size_t group_size;
+    int vectors, length; /* pixels of a row that one work-item makes */
+    cvy_buffer *levels;  /* factors and shifts */
+};
+
+static cvy_size levels_size(const cvy_augment_shape *shape) {
+    return (cvy_size){.what = "levels of images",
+                      .bytes = 2 * (size_t)shape->gather.image.channels * sizeof(float)};
+}
+
+void cvy_augment_sizes(const cvy_device_traits *traits, const cvy_augment_shape *shape, cvy_sizes *sizes) {
+    if (!traits->host)
+        cvy_sizes_add(sizes, levels_size(shape));
+}
+
+static convoy_status upload_levels(cvy_augment *op) {
+    const cvy_image_spec *image = &op->shape.gather.image;
+    const cvy_size size = levels_size(&op->shape);
+    float levels[8];
+    for (int c = 0; c < image->channels; c++) {
+        levels[c] = (float)(1 / (white(&op->shape) * image->std[c]));
+        levels[image->channels + c] = (float)(-(double)image->mean[c] / image->std[c]);
+    }
+    convoy_status status = cvy_size_create(op->device, &size, 1, &op->levels);
+    return status ? status : cvy_buffer_write(op->levels, 0, levels, size.bytes);
+}
+
+static convoy_status prepare(cvy_augment *op) {
+    const cvy_gather_shape *gather = &op->shape.gather;
+    const cvy_frame *frame = &op->shape.frame;
+    const int width = cvy_pitch_width(op->device, (size_t)gather->pitch);
+    convoy_status status = cvy_kernel_build(
+        op->device, "augment", "augment",
+        CVY_OPTIONS({"VW", width}, {"CHANNELS", gather->image.channels}, {"FLOATS", gather->floats},
+                    {"SMOOTH", frame->smooth}, {"RESIZED", resized(&op->shape)}, {"TAPS", taps(&op->shape)},
+                    {"COLOURS", frame->colours}, {"CONTRASTS", frame->contrasts},
+                    {"FILL_LAST", frame->fill_last}, {"ERASES", frame->erases}),
+        &op->kernel);
+    if (status)
+        return status;
+    op->vectors = gather->pitch / width;
+    op->group_size = cvy_group_size(op->device, op->kernel, (size_t)op->vectors);
+    /* A core makes whole rows; a GPU needs more work-items than an image has rows. */
+    op->length = cvy_device_get_traits(op->device)->cpu ? gather->image.width + 2 * gather->image.border : 4;
+    return upload_levels(op);
+}
+
+convoy_status cvy_augment_create(convoy_device *device, const cvy_augment_shape *shape, cvy_augment **op) {
+    cvy_augment *made = malloc(sizeof *made);
+    if (!made)
+        return cvy_fail_memory("an augmentation", sizeof *made);
+    *made = (cvy_augment){.device = device, .shape = *shape, .host = cvy_device_get_traits(device)->host};
+    convoy_status status = made->host ? CONVOY_OK : prepare(made);
+    if (!status)
+        *op = made;
+    else
+        cvy_augment_free(made);
+    return status;
+}
+
+void cvy_augment_free(cvy_augment *op) {
+    if (!op)
+        return;
+    cvy_buffer_free(op->levels);
+    free(op);
+}
+
+convoy_status cvy_augment_run(cvy_augment *op, const cvy_augment_operands *on) {
+    const cvy_gather_shape *gather = &op->shape.gather;
+    const cvy_image_spec *image = &gather->image;
+    if (op->host) {
+        const cvy_augment_source from = {
+            .images = cvy_buffer_host(on->images),
+            .all_labels = cvy_buffer_host(on->all_labels),
+            .indices = (const uint32_t *)cvy_buffer_host(on->indices) + on->index_offset,
+            .means = cvy_buffer_host(on->means),
+            .looks = (const int32_t *)cvy_buffer_host(on->looks) + on->look_offset,
+            .room = on->room};
+        cvy_augment_reference(&op->shape, on->n, &from, cvy_buffer_host(on->y), cvy_buffer_host(on->labels));
+        return CONVOY_OK;
+    }
+    const int width = image->width + 2 * image->border, parts = (width + op->length - 1) / op->length;
+    const size_t size = op->group_size, groups = ((size_t)op->vectors + size - 1) / size;
+    cvy_grid grid = cvy_groups(size, groups, (size_t)(image->height + 2 * image->border), (size_t)parts);
+    return CVY_LAUNCH(op->kernel, grid, cvy_buf(on->images), cvy_buf(on->all_labels), cvy_buf(on->indices),
+                      cvy_ulong(on->index_offset), cvy_int(on->n), cvy_buf(on->means), cvy_buf(on->looks),
+                      cvy_ulong(on->room), cvy_ulong(on->look_offset), cvy_buf(op->levels), cvy_buf(on->y),
+                      cvy_buf(on->labels), cvy_int(gather->in_height), cvy_int(gather->in_width),
+                      cvy_int(image->height), cvy_int(image->width), cvy_int(image->border),
+                      cvy_float((float)ratio_x(&op->shape)), cvy_float((float)ratio_y(&op->shape)),
+                      cvy_float((float)level(&op->shape, op->shape.frame.fill)),
+                      cvy_float((float)level(&op->shape, op->shape.frame.erased)),
+                      cvy_float((float)white(&op->shape)), cvy_int(op->vectors), cvy_int(op->length));
+}

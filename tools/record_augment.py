@@ -1,0 +1,63 @@
+#!/usr/bin/env python3
+"""Writes tests/ops/data/augment_reference.h: a photograph of 24x20 pixels, and what torchvision.transforms.v2.functional
+makes of it with given parameters; and how what RandomResizedCrop and RandomErasing draw is distributed.
+
+    python3 tools/record_augment.py PHOTOGRAPH > tests/ops/data/augment_reference.h
+"""
+import sys
+
+import torch
+from PIL import Image
+from torchvision.transforms import InterpolationMode, RandomErasing, RandomResizedCrop
+from torchvision.transforms.v2 import functional as F
+
+NEAREST, BILINEAR = InterpolationMode.NEAREST, InterpolationMode.BILINEAR
+
+
+def array(name, values, kind="uint8_t"):
+    flat = values.reshape(-1).tolist()
+    print(f"static const {kind} {name}[{len(flat)}] = {{")
+    line = "   "
+    for value in flat:
+        text = f" {value},"
+        if len(line) + len(text) > 110:
+            print(line)
+            line = "   "
+        line += text
+    print(line.rstrip(",") + "};")
+
+
+def distributions(name, draw):
+    """How many of 20000 draws are at most 0, 1, 2, ...: of the first row, the first column, the height, the width."""
+    torch.manual_seed(1)
+    drawn = torch.tensor([draw() for _ in range(20000)])
+    counts = torch.stack([(drawn <= value).sum(0) for value in range(25)], 1)
+    array(name, counts, "int")
+
+
+def main():
+    photograph = Image.open(sys.argv[1]).convert("RGB")
+    picture = F.pil_to_tensor(photograph.resize((24, 20), Image.LANCZOS))
+    print("/* Written by tools/record_augment.py: bytes [3][height][width]. */")
+    array("picture", picture)
+    array("flipped", F.vertical_flip(F.horizontal_flip(picture)))
+    array("cropped", F.crop(F.pad(picture, [4]), 1, 7, 19, 23))
+    array("rotated_nearest", F.rotate(picture, 30.0, NEAREST, fill=[90.0]))
+    array("rotated", F.rotate(picture, -17.0, BILINEAR))
+    array("affine_nearest", F.affine(picture, 25.0, [3, -2], 0.8, [10.0, 0.0], NEAREST))
+    array("affine", F.affine(picture, -40.0, [-2, 1], 1.3, [0.0, 15.0], BILINEAR))
+    array("turned_crop", F.rotate(F.horizontal_flip(F.crop(F.pad(picture, [2]), 0, 3, 20, 24)), 12.0, NEAREST))
+    array("cropped_turn", F.crop(F.pad(F.rotate(picture, 12.0, NEAREST), [3]), 0, 5, 20, 24))
+    array("enlarged", F.resized_crop(picture, 3, 5, 9, 11, [20, 24], BILINEAR, antialias=True))
+
+    array("shrunk", F.resized_crop(picture, 1, 2, 18, 21, [10, 8], BILINEAR, antialias=True))
+    array("brightened", F.adjust_brightness(picture, 1.6))
+    array("contrasted", F.adjust_contrast(picture, 0.4))
+    array("saturated", F.adjust_saturation(picture, 1.7))
+    array("grey", F.rgb_to_grayscale(picture, 3))
+    blank = torch.zeros(1, 20, 24)
+    distributions("resized_crops", lambda: RandomResizedCrop.get_params(blank, [0.08, 1.0], [3 / 4, 4 / 3]))
+    distributions("erasings", lambda: RandomErasing.get_params(blank, [0.02, 0.33], [0.3, 3.3], [0.0])[:4])
+
+
+main()
