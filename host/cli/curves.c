@@ -69,17 +69,22 @@ void cli_curves(cvy_text *text, const char *title, const double *train, const do
     cvy_text_add(text, "\n");
 }
 
+enum { FIELDS = 11, VAL_LOSS = 8 };
+
 /* The fields of a row of metrics.csv; empty ones are NaN. */
-static bool read_row(const char *line, double fields[8]) {
-    for (int i = 0; i < 8; i++) {
+static bool read_row(const char *line, double fields[FIELDS]) {
+    for (int i = 0; i < FIELDS; i++) {
         char *end;
         fields[i] = strtod(line, &end);
         if (end == line)
             fields[i] = NAN;
         line = end + (*end == ',');
-        if (i < 7 && *end != ',')
+        if (i < FIELDS - 1 && *end != ',')
             return false;
     }
+    for (int i = 0; i < 2; i++) /* with a validation set, that is what is shown */
+        if (isfinite(fields[VAL_LOSS + i]))
+            fields[4 + i] = fields[VAL_LOSS + i];
     return fields[0] >= 1;
 }
 
@@ -94,7 +99,7 @@ void cli_curves_of_run(cvy_text *text, const char *metrics) {
     /* train loss, test loss, train accuracy, test accuracy; without memory there is no picture */
     values = cvy_machine_allocate(4 * limit, sizeof *values);
     for (char *line = strchr(data, '\n'); values && line && line[1]; line = strchr(line + 1, '\n')) {
-        double fields[8];
+        double fields[FIELDS];
         if (!read_row(line + 1, fields) || fields[0] > (double)limit)
             continue;
         size_t epoch = (size_t)fields[0];

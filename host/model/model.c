@@ -106,7 +106,7 @@ static void describe(convoy_model *model) {
                                 .name = tensor->name,
                                 .dimensions = tensor->about->dimensions,
                                 .values = model->data + tensor->offset,
-                                .trainable = tensor->about->role == CVY_TRAINABLE};
+                                .trainable = tensor->about->role == CVY_TRAINABLE && !tensor->frozen};
         memcpy(info->shape, tensor->about->shape, sizeof info->shape);
     }
     const int classes = convoy_model_classes(model);
@@ -121,6 +121,8 @@ convoy_status cvy_model_complete(convoy_model *model, int classes) {
     model->layers = model->file.layers;
     if (!status)
         status = cvy_model_build(model);
+    if (!status)
+        status = cvy_model_assign_groups(model);
     if (!status)
         status = allocate(model);
     if (status)

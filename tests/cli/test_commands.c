@@ -144,7 +144,7 @@ static void train_answers_in_json(void **state) {
     test_keys(
         json,
         "model device epochs steps train_loss train_accuracy test_loss test_accuracy best_test_accuracy "
-        "best_epoch seconds images_per_second out");
+        "best_epoch seconds images_per_second out val_loss val_accuracy best_val_accuracy lr");
     assert_int_equal(json_integer_value(json_object_get(json, "steps")), 15);
     assert_int_equal(json_integer_value(json_object_get(json, "epochs")), 3);
     assert_true(is_fraction(json_object_get(json, "train_accuracy")));
@@ -186,13 +186,15 @@ static void eval(void **state) {
     assert_non_null(strstr(r->out, "precision"));
     assert_non_null(strstr(r->out, "confusion matrix"));
     const json_t *json = json_of(RUN("eval", model, "--weights", weights, "--limit", "50", "--json"));
-    test_keys(json, "model device images loss accuracy classes confusion");
+    test_keys(json,
+              "model device images loss accuracy classes confusion top5_accuracy balanced_accuracy "
+              "macro_precision macro_recall macro_f1 weighted_precision weighted_recall weighted_f1 roc_auc");
     assert_int_equal(json_integer_value(json_object_get(json, "images")), 50);
     const json_t *classes = json_object_get(json, "classes"), *confusion = json_object_get(json, "confusion");
     assert_int_equal(json_array_size(classes), 10);
     json_int_t images = 0, right = 0, support = 0;
     for (size_t c = 0; c < 10; c++) {
-        test_keys(json_array_get(classes, c), "name precision recall f1 support");
+        test_keys(json_array_get(classes, c), "name precision recall f1 support roc_auc");
         support += json_integer_value(json_object_get(json_array_get(classes, c), "support"));
         for (size_t a = 0; a < 10; a++)
             images += json_integer_value(json_array_get(json_array_get(confusion, c), a));

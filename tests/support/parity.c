@@ -9,7 +9,7 @@ static double word_sign(uint32_t word) {
     return (word >> 7) & 1 ? -1 : 1;
 }
 
-static void set_tensor(json_t *row, const convoy_tensor *tensor) {
+void parity_set_tensor(json_t *row, const convoy_tensor *tensor) {
     const size_t count = parity_count(tensor);
     assert_int_equal(json_array_size(json_object_get(row, "shape")), tensor->dimensions);
     for (int i = 0; i < tensor->dimensions; i++)
@@ -29,22 +29,32 @@ static void set_tensor(json_t *row, const convoy_tensor *tensor) {
     }
 }
 
-/* As the loader would: images [C][H][W][pitch], labels [pitch]. */
-void parity_set_batch(const parity_run *run, uint32_t index) {
-    size_t pitch = (size_t)cvy_network_pitch(run->network);
-    float *images = calloc(run->pixels * pitch, sizeof(float));
-    int32_t *labels = calloc(pitch, sizeof(int32_t));
-    assert_non_null(images);
-    assert_non_null(labels);
+void parity_make_batch(uint32_t index, size_t n, int classes, size_t pixels, float *images, int32_t *labels) {
     cvy_rng label_rng = cvy_rng_stream(SEED, LABEL, index), image_rng = cvy_rng_stream(SEED, IMAGE, index);
-    for (size_t i = 0; i < (size_t)run->n; i++) {
-        labels[i] = (int32_t)(cvy_rng_u32(&label_rng) % (uint32_t)run->classes);
+    for (size_t i = 0; i < n; i++) {
+        labels[i] = (int32_t)(cvy_rng_u32(&label_rng) % (uint32_t)classes);
         cvy_rng template_rng = cvy_rng_stream(SEED, TEMPLATE, (uint32_t)labels[i]);
-        for (size_t p = 0; p < run->pixels; p++) {
+        for (size_t p = 0; p < pixels; p++) {
             float sum = cvy_rng_uniform(&image_rng) + cvy_rng_uniform(&template_rng);
-            images[p * pitch + i] = sum * 0.5f;
+            images[i * pixels + p] = sum * 0.5f;
         }
     }
+}
+
+/* As the loader would: images [C][H][W][pitch], labels [pitch]. */
+void parity_set_batch(const parity_run *run, uint32_t index) {
+    const size_t pitch = (size_t)cvy_network_pitch(run->network), n = (size_t)run->n;
+    float *images = calloc(run->pixels * pitch, sizeof(float)),
+          *rows = calloc(run->pixels * n, sizeof(float));
+    int32_t *labels = calloc(pitch, sizeof(int32_t));
+    assert_non_null(images);
+    assert_non_null(rows);
+    assert_non_null(labels);
+    parity_make_batch(index, n, run->classes, run->pixels, rows, labels);
+    for (size_t i = 0; i < n; i++)
+        for (size_t p = 0; p < run->pixels; p++)
+            images[p * pitch + i] = rows[i * run->pixels + p];
+    free(rows);
     assert_ok(
         cvy_buffer_write(cvy_network_input(run->network), 0, images, run->pixels * pitch * sizeof(float)));
     if (run->training.labels)
@@ -127,7 +137,7 @@ static void set_tensors(parity_run *run) {
         convoy_tensor tensor = *convoy_model_tensor(run->model, i);
         json_t *row = parity_row(rows, tensor.name);
         if (row) {
-            set_tensor(row, &tensor);
+            parity_set_tensor(row, &tensor);
             set++;
         } else if (tensor.trainable) {
             fail_msg("the record lacks %s", tensor.name);

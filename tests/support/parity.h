@@ -41,6 +41,9 @@ void parity_set_batch(const parity_run *run, uint32_t index);
 /* One training step on that batch; its loss. */
 double parity_step(parity_run *run, uint32_t step);
 
+/* The starting values of a tensor; images [n][pixels] and labels [n] of a batch. */
+void parity_set_tensor(json_t *row, const convoy_tensor *tensor);
+void parity_make_batch(uint32_t index, size_t n, int classes, size_t pixels, float *images, int32_t *labels);
 /* The row of `rows` with this name; NULL: none. */
 json_t *parity_row(json_t *rows, const char *name);
 /* |values - the row's values|, over the norm of the row's. */
