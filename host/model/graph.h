@@ -61,7 +61,7 @@ typedef struct cvy_model_tensor {
 
 /* The top level of a model file. */
 typedef struct cvy_model_file {
-    const char *name;
+    const char *name, *extends; /* the second is empty when the file is read: cvy_model_extend */
     cvy_node *input, *parameters, *blocks, *layers, *recipe;
     bool classes_set; /* by a setting */
 } cvy_model_file;
@@ -103,6 +103,11 @@ static inline size_t cvy_step_index(const convoy_model *model, const cvy_step *s
 /* Room for element `count` of an array that lives in an arena and doubles when the count reaches a power of
    two: returns the array. */
 void *cvy_grow(cvy_arena *arena, void *array, size_t count, size_t element);
+
+/* ---- extends.c: files that extend others ---- */
+
+/* Puts what the file at `path` extends, and all that that extends, under its own keys. */
+convoy_status cvy_model_extend(cvy_arena *arena, const char *path, cvy_node **root);
 
 /* ---- expand.c: settings, blocks and $names ---- */
 

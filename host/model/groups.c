@@ -47,15 +47,26 @@ static bool matches(const char *pattern, const char *name) {
     return fits(pattern, name, strlen(name));
 }
 
+/* The names that a pattern may mean: a parameter's, and those of what it belongs to. */
+static size_t list_names(const convoy_model *model, const char **names, size_t limit) {
+    size_t count = 0;
+    for (size_t t = 0; t < model->tensor_count; t++) {
+        const char *name = model->tensors[t].name, *before = t ? model->tensors[t - 1].name : "";
+        for (const char *dot = strchr(name, '.'); dot; dot = strchr(dot + 1, '.')) {
+            const size_t length = (size_t)(dot - name);
+            const bool again = strncmp(before, name, length) == 0 && before[length] == '.';
+            if (!again && count < limit)
+                names[count++] = cvy_arena_strndup(model->arena, name, length);
+        }
+        if (count < limit)
+            names[count++] = name;
+    }
+    return count;
+}
+
 static convoy_status fail_unmatched(const convoy_model *model, const cvy_node *pattern, const char *key) {
     const char *known[1024] = {NULL};
-    size_t count = 0;
-    for (size_t t = 0; t < model->tensor_count && count + 2 <= sizeof known / sizeof *known; t++) {
-        const cvy_step *step = &model->listed[model->tensors[t].step];
-        if (!count || known[count - 1] != step->name)
-            known[count++] = step->name;
-        known[count++] = model->tensors[t].name;
-    }
+    const size_t count = list_names(model, known, sizeof known / sizeof *known);
     const char *nearest = cvy_text_nearest(pattern->text, known, count);
     if (nearest)
         return cvy_node_fail(pattern, "%s: no parameter is called `%s`; did you mean `%s`?", key,

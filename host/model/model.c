@@ -59,6 +59,8 @@ convoy_status cvy_model_read(const char *path, const convoy_model_options *optio
     if (!status)
         status = cvy_node_load(model->arena, path, &root);
     if (!status)
+        status = cvy_model_extend(model->arena, path, &root);
+    if (!status)
         status = cvy_model_file_read(model->arena, root, options, &model->file);
     if (!status)
         status = read_input(model, model->file.input);

@@ -246,6 +246,44 @@ static void outputs_follow_the_data(void **state) {
     assert_non_null(strstr(r->out, "  outputs "));
 }
 
+/* A folder for it, or a part of the training images; the test set for the end. */
+static void training_is_judged_by_a_validation_set(void **state) {
+    (void)state;
+    static const char *const splits[] = {"train", "test", "valid"};
+    const char *data = test_path(folder, "judged"), *open = test_path(folder, "open.yaml");
+    uint8_t pixels[64] = {0};
+    for (int s = 0; s < 3; s++)
+        for (int i = 0; i < 12; i++) {
+            char file[64];
+            snprintf(file, sizeof file, "judged/%s/%d/%02d.png", splits[s], i % 2, i);
+            memset(pixels, 100 * (i % 2) + i, sizeof pixels);
+            test_write_png(folder, file, 8, 8, 0, 8, 0, pixels);
+        }
+    const char *const out[] = {test_path(folder, "judged-1"), test_path(folder, "judged-2")};
+#define TRAIN "train", open, "--device", "host", "--epochs", "2", "--data"
+    const test_output *r = RUN(TRAIN, data, "--out", out[0], "--json");
+    assert_non_null(strstr(r->err, "valid/ judges the training, test/ is left for its end"));
+    assert_non_null(strstr(r->err, "12 training, 12 validation and 12 test images"));
+    assert_true(is_fraction(json_object_get(r->json, "val_accuracy")));
+    assert_true(is_fraction(json_object_get(r->json, "test_accuracy")));
+    assert_true(json_is_null(json_object_get(r->json, "best_test_accuracy")));
+    char *metrics = test_read_text(test_path(out[0], "metrics.csv"), NULL);
+    assert_non_null(strstr(strstr(metrics, "\n1,"), ",,,")); /* no test figures in the first row */
+    free(metrics);
+    r = RUN(TRAIN, data, "--val-fraction", "0.3");
+    assert_true(r->code == 2 && strstr(r->err, "has a validation folder: leave out --val-fraction"));
+    data = test_path(folder, "shades");
+    r = RUN(TRAIN, data, "--val-fraction", "0.3", "--out", out[1], "--json");
+    assert_non_null(strstr(r->err, " validation and "));
+    assert_true(is_fraction(json_object_get(r->json, "val_accuracy")));
+    r = RUN(TRAIN, data, "--val-fraction", "0.001");
+    assert_true(r->code == 2 && strstr(r->err, "is empty"));
+    r = RUN(TRAIN, data, "--set", "scheduler=StepRL");
+    assert_true(r->code == 2 &&
+                strstr(r->err, "setting scheduler: unknown scheduler `StepRL`; did you mean `StepLR`?"));
+#undef TRAIN
+}
+
 /* Names that are no UTF-8 lose no answer. */
 static void names_of_any_bytes_are_answered(void **state) {
     (void)state;
@@ -462,6 +500,7 @@ int main(void) {
         cmocka_unit_test(train_names_its_own_folder),
         cmocka_unit_test(eval),
         cmocka_unit_test(outputs_follow_the_data),
+        cmocka_unit_test(training_is_judged_by_a_validation_set),
         cmocka_unit_test(names_of_any_bytes_are_answered),
         cmocka_unit_test(predict),
         cmocka_unit_test(predict_sees_what_eval_sees),
