@@ -142,7 +142,9 @@ static void say_stopped(const convoy_trainer *t) {
 }
 
 static convoy_status judge(convoy_trainer *t, int epoch) {
-    const bool over = cvy_trainer_epoch_is_over(t);
+    const cvy_position *p = &t->position;
+    const bool over =
+        cvy_trainer_epoch_is_over(t) || (p->images == 0 && p->epoch > 1); /* a loop of one's own */
     double value = NAN, plateau = NAN;
     convoy_status status = run_judge(t);
     if (!status)
@@ -151,8 +153,9 @@ static convoy_status judge(convoy_trainer *t, int epoch) {
         status = monitored(t, t->recipe->schedule.monitor, &plateau);
     if (!status)
         status = choose_best(t, epoch, value);
-    if (status || !over)
+    if (status || !over || t->watched == epoch)
         return status;
+    t->watched = epoch;
     watch(t, value);
     if (cvy_schedule_is_plateau(&t->recipe->schedule))
         cvy_plateau_note(&t->recipe->schedule, plateau, &t->position.plateau);

@@ -65,11 +65,10 @@ static void tell(convoy_trainer *t, convoy_progress_kind kind) {
 
 /* ---- one step and what is due after it ---- */
 
-/* The settings of the next step; without a schedule they may be the caller's. */
-static void set_rates(convoy_trainer *t) {
+void cvy_trainer_set_rates(convoy_trainer *t, unsigned long long step) {
     const cvy_position *p = &t->position;
     const cvy_moment at = {.epoch = (unsigned long long)(p->epoch - 1),
-                           .step = p->step,
+                           .step = step,
                            .epochs = (unsigned long long)t->options.epochs,
                            .steps = (unsigned long long)t->options.epochs * t->batches,
                            .reductions = p->plateau.reductions};
@@ -81,7 +80,7 @@ static convoy_status take_step(convoy_trainer *t) {
     cvy_position *p = &t->position;
     size_t left = t->images - (size_t)p->images, batch = (size_t)t->options.batch_size;
     int n = (int)(left < batch ? left : batch);
-    set_rates(t);
+    cvy_trainer_set_rates(t, p->step);
     convoy_status status = cvy_training_step(&t->training, t->loader, n, p->step);
     if (status)
         return status;

@@ -34,6 +34,7 @@ struct convoy_trainer {
     bool stop;              /* that, or Ctrl-C, was heard, and the state is saved */
     bool broken;            /* the device or the numbers failed: there is nothing to go on from */
     double epoch_rate;      /* images per second of the epoch before */
+    int watched;            /* the last epoch that early stopping and ReduceLROnPlateau have heard of */
     bool told; /* a resumed run begins with a step that the caller heard of: only its evaluation is missing */
     double start; /* cvy_seconds() minus the seconds of earlier parts */
     double busy;  /* seconds of training in finished epochs of this call, and their images */
@@ -46,6 +47,8 @@ struct convoy_trainer {
    ended. */
 convoy_progress cvy_trainer_progress(const convoy_trainer *t);
 bool cvy_trainer_epoch_is_over(const convoy_trainer *t);
+/* The settings of this step of the epoch in progress; without a schedule they may be the caller's. */
+void cvy_trainer_set_rates(convoy_trainer *t, unsigned long long step);
 
 /* ---- trainer_open.c ---- */
 

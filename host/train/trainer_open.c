@@ -251,6 +251,8 @@ static convoy_status begin(convoy_trainer *t) {
         return status;
     t->saved = t->options.resume;
     t->told = t->position.unfinished_step;
+    if (t->told)
+        cvy_trainer_set_rates(t, t->position.step - 1);
     t->start = cvy_seconds() - t->position.seconds;
     cvy_trainer_take_position(t);
     if (!t->folder.path)

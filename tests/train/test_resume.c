@@ -13,6 +13,12 @@ static const char momentum[] =
 static const char plain[] =
     "  optimizer: {SGD: {lr: 0.1}}\n  batch_size: 20\n  epochs: 2\n  shuffle: false\n";
 
+static const char scheduled[] =
+    "  optimizer: {SGD: {lr: 0.1, momentum: 0.9}}\n  batch_size: 20\n  epochs: 3\n  eval_every: 4\n"
+    "  scheduler: {OneCycleLR: {max_lr: 0.2}}\n  ema: 0.8\n  clip_grad_norm: 1\n  label_smoothing: 0.1\n"
+    "  class_weights: balanced\n  sampler: balanced\n"
+    "  groups: [{match: \"*.bias\", weight_decay: 0.1, lr: 0.05}]\n  freeze: [\"1\"]\n  monitor: loss\n";
+
 static const char pieces[] =
     "  optimizer: {Adam: {lr: 0.01}}\n  batch_size: 24\n  micro_batch: 7\n  epochs: 2\n";
 
@@ -103,14 +109,14 @@ static int interrupt_at(void *context, const convoy_progress *p) {
 }
 
 /* Interrupted at that step, then at the next one of the rest, and so on until it is done. */
-static void interrupt_and_resume(const fixture *f, int at) {
+static void interrupt_and_resume(const fixture *f, const char *recipe, int at) {
     const char *whole = test_path(f->folder, "whole"), *parts = test_path(f->folder, "parts");
-    assert_ok(train(f, adam, (convoy_train_options){.out = whole}));
+    assert_ok(train(f, recipe, (convoy_train_options){.out = whole}));
     convoy_status status = CONVOY_INTERRUPTED;
     int runs = 0;
     for (; status == CONVOY_INTERRUPTED && runs < 60; runs++) {
         interruption i = {.at = at};
-        status = train(f, adam,
+        status = train(f, recipe,
                        (convoy_train_options){.out = parts,
                                               .resume = runs > 0,
                                               .progress = interrupt_at,
@@ -125,13 +131,16 @@ static void interrupt_and_resume(const fixture *f, int at) {
 }
 
 static void resumes_after_interrupts(void **state) {
-    interrupt_and_resume(*state, 5);
+    interrupt_and_resume(*state, adam, 5);
 }
 static void resumes_after_interrupted_evaluations(void **state) {
-    interrupt_and_resume(*state, 4); /* steps 4, 8 and 10 are followed by an evaluation */
+    interrupt_and_resume(*state, adam, 4); /* steps 4, 8 and 10 are followed by an evaluation */
+}
+static void resumes_rates_after_interrupted_evaluations(void **state) {
+    interrupt_and_resume(*state, scheduled, 4);
 }
 static void resumes_after_many_interrupts(void **state) {
-    interrupt_and_resume(*state, 1);
+    interrupt_and_resume(*state, adam, 1);
 }
 
 static void copy_file(const char *from, const char *to) {
@@ -141,11 +150,6 @@ static void copy_file(const char *from, const char *to) {
     free(data);
 }
 
-static const char scheduled[] =
-    "  optimizer: {SGD: {lr: 0.1, momentum: 0.9}}\n  batch_size: 20\n  epochs: 3\n  eval_every: 4\n"
-    "  scheduler: {OneCycleLR: {max_lr: 0.2}}\n  ema: 0.8\n  clip_grad_norm: 1\n  label_smoothing: 0.1\n"
-    "  class_weights: balanced\n  sampler: balanced\n"
-    "  groups: [{match: \"*.bias\", weight_decay: 0.1, lr: 0.05}]\n  freeze: [\"1\"]\n  monitor: loss\n";
 static const char plateau[] = "  optimizer: {Adam: {lr: 0.01}}\n  batch_size: 20\n  epochs: 8\n"
                               "  scheduler: {ReduceLROnPlateau: {patience: 0, threshold: 0.2, factor: 0.5}}\n"
                               "  monitor: macro_f1\n  early_stopping: {patience: 2, min_delta: 0.02}\n";
@@ -391,6 +395,7 @@ int main(void) {
         TEST(resumes_after_interrupts),
         TEST(resumes_after_interrupted_evaluations),
         TEST(resumes_after_many_interrupts),
+        TEST(resumes_rates_after_interrupted_evaluations),
         TEST(resumes_from_an_older_checkpoint),
         TEST(checkpoints_do_not_change_the_run),
         TEST(goes_on_for_more_epochs),
