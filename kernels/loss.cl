@@ -1,50 +1,7 @@
-/* Softmax and losses over [classes][image]. A work-group takes one vector of images (group x); its items share the
-   classes and put their results together in `scratch`, VW floats for each item. */
+/* Softmax and losses over [classes][image]. */
 #include "common.clh"
 
-#define EACH_CLASS_OF_MINE                                                                                             \
-    ulong c = get_local_id(0);                                                                                         \
-    c < classes;                                                                                                       \
-    c += get_local_size(0)
-
-/* The tree that brings the items' values to item 0, for a group of any size: BODY merges `other` into `mine`. */
-#define MERGE_ITEMS(BODY)                                                                                              \
-    for (uint active = get_local_size(0); active > 1; active = (active + 1) / 2) {                                     \
-        uint half_way = (active + 1) / 2;                                                                              \
-        barrier(CLK_LOCAL_MEM_FENCE);                                                                                  \
-        if (get_local_id(0) < active - half_way) {                                                                     \
-            uint mine = get_local_id(0), other = mine + half_way;                                                      \
-            BODY                                                                                                       \
-        }                                                                                                              \
-    }                                                                                                                  \
-    barrier(CLK_LOCAL_MEM_FENCE);
-
-/* Sum over the group's items, for all of them. */
-static floatv group_sum(floatv value, local float *scratch) {
-    barrier(CLK_LOCAL_MEM_FENCE);
-    vstorev(value, get_local_id(0), scratch);
-    MERGE_ITEMS(vstorev(vloadv(mine, scratch) + vloadv(other, scratch), mine, scratch);)
-    return vloadv(0, scratch);
-}
-
-/* True where a comes before b: it is larger (a NaN is larger than any number), or equal and of a lower class. */
-static intv precedes(floatv a, intv class_a, floatv b, intv class_b) {
-    intv larger = (a > b) | (isnan(a) & ~isnan(b)), same = (a == b) | (isnan(a) & isnan(b));
-    return larger | (same & (class_a < class_b));
-}
-
-/* The largest of the items' values and the first class that has it, for all items. */
-static floatv group_largest(floatv value, intv class, local float *scratch, local int *winners, intv *winner) {
-    barrier(CLK_LOCAL_MEM_FENCE);
-    vstorev(value, get_local_id(0), scratch);
-    vstorev(class, get_local_id(0), winners);
-    MERGE_ITEMS(floatv a = vloadv(mine, scratch); floatv b = vloadv(other, scratch);
-                intv class_a = vloadv(mine, winners); intv class_b = vloadv(other, winners);
-                intv wins = precedes(b, class_b, a, class_a); vstorev(select(a, b, wins), mine, scratch);
-                vstorev(select(class_a, class_b, wins), mine, winners);)
-    *winner = vloadv(0, winners);
-    return vloadv(0, scratch);
-}
+#include "classes.clh"
 
 /* `vectors` is the pitch in vectors. In place is allowed. */
 kernel void softmax_forward(global const float *x, global float *y, ulong classes, ulong vectors,

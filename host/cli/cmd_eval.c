@@ -47,14 +47,30 @@ static json_t *evaluation_json(const convoy_model *model, const convoy_device *d
             json_array_append_new(row, json_integer((json_int_t)e->confusion[c * e->class_count + answer]));
         json_array_append_new(confusion, row);
         json_array_append_new(classes,
-                              json_pack("{s:o, s:o, s:o, s:o, s:I}", "name", cli_string(r->name), "precision",
-                                        cli_number(r->precision), "recall", cli_number(r->recall), "f1",
-                                        cli_number(r->f1), "support", (json_int_t)r->support));
+                              json_pack("{s:o, s:o, s:o, s:o, s:I, s:o}", "name", cli_string(r->name),
+                                        "precision", cli_number(r->precision), "recall",
+                                        cli_number(r->recall), "f1", cli_number(r->f1), "support",
+                                        (json_int_t)r->support, "roc_auc", cli_number(r->roc_auc)));
     }
-    return json_pack("{s:o, s:o, s:I, s:o, s:o, s:o, s:o}", "model", cli_string(convoy_model_name(model)),
-                     "device", cli_string(convoy_device_get_info(device)->name), "images",
-                     (json_int_t)e->images, "loss", cli_number(e->loss), "accuracy", cli_number(e->accuracy),
-                     "classes", classes, "confusion", confusion);
+    json_t *result = json_pack(
+        "{s:o, s:o, s:I, s:o, s:o, s:o, s:o}", "model", cli_string(convoy_model_name(model)), "device",
+        cli_string(convoy_device_get_info(device)->name), "images", (json_int_t)e->images, "loss",
+        cli_number(e->loss), "accuracy", cli_number(e->accuracy), "classes", classes, "confusion", confusion);
+    const struct {
+        const char *key;
+        double value;
+    } means[] = {{"top5_accuracy", e->top5_accuracy},
+                 {"balanced_accuracy", e->balanced_accuracy},
+                 {"macro_precision", e->macro_precision},
+                 {"macro_recall", e->macro_recall},
+                 {"macro_f1", e->macro_f1},
+                 {"weighted_precision", e->weighted_precision},
+                 {"weighted_recall", e->weighted_recall},
+                 {"weighted_f1", e->weighted_f1},
+                 {"roc_auc", e->roc_auc}};
+    for (size_t i = 0; result && i < sizeof means / sizeof *means; i++)
+        json_object_set_new(result, means[i].key, cli_number(means[i].value));
+    return result;
 }
 
 /* A matrix of more classes would be wider than any screen. */
@@ -85,6 +101,12 @@ static void print_evaluation(cvy_arena *arena, const convoy_evaluation *e) {
         printf("%5d  %-24s %9.4f %9.4f %9.4f %9llu\n", c, cli_visible(arena, r->name), r->precision,
                r->recall, r->f1, r->support);
     }
+    printf("%5s  %-24s %9.4f %9.4f %9.4f %9zu\n", "", "mean of the classes", e->macro_precision,
+           e->macro_recall, e->macro_f1, e->images);
+    printf("%5s  %-24s %9.4f %9.4f %9.4f %9zu\n", "", "weighted by their images", e->weighted_precision,
+           e->weighted_recall, e->weighted_f1, e->images);
+    printf("top-5 accuracy %.4f, balanced accuracy %.4f, ROC-AUC (one against the rest) %.4f\n",
+           e->top5_accuracy, e->balanced_accuracy, e->roc_auc);
     print_confusion(e);
 }
 
@@ -150,8 +172,13 @@ static convoy_status run(cli_call *call) {
     convoy_dataset *set = NULL;
     const convoy_evaluation *evaluation = NULL;
     bool training = o->split == 0;
-    cli_data_request request = {o->data,  (size_t)o->limit, (size_t)o->limit, o->test_fraction,
-                                training, !training,        o->split == 2};
+    cli_data_request request = {.data = o->data,
+                                .limit_train = (size_t)o->limit,
+                                .limit_test = (size_t)o->limit,
+                                .test_fraction = o->test_fraction,
+                                .train = training,
+                                .test = !training,
+                                .validation = o->split == 2};
     if (!o->weights)
         return cvy_fail(CONVOY_INVALID,
                         "convoy eval: --weights is missing: which weights are to be evaluated?");

@@ -136,7 +136,11 @@ static convoy_status run(cli_call *call) {
     convoy_dataset *set = NULL;
     batch b = {0};
     const bool training = o->split == 0;
-    cli_data_request request = {o->data, 0, 0, o->test_fraction, training, !training, o->split == 2};
+    cli_data_request request = {.data = o->data,
+                                .test_fraction = o->test_fraction,
+                                .train = training,
+                                .test = !training,
+                                .validation = o->split == 2};
     convoy_status status = cvy_canvas_check();
     if (!status)
         status = cli_load(call, &request, &model, training ? &set : NULL, training ? NULL : &set);

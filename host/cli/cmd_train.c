@@ -20,7 +20,7 @@ typedef struct options {
     const char *data, *lr, *optimizer, *out, *init;
     int epochs, batch_size, micro_batch, eval_every, checkpoint_every;
     long long seed, limit_train, limit_test, max_steps;
-    double test_fraction;
+    double test_fraction, val_fraction;
     bool resume, no_shuffle, init_strict, no_pictures, tensorboard, report;
 } options;
 
@@ -54,6 +54,9 @@ static const cvy_param params[] = {
      "use only so many test images"},
     {"test-fraction", CVY_FLOAT, offsetof(options, test_fraction), "", 0.001, 0.999, NULL,
      "of a folder without train/ and test/; default: the recipe's"},
+    {"val-fraction", CVY_FLOAT, offsetof(options, val_fraction), "", 0, 0.999, NULL,
+     "of the training images, to choose the best weights by; the test set is then used once, at the end; "
+     "default: the recipe's"},
     {"no-shuffle", CVY_FLAG, offsetof(options, no_shuffle), "", 0, 0, NULL, "keep the set's own order"},
     {"eval-every", CVY_INT, offsetof(options, eval_every), "", 0, 1 << 30, NULL,
      "steps between evaluations; 0: once an epoch; default: the recipe's"},
@@ -186,7 +189,11 @@ static convoy_status new_run_folder(cli_call *call, const char *model, const cha
  */
 static void options_to_settings(cli_call *call) {
     const options *o = call->options;
-    char number[32];
+    char number[64];
+    if (cli_given(call, "val-fraction")) {
+        snprintf(number, sizeof number, "%.17g", o->val_fraction);
+        cli_add_setting(call, "val_fraction", number);
+    }
     if (o->data)
         cli_add_setting(call, "data", o->data);
     if (o->optimizer)
@@ -211,14 +218,16 @@ static void options_to_settings(cli_call *call) {
 
 static json_t *result_json(const convoy_model *model, const convoy_device *device,
                            const convoy_train_result *r, const char *out) {
-    return json_pack("{s:o, s:o, s:i, s:I, s:o, s:o, s:o, s:o, s:o, s:i, s:o, s:o, s:o}", "model",
-                     cli_string(convoy_model_name(model)), "device",
-                     cli_string(convoy_device_get_info(device)->name), "epochs", r->epochs, "steps",
-                     (json_int_t)r->steps, "train_loss", cli_number(r->train_loss), "train_accuracy",
-                     cli_number(r->train_accuracy), "test_loss", cli_number(r->test_loss), "test_accuracy",
-                     cli_number(r->test_accuracy), "best_test_accuracy", cli_number(r->best_test_accuracy),
-                     "best_epoch", r->best_epoch, "seconds", cli_number(r->seconds), "images_per_second",
-                     cli_number(r->images_per_second), "out", cli_string(out));
+    return json_pack(
+        "{s:o, s:o, s:i, s:I, s:o, s:o, s:o, s:o, s:o, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "model",
+        cli_string(convoy_model_name(model)), "device", cli_string(convoy_device_get_info(device)->name),
+        "epochs", r->epochs, "steps", (json_int_t)r->steps, "train_loss", cli_number(r->train_loss),
+        "train_accuracy", cli_number(r->train_accuracy), "test_loss", cli_number(r->test_loss),
+        "test_accuracy", cli_number(r->test_accuracy), "best_test_accuracy",
+        cli_number(r->best_test_accuracy), "best_epoch", r->best_epoch, "seconds", cli_number(r->seconds),
+        "images_per_second", cli_number(r->images_per_second), "out", cli_string(out), "val_loss",
+        cli_number(r->val_loss), "val_accuracy", cli_number(r->val_accuracy), "best_val_accuracy",
+        cli_number(r->best_val_accuracy), "lr", cli_number(r->learning_rate));
 }
 
 /* The tutorials' last lines: results, so on stdout unless that belongs to the JSON object. */
@@ -232,6 +241,8 @@ static void print_result(const cli_call *call, const convoy_device *device, cons
     fputs(cvy_text_get(&curves), to);
     cvy_text_free(&curves);
     fprintf(to, "loss %.3f, train acc %.3f", r->train_loss, r->train_accuracy);
+    if (isfinite(r->val_accuracy))
+        fprintf(to, ", val acc %.3f", r->val_accuracy);
     if (isfinite(r->test_accuracy))
         fprintf(to, ", test acc %.3f", r->test_accuracy);
     fprintf(to, "\n");
@@ -287,7 +298,10 @@ static int hear(void *context, const convoy_progress *event) {
 /* What `convoy report` would write, on the same device and test images. */
 static convoy_status write_report(const cli_call *call, const char *out, convoy_device **device) {
     const options *o = call->options;
-    const cli_data_request request = {NULL, 0, (size_t)o->limit_test, o->test_fraction, false, true, true};
+    const cli_data_request request = {.limit_test = (size_t)o->limit_test,
+                                      .test_fraction = o->test_fraction,
+                                      .test = true,
+                                      .validation = true};
     const cli_report report = {.folders = &out,
                                .count = 1,
                                .out = cvy_arena_printf(call->arena, "%s/report.html", out),
@@ -299,7 +313,7 @@ static convoy_status write_report(const cli_call *call, const char *out, convoy_
 }
 
 static convoy_status train(cli_call *call, convoy_model *model, convoy_device **device,
-                           convoy_dataset *train_set, convoy_dataset *test_set, const char *out) {
+                           convoy_dataset *const sets[3], const char *out) {
     const options *o = call->options;
     listener heard = {.call = call, .out = out};
     cli_progress *progress = &heard.progress;
@@ -317,6 +331,7 @@ static convoy_status train(cli_call *call, convoy_model *model, convoy_device **
         .progress = hear,
         .context = &heard,
         .interrupt = &interrupt,
+        .validation = sets[2],
     };
     convoy_status status;
     cli_progress_start(progress, isatty(STDERR_FILENO));
@@ -326,7 +341,7 @@ static convoy_status train(cli_call *call, convoy_model *model, convoy_device **
         cli_progress_start(progress, isatty(STDERR_FILENO));
         heard.device = *device;
         cvy_device_observe_building(*device, cli_progress_building, progress);
-        status = convoy_train(model, *device, train_set, test_set, &train_options, &result);
+        status = convoy_train(model, *device, sets[0], sets[1], &train_options, &result);
         cvy_device_observe_building(*device, NULL, NULL);
         cli_progress_end(progress);
         cli_pictures_end(&heard.pictures);
@@ -342,14 +357,30 @@ static convoy_status train(cli_call *call, convoy_model *model, convoy_device **
     return o->report ? write_report(call, out, device) : CONVOY_OK;
 }
 
+static void say_what(const convoy_model *model, convoy_dataset *const sets[3]) {
+    const cvy_recipe *recipe = cvy_model_recipe(model);
+    char validation[64] = "";
+    if (sets[2])
+        snprintf(validation, sizeof validation, ", %zu validation", convoy_dataset_count(sets[2]));
+    cli_note("model %s: %zu training%s and %zu test images of %s, batches of %d, %d epochs",
+             convoy_model_name(model), convoy_dataset_count(sets[0]), validation,
+             convoy_dataset_count(sets[1]), convoy_dataset_name(sets[0]), recipe->batch_size, recipe->epochs);
+}
+
 static convoy_status run(cli_call *call) {
     const options *o = call->options;
     convoy_model *model = NULL;
     convoy_device *device = NULL;
-    convoy_dataset *train_set = NULL, *test_set = NULL;
+    convoy_dataset *sets[3] = {NULL, NULL, NULL}; /* training, test, validation */
     const char *out = o->out;
-    cli_data_request request = {
-        o->data, (size_t)o->limit_train, (size_t)o->limit_test, o->test_fraction, true, true, true};
+    cli_data_request request = {.data = o->data,
+                                .limit_train = (size_t)o->limit_train,
+                                .limit_test = (size_t)o->limit_test,
+                                .test_fraction = o->test_fraction,
+                                .train = true,
+                                .test = true,
+                                .validation = true,
+                                .judge = &sets[2]};
     if (o->resume && !o->out)
         return cvy_fail(CONVOY_INVALID,
                         "convoy train: --resume needs --out, the folder of the run that it continues");
@@ -358,23 +389,20 @@ static convoy_status run(cli_call *call) {
     options_to_settings(call);
     convoy_status status = o->init ? cli_check_file(call, "weights file", o->init) : CONVOY_OK;
     if (!status)
-        status = cli_load(call, &request, &model, &train_set, &test_set);
+        status = cli_load(call, &request, &model, &sets[0], &sets[1]);
     if (!status)
         status = cli_open_device(call, &device);
     if (!status && !out)
         status = new_run_folder(call, convoy_model_name(model), &out);
     if (status)
         goto done;
-    cli_note("model %s: %zu training and %zu test images of %s, batches of %d, %d epochs",
-             convoy_model_name(model), convoy_dataset_count(train_set), convoy_dataset_count(test_set),
-             convoy_dataset_name(train_set), cvy_model_recipe(model)->batch_size,
-             cvy_model_recipe(model)->epochs);
-    status = train(call, model, &device, train_set, test_set, out);
+    say_what(model, sets);
+    status = train(call, model, &device, sets, out);
     if (status && !o->out && rmdir(out) != 0)
         errno = 0; /* not empty: something of the run was kept */
 done:
-    convoy_dataset_free(train_set);
-    convoy_dataset_free(test_set);
+    for (int i = 0; i < 3; i++)
+        convoy_dataset_free(sets[i]);
     convoy_model_free(model);
     convoy_device_close(device);
     return status;

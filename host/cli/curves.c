@@ -98,8 +98,11 @@ void cli_curves_of_run(cvy_text *text, const char *metrics) {
     cvy_history history;
     cvy_arena *arena = cvy_arena_create();
     if (arena && cvy_history_read(arena, metrics, &history) == CONVOY_OK) {
-        add_curves(text, &history, "loss", "train_loss", "test_loss");
-        add_curves(text, &history, "accuracy", "train_accuracy", "test_accuracy");
+        /* With a validation set, that is what is shown. */
+        const bool validates = cvy_history_column(&history, "val_loss") != NULL;
+        add_curves(text, &history, "loss", "train_loss", validates ? "val_loss" : "test_loss");
+        add_curves(text, &history, "accuracy", "train_accuracy",
+                   validates ? "val_accuracy" : "test_accuracy");
     }
     cvy_arena_free(arena);
 }

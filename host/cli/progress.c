@@ -139,8 +139,11 @@ static void add_epoch(cvy_text *text, const convoy_progress *event) {
     int seconds = (int)event->seconds;
     cvy_text_add(text, "epoch %d/%d  train loss %.4f, acc %.4f", event->epoch, event->epochs,
                  event->train_loss, event->train_accuracy);
+    if (isfinite(event->val_accuracy))
+        cvy_text_add(text, "; val loss %.4f, acc %.4f", event->val_loss, event->val_accuracy);
     if (isfinite(event->test_accuracy))
-        cvy_text_add(text, "; val loss %.4f, acc %.4f", event->test_loss, event->test_accuracy);
+        cvy_text_add(text, "; %s loss %.4f, acc %.4f", isfinite(event->val_accuracy) ? "test" : "val",
+                     event->test_loss, event->test_accuracy);
     cvy_text_add(text, "; %.1f images/s; %d min %d sec", event->images_per_second, seconds / 60,
                  seconds % 60);
 }
@@ -169,8 +172,9 @@ int cli_progress_event(void *context, const convoy_progress *event) {
         break;
     case CONVOY_PROGRESS_TEST:
         add_report(&text, event);
-        cvy_text_add(&text, "loss %.6f  train accuracy %.3f%%  test accuracy %.3f%%", event->batch_loss,
-                     100 * event->train_accuracy, 100 * event->test_accuracy);
+        cvy_text_add(&text, "loss %.6f  train accuracy %.3f%%  %s accuracy %.3f%%", event->batch_loss,
+                     100 * event->train_accuracy, isfinite(event->val_accuracy) ? "validation" : "test",
+                     100 * (isfinite(event->val_accuracy) ? event->val_accuracy : event->test_accuracy));
         break;
     case CONVOY_PROGRESS_EPOCH:
         add_epoch(&text, event);

@@ -8,6 +8,7 @@
 #include "base/node.h"
 #include "base/status.h"
 #include "cli/cli.h"
+#include "data/dataset.h"
 #include "model/model.h"
 #include "train/evaluator.h"
 
@@ -56,15 +57,27 @@ convoy_dataset_options cli_dataset_options(const convoy_model *model) {
 
 /* `classes`: of synthetic data. */
 static convoy_status open_split(const convoy_model *model, const cli_data_request *request, const char *what,
-                                int classes, bool training, convoy_dataset **set) {
+                                int classes, const char *split, convoy_dataset **set) {
+    const bool training = strcmp(split, "train") == 0;
     convoy_dataset_options options = cli_dataset_options(model);
     options.test_fraction =
         request->test_fraction > 0 ? request->test_fraction : cvy_model_recipe(model)->test_fraction;
     options.limit = training ? request->limit_train : request->limit_test;
     options.synthetic_images = options.limit; /* as many as are asked for */
     options.synthetic_classes = classes;
-    const char *split = training ? "train" : request->validation ? "val" : "test";
     return convoy_dataset_open(what, split, &options, set);
+}
+
+/* A validation set of its own folder, or of the training images. */
+static convoy_status open_judge(const convoy_model *model, const cli_data_request *request, const char *what,
+                                bool folder, convoy_dataset *sets[2]) {
+    const double fraction = cvy_model_recipe(model)->val_fraction;
+    if (folder && fraction > 0)
+        return cvy_fail(CONVOY_INVALID,
+                        "%s has a validation folder: leave out --val-fraction (val_fraction: 0)", what);
+    if (folder)
+        return open_split(model, request, what, 0, "val", request->judge);
+    return fraction > 0 ? convoy_dataset_split(sets[0], fraction, 0, request->judge) : CONVOY_OK;
 }
 
 /* The sets come first, because they know their classes; but synthetic images have as many classes as the
@@ -83,9 +96,13 @@ static convoy_status load(const cli_call *call, const cli_data_request *request,
         status = cvy_model_complete(*model, 0);
     int classes = synthetic && !status ? convoy_model_classes(*model) : 0;
     if (!status && request->train)
-        status = open_split(*model, request, what, classes, true, &sets[0]);
+        status = open_split(*model, request, what, classes, "train", &sets[0]);
+    const bool three = !status && request->judge && cvy_folder_has_validation(what);
+    const char *test = request->validation && !three ? "val" : "test";
     if (!status && request->test)
-        status = open_split(*model, request, what, classes, false, &sets[1]);
+        status = open_split(*model, request, what, classes, test, &sets[1]);
+    if (!status && request->judge)
+        status = open_judge(*model, request, what, three, sets);
     if (!status && !synthetic)
         status = cvy_model_complete(*model, convoy_dataset_classes(sets[0] ? sets[0] : sets[1]));
     return status;
@@ -99,6 +116,10 @@ convoy_status cli_load(const cli_call *call, const cli_data_request *request, co
         if (sets[i])
             status = cvy_feed_check(*model, sets[i]);
     if (status) {
+        if (request->judge) {
+            convoy_dataset_free(*request->judge);
+            *request->judge = NULL;
+        }
         convoy_dataset_free(sets[0]);
         convoy_dataset_free(sets[1]);
         convoy_model_free(*model);

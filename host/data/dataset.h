@@ -57,6 +57,8 @@ bool cvy_cifar100_recognise(const char *folder);
 convoy_status cvy_cifar100_open(const cvy_dataset_request *request, convoy_dataset *dataset);
 bool cvy_folder_recognise(const char *folder);
 convoy_status cvy_folder_open(const cvy_dataset_request *request, convoy_dataset *dataset);
+/* Does a folder (not a known name) have a validation split beside its test split? */
+bool cvy_folder_has_validation(const char *folder);
 convoy_status cvy_synthetic_open(const cvy_dataset_request *request, convoy_dataset *dataset);
 /* Classes 0, 1, ... of which nobody knows the names. */
 void cvy_dataset_number_classes(convoy_dataset *dataset, int classes);

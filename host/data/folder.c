@@ -247,11 +247,25 @@ static char *subfolder(const char *folder, const char *name) {
     return NULL;
 }
 
-static bool has_subfolder(const char *folder, const char *name) {
-    char *path = subfolder(folder, name);
-    const bool found = path;
-    free(path);
-    return found;
+/* The folder of a split, and what it is called: test, or what validation sets are called. */
+static char *split_folder(const char *folder, bool validation, const char **name) {
+    static const char *const validations[] = {"val", "valid", "validation"};
+    char *path = NULL;
+    for (size_t i = 0; validation && !path && i < sizeof validations / sizeof *validations; i++)
+        path = subfolder(folder, *name = validations[i]);
+    if (!validation)
+        path = subfolder(folder, *name = "test");
+    return path;
+}
+
+bool cvy_folder_has_validation(const char *folder) {
+    const char *name;
+    char *paths[3] = {subfolder(folder, "train"), split_folder(folder, false, &name),
+                      split_folder(folder, true, &name)};
+    const bool all = paths[0] && paths[1] && paths[2];
+    for (int i = 0; i < 3; i++)
+        free(paths[i]);
+    return all;
 }
 
 /* With a limit, evenly spread over the list, so that every class keeps its share. */
@@ -273,13 +287,15 @@ static void thin_out(listing *list, size_t limit) {
 }
 
 static convoy_status list_split(const cvy_dataset_request *request, convoy_dataset *dataset, listing *list) {
+    const char *name = "";
     char *train = subfolder(request->folder, "train"), *test = NULL;
-    const char *const others[] = {request->validation ? "val" : "test", request->validation ? "test" : "val"};
-    for (int i = 0; i < 2 && train && !test; i++)
-        test = subfolder(request->folder, others[i]);
-    if (test && request->validation && has_subfolder(request->folder, "test") &&
-        has_subfolder(request->folder, "val"))
-        cvy_info("%s: val/ judges the training, test/ is left for its end", request->folder);
+    if (train)
+        test = split_folder(request->folder, request->validation, &name);
+    if (train && !test && (test = split_folder(request->folder, !request->validation, &name)) &&
+        !request->validation && !request->training)
+        cvy_info("%s: there is no test/; %s/ is the test set", request->folder, name);
+    if (test && request->validation && cvy_folder_has_validation(request->folder))
+        cvy_info("%s: %s/ judges the training, test/ is left for its end", request->folder, name);
     const char *root = train ? train : request->folder;
     bool split = list->split = !(train && test);
     char **classes;

@@ -33,6 +33,9 @@ struct cvy_loader {
     size_t batch;        /* next */
     size_t begin, left;  /* of the batch in progress: the next piece's place in the order, images to come */
     size_t given;        /* place in the order of the piece that was given last */
+    uint32_t *members;   /* [count], for balanced ones: the images by class */
+    size_t *begins;      /* [classes + 1]: where each class that has images begins in them, and the end */
+    size_t classes;      /* that have images */
     cvy_prefetch *ahead; /* NULL: the set is on the device */
     cvy_gather *gather;  /* NULL where `looks` are looked at */
     cvy_looks *looks;
@@ -225,6 +228,35 @@ static void warn_of_mirrors(const convoy_dataset *dataset, const cvy_transforms 
     }
 }
 
+/* Lists the images by class; classes without images are left out. */
+static convoy_status list_members(cvy_loader *loader) {
+    const convoy_dataset *set = loader->dataset;
+    if (!loader->options.balanced)
+        return CONVOY_OK;
+    loader->members = malloc(set->count * sizeof *loader->members);
+    loader->begins = calloc((size_t)set->classes + 1, sizeof *loader->begins);
+    if (!loader->members || !loader->begins)
+        return cvy_fail_memory("the images by class", set->count * sizeof *loader->members);
+    size_t listed = 0;
+    for (int c = 0; c < set->classes; c++) {
+        const size_t first = listed;
+        for (size_t i = 0; i < set->count; i++)
+            if (set->labels[i] == c)
+                loader->members[listed++] = (uint32_t)i;
+        if (listed > first)
+            loader->begins[++loader->classes] = listed;
+    }
+    return CONVOY_OK;
+}
+
+static void draw_balanced(cvy_loader *loader, uint32_t epoch) {
+    cvy_rng rng = cvy_rng_stream(loader->options.seed, CVY_RNG_SAMPLER, epoch);
+    for (size_t i = 0; i < loader->dataset->count; i++) {
+        const size_t *class = &loader->begins[cvy_rng_below(&rng, (uint32_t)loader->classes)];
+        loader->order[i] = loader->members[class[0] + cvy_rng_below(&rng, (uint32_t)(class[1] - class[0]))];
+    }
+}
+
 convoy_status cvy_loader_create(convoy_device *device, const convoy_dataset *dataset,
                                 const cvy_loader_options *options, cvy_loader **result) {
     *result = NULL;
@@ -253,6 +285,8 @@ convoy_status cvy_loader_create(convoy_device *device, const convoy_dataset *dat
         status = cvy_gather_create(device, &shape, &loader->gather);
     loader->means = wants_means(&shape, options->augment);
     if (!status)
+        status = list_members(loader);
+    if (!status)
         status = upload_set(loader, device);
     if (!status && !loader->stores[0].images)
         status = prepare_stream(loader, device);
@@ -271,6 +305,8 @@ void cvy_loader_free(cvy_loader *loader) {
     cvy_gather_free(loader->gather);
     cvy_looks_free(loader->looks);
     free(loader->order);
+    free(loader->members);
+    free(loader->begins);
     free(loader);
 }
 
@@ -312,7 +348,9 @@ convoy_status cvy_loader_start(cvy_loader *loader, uint32_t epoch, size_t positi
     convoy_status status = loader->ahead ? end_stream(loader) : CONVOY_OK;
     if (status)
         return status;
-    if (loader->options.shuffle) {
+    if (loader->options.balanced) {
+        draw_balanced(loader, epoch);
+    } else if (loader->options.shuffle) {
         cvy_rng rng = cvy_rng_stream(loader->options.seed, CVY_RNG_SHUFFLE, epoch);
         cvy_rng_shuffle(&rng, loader->order, count);
     } else {
@@ -418,6 +456,14 @@ convoy_status cvy_loader_next(cvy_loader *loader, cvy_buffer *input, cvy_buffer 
     loader->left -= count;
     *n = (int)count;
     return CONVOY_OK;
+}
+
+double cvy_loader_next_weight(const cvy_loader *loader, const float *weights) {
+    const uint32_t *order = loader->order + loader->batch * (size_t)loader->options.batch_size;
+    double sum = 0;
+    for (size_t i = 0; loader->batch < loader->batches && i < images_in(loader, loader->batch); i++)
+        sum += (double)weights[loader->dataset->labels[order[i]]];
+    return sum;
 }
 
 const uint32_t *cvy_loader_indices(const cvy_loader *loader) {

@@ -15,7 +15,9 @@ typedef struct cvy_loader_options {
     int piece;             /* most images that come at once: a batch comes in pieces; 0: all */
     cvy_image_spec image;  /* its channels are the set's */
     bool shuffle;
-    uint64_t seed;                 /* of the order, and of what `augment` draws */
+    bool balanced; /* each image is drawn anew, all classes equally often, as torch's WeightedRandomSampler
+                      does with 1 / the images of the class; the labels are known */
+    uint64_t seed; /* of the order, and of what `augment` draws */
     const cvy_transforms *augment; /* outlives the loader; NULL or empty: images as they are */
     size_t device_budget; /* most bytes of the set to keep on the device: 0 none, SIZE_MAX what its limits
                              allow */
@@ -48,6 +50,8 @@ convoy_status cvy_loader_start(cvy_loader *loader, uint32_t epoch, size_t positi
    options.piece, each call gives the next piece of the batch; none reaches into the next batch. */
 convoy_status cvy_loader_next(cvy_loader *loader, cvy_buffer *input, cvy_buffer *labels, int *n);
 
+/* The sum of weights[class] over the images of the batch that comes next; the set's labels are known. */
+double cvy_loader_next_weight(const cvy_loader *loader, const float *weights);
 /* The images [n] that cvy_loader_next gave last, as indices into the set. */
 const uint32_t *cvy_loader_indices(const cvy_loader *loader);
 

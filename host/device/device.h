@@ -76,7 +76,7 @@ typedef struct cvy_size {
     cvy_growth growth;
 } cvy_size;
 typedef struct cvy_sizes {
-    cvy_size list[32];
+    cvy_size list[48];
     size_t count;
 } cvy_sizes;
 void cvy_sizes_add(cvy_sizes *sizes, cvy_size size);

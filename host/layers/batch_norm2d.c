@@ -15,6 +15,7 @@ typedef struct state {
     const config *config;
     cvy_batchnorm *op; /* NULL where only fold runs */
     cvy_fold fold;
+    bool frozen;
 } state;
 
 static const cvy_param params[] = {
@@ -92,7 +93,8 @@ static cvy_batchnorm_shape shape_of(const cvy_layer_setup *setup) {
                                  .width = setup->input.width,
                                  .eps = (float)c->eps,
                                  .momentum = (float)c->momentum,
-                                 .relu = setup->activation == CVY_RELU};
+                                 .relu = setup->activation == CVY_RELU,
+                                 .frozen = setup->frozen && c->track_running_stats};
 }
 
 static convoy_status needs(cvy_layer_setup *setup) {
@@ -105,6 +107,7 @@ static convoy_status setup(void *s, cvy_layer_setup *setup) {
     state *layer = s;
     const cvy_batchnorm_shape shape = shape_of(setup);
     layer->config = setup->config;
+    layer->frozen = shape.frozen;
     convoy_status status = cvy_fold_prepare(setup->device, shape.channels, shape.eps, &layer->fold);
     return status || setup->only_folds ? status : cvy_batchnorm_create(setup->device, &shape, &layer->op);
 }
@@ -116,6 +119,8 @@ static void release(void *s) {
 static convoy_status forward(void *s, const cvy_layer_run *run) {
     const state *layer = s;
     const cvy_batchnorm_buffers b = buffers_of(layer->config, run);
+    if (layer->frozen && !run->training)
+        return cvy_batchnorm_forward_frozen(layer->op, &b);
     return !run->training && b.running_mean ? cvy_batchnorm_forward_eval(layer->op, &b)
                                             : cvy_batchnorm_forward_training(layer->op, run->n, &b);
 }

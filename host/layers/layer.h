@@ -119,6 +119,7 @@ typedef struct cvy_layer_setup {
     cvy_pooling pooling;             /* of the layer behind this one, which takes_pooling */
     bool training;                   /* backward will run */
     bool input_gradient;             /* and must produce gx */
+    bool frozen;                     /* training, too, takes the statistics that are there */
     bool only_folds;                 /* nothing but facts.fold will run */
     uint64_t seed;
     uint32_t index;    /* position of the layer, for random streams */

@@ -586,6 +586,8 @@ static convoy_status apply_options(cvy_arena *arena, cvy_model_file *file,
 static const cvy_param file_params[] = {
     {"name", CVY_TEXT, offsetof(cvy_model_file, name), "", 0, 0, NULL,
      "what the model is called; the file's name"},
+    {"extends", CVY_TEXT, offsetof(cvy_model_file, extends), "", 0, 0, NULL,
+     "another model file, whose keys stand where this one has none"},
     {"input", CVY_NODE, offsetof(cvy_model_file, input), NULL, 0, 0, NULL,
      "[channels, height, width] of an image"},
     {"parameters", CVY_NODE, offsetof(cvy_model_file, parameters), "", 0, 0, NULL,

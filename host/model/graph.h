@@ -39,6 +39,10 @@ typedef struct cvy_step {
     bool fused;  /* an activation that another step applies: its input and its output are one value */
     bool folded; /* a batch-norm that is part of a convolution in evaluation: it runs in training only */
     bool backward_elsewhere; /* of a fused one: its backward is part of another layer's */
+    /* What groups.c decides. */
+    bool frozen;  /* the recipe's `freeze` has all of its parameters: a batch-norm keeps its statistics */
+    bool learns;  /* a parameter of it does */
+    bool reached; /* that, or something in front of it learns: gradients come here */
 } cvy_step;
 
 /* Does forward of the step do anything? */
@@ -52,11 +56,13 @@ typedef struct cvy_model_tensor {
     const cvy_layer_tensor *about;
     size_t step;
     size_t count, offset; /* floats, in the model's values */
+    int group;            /* of the recipe's `groups`, from 1; 0: of none */
+    bool frozen;
 } cvy_model_tensor;
 
 /* The top level of a model file. */
 typedef struct cvy_model_file {
-    const char *name;
+    const char *name, *extends; /* the second is empty when the file is read: cvy_model_extend */
     cvy_node *input, *parameters, *blocks, *layers, *recipe;
     bool classes_set; /* by a setting */
 } cvy_model_file;
@@ -88,6 +94,8 @@ struct convoy_model {
     const char **class_numbers; /* [outputs]: what they are called while nobody knows better */
     cvy_classes classes;        /* of the outputs, in the arena */
     int64_t *batches_tracked;   /* [step_count]: num_batches_tracked of batch-norm layers */
+    cvy_optimizer *groups;      /* [group_count]; the first is the recipe's own, for what is in no other */
+    size_t group_count;
 };
 
 static inline size_t cvy_step_index(const convoy_model *model, const cvy_step *step) {
@@ -97,6 +105,11 @@ static inline size_t cvy_step_index(const convoy_model *model, const cvy_step *s
 /* Room for element `count` of an array that lives in an arena and doubles when the count reaches a power of
    two: returns the array. */
 void *cvy_grow(cvy_arena *arena, void *array, size_t count, size_t element);
+
+/* ---- extends.c: files that extend others ---- */
+
+/* Puts what the file at `path` extends, and all that that extends, under its own keys. */
+convoy_status cvy_model_extend(cvy_arena *arena, const char *path, cvy_node **root);
 
 /* ---- expand.c: settings, blocks and $names ---- */
 
@@ -114,6 +127,12 @@ cvy_node *cvy_mapping_with(cvy_arena *arena, const cvy_node *mapping, const cvy_
 
 /* ---- recipe.c ---- */
 
+/* `Name` or {Name: {parameters}} (then NULL); false: neither. */
+bool cvy_named(const cvy_node *node, const cvy_node **name, const cvy_node **parameters);
+/* `what` is "optimizer" or the like. */
+convoy_status cvy_named_unknown(const cvy_node *name, const char *what, const char *const *known,
+                                size_t count);
+
 /* Is `key` a parameter of some optimizer ("lr", "betas")? */
 bool cvy_is_optimizer_key(const char *key);
 /* Adds the names of all optimizers' parameters. */
@@ -127,6 +146,9 @@ void cvy_recipe_print(const convoy_model *model, cvy_text *text);
 
 /* ---- build.c: layers -> steps, values, tensors ---- */
 convoy_status cvy_model_build(convoy_model *model);
+
+/* ---- groups.c: which parameters learn, and how ---- */
+convoy_status cvy_model_assign_groups(convoy_model *model);
 
 /* ---- fuse.c: which steps do the work of others; none where the layers are kept apart ---- */
 void cvy_model_fuse(convoy_model *model);

@@ -62,6 +62,8 @@ static convoy_status read_model(const char *path, const char *text, const convoy
         status = text ? cvy_node_parse(model->arena, path, text, strlen(text), &root)
                       : cvy_node_load(model->arena, path, &root);
     if (!status)
+        status = cvy_model_extend(model->arena, path, &root);
+    if (!status)
         status = cvy_model_file_read(model->arena, root, options, &model->file);
     if (!status)
         status = read_input(model, model->file.input);
@@ -118,7 +120,7 @@ static void describe(convoy_model *model) {
                                 .name = tensor->name,
                                 .dimensions = tensor->about->dimensions,
                                 .values = model->data + tensor->offset,
-                                .trainable = tensor->about->role == CVY_TRAINABLE};
+                                .trainable = tensor->about->role == CVY_TRAINABLE && !tensor->frozen};
         memcpy(info->shape, tensor->about->shape, sizeof info->shape);
     }
     const int classes = convoy_model_classes(model);
@@ -133,6 +135,8 @@ convoy_status cvy_model_complete(convoy_model *model, int classes) {
     model->layers = model->file.layers;
     if (!status)
         status = cvy_model_build(model);
+    if (!status)
+        status = cvy_model_assign_groups(model);
     if (!status)
         status = allocate(model);
     if (status)

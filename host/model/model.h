@@ -5,12 +5,19 @@
 #include "base/node.h"
 #include "base/params.h"
 #include "convoy/model.h"
+#include "model/schedule.h"
 #include "ops/augment.h"
 #include "ops/gather.h"
 #include "ops/loss.h"
 #include "ops/optimizer.h"
 #include "weights/classes.h"
 #include "weights/weights.h"
+
+/* Training ends after so many epochs in which the monitor did not become better by more than min_delta. */
+typedef struct cvy_early_stopping {
+    int patience; /* 0: never */
+    double min_delta;
+} cvy_early_stopping;
 
 /* The recipe of a model file, defaults filled in. */
 typedef struct cvy_recipe {
@@ -27,6 +34,16 @@ typedef struct cvy_recipe {
     int reports_per_epoch;  /* running train loss and accuracy this many times an epoch (lenet: 5); 0: none */
     int eval_every; /* steps between evaluations of the whole test set (digits_cnn: 100); 0: per epoch */
     double test_fraction; /* of a folder without train/ and test/ */
+    double val_fraction;  /* of the training images; 0: none */
+    cvy_schedule schedule;
+    double label_smoothing;
+    cvy_node *class_weights; /* NULL: all 1 */
+    int sampler;             /* default | balanced */
+    double clip_grad_norm;   /* 0: not clipped */
+    double ema;              /* decay of averaged weights; 0: none */
+    cvy_node *groups, *freeze;
+    int monitor; /* cvy_monitor */
+    cvy_early_stopping early_stopping;
 } cvy_recipe;
 
 /* convoy_model_load in two steps, so that a model whose outputs are left to the data ($classes) is built
@@ -42,6 +59,13 @@ void cvy_model_keep_apart(convoy_model *model);
 /* What image the model wants, in the one place that says so. */
 cvy_image_spec cvy_model_image(const convoy_model *model);
 const cvy_recipe *cvy_model_recipe(const convoy_model *model);
+/* The optimizers of the parameter groups, the recipe's own first; how many. */
+enum { CVY_GROUPS = 64 };
+size_t cvy_model_groups(const convoy_model *model, const cvy_optimizer **optimizers);
+/* The recipe's class_weights [outputs] for classes that are called `names` and have so many training images.
+   CONVOY_INVALID names the place in the file. */
+convoy_status cvy_model_class_weights(const convoy_model *model, const char *const *names,
+                                      const size_t *images, float *weights);
 /* Rows of the recipe's keys, for help texts. */
 extern const cvy_param cvy_recipe_params[];
 

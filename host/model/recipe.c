@@ -8,7 +8,7 @@
 /* The recipe and the keys that need more than a table row. */
 typedef struct fields {
     cvy_recipe recipe;
-    cvy_node *optimizer, *augment, *mean, *std;
+    cvy_node *optimizer, *augment, *mean, *std, *scheduler, *early_stopping;
 } fields;
 
 #define ROW(key, kind, ...)                                                                                  \
@@ -41,8 +41,52 @@ const cvy_param cvy_recipe_params[] = {
     COUNT(eval_every, "0", 0, 1 << 30, "steps between evaluations of the test set; 0: per epoch"),
     ROW(test_fraction, CVY_FLOAT, .fallback = "0.2", .maximum = 1,
         .help = "of a folder without train/ and test/"),
+    ROW(val_fraction, CVY_FLOAT, .fallback = "0", .maximum = 0.999,
+        .help = "of the training images, to choose the best weights by; 0: none"),
+    NODE(scheduler, "of the learning rate: {StepLR: {step_size: 30}}, ...: tools/docs/recipes.md"),
+    ROW(label_smoothing, CVY_FLOAT, .fallback = "0", .maximum = 1,
+        .help = "part of the target that all classes share"),
+    ROW(class_weights, CVY_NODE, .fallback = "",
+        .help = "of each class's losses: balanced, one for each, or {name: weight}"),
+    ROW(sampler, CVY_CHOICE, .fallback = "default", .choices = "default|balanced",
+        .help = "balanced: all classes equally often, images drawn anew each time"),
+    ROW(clip_grad_norm, CVY_FLOAT, .fallback = "0", .maximum = 1e12,
+        .help = "largest norm of all gradients; 0: any"),
+    ROW(ema, CVY_FLOAT, .fallback = "0", .maximum = 0.999999999,
+        .help = "decay of averaged weights, which are evaluated and saved; 0: none"),
+    ROW(groups, CVY_NODE, .fallback = "", .help = "[{match: PATTERN, lr: 0.01, weight_decay: 0}, ...]"),
+    ROW(freeze, CVY_NODE, .fallback = "", .help = "patterns of parameters that stay as they are"),
+    ROW(monitor, CVY_CHOICE, .fallback = "accuracy", .choices = CVY_MONITORS,
+        .help = "what the best weights are best in"),
+    NODE(early_stopping, "{patience: 5, min_delta: 0}: end after epochs without an improvement"),
     CVY_PARAM_END,
 };
+
+/* ---- one name with its parameters ---- */
+
+bool cvy_named(const cvy_node *node, const cvy_node **name, const cvy_node **parameters) {
+    *parameters = NULL;
+    *name = node->kind == CVY_SCALAR && *node->text ? node : NULL;
+    if (node->kind == CVY_MAPPING && node->count == 1) {
+        *name = node->keys[0];
+        *parameters = node->items[0];
+    }
+    return *name;
+}
+
+convoy_status cvy_named_unknown(const cvy_node *name, const char *what, const char *const *known,
+                                size_t count) {
+    cvy_text list = {0};
+    for (size_t i = 0; i < count; i++)
+        cvy_text_add(&list, "%s%s", i ? ", " : "", known[i]);
+    const char *nearest = cvy_text_nearest(name->text, known, count);
+    if (nearest)
+        cvy_node_fail(name, "unknown %s `%s`; did you mean `%s`?", what, name->text, nearest);
+    else
+        cvy_node_fail(name, "unknown %s `%s`; known are: %s", what, name->text, cvy_text_get(&list));
+    cvy_text_free(&list);
+    return CONVOY_INVALID;
+}
 
 /* ---- optimizers ---- */
 
@@ -65,29 +109,15 @@ bool cvy_is_optimizer_key(const char *key) {
 static convoy_status fail_unknown_optimizer(const cvy_node *name) {
     const char *known[16];
     size_t count = 0;
-    cvy_text list = {0};
-    for (const cvy_optimizer_type *type = cvy_optimizer_types; type->name && count < 16; type++) {
-        cvy_text_add(&list, "%s%s", count ? ", " : "", type->name);
+    for (const cvy_optimizer_type *type = cvy_optimizer_types; type->name && count < 16; type++)
         known[count++] = type->name;
-    }
-    const char *nearest = cvy_text_nearest(name->text, known, count);
-    if (nearest)
-        cvy_node_fail(name, "unknown optimizer `%s`; did you mean `%s`?", name->text, nearest);
-    else
-        cvy_node_fail(name, "unknown optimizer `%s`; known are: %s", name->text, cvy_text_get(&list));
-    cvy_text_free(&list);
-    return CONVOY_INVALID;
+    return cvy_named_unknown(name, "optimizer", known, count);
 }
 
 /* "SGD", {SGD: {lr: 0.9}}, or NULL: the default. */
 static convoy_status read_optimizer(convoy_model *model, const cvy_node *node, const cvy_node *recipe) {
-    const cvy_node *place = node ? node : recipe, *parameters = NULL;
-    const cvy_node *name = node && node->kind == CVY_SCALAR && *node->text ? node : NULL;
-    if (node && node->kind == CVY_MAPPING && node->count == 1) {
-        name = node->keys[0];
-        parameters = node->items[0];
-    }
-    if (node && !name)
+    const cvy_node *place = node ? node : recipe, *name = NULL, *parameters = NULL;
+    if (node && !cvy_named(node, &name, &parameters))
         return cvy_node_fail(node, "an optimizer is one name with its parameters, as {SGD: {lr: 0.1}}");
     cvy_optimizer *out = &model->recipe.optimizer;
     *out = (cvy_optimizer){.type = cvy_optimizer_type_find(name ? name->text : CVY_OPTIMIZER_DEFAULT)};
@@ -101,6 +131,14 @@ static convoy_status read_optimizer(convoy_model *model, const cvy_node *node, c
 }
 
 /* ---- the recipe ---- */
+
+static const cvy_param early_stopping_params[] = {
+    CVY_PARAM(cvy_early_stopping, patience, CVY_INT, .fallback = NULL, .minimum = 1, .maximum = 1 << 20,
+              .help = "epochs without an improvement after which training ends"),
+    CVY_PARAM(cvy_early_stopping, min_delta, CVY_FLOAT, .fallback = "0", .maximum = 1e6,
+              .help = "a smaller improvement is none"),
+    CVY_PARAM_END,
+};
 
 /* One number for all channels, or one per channel. */
 /* The device computes (pixel - mean) / std in float. */
@@ -140,6 +178,15 @@ convoy_status cvy_recipe_read(convoy_model *model, const cvy_node *node) {
     model->recipe = f.recipe;
     status = read_optimizer(model, f.optimizer, place);
     if (!status)
+        status =
+            cvy_schedule_read(model->arena, f.scheduler, &model->recipe.optimizer, &model->recipe.schedule);
+    if (!status && f.recipe.loss != CVY_CROSS_ENTROPY &&
+        (f.recipe.label_smoothing > 0 || f.recipe.class_weights))
+        status = cvy_node_fail(place, "recipe: label_smoothing and class_weights are CrossEntropyLoss's");
+    if (!status && f.early_stopping)
+        status = cvy_params_read(early_stopping_params, &model->recipe.early_stopping, model->arena,
+                                 "early_stopping", f.early_stopping, place);
+    if (!status)
         status = read_channels(f.mean, "mean", model->input.channels, 0, false, model->recipe.mean);
     if (!status)
         status = read_channels(f.std, "std", model->input.channels, 1, true, model->recipe.std);
@@ -151,14 +198,19 @@ convoy_status cvy_recipe_read(convoy_model *model, const cvy_node *node) {
 
 /* ---- printing ---- */
 
-static void print_optimizer(const cvy_optimizer *optimizer, cvy_text *text) {
-    const cvy_param *params = optimizer->type->params;
-    cvy_text_add(text, "{%s: {", optimizer->type->name);
+static void print_mapping(const cvy_param *params, const void *in, cvy_text *text) {
+    cvy_text_add(text, "{");
     for (const cvy_param *row = params; row->name; row++) {
         cvy_text_add(text, "%s%s: ", row == params ? "" : ", ", row->name);
-        cvy_params_print(row, optimizer, text);
+        cvy_params_print(row, in, text);
     }
-    cvy_text_add(text, "}}");
+    cvy_text_add(text, "}");
+}
+
+static void print_optimizer(const cvy_optimizer *optimizer, cvy_text *text) {
+    cvy_text_add(text, "{%s: ", optimizer->type->name);
+    print_mapping(optimizer->type->params, optimizer, text);
+    cvy_text_add(text, "}");
 }
 
 static void print_channels(const double *values, int channels, cvy_text *text) {
@@ -170,19 +222,38 @@ static void print_channels(const double *values, int channels, cvy_text *text) {
     cvy_text_add(text, "]");
 }
 
+/* Is there nothing to print of this row? */
+static bool is_absent(const cvy_param *row, const fields *f, int channels) {
+    if (row->offset == offsetof(fields, mean) || row->offset == offsetof(fields, std))
+        return channels > 4;
+    if (row->offset == offsetof(fields, scheduler))
+        return !f->recipe.schedule.type;
+    if (row->offset == offsetof(fields, augment))
+        return !f->recipe.augment.count;
+    if (row->offset == offsetof(fields, early_stopping))
+        return !f->recipe.early_stopping.patience;
+    if (row->offset == offsetof(fields, optimizer))
+        return false;
+    const void *value = (const char *)f + row->offset;
+    return row->type == CVY_TEXT ? !*(const char *const *)value
+                                 : row->type == CVY_NODE && !*(cvy_node *const *)value;
+}
+
 void cvy_recipe_print(const convoy_model *model, cvy_text *text) {
     const fields f = {.recipe = model->recipe};
     for (const cvy_param *row = cvy_recipe_params; row->name; row++) {
-        bool channels = row->offset == offsetof(fields, mean) || row->offset == offsetof(fields, std);
-        if ((row->offset == offsetof(fields, recipe.data) && !f.recipe.data) ||
-            (row->offset == offsetof(fields, augment) && !f.recipe.augment.count) ||
-            (channels && model->input.channels > 4))
+        const bool channels = row->offset == offsetof(fields, mean) || row->offset == offsetof(fields, std);
+        if (is_absent(row, &f, model->input.channels))
             continue;
         cvy_text_add(text, "  %s: ", row->name);
         if (row->offset == offsetof(fields, optimizer))
             print_optimizer(&model->recipe.optimizer, text);
         else if (row->offset == offsetof(fields, augment))
             cvy_augment_print(&f.recipe.augment, text);
+        else if (row->offset == offsetof(fields, scheduler))
+            cvy_schedule_print(&model->recipe.schedule, text);
+        else if (row->offset == offsetof(fields, early_stopping))
+            print_mapping(early_stopping_params, &model->recipe.early_stopping, text);
         else if (channels)
             print_channels(row->offset == offsetof(fields, mean) ? f.recipe.mean : f.recipe.std,
                            model->input.channels, text);

@@ -40,7 +40,8 @@ static convoy_status bind_step(convoy_network *network, size_t s) {
         size_t t = step->first_tensor + (size_t)i, bytes = network->model->tensors[t].count * sizeof(float);
         const cvy_tensor_place *place = &network->tensors[t];
         status = view(network, network->parameters, place->offset * sizeof(float), bytes, &run->tensors[i]);
-        if (!status && network->gradients && step->facts.tensors[i].role == CVY_TRAINABLE)
+        if (!status && network->gradients &&
+            cvy_tensor_has_gradient(network->model, &network->model->tensors[t]))
             status =
                 view(network, network->gradients, place->offset * sizeof(float), bytes, &run->gradients[i]);
         if (!status && place->mask_offset != SIZE_MAX)
@@ -93,7 +94,7 @@ static convoy_status bind_action(convoy_network *network, const cvy_action *acti
     const cvy_step *step = &network->model->steps[action->step];
     const cvy_bound_step *ready = &network->steps[action->step];
     *bound = (cvy_bound_action){.action = action, .state = ready->state, .run = ready->run};
-    bound->run.training = action->training;
+    bound->run.training = action->training && !step->frozen;
     for (int i = 0; i < CVY_LAYER_SAVED; i++)
         if (!action->training && !step->facts.saved[i].inference)
             bound->run.saved[i] = NULL;

@@ -34,6 +34,13 @@ typedef struct cvy_tensor_place {
     size_t offset, mask_offset;
 } cvy_tensor_place;
 
+/* How the parameter buffer is divided: what learns, group by group; frozen tensors that have a gradient all
+   the same; the rest. In floats, gaps included, but for `bytes`, of all. */
+typedef struct cvy_layout {
+    cvy_range groups[CVY_GROUPS];
+    size_t learnt, gradients, bytes;
+} cvy_layout;
+
 /* A view and where it looks, so that equal places share one buffer object. */
 typedef struct cvy_view {
     cvy_buffer *parent, *buffer;
@@ -52,8 +59,7 @@ struct convoy_network {
     cvy_bound_step *steps;
     cvy_bound_action *train, *evaluate, *backward; /* of the plan's lists */
     cvy_tensor_place *tensors;
-    size_t parameter_count; /* floats of trainable tensors, gaps included */
-    size_t parameter_bytes; /* with statistics, fixed weights and masks */
+    cvy_layout layout;
     size_t workspace_bytes;
     cvy_sizes beside; /* of options.beside */
     cvy_buffer **arenas;
@@ -94,10 +100,13 @@ convoy_status cvy_network_describe(convoy_network *network);
 convoy_status cvy_network_plan_again(convoy_network *network);
 /* CONVOY_MEMORY where the device is too small for the plan; `planned`: what planning came to. */
 convoy_status cvy_network_check_fit(const convoy_network *network, convoy_status planned);
-/* Bytes of all tensors; `places` (or NULL) receives where they lie, *trainable the floats of those that are
-   learnt. */
-size_t cvy_network_lay_out(const convoy_model *model, const cvy_device_traits *traits,
-                           cvy_tensor_place *places, size_t *trainable);
+/* `places` (or NULL) receives where the tensors lie. */
+cvy_layout cvy_network_lay_out(const convoy_model *model, const cvy_device_traits *traits,
+                               cvy_tensor_place *places);
+/* Is there a gradient of this tensor? */
+static inline bool cvy_tensor_has_gradient(const convoy_model *model, const cvy_model_tensor *tensor) {
+    return tensor->about->role == CVY_TRAINABLE && (!tensor->frozen || model->steps[tensor->step].reached);
+}
 
 /* Gives steps and actions their buffers and prepares sums, once everything is allocated. */
 convoy_status cvy_network_bind(convoy_network *network);

@@ -31,27 +31,42 @@ int cvy_network_pitch_of(const cvy_device_traits *traits, int batch_size, bool t
                : (int)round_up((size_t)batch_size, (size_t)pitch_step(traits));
 }
 
-/* Trainable tensors first, then statistics and fixed weights, then masks. */
-size_t cvy_network_lay_out(const convoy_model *model, const cvy_device_traits *traits,
-                           cvy_tensor_place *places, size_t *trainable) {
+/* Parts of the buffer: groups, then these. */
+enum { PART_FROZEN = CVY_GROUPS, PART_REST, PART_MASKS, PARTS };
+
+static int part_of(const convoy_model *model, const cvy_model_tensor *tensor) {
+    if (!cvy_tensor_has_gradient(model, tensor))
+        return PART_REST;
+    return tensor->frozen ? PART_FROZEN : tensor->group;
+}
+
+cvy_layout cvy_network_lay_out(const convoy_model *model, const cvy_device_traits *traits,
+                               cvy_tensor_place *places) {
     const size_t alignment = round_up(max_size(traits->view_alignment, 1), TENSOR_ALIGNMENT);
+    cvy_layout layout = {0};
     size_t at = 0;
-    for (int part = 0; part < 3; part++) {
-        for (size_t t = 0; t < model->tensor_count; t++) {
+    for (int part = 0; part < PARTS; part++) {
+        const size_t begin = at;
+        for (size_t t = 0; t < model->tensor_count && (part >= PART_FROZEN || part < (int)model->group_count);
+             t++) {
             const cvy_model_tensor *tensor = &model->tensors[t];
-            bool learnt = tensor->about->role == CVY_TRAINABLE;
-            if (part == 2 ? !tensor->about->mask : learnt != (part == 0))
+            if (part == PART_MASKS ? !tensor->about->mask : part_of(model, tensor) != part)
                 continue;
-            if (places && part < 2)
+            if (places && part < PART_MASKS)
                 places[t] = (cvy_tensor_place){at / sizeof(float), SIZE_MAX};
             else if (places)
                 places[t].mask_offset = at / sizeof(float);
             at += round_up(tensor->count * sizeof(float), alignment);
         }
-        if (part == 0)
-            *trainable = at / sizeof(float);
+        if (part < CVY_GROUPS) {
+            layout.groups[part] = (cvy_range){begin / sizeof(float), (at - begin) / sizeof(float)};
+            layout.learnt = at / sizeof(float);
+        }
+        if (part <= PART_FROZEN)
+            layout.gradients = at / sizeof(float);
     }
-    return at;
+    layout.bytes = at;
+    return layout;
 }
 
 /* ---- the sum ---- */
@@ -80,11 +95,12 @@ size_t cvy_memory_total(const cvy_memory *parts) {
 }
 
 cvy_memory cvy_network_memory(const convoy_network *network) {
-    const size_t gradients = network->options.training ? network->parameter_count * sizeof(float) : 0;
-    const int states = cvy_optimizer_states(&network->model->recipe.optimizer);
-    return (cvy_memory){.parameters = network->parameter_bytes,
-                        .gradients = gradients,
-                        .optimizer = gradients * (size_t)states,
+    const bool training = network->options.training;
+    const cvy_recipe *recipe = &network->model->recipe;
+    const int copies = cvy_optimizer_states(&recipe->optimizer) + (recipe->ema > 0);
+    return (cvy_memory){.parameters = network->layout.bytes,
+                        .gradients = training ? network->layout.gradients * sizeof(float) : 0,
+                        .optimizer = training ? network->layout.learnt * (size_t)copies * sizeof(float) : 0,
                         .activations = cvy_plan_bytes(network->plan),
                         .workspace = cvy_buffer_footprint(network->workspace_bytes),
                         .data = bytes_beside(network)};

@@ -26,6 +26,7 @@ static void describe_step(convoy_network *network, size_t s) {
                              .input_activation = step->input_activation,
                              .training = backward,
                              .input_gradient = input_gradient,
+                             .frozen = step->frozen && network->options.training,
                              .only_folds = step->folded && !network->options.training,
                              .seed = network->options.seed,
                              .index = (uint32_t)s};
@@ -122,8 +123,7 @@ convoy_status cvy_network_describe(convoy_network *network) {
     const convoy_model *model = network->model;
     const cvy_network_options *options = &network->options;
     network->pitch = cvy_network_pitch_of(network->traits, options->batch_size, options->training);
-    network->parameter_bytes =
-        cvy_network_lay_out(model, network->traits, network->tensors, &network->parameter_count);
+    network->layout = cvy_network_lay_out(model, network->traits, network->tensors);
     convoy_status status = start_plan(network);
     for (size_t s = 0; s < model->step_count && !status; s++)
         describe_step(network, s);

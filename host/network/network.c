@@ -109,9 +109,9 @@ static convoy_status allocate(convoy_network *network) {
         status = cvy_buffer_create(network->device, plan->arena_bytes[i], "activations", &network->arenas[i]);
     if (!status)
         status =
-            cvy_buffer_create(network->device, network->parameter_bytes, "parameters", &network->parameters);
+            cvy_buffer_create(network->device, network->layout.bytes, "parameters", &network->parameters);
     if (!status && network->options.training)
-        status = cvy_buffer_create(network->device, network->parameter_count * sizeof(float), "gradients",
+        status = cvy_buffer_create(network->device, network->layout.gradients * sizeof(float), "gradients",
                                    &network->gradients);
     if (!status)
         status =
@@ -265,9 +265,19 @@ cvy_buffer *cvy_network_gradients(convoy_network *network) {
 }
 
 size_t cvy_network_parameter_count(const convoy_network *network) {
-    return network->parameter_count;
+    return network->layout.learnt;
 }
 
 size_t cvy_network_parameter_offset(const convoy_network *network, size_t index) {
     return convoy_model_tensor(network->model, index)->trainable ? network->tensors[index].offset : SIZE_MAX;
+}
+
+cvy_range cvy_network_group(const convoy_network *network, size_t group) {
+    return network->layout.groups[group];
+}
+
+size_t cvy_network_state_offset(const convoy_network *network, size_t index, int states, int state) {
+    const cvy_range group = network->layout.groups[network->model->tensors[index].group];
+    const size_t within = network->tensors[index].offset - group.offset;
+    return group.offset * (size_t)states + group.count * (size_t)state + within;
 }

@@ -79,7 +79,7 @@ convoy_status cvy_network_watch_forward(convoy_network *network, int n, size_t l
    before it is learnt, so that no gradient comes there. */
 convoy_status cvy_network_watch_backward(convoy_network *network, int n, size_t layer, float *gradient);
 
-/* All trainable parameters in one buffer, their gradients in another, element for element. */
+/* All parameters that learn in one buffer, their gradients in another, element for element. */
 cvy_buffer *cvy_network_parameters(convoy_network *network);
 cvy_buffer *cvy_network_gradients(convoy_network *network);
 size_t cvy_network_parameter_count(const convoy_network *network); /* floats, gaps for alignment included */
@@ -87,6 +87,14 @@ size_t cvy_network_parameter_count(const convoy_network *network); /* floats, ga
    values; SIZE_MAX when it is not trainable. Checkpoints keep the optimizer's state tensor by tensor with it,
    so that they do not depend on a device's alignment. */
 size_t cvy_network_parameter_offset(const convoy_network *network, size_t index);
+/* A parameter group's part of those buffers, in floats; of an empty one, count is 0. */
+typedef struct cvy_range {
+    size_t offset, count;
+} cvy_range;
+cvy_range cvy_network_group(const convoy_network *network, size_t group);
+/* Where `state`, of so many, of such a tensor begins in the optimizer's [group][states][count of the group].
+ */
+size_t cvy_network_state_offset(const convoy_network *network, size_t index, int states, int state);
 
 /* Host values of the model <-> device. */
 convoy_status cvy_network_upload(convoy_network *network);

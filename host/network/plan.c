@@ -79,20 +79,11 @@ static void append_backward(planner *p, cvy_action action) {
 
 /* ---- what is known before any place is chosen ---- */
 
-static bool has_trainable(const cvy_step *step) {
-    for (int i = 0; i < step->facts.tensor_count; i++)
-        if (step->facts.tensors[i].role == CVY_TRAINABLE)
-            return true;
-    return false;
-}
-
 static void find_uses(planner *p) {
     const convoy_model *model = p->model;
     for (size_t s = 0; s < model->step_count; s++) {
         const cvy_step *step = &model->steps[s];
-        bool gradient = has_trainable(step);
-        for (int i = 0; i < step->input_count; i++)
-            gradient = gradient || p->requires_grad[step->inputs[i]];
+        const bool gradient = step->reached;
         bool backward = p->plan->training && gradient;
         if (step->fused && !step->backward_elsewhere && backward)
             p->last_read[step->output] = INT_MAX;
@@ -292,7 +283,7 @@ static void plan_layer_backward(planner *p, const cvy_step *step, size_t s, int 
         bool in_place = step->facts.backward_in_place && p->gradients[gy].users == 1;
         gx = in_place ? gy : new_gradient(p, new_place(p->plan, bytes));
     }
-    if (wanted || has_trainable(step))
+    if (wanted || step->learns)
         append_backward(p, (cvy_action){
                                .kind = CVY_DO_BACKWARD,
                                .step = s,

@@ -59,7 +59,8 @@ convoy_status cvy_network_forward(convoy_network *network, int n, bool training,
     network->forward_n = n;
     network->forward_step = step;
     for (size_t s = 0; s < network->model->step_count; s++)
-        network->batches_tracked[s] += network->model->steps[s].facts.counts_batches;
+        network->batches_tracked[s] +=
+            network->model->steps[s].facts.counts_batches && !network->model->steps[s].frozen;
     return CONVOY_OK;
 }
 

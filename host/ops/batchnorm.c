@@ -64,10 +64,23 @@ void cvy_batchnorm_forward_eval_reference(const cvy_batchnorm_shape *shape, cons
         normalise(shape, c, v->running_mean[c], 1 / sqrt((double)v->running_var[c] + shape->eps), v);
 }
 
+void cvy_batchnorm_keep_reference(const cvy_batchnorm_shape *shape, const cvy_batchnorm_values *v) {
+    for (int c = 0; c < shape->channels; c++) {
+        v->saved_mean[c] = v->running_mean[c];
+        v->saved_invstd[c] = (float)(1 / sqrt((double)v->running_var[c] + shape->eps));
+    }
+}
+
+/* Over how many values the statistics were taken. Constants are as if over infinitely many: none of them
+   moves them. */
+static double values_in_channel(const cvy_batchnorm_shape *shape, int n) {
+    return shape->frozen ? INFINITY : (double)n * (double)pixels(shape);
+}
+
 void cvy_batchnorm_backward_reference(const cvy_batchnorm_shape *shape, int n, bool accumulate,
                                       const cvy_batchnorm_values *v) {
     size_t pitch = (size_t)shape->pitch;
-    double count = (double)n * (double)pixels(shape);
+    double count = values_in_channel(shape, n);
     for (int c = 0; c < shape->channels; c++) {
         size_t start = channel_at(shape, c);
         double mean = v->saved_mean[c], invstd = v->saved_invstd[c], sum = 0, product = 0;
@@ -195,6 +208,7 @@ struct cvy_batchnorm {
     size_t group_size;
     cvy_kernel *statistics, *normalise_batch, *normalise_channel, *normalise;
     cvy_kernel *gradient_sums, *gradient, *gradient_channel;
+    cvy_kernel *keep; /* of a frozen one */
 };
 
 static walk walk_of(const cvy_batchnorm *op, int n) {
@@ -227,7 +241,8 @@ static convoy_status build(cvy_batchnorm *op) {
         if (status)
             return status;
     }
-    return CONVOY_OK;
+    return op->shape.frozen ? cvy_kernel_get_simple(op->device, "batchnorm_frozen", "keep", &op->keep)
+                            : CONVOY_OK;
 }
 
 convoy_status cvy_batchnorm_create(convoy_device *device, const cvy_batchnorm_shape *shape,
@@ -373,6 +388,21 @@ convoy_status cvy_batchnorm_forward_eval(cvy_batchnorm *op, const cvy_batchnorm_
                       cvy_buf(b->y), cvy_int(op->shape.relu), cvy_uint(vectors), cvy_uint(blocks.block));
 }
 
+convoy_status cvy_batchnorm_forward_frozen(cvy_batchnorm *op, const cvy_batchnorm_buffers *b) {
+    convoy_status status = cvy_batchnorm_forward_eval(op, b);
+    if (status || !b->saved_mean)
+        return status;
+    if (op->host) {
+        const cvy_batchnorm_values v = host_values(b);
+        cvy_batchnorm_keep_reference(&op->shape, &v);
+        return CONVOY_OK;
+    }
+    return CVY_LAUNCH(op->keep, cvy_items((size_t)op->shape.channels), cvy_buf(b->running_mean),
+                      cvy_buf(b->running_var), cvy_float(op->shape.eps),
+                      cvy_uint((uint32_t)op->shape.channels), cvy_buf(b->saved_mean),
+                      cvy_buf(b->saved_invstd));
+}
+
 convoy_status cvy_fold_prepare(convoy_device *device, int channels, float eps, cvy_fold *op) {
     *op = (cvy_fold){.channels = channels, .eps = eps};
     return cvy_device_get_traits(device)->host
@@ -396,10 +426,6 @@ convoy_status cvy_fold_run(const cvy_fold *op, const cvy_folding *of, const cvy_
                       cvy_buf(of->folded_bias));
 }
 
-static float values_in_channel(const cvy_batchnorm *op, int n) {
-    return (float)((double)n * (double)pixels(&op->shape));
-}
-
 /* Sums and gradient of channels first..end-1, in blocks. */
 static convoy_status launch_backward(cvy_batchnorm *op, const walk *w, int n, int first, int end,
                                      bool accumulate, const cvy_batchnorm_buffers *b) {
@@ -417,10 +443,11 @@ static convoy_status launch_backward(cvy_batchnorm *op, const walk *w, int n, in
     cvy_blocks blocks = channel_blocks(op, op->gradient, width, end - first, &vectors);
     return CVY_LAUNCH(op->gradient, blocks.grid, cvy_buf(b->x), cvy_buf(b->gy), cvy_buf(b->saved_mean),
                       cvy_buf(b->saved_invstd), cvy_buf(b->weight), cvy_buf(b->bias), cvy_int(shape->relu),
-                      cvy_buf(b->workspace), cvy_uint(w->blocks), cvy_float(values_in_channel(op, n)),
-                      cvy_buf(b->gx), cvy_buf(b->gweight), cvy_buf(b->gbias), cvy_int(accumulate),
-                      cvy_uint(vectors), cvy_int(first), cvy_int(shape->pitch / width), cvy_int(n),
-                      cvy_uint(blocks.block), cvy_local(2 * sizeof(float) * blocks.grid.local[0]));
+                      cvy_buf(b->workspace), cvy_uint(w->blocks),
+                      cvy_float((float)values_in_channel(shape, n)), cvy_buf(b->gx), cvy_buf(b->gweight),
+                      cvy_buf(b->gbias), cvy_int(accumulate), cvy_uint(vectors), cvy_int(first),
+                      cvy_int(shape->pitch / width), cvy_int(n), cvy_uint(blocks.block),
+                      cvy_local(2 * sizeof(float) * blocks.grid.local[0]));
 }
 
 convoy_status cvy_batchnorm_backward(cvy_batchnorm *op, int n, bool accumulate,
@@ -438,8 +465,8 @@ convoy_status cvy_batchnorm_backward(cvy_batchnorm *op, int n, bool accumulate,
             op->gradient_channel, channel_grid(op), cvy_buf(b->x), cvy_buf(b->gy), cvy_buf(b->saved_mean),
             cvy_buf(b->saved_invstd), cvy_buf(b->weight), cvy_buf(b->bias), cvy_int(shape->relu),
             cvy_ulong(channel_at(shape, 1)), cvy_int(w.columns), cvy_int(w.lanes), cvy_uint(w.stride),
-            cvy_uint(w.steps), cvy_uint(w.block), cvy_float(values_in_channel(op, n)), cvy_buf(b->gx),
-            cvy_buf(b->gweight), cvy_buf(b->gbias), cvy_int(accumulate),
+            cvy_uint(w.steps), cvy_uint(w.block), cvy_float((float)values_in_channel(shape, n)),
+            cvy_buf(b->gx), cvy_buf(b->gweight), cvy_buf(b->gbias), cvy_int(accumulate),
             cvy_int(shape->pitch / cvy_pitch_width(op->device, (size_t)shape->pitch)), cvy_int(n));
     int together = op->scheme.channels_together > 1 ? op->scheme.channels_together / 2
                                                     : 1; /* two tensors in the cache */

@@ -9,7 +9,8 @@ typedef struct cvy_batchnorm_shape {
     int pitch;
     int channels, height, width;
     float eps, momentum;
-    bool relu; /* of the output; backward takes the gradient behind it */
+    bool relu;   /* of the output; backward takes the gradient behind it */
+    bool frozen; /* the running statistics are constants, in training too: no gradient goes through them */
 } cvy_batchnorm_shape;
 
 /* The tensors of one call, on the device and, for the references, in host memory. Those that are per channel
@@ -32,6 +33,8 @@ typedef struct cvy_batchnorm_values {
 void cvy_batchnorm_forward_training_reference(const cvy_batchnorm_shape *shape, int n,
                                               const cvy_batchnorm_values *v);
 void cvy_batchnorm_forward_eval_reference(const cvy_batchnorm_shape *shape, const cvy_batchnorm_values *v);
+/* 1 / sqrt(running_var + eps) and the mean, for backward. */
+void cvy_batchnorm_keep_reference(const cvy_batchnorm_shape *shape, const cvy_batchnorm_values *v);
 void cvy_batchnorm_backward_reference(const cvy_batchnorm_shape *shape, int n, bool accumulate,
                                       const cvy_batchnorm_values *v);
 
@@ -47,6 +50,8 @@ cvy_cost cvy_batchnorm_cost(const cvy_batchnorm *op, bool backward);
 
 convoy_status cvy_batchnorm_forward_training(cvy_batchnorm *op, int n, const cvy_batchnorm_buffers *b);
 convoy_status cvy_batchnorm_forward_eval(cvy_batchnorm *op, const cvy_batchnorm_buffers *b);
+/* As evaluation, with what backward needs; of a frozen shape. */
+convoy_status cvy_batchnorm_forward_frozen(cvy_batchnorm *op, const cvy_batchnorm_buffers *b);
 convoy_status cvy_batchnorm_backward(cvy_batchnorm *op, int n, bool accumulate,
                                      const cvy_batchnorm_buffers *b);
 

@@ -65,6 +65,39 @@ void cvy_loss_reference(cvy_loss kind, int classes, int pitch, int n, const floa
     }
 }
 
+void cvy_loss_soft_reference(const cvy_soft_targets *targets, int classes, int pitch, int n,
+                             const float *output, const int32_t *labels, float grad_scale,
+                             cvy_loss_results results) {
+    const size_t columns = (size_t)pitch;
+    const double shared = targets->smoothing / classes;
+    double total = 0;
+    for (int c = 0; c < classes; c++)
+        total += targets->weights[c];
+    for (size_t i = 0; i < columns; i++) {
+        const bool real = i < (size_t)n;
+        const int32_t label = real ? labels[i] : -1;
+        const bool usable = label >= 0 && label < classes;
+        double largest = 0, sum = 0, own = usable ? targets->weights[label] * (1 - targets->smoothing) : 0;
+        if (real)
+            largest = largest_output(CVY_CROSS_ENTROPY, classes, columns, output, i, &results.predictions[i]);
+        for (int c = 0; real && c < classes; c++)
+            sum += exp(output[(size_t)c * columns + i] - largest);
+        double loss = 0;
+        for (int c = 0; c < classes; c++) {
+            const size_t at = (size_t)c * columns + i;
+            const double target = shared * targets->weights[c] + (c == label ? own : 0);
+            loss += target * (log(sum) + largest - output[at]);
+            if (results.gradient)
+                results.gradient[at] =
+                    usable ? (float)((exp(output[at] - largest) / sum * (own + shared * total) - target) *
+                                     grad_scale)
+                           : 0;
+        }
+        if (real)
+            results.losses[i] = usable ? (float)loss : NAN;
+    }
+}
+
 void cvy_softmax_forward_reference(size_t classes, size_t pitch, const float *x, float *y) {
     for (size_t i = 0; i < pitch; i++) {
         double largest = -INFINITY, sum = 0;
@@ -99,6 +132,9 @@ struct cvy_loss_op {
     size_t run_size; /* items of a work-group */
     float *host_losses;
     int32_t *host_predictions;
+    bool soft;
+    float smoothing, total; /* of soft targets; the sum of the weights */
+    cvy_buffer *weights;
 };
 
 /* Items that share one vector of images. The largest group uses 64 * VW * 8 bytes of local memory. */
@@ -117,14 +153,27 @@ static convoy_status prepare(cvy_loss_op *op) {
         op->host_predictions = malloc(pitch * sizeof(int32_t));
         return op->host_losses && op->host_predictions ? CONVOY_OK : cvy_fail_memory("a loss", 8 * pitch);
     }
-    convoy_status status = cvy_kernel_get_pitch(op->device, "loss", "loss", pitch, &op->run);
+    convoy_status status = op->soft
+                               ? cvy_kernel_get_pitch(op->device, "loss_soft", "loss_soft", pitch, &op->run)
+                               : cvy_kernel_get_pitch(op->device, "loss", "loss", pitch, &op->run);
     if (!status)
         op->run_size = items_for_classes(op->device, op->run, (size_t)op->classes);
     return status;
 }
 
-convoy_status cvy_loss_create(convoy_device *device, cvy_loss kind, int classes, int pitch,
-                              cvy_loss_op **op) {
+static convoy_status set_targets(cvy_loss_op *op, const cvy_soft_targets *targets) {
+    const size_t bytes = (size_t)op->classes * sizeof(float);
+    op->soft = true;
+    op->smoothing = (float)targets->smoothing;
+    for (int c = 0; c < op->classes; c++)
+        op->total += targets->weights[c];
+    convoy_status status = cvy_buffer_create(op->device, bytes, "class weights", &op->weights);
+    return status ? status : cvy_buffer_write(op->weights, 0, targets->weights, bytes);
+}
+
+/* `targets` NULL: the label alone. */
+static convoy_status create(convoy_device *device, cvy_loss kind, const cvy_soft_targets *targets,
+                            int classes, int pitch, cvy_loss_op **op) {
     if (classes < 1)
         return cvy_fail(CONVOY_INVALID, "a loss over %d classes: the network needs at least one output",
                         classes);
@@ -133,7 +182,9 @@ convoy_status cvy_loss_create(convoy_device *device, cvy_loss kind, int classes,
         return cvy_fail_memory("a loss", sizeof *made);
     *made = (cvy_loss_op){.device = device, .kind = kind, .classes = classes, .pitch = pitch};
     made->host = cvy_device_get_traits(device)->host;
-    convoy_status status = prepare(made);
+    convoy_status status = targets ? set_targets(made, targets) : CONVOY_OK;
+    if (!status)
+        status = prepare(made);
     if (!status)
         *op = made;
     else
@@ -141,11 +192,22 @@ convoy_status cvy_loss_create(convoy_device *device, cvy_loss kind, int classes,
     return status;
 }
 
+convoy_status cvy_loss_create(convoy_device *device, cvy_loss kind, int classes, int pitch,
+                              cvy_loss_op **op) {
+    return create(device, kind, NULL, classes, pitch, op);
+}
+
+convoy_status cvy_loss_create_soft(convoy_device *device, const cvy_soft_targets *targets, int classes,
+                                   int pitch, cvy_loss_op **op) {
+    return create(device, CVY_CROSS_ENTROPY, targets, classes, pitch, op);
+}
+
 void cvy_loss_free(cvy_loss_op *op) {
     if (!op)
         return;
     free(op->host_losses);
     free(op->host_predictions);
+    cvy_buffer_free(op->weights);
     free(op);
 }
 
@@ -155,9 +217,14 @@ size_t cvy_loss_parts(const convoy_device *device, int pitch) {
 
 static void run_on_host(cvy_loss_op *op, const cvy_loss_operands *on) {
     const int32_t *classes = cvy_buffer_host(on->labels);
-    cvy_loss_reference(
-        op->kind, op->classes, op->pitch, on->n, cvy_buffer_host(on->output), classes, on->grad_scale,
-        (cvy_loss_results){op->host_losses, op->host_predictions, cvy_buffer_host(on->gradient)});
+    const float *output = cvy_buffer_host(on->output);
+    const cvy_loss_results results = {op->host_losses, op->host_predictions, cvy_buffer_host(on->gradient)};
+    const cvy_soft_targets targets = {(double)op->smoothing, op->soft ? cvy_buffer_host(op->weights) : NULL};
+    if (op->soft)
+        cvy_loss_soft_reference(&targets, op->classes, op->pitch, on->n, output, classes, on->grad_scale,
+                                results);
+    else
+        cvy_loss_reference(op->kind, op->classes, op->pitch, on->n, output, classes, on->grad_scale, results);
     double losses = 0;
     int right = 0;
     for (int i = 0; i < on->n; i++) {
@@ -181,6 +248,13 @@ convoy_status cvy_loss_run(cvy_loss_op *op, const cvy_loss_operands *on) {
     }
     int width = cvy_pitch_width(op->device, (size_t)op->pitch), vectors = op->pitch / width;
     size_t scratch = op->run_size * (size_t)width * sizeof(float);
+    if (op->soft)
+        return CVY_LAUNCH(op->run, cvy_groups(op->run_size, (size_t)vectors, 1, 1), cvy_buf(on->output),
+                          cvy_buf(on->labels), cvy_buf(op->weights), cvy_int(op->classes), cvy_int(vectors),
+                          cvy_int(on->n), cvy_float(op->smoothing), cvy_float(op->total),
+                          cvy_float(on->grad_scale), cvy_buf(on->gradient), cvy_buf(on->statistics),
+                          cvy_ulong(on->slot), cvy_int(on->accumulate), cvy_local(scratch),
+                          cvy_local(scratch));
     return CVY_LAUNCH(op->run, cvy_groups(op->run_size, (size_t)vectors, 1, 1), cvy_buf(on->output),
                       cvy_buf(on->labels), cvy_int(op->classes), cvy_int(vectors), cvy_int(on->n),
                       cvy_float((float)rows[op->kind].sign), cvy_int(rows[op->kind].rejection),

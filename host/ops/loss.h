@@ -35,7 +35,20 @@ typedef struct cvy_loss_results {
 void cvy_loss_reference(cvy_loss kind, int classes, int pitch, int n, const float *output,
                         const int32_t *labels, float grad_scale, cvy_loss_results results);
 
+/* torch.nn.CrossEntropyLoss's label_smoothing and weight. */
+typedef struct cvy_soft_targets {
+    double smoothing;
+    const float *weights; /* [classes] */
+} cvy_soft_targets;
+/* The same for these; losses are weighted, and not yet divided by the sum of the images' weights. */
+void cvy_loss_soft_reference(const cvy_soft_targets *targets, int classes, int pitch, int n,
+                             const float *output, const int32_t *labels, float grad_scale,
+                             cvy_loss_results results);
+
 typedef struct cvy_loss_op cvy_loss_op;
+/* A cross-entropy for training. It writes no predictions. */
+convoy_status cvy_loss_create_soft(convoy_device *device, const cvy_soft_targets *targets, int classes,
+                                   int pitch, cvy_loss_op **op);
 convoy_status cvy_loss_create(convoy_device *device, cvy_loss kind, int classes, int pitch, cvy_loss_op **op);
 void cvy_loss_free(cvy_loss_op *op);
 /* How many pairs make up a slot of the statistics: each work-group leaves one, so that no second launch has

@@ -77,24 +77,36 @@ convoy_status cvy_record_set_tensors(const json_t *record, convoy_model *model) 
     return status;
 }
 
-convoy_status cvy_record_set_batch(const cvy_record_batch *b, uint32_t index) {
-    const size_t bytes = b->pixels * b->pitch * sizeof(float);
-    float *images = calloc(b->pixels * b->pitch, sizeof *images);
-    int32_t *labels = calloc(b->pitch, sizeof *labels);
-    convoy_status status = images && labels ? CONVOY_OK : cvy_fail_memory("a batch", bytes);
+void cvy_record_make_batch(uint32_t index, size_t n, int classes, size_t pixels, float *images,
+                           int32_t *labels) {
     cvy_rng label_rng = cvy_rng_stream(SEED, LABEL, index), image_rng = cvy_rng_stream(SEED, IMAGE, index);
-    for (size_t i = 0; !status && i < (size_t)b->n; i++) {
-        labels[i] = (int32_t)(cvy_rng_u32(&label_rng) % (uint32_t)b->classes);
+    for (size_t i = 0; i < n; i++) {
+        labels[i] = (int32_t)(cvy_rng_u32(&label_rng) % (uint32_t)classes);
         cvy_rng template_rng = cvy_rng_stream(SEED, TEMPLATE, (uint32_t)labels[i]);
-        for (size_t p = 0; p < b->pixels; p++) {
+        for (size_t p = 0; p < pixels; p++) {
             const float sum = cvy_rng_uniform(&image_rng) + cvy_rng_uniform(&template_rng);
-            images[p * b->pitch + i] = sum * 0.5f;
+            images[i * pixels + p] = sum * 0.5f;
         }
     }
+}
+
+convoy_status cvy_record_set_batch(const cvy_record_batch *b, uint32_t index) {
+    const size_t bytes = b->pixels * b->pitch * sizeof(float);
+    const size_t n = (size_t)b->n;
+    float *images = calloc(b->pixels * b->pitch, sizeof *images),
+          *rows = malloc(n * b->pixels * sizeof *rows);
+    int32_t *labels = calloc(b->pitch, sizeof *labels);
+    convoy_status status = images && rows && labels ? CONVOY_OK : cvy_fail_memory("a batch", bytes);
+    if (!status)
+        cvy_record_make_batch(index, n, b->classes, b->pixels, rows, labels);
+    for (size_t i = 0; !status && i < n; i++)
+        for (size_t p = 0; p < b->pixels; p++)
+            images[p * b->pitch + i] = rows[i * b->pixels + p];
     if (!status)
         status = cvy_buffer_write(b->images, 0, images, bytes);
     if (!status && b->labels)
         status = cvy_buffer_write(b->labels, 0, labels, b->pitch * sizeof *labels);
+    free(rows);
     free(images);
     free(labels);
     return status;

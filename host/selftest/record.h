@@ -17,7 +17,11 @@ convoy_status cvy_record_set_tensor(const json_t *row, const convoy_tensor *tens
 convoy_status cvy_record_set_tensors(const json_t *record, convoy_model *model);
 json_t *cvy_record_row(const json_t *rows, const char *name); /* NULL: none */
 
-/* Batch `index`, as the loader would make it: images [pixels][pitch], and labels [pitch] unless that is NULL.
+/* Batch `index`: images [n][pixels], labels [n]. */
+void cvy_record_make_batch(uint32_t index, size_t n, int classes, size_t pixels, float *images,
+                           int32_t *labels);
+/* The same on the device, as the loader would make it: images [pixels][pitch], and labels [pitch] unless that
+ * is NULL.
  */
 typedef struct cvy_record_batch {
     size_t pixels, pitch;

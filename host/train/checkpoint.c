@@ -8,15 +8,19 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/log.h"
 #include "base/status.h"
 
 static const char format_name[] = "convoy-checkpoint-2";
+static const char older_format[] = "convoy-checkpoint-1"; /* of 0.1: without class names and digest */
 
 /* ---- the identity of a run ---- */
 
-static bool may_differ(const char *line) {
+static bool may_differ(const char *line, size_t length) {
+    (void)length;
     static const char *const keys[] = {
-        "epochs:", "data:", "batch_size:", "micro_batch:", "reports_per_epoch:", "eval_every:"};
+        "epochs:",     "data:",          "batch_size:", "micro_batch:", "reports_per_epoch:",
+        "eval_every:", "early_stopping:"};
     line += strspn(line, " ");
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
         if (strncmp(line, keys[i], strlen(keys[i])) == 0)
@@ -24,18 +28,40 @@ static bool may_differ(const char *line) {
     return false;
 }
 
-char *cvy_identity_model(const convoy_model *model) {
-    char *text = cvy_model_print(model);
-    char *out = text;
-    for (char *line = text, *next; *line; line = next) {
-        next = line + strcspn(line, "\n");
-        next += *next == '\n';
-        if (may_differ(line))
+/* "  key: value" of the recipe with that key's default? */
+static bool is_default(const char *line, size_t length) {
+    const char *key = line + 2, *colon = memchr(line, ':', length);
+    if (length < 4 || strncmp(line, "  ", 2) != 0 || !colon || strncmp(colon, ": ", 2) != 0)
+        return false;
+    for (const cvy_param *row = cvy_recipe_params; row->name; row++) {
+        const size_t left = length - (size_t)(colon + 2 - line);
+        if (strlen(row->name) != (size_t)(colon - key) || strncmp(row->name, key, strlen(row->name)) != 0)
             continue;
+        const char *fallback = row->fallback && *row->fallback ? row->fallback : "\"\"";
+        return strlen(fallback) == left && strncmp(colon + 2, fallback, left) == 0;
+    }
+    return false;
+}
+
+/* Leaves out the recipe's lines for which `left_out` holds; in place. */
+static void leave_out(char *text, bool (*left_out)(const char *line, size_t length)) {
+    char *out = text;
+    bool recipe = false;
+    for (char *line = text, *next; *line; line = next) {
+        const size_t length = strcspn(line, "\n");
+        next = line + length + (line[length] == '\n');
+        if (recipe && left_out(line, length))
+            continue;
+        recipe = recipe || (length == strlen("recipe:") && strncmp(line, "recipe:", length) == 0);
         memmove(out, line, (size_t)(next - line));
         out += next - line;
     }
     *out = '\0';
+}
+
+char *cvy_identity_model(const convoy_model *model) {
+    char *text = cvy_model_print(model);
+    leave_out(text, may_differ);
     return text;
 }
 
@@ -48,13 +74,15 @@ typedef struct content {
     cvy_named_tensor *tensors;
     size_t count;
     cvy_arena *names;
-    float *state; /* [states][parameter count], as on the device */
+    float *state; /* [group][states][count], as on the device */
+    float *average;
 } content;
 
 static void content_free(content *content) {
     cvy_arena_free(content->names);
     free(content->tensors);
     free(content->state);
+    free(content->average);
 }
 
 /* Adds a copy of `tensor` named "<prefix>.<its name>" with other data. */
@@ -73,7 +101,7 @@ static convoy_status add_model(content *content, const convoy_model *model) {
     convoy_status status = cvy_model_state(model, &tensors, &count);
     if (status)
         return status;
-    content->tensors = calloc(count * (1 + CVY_OPTIMIZER_STATES) + 1, sizeof *content->tensors);
+    content->tensors = calloc(count * (2 + CVY_OPTIMIZER_STATES) + 1, sizeof *content->tensors);
     if (!content->tensors)
         status = cvy_fail_memory("the list of a checkpoint's tensors", count * sizeof *tensors);
     for (size_t i = 0; i < count && !status; i++)
@@ -84,14 +112,14 @@ static convoy_status add_model(content *content, const convoy_model *model) {
 
 /* Lists every tensor that a checkpoint of this run has; `data` points at the model's values and into
    content->state, which is zeroed. */
-static convoy_status content_create(convoy_network *network, const cvy_optimizer *optimizer,
-                                    content *content) {
+static convoy_status content_create(convoy_network *network, const cvy_kept *kept, content *content) {
     convoy_model *model = cvy_network_model(network);
     size_t parameters = cvy_network_parameter_count(network);
-    int states = cvy_optimizer_states(optimizer);
+    int states = cvy_optimizer_states(kept->optimizer);
     content->names = cvy_arena_create();
     content->state = calloc(parameters * (size_t)states + 1, sizeof(float));
-    if (!content->names || !content->state)
+    content->average = calloc(kept->average ? parameters : 1, sizeof(float));
+    if (!content->names || !content->state || !content->average)
         return cvy_fail_memory("a checkpoint", parameters * (size_t)states * sizeof(float));
     convoy_status status = add_model(content, model);
     for (size_t i = 0, at = 0; i < convoy_model_tensor_count(model) && !status; i++) {
@@ -104,8 +132,10 @@ static convoy_status content_create(convoy_network *network, const cvy_optimizer
         if (named.older)
             named.older += sizeof model_prefix;
         for (int s = 0; s < states && offset != SIZE_MAX; s++)
-            add_tensor(content, optimizer->type->states[s], &named,
-                       content->state + (size_t)s * parameters + offset);
+            add_tensor(content, kept->optimizer->type->states[s], &named,
+                       content->state + cvy_network_state_offset(network, i, states, s));
+        if (kept->average && offset != SIZE_MAX)
+            add_tensor(content, "ema", &named, content->average + offset);
     }
     return status;
 }
@@ -138,7 +168,7 @@ convoy_status cvy_checkpoint_fetch(convoy_network *network, unsigned long long s
 
 /* The scalars as pairs of strings. */
 typedef struct metadata {
-    const char *pairs[64];
+    const char *pairs[96];
     int count;
     cvy_arena *arena;
 } metadata;
@@ -190,23 +220,48 @@ static void describe(metadata *m, const cvy_identity *identity, const cvy_positi
     put_real(m, "best_accuracy", position->best_accuracy);
     put_whole(m, "best_epoch", (unsigned long long)position->best_epoch);
     put_real(m, "seconds", position->seconds);
+    put_whole(m, "length", identity->length);
+    put_real(m, "val_loss", position->val_loss);
+    put_real(m, "val_accuracy", position->val_accuracy);
+    put_real(m, "best", position->best);
+    put(m, "plateau_begun", position->plateau.begun ? "true" : "false");
+    put_real(m, "plateau_best", position->plateau.best);
+    put_whole(m, "plateau_bad_epochs", position->plateau.bad_epochs);
+    put_whole(m, "plateau_cooldown", position->plateau.cooldown);
+    put_whole(m, "plateau_reductions", position->plateau.reductions);
+    put_real(m, "stop_best", position->stop_best);
+    put_whole(m, "waiting", position->waiting);
+    put(m, "stopped", position->stopped ? "true" : "false");
 }
 
-convoy_status cvy_checkpoint_save(const char *path, convoy_network *network, const cvy_optimizer *optimizer,
-                                  cvy_buffer *state, const cvy_identity *identity,
-                                  const cvy_position *position) {
+/* All that the device has beside the parameters. */
+static convoy_status move_kept(convoy_network *network, const cvy_kept *kept, content *content, bool write) {
+    const size_t parameters = cvy_network_parameter_count(network) * sizeof(float);
+    const struct {
+        cvy_buffer *buffer;
+        float *values;
+        size_t bytes;
+    } parts[] = {{kept->state, content->state, parameters * (size_t)cvy_optimizer_states(kept->optimizer)},
+                 {kept->average, content->average, parameters}};
+    convoy_status status = CONVOY_OK;
+    for (size_t i = 0; i < sizeof parts / sizeof *parts && !status; i++)
+        if (parts[i].buffer && parts[i].bytes)
+            status = write ? cvy_buffer_write(parts[i].buffer, 0, parts[i].values, parts[i].bytes)
+                           : cvy_buffer_read(parts[i].buffer, 0, parts[i].values, parts[i].bytes);
+    return status;
+}
+
+convoy_status cvy_checkpoint_save(const char *path, convoy_network *network, const cvy_kept *kept,
+                                  const cvy_identity *identity, const cvy_position *position) {
     content content = {0};
     metadata metadata = {0};
     const cvy_classes classes = cvy_model_classes(cvy_network_model(network));
     char *names = cvy_classes_print(&classes);
-    convoy_status status = names ? content_create(network, optimizer, &content)
+    convoy_status status = names ? content_create(network, kept, &content)
                                  : cvy_fail_memory("a checkpoint", (unsigned long long)classes.count);
     if (status)
         goto done;
-    size_t bytes =
-        cvy_network_parameter_count(network) * (size_t)cvy_optimizer_states(optimizer) * sizeof(float);
-    if (state && bytes)
-        status = cvy_buffer_read(state, 0, content.state, bytes);
+    status = move_kept(network, kept, &content, false);
     for (size_t i = 0; i < content.count && !status; i++)
         status = check_finite(&content.tensors[i], position->step);
     if (status)
@@ -269,6 +324,28 @@ static bool get_flag(reader *r, const char *key) {
     return strcmp(text, "true") == 0;
 }
 
+/* What files of older versions do not have; they had none of it. */
+static void read_later_keys(reader *r, cvy_position *p) {
+    p->val_loss = p->val_accuracy = p->stop_best = NAN;
+    p->best = p->best_accuracy;
+    p->plateau = (cvy_plateau){0};
+    p->waiting = 0;
+    p->stopped = false;
+    if (!cvy_tensor_file_metadata(r->file, "stopped"))
+        return;
+    p->val_loss = get_real(r, "val_loss");
+    p->val_accuracy = get_real(r, "val_accuracy");
+    p->best = get_real(r, "best");
+    p->plateau.begun = get_flag(r, "plateau_begun");
+    p->plateau.best = get_real(r, "plateau_best");
+    p->plateau.bad_epochs = (unsigned)get_whole(r, "plateau_bad_epochs", INT32_MAX);
+    p->plateau.cooldown = (unsigned)get_whole(r, "plateau_cooldown", INT32_MAX);
+    p->plateau.reductions = (unsigned)get_whole(r, "plateau_reductions", INT32_MAX);
+    p->stop_best = get_real(r, "stop_best");
+    p->waiting = (unsigned)get_whole(r, "waiting", INT32_MAX);
+    p->stopped = get_flag(r, "stopped");
+}
+
 static void read_position(reader *r, cvy_position *p) {
     p->epoch = (int)get_whole(r, "epoch", INT32_MAX);
     p->step = get_whole(r, "step", UINT64_MAX);
@@ -284,6 +361,7 @@ static void read_position(reader *r, cvy_position *p) {
     p->best_accuracy = get_real(r, "best_accuracy");
     p->best_epoch = (int)get_whole(r, "best_epoch", INT32_MAX);
     p->seconds = get_real(r, "seconds");
+    read_later_keys(r, p);
 }
 
 /* The first line in which two texts differ, of both. */
@@ -299,6 +377,19 @@ static convoy_status fail_model(const char *path, const char *recorded, const ch
         recorded += a + 1;
         present += b + 1;
     }
+}
+
+static convoy_status check_model(const char *path, const char *recorded, const char *present) {
+    char *texts[2] = {strdup(recorded), strdup(present)};
+    convoy_status status =
+        texts[0] && texts[1] ? CONVOY_OK : cvy_fail_memory("a model's text", strlen(present));
+    for (int i = 0; i < 2 && !status; i++)
+        leave_out(texts[i], is_default);
+    if (!status && strcmp(texts[0], texts[1]) != 0)
+        status = fail_model(path, texts[0], texts[1]);
+    free(texts[0]);
+    free(texts[1]);
+    return status;
 }
 
 static convoy_status check_whole(const char *path, const char *what, const char *option,
@@ -320,10 +411,13 @@ static convoy_status check_identity(const char *path, reader *r, const cvy_ident
     bool shuffle = get_flag(r, "shuffle");
     if (r->bad)
         return CONVOY_OK; /* reported with the others */
-    if (strcmp(model, identity->model) != 0)
-        return fail_model(path, model, identity->model);
-    convoy_status status = check_whole(path, "a batch size of", "batch size", batch_size,
-                                       (unsigned long long)identity->batch_size);
+    convoy_status status = check_model(path, model, identity->model);
+    if (!status && cvy_tensor_file_metadata(r->file, "length"))
+        status = check_whole(path, "a schedule over", "number of epochs", get_whole(r, "length", UINT64_MAX),
+                             identity->length);
+    if (!status)
+        status = check_whole(path, "a batch size of", "batch size", batch_size,
+                             (unsigned long long)identity->batch_size);
     if (!status)
         status = check_whole(path, "a micro-batch of", "micro-batch", micro_batch,
                              (unsigned long long)identity->micro_batch);
@@ -362,9 +456,15 @@ static convoy_status check_position(const char *path, const reader *r, const cvy
     return CONVOY_OK;
 }
 
+static bool has_format(const cvy_tensor_file *file, const char *wanted) {
+    const char *format = cvy_tensor_file_metadata(file, "format");
+    return format && strcmp(format, wanted) == 0;
+}
+
 static convoy_status check_format(const char *path, const cvy_tensor_file *file) {
     const char *format = cvy_tensor_file_metadata(file, "format");
-    if (format && strcmp(format, format_name) == 0)
+    if (has_format(file, format_name) ||
+        (has_format(file, older_format) && !cvy_tensor_file_metadata(file, "digest")))
         return CONVOY_OK;
     return cvy_fail(CONVOY_INVALID,
                     "%s is no checkpoint that this version reads (format \"%.40s\", wanted \"%s\"); weights "
@@ -378,6 +478,13 @@ convoy_status cvy_checkpoint_open(const char *path, cvy_tensor_file **file) {
     convoy_status status = cvy_tensor_file_load(path, file);
     if (!status)
         status = check_format(path, *file);
+    if (!status && has_format(*file, older_format)) {
+        cvy_info(
+            "%s is of version 0.1: the run goes on, but where kernels have changed since, not to the bits "
+            "that it would have come to then",
+            path);
+        return CONVOY_OK;
+    }
     if (!status)
         status = cvy_tensor_file_digest(*file, "digest", found);
     const char *written = status ? NULL : cvy_tensor_file_metadata(*file, "digest");
@@ -405,8 +512,8 @@ convoy_status cvy_checkpoint_classes(const char *path, const cvy_tensor_file *fi
 }
 
 convoy_status cvy_checkpoint_load(const char *path, const cvy_tensor_file *file, convoy_network *network,
-                                  const cvy_optimizer *optimizer, cvy_buffer *state,
-                                  const cvy_identity *identity, cvy_position *position) {
+                                  const cvy_kept *kept, const cvy_identity *identity,
+                                  cvy_position *position) {
     content content = {0};
     const void **found = NULL;
     cvy_position p;
@@ -417,7 +524,7 @@ convoy_status cvy_checkpoint_load(const char *path, const cvy_tensor_file *file,
     read_position(&r, &p);
     status = check_position(path, &r, identity, &p);
     if (!status)
-        status = content_create(network, optimizer, &content);
+        status = content_create(network, kept, &content);
     if (status)
         goto done;
     found = calloc(content.count + 1, sizeof *found);
@@ -428,10 +535,8 @@ convoy_status cvy_checkpoint_load(const char *path, const cvy_tensor_file *file,
     for (size_t i = 0; i < content.count; i++)
         memcpy(content.tensors[i].data, found[i], content.tensors[i].bytes);
     status = cvy_network_upload(network);
-    size_t bytes =
-        cvy_network_parameter_count(network) * (size_t)cvy_optimizer_states(optimizer) * sizeof(float);
-    if (!status && state && bytes)
-        status = cvy_buffer_write(state, 0, content.state, bytes);
+    if (!status)
+        status = move_kept(network, kept, &content, true);
     if (!status)
         *position = p;
 done:

@@ -1,8 +1,8 @@
 /* checkpoint.safetensors: all that a run needs to go on to the same bits, on any device. Tensors:
    "model.<name>" for the state dict, and the optimizer's state under PyTorch's names per trainable tensor
-   ("momentum_buffer.<name>", or "exp_avg.<name>" and "exp_avg_sq.<name>"). Scalars are strings in the file's
-   metadata, doubles as hexadecimal floats: exact, and readable. Random numbers are functions of (seed, step),
-   so there is no generator to save. */
+   ("momentum_buffer.<name>", or "exp_avg.<name>" and "exp_avg_sq.<name>"), and "ema.<name>". Scalars are
+   strings in the file's metadata, doubles as hexadecimal floats: exact, and readable. Random numbers are
+   functions of (seed, step), so there is no generator to save. */
 #ifndef CVY_TRAIN_CHECKPOINT_H
 #define CVY_TRAIN_CHECKPOINT_H
 
@@ -20,8 +20,13 @@ typedef struct cvy_position {
     double batch_loss;
     double test_loss, test_accuracy;               /* latest evaluation, NaN before the first */
     double epoch_train_loss, epoch_train_accuracy; /* of the last finished epoch, NaN before */
-    double best_accuracy;                          /* NaN before the first evaluation */
+    double val_loss, val_accuracy;                 /* the same of a validation set */
+    double best, best_accuracy; /* of the monitor, and the accuracy there; NaN before the first evaluation */
     int best_epoch;
+    cvy_plateau plateau; /* of ReduceLROnPlateau */
+    double stop_best;    /* of early stopping, and epochs since */
+    unsigned waiting;
+    bool stopped;   /* early stopping ended the run */
     double seconds; /* since training began */
 } cvy_position;
 
@@ -31,30 +36,36 @@ typedef struct cvy_identity {
     unsigned long long seed, train_images;
     int batch_size, micro_batch; /* equal where the batch is computed whole */
     bool shuffle;
+    unsigned long long length; /* epochs or steps of the run where its schedule follows them; else 0 */
 } cvy_identity;
 
+/* What is kept beside the model's own values, with its optimizer; each may be NULL. */
+typedef struct cvy_kept {
+    const cvy_optimizer *optimizer;
+    cvy_buffer *state;   /* [group][states][count] */
+    cvy_buffer *average; /* of the parameters: "ema.<name>" */
+} cvy_kept;
+
 /* cvy_model_print without the recipe lines that do not change what a step computes (epochs, data,
-   reports_per_epoch, eval_every) and without batch_size and micro_batch, which options may override;
-   malloc'ed. */
+   reports_per_epoch, eval_every, early_stopping) and without batch_size and micro_batch, which options may
+   override; malloc'ed. Where two are compared, recipe keys at their default do not count: a run goes on in a
+   version that knows more of them. */
 char *cvy_identity_model(const convoy_model *model);
 
 /* Reads the parameters from the device into the model. CONVOY_FAILED when one of them is NaN or infinite:
    what diverged is never written over what did not. */
 convoy_status cvy_checkpoint_fetch(convoy_network *network, unsigned long long step);
 
-/* Writes the model's values, as fetched, and the optimizer's state [states][count], read from the device;
-   `state` is NULL where there is none. */
-convoy_status cvy_checkpoint_save(const char *path, convoy_network *network, const cvy_optimizer *optimizer,
-                                  cvy_buffer *state, const cvy_identity *identity,
-                                  const cvy_position *position);
+/* Writes the model's values, as fetched, and what is kept beside them, read from the device. */
+convoy_status cvy_checkpoint_save(const char *path, convoy_network *network, const cvy_kept *kept,
+                                  const cvy_identity *identity, const cvy_position *position);
 
 /* Reads a checkpoint and compares it with its digest. */
 convoy_status cvy_checkpoint_open(const char *path, cvy_tensor_file **file);
 /* The other way, from the file at `path`. Everything is checked before anything is changed: CONVOY_INVALID
    names what differs from this run. */
 convoy_status cvy_checkpoint_load(const char *path, const cvy_tensor_file *file, convoy_network *network,
-                                  const cvy_optimizer *optimizer, cvy_buffer *state,
-                                  const cvy_identity *identity, cvy_position *position);
+                                  const cvy_kept *kept, const cvy_identity *identity, cvy_position *position);
 /* What the classes are called, into the model. */
 convoy_status cvy_checkpoint_classes(const char *path, const cvy_tensor_file *file, convoy_model *model);
 

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/given.h"
+#include "base/machine.h"
 #include "data/dataset.h"
 #include "train/metrics.h"
 #include "train/statistics.h"
@@ -18,7 +19,9 @@ struct cvy_evaluator {
     cvy_buffer *labels; /* int32 [pitch] */
     cvy_statistics statistics;
     cvy_buffer *truth, *answers; /* int32 [images]; NULL where not wanted */
-    size_t images;
+    size_t images, classes;
+    float *outputs; /* [images][classes], in host memory; NULL where not wanted */
+    float *batch;   /* [classes][pitch], the same of a batch */
 };
 
 /* ---- feeding ---- */
@@ -64,6 +67,7 @@ convoy_status cvy_feed_open(const convoy_model *model, convoy_device *device, co
                                         .pitch = pitch,
                                         .image = cvy_model_image(model),
                                         .shuffle = shuffle,
+                                        .balanced = shuffle && cvy_model_recipe(model)->sampler,
                                         .seed = seed,
                                         .augment = augment,
                                         .device_budget = device_budget(device)};
@@ -97,6 +101,7 @@ convoy_status cvy_evaluator_create(convoy_network *network, convoy_device *devic
         return cvy_fail_memory("an evaluator", sizeof *e);
     e->network = network;
     e->images = convoy_dataset_count(set);
+    e->classes = (size_t)convoy_model_classes(model);
     convoy_status status =
         cvy_feed_create(network, device, set, cvy_network_batch_size(network), false, 0, NULL, &e->loader);
     if (!status)
@@ -137,7 +142,31 @@ void cvy_evaluator_free(cvy_evaluator *e) {
     cvy_statistics_free(&e->statistics);
     cvy_buffer_free(e->truth);
     cvy_buffer_free(e->answers);
+    free(e->outputs);
+    free(e->batch);
     free(e);
+}
+
+/* From now on every image's outputs come to the host. */
+static convoy_status keep_outputs(cvy_evaluator *e) {
+    const size_t pitch = (size_t)cvy_network_pitch(e->network);
+    e->outputs = cvy_machine_allocate(e->images * e->classes, sizeof *e->outputs);
+    e->batch = malloc(e->classes * pitch * sizeof *e->batch);
+    return e->outputs && e->batch
+               ? CONVOY_OK
+               : cvy_fail_memory("the outputs", e->images * e->classes * sizeof *e->outputs);
+}
+
+static convoy_status fetch_outputs(cvy_evaluator *e, size_t n, size_t done) {
+    const size_t pitch = (size_t)cvy_network_pitch(e->network);
+    if (!e->outputs)
+        return CONVOY_OK;
+    convoy_status status =
+        cvy_buffer_read(cvy_network_output(e->network), 0, e->batch, e->classes * pitch * sizeof *e->batch);
+    for (size_t i = 0; i < n && !status; i++)
+        for (size_t c = 0; c < e->classes; c++)
+            e->outputs[(done + i) * e->classes + c] = e->batch[c * pitch + i];
+    return status;
 }
 
 static convoy_status evaluate_batch(cvy_evaluator *e, int n, size_t done) {
@@ -154,7 +183,7 @@ static convoy_status evaluate_batch(cvy_evaluator *e, int n, size_t done) {
                                                        .prediction_offset = done});
     if (!status && e->truth)
         status = cvy_buffer_copy(e->labels, 0, e->truth, done * sizeof(int32_t), (size_t)n * sizeof(int32_t));
-    return status;
+    return status ? status : fetch_outputs(e, (size_t)n, done);
 }
 
 convoy_status cvy_evaluator_run(cvy_evaluator *e, const volatile int *interrupt, double *loss,
@@ -195,6 +224,29 @@ convoy_status cvy_evaluator_answers(cvy_evaluator *e, int32_t *truth, int32_t *a
     return status ? status : cvy_buffer_read(e->answers, 0, answers, e->images * sizeof(int32_t));
 }
 
+/* Class and answer of every image, counted; malloc'ed. */
+static convoy_status count_answers(cvy_evaluator *e, unsigned long long *confusion, int32_t **truth) {
+    int32_t *both = *truth = calloc(2 * e->images + 1, sizeof *both);
+    if (!both)
+        return cvy_fail_memory("the answers", 2 * e->images * sizeof *both);
+    convoy_status status = cvy_evaluator_answers(e, both, both + e->images);
+    return status ? status : cvy_confusion_count(e->classes, e->images, both, both + e->images, confusion);
+}
+
+convoy_status cvy_evaluator_monitor(cvy_evaluator *e, int monitor, double *value) {
+    unsigned long long *confusion = calloc(e->classes * e->classes, sizeof *confusion);
+    int32_t *truth = NULL;
+    cvy_averages averages = {0};
+    convoy_status status = confusion ? count_answers(e, confusion, &truth)
+                                     : cvy_fail_memory("a confusion matrix", e->classes * e->classes);
+    if (!status)
+        cvy_class_averages(e->classes, confusion, &averages);
+    *value = monitor == CVY_MONITOR_MACRO_F1 ? averages.macro_f1 : averages.balanced_accuracy;
+    free(truth);
+    free(confusion);
+    return status;
+}
+
 /* ---- the public call ---- */
 
 static int batch_of(const convoy_model *model, const convoy_dataset *set, int batch_size) {
@@ -230,21 +282,55 @@ static convoy_status make_evaluation(const convoy_dataset *set, size_t classes, 
     return CONVOY_OK;
 }
 
-static convoy_status fill_evaluation(cvy_evaluator *evaluator, const convoy_dataset *set, evaluation *e) {
-    const size_t classes = (size_t)e->figures.class_count, images = e->figures.images;
-    int32_t *truth = calloc(2 * images + 1, sizeof *truth);
-    if (!truth)
-        return cvy_fail_memory("the answers", 2 * images * sizeof *truth);
-    convoy_status status = cvy_evaluator_answers(evaluator, truth, truth + images);
-    if (!status)
-        status = cvy_confusion_count(classes, images, truth, truth + images, e->confusion);
-    free(truth);
+static void fill_averages(convoy_evaluation *figures) {
+    cvy_averages a;
+    cvy_class_averages((size_t)figures->class_count, figures->confusion, &a);
+    figures->balanced_accuracy = a.balanced_accuracy;
+    figures->macro_precision = a.macro_precision;
+    figures->macro_recall = a.macro_recall;
+    figures->macro_f1 = a.macro_f1;
+    figures->weighted_precision = a.weighted_precision;
+    figures->weighted_recall = a.weighted_recall;
+    figures->weighted_f1 = a.weighted_f1;
+}
+
+/* What takes the outputs themselves: how far down the right class stands, and ROC-AUC. */
+static convoy_status fill_ranks(cvy_evaluator *evaluator, const int32_t *truth, bool smallest,
+                                evaluation *e) {
+    const size_t classes = evaluator->classes, images = evaluator->images;
+    double *areas = malloc(classes * sizeof *areas), sum = 0;
+    size_t defined = 0;
+    if (!areas)
+        return cvy_fail_memory("areas under curves", classes * sizeof *areas);
+    for (size_t i = 0; smallest && i < images * classes; i++)
+        evaluator->outputs[i] = -evaluator->outputs[i];
+    e->figures.top5_accuracy = cvy_top_k(classes, images, truth, evaluator->outputs, 5);
+    convoy_status status = cvy_roc_auc(classes, images, truth, evaluator->outputs, areas);
+    for (size_t c = 0; c < classes && !status; c++) {
+        e->results[c].roc_auc = areas[c];
+        sum += isnan(areas[c]) ? 0 : areas[c];
+        defined += !isnan(areas[c]);
+    }
+    e->figures.roc_auc = defined ? sum / (double)defined : NAN;
+    free(areas);
+    return status;
+}
+
+static convoy_status fill_evaluation(cvy_evaluator *evaluator, const convoy_dataset *set, bool smallest,
+                                     evaluation *e) {
+    const size_t classes = (size_t)e->figures.class_count;
+    int32_t *truth = NULL;
+    convoy_status status = count_answers(evaluator, e->confusion, &truth);
     cvy_class_results(classes, e->confusion, e->results);
+    fill_averages(&e->figures);
     for (size_t c = 0; c < classes; c++) {
         e->results[c].size = sizeof *e->results;
         e->results[c].name = convoy_dataset_class_name(set, (int)c);
         e->classes[c] = &e->results[c];
     }
+    if (!status)
+        status = fill_ranks(evaluator, truth, smallest, e);
+    free(truth);
     return status;
 }
 
@@ -285,9 +371,12 @@ convoy_status convoy_evaluate(convoy_model *model, convoy_device *device, convoy
     if (!status)
         status = cvy_evaluator_create(network, device, set, true, &evaluator);
     if (!status)
-        status = cvy_evaluator_run(evaluator, NULL, &result->figures.loss, &result->figures.accuracy);
+        status = keep_outputs(evaluator);
     if (!status)
-        status = fill_evaluation(evaluator, set, result);
+        status = cvy_evaluator_run(evaluator, NULL, &result->figures.loss, &result->figures.accuracy);
+    const bool smallest = cvy_loss_answer_is_smallest((cvy_loss)cvy_model_recipe(model)->loss);
+    if (!status)
+        status = fill_evaluation(evaluator, set, smallest, result);
     cvy_evaluator_free(evaluator);
     convoy_network_close(network);
     if (status)

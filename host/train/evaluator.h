@@ -39,6 +39,8 @@ void cvy_evaluator_free(cvy_evaluator *evaluator); /* NULL is allowed */
    CONVOY_INTERRUPTED within about 0.2 s, or one batch, after *interrupt (NULL: never) became non-zero. */
 convoy_status cvy_evaluator_run(cvy_evaluator *evaluator, const volatile int *interrupt, double *loss,
                                 double *accuracy);
+/* A cvy_monitor of the last run that follows from its answers. */
+convoy_status cvy_evaluator_monitor(cvy_evaluator *evaluator, int monitor, double *value);
 /* What the last run answered; truth and answers [images of the set]. */
 convoy_status cvy_evaluator_answers(cvy_evaluator *evaluator, int32_t *truth, int32_t *answers);
 

@@ -1,6 +1,10 @@
 /* Confusion matrix, precision, recall and F1. */
 #include "train/metrics.h"
 
+#include <math.h>
+#include <stdbool.h>
+#include <stdlib.h>
+
 #include "base/status.h"
 
 convoy_status cvy_confusion_count(size_t classes, size_t count, const int32_t *truth, const int32_t *answers,
@@ -30,4 +34,102 @@ void cvy_class_results(size_t classes, const unsigned long long *confusion, conv
         results[c].f1 = ratio(2 * right, images + answers);
         results[c].support = images;
     }
+}
+
+void cvy_class_averages(size_t classes, const unsigned long long *confusion, cvy_averages *averages) {
+    double present = 0, supported = 0, images = 0;
+    cvy_averages a = {0};
+    for (size_t c = 0; c < classes; c++) {
+        unsigned long long right = confusion[c * classes + c], support = 0, answers = 0;
+        for (size_t other = 0; other < classes; other++) {
+            support += confusion[c * classes + other];
+            answers += confusion[other * classes + c];
+        }
+        const double precision = ratio(right, answers), recall = ratio(right, support),
+                     f1 = ratio(2 * right, support + answers), weight = (double)support;
+        present += support || answers;
+        supported += support > 0;
+        images += weight;
+        a.macro_precision += precision;
+        a.macro_recall += recall;
+        a.macro_f1 += f1;
+        a.weighted_precision += weight * precision;
+        a.weighted_recall += weight * recall;
+        a.weighted_f1 += weight * f1;
+    }
+    a.balanced_accuracy = supported > 0 ? a.macro_recall / supported : 0;
+    double *const macro[] = {&a.macro_precision, &a.macro_recall, &a.macro_f1}, *const weighted[] = {
+                                                                                    &a.weighted_precision,
+                                                                                    &a.weighted_recall,
+                                                                                    &a.weighted_f1};
+    for (size_t i = 0; i < 3; i++) {
+        *macro[i] = present > 0 ? *macro[i] / present : 0;
+        *weighted[i] = images > 0 ? *weighted[i] / images : 0;
+    }
+    *averages = a;
+}
+
+double cvy_top_k(size_t classes, size_t count, const int32_t *truth, const float *outputs, size_t k) {
+    size_t hits = 0;
+    for (size_t i = 0; i < count; i++) {
+        const float *row = outputs + i * classes, own = row[truth[i]];
+        size_t above = 0;
+        for (size_t c = 0; c < classes; c++)
+            above += row[c] > own || (row[c] == own && c > (size_t)truth[i]);
+        hits += above < k;
+    }
+    return count ? (double)hits / (double)count : 0;
+}
+
+/* ---- ROC-AUC ---- */
+
+typedef struct score {
+    double value;
+    bool positive;
+} score;
+
+static int by_value(const void *a, const void *b) {
+    const double x = ((const score *)a)->value, y = ((const score *)b)->value;
+    return (x > y) - (x < y);
+}
+
+/* The chance that a positive stands above a negative, equal ones counting half: Mann and Whitney's U, which
+   is the area under the curve. */
+static double area(score *scores, size_t count) {
+    double positives = 0, ranks = 0;
+    qsort(scores, count, sizeof *scores, by_value);
+    for (size_t first = 0, end; first < count; first = end) {
+        double here = 0;
+        for (end = first; end < count && scores[end].value == scores[first].value; end++)
+            here += scores[end].positive;
+        ranks += here * ((double)(first + end + 1) / 2);
+        positives += here;
+    }
+    const double negatives = (double)count - positives;
+    return positives > 0 && negatives > 0
+               ? (ranks - positives * (positives + 1) / 2) / (positives * negatives)
+               : NAN;
+}
+
+static double probability(const float *row, size_t classes, size_t class) {
+    double largest = row[0], sum = 0;
+    for (size_t c = 1; c < classes; c++)
+        largest = fmax(largest, row[c]);
+    for (size_t c = 0; c < classes; c++)
+        sum += exp(row[c] - largest);
+    return exp(row[class] - largest) / sum;
+}
+
+convoy_status cvy_roc_auc(size_t classes, size_t count, const int32_t *truth, const float *outputs,
+                          double *areas) {
+    score *scores = malloc((count + 1) * sizeof *scores);
+    if (!scores)
+        return cvy_fail_memory("the answers", count * sizeof *scores);
+    for (size_t c = 0; c < classes; c++) {
+        for (size_t i = 0; i < count; i++)
+            scores[i] = (score){probability(outputs + i * classes, classes, c), (size_t)truth[i] == c};
+        areas[c] = area(scores, count);
+    }
+    free(scores);
+    return CONVOY_OK;
 }

@@ -15,7 +15,12 @@
 
 static const char metrics_name[] = "metrics.csv";
 static const char metrics_header[] =
+    "epoch,step,train_loss,train_accuracy,test_loss,test_accuracy,seconds,images_per_second,val_loss,"
+    "val_accuracy,lr\n";
+/* Of runs of 0.1 and early 0.2, which go on with the later columns empty in the rows that are there. */
+static const char older_header[] =
     "epoch,step,train_loss,train_accuracy,test_loss,test_accuracy,seconds,images_per_second\n";
+static const char later_columns[] = ",,,";
 enum { METRICS_LIMIT = 256 << 20 };
 
 /* base/file.h's writer leaves `<name>.<pid>-<n>.tmp` behind when the process is killed in the middle. */
@@ -98,22 +103,35 @@ static const char *end_of_rows(const char *text, unsigned long long step) {
     return line;
 }
 
+/* The rows up to `step` of a table that is there, under today's header; false: it is no table of ours. */
+static bool keep_rows(const char *data, unsigned long long step, cvy_text *table) {
+    const bool older = strncmp(data, older_header, strlen(older_header)) == 0;
+    const char *rows = data + (older ? strlen(older_header) : strlen(metrics_header));
+    if (!older && strncmp(data, metrics_header, strlen(metrics_header)) != 0)
+        return false;
+    const char *end = end_of_rows(rows, step);
+    for (const char *line = rows, *next; line < end; line = next) {
+        const size_t length = strcspn(line, "\n");
+        next = line + length + 1;
+        cvy_text_add(table, "%.*s%s\n", (int)length, line, older ? later_columns : "");
+    }
+    return true;
+}
+
 convoy_status cvy_run_folder_start_metrics(cvy_run_folder *folder, bool resumed, unsigned long long step) {
     convoy_status status = CONVOY_OK;
     char *path = cvy_run_folder_path(folder, metrics_name), *data = NULL;
-    const char *text = metrics_header;
-    size_t size, header = strlen(metrics_header), kept = header;
+    cvy_text table = {0};
+    size_t size;
+    cvy_text_add(&table, "%s", metrics_header);
     if (resumed && cvy_file_exists(path)) {
         status = cvy_file_read_regular(path, METRICS_LIMIT, &data, &size);
-        if (!status && strncmp(data, metrics_header, header) == 0) {
-            text = data;
-            kept = (size_t)(end_of_rows(data + header, step) - data);
-        } else if (!status) {
+        if (!status && !keep_rows(data, step, &table))
             cvy_warning("%s is not a table of this program; it is begun anew", path);
-        }
     }
     if (!status)
-        status = cvy_file_write(path, text, kept);
+        status = cvy_file_write(path, table.data, table.length);
+    cvy_text_free(&table);
     free(data);
     free(path);
     return status;
@@ -134,7 +152,11 @@ convoy_status cvy_run_folder_add_metrics(cvy_run_folder *folder, const convoy_pr
     add_field(&row, p->train_accuracy);
     add_field(&row, p->test_loss);
     add_field(&row, p->test_accuracy);
-    cvy_text_add(&row, ",%.3f,%.1f\n", p->seconds, p->images_per_second);
+    cvy_text_add(&row, ",%.3f,%.1f", p->seconds, p->images_per_second);
+    add_field(&row, p->val_loss);
+    add_field(&row, p->val_accuracy);
+    add_field(&row, p->learning_rate);
+    cvy_text_add(&row, "\n");
     char *path = cvy_run_folder_path(folder, metrics_name);
     convoy_status status = cvy_file_append(path, row.data, row.length);
     free(path);

@@ -49,6 +49,7 @@ void cvy_statistics_resume_clock(cvy_statistics *statistics) {
 
 size_t cvy_statistics_next_slot(cvy_statistics *statistics, int n) {
     statistics->sizes[statistics->pending] = n;
+    statistics->factors[statistics->pending] = 1;
     return statistics->pending++;
 }
 
@@ -76,6 +77,7 @@ static void add_batch(cvy_statistics *statistics, size_t batch) {
         loss += (double)pairs[2 * part];
         statistics->correct += (unsigned long long)pairs[2 * part + 1];
     }
+    loss *= statistics->factors[batch];
     statistics->read++;
     if (!isfinite(loss) && !statistics->first_bad)
         statistics->first_bad = statistics->read;

@@ -17,9 +17,11 @@ typedef struct cvy_statistics {
     size_t window;    /* read when so many are pending: adapted to about 0.2 s of work, so that a slow network
                          still reports and stops promptly and a fast one is not held up */
     int sizes[CVY_STATISTICS_SLOTS]; /* images of each pending batch */
-    double stamp;                    /* when the present window began */
-    double busy;                     /* seconds in windows since the last reset; pauses left out */
-    size_t timed;                    /* images of those windows */
+    double
+        factors[CVY_STATISTICS_SLOTS]; /* of each one's sum of losses: 1, or what class weights leave to do */
+    double stamp;                      /* when the present window began */
+    double busy;                       /* seconds in windows since the last reset; pauses left out */
+    size_t timed;                      /* images of those windows */
     /* Over the batches that were read: */
     double loss_sum;
     unsigned long long correct, images;

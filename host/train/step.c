@@ -1,31 +1,104 @@
 /* One training step. */
 #include "train/step.h"
 
+#include <stdlib.h>
+
 #include "base/status.h"
+
+/* ---- creation ---- */
+
+static convoy_status create_loss(cvy_training *t, const float *class_weights, int classes, int pitch) {
+    const cvy_recipe *recipe = t->recipe;
+    if (!class_weights && recipe->label_smoothing == 0)
+        return cvy_loss_create(t->device, (cvy_loss)recipe->loss, classes, pitch, &t->loss);
+    float *weights = malloc((size_t)classes * sizeof *weights);
+    if (!weights)
+        return cvy_fail_memory("class weights", (size_t)classes * sizeof *weights);
+    for (int c = 0; c < classes; c++)
+        weights[c] = class_weights ? class_weights[c] : 1;
+    const cvy_soft_targets targets = {recipe->label_smoothing, weights};
+    convoy_status status = cvy_loss_create_soft(t->device, &targets, classes, pitch, &t->loss);
+    if (class_weights)
+        t->class_weights = weights;
+    else
+        free(weights);
+    return status;
+}
+
+static convoy_status view(cvy_buffer *whole, size_t offset, size_t count, cvy_buffer **part) {
+    return whole ? cvy_buffer_view(whole, offset * sizeof(float), count * sizeof(float), part) : CONVOY_OK;
+}
+
+/* One group has the buffers themselves. */
+static convoy_status add_group(cvy_training *t, const cvy_optimizer *optimizer, cvy_range range) {
+    cvy_group *group = &t->groups[t->group_count++];
+    const size_t all = cvy_network_parameter_count(t->network);
+    const size_t states = (size_t)cvy_optimizer_states(optimizer);
+    *group = (cvy_group){.base = *optimizer, .now = *optimizer};
+    convoy_status status = cvy_update_prepare(t->device, &group->now, range.count, &group->update);
+    if (status || range.count == all) {
+        group->parameters = cvy_network_parameters(t->network);
+        group->gradients = cvy_network_gradients(t->network);
+        group->state = t->state;
+        return status;
+    }
+    status = view(cvy_network_parameters(t->network), range.offset, range.count, &group->parameters);
+    if (!status)
+        status = view(cvy_network_gradients(t->network), range.offset, range.count, &group->gradients);
+    return status ? status : view(t->state, range.offset * states, range.count * states, &group->state);
+}
+
+static convoy_status create_groups(cvy_training *t) {
+    const cvy_optimizer *optimizers;
+    const size_t count = cvy_model_groups(cvy_network_model(t->network), &optimizers);
+    const size_t floats =
+        cvy_network_parameter_count(t->network) * (size_t)cvy_optimizer_states(&optimizers[0]);
+    convoy_status status = CONVOY_OK;
+    if (floats)
+        status = cvy_buffer_create(t->device, floats * sizeof(float), "the optimizer's state", &t->state);
+    for (size_t g = 0; g < count && !status; g++) {
+        const cvy_range range = cvy_network_group(t->network, g);
+        if (range.count)
+            status = add_group(t, &optimizers[g], range);
+    }
+    return status;
+}
+
+static convoy_status create_average(cvy_training *t) {
+    const size_t count = cvy_network_parameter_count(t->network);
+    if (t->recipe->ema == 0)
+        return CONVOY_OK;
+    convoy_status status = cvy_average_prepare(t->device, count, &t->averaging);
+    return status ? status
+                  : cvy_buffer_create(t->device, count * sizeof(float), "averaged weights", &t->average);
+}
+
+convoy_status cvy_training_create_weighted(convoy_network *network, convoy_device *device, int batch_size,
+                                           const float *class_weights, cvy_training *training) {
+    const unsigned limit = (unsigned)cvy_network_batch_size(network);
+    const convoy_model *model = cvy_network_model(network);
+    const int pitch = cvy_network_pitch(network);
+    *training = (cvy_training){.device = device,
+                               .network = network,
+                               .recipe = cvy_model_recipe(model),
+                               .pieces = ((unsigned)batch_size + limit - 1) / limit};
+    convoy_status status = create_loss(training, class_weights, convoy_model_classes(model), pitch);
+    if (!status)
+        status = create_groups(training);
+    if (!status)
+        status = cvy_size_create(device, &cvy_loader_labels, (size_t)pitch, &training->labels);
+    if (!status)
+        status = cvy_clip_prepare(device, training->recipe->clip_grad_norm,
+                                  cvy_network_parameter_count(network), &training->clip);
+    if (!status)
+        status = create_average(training);
+    return status ? status
+                  : cvy_statistics_create(device, cvy_loss_parts(device, pitch), &training->statistics);
+}
 
 convoy_status cvy_training_create(convoy_network *network, convoy_device *device, int batch_size,
                                   cvy_training *training) {
-    unsigned limit = (unsigned)cvy_network_batch_size(network);
-    convoy_model *model = cvy_network_model(network);
-    const cvy_recipe *recipe = cvy_model_recipe(model);
-    size_t pitch = (size_t)cvy_network_pitch(network);
-    const size_t parameters = cvy_network_parameter_count(network);
-    const size_t state = parameters * (size_t)cvy_optimizer_states(&recipe->optimizer);
-    *training = (cvy_training){.device = device,
-                               .network = network,
-                               .recipe = recipe,
-                               .optimizer = recipe->optimizer,
-                               .pieces = ((unsigned)batch_size + limit - 1) / limit};
-    convoy_status status = cvy_loss_create(device, (cvy_loss)recipe->loss, convoy_model_classes(model),
-                                           (int)pitch, &training->loss);
-    if (!status)
-        status = cvy_update_prepare(device, &recipe->optimizer, parameters, &training->update);
-    if (!status)
-        status = cvy_size_create(device, &cvy_loader_labels, pitch, &training->labels);
-    if (!status && state)
-        status = cvy_buffer_create(device, state * sizeof(float), "the optimizer's state", &training->state);
-    return status ? status
-                  : cvy_statistics_create(device, cvy_loss_parts(device, (int)pitch), &training->statistics);
+    return cvy_training_create_weighted(network, device, batch_size, NULL, training);
 }
 
 void cvy_training_sizes(const convoy_device *device, int pitch, cvy_sizes *sizes) {
@@ -35,6 +108,17 @@ void cvy_training_sizes(const convoy_device *device, int pitch, cvy_sizes *sizes
 
 void cvy_training_free(cvy_training *training) {
     cvy_statistics_free(&training->statistics);
+    for (size_t g = 0; g < training->group_count; g++) {
+        cvy_group *group = &training->groups[g];
+        if (group->gradients == cvy_network_gradients(training->network)) /* no views */
+            continue;
+        cvy_buffer_free(group->parameters);
+        cvy_buffer_free(group->gradients);
+        cvy_buffer_free(group->state);
+    }
+    cvy_clip_free(&training->clip);
+    cvy_buffer_free(training->average);
+    free(training->class_weights);
     cvy_buffer_free(training->state);
     cvy_buffer_free(training->labels);
     cvy_loss_free(training->loss);
@@ -70,11 +154,57 @@ convoy_status cvy_training_loss(cvy_training *t, int n, float scale, size_t slot
 }
 
 convoy_status cvy_training_update(cvy_training *t, unsigned long long step) {
-    cvy_update update = t->update;
-    update.optimizer = &t->optimizer;
-    return cvy_update_run(&update, step + 1, cvy_network_parameters(t->network),
-                          cvy_network_gradients(t->network), t->state);
+    convoy_status status = cvy_clip_run(&t->clip, cvy_network_gradients(t->network));
+    for (size_t g = 0; g < t->group_count && !status; g++) {
+        const cvy_group *group = &t->groups[g];
+        cvy_update update = group->update;
+        update.optimizer = &group->now;
+        status = cvy_update_run(&update, step + 1, group->parameters, group->gradients, group->state);
+    }
+    if (!status && t->average) /* the first average is what it averages */
+        status = cvy_average_run(&t->averaging, step ? 1 - t->recipe->ema : 1,
+                                 cvy_network_parameters(t->network), t->average);
+    return status;
 }
+
+/* ---- settings that change, and averaged weights ---- */
+
+void cvy_training_schedule(cvy_training *training, const cvy_moment *at) {
+    for (size_t g = 0; g < training->group_count; g++)
+        cvy_schedule_apply(&training->recipe->schedule, at, &training->groups[g].base,
+                           &training->groups[g].now);
+}
+
+double cvy_training_rate(const cvy_training *training) {
+    return training->group_count ? training->groups[0].now.lr : 0;
+}
+
+static size_t average_bytes(const cvy_training *t) {
+    return cvy_network_parameter_count(t->network) * sizeof(float);
+}
+
+convoy_status cvy_training_start_average(cvy_training *t) {
+    return t->average
+               ? cvy_buffer_copy(cvy_network_parameters(t->network), 0, t->average, 0, average_bytes(t))
+               : CONVOY_OK;
+}
+
+/* They change places; between steps nobody needs the gradients. */
+convoy_status cvy_training_show_average(cvy_training *t, bool shown) {
+    cvy_buffer *parameters = cvy_network_parameters(t->network),
+               *free_room = cvy_network_gradients(t->network);
+    if (!t->average || t->average_shown == shown)
+        return CONVOY_OK;
+    convoy_status status = cvy_buffer_copy(parameters, 0, free_room, 0, average_bytes(t));
+    if (!status)
+        status = cvy_buffer_copy(t->average, 0, parameters, 0, average_bytes(t));
+    if (!status)
+        status = cvy_buffer_copy(free_room, 0, t->average, 0, average_bytes(t));
+    t->average_shown = shown;
+    return status;
+}
+
+/* ---- steps ---- */
 
 /* The gradients of a piece, in place of what was there or added to it. */
 static convoy_status run_piece(cvy_training *t, const piece *p) {
@@ -91,6 +221,11 @@ convoy_status cvy_training_step(cvy_training *t, cvy_loader *loader, int n, unsi
                .first = true,
                .index = (uint32_t)(step * t->pieces)};
     convoy_status status = CONVOY_OK;
+    if (t->class_weights && loader) { /* torch's mean: over the images' weights */
+        const double weight = cvy_loader_next_weight(loader, t->class_weights);
+        p.scale = weight > 0 ? (float)(1 / weight) : 0;
+        t->statistics.factors[p.slot] = weight > 0 ? n / weight : 0;
+    }
     for (int done = 0; done < n && !status; done += p.n, p.index++, p.first = false) {
         p.n = n - done < limit ? n - done : limit;
         status = loader ? load(t, loader, p.n) : CONVOY_OK;

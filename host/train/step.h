@@ -9,7 +9,16 @@
 #include "data/loader.h"
 #include "model/model.h"
 #include "network/network.h"
+#include "ops/average.h"
+#include "ops/clip.h"
 #include "train/statistics.h"
+
+/* Parameters that are updated with the same settings. */
+typedef struct cvy_group {
+    cvy_optimizer base, now; /* as the recipe has them; of the next step */
+    cvy_update update;
+    cvy_buffer *parameters, *gradients, *state; /* views; of the only group the whole; state NULL: none */
+} cvy_group;
 
 typedef struct cvy_training {
     convoy_device *device;
@@ -17,21 +26,38 @@ typedef struct cvy_training {
     const cvy_recipe *recipe;
     unsigned pieces; /* of a full batch */
     cvy_loss_op *loss;
-    cvy_optimizer optimizer; /* the recipe's; its learning rate may change from step to step */
-    cvy_update update;
+    float *class_weights; /* [classes], or NULL */
+    cvy_group groups[CVY_GROUPS];
+    size_t group_count;
     cvy_buffer *labels;        /* int32 [pitch] */
-    cvy_buffer *state;         /* the optimizer's; NULL where it has none */
+    cvy_buffer *state;         /* the optimizer's, [group][states][count]; NULL where it has none */
+    cvy_clip clip;             /* of the gradients */
+    cvy_average averaging;     /* of the weights */
+    cvy_buffer *average;       /* NULL: none */
+    bool average_shown;        /* the network holds the average, and `average` what it is of */
     cvy_statistics statistics; /* a slot for each step; the caller reads them */
 } cvy_training;
 
 /* `network` was made for training and outlives this; its model's recipe says the loss and the optimizer.
-   Batches have at most batch_size images, which may be more than the network takes at a time. What a failure
-   leaves is freed by cvy_training_free. */
+   Batches have at most batch_size images, which may be more than the network takes at a time. `class_weights`
+   [classes], or NULL: all alike. What a failure leaves is freed by cvy_training_free. */
+convoy_status cvy_training_create_weighted(convoy_network *network, convoy_device *device, int batch_size,
+                                           const float *class_weights, cvy_training *training);
 convoy_status cvy_training_create(convoy_network *network, convoy_device *device, int batch_size,
                                   cvy_training *training);
 /* Adds the buffers that it will make beside the optimizer's state. */
 void cvy_training_sizes(const convoy_device *device, int pitch, cvy_sizes *sizes);
 void cvy_training_free(cvy_training *training); /* a zeroed one is allowed */
+
+/* The settings of the next step, by the recipe's schedule. Without a call they are the recipe's. */
+void cvy_training_schedule(cvy_training *training, const cvy_moment *at);
+/* The learning rate of the next step, of the first group. */
+double cvy_training_rate(const cvy_training *training);
+
+/* The weights begin to be averaged: before the first step. */
+convoy_status cvy_training_start_average(cvy_training *training);
+/* Has the network compute with the averaged weights, or no longer; without an average nothing happens. */
+convoy_status cvy_training_show_average(cvy_training *training, bool shown);
 
 /* Step number `step`, from 0, on the loader's next batch, of `n` images; `loader` NULL: on what the network's
    input and the labels hold already, each piece on the same. */

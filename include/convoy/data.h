@@ -46,12 +46,18 @@ typedef struct convoy_dataset_options {
    $CONVOY_DATA, data/ and /usr/share/datasets; or "synthetic": images that are made up, learnable, and the
    same on every machine; or a folder, recognised by what it holds: IDX files (train-images-idx3-ubyte, ...,
    plain or gzipped), CIFAR-10 or CIFAR-100 in its binary form, or one subfolder of JPEG and PNG images per
-   class, either below train/ and test/ (or val/) or split here by test_fraction.
+   class, either below train/ and test/ (or val/, valid/ or validation/) or split here by test_fraction.
 
    `options` may be NULL. CONVOY_INVALID: nothing there, not recognised, or bad contents; CONVOY_IO: not
    readable; CONVOY_MEMORY. The message names the file and what was found in it. Any thread. */
 CONVOY_API convoy_status convoy_dataset_open(const char *what, const char *split,
                                              const convoy_dataset_options *options, convoy_dataset **dataset);
+
+/* Takes `fraction` of each class's images out of `set` into *part, drawn by `seed`: a validation set. What
+   training stands on must not be open. CONVOY_INVALID: nothing would be in it, or the set's function makes
+   its images. */
+CONVOY_API convoy_status convoy_dataset_split(convoy_dataset *set, double fraction, uint64_t seed,
+                                              convoy_dataset **part);
 
 /* ---- A program's own images ---- */
 

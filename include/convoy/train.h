@@ -37,6 +37,8 @@ typedef struct convoy_progress {
     double test_loss, test_accuracy;   /* of the latest evaluation */
     double seconds;                    /* since training began, resumed parts included */
     double images_per_second;          /* training only, over the epoch so far */
+    double val_loss, val_accuracy;     /* of the latest evaluation of the validation set */
+    double learning_rate;              /* of the latest step, of the first parameter group */
 } convoy_progress;
 
 /* Hears of it on the thread that trains, and returns whether to go on: with 0 the step is finished, the state
@@ -75,6 +77,9 @@ typedef struct convoy_train_options {
     void *context;
     const volatile int *interrupt; /* set to non-zero, by a signal handler or another thread: finish the step,
                                       save, CONVOY_INTERRUPTED */
+    convoy_dataset *validation; /* NULL, or what training is judged by in place of `test`: the best weights,
+                                   early stopping. `test` is then evaluated once, at the end, with the best
+                                   weights where there is a run folder, else with the last */
 } convoy_train_options;
 
 /* The last epoch's figures (NaN without an epoch or a test set) and the best evaluation's. */
@@ -87,6 +92,9 @@ typedef struct convoy_train_result {
     int best_epoch;           /* 0: none */
     double seconds;           /* resumed parts included */
     double images_per_second; /* training only, of this call; 0 where nothing was left to do */
+    double val_loss, val_accuracy, best_val_accuracy; /* NaN without a validation set; best_test_accuracy is
+                                                         NaN with one */
+    double learning_rate;                             /* of the last step */
 } convoy_train_result;
 
 /* Trains by the model's recipe; the model holds the last weights afterwards. `test` and `options` may be
@@ -94,10 +102,11 @@ typedef struct convoy_train_result {
 
    The run folder holds, each file but metrics.csv replaced as a whole:
    - model.yaml: network and recipe with every default filled in;
-   - metrics.csv: epoch,step,train_loss,train_accuracy,test_loss,test_accuracy,seconds,images_per_second, a
-   row for each evaluation (empty fields for what is not known);
-   - last.safetensors and, with a test set, best.safetensors (by test accuracy): weights under PyTorch's
-   names;
+   - metrics.csv: epoch,step,train_loss,train_accuracy,test_loss,test_accuracy,seconds,images_per_second,
+   val_loss,val_accuracy,lr, a row for each evaluation (empty fields for what is not known; with a validation
+   set the test set's stand in the last row alone);
+   - last.safetensors and, with a validation or test set, best.safetensors (by the recipe's monitor): weights
+   under PyTorch's names, averaged ones where the recipe has `ema`;
    - checkpoint.safetensors: what `resume` needs, on any device.
 
    CONVOY_INVALID: options, data or checkpoint do not fit the model. CONVOY_MEMORY: the message names a batch
@@ -134,12 +143,14 @@ CONVOY_API convoy_status convoy_trainer_step(convoy_trainer *trainer, convoy_pro
  */
 CONVOY_API convoy_status convoy_trainer_epoch(convoy_trainer *trainer);
 
-/* Loss and accuracy of the test set now; either may be NULL. With a run folder, a row of metrics.csv, and
-   best.safetensors where it is the best so far. CONVOY_INVALID without a test set. */
+/* Loss and accuracy of the test set now, or of the validation set where there is one; either may be NULL.
+   With a run folder, a row of metrics.csv, and best.safetensors where it is the best so far. CONVOY_INVALID
+   without a test set. */
 CONVOY_API convoy_status convoy_trainer_evaluate(convoy_trainer *trainer, double *loss, double *accuracy);
 
 /* Of the steps from now on, over 0 or 0, at first the recipe's. No checkpoint holds it: a loop that changes
-   it sets it again when it resumes. 0 and a message for NULL. */
+   it sets it again when it resumes. 0 and a message for NULL. CONVOY_INVALID to set it where the recipe has a
+   scheduler, which does. */
 CONVOY_API double convoy_trainer_learning_rate(const convoy_trainer *trainer);
 CONVOY_API convoy_status convoy_trainer_set_learning_rate(convoy_trainer *trainer, double learning_rate);
 
@@ -159,6 +170,7 @@ typedef struct convoy_class_result {
     const char *name;             /* owned by the dataset */
     double precision, recall, f1; /* 0 where undefined */
     unsigned long long support;
+    double roc_auc; /* of the class against all others; NaN where one of both has no images */
 } convoy_class_result;
 
 typedef struct convoy_evaluation {
@@ -168,6 +180,11 @@ typedef struct convoy_evaluation {
     int class_count;
     const convoy_class_result *const *classes; /* [class_count] */
     const unsigned long long *confusion; /* [class_count][class_count]: rows true classes, columns answers */
+    double top5_accuracy;                /* the right class is among the five most probable ones */
+    double balanced_accuracy;            /* mean recall of the classes that have images */
+    /* Means over the classes that occur or are answered; weighted by their images. */
+    double macro_precision, macro_recall, macro_f1, weighted_precision, weighted_recall, weighted_f1;
+    double roc_auc; /* mean over the classes, each against the rest */
 } convoy_evaluation;
 
 /* batch_size 0: the recipe's. Where the weights know the classes by name, the set's classes are brought into

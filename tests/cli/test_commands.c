@@ -145,7 +145,7 @@ static void train_answers_in_json(void **state) {
     test_keys(
         json,
         "model device epochs steps train_loss train_accuracy test_loss test_accuracy best_test_accuracy "
-        "best_epoch seconds images_per_second out");
+        "best_epoch seconds images_per_second out val_loss val_accuracy best_val_accuracy lr");
     assert_int_equal(json_integer_value(json_object_get(json, "steps")), 15);
     assert_int_equal(json_integer_value(json_object_get(json, "epochs")), 3);
     assert_true(is_fraction(json_object_get(json, "train_accuracy")));
@@ -190,13 +190,15 @@ static void eval(void **state) {
     assert_non_null(strstr(r->out, "precision"));
     assert_non_null(strstr(r->out, "confusion matrix"));
     const json_t *json = json_of(RUN("eval", model, "--weights", weights, "--limit", "50", "--json"));
-    test_keys(json, "model device images loss accuracy classes confusion");
+    test_keys(json,
+              "model device images loss accuracy classes confusion top5_accuracy balanced_accuracy "
+              "macro_precision macro_recall macro_f1 weighted_precision weighted_recall weighted_f1 roc_auc");
     assert_int_equal(json_integer_value(json_object_get(json, "images")), 50);
     const json_t *classes = json_object_get(json, "classes"), *confusion = json_object_get(json, "confusion");
     assert_int_equal(json_array_size(classes), 10);
     json_int_t images = 0, right = 0, support = 0;
     for (size_t c = 0; c < 10; c++) {
-        test_keys(json_array_get(classes, c), "name precision recall f1 support");
+        test_keys(json_array_get(classes, c), "name precision recall f1 support roc_auc");
         support += json_integer_value(json_object_get(json_array_get(classes, c), "support"));
         for (size_t a = 0; a < 10; a++)
             images += json_integer_value(json_array_get(json_array_get(confusion, c), a));
@@ -246,6 +248,44 @@ static void outputs_follow_the_data(void **state) {
     assert_int_equal(r->code, 0);
     assert_non_null(strstr(r->out, "grey.png") || strstr(r->out, "7.png: grey "));
     assert_non_null(strstr(r->out, "  outputs "));
+}
+
+/* A folder for it, or a part of the training images; the test set for the end. */
+static void training_is_judged_by_a_validation_set(void **state) {
+    (void)state;
+    static const char *const splits[] = {"train", "test", "valid"};
+    const char *data = test_path(folder, "judged"), *open = test_path(folder, "open.yaml");
+    uint8_t pixels[64] = {0};
+    for (int s = 0; s < 3; s++)
+        for (int i = 0; i < 12; i++) {
+            char file[64];
+            snprintf(file, sizeof file, "judged/%s/%d/%02d.png", splits[s], i % 2, i);
+            memset(pixels, 100 * (i % 2) + i, sizeof pixels);
+            test_write_png(folder, file, 8, 8, 0, 8, 0, pixels);
+        }
+    const char *const out[] = {test_path(folder, "judged-1"), test_path(folder, "judged-2")};
+#define TRAIN "train", open, "--device", "host", "--epochs", "2", "--data"
+    const test_output *r = RUN(TRAIN, data, "--out", out[0], "--json");
+    assert_non_null(strstr(r->err, "valid/ judges the training, test/ is left for its end"));
+    assert_non_null(strstr(r->err, "12 training, 12 validation and 12 test images"));
+    assert_true(is_fraction(json_object_get(r->json, "val_accuracy")));
+    assert_true(is_fraction(json_object_get(r->json, "test_accuracy")));
+    assert_true(json_is_null(json_object_get(r->json, "best_test_accuracy")));
+    char *metrics = test_read_text(test_path(out[0], "metrics.csv"), NULL);
+    assert_non_null(strstr(strstr(metrics, "\n1,"), ",,,")); /* no test figures in the first row */
+    free(metrics);
+    r = RUN(TRAIN, data, "--val-fraction", "0.3");
+    assert_true(r->code == 2 && strstr(r->err, "has a validation folder: leave out --val-fraction"));
+    data = test_path(folder, "shades");
+    r = RUN(TRAIN, data, "--val-fraction", "0.3", "--out", out[1], "--json");
+    assert_non_null(strstr(r->err, " validation and "));
+    assert_true(is_fraction(json_object_get(r->json, "val_accuracy")));
+    r = RUN(TRAIN, data, "--val-fraction", "0.001");
+    assert_true(r->code == 2 && strstr(r->err, "is empty"));
+    r = RUN(TRAIN, data, "--set", "scheduler=StepRL");
+    assert_true(r->code == 2 &&
+                strstr(r->err, "setting scheduler: unknown scheduler `StepRL`; did you mean `StepLR`?"));
+#undef TRAIN
 }
 
 /* Names that are no UTF-8 lose no answer. */
@@ -464,6 +504,7 @@ int main(void) {
         cmocka_unit_test(train_names_its_own_folder),
         cmocka_unit_test(eval),
         cmocka_unit_test(outputs_follow_the_data),
+        cmocka_unit_test(training_is_judged_by_a_validation_set),
         cmocka_unit_test(names_of_any_bytes_are_answered),
         cmocka_unit_test(predict),
         cmocka_unit_test(predict_sees_what_eval_sees),

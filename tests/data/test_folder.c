@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "convoy/data.h"
+#include "data/dataset.h"
 #include "support/images.h"
 #include "support/test.h"
 
@@ -107,6 +108,21 @@ static void training_is_judged_by_validation(void **state) {
     write_classes("val/", animals, 3, 3);
     assert_int_equal(count_of("val"), 9);
     assert_int_equal(count_of("test"), 6);
+    assert_true(cvy_folder_has_validation(folder));
+}
+
+static void validation_has_other_names(void **state) {
+    (void)state;
+    write_classes("train/", animals, 3, 4);
+    write_classes("validation/", animals, 3, 3);
+    assert_int_equal(count_of("val"), 9);
+    assert_int_equal(count_of("test"), 9); /* there is nothing else */
+    assert_false(cvy_folder_has_validation(folder));
+    write_classes("test/", animals, 3, 2);
+    assert_int_equal(count_of("test"), 6);
+    assert_int_equal(count_of("val"), 9);
+    write_classes("valid/", animals, 3, 1); /* the shorter name goes first */
+    assert_int_equal(count_of("val"), 3);
 }
 
 static void expect_failure(const char *part) {
@@ -346,6 +362,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(train_and_test_folders_are_the_splits, setup, teardown),
         cmocka_unit_test_setup_teardown(training_is_judged_by_validation, setup, teardown),
+        cmocka_unit_test_setup_teardown(validation_has_other_names, setup, teardown),
         cmocka_unit_test_setup_teardown(folders_in_a_class_belong_to_it, setup, teardown),
         cmocka_unit_test_setup_teardown(our_own_runs_are_no_class, setup, teardown),
         cmocka_unit_test_setup_teardown(a_single_tree_is_split_by_the_seed, setup, teardown),

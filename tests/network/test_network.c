@@ -44,7 +44,7 @@ static void write_columns(cvy_buffer *buffer, size_t rows, int pitch, int n, uin
 
 static float *read_gradients(convoy_network *network, size_t *count) {
     const convoy_model *model = network->model;
-    float *all = test_read(network->gradients, network->parameter_count),
+    float *all = test_read(network->gradients, network->layout.learnt),
           *packed = malloc(model->data_count * sizeof *packed);
     assert_non_null(packed);
     *count = 0;

@@ -347,6 +347,44 @@ static void test_finite_differences(void **state) {
     free(x), free(gy);
 }
 
+/* With constant statistics forward is evaluation's, and backward scales: no value moves another's output. */
+static void test_frozen(void **state) {
+    (void)state;
+    for (size_t b = 0; b < 3; b++) {
+        const cvy_batchnorm_shape shape = {.pitch = batches[b][1],
+                                           .channels = 3,
+                                           .height = 2,
+                                           .width = 3,
+                                           .eps = 1e-3f,
+                                           .momentum = 0.5f,
+                                           .relu = b == 1,
+                                           .frozen = true};
+        const int n = batches[b][0];
+        const size_t rows = 18, count = rows * (size_t)shape.pitch;
+        const float weight[] = {0.7f, -1.3f, 2}, bias[] = {0.1f, 0, -0.4f}, mean[] = {0.2f, -0.1f, 0},
+                    var[] = {0.5f, 2, 0.01f};
+        float *x = test_random(count, 1), *gy = random_gradient(rows, n, shape.pitch, 2);
+        float *y = calloc(count, sizeof *y), *gx = calloc(count, sizeof *gx);
+        for (size_t i = 0; i < count; i++) {
+            const size_t c = i / (count / 3);
+            const double scale = weight[c] / sqrt((double)var[c] + (double)shape.eps);
+            const double value = (x[i] - mean[c]) * scale + bias[c];
+            const bool passes = !shape.relu || value > 0;
+            y[i] = passes ? (float)value : 0;
+            gx[i] = passes && i % (size_t)shape.pitch < (size_t)n ? (float)(gy[i] * scale) : 0;
+        }
+        fixture f = open_fixture(shape, n, x, gy, weight, bias, mean, var);
+        assert_ok(cvy_batchnorm_forward_frozen(f.op, &f.b));
+        check_columns("y", f.b.y, y, &f, false, 2e-6);
+        assert_ok(backward(&f, false));
+        check_columns("gx", f.b.gx, gx, &f, true, 2e-6);
+        check_buffer("running mean", f.b.running_mean, mean, 3, 0);
+        check_buffer("running variance", f.b.running_var, var, 3, 0);
+        close_fixture(&f);
+        free(x), free(gy), free(y), free(gx);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest batchnorm[] = {
         cmocka_unit_test(test_recorded),
@@ -355,6 +393,7 @@ int main(void) {
         cmocka_unit_test(test_optional_buffers),
         cmocka_unit_test(test_relu),
         cmocka_unit_test(test_fold),
+        cmocka_unit_test(test_frozen),
         cmocka_unit_test(test_one_value_is_refused),
         cmocka_unit_test(test_finite_differences),
     };

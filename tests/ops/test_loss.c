@@ -149,6 +149,95 @@ static void test_first_of_equals_wins(void **state) {
     free(result.gradient);
 }
 
+/* ---- soft targets ---- */
+
+static void soften(const cvy_soft_targets *targets, int classes, int n, int pitch) {
+    const size_t count = (size_t)classes * (size_t)pitch, parts = cvy_loss_parts(device, pitch);
+    float *output = test_random(count, 1), *expected = malloc(count * sizeof(float)), losses[64];
+    float sums[2], right = 0;
+    double sum = 0;
+    int32_t labels[64], predictions[64];
+    for (size_t i = 0; i < count; i++)
+        output[i] *= 20;
+    for (int i = 0; i < 64; i++)
+        labels[i] = i * 7 % classes;
+    cvy_loss_soft_reference(targets, classes, pitch, n, output, labels, 0.5f,
+                            (cvy_loss_results){losses, predictions, expected});
+    for (int i = 0; i < n; i++) {
+        sum += losses[i];
+        right += predictions[i] == labels[i];
+    }
+    cvy_loss_op *op = NULL;
+    assert_ok(cvy_loss_create_soft(device, targets, classes, pitch, &op));
+    float marks[2 * SLOTS * MOST_PARTS];
+    for (size_t i = 0; i < 2 * SLOTS * parts; i++)
+        marks[i] = -7;
+    cvy_buffer *from = upload(output, count), *gradient = garbage(count),
+               *statistics = upload(marks, 2 * SLOTS * parts);
+    cvy_buffer *classes_of = test_buffer(device, labels, (size_t)pitch * sizeof(int32_t));
+    assert_ok(cvy_loss_run(op, &(cvy_loss_operands){.n = n,
+                                                    .output = from,
+                                                    .labels = classes_of,
+                                                    .grad_scale = 0.5f,
+                                                    .gradient = gradient,
+                                                    .statistics = statistics,
+                                                    .slot = 1}));
+    read_statistics(statistics, parts, sums);
+    float *actual = download(gradient, count);
+    test_close_columns("gradient", actual, expected, (size_t)classes, pitch, n, true, 2e-6);
+    test_close("sum of losses", &sums[0], &(float){(float)sum}, 1, 3e-6);
+    assert_true(sums[1] == right);
+    cvy_buffer_free(from);
+    cvy_buffer_free(statistics);
+    cvy_buffer_free(classes_of);
+    cvy_loss_free(op);
+    free(output), free(expected), free(actual);
+}
+
+static void test_soft_targets(void **state) {
+    (void)state;
+    const int classes[] = {1, 2, 10, 77};
+    for (size_t c = 0; c < sizeof classes / sizeof *classes; c += test_stride()) {
+        float *weights = test_random((size_t)classes[c], 5);
+        for (int i = 0; i < classes[c]; i++)
+            weights[i] = fabsf(weights[i]) * 3;
+        for (size_t b = 0; b < 5; b += test_stride()) /* small pitches are not for training */
+            soften(&(cvy_soft_targets){0.1, weights}, classes[c], batches[b][0], batches[b][1]);
+        free(weights);
+    }
+}
+
+/* Without smoothing and with weights of 1 it is the plain loss; and its gradient is one. */
+static void test_soft_reference(void **state) {
+    (void)state;
+    float *output = test_random(5 * 16, 1), gradient[80], plain[80], losses[16], up[16], down[16];
+    const float ones[5] = {1, 1, 1, 1, 1}, weights[5] = {0.5f, 2, 1, 0, 3};
+    int32_t labels[16], predictions[16];
+    for (int i = 0; i < 16; i++)
+        labels[i] = i % 5;
+    cvy_loss_reference(CVY_CROSS_ENTROPY, 5, 16, 12, output, labels, 1,
+                       (cvy_loss_results){up, predictions, plain});
+    cvy_loss_soft_reference(&(cvy_soft_targets){0, ones}, 5, 16, 12, output, labels, 1,
+                            (cvy_loss_results){losses, predictions, gradient});
+    test_close("losses", losses, up, 12, 1e-7);
+    test_close("gradient", gradient, plain, 80, 1e-7);
+    const cvy_soft_targets targets = {0.3, weights};
+    cvy_loss_soft_reference(&targets, 5, 16, 16, output, labels, 1,
+                            (cvy_loss_results){losses, predictions, gradient});
+    for (int at = 0; at < 80; at++) {
+        const float value = output[at];
+        output[at] = value + 1e-2f;
+        cvy_loss_soft_reference(&targets, 5, 16, 16, output, labels, 1,
+                                (cvy_loss_results){up, predictions, NULL});
+        output[at] = value - 1e-2f;
+        cvy_loss_soft_reference(&targets, 5, 16, 16, output, labels, 1,
+                                (cvy_loss_results){down, predictions, NULL});
+        output[at] = value;
+        assert_true(fabs((up[at % 16] - down[at % 16]) / 2e-2 - gradient[at]) < 5e-4);
+    }
+    free(output);
+}
+
 /* The loss becomes NaN, the image's gradient 0; other images are not touched. */
 static void test_bad_labels(void **state) {
     (void)state;
@@ -221,9 +310,10 @@ static void test_softmax(void **state) {
 
 int main(void) {
     const struct CMUnitTest loss[] = {
-        cmocka_unit_test(test_recorded),   cmocka_unit_test(test_edges),
-        cmocka_unit_test(test_bad_labels), cmocka_unit_test(test_first_of_equals_wins),
-        cmocka_unit_test(test_softmax),    cmocka_unit_test(test_finite_differences),
+        cmocka_unit_test(test_recorded),     cmocka_unit_test(test_edges),
+        cmocka_unit_test(test_bad_labels),   cmocka_unit_test(test_first_of_equals_wins),
+        cmocka_unit_test(test_softmax),      cmocka_unit_test(test_finite_differences),
+        cmocka_unit_test(test_soft_targets), cmocka_unit_test(test_soft_reference),
     };
     return RUN_ON_DEVICES(loss);
 }

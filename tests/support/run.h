@@ -19,7 +19,7 @@ const char *test_tiny_model(const char *folder, const char *name, const char *re
 char *test_read_text(const char *path, size_t *size);
 /* Both files hold the same bytes. */
 void test_same_file(const char *a, const char *b);
-/* Both metrics.csv hold the same rows but for the last two columns, which are times. */
+/* Both metrics.csv hold the same rows but for the two columns that are times. */
 void test_same_metrics(const char *a, const char *b);
 /* Two run folders hold the same run: tensors and position of the checkpoints (their metadata hold seconds),
    weights, model.yaml and metrics. */

@@ -13,6 +13,12 @@ static const char momentum[] =
 static const char plain[] =
     "  optimizer: {SGD: {lr: 0.1}}\n  batch_size: 20\n  epochs: 2\n  shuffle: false\n";
 
+static const char scheduled[] =
+    "  optimizer: {SGD: {lr: 0.1, momentum: 0.9}}\n  batch_size: 20\n  epochs: 3\n  eval_every: 4\n"
+    "  scheduler: {OneCycleLR: {max_lr: 0.2}}\n  ema: 0.8\n  clip_grad_norm: 1\n  label_smoothing: 0.1\n"
+    "  class_weights: balanced\n  sampler: balanced\n"
+    "  groups: [{match: \"*.bias\", weight_decay: 0.1, lr: 0.05}]\n  freeze: [\"1\"]\n  monitor: loss\n";
+
 static const char pieces[] =
     "  optimizer: {Adam: {lr: 0.01}}\n  batch_size: 24\n  micro_batch: 7\n  epochs: 2\n"
     "  augment: [{RandomCrop: {padding: 1}}, RandomHorizontalFlip, {RandomRotation: {degrees: 15}}]\n";
@@ -104,14 +110,14 @@ static int interrupt_at(void *context, const convoy_progress *p) {
 }
 
 /* Interrupted at that step, then at the next one of the rest, and so on until it is done. */
-static void interrupt_and_resume(const fixture *f, int at) {
+static void interrupt_and_resume(const fixture *f, const char *recipe, int at) {
     const char *whole = test_path(f->folder, "whole"), *parts = test_path(f->folder, "parts");
-    assert_ok(train(f, adam, (convoy_train_options){.out = whole}));
+    assert_ok(train(f, recipe, (convoy_train_options){.out = whole}));
     convoy_status status = CONVOY_INTERRUPTED;
     int runs = 0;
     for (; status == CONVOY_INTERRUPTED && runs < 60; runs++) {
         interruption i = {.at = at};
-        status = train(f, adam,
+        status = train(f, recipe,
                        (convoy_train_options){.out = parts,
                                               .resume = runs > 0,
                                               .progress = interrupt_at,
@@ -126,13 +132,16 @@ static void interrupt_and_resume(const fixture *f, int at) {
 }
 
 static void resumes_after_interrupts(void **state) {
-    interrupt_and_resume(*state, 5);
+    interrupt_and_resume(*state, adam, 5);
 }
 static void resumes_after_interrupted_evaluations(void **state) {
-    interrupt_and_resume(*state, 4); /* steps 4, 8 and 10 are followed by an evaluation */
+    interrupt_and_resume(*state, adam, 4); /* steps 4, 8 and 10 are followed by an evaluation */
+}
+static void resumes_rates_after_interrupted_evaluations(void **state) {
+    interrupt_and_resume(*state, scheduled, 4);
 }
 static void resumes_after_many_interrupts(void **state) {
-    interrupt_and_resume(*state, 1);
+    interrupt_and_resume(*state, adam, 1);
 }
 
 static void copy_file(const char *from, const char *to) {
@@ -140,6 +149,53 @@ static void copy_file(const char *from, const char *to) {
     char *data = test_read_text(from, &size);
     assert_ok(cvy_file_write(to, data, size));
     free(data);
+}
+
+static const char plateau[] = "  optimizer: {Adam: {lr: 0.01}}\n  batch_size: 20\n  epochs: 8\n"
+                              "  scheduler: {ReduceLROnPlateau: {patience: 0, threshold: 0.2, factor: 0.5}}\n"
+                              "  monitor: macro_f1\n  early_stopping: {patience: 2, min_delta: 0.02}\n";
+
+/* The learning rates of all steps are in metrics.csv. */
+static void resumes_all_that_a_recipe_asks_for(void **state) {
+    const fixture *f = *state;
+    stop_and_resume(f, scheduled, 13);
+    convoy_train_options longer = {.out = test_path(f->folder, "parts"), .resume = 1, .epochs = 5};
+    assert_fails(train(f, scheduled, longer), CONVOY_INVALID, "a schedule over 3, not 5");
+}
+static void resumes_what_waits_for_improvements(void **state) {
+    const fixture *f = *state;
+    const char *parts = test_path(f->folder, "parts");
+    stop_and_resume(f, plateau, 45);
+    char *metrics = test_read_text(test_path(parts, "metrics.csv"), NULL);
+    assert_non_null(strstr(metrics, ",0.005\n")); /* reduced */
+    free(metrics);
+    assert_ok(train(f, plateau, (convoy_train_options){.out = parts, .resume = 1, .max_steps = 1000}));
+}
+
+/* tests/train/run_of_0.1 was left by version 0.1 after 7 of 15 steps. */
+static void resumes_a_run_of_an_older_version(void **state) {
+    const fixture *f = *state;
+    static const char *const names[] = {"checkpoint.safetensors", "metrics.csv", "model.yaml"};
+    const char *out = test_path(f->folder, "older"), *from = CONVOY_SOURCE_DIR "/tests/train/run_of_0.1";
+    convoy_device *host = NULL;
+    convoy_model *model = NULL;
+    convoy_dataset *sets[2] = {open_set("train", 100), open_set("test", 40)};
+    convoy_train_result result = {0};
+    const convoy_train_options options = {.out = out, .resume = 1};
+    assert_ok(cvy_folder_create(out));
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        copy_file(test_path(from, names[i]), test_path(out, names[i]));
+    assert_ok(convoy_device_open("host", &host));
+    assert_ok(convoy_model_load(test_path(out, "model.yaml"), NULL, &model));
+    assert_ok(convoy_train(model, host, sets[0], sets[1], &options, &result));
+    assert_true(result.steps == 15 && result.train_loss < 1);
+    char *metrics = test_read_text(test_path(out, "metrics.csv"), NULL);
+    assert_non_null(strstr(metrics, ",,,\n2,10,")); /* the row that was there, and the next */
+    free(metrics);
+    convoy_model_free(model);
+    convoy_dataset_free(sets[0]);
+    convoy_dataset_free(sets[1]);
+    convoy_device_close(host);
 }
 
 /* Killed after it had gone beyond its checkpoint: files of a later moment lie beside an older checkpoint. */
@@ -329,6 +385,9 @@ int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_fixture, close_fixture)
     const struct CMUnitTest tests[] = {
         TEST(resumes_within_an_epoch),
+        TEST(resumes_all_that_a_recipe_asks_for),
+        TEST(resumes_what_waits_for_improvements),
+        TEST(resumes_a_run_of_an_older_version),
         TEST(resumes_at_an_evaluation),
         TEST(resumes_at_an_epoch),
         TEST(resumes_momentum_and_a_short_last_batch),
@@ -337,6 +396,7 @@ int main(void) {
         TEST(resumes_after_interrupts),
         TEST(resumes_after_interrupted_evaluations),
         TEST(resumes_after_many_interrupts),
+        TEST(resumes_rates_after_interrupted_evaluations),
         TEST(resumes_from_an_older_checkpoint),
         TEST(checkpoints_do_not_change_the_run),
         TEST(goes_on_for_more_epochs),

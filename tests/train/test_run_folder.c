@@ -7,7 +7,11 @@
 #include "support/run.h"
 #include "support/test.h"
 
-#define HEADER "epoch,step,train_loss,train_accuracy,test_loss,test_accuracy,seconds,images_per_second\n"
+#define OLDER_HEADER                                                                                         \
+    "epoch,step,train_loss,train_accuracy,test_loss,test_accuracy,seconds,images_per_second\n"
+#define HEADER                                                                                               \
+    "epoch,step,train_loss,train_accuracy,test_loss,test_accuracy,seconds,images_per_second,val_loss,"       \
+    "val_accuracy,lr\n"
 
 static char *parent;
 static cvy_run_folder folder;
@@ -43,11 +47,14 @@ static void add(int epoch, unsigned long long step) {
                                       .test_loss = NAN,
                                       .test_accuracy = NAN,
                                       .seconds = 2,
-                                      .images_per_second = 100};
+                                      .images_per_second = 100,
+                                      .val_loss = 0.25,
+                                      .val_accuracy = NAN,
+                                      .learning_rate = 0.1};
     assert_ok(cvy_run_folder_add_metrics(&folder, &progress));
 }
 
-#define ROW(epoch, step) epoch "," step ",0.5,0.75,,,2.000,100.0\n"
+#define ROW(epoch, step) epoch "," step ",0.5,0.75,,,2.000,100.0,0.25,,0.1\n"
 
 static void rows_are_appended(void **state) {
     (void)state;
@@ -86,6 +93,16 @@ static void rows_behind_the_checkpoint_are_dropped(void **state) {
     assert_metrics(HEADER ROW("1", "10") ROW("2", "20"));
 }
 
+/* What older versions wrote is kept; what they did not know is empty. */
+static void an_older_table_is_continued(void **state) {
+    (void)state;
+    static const char older[] = OLDER_HEADER "1,10,0.5,0.75,,,2.000,100.0\n2,20,0.5,0.75,,,2.000,100.0\n3,3";
+    assert_ok(cvy_file_write(metrics_path(), older, strlen(older)));
+    assert_ok(cvy_run_folder_start_metrics(&folder, true, 15));
+    add(2, 20);
+    assert_metrics(HEADER "1,10,0.5,0.75,,,2.000,100.0,,,\n" ROW("2", "20"));
+}
+
 static void a_folder_belongs_to_one_run(void **state) {
     (void)state;
     cvy_run_folder second;
@@ -106,6 +123,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(a_folder_belongs_to_one_run, set_up, tear_down),
         cmocka_unit_test_setup_teardown(rows_are_appended, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_torn_row_is_dropped, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(an_older_table_is_continued, set_up, tear_down),
         cmocka_unit_test_setup_teardown(rows_behind_the_checkpoint_are_dropped, set_up, tear_down),
     };
     return cmocka_run_group_tests_name("run folder", tests, NULL, NULL);

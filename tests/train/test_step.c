@@ -190,10 +190,18 @@ static void memory_is_as_planned(void **state) {
         "2}}, {Conv2d: {out_channels: 20, kernel_size: 3, padding: 1}}, ReLU, Flatten, {Linear: "
         "{out_features: 30}}, ReLU, {Dropout: {p: 0.5}}, {Linear: {out_features: 7}}]\n"
         "recipe: {optimizer: {Adam: {lr: 0.001}}}\n";
+    static const char partly_frozen[] =
+        "input: [3, 13, 11]\n"
+        "layers: [{Conv2d: {out_channels: 12, kernel_size: 5}}, BatchNorm2d, ReLU, {MaxPool2d: {kernel_size: "
+        "2}}, {Conv2d: {out_channels: 20, kernel_size: 3, padding: 1}}, ReLU, Flatten, {Linear: "
+        "{out_features: 30}}, ReLU, {Dropout: {p: 0.5}}, {Linear: {out_features: 7}}]\n"
+        "recipe: {optimizer: {Adam: {lr: 0.001}}, freeze: [\"0\", \"1\", 7.bias], ema: 0.9, groups: [{match: "
+        "\"10\", lr: 0.1}]}\n";
     check_memory(plain, 50, 50);
     check_memory(plain, 50, 17);
     check_memory(dropping, 33, 33);
     check_memory(normalised, 40, 40);
+    check_memory(partly_frozen, 40, 40);
 }
 
 /* Nothing in an epoch waits for the device but the figures, be the set resident or streamed. */

@@ -136,7 +136,8 @@ static void writes_the_run_folder(void **state) {
     assert_ok(convoy_train(model, test_device(), f->train, f->test, &options, NULL));
     char *metrics = test_read_text(test_path(out, "metrics.csv"), NULL);
     const char *header =
-        "epoch,step,train_loss,train_accuracy,test_loss,test_accuracy,seconds,images_per_second\n";
+        "epoch,step,train_loss,train_accuracy,test_loss,test_accuracy,seconds,images_per_second,"
+        "val_loss,val_accuracy,lr\n";
     assert_memory_equal(metrics, header, strlen(header));
     int rows = -1;
     for (const char *c = metrics; *c; c++)

@@ -1,0 +1,97 @@
+/* The recipe's class_weights: `balanced`, a list, or {name: weight}. */
+#include <float.h>
+#include <string.h>
+
+#include "model/graph.h"
+
+/* The set's classes, as the recipe may speak of them. */
+typedef struct set {
+    const char *const *names;
+    const size_t *images;
+    size_t classes;
+} set;
+
+static convoy_status read_weight(const cvy_node *node, float *weight) {
+    double value;
+    if (node->kind != CVY_SCALAR || !cvy_text_to_double(node->text, &value) || value < 0 || value > FLT_MAX)
+        return cvy_node_fail(node, "class_weights: a weight is a number from 0 on, found `%s`",
+                             node->kind == CVY_SCALAR ? node->text : "a list");
+    *weight = (float)value;
+    return CONVOY_OK;
+}
+
+/* scikit-learn's compute_class_weight("balanced"). */
+static convoy_status balance(const cvy_node *node, const set *of, float *weights) {
+    double all = 0;
+    for (size_t c = 0; c < of->classes; c++)
+        all += (double)of->images[c];
+    for (size_t c = 0; c < of->classes; c++) {
+        if (!of->images[c])
+            return cvy_node_fail(
+                node,
+                "class_weights: class %s has no training images to be balanced by: add some, or "
+                "give weights by name",
+                of->names[c]);
+        weights[c] = (float)(all / ((double)of->classes * (double)of->images[c]));
+    }
+    return CONVOY_OK;
+}
+
+static convoy_status read_list(const cvy_node *list, const set *of, float *weights) {
+    convoy_status status = CONVOY_OK;
+    if (list->count > of->classes)
+        return cvy_node_fail(list->items[of->classes],
+                             "class_weights: a weight for class %zu, but there are only %zu classes",
+                             of->classes, of->classes);
+    if (list->count < of->classes)
+        return cvy_node_fail(list, "class_weights: %zu weights for %zu classes; class %s has none",
+                             list->count, of->classes, of->names[list->count]);
+    for (size_t c = 0; c < of->classes && !status; c++)
+        status = read_weight(list->items[c], &weights[c]);
+    return status;
+}
+
+static convoy_status read_names(const cvy_node *mapping, const set *of, float *weights) {
+    convoy_status status = CONVOY_OK;
+    for (size_t i = 0; i < mapping->count && !status; i++) {
+        const cvy_node *key = mapping->keys[i];
+        size_t c = 0;
+        while (c < of->classes && strcmp(of->names[c], key->text) != 0)
+            c++;
+        if (c == of->classes) {
+            const char *nearest = cvy_text_nearest(key->text, of->names, of->classes);
+            return cvy_node_fail(key, "class_weights: the data have no class `%s`%s%s%s", key->text,
+                                 nearest ? "; did you mean `" : "", nearest ? nearest : "",
+                                 nearest ? "`?" : "");
+        }
+        status = read_weight(mapping->items[i], &weights[c]);
+    }
+    return status;
+}
+
+convoy_status cvy_model_class_weights(const convoy_model *model, const char *const *names,
+                                      const size_t *images, float *weights) {
+    const set of = {names, images, (size_t)convoy_model_classes(model)};
+    const cvy_node *node = model->recipe.class_weights;
+    convoy_status status = CONVOY_OK;
+    for (size_t c = 0; c < of.classes; c++)
+        weights[c] = 1;
+    if (node->kind == CVY_SEQUENCE)
+        status = read_list(node, &of, weights);
+    else if (node->kind == CVY_MAPPING)
+        status = read_names(node, &of, weights);
+    else if (strcmp(node->text, "balanced") == 0)
+        status = balance(node, &of, weights);
+    else
+        status =
+            cvy_node_fail(node,
+                          "class_weights: `balanced`, a list of weights, or {class: weight} are expected, "
+                          "found `%s`",
+                          node->text);
+    if (status)
+        return status;
+    for (size_t c = 0; c < of.classes; c++)
+        if (weights[c] > 0)
+            return CONVOY_OK;
+    return cvy_node_fail(node, "class_weights: all are 0, so that nothing is learnt");
+}
