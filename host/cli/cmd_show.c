@@ -66,9 +66,13 @@ static convoy_status load_batch(const convoy_model *model, convoy_device *device
     b->pixels = (size_t)(image.height + 2 * image.border) * (size_t)(image.width + 2 * image.border);
     const size_t values = b->pixels * (size_t)image.channels * b->pitch;
     /* Evaluation augments nothing. */
-    const cvy_transforms *augment = o->split == 0 ? &cvy_model_recipe(model)->augment : NULL;
-    convoy_status status = cvy_feed_open(model, device, set, wanted, wanted, pitch, true, (uint64_t)o->seed,
-                                         augment, &b->loader);
+    const cvy_feed_options feed = {.piece = wanted,
+                                   .batch_size = wanted,
+                                   .pitch = pitch,
+                                   .shuffle = true,
+                                   .seed = (uint64_t)o->seed,
+                                   .augment = o->split == 0 ? &cvy_model_recipe(model)->augment : NULL};
+    convoy_status status = cvy_feed_open(model, device, set, &feed, &b->loader);
     if (!status)
         status = cvy_buffer_create(device, values * sizeof(float), "a batch of images", &b->input);
     if (!status)

@@ -57,19 +57,18 @@ void cvy_feed_sizes(const convoy_model *model, convoy_device *device, const conv
 }
 
 convoy_status cvy_feed_open(const convoy_model *model, convoy_device *device, const convoy_dataset *set,
-                            int piece, int batch_size, int pitch, bool shuffle, uint64_t seed,
-                            const cvy_transforms *augment, cvy_loader **loader) {
+                            const cvy_feed_options *o, cvy_loader **loader) {
     convoy_status status = cvy_feed_check(model, set);
     if (status)
         return status;
-    const cvy_loader_options options = {.batch_size = batch_size,
-                                        .piece = piece,
-                                        .pitch = pitch,
+    const cvy_loader_options options = {.batch_size = o->batch_size,
+                                        .piece = o->piece,
+                                        .pitch = o->pitch,
                                         .image = cvy_model_image(model),
-                                        .shuffle = shuffle,
-                                        .balanced = shuffle && cvy_model_recipe(model)->sampler,
-                                        .seed = seed,
-                                        .augment = augment,
+                                        .shuffle = o->shuffle,
+                                        .balanced = o->shuffle && cvy_model_recipe(model)->sampler,
+                                        .seed = o->seed,
+                                        .augment = o->augment,
                                         .device_budget = device_budget(device)};
     return cvy_loader_create(device, set, &options, loader);
 }
@@ -77,8 +76,13 @@ convoy_status cvy_feed_open(const convoy_model *model, convoy_device *device, co
 convoy_status cvy_feed_create(convoy_network *network, convoy_device *device, const convoy_dataset *set,
                               int batch_size, bool shuffle, uint64_t seed, const cvy_transforms *augment,
                               cvy_loader **loader) {
-    return cvy_feed_open(cvy_network_model(network), device, set, cvy_network_batch_size(network), batch_size,
-                         cvy_network_pitch(network), shuffle, seed, augment, loader);
+    const cvy_feed_options options = {.piece = cvy_network_batch_size(network),
+                                      .batch_size = batch_size,
+                                      .pitch = cvy_network_pitch(network),
+                                      .shuffle = shuffle,
+                                      .seed = seed,
+                                      .augment = augment};
+    return cvy_feed_open(cvy_network_model(network), device, set, &options, loader);
 }
 
 /* ---- the evaluator ---- */
