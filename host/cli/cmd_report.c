@@ -138,7 +138,8 @@ convoy_status cli_report_write(const cli_call *call, const cli_report *report, c
 static convoy_status run(cli_call *call) {
     const options *o = call->options;
     const size_t count = call->operand_count;
-    const cli_data_request request = {o->data, 0, (size_t)o->limit, 0, false, true, o->split == 1};
+    const cli_data_request request = {
+        .data = o->data, .limit_test = (size_t)o->limit, .test = true, .validation = o->split == 1};
     const cli_report report = {.folders = call->operands,
                                .count = count,
                                .out = o->out ? o->out

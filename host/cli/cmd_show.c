@@ -65,8 +65,9 @@ static convoy_status load_batch(const convoy_model *model, convoy_device *device
     b->pitch = (size_t)pitch;
     b->pixels = (size_t)(image.height + 2 * image.border) * (size_t)(image.width + 2 * image.border);
     const size_t values = b->pixels * (size_t)image.channels * b->pitch;
-    convoy_status status =
-        cvy_feed_open(model, device, set, wanted, wanted, pitch, true, (uint64_t)o->seed, &b->loader);
+    const cvy_feed_request request = {
+        .piece = wanted, .batch_size = wanted, .pitch = pitch, .shuffle = true, .seed = (uint64_t)o->seed};
+    convoy_status status = cvy_feed_open(model, device, set, &request, &b->loader);
     if (!status)
         status = cvy_buffer_create(device, values * sizeof(float), "a batch of images", &b->input);
     if (!status)
@@ -134,7 +135,11 @@ static convoy_status run(cli_call *call) {
     convoy_dataset *set = NULL;
     batch b = {0};
     const bool training = o->split == 0;
-    cli_data_request request = {o->data, 0, 0, o->test_fraction, training, !training, o->split == 2};
+    cli_data_request request = {.data = o->data,
+                                .test_fraction = o->test_fraction,
+                                .train = training,
+                                .test = !training,
+                                .validation = o->split == 2};
     convoy_status status = cvy_canvas_check();
     if (!status)
         status = cli_load(call, &request, &model, training ? &set : NULL, training ? NULL : &set);

@@ -54,25 +54,28 @@ void cvy_feed_sizes(const convoy_model *model, convoy_device *device, const conv
 }
 
 convoy_status cvy_feed_open(const convoy_model *model, convoy_device *device, const convoy_dataset *set,
-                            int piece, int batch_size, int pitch, bool shuffle, uint64_t seed,
-                            cvy_loader **loader) {
+                            const cvy_feed_request *request, cvy_loader **loader) {
     convoy_status status = cvy_feed_check(model, set);
     if (status)
         return status;
-    const cvy_loader_options options = {.batch_size = batch_size,
-                                        .piece = piece,
-                                        .pitch = pitch,
+    const cvy_loader_options options = {.batch_size = request->batch_size,
+                                        .piece = request->piece,
+                                        .pitch = request->pitch,
                                         .image = cvy_model_image(model),
-                                        .shuffle = shuffle,
-                                        .seed = seed,
+                                        .shuffle = request->shuffle,
+                                        .seed = request->seed,
                                         .device_budget = device_budget(device)};
     return cvy_loader_create(device, set, &options, loader);
 }
 
 convoy_status cvy_feed_create(convoy_network *network, convoy_device *device, const convoy_dataset *set,
                               int batch_size, bool shuffle, uint64_t seed, cvy_loader **loader) {
-    return cvy_feed_open(cvy_network_model(network), device, set, cvy_network_batch_size(network), batch_size,
-                         cvy_network_pitch(network), shuffle, seed, loader);
+    const cvy_feed_request request = {.piece = cvy_network_batch_size(network),
+                                      .batch_size = batch_size,
+                                      .pitch = cvy_network_pitch(network),
+                                      .shuffle = shuffle,
+                                      .seed = seed};
+    return cvy_feed_open(cvy_network_model(network), device, set, &request, loader);
 }
 
 /* ---- the evaluator ---- */

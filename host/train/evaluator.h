@@ -14,9 +14,13 @@
 convoy_status cvy_feed_create(convoy_network *network, convoy_device *device, const convoy_dataset *set,
                               int batch_size, bool shuffle, uint64_t seed, cvy_loader **loader);
 /* The same without a network: for an input of `pitch` columns that takes `piece` images at a time. */
+typedef struct cvy_feed_request {
+    int piece, batch_size, pitch;
+    bool shuffle;
+    uint64_t seed;
+} cvy_feed_request;
 convoy_status cvy_feed_open(const convoy_model *model, convoy_device *device, const convoy_dataset *set,
-                            int piece, int batch_size, int pitch, bool shuffle, uint64_t seed,
-                            cvy_loader **loader);
+                            const cvy_feed_request *request, cvy_loader **loader);
 /* Adds the buffers that it will make at least, for batches of `growth`: it keeps the set on the device only
    where half of what is left there is enough. */
 void cvy_feed_sizes(const convoy_model *model, convoy_device *device, const convoy_dataset *set,
