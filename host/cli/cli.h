@@ -180,8 +180,6 @@ void cli_progress_bar(cvy_text *text, const convoy_progress *event, double elaps
 
 /* ---- curves.c ---- */
 
-/* Two curves over epochs 1..count as text; NaN values are left out. */
-void cli_curves(cvy_text *text, const char *title, const double *train, const double *test, size_t count);
 /* Both pictures, of loss and accuracy, from a run's metrics.csv; nothing with fewer than two epochs. */
 void cli_curves_of_run(cvy_text *text, const char *metrics);
 

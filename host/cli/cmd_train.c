@@ -298,10 +298,8 @@ static int hear(void *context, const convoy_progress *event) {
 /* What `convoy report` would write, on the same device and test images. */
 static convoy_status write_report(const cli_call *call, const char *out, convoy_device **device) {
     const options *o = call->options;
-    const cli_data_request request = {.limit_test = (size_t)o->limit_test,
-                                      .test_fraction = o->test_fraction,
-                                      .test = true,
-                                      .validation = true};
+    const cli_data_request request = {
+        .limit_test = (size_t)o->limit_test, .test_fraction = o->test_fraction, .test = true};
     const cli_report report = {.folders = &out,
                                .count = 1,
                                .out = cvy_arena_printf(call->arena, "%s/report.html", out),

@@ -40,7 +40,8 @@ static void add_value(cvy_text *text, double value) {
     cvy_text_add(text, fabs(value) < 1000 ? "%8.4f |" : "%8.3g |", value);
 }
 
-void cli_curves(cvy_text *text, const char *title, const double *train, const double *test, size_t count) {
+static void add_picture(cvy_text *text, const char *title, const char *other, const double *train,
+                        const double *test, size_t count) {
     char grid[ROWS][COLUMNS_LIMIT + 1];
     double low, high;
     /* Few epochs are spread out, many are thinned. */
@@ -52,7 +53,7 @@ void cli_curves(cvy_text *text, const char *title, const double *train, const do
     memset(grid, ' ', sizeof grid);
     plot(grid, columns, train, count, low, high, '*');
     plot(grid, columns, test, count, low, high, 'o');
-    cvy_text_add(text, "%s over epochs 1..%zu (* train, o test, # both)\n", title, count);
+    cvy_text_add(text, "%s over epochs 1..%zu (* train, o %s, # both)\n", title, count, other);
     for (int r = 0; r < ROWS; r++) {
         if (r == 0 || r == ROWS - 1)
             add_value(text, r == 0 ? high : low);
@@ -79,17 +80,23 @@ static void by_epoch(const cvy_history *history, const char *column, size_t epoc
             values[(size_t)history->values[r] - 1] = of[r];
 }
 
-static void add_curves(cvy_text *text, const cvy_history *history, const char *title, const char *train,
-                       const char *test) {
+/* Training beside validation where there is one, else test. */
+static void add_curves(cvy_text *text, const cvy_history *history, const char *title) {
+    char train[32], other[32];
     size_t epochs = 0; /* each with a row at least */
+    snprintf(train, sizeof train, "train_%s", title);
+    snprintf(other, sizeof other, "val_%s", title);
+    const bool validation = cvy_history_column(history, other) != NULL;
+    if (!validation)
+        snprintf(other, sizeof other, "test_%s", title);
     for (size_t r = 0; r < history->rows; r++)
         if (history->values[r] > (double)epochs && history->values[r] <= (double)history->rows)
             epochs = (size_t)history->values[r];
     double *values = epochs >= 2 ? cvy_machine_allocate(2 * epochs, sizeof *values) : NULL;
     if (values) { /* without memory there is no picture */
         by_epoch(history, train, epochs, values);
-        by_epoch(history, test, epochs, values + epochs);
-        cli_curves(text, title, values, values + epochs, epochs);
+        by_epoch(history, other, epochs, values + epochs);
+        add_picture(text, title, validation ? "validation" : "test", values, values + epochs, epochs);
     }
     free(values);
 }
@@ -98,11 +105,8 @@ void cli_curves_of_run(cvy_text *text, const char *metrics) {
     cvy_history history;
     cvy_arena *arena = cvy_arena_create();
     if (arena && cvy_history_read(arena, metrics, &history) == CONVOY_OK) {
-        /* With a validation set, that is what is shown. */
-        const bool validates = cvy_history_column(&history, "val_loss") != NULL;
-        add_curves(text, &history, "loss", "train_loss", validates ? "val_loss" : "test_loss");
-        add_curves(text, &history, "accuracy", "train_accuracy",
-                   validates ? "val_accuracy" : "test_accuracy");
+        add_curves(text, &history, "loss");
+        add_curves(text, &history, "accuracy");
     }
     cvy_arena_free(arena);
 }

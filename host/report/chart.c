@@ -100,6 +100,9 @@ static void find_axis(axis *a, const cvy_chart *chart, bool horizontal, int most
     } else if (horizontal && low < high) {
         a->low = low;
         a->high = high;
+    } else if (horizontal && chart->whole_x && low == high) {
+        a->low = low - 1;
+        a->high = high + 1;
     } else {
         find_range(a, low, high);
     }
@@ -253,7 +256,7 @@ void cvy_chart_draw(cvy_canvas *canvas, cvy_box box, const cvy_chart *chart) {
     const double top = font * (0.6 + 1.6 * draw_legend(canvas, box, chart));
     find_axis(&y, chart, false, (int)((box.height - top - 3 * font) / (2.5 * font)));
     const double left = 2.2 * font + widest_label(canvas, &y, font);
-    const cvy_box plot = {box.x + left, box.y + top, box.width - left - 0.8 * font,
+    const cvy_box plot = {box.x + left, box.y + top, box.width - left - 1.2 * font,
                           box.height - top - 3.2 * font};
     find_axis(&x, chart, true, (int)(plot.width / (4.5 * font)));
     x.from = plot.x, x.to = plot.x + plot.width;

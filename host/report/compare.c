@@ -21,6 +21,7 @@ static void add_results(const cvy_run *runs, size_t count, cvy_text *page) {
     } rows[] = {
         {"best test accuracy", "test_accuracy", "%.2f %%", 100, true},
         {"best validation accuracy", "val_accuracy", "%.2f %%", 100, true},
+        {"test accuracy at the end", "test_accuracy", "%.2f %%", 100, false},
         {"epoch of the best", "epoch", "%.0f", 1, true},
         {"test loss at the end", "test_loss", "%.4f", 1, false},
         {"training loss at the end", "train_loss", "%.4f", 1, false},

@@ -24,7 +24,11 @@ static void add_cards(const cvy_run *run, cvy_text *page) {
     if (run->answers)
         add_card(page, "accuracy of these weights", "%.2f %%", 100 * run->answers->accuracy);
     add_card(page, "best validation accuracy", "%.2f %%", 100 * cvy_run_value(run, "val_accuracy", best));
-    add_card(page, "best test accuracy", "%.2f %%", 100 * cvy_run_value(run, "test_accuracy", best));
+    if (isfinite(cvy_run_value(run, "val_accuracy", best)))
+        add_card(page, "test accuracy at the end", "%.2f %%",
+                 100 * cvy_run_value(run, "test_accuracy", last));
+    else
+        add_card(page, "best test accuracy", "%.2f %%", 100 * cvy_run_value(run, "test_accuracy", best));
     add_card(page, "epoch of the best", "%.0f", cvy_run_value(run, "epoch", best));
     add_card(page, "test loss at the end", "%.4f", cvy_run_value(run, "test_loss", last));
     add_card(page, "training accuracy at the end", "%.2f %%",

@@ -27,7 +27,7 @@ enum { METRICS_LIMIT = 256 << 20 };
 static bool is_leftover(const char *name) {
     static const char *const ours[] = {
         "model.yaml.", "metrics.csv.", "last.safetensors.", "best.safetensors.", "checkpoint.safetensors.",
-        "curves.png.", "run.yaml."};
+        "curves.png.", "run.yaml.",    "report.html."};
     size_t length = strlen(name);
     if (length < 4 || strcmp(name + length - 4, ".tmp") != 0)
         return false;

@@ -221,6 +221,17 @@ static void many_classes_are_drawn_as_dots(void **state) {
                "64 of 70, 3 \xc3\x97 3");
 }
 
+/* Validation chooses the best, the learning rate has a chart of its own. */
+static void tables_with_validation_are_shown(void **state) {
+    (void)state;
+    const char *page = test_path(folder, "validation.html");
+    const test_output *r = RUN("report", CONVOY_SOURCE_DIR "/tests/report/data", "--out", page);
+    if (built_without_pictures(r) || !python())
+        skip();
+    assert_int_equal(r->code, 0);
+    CHECK_PAGE(page, 6, "92.08 %", "best validation accuracy", "91.08 %", "test accuracy at the end");
+}
+
 /* What a folder may be called, and a page must not run. */
 static void names_are_only_text(void **state) {
     (void)state;
@@ -402,6 +413,7 @@ int main(void) {
         cmocka_unit_test(a_page_has_everything),
         cmocka_unit_test(several_runs_are_compared),
         cmocka_unit_test(many_classes_are_drawn_as_dots),
+        cmocka_unit_test(tables_with_validation_are_shown),
         cmocka_unit_test(names_are_only_text),
         cmocka_unit_test(damaged_runs),
         cmocka_unit_test(events_are_written_once),

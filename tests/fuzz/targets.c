@@ -19,6 +19,7 @@
 #include "data/image.h"
 #include "device/opencl.h"
 #include "ops/choice.h"
+#include "report/history.h"
 #include "train/checkpoint.h"
 #include "train/run_folder.h"
 #include "weights/weights.h"
@@ -148,7 +149,10 @@ static void run_tuning(const uint8_t *data, size_t size) {
 
 static void run_metrics(const uint8_t *data, size_t size) {
     cvy_run_folder run = {.path = folder, .lock = -1};
-    write_input("metrics.csv", data, size);
+    cvy_arena *arena = cvy_arena_create();
+    cvy_history history;
+    cvy_history_read(arena, write_input("metrics.csv", data, size), &history);
+    cvy_arena_free(arena);
     cvy_run_folder_start_metrics(&run, true, 3);
 }
 
