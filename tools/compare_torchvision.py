@@ -4,7 +4,8 @@
     tools/compare_torchvision.py [--convoy build/convoy] [--device D] [--images N] [NETWORK...]
 
 Each network is made by torchvision with random weights, and its file, as torch.save and as safetensors write it, is read
-unchanged by `convoy predict`, over random images. The logits may be at most four times as far from what PyTorch computes
+unchanged by `convoy predict`, over random images; and what `convoy convert` makes of it, torch.load(weights_only=True) and
+load_state_dict(strict=True) take back, the same in every bit. The logits may be at most four times as far from what PyTorch computes
 in float64 as PyTorch's float32 is, with a floor of 1e-6 (relative to the norm of the logits). Statistics of batch-norms
 are those of other images, stirred a little, so that none of them is trivial and activations keep their size; factors
 that begin at nearly nothing (layer_scale) are drawn anew.
@@ -86,6 +87,18 @@ def predict(arguments, name, weights, pictures):
     return np.array([answer["logits"] for answer in json.loads(done.stdout)["predictions"]])
 
 
+def check_conversion(arguments, name, file, folder, network):
+    """From safetensors to .pth, and into torchvision."""
+    back = os.path.join(folder, "back.pth")
+    done = subprocess.run([arguments.convoy, "convert", file, back], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{name}: {done.stderr.strip()}")
+    state, kept = torch.load(back, weights_only=True), network.state_dict()
+    network.load_state_dict(state, strict=True)
+    if not all(torch.equal(state[key], kept[key]) for key in kept):
+        raise SystemExit(f"{name}: convoy convert changes values")
+
+
 def compare(arguments, name):
     """Distances of Convoy's and of PyTorch's float32 from float64, relative."""
     size = size_of(name)
@@ -98,6 +111,7 @@ def compare(arguments, name):
         files = [os.path.join(folder, "w.pth"), os.path.join(folder, "w.safetensors")]
         torch.save(network.state_dict(), files[0])
         save_file({k: v.contiguous() for k, v in network.state_dict().items()}, files[1])
+        check_conversion(arguments, name, files[1], folder, network)
         found = [predict(arguments, name, file, pictures) for file in files]
         single = network(normalised(images, torch.float32)).double().numpy()
         exact = network.double()(normalised(images, torch.float64)).numpy()

@@ -182,6 +182,7 @@ void cli_curves_of_run(cvy_text *text, const char *metrics);
 
 /* ---- the commands ---- */
 
-extern const cli_command cli_devices, cli_summary, cli_train, cli_eval, cli_predict, cli_bench, cli_tune;
+extern const cli_command cli_devices, cli_summary, cli_train, cli_eval, cli_predict, cli_bench, cli_tune,
+    cli_convert;
 
 #endif

@@ -9,8 +9,8 @@
 #include "base/status.h"
 #include "cli/cli.h"
 
-const cli_command *const cli_commands[] = {&cli_devices, &cli_summary, &cli_train, &cli_eval,
-                                           &cli_predict, &cli_bench,   &cli_tune,  NULL};
+const cli_command *const cli_commands[] = {&cli_devices, &cli_summary, &cli_train,   &cli_eval, &cli_predict,
+                                           &cli_bench,   &cli_tune,    &cli_convert, NULL};
 
 static const char exit_codes[] =
     "Exit codes: 0 done; 1 the run failed (NaN loss, a file could not be written); 2 bad usage, model, data "

@@ -54,8 +54,8 @@ static void help_and_version(void **state) {
     r = RUN("--version");
     assert_int_equal(r->code, 0);
     assert_memory_equal(r->out, "convoy 0.", 9);
-    const char *const commands[] = {"devices", "summary", "train", "eval", "predict", "bench"};
-    for (size_t i = 0; i < 6; i++) {
+    const char *const commands[] = {"devices", "summary", "train", "eval", "predict", "bench", "convert"};
+    for (size_t i = 0; i < 7; i++) {
         r = RUN(commands[i], "--help");
         assert_int_equal(r->code, 0);
         assert_non_null(strstr(r->out, "--json"));
