@@ -1,20 +1,28 @@
 #!/usr/bin/env python3
 """Compares the networks of models/ that are torchvision's with torchvision itself.
 
-    tools/compare_torchvision.py [--convoy build/convoy] [--device D] [--images N] [NETWORK...]
+    tools/compare_torchvision.py [--convoy build/convoy] [--device D] [--images N] [--step] [NETWORK...]
 
 Each network is made by torchvision with random weights, and its file, as torch.save and as safetensors write it, is read
-unchanged by `convoy predict`, over random images. The logits may be at most four times as far from what PyTorch computes
+unchanged by `convoy predict`, over random images; and what `convoy convert` makes of it, torch.load(weights_only=True) and
+load_state_dict(strict=True) take back, the same in every bit. The logits may be at most four times as far from what PyTorch computes
 in float64 as PyTorch's float32 is, with a floor of 1e-6 (relative to the norm of the logits). Statistics of batch-norms
 are those of other images, stirred a little, so that none of them is trivial and activations keep their size; factors
 that begin at nearly nothing (layer_scale) are drawn anew.
 
+--step compares one step of SGD instead, from such weights and without dropout, over a batch of eight images of four
+classes: what it adds to parameters and running statistics, all tensors together. The yardstick is the worst of three runs of
+PyTorch in float32: as it is, without oneDNN, and with the batch reversed. Where rounding decides which side of a kink a unit
+is on, any of them may stray.
+
 Prints a table, and exits with 1 where anything is farther off. Needs torch, torchvision, safetensors and Pillow.
 """
 import argparse
+import copy
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -23,7 +31,7 @@ import numpy as np
 import torch
 import torchvision
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 # Files of models/ whose names are not torchvision's functions.
@@ -44,11 +52,10 @@ def normalised(images, dtype):
     return (x - torch.tensor(MEAN, dtype=dtype).view(1, 3, 1, 1)) / torch.tensor(STD, dtype=dtype).view(1, 3, 1, 1)
 
 
-def make(name, size):
+def make(name, size, **options):
     """The network in evaluation mode, with weights that leave nothing trivial."""
     torch.manual_seed(1)
-    function = getattr(torchvision.models, CALLED.get(name, name))
-    network = function(weights=None, **({"init_weights": True} if name in ("googlenet", "inception_v3") else {}))
+    network = getattr(torchvision.models, CALLED.get(name, name))(weights=None, **options)
     norms = [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     momenta = [m.momentum for m in norms]
     for m in norms:
@@ -86,6 +93,18 @@ def predict(arguments, name, weights, pictures):
     return np.array([answer["logits"] for answer in json.loads(done.stdout)["predictions"]])
 
 
+def check_conversion(arguments, name, file, folder, network):
+    """From safetensors to .pth, and into torchvision."""
+    back = os.path.join(folder, "back.pth")
+    done = subprocess.run([arguments.convoy, "convert", file, back], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{name}: {done.stderr.strip()}")
+    state, kept = torch.load(back, weights_only=True), network.state_dict()
+    network.load_state_dict(state, strict=True)
+    if not all(torch.equal(state[key], kept[key]) for key in kept):
+        raise SystemExit(f"{name}: convoy convert changes values")
+
+
 def compare(arguments, name):
     """Distances of Convoy's and of PyTorch's float32 from float64, relative."""
     size = size_of(name)
@@ -98,6 +117,7 @@ def compare(arguments, name):
         files = [os.path.join(folder, "w.pth"), os.path.join(folder, "w.safetensors")]
         torch.save(network.state_dict(), files[0])
         save_file({k: v.contiguous() for k, v in network.state_dict().items()}, files[1])
+        check_conversion(arguments, name, files[1], folder, network)
         found = [predict(arguments, name, file, pictures) for file in files]
         single = network(normalised(images, torch.float32)).double().numpy()
         exact = network.double()(normalised(images, torch.float64)).numpy()
@@ -107,18 +127,81 @@ def compare(arguments, name):
     return np.linalg.norm(found[0] - exact) / norm, np.linalg.norm(single - exact) / norm
 
 
+# ---- one step ----
+
+CLASSES, BATCH, RATE = 4, 8, 0.5
+
+
+def step(network, x, labels):
+    """The state after one step of SGD, in float64."""
+    network = copy.deepcopy(network).to(x.dtype).train()
+    for module in network.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+        elif isinstance(module, torchvision.ops.StochasticDepth):
+            module.p = 0.0
+    optimizer = torch.optim.SGD(network.parameters(), RATE)
+    torch.nn.functional.cross_entropy(network(x), labels).backward()
+    optimizer.step()
+    return {key: value.double().numpy() for key, value in network.state_dict().items() if value.is_floating_point()}
+
+
+def train(arguments, name, network, images, labels, folder):
+    """The same by `convoy train`."""
+    text = (ROOT / "models" / f"{name}.yaml").read_text(encoding="utf-8")
+    text = re.sub(r"(Dropout|StochasticDepth): \{p: [^}]*\}", r"\1: {p: 0}", text)
+    model, weights, out = (os.path.join(folder, file) for file in ("model.yaml", "start.safetensors", "out"))
+    pathlib.Path(model).write_text(text, encoding="utf-8")
+    save_file({k: v.contiguous() for k, v in network.state_dict().items()}, weights)
+    for i, (image, label) in enumerate(zip(images, labels)):
+        for split in ("train", "test"):
+            os.makedirs(os.path.join(folder, "data", split, f"c{label}"), exist_ok=True)
+            Image.fromarray(image).save(os.path.join(folder, "data", split, f"c{label}", f"{i}.png"))
+    done = subprocess.run([arguments.convoy, "train", model, "--data", os.path.join(folder, "data"), "--init", weights,
+                           "--init-strict", "--batch-size", str(BATCH), "--epochs", "1", "--optimizer", "SGD", "--lr", str(RATE),
+                           "--set", "momentum=0", "--set", "weight_decay=0", "--limit-test", "1", "--device", arguments.device,
+                           "--out", out], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{name}: {done.stderr.strip()}")
+    return {key: value.double().numpy() for key, value in load_file(os.path.join(out, "last.safetensors")).items()
+            if value.is_floating_point()}
+
+
+def compare_step(arguments, name):
+    """Distances of Convoy's step and of PyTorch's worst in float32 from float64, over what the step adds."""
+    size = size_of(name)
+    network = make(name, size, num_classes=CLASSES)
+    images = np.random.default_rng(3).integers(0, 256, (BATCH, size, size, 3), dtype=np.uint8)
+    labels = torch.arange(BATCH) % CLASSES
+    with tempfile.TemporaryDirectory() as folder:
+        found = train(arguments, name, network, images, labels.tolist(), folder)
+    exact = step(network, normalised(images, torch.float64), labels)
+    x = normalised(images, torch.float32)
+    singles = [step(network, x, labels), step(network, x.flip(0), labels.flip(0))]
+    with torch.backends.mkldnn.flags(enabled=False):
+        singles.append(step(network, x, labels))
+    start = {key: network.state_dict()[key].double().numpy() for key in exact}
+    norm = np.sqrt(sum(np.sum((exact[key] - start[key]) ** 2) for key in exact))
+
+    def distance(other):
+        return np.sqrt(sum(np.sum((other[key] - exact[key]) ** 2) for key in exact)) / norm
+
+    return distance(found), max(distance(single) for single in singles)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("networks", nargs="*")
     parser.add_argument("--convoy", default=str(ROOT / "build" / "convoy"))
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--images", type=int, default=2)
+    parser.add_argument("--step", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     far = False
     print("| network | Convoy | PyTorch float32 | of what is allowed |\n|---|---|---|---|")
     for name in arguments.networks or networks():
-        here, there = compare(arguments, name)
+        here, there = (compare_step if arguments.step else compare)(arguments, name)
         share = here / max(4 * there, 1e-6)
         far |= not share <= 1
         print(f"| `{name}` | {here:.1e} | {there:.1e} | {share:.2f} |", flush=True)

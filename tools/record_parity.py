@@ -180,6 +180,71 @@ class EuclideanRBF(nn.Module):
         return (x.unsqueeze(1) - self.weight).square().sum(-1)
 
 
+class Residual(nn.Module):
+    def __init__(self, *body):
+        super().__init__()
+        self.body = nn.Sequential(*body)
+
+    def forward(self, x):
+        return self.body(x) + x
+
+
+class Branches(nn.Sequential):
+    """The branches' results, multiplied or one after the other."""
+
+    def __init__(self, product, *branches):
+        super().__init__(*(nn.Sequential(*branch) for branch in branches))
+        self.product = product
+
+    def forward(self, x):
+        results = [branch(x) for branch in self]
+        return results[0] * results[1] if self.product else torch.cat(results, 1)
+
+
+class ChannelSplit(nn.Module):
+    def __init__(self, part):
+        super().__init__()
+        self.part = part
+
+    def forward(self, x):
+        return x.chunk(2, 1)[self.part]
+
+
+class LayerNorm(nn.LayerNorm):
+    def forward(self, x):
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class ChannelLinear(nn.Linear):
+    def forward(self, x):
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class LayerScale(nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+        self.layer_scale = nn.Parameter(torch.zeros(channels, 1, 1))
+
+    def forward(self, x):
+        return x * self.layer_scale
+
+
+def blocks():
+    def conv(i, o, size=1, groups=1, bias=False):
+        return nn.Conv2d(i, o, size, padding=size // 2, groups=groups, bias=bias)
+
+    return [conv(3, 8, 3), nn.BatchNorm2d(8), nn.Hardswish(),
+            Branches(True, [], [nn.AdaptiveAvgPool2d(1), conv(8, 4, bias=True), nn.ReLU(), conv(4, 8, bias=True),
+                                nn.Hardsigmoid()]),
+            Residual(conv(8, 16), nn.BatchNorm2d(16), nn.ReLU6(), conv(16, 16, 3, 16), nn.BatchNorm2d(16), nn.SiLU(),
+                     conv(16, 8), nn.BatchNorm2d(8)),
+            Branches(False, [ChannelSplit(0)], [ChannelSplit(1), conv(4, 4, bias=True), nn.ReLU()]),
+            nn.ChannelShuffle(2), nn.MaxPool2d(3, 2, ceil_mode=True),
+            Residual(conv(8, 8, 3, 8, True), LayerNorm(8, 1e-6), ChannelLinear(8, 16), nn.GELU(), ChannelLinear(16, 8),
+                     LayerScale(8)),
+            nn.GroupNorm(2, 8), nn.LeakyReLU(0.1), nn.AvgPool2d(3, 2, 1, True, False), nn.Flatten(), nn.Linear(128, 4)]
+
+
 def rbf_loss(distances, labels):
     """Equation 9 of LeCun et al., 1998, with j = 1."""
     right = distances.gather(1, labels.view(-1, 1)).view(-1)
@@ -226,6 +291,7 @@ def network(name):
             *bn_stem(), *conv_bn(24, 48), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(48, 2)], (3, 48, 48), 2, 7, adam),
         "alexnet": lambda: (alexnet(1, 10), (1, 67, 67), 10, 6, sgd(0.01)),
         "alexnet_imagenet": lambda: (alexnet(3, 1000), (3, 67, 67), 1000, 6, sgd(0.01)),
+        "blocks": lambda: (blocks(), (3, 12, 12), 4, 6, sgd(0.05)),
         "lenet5": lambda: (OrderedDict([
             ("C1", nn.Conv2d(1, 6, 5)), ("S2", Subsample(6)), ("2", ScaledTanh()), ("C3", TableConv2d()),
             ("S4", Subsample(16)), ("5", ScaledTanh()), ("C5", nn.Conv2d(16, 120, 5)), ("7", ScaledTanh()),
@@ -235,7 +301,7 @@ def network(name):
 
 
 NETWORKS = ["lenet", "mnist_cnn", "digits_cnn", "monkeypox_bn", "monkeypox_bn_deep", "alexnet", "alexnet_imagenet",
-            "lenet5"]
+            "lenet5", "blocks"]
 INIT = {"lenet": "xavier", "alexnet": "xavier", "alexnet_imagenet": "xavier", "lenet5": "lecun"}
 
 
@@ -249,7 +315,9 @@ def initial(net, init):
         centre, bound = 0.0, 0.0
         if kind == "running_var":
             centre = 1.0
-        elif isinstance(module, nn.BatchNorm2d) and kind in ("weight", "bias"):
+        elif kind == "layer_scale":
+            centre, bound = 0.5, 0.25
+        elif isinstance(module, (nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm)) and kind in ("weight", "bias"):
             centre, bound = (1.0 if kind == "weight" else 0.0), 0.25
         elif kind != "running_mean":
             fan_in = 4 if isinstance(module, Subsample) else module.weight[0].numel()

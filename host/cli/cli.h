@@ -224,6 +224,6 @@ convoy_status cli_report_write(const cli_call *call, const cli_report *report, c
 /* ---- the commands ---- */
 
 extern const cli_command cli_devices, cli_summary, cli_train, cli_eval, cli_predict, cli_bench, cli_tune,
-    cli_show, cli_report_command, cli_explain, cli_selftest;
+    cli_show, cli_report_command, cli_explain, cli_selftest, cli_convert;
 
 #endif

@@ -22,6 +22,7 @@ const cvy_layer_type *const cvy_layer_types[] = {
     &cvy_layer_group_norm,
     &cvy_layer_layer_norm,
     &cvy_layer_layer_scale,
+    &cvy_layer_local_response_norm,
     &cvy_layer_channel_linear,
     &cvy_layer_channel_shuffle,
     &cvy_layer_channel_split,

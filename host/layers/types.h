@@ -21,6 +21,7 @@ extern const cvy_layer_type cvy_layer_euclidean_rbf;
 extern const cvy_layer_type cvy_layer_group_norm;
 extern const cvy_layer_type cvy_layer_layer_norm; /* group_norm.c */
 extern const cvy_layer_type cvy_layer_layer_scale;
+extern const cvy_layer_type cvy_layer_local_response_norm;
 extern const cvy_layer_type cvy_layer_channel_linear;  /* conv2d.c */
 extern const cvy_layer_type cvy_layer_channel_shuffle; /* channels.c */
 extern const cvy_layer_type cvy_layer_channel_split;   /* channels.c */

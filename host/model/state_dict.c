@@ -88,7 +88,7 @@ convoy_status convoy_model_save_weights(const convoy_model *model, const char *p
     char *image = json_dumps(json, JSON_COMPACT), *classes = cvy_classes_print(&model->classes);
     const char *metadata[] = {"format", "pt", "image", image, model->classes.count ? "class_names" : NULL,
                               classes,  NULL};
-    status = image && classes ? cvy_tensor_file_save(path, tensors, count, metadata)
+    status = image && classes ? cvy_tensor_file_save_as(path, tensors, count, metadata)
                               : cvy_fail_memory("a weights file", sizeof metadata);
     json_decref(json);
     free(image);

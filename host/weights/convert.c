@@ -1,6 +1,7 @@
 /* Tensors of other float types as F32, and names without what was put before them. */
 #include <math.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/machine.h"
@@ -11,6 +12,34 @@ static float from_bits(uint32_t bits) {
     float value;
     memcpy(&value, &bits, sizeof value);
     return value;
+}
+
+static uint32_t to_bits(float value) {
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+
+/* `bits` without the last `dropped`, rounded to nearest even. */
+static uint32_t rounded(uint32_t bits, int dropped) {
+    const uint32_t half = 1u << (dropped - 1), odd = bits >> dropped & 1;
+    return (bits + half - 1 + odd) >> dropped;
+}
+
+static uint16_t to_bf16(float value) {
+    const uint32_t bits = to_bits(value);
+    return isnan(value) ? (uint16_t)(bits >> 16 | 0x40) : (uint16_t)rounded(bits, 16);
+}
+
+static uint16_t to_f16(float value) {
+    const uint32_t bits = to_bits(value), sign = bits >> 16 & 0x8000, magnitude = bits & 0x7fffffff;
+    if (isnan(value))
+        return (uint16_t)(sign | 0x7e00);
+    if (magnitude >= to_bits(65520)) /* from here on the nearest is infinity */
+        return (uint16_t)(sign | 0x7c00);
+    if (magnitude < to_bits(0x1p-14f)) /* steps of 2^-24 below the normal numbers: nearbyint rounds to even */
+        return (uint16_t)(sign | (uint32_t)nearbyintf(ldexpf(fabsf(value), 24)));
+    return (uint16_t)(sign | (rounded(magnitude, 13) - (112u << 10)));
 }
 
 static float from_f64(const char *from) {
@@ -74,6 +103,44 @@ convoy_status cvy_tensor_file_to_float(cvy_tensor_file *file) {
         to += count;
     }
     return CONVOY_OK;
+}
+
+/* F32 to 16 bits, in a buffer of its own. */
+static convoy_status to_halves(cvy_tensor_file *file, const char *path, bool brain) {
+    size_t total = 0;
+    for (size_t i = 0; i < file->count; i++)
+        total += strcmp(file->tensors[i].dtype, "F32") == 0 ? (file->tensors[i].bytes / 4 + 3) / 4 * 4 : 0;
+    uint16_t *to = cvy_machine_allocate(total + 1, sizeof *to), *begin = to;
+    if (!to)
+        return cvy_fail_memory("weights of 16 bits", total * sizeof *to);
+    for (size_t i = 0; i < file->count; i++) {
+        cvy_named_tensor *tensor = &file->tensors[i];
+        const float *from = tensor->data;
+        const size_t count = tensor->bytes / sizeof *from;
+        if (strcmp(tensor->dtype, "F32") != 0)
+            continue;
+        for (size_t k = 0; k < count; k++) {
+            to[k] = brain ? to_bf16(from[k]) : to_f16(from[k]);
+            if (!brain && (to[k] & 0x7fff) == 0x7c00 && !isinf(from[k])) {
+                free(begin);
+                return cvy_fail(CONVOY_INVALID,
+                                "%s: %s has the value %g, which is more than F16 can hold (65504); BF16 can",
+                                path, tensor->name, (double)from[k]);
+            }
+        }
+        tensor->data = to;
+        tensor->dtype = brain ? "BF16" : "F16";
+        tensor->bytes = count * sizeof *to;
+        to += (count + 3) / 4 * 4;
+    }
+    free(file->floats);
+    file->floats = (char *)begin;
+    return CONVOY_OK;
+}
+
+convoy_status cvy_tensor_file_to_type(cvy_tensor_file *file, const char *path, const char *dtype) {
+    convoy_status status = cvy_tensor_file_to_float(file);
+    return status || strcmp(dtype, "F32") == 0 ? status : to_halves(file, path, strcmp(dtype, "BF16") == 0);
 }
 
 const char *cvy_tensor_file_prefix(const cvy_tensor_file *file) {

@@ -51,19 +51,18 @@ convoy_status cvy_tensors_digest(const cvy_named_tensor *tensors, size_t count, 
 }
 
 convoy_status cvy_tensor_file_digest(const cvy_tensor_file *file, const char *but, char hex[33]) {
-    const char *key;
-    json_t *metadata = json_object_get(file->header, "__metadata__"), *value;
-    const char **pairs = malloc((2 * json_object_size(metadata) + 1) * sizeof *pairs);
-    size_t count = 0;
+    const char **pairs = cvy_tensor_file_pairs(file);
+    size_t kept = 0;
     if (!pairs)
-        return cvy_fail_memory("a digest", 2 * json_object_size(metadata) * sizeof *pairs);
-    json_object_foreach(metadata, key, value) {
-        if (strcmp(key, but) == 0)
+        return cvy_fail_memory("a digest", 0);
+    for (size_t i = 0; pairs[i]; i += 2) {
+        if (strcmp(pairs[i], but) == 0)
             continue;
-        pairs[count++] = key;
-        pairs[count++] = json_string_value(value);
+        pairs[kept] = pairs[i];
+        pairs[kept + 1] = pairs[i + 1];
+        kept += 2;
     }
-    pairs[count] = NULL;
+    pairs[kept] = NULL;
     convoy_status status = cvy_tensors_digest(file->tensors, file->count, pairs, hex);
     free(pairs);
     return status;

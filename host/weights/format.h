@@ -31,5 +31,12 @@ convoy_status cvy_safetensors_load(const char *path, cvy_tensor_file *file);
 /* What torch.save writes: a zip archive, or, before PyTorch 1.6, a row of pickles and numbers. */
 bool cvy_pth_recognise(const char *bytes, size_t size);
 convoy_status cvy_pth_load(const char *path, cvy_tensor_file *file);
+/* As a zip archive; what cvy_tensor_file_save says holds. */
+convoy_status cvy_pth_save(const char *path, const cvy_named_tensor *tensors, size_t count,
+                           const char *const *metadata);
+/* "torch FloatStorage" of "F32"; NULL: torch has none. */
+const char *cvy_pth_storage_of(const char *dtype);
+/* The record beside data.pkl that has Convoy's metadata, a JSON object of strings. */
+#define CVY_PTH_METADATA "convoy.json"
 
 #endif

@@ -19,6 +19,13 @@ static const struct {
                      {"torch ShortStorage", "I16", 2}, {"torch CharStorage", "I8", 1},
                      {"torch ByteStorage", "U8", 1},   {"torch BoolStorage", "BOOL", 1}};
 
+const char *cvy_pth_storage_of(const char *dtype) {
+    for (size_t i = 0; i < sizeof storage_types / sizeof *storage_types; i++)
+        if (strcmp(storage_types[i].dtype, dtype) == 0)
+            return storage_types[i].global;
+    return NULL;
+}
+
 /* Where the values of a storage are; *bytes are there until the next call. */
 typedef struct source {
     convoy_status (*find)(struct source *source, const char *path, const char *key, size_t size,
@@ -245,6 +252,29 @@ static const char *find_prefix(cvy_arena *arena, zip_t *archive) {
     return NULL;
 }
 
+/* What Convoy itself wrote beside the tensors; PyTorch's files have none. */
+static convoy_status read_metadata(const char *path, cvy_tensor_file *file, const source *source) {
+    const char *name = cvy_arena_printf(source->arena, "%s" CVY_PTH_METADATA, source->prefix), *key;
+    char *text = NULL;
+    size_t size = 0;
+    if (zip_name_locate(source->archive, name, 0) < 0)
+        return CONVOY_OK;
+    convoy_status status = read_entry(source->archive, path, name, &text, &size);
+    if (status)
+        return status;
+    json_t *strings = json_loadb(text, size, JSON_REJECT_DUPLICATES, NULL), *value;
+    free(text);
+    file->header = json_object();
+    json_object_set_new(file->header, "__metadata__", strings);
+    if (!json_is_object(strings))
+        return bad(path, name, "it is not a JSON object");
+    json_object_foreach(strings, key, value) {
+        if (!json_is_string(value))
+            return bad(path, name, "all its values must be strings");
+    }
+    return CONVOY_OK;
+}
+
 static convoy_status read_archive(const char *path, cvy_tensor_file *file, source *source) {
     char *text = NULL, *order = NULL;
     size_t size = 0, used;
@@ -265,6 +295,8 @@ static convoy_status read_archive(const char *path, cvy_tensor_file *file, sourc
         status = cvy_unpickle(source->arena, path, text, size, &used, &root);
     if (!status)
         status = take_state(path, file, root, source);
+    if (!status)
+        status = read_metadata(path, file, source);
     free(text);
     free(order);
     return status;

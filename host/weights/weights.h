@@ -25,6 +25,12 @@ typedef struct cvy_tensor_file cvy_tensor_file;
  * value, key, value, NULL. */
 convoy_status cvy_tensor_file_save(const char *path, const cvy_named_tensor *tensors, size_t count,
                                    const char *const *metadata);
+/* In the format of the path's ending: .pth or .pt as torch.save writes it, which
+   torch.load(weights_only=True) reads; anything else is safetensors. */
+convoy_status cvy_tensor_file_save_as(const char *path, const cvy_named_tensor *tensors, size_t count,
+                                      const char *const *metadata);
+/* NULL: the ending says nothing; else "pth" or "safetensors". */
+const char *cvy_tensor_file_ending(const char *path);
 /* Reads a file of any known format, told apart by content. Everything that it says about itself (lengths,
    overlaps, dtypes, offsets) is checked before anything is used. */
 convoy_status cvy_tensor_file_load(const char *path, cvy_tensor_file **file);
@@ -37,6 +43,12 @@ const char *cvy_tensor_file_metadata(const cvy_tensor_file *file, const char *ke
 
 /* Makes every F16, BF16 and F64 of the file an F32; F64 are rounded. */
 convoy_status cvy_tensor_file_to_float(cvy_tensor_file *file);
+/* Makes every tensor of floats one of `dtype`: "F32", "F16" or "BF16", rounded to nearest even.
+   CONVOY_INVALID names one that has a finite value which F16 has not. */
+convoy_status cvy_tensor_file_to_type(cvy_tensor_file *file, const char *path, const char *dtype);
+/* All of its metadata, as cvy_tensor_file_save takes it; malloc'ed, of strings that are the file's. NULL: no
+ * memory. */
+const char **cvy_tensor_file_pairs(const cvy_tensor_file *file);
 /* What stands before every name because of how the file was made: "module." of torch's DataParallel, "model."
    of a model in another, or both; "": nothing. */
 const char *cvy_tensor_file_prefix(const cvy_tensor_file *file);

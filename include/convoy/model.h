@@ -73,10 +73,11 @@ CONVOY_API const convoy_tensor *convoy_model_tensor(const convoy_model *model, s
 /* Draws new parameters as the recipe's `init` says, from `seed`. */
 CONVOY_API convoy_status convoy_model_initialise(convoy_model *model, uint64_t seed);
 
-/* safetensors under PyTorch's names. Loading requires every tensor of the model with its exact shape, as
-   float32; what is missing, unknown or of another shape is listed in the message (CONVOY_INVALID) and nothing
-   is changed. Convoy's own files say too what the classes are called and what images the network saw: sets
-   are brought into the order of these classes, and a model that makes other images is CONVOY_INVALID. */
+/* safetensors under PyTorch's names; saved as torch.save does where the path ends with .pth or .pt. Loading
+   requires every tensor of the model with its exact shape, as float32; what is missing, unknown or of another
+   shape is listed in the message (CONVOY_INVALID) and nothing is changed. Convoy's own files say too what the
+   classes are called and what images the network saw: sets are brought into the order of these classes, and a
+   model that makes other images is CONVOY_INVALID. */
 CONVOY_API convoy_status convoy_model_load_weights(convoy_model *model, const char *path);
 CONVOY_API convoy_status convoy_model_save_weights(const convoy_model *model, const char *path);
 

@@ -2,6 +2,7 @@
  * stdout. */
 #include "base/file.h"
 #include "support/command.h"
+#include "weights/weights.h"
 
 static char *folder;
 static const char *model;
@@ -167,6 +168,30 @@ static void failed_runs(void **state) {
     assert_non_null(strstr(r->out, "  1e+308 |"));
 }
 
+static void conversions(void **state) {
+    (void)state;
+    char *source = strdup(test_path(folder, "from.safetensors")),
+         *to = strdup(test_path(folder, "to.safetensors"));
+    float value = 3.5f;
+    cvy_tensor_file *file;
+    assert_ok(cvy_tensor_file_save(
+        source, &(cvy_named_tensor){"w", "F32", {1, 1, 1, 1}, 1, &value, sizeof value, NULL}, 1,
+        (const char *const[]){"class_names", "[\"a\"]", NULL}));
+    const test_output *r = RUN("convert", source, to, "--dtype", "bf16", "--json");
+    assert_int_equal(r->code, 0);
+    test_keys(r->json, "from to tensors bytes");
+    assert_int_equal(json_integer_value(json_object_get(r->json, "bytes")), 2);
+    assert_ok(cvy_tensor_file_load(to, &file));
+    assert_string_equal(cvy_tensor_file_find(file, "w").dtype, "BF16");
+    assert_string_equal(cvy_tensor_file_metadata(file, "class_names"), "[\"a\"]");
+    cvy_tensor_file_free(file);
+    expect(RUN("convert", source), 2, "missing argument");
+    expect(RUN("convert", source, test_path(folder, "to.bin")), 2, "to.bin` ends neither with");
+    expect(RUN("convert", test_path(folder, "none.pth"), to), 2, "there is no weights file");
+    free(source);
+    free(to);
+}
+
 static void errors_as_json(void **state) {
     (void)state;
     const struct {
@@ -199,7 +224,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(usage),       cmocka_unit_test(bad_models),     cmocka_unit_test(bad_data),
         cmocka_unit_test(escapes),     cmocka_unit_test(bad_weights),    cmocka_unit_test(devices),
-        cmocka_unit_test(failed_runs), cmocka_unit_test(errors_as_json),
+        cmocka_unit_test(failed_runs), cmocka_unit_test(errors_as_json), cmocka_unit_test(conversions),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

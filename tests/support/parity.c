@@ -61,6 +61,7 @@ const parity_recipe parity_recipes[] = {
     {"lenet5", "models/lenet5.yaml"},
     {"alexnet", "tests/models/alexnet_67.yaml"},
     {"alexnet_imagenet", "tests/models/alexnet_imagenet_67.yaml"},
+    {"blocks", "tests/models/blocks.yaml"},
 };
 const size_t parity_recipe_count = sizeof parity_recipes / sizeof *parity_recipes;
 

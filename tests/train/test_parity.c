@@ -77,6 +77,8 @@ static const parity_case cases[] = {
     {"monkeypox_bn_deep", "conv2d=im2col_gemm", NULL, false},
     {"lenet5", "conv2d=im2col_gemm", NULL, true},
     {"lenet5", NULL, "host", false},
+    {"blocks", "conv2d=im2col_gemm", NULL, false},
+    {"blocks", NULL, "host", true},
     {"alexnet", "conv2d=direct_cpu", NULL, false},
     {"alexnet_imagenet", "conv2d=im2col_gemm", NULL, false},
 };
