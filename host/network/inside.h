@@ -62,6 +62,7 @@ struct convoy_network {
     int64_t *batches_tracked; /* [step] */
     int forward_n;            /* of the last training forward; 0: none */
     uint32_t forward_step;
+    cvy_trace *watch; /* NULL: nobody looks */
 };
 
 /* What one call says. */
@@ -97,6 +98,10 @@ size_t cvy_network_lay_out(const convoy_model *model, const cvy_device_traits *t
 /* Gives steps and actions their buffers and prepares sums, once everything is allocated. */
 convoy_status cvy_network_bind(convoy_network *network);
 void cvy_network_unbind(convoy_network *network);
+
+/* trace.c: for a network that is watched, before an action and after it. */
+convoy_status cvy_network_look_before(convoy_network *network, const cvy_bound_action *bound);
+convoy_status cvy_network_look(convoy_network *network, const cvy_bound_action *bound, int n);
 
 /* Runs one action. */
 convoy_status cvy_network_run(convoy_network *network, const cvy_bound_action *bound, const cvy_walk *walk);
