@@ -70,7 +70,7 @@ static convoy_status step(session *s, uint32_t i, double *loss) {
 
 /* ---- Training as PyTorch does ---- */
 
-enum { STEPS = 20, STEPS_TWICE = 5 };
+enum { STEPS = 20, STEPS_TWICE = 5, PATIENCE = 5 };
 /* Winograd's convolutions, which the parity tests leave out, stray farther than four times PyTorch's own
  * float32. */
 static const double least_allowed = 2e-5;
@@ -241,7 +241,8 @@ void cvy_selftest_networks(cvy_selftest_level level, cvy_selftest_job *jobs, siz
         if (level < rows[r].from)
             continue;
         cvy_selftest_job *job = &jobs[(*count)++];
-        *job = (cvy_selftest_job){.cases = 1, .run = run_row, .about = {&rows[r]}, .level = level};
+        *job = (cvy_selftest_job){
+            .cases = 1, .patience = PATIENCE, .run = run_row, .about = {&rows[r]}, .level = level};
         snprintf(job->name, sizeof job->name, "%s", rows[r].name);
     }
 }
