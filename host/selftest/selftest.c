@@ -25,7 +25,7 @@ static void list_jobs(convoy_device *device, cvy_selftest_level level, cvy_selft
         cvy_selftest_variants(device, level, jobs, count);
         cvy_selftest_simple_ops(level, jobs, count);
     }
-    cvy_selftest_networks(level, jobs, count);
+    cvy_selftest_networks(device, level, jobs, count);
 }
 
 typedef struct telling {

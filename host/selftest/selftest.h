@@ -85,6 +85,7 @@ typedef struct cvy_selftest_job {
 void cvy_selftest_variants(convoy_device *device, cvy_selftest_level level, cvy_selftest_job *jobs,
                            size_t *count);
 void cvy_selftest_simple_ops(cvy_selftest_level level, cvy_selftest_job *jobs, size_t *count);
-void cvy_selftest_networks(cvy_selftest_level level, cvy_selftest_job *jobs, size_t *count);
+void cvy_selftest_networks(convoy_device *device, cvy_selftest_level level, cvy_selftest_job *jobs,
+                           size_t *count);
 
 #endif
