@@ -34,13 +34,16 @@ selftest() {
 
 # Every device of one .icd file.
 run_driver() { # ICD [LEVEL]
-    local id name
+    local id name vendors
+    vendors=$out/vendors-$(basename "$1" .icd) # not every loader takes a single file
+    mkdir -p "$vendors"
+    cp -f "$1" "$vendors/"
     while IFS=$'\t' read -r id name; do
         case $name in
-        *llvmpipe*) OCL_ICD_VENDORS=$1 selftest "$id" --quick ;;
-        *) OCL_ICD_VENDORS=$1 selftest "$id" "${2-$level}" ;;
+        *llvmpipe*) OCL_ICD_VENDORS=$vendors selftest "$id" --quick ;;
+        *) OCL_ICD_VENDORS=$vendors selftest "$id" "${2-$level}" ;;
         esac
-    done < <(OCL_ICD_VENDORS=$1 "$convoy" devices --json 2>/dev/null | python3 -c '
+    done < <(OCL_ICD_VENDORS=$vendors "$convoy" devices --json 2>/dev/null | python3 -c '
 import json, sys
 for device in json.load(sys.stdin)["devices"]:
     if device["type"] != "host":

@@ -9,6 +9,7 @@
 #include "base/status.h"
 #include "cli/cli.h"
 #include "data/dataset.h"
+#include "device/device.h"
 #include "model/model.h"
 #include "train/evaluator.h"
 
@@ -152,10 +153,19 @@ static void say_device(const cli_call *call, const convoy_device *device) {
              is_auto(call) && *info->reason ? "; auto: " : "", is_auto(call) ? info->reason : "");
 }
 
+/* After which a driver that does not come back is told of; 0: never. */
+static double watchdog_seconds(void) {
+    const char *wish = getenv("CONVOY_WATCHDOG");
+    double seconds = 60;
+    return wish && *wish && cvy_text_to_double(wish, &seconds) ? seconds : 60;
+}
+
 static convoy_status open_device(const cli_call *call, const char *selector, convoy_device **device) {
     convoy_status status = convoy_device_open(selector, device);
     if (!status)
         status = convoy_device_set_precision(*device, (convoy_precision)cli_common_of(call)->precision);
+    if (!status)
+        status = cvy_device_watch(*device, watchdog_seconds());
     if (status) {
         convoy_device_close(*device);
         *device = NULL;

@@ -133,8 +133,10 @@ convoy_status cvy_buffer_write(cvy_buffer *buffer, size_t offset, const void *da
         return CONVOY_OK;
     }
     buffer->device->counters.waits++;
+    cvy_call_begins(buffer->device, "clEnqueueWriteBuffer");
     cl_int code = clEnqueueWriteBuffer(buffer->device->queue, buffer->memory, CL_TRUE, offset, bytes, data, 0,
                                        NULL, NULL);
+    cvy_call_is_over(buffer->device);
     return code == CL_SUCCESS ? CONVOY_OK : cvy_fail_opencl(code, "writing %zu bytes to the device", bytes);
 }
 
@@ -147,8 +149,10 @@ convoy_status cvy_buffer_read(cvy_buffer *buffer, size_t offset, void *data, siz
         return CONVOY_OK;
     }
     buffer->device->counters.waits++;
+    cvy_call_begins(buffer->device, "clEnqueueReadBuffer");
     cl_int code = clEnqueueReadBuffer(buffer->device->queue, buffer->memory, CL_TRUE, offset, bytes, data, 0,
                                       NULL, NULL);
+    cvy_call_is_over(buffer->device);
     return code == CL_SUCCESS ? CONVOY_OK : cvy_fail_opencl(code, "reading %zu bytes from the device", bytes);
 }
 

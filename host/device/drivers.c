@@ -97,7 +97,29 @@ static void find_units(void) {
 
 /* ---- Asking children ---- */
 
-/* Its lines: "step\t<what it begins>", "library\t<path>", "useless\t<reason>", "good". False: it goes on. */
+/* A folder with links to these .icd files; malloc'ed, NULL: none can be made. Not every loader takes a single
+   file. It is named by what is in it, so that it never changes. */
+static char *make_vendor_folder(const char *const *files, size_t count) {
+    char key[33], name[48];
+    cvy_driver_key(files, key);
+    snprintf(name, sizeof name, "drivers-%.16s", key);
+    char *cache = cvy_cache_folder(), *folder = cache ? cvy_path_join(cache, name) : NULL;
+    bool made = folder && !cvy_folder_create(folder);
+    for (size_t i = 0; made && i < count; i++) {
+        snprintf(name, sizeof name, "%02zu.icd", i);
+        char *link = cvy_path_join(folder, name), *target = realpath(files[i], NULL);
+        made = target && (cvy_file_exists(link) || symlink(target, link) == 0);
+        free(target);
+        free(link);
+    }
+    free(cache);
+    if (made)
+        return folder;
+    free(folder);
+    return NULL;
+}
+
+/* Its lines: "step\t<what it begins>", "library\t<path>", "good"; or a failure. False: it goes on. */
 static bool take_line(cvy_driver_answer *answer, char step[256], const char *line) {
     const char *rest = strchr(line, '\t');
     rest = rest ? rest + 1 : "";
@@ -105,11 +127,7 @@ static bool take_line(cvy_driver_answer *answer, char step[256], const char *lin
         snprintf(step, 256, "%s", rest);
     else if (strncmp(line, "library\t", 8) == 0)
         snprintf(answer->library, sizeof answer->library, "%s", rest);
-    else if (strncmp(line, "useless\t", 8) == 0) {
-        answer->verdict = CVY_DRIVER_USELESS;
-        snprintf(answer->reason, sizeof answer->reason, "%s", rest);
-        return true;
-    } else if (strcmp(line, "good") == 0) {
+    else if (strcmp(line, "good") == 0) {
         answer->verdict = CVY_DRIVER_GOOD;
         return true;
     }
@@ -153,14 +171,16 @@ static void name_answer(const unit *u, char key[33]) {
 static void ask_units(double limit) {
     for (size_t i = 0; i < unit_count; i++) {
         unit *u = &units[i];
-        char vendors[600];
+        char vendors[1024];
         const char *const arguments[] = {u->file, NULL}, *environment[] = {vendors, NULL};
-        snprintf(vendors, sizeof vendors, "OCL_ICD_VENDORS=%.511s", u->file);
         snprintf(u->step, sizeof u->step, "starting");
         name_answer(u, u->answer.key);
         if (*u->file && cvy_driver_recall(u->answer.key, &u->answer))
             continue;
         u->answer.library[0] = '\0';
+        char *folder = *u->file ? make_vendor_folder(arguments, 1) : NULL;
+        snprintf(vendors, sizeof vendors, "OCL_ICD_VENDORS=%.1000s", folder ? folder : u->file);
+        free(folder);
         const cvy_child_options options = {.environment = *u->file ? environment : NULL};
         u->asked = cvy_child_start(&u->child, "list-driver", arguments, &options) == CONVOY_OK;
         if (!u->asked)
@@ -178,45 +198,16 @@ static void ask_units(double limit) {
 
 /* ---- What follows ---- */
 
-/* A folder with links to the .icd files of the drivers that are not set aside; malloc'ed, NULL: none can be
-   made. It is named by what is in it, so that it never changes. */
-static char *make_vendor_folder(void) {
-    const char *words[UNITS + 1] = {NULL};
-    char key[33], name[48];
+/* The loader of this process, which has not started yet, meets the good ones alone. */
+static bool leave_out_dangerous(void) {
+    const char *files[UNITS + 1] = {NULL};
     size_t count = 0;
     for (size_t i = 0; i < unit_count; i++)
         if (units[i].answer.verdict != CVY_DRIVER_DANGEROUS)
-            words[count++] = units[i].file;
-    cvy_driver_key(words, key);
-    snprintf(name, sizeof name, "drivers-%.16s", key);
-    char *cache = cvy_cache_folder(), *folder = cache ? cvy_path_join(cache, name) : NULL;
-    bool made = folder && !cvy_folder_create(folder);
-    for (size_t i = 0; made && i < count; i++) {
-        snprintf(name, sizeof name, "%02zu.icd", i);
-        char *link = cvy_path_join(folder, name), *target = realpath(words[i], NULL);
-        made = target && (cvy_file_exists(link) || symlink(target, link) == 0);
-        free(target);
-        free(link);
-    }
-    free(cache);
-    if (made)
-        return folder;
-    free(folder);
-    return NULL;
-}
-
-/* The loader of this process, which has not started yet, meets the good ones alone. */
-static bool leave_out_dangerous(void) {
-    const char *single = NULL;
-    char *folder = NULL;
-    bool left = false;
-    if (good_count == 1)
-        for (size_t i = 0; i < unit_count; i++)
-            if (units[i].answer.verdict != CVY_DRIVER_DANGEROUS)
-                single = units[i].file;
-    folder = make_vendor_folder();
-    if (folder || single)
-        left = setenv("OCL_ICD_VENDORS", folder ? folder : single, 1) == 0;
+            files[count++] = units[i].file;
+    char *folder = make_vendor_folder(files, count);
+    const char *vendors = folder ? folder : count == 1 ? files[0] : NULL;
+    const bool left = vendors && setenv("OCL_ICD_VENDORS", vendors, 1) == 0;
     if (!left)
         cvy_warning("no folder for the .icd files of the other drivers can be made in the cache folder: none "
                     "is used");

@@ -116,8 +116,11 @@ convoy_status cvy_launch(cvy_kernel *kernel, cvy_grid grid, const cvy_arg *args,
     }
     cl_event event = NULL;
     const double start = kernel->launched ? 0 : cvy_building_start(device, kernel->file);
+    atomic_store_explicit(&device->latest, kernel, memory_order_relaxed);
+    cvy_call_begins(device, "clEnqueueNDRangeKernel");
     cl_int code = clEnqueueNDRangeKernel(device->queue, kernel->handle, 3, NULL, grid.global, grid.local, 0,
                                          NULL, device->profiling ? &event : NULL);
+    cvy_call_is_over(device);
     if (!kernel->launched) {
         cvy_building_end(device, start);
         device->building.done++;
@@ -125,7 +128,9 @@ convoy_status cvy_launch(cvy_kernel *kernel, cvy_grid grid, const cvy_arg *args,
     }
     if (code == CL_SUCCESS && device->wait_each) {
         device->counters.waits++;
+        cvy_call_begins(device, "clFinish");
         code = clFinish(device->queue);
+        cvy_call_is_over(device);
     } else if (code == CL_SUCCESS && !device->traits.cpu && device->counters.launches % FLUSH_EVERY == 0)
         code = clFlush(device->queue);
     if (code != CL_SUCCESS)
@@ -140,7 +145,9 @@ convoy_status cvy_device_finish(convoy_device *device) {
     if (!device->queue)
         return CONVOY_OK;
     device->counters.waits++;
+    cvy_call_begins(device, "clFinish");
     cl_int code = clFinish(device->queue);
+    cvy_call_is_over(device);
     return code == CL_SUCCESS
                ? CONVOY_OK
                : cvy_fail_opencl(code, "%s failed (CONVOY_SYNC=1 names the kernel)", device->info.name);

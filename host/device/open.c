@@ -263,6 +263,7 @@ void convoy_device_close(convoy_device *device) {
         clFinish(device->transfers);
     if (device->queue)
         clFinish(device->queue);
+    cvy_watchdog_end(device);
     while (device->close_hooks) {
         cvy_close_hook *hook = device->close_hooks;
         device->close_hooks = hook->next;

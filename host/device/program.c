@@ -230,7 +230,9 @@ const cvy_building *cvy_device_building(const convoy_device *device) {
 static cl_int build_in_c_locale(convoy_device *device, cl_program program, const char *options) {
     locale_t c = newlocale(LC_ALL_MASK, "C", (locale_t)0);
     locale_t before = c ? uselocale(c) : (locale_t)0;
+    cvy_call_begins(device, "clBuildProgram");
     cl_int code = clBuildProgram(program, 1, &device->id, options, NULL, NULL);
+    cvy_call_is_over(device);
     if (c) {
         uselocale(before);
         freelocale(c);

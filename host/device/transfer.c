@@ -87,7 +87,9 @@ convoy_status cvy_transfer_before_launches(cvy_transfer *transfer) {
 convoy_status cvy_transfer_finish(cvy_transfer *transfer) {
     if (!transfer->done)
         return CONVOY_OK;
+    cvy_call_begins(transfer->device, "clWaitForEvents");
     cl_int code = clWaitForEvents(1, &transfer->done);
+    cvy_call_is_over(transfer->device);
     replace(&transfer->done, NULL);
     return code == CL_SUCCESS ? CONVOY_OK
                               : cvy_fail_opencl(code, "an upload to %s failed", transfer->device->info.name);

@@ -72,6 +72,7 @@ struct convoy_network {
     uint32_t forward_step;
     cvy_child ahead; /* which builds kernels from the other end */
     bool ahead_asked;
+    cvy_trace *watch; /* NULL: nobody looks */
 };
 
 /* What one call says. */
@@ -114,6 +115,9 @@ void cvy_network_unbind(convoy_network *network);
 
 /* Has a child process build kernels beside this one (ahead.c), once, where the driver is seen to compile. */
 void cvy_network_build_ahead(convoy_network *network);
+/* trace.c: for a network that is watched, before an action and after it. */
+convoy_status cvy_network_look_before(convoy_network *network, const cvy_bound_action *bound);
+convoy_status cvy_network_look(convoy_network *network, const cvy_bound_action *bound, int n);
 
 /* Runs one action. */
 convoy_status cvy_network_run(convoy_network *network, const cvy_bound_action *bound, const cvy_walk *walk);

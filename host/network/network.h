@@ -100,6 +100,16 @@ size_t cvy_network_state_offset(const convoy_network *network, size_t index, int
 convoy_status cvy_network_upload(convoy_network *network);
 convoy_status cvy_network_download(convoy_network *network);
 
+/* Which action of a network makes the first value that is not finite, in words. */
+typedef struct cvy_trace {
+    bool found;
+    char text[480]; /* "layer 3 (Conv2d, direct_cpu) makes the first NaN, in its forward pass, of inputs from
+                       0 to 9e37" */
+} cvy_trace;
+/* From now on every action of training is waited for, and looked at until something is found; NULL: no more.
+ */
+void cvy_network_watch(convoy_network *network, cvy_trace *trace);
+
 /* One row per prepared op of each layer, for `bench`. */
 typedef struct cvy_layer_timing {
     const char *name, *op, *variant;          /* owned by the network */

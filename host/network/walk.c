@@ -37,8 +37,14 @@ convoy_status cvy_network_run(convoy_network *network, const cvy_bound_action *b
 static convoy_status run_all(convoy_network *network, const cvy_bound_action *bound, size_t count,
                              const cvy_walk *walk) {
     convoy_status status = CONVOY_OK;
-    for (size_t i = 0; i < count && !status; i++)
-        status = cvy_network_run(network, &bound[i], walk);
+    for (size_t i = 0; i < count && !status; i++) {
+        if (network->watch)
+            status = cvy_network_look_before(network, &bound[i]);
+        if (!status)
+            status = cvy_network_run(network, &bound[i], walk);
+        if (!status && network->watch)
+            status = cvy_network_look(network, &bound[i], walk->n);
+    }
     return status;
 }
 

@@ -1,6 +1,6 @@
-/* Who asks and who computes. Requests: "parts\t<level>", answered by a line "part\t<name>\t<cases>" for each
-   and "end"; "run\t<level>\t<part>\t<from case>", answered by "case\t<i>\t<name>" before each case that runs
-   here, then "right\t<error>\t<figure>" or "wrong\t<error>\t<reason>", and at last "end". */
+/* Who asks and who computes. Requests: "parts\t<level>", answered by a line "part\t<name>\t<patience>" for
+   each and "end"; "run\t<level>\t<part>\t<from case>", answered by "case\t<i>\t<name>" before each case that
+   runs here, then "right\t<error>\t<figure>" or "wrong\t<error>\t<reason>", and at last "end". */
 #include "selftest/selftest.h"
 
 #include <math.h>
@@ -25,7 +25,7 @@ static void list_jobs(convoy_device *device, cvy_selftest_level level, cvy_selft
         cvy_selftest_variants(device, level, jobs, count);
         cvy_selftest_simple_ops(level, jobs, count);
     }
-    cvy_selftest_networks(level, jobs, count);
+    cvy_selftest_networks(device, level, jobs, count);
 }
 
 typedef struct telling {
@@ -72,7 +72,7 @@ static void serve(cvy_child *parent, convoy_device *device, char *line) {
     list_jobs(device, level ? (cvy_selftest_level)strtol(level, NULL, 10) : CVY_SELFTEST_QUICK, jobs, &count);
     for (size_t i = 0; i < count; i++)
         if (strcmp(word, "parts") == 0)
-            cvy_child_say(parent, "part\t%s\t%zu", jobs[i].name, jobs[i].cases);
+            cvy_child_say(parent, "part\t%s\t%d", jobs[i].name, jobs[i].patience);
         else if (name && from && strcmp(jobs[i].name, name) == 0)
             run_job(parent, device, &jobs[i], strtoul(from, NULL, 10));
     cvy_child_say(parent, "end");
@@ -101,7 +101,7 @@ typedef struct asking {
     const convoy_device_info *device;
     const cvy_selftest_options *options;
     cvy_selftest_result *result;
-    size_t sizes[CVY_SELFTEST_PARTS]; /* cases to count through */
+    int patience[CVY_SELFTEST_PARTS]; /* times the limit */
     pthread_mutex_t lock;
     size_t next, last; /* parts to run now */
     convoy_status status;
@@ -112,8 +112,10 @@ static bool is_stopped(const asking *a) {
     return a->options->interrupt && *a->options->interrupt;
 }
 
-static cvy_child_event hear(const asking *a, cvy_child *child, cvy_child_answer *answer) {
-    const cvy_child_patience patience = {.limit = a->options->limit, .interrupt = a->options->interrupt};
+/* `times` the limit of a case. */
+static cvy_child_event hear(const asking *a, cvy_child *child, int times, cvy_child_answer *answer) {
+    const cvy_child_patience patience = {.limit = times * a->options->limit,
+                                         .interrupt = a->options->interrupt};
     return cvy_child_hear(child, &patience, answer);
 }
 
@@ -125,7 +127,7 @@ static convoy_status begin(const asking *a, cvy_child *child) {
     convoy_status status = cvy_child_start(child, "selftest", arguments, &options);
     if (status)
         return status;
-    const cvy_child_event event = hear(a, child, &answer);
+    const cvy_child_event event = hear(a, child, 1, &answer);
     if (event == CVY_CHILD_FAILED)
         status = cvy_fail_in(answer.status, "opening the device");
     else if (event == CVY_CHILD_STOPPED)
@@ -171,8 +173,9 @@ typedef struct place {
 /* Until the part is over or the child is. */
 static cvy_child_event read_part(const asking *a, cvy_child *child, cvy_selftest_part *part, place *at) {
     cvy_child_answer answer;
+    const int patience = a->patience[part - a->result->parts];
     for (;;) {
-        const cvy_child_event event = hear(a, child, &answer);
+        const cvy_child_event event = hear(a, child, patience, &answer);
         if (event != CVY_CHILD_ANSWERED || strcmp(answer.line, "end") == 0)
             return event;
         if (strncmp(answer.line, "case\t", 5) == 0) {
@@ -193,7 +196,8 @@ static void note_death(const asking *a, const cvy_child *child, cvy_child_event 
                        cvy_selftest_part *part, place *at) {
     char reason[160];
     if (event == CVY_CHILD_LATE)
-        snprintf(reason, sizeof reason, "took more than %.3g s", a->options->limit);
+        snprintf(reason, sizeof reason, "took more than %.3g s",
+                 a->options->limit * a->patience[part - a->result->parts]);
     else
         snprintf(reason, sizeof reason, "ended the process: %s", cvy_child_ending(child));
     if (!at->inside)
@@ -274,11 +278,13 @@ static convoy_status list_parts(asking *a) {
     if (status)
         return status;
     cvy_child_say(&child, "parts\t%d", (int)a->options->level);
-    while (hear(a, &child, &answer) == CVY_CHILD_ANSWERED && strncmp(answer.line, "part\t", 5) == 0) {
+    while (hear(a, &child, 1, &answer) == CVY_CHILD_ANSWERED && strncmp(answer.line, "part\t", 5) == 0) {
         char *rest = answer.line + 5, *name = strsep(&rest, "\t");
         const char *only = a->options->only;
-        if (a->result->count < CVY_SELFTEST_PARTS && (!only || strncmp(name, only, strlen(only)) == 0))
-            snprintf(a->result->parts[a->result->count++].name, sizeof a->result->parts->name, "%s", name);
+        if (a->result->count == CVY_SELFTEST_PARTS || (only && strncmp(name, only, strlen(only)) != 0))
+            continue;
+        a->patience[a->result->count] = rest ? (int)strtol(rest, NULL, 10) : 1;
+        snprintf(a->result->parts[a->result->count++].name, sizeof a->result->parts->name, "%s", name);
     }
     cvy_child_end(&child);
     return a->result->count ? CONVOY_OK

@@ -71,6 +71,7 @@ typedef struct cvy_selftest_case {
 typedef struct cvy_selftest_job {
     char name[48];
     size_t cases; /* that are counted through; those that do not run here are skipped */
+    int patience; /* times the limit of a case that one of these has: whole networks build many kernels */
     /* False: case `i` is none. Else its name is filled in first, and `tell`, which is called with it, before
        all that may go wrong. */
     bool (*run)(const struct cvy_selftest_job *job, convoy_device *device, size_t i, cvy_selftest_case *out);
@@ -84,6 +85,7 @@ typedef struct cvy_selftest_job {
 void cvy_selftest_variants(convoy_device *device, cvy_selftest_level level, cvy_selftest_job *jobs,
                            size_t *count);
 void cvy_selftest_simple_ops(cvy_selftest_level level, cvy_selftest_job *jobs, size_t *count);
-void cvy_selftest_networks(cvy_selftest_level level, cvy_selftest_job *jobs, size_t *count);
+void cvy_selftest_networks(convoy_device *device, cvy_selftest_level level, cvy_selftest_job *jobs,
+                           size_t *count);
 
 #endif

@@ -438,7 +438,8 @@ static bool run_simple(const cvy_selftest_job *job, convoy_device *device, size_
 void cvy_selftest_simple_ops(cvy_selftest_level level, cvy_selftest_job *jobs, size_t *count) {
     for (size_t r = 0; r < sizeof rows / sizeof *rows && *count < CVY_SELFTEST_PARTS; r++) {
         cvy_selftest_job *job = &jobs[(*count)++];
-        *job = (cvy_selftest_job){.cases = *rows[r].cases * CVY_BATCH_CASES,
+        *job = (cvy_selftest_job){.patience = 1,
+                                  .cases = *rows[r].cases * CVY_BATCH_CASES,
                                   .run = run_simple,
                                   .about = {&rows[r]},
                                   .level = level};

@@ -117,7 +117,8 @@ void cvy_selftest_variants(convoy_device *device, cvy_selftest_level level, cvy_
             if (level < CVY_SELFTEST_FULL && !is_own(op->variants[v], traits))
                 continue;
             cvy_selftest_job *job = &jobs[(*count)++];
-            *job = (cvy_selftest_job){.cases = rows[r].count() * (size_t)passes_of(op),
+            *job = (cvy_selftest_job){.patience = 1,
+                                      .cases = rows[r].count() * (size_t)passes_of(op),
                                       .run = run_variant,
                                       .about = {&rows[r], op->variants[v]},
                                       .level = level};

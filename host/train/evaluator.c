@@ -20,8 +20,10 @@ struct cvy_evaluator {
     cvy_statistics statistics;
     cvy_buffer *truth, *answers; /* int32 [images]; NULL where not wanted */
     size_t images, classes;
-    float *outputs; /* [images][classes], in host memory; NULL where not wanted */
-    float *batch;   /* [classes][pitch], the same of a batch */
+    float *outputs;     /* [images][classes], in host memory; NULL where not wanted */
+    float *batch;       /* [classes][pitch], the same of a batch */
+    cvy_buffer *recent; /* with answers: the outputs of `slots` batches, until they are looked at */
+    size_t slots;
 };
 
 /* ---- feeding ---- */
@@ -92,6 +94,21 @@ static cvy_size classes_of(const convoy_dataset *set) {
                       CVY_FIXED_SIZE};
 }
 
+/* As many batches' outputs as wait for a look together. */
+enum { OUTPUTS_BYTES = 4 << 20 };
+static size_t output_slots(const convoy_model *model, int pitch) {
+    const size_t bytes = (size_t)convoy_model_classes(model) * (size_t)pitch * sizeof(float),
+                 slots = OUTPUTS_BYTES / bytes;
+    return slots < 1 ? 1 : slots < CVY_STATISTICS_SLOTS ? slots : CVY_STATISTICS_SLOTS;
+}
+
+static cvy_size outputs_of(const convoy_model *model, int pitch) {
+    return (cvy_size){"outputs",
+                      output_slots(model, pitch) * (size_t)convoy_model_classes(model) * (size_t)pitch *
+                          sizeof(float),
+                      CVY_FIXED_SIZE};
+}
+
 convoy_status cvy_evaluator_create(convoy_network *network, convoy_device *device, const convoy_dataset *set,
                                    bool answers, cvy_evaluator **evaluator) {
     const convoy_model *model = cvy_network_model(network);
@@ -120,6 +137,10 @@ convoy_status cvy_evaluator_create(convoy_network *network, convoy_device *devic
         status = cvy_size_create(device, &classes, 1, &e->truth);
     if (!status && answers)
         status = cvy_size_create(device, &classes, 1, &e->answers);
+    const cvy_size outputs = outputs_of(model, pitch);
+    e->slots = output_slots(model, pitch);
+    if (!status && answers)
+        status = cvy_size_create(device, &outputs, 1, &e->recent);
     if (status) {
         cvy_evaluator_free(e);
         return status;
@@ -135,6 +156,8 @@ void cvy_evaluator_sizes(const convoy_model *model, convoy_device *device, const
     cvy_sizes_add(sizes, cvy_statistics_size(cvy_loss_parts(device, pitch), pitch));
     for (int i = 0; i < 2 && answers; i++)
         cvy_sizes_add(sizes, classes_of(set));
+    if (answers)
+        cvy_sizes_add(sizes, outputs_of(model, pitch));
 }
 
 void cvy_evaluator_free(cvy_evaluator *e) {
@@ -148,6 +171,7 @@ void cvy_evaluator_free(cvy_evaluator *e) {
     cvy_buffer_free(e->answers);
     free(e->outputs);
     free(e->batch);
+    cvy_buffer_free(e->recent);
     free(e);
 }
 
@@ -174,7 +198,11 @@ static convoy_status fetch_outputs(cvy_evaluator *e, size_t n, size_t done) {
 }
 
 static convoy_status evaluate_batch(cvy_evaluator *e, int n, size_t done) {
+    const size_t bytes = e->recent ? cvy_buffer_bytes(e->recent) / e->slots : 0;
     convoy_status status = cvy_network_forward(e->network, n, false, 0);
+    if (!status && e->recent)
+        status = cvy_buffer_copy(cvy_network_output(e->network), 0, e->recent, e->statistics.pending * bytes,
+                                 bytes);
     if (!status)
         status =
             cvy_loss_run(e->loss, &(cvy_loss_operands){.n = n,
@@ -190,6 +218,38 @@ static convoy_status evaluate_batch(cvy_evaluator *e, int n, size_t done) {
     return status ? status : fetch_outputs(e, (size_t)n, done);
 }
 
+/* An infinite output beside finite ones can have a finite loss, and is no answer all the same. */
+static convoy_status check_outputs(cvy_evaluator *e, size_t batches, const int *sizes) {
+    const size_t count = cvy_buffer_bytes(e->recent) / e->slots / sizeof(float),
+                 pitch = (size_t)cvy_network_pitch(e->network);
+    float *values = malloc(count * sizeof *values);
+    convoy_status status = values ? CONVOY_OK : cvy_fail_memory("outputs", count * sizeof *values);
+    for (size_t b = 0; b < batches && !status; b++) {
+        status = cvy_buffer_read(e->recent, b * count * sizeof *values, values, count * sizeof *values);
+        for (size_t i = 0; i < count && !status; i++)
+            if (i % pitch < (size_t)sizes[b] && !isfinite(values[i]))
+                status = cvy_fail(
+                    CONVOY_FAILED,
+                    "the output for class %zu of an image is %s: the network's outputs are no answers. Its "
+                    "weights are too large, or training has diverged",
+                    i / pitch, isnan(values[i]) ? "NaN" : "infinite");
+    }
+    free(values);
+    return status;
+}
+
+static bool is_due(const cvy_evaluator *e) {
+    return cvy_statistics_due(&e->statistics) || (e->recent && e->statistics.pending >= e->slots);
+}
+
+static convoy_status read_batches(cvy_evaluator *e) {
+    int sizes[CVY_STATISTICS_SLOTS];
+    const size_t batches = e->statistics.pending;
+    memcpy(sizes, e->statistics.sizes, sizeof sizes);
+    convoy_status status = cvy_statistics_read(&e->statistics);
+    return status || !e->recent || e->statistics.first_bad ? status : check_outputs(e, batches, sizes);
+}
+
 convoy_status cvy_evaluator_run(cvy_evaluator *e, const volatile int *interrupt, double *loss,
                                 double *accuracy) {
     size_t done = 0;
@@ -203,15 +263,15 @@ convoy_status cvy_evaluator_run(cvy_evaluator *e, const volatile int *interrupt,
             break;
         status = evaluate_batch(e, n, done);
         done += (size_t)n;
-        if (!status && cvy_statistics_due(&e->statistics)) {
-            status = cvy_statistics_read(&e->statistics);
+        if (!status && is_due(e)) {
+            status = read_batches(e);
             if (!status && interrupt && *interrupt)
                 status = cvy_fail(CONVOY_INTERRUPTED, "interrupted after evaluating %zu of %zu images", done,
                                   e->images);
         }
     }
     if (!status)
-        status = cvy_statistics_read(&e->statistics);
+        status = read_batches(e);
     if (!status && e->statistics.first_bad)
         status =
             cvy_fail(CONVOY_FAILED,

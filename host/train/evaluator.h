@@ -40,7 +40,8 @@ void cvy_evaluator_sizes(const convoy_model *model, convoy_device *device, const
                          int pitch, bool answers, cvy_sizes *sizes);
 void cvy_evaluator_free(cvy_evaluator *evaluator); /* NULL is allowed */
 
-/* Mean loss per image and the fraction of right answers; CONVOY_FAILED where a loss is not finite. Returns
+/* Mean loss per image and the fraction of right answers; CONVOY_FAILED where a loss is not finite, or,
+   with `answers`, an output. Returns
    CONVOY_INTERRUPTED within about 0.2 s, or one batch, after *interrupt (NULL: never) became non-zero. */
 convoy_status cvy_evaluator_run(cvy_evaluator *evaluator, const volatile int *interrupt, double *loss,
                                 double *accuracy);

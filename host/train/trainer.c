@@ -10,6 +10,7 @@
 #include "base/given.h"
 #include "base/log.h"
 #include "base/status.h"
+#include "train/trace.h"
 #include "train/trainer.h"
 
 /* ---- what the caller hears ---- */
@@ -90,18 +91,26 @@ static convoy_status take_step(convoy_trainer *t) {
     return CONVOY_OK;
 }
 
+static convoy_status explain_divergence(convoy_trainer *t, unsigned long long step, cvy_text *found);
+
 static convoy_status read_statistics(convoy_trainer *t) {
     convoy_status status = cvy_statistics_read(t->statistics);
     if (status || !t->statistics->first_bad)
         return status;
     /* The bad batch is among those just read: count back from the last. */
     unsigned long long step = t->position.step - (t->statistics->read - t->statistics->first_bad);
-    return cvy_fail(
+    const int epoch = t->position.epoch;
+    cvy_text found = {0};
+    if (explain_divergence(t, step, &found))
+        cvy_debug("what made the loss NaN or infinite was not found: %s", convoy_error_message());
+    status = cvy_fail(
         CONVOY_FAILED,
         "the loss became NaN or infinite in step %llu (epoch %d): training has diverged. Lower the learning "
-        "rate (now %g), or start from other weights or data%s%s",
-        step, t->position.epoch, cvy_training_rate(&t->training),
-        t->saved ? "; the last good state is kept in " : "", t->saved ? t->checkpoint : "");
+        "rate (now %g), or start from other weights or data%s%s%s%s",
+        step, epoch, cvy_training_rate(&t->training), t->saved ? "; the last good state is kept in " : "",
+        t->saved ? t->checkpoint : "", found.length ? ". Traced: " : "", cvy_text_get(&found));
+    cvy_text_free(&found);
+    return status;
 }
 
 /* Batches of this epoch that are done. */
@@ -228,6 +237,53 @@ static convoy_status start_loader(convoy_trainer *t) {
         return CONVOY_OK;
     convoy_status status = cvy_loader_start(t->loader, (uint32_t)t->position.epoch, batch_index(t));
     t->loading = status ? 0 : t->position.epoch;
+    return status;
+}
+
+/* ---- tracing ---- */
+
+/* Steps that are done again to come to the one that is asked about take no longer than this, in seconds. */
+static const double replay_limit = 120;
+
+/* From the latest checkpoint, before the one step of number `step` (from 1): the same bits as the first time.
+ */
+static convoy_status replay(convoy_trainer *t, unsigned long long step) {
+    cvy_tensor_file *file = NULL;
+    const cvy_kept kept = {&t->recipe->optimizer, t->training.state, t->training.average};
+    const double start = cvy_seconds();
+    convoy_status status = cvy_checkpoint_open(t->checkpoint, &file);
+    if (!status)
+        status = cvy_checkpoint_load(t->checkpoint, file, t->network, &kept, &t->identity, &t->position);
+    cvy_tensor_file_free(file);
+    t->loading = 0;
+    cvy_trainer_take_position(t);
+    while (!status && t->position.step + 1 < step) {
+        status = start_loader(t);
+        if (!status)
+            status = take_step(t);
+        t->statistics->pending = 0;
+        if (cvy_trainer_epoch_is_over(t))
+            begin_next_epoch(t);
+        if ((t->options.interrupt && *t->options.interrupt) || cvy_seconds() - start > replay_limit)
+            status = cvy_fail(CONVOY_INTERRUPTED, "it lies too far behind the latest checkpoint");
+    }
+    return status ? status : start_loader(t);
+}
+
+/* The step before first: what it did to the parameters shows only in the next one's loss. Afterwards the
+   trainer is where nothing can go on from. */
+static convoy_status explain_divergence(convoy_trainer *t, unsigned long long step, cvy_text *found) {
+    if (!t->saved || !t->checkpoint)
+        return CONVOY_OK;
+    convoy_status status = CONVOY_OK;
+    for (unsigned long long s = step > 1 ? step - 1 : step; s <= step && !status && !found->length; s++) {
+        status = replay(t, s);
+        if (!status && t->position.step + 1 == s) {
+            const size_t left = t->images - (size_t)t->position.images, batch = (size_t)t->options.batch_size;
+            status = cvy_training_trace(&t->training, t->loader, (int)(left < batch ? left : batch),
+                                        t->position.step, found);
+        }
+    }
     return status;
 }
 

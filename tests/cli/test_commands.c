@@ -452,6 +452,17 @@ static void what_is_not_finite_is_no_answer(void **state) {
         assert_string_equal(r->out, "");
         assert_non_null(strstr(r->err, i < 2 ? "not finite: value " : "NaN or infinite"));
     }
+    /* -infinity for a class that is not the image's, as one of the two is not, leaves the loss finite. */
+    for (size_t class = 3; class < 5; class ++) {
+        assert_ok(convoy_model_load_weights(loaded, weights));
+        for (size_t k = 0; k < last.shape[1]; k++)
+            last.values[class * last.shape[1] + k] = -3e38f;
+        assert_ok(convoy_model_save_weights(loaded, spoilt));
+        const test_output *r = RUN("eval", model, "--weights", spoilt, "--limit", "1");
+        assert_int_equal(r->code, 1);
+        assert_string_equal(r->out, "");
+        assert_true(strstr(r->err, "of an image is infinite") || strstr(r->err, "NaN or infinite"));
+    }
     convoy_model_free(loaded);
 }
 

@@ -136,6 +136,12 @@ static cl_mem create_buffer(cl_context a, cl_mem_flags b, size_t c, void *d, cl_
     (void)a, (void)b, (void)d;
     MAKE(cl_mem, c);
 }
+/* With memory of its own. */
+static cl_mem create_sub_buffer(cl_mem a, cl_mem_flags b, cl_buffer_create_type c, const void *region,
+                                cl_int *code) {
+    (void)a, (void)b, (void)c;
+    MAKE(cl_mem, ((const cl_buffer_region *)region)->size);
+}
 static cl_program create_program(cl_context a, cl_uint b, const char **c, const size_t *d, cl_int *code) {
     (void)a, (void)b, (void)c, (void)d;
     MAKE(cl_program, 0);
@@ -148,7 +154,10 @@ static cl_kernel create_kernel(cl_program a, const char *name, cl_int *code) {
 static cl_int build(cl_program a, cl_uint b, const cl_device_id *c, const char *d,
                     void(CL_CALLBACK *e)(cl_program, void *), void *f) {
     (void)a, (void)b, (void)c, (void)d, (void)e, (void)f;
+    static int builds;
     hang_if("hang in clBuildProgram");
+    if (++builds > 1)
+        hang_if("hang in the second clBuildProgram");
     if (is("crash in clBuildProgram"))
         raise(SIGSEGV);
     return CL_SUCCESS;
@@ -254,6 +263,7 @@ static cl_int list_platforms(cl_uint room, cl_platform_id *ids, cl_uint *count) 
                                       .clCreateCommandQueue = create_queue,
                                       .clReleaseCommandQueue = release_queue,
                                       .clCreateBuffer = create_buffer,
+                                      .clCreateSubBuffer = create_sub_buffer,
                                       .clReleaseMemObject = release_buffer,
                                       .clCreateProgramWithSource = create_program,
                                       .clReleaseProgram = release_program,

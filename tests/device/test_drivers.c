@@ -3,6 +3,8 @@
    folders of this test. */
 #include "device/drivers.h"
 
+#include <signal.h>
+
 #include "base/file.h"
 #include "support/command.h"
 
@@ -179,6 +181,25 @@ static void those_that_hang(void **state) {
                         "Fake GPU");
 }
 
+/* One that hangs later, in the middle of the work: the command says so, and where. */
+static void a_run_that_hangs_says_so(void **state) {
+    (void)state;
+    make_drivers("later", FAKE);
+    setenv("FAKE_DRIVER", "hang in the second clBuildProgram", 1);
+    setenv("CONVOY_WATCHDOG", "0.5", 1);
+    const char *log = log_of("later");
+    const pid_t process =
+        test_start(log, (const char *const[]){"bench", TINY, "--device", "Fake", "--steps", "1", NULL});
+    test_wait_for(process, log, "Fake GPU has not come back from clBuildProgram for ");
+    char *said = test_read_text(log, NULL);
+    assert_non_null(strstr(said, "the kernel launched last is simple:selfcheck"));
+    free(said);
+    kill(process, SIGKILL);
+    test_wait(process);
+    unsetenv("CONVOY_WATCHDOG");
+    unsetenv("FAKE_DRIVER");
+}
+
 /* Its environment stays as it is, so that it must not call OpenCL at all. */
 static void the_library_is_told(void **state) {
     (void)state;
@@ -229,6 +250,7 @@ int main(void) {
         cmocka_unit_test(a_call_that_fails_is_named),
         cmocka_unit_test(the_host_asks_no_driver),
         cmocka_unit_test(those_that_hang),
+        cmocka_unit_test(a_run_that_hangs_says_so),
         cmocka_unit_test(the_library_is_told),
     };
     folder = test_folder_create();
