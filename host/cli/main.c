@@ -9,7 +9,7 @@
 #include "base/status.h"
 #include "cli/cli.h"
 
-const cli_command *const cli_commands[] = {&cli_devices, &cli_summary, &cli_train, &cli_eval,
+const cli_command *const cli_commands[] = {&cli_devices, &cli_summary, &cli_train, &cli_search, &cli_eval,
                                            &cli_predict, &cli_bench,   &cli_tune,  NULL};
 
 static const char exit_codes[] =
