@@ -52,6 +52,8 @@ static convoy_status set_option(cli_call *call, const cvy_param *row, const char
                             call->command->name, value);
         call->settings[call->setting_count++] = value;
     }
+    if (strcmp(row->name, "grid") == 0 || strcmp(row->name, "range") == 0)
+        call->axes[call->axis_count++] = cvy_arena_printf(call->arena, "%s %s", row->name, value);
     if (strcmp(row->name, "variant") == 0)
         call->variants =
             call->variants ? cvy_arena_printf(call->arena, "%s,%s", call->variants, value) : value;
@@ -122,6 +124,7 @@ convoy_status cli_parse(cli_call *call, int count, char **arguments) {
     call->options = cvy_arena_alloc(call->arena, call->command->options_size);
     call->operands = cvy_arena_alloc(call->arena, room * sizeof *call->operands);
     call->settings = cvy_arena_alloc(call->arena, room * sizeof *call->settings);
+    call->axes = cvy_arena_alloc(call->arena, room * sizeof *call->axes);
     convoy_status status = cvy_params_defaults(call->command->params, call->options, call->arena);
     bool only_operands = false;
     for (int i = 0; i < count && !status; i++)
@@ -148,6 +151,10 @@ void cli_print_help(const cli_command *command, FILE *out) {
         cvy_params_help(cvy_recipe_params, "", &text);
         for (const cvy_optimizer_type *type = cvy_optimizer_types; type->name; type++) {
             cvy_text_add(&text, "\nParameters of the optimizer %s:\n", type->name);
+            cvy_params_help(type->params, "", &text);
+        }
+        for (const cvy_schedule_type *type = cvy_schedule_types; type->name; type++) {
+            cvy_text_add(&text, "\nArguments of the scheduler %s:\n", type->name);
             cvy_params_help(type->params, "", &text);
         }
     }

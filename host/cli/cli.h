@@ -74,7 +74,9 @@ struct cli_call {
     const char **settings; /* "key=value", of --set and of options that stand for one */
     size_t setting_count;
     const char *variants; /* "op=name,op=name" or NULL */
-    uint64_t given;       /* bit i: row i of the table was on the command line */
+    const char **axes;    /* of --grid and --range, the option's name in front: "grid lr=0.1,0.01" */
+    size_t axis_count;
+    uint64_t given; /* bit i: row i of the table was on the command line */
     int argc;
     char **argv;    /* as main got it */
     json_t *result; /* with --json: what goes to stdout */
@@ -124,6 +126,13 @@ convoy_status cli_open_device(const cli_call *call, convoy_device **device);
 /* After `status` on *device: under `auto`, when the device failed or was too small, closes it, opens the next
    one and returns true. */
 bool cli_fall_back(const cli_call *call, convoy_status status, convoy_device **device);
+
+/* ---- runs.c ---- */
+
+/* runs/<name>-<date>-<n>, made; in the arena. */
+convoy_status cli_new_run_folder(cli_call *call, const char *name, const char **out);
+/* A flag that Ctrl-C and a terminal that goes away set; a second time they end the process. */
+const volatile int *cli_catch_signals(void);
 
 /* ---- output.c ---- */
 
@@ -223,7 +232,7 @@ convoy_status cli_report_write(const cli_call *call, const cli_report *report, c
 
 /* ---- the commands ---- */
 
-extern const cli_command cli_devices, cli_summary, cli_train, cli_eval, cli_predict, cli_bench, cli_tune,
-    cli_show, cli_report_command, cli_explain, cli_selftest, cli_convert;
+extern const cli_command cli_devices, cli_summary, cli_train, cli_search, cli_eval, cli_predict, cli_bench,
+    cli_tune, cli_show, cli_report_command, cli_explain, cli_selftest, cli_convert;
 
 #endif

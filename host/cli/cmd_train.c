@@ -1,11 +1,8 @@
 /* convoy train MODEL: trains by the model's recipe and the options that override it. */
 #include <errno.h>
 #include <math.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -76,32 +73,6 @@ static const cvy_param params[] = {
     CVY_PARAM_END,
 };
 
-/* ---- Ctrl-C, and a terminal that goes away ---- */
-
-static volatile int interrupt;
-
-/* The first signal asks for an end after the step; the default action, restored by SA_RESETHAND, serves the
- * second. */
-static void on_signal(int number) {
-    static const char message[] = "\nfinishing the step and saving; once more to stop at once\n";
-    int keep = errno;
-    (void)number;
-    interrupt = 1;
-    if (write(STDERR_FILENO, message, sizeof message - 1) < 0)
-        interrupt = 1; /* nobody is listening: the flag alone must do */
-    errno = keep;
-}
-
-static void catch_signals(void) {
-    struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)(SA_RESTART | SA_RESETHAND)};
-    sigemptyset(&action.sa_mask);
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-    struct sigaction before;
-    if (sigaction(SIGHUP, NULL, &before) == 0 && before.sa_handler != SIG_IGN) /* nohup ignores it */
-        sigaction(SIGHUP, &action, NULL);
-}
-
 static void print_quoted(cvy_text *text, const char *word) {
     if (*word &&
         !word[strspn(word, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./=:,+@%")]) {
@@ -153,34 +124,6 @@ static void say_how_to_resume(const cli_call *call, const char *out) {
     print_command(call, out, true, &text);
     cli_note("go on with: %s", cvy_text_get(&text));
     cvy_text_free(&text);
-}
-
-/* ---- the run folder ---- */
-
-/* runs/<model>-<date>-<n> with the first n that is free; in the arena. */
-static convoy_status new_run_folder(cli_call *call, const char *model, const char **out) {
-    char date[16];
-    time_t now = time(NULL);
-    struct tm local;
-    convoy_status status = cvy_folder_create("runs");
-    if (status)
-        return status;
-    strftime(date, sizeof date, "%Y%m%d", localtime_r(&now, &local));
-    char *name = cvy_arena_strdup(call->arena, model);
-    for (char *c = name; *c; c++)
-        if (*c == '/' || *c == ' ')
-            *c = '_';
-    for (int n = 1; n < 100000; n++) {
-        const char *path = cvy_arena_printf(call->arena, "runs/%s-%s-%d", name, date, n);
-        if (mkdir(path, 0777) == 0) {
-            *out = path;
-            return CONVOY_OK;
-        }
-        if (errno != EEXIST)
-            return cvy_fail(CONVOY_IO, "the run folder %s cannot be made: %s. --out chooses another place",
-                            path, strerror(errno));
-    }
-    return cvy_fail(CONVOY_IO, "runs/%s-%s-1 to -99999 all exist: give --out", name, date);
 }
 
 /* ---- the command ---- */
@@ -328,13 +271,12 @@ static convoy_status train(cli_call *call, convoy_model *model, convoy_device **
         .variant = call->variants,
         .progress = hear,
         .context = &heard,
-        .interrupt = &interrupt,
+        .interrupt = cli_catch_signals(),
         .validation = sets[2],
     };
     convoy_status status;
     cli_progress_start(progress, isatty(STDERR_FILENO));
     convoy_log_set_sink(cli_progress_log, progress);
-    catch_signals();
     do {
         cli_progress_start(progress, isatty(STDERR_FILENO));
         heard.device = *device;
@@ -391,7 +333,7 @@ static convoy_status run(cli_call *call) {
     if (!status)
         status = cli_open_device(call, &device);
     if (!status && !out)
-        status = new_run_folder(call, convoy_model_name(model), &out);
+        status = cli_new_run_folder(call, convoy_model_name(model), &out);
     if (status)
         goto done;
     say_what(model, sets);

@@ -57,6 +57,10 @@ bool cvy_cifar100_recognise(const char *folder);
 convoy_status cvy_cifar100_open(const cvy_dataset_request *request, convoy_dataset *dataset);
 bool cvy_folder_recognise(const char *folder);
 convoy_status cvy_folder_open(const cvy_dataset_request *request, convoy_dataset *dataset);
+/* Takes one of `folds` parts out of the set, as equal as whole images of each class can be; all of them
+   together are the set. */
+convoy_status cvy_dataset_fold(convoy_dataset *set, int fold, int folds, uint64_t seed,
+                               convoy_dataset **part);
 /* Does a folder (not a known name) have a validation split beside its test split? */
 bool cvy_folder_has_validation(const char *folder);
 convoy_status cvy_synthetic_open(const cvy_dataset_request *request, convoy_dataset *dataset);

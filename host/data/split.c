@@ -6,9 +6,22 @@
 #include "base/rng.h"
 #include "data/dataset.h"
 
-/* Which images go into the part: of each class the same fraction, drawn by the seed; a class keeps one. */
-static convoy_status draw(const convoy_dataset *set, double fraction, uint64_t seed, bool *drawn,
-                          size_t *count) {
+/* What goes into a part: the same fraction of each class, or every so manieth image. */
+typedef struct cut {
+    double fraction;
+    int fold, folds; /* folds 0: by the fraction */
+    uint64_t seed;
+} cut;
+
+/* Is image `i` of a class's `found`, in an order that the seed makes, in the part? A class keeps one. */
+static bool is_cut(const cut *cut, size_t i, size_t found) {
+    if (cut->folds)
+        return i % (size_t)cut->folds == (size_t)cut->fold;
+    const size_t wanted = (size_t)((double)found * cut->fraction + 0.5);
+    return i < (wanted >= found ? found - 1 : wanted);
+}
+
+static convoy_status draw(const convoy_dataset *set, const cut *cut, bool *drawn, size_t *count) {
     uint32_t *members = malloc((set->count + 1) * sizeof *members);
     uint32_t *order = malloc((set->count + 1) * sizeof *order);
     *count = 0;
@@ -22,13 +35,13 @@ static convoy_status draw(const convoy_dataset *set, double fraction, uint64_t s
         for (size_t i = 0; i < set->count; i++)
             if (set->labels[i] == c)
                 members[found++] = (uint32_t)i;
-        size_t wanted = (size_t)((double)found * fraction + 0.5);
-        wanted = wanted >= found && found ? found - 1 : wanted;
-        cvy_rng rng = cvy_rng_stream(seed, CVY_RNG_VALIDATION, (uint32_t)c);
+        cvy_rng rng = cvy_rng_stream(cut->seed, CVY_RNG_VALIDATION, (uint32_t)c);
         cvy_rng_shuffle(&rng, order, found);
-        for (size_t i = 0; i < wanted; i++)
-            drawn[members[order[i]]] = true;
-        *count += wanted;
+        for (size_t i = 0; i < found; i++)
+            if (is_cut(cut, i, found)) {
+                drawn[members[order[i]]] = true;
+                ++*count;
+            }
     }
     free(members);
     free(order);
@@ -91,17 +104,17 @@ static convoy_status own_images(convoy_dataset *set) {
     return CONVOY_OK;
 }
 
-static convoy_status split(convoy_dataset *set, double fraction, uint64_t seed, convoy_dataset **part) {
+static convoy_status split(convoy_dataset *set, const cut *cut, convoy_dataset **part) {
     size_t count = 0;
     bool *drawn = calloc(set->count + 1, sizeof *drawn);
     convoy_status status =
-        drawn ? draw(set, fraction, seed, drawn, &count) : cvy_fail_memory("splitting a set", set->count);
-    if (!status && count == 0)
+        drawn ? draw(set, cut, drawn, &count) : cvy_fail_memory("splitting a set", set->count);
+    if (!status && (count == 0 || count == set->count))
         status = cvy_fail(
             CONVOY_INVALID,
-            "a validation part of %g of the %zu training images of %s is empty: each class gives its "
-            "part, rounded; take a larger one",
-            fraction, set->count, set->name);
+            "a part of the %zu training images of %s is empty: each class gives %s; take a larger one",
+            set->count, set->name,
+            cut->folds ? "its images in turn to each of the folds" : "its part, rounded");
     if (!status)
         status = own_images(set);
     if (!status)
@@ -109,11 +122,35 @@ static convoy_status split(convoy_dataset *set, double fraction, uint64_t seed, 
     if (!status)
         move(set, drawn, *part);
     free(drawn);
+    if (status) {
+        convoy_dataset_free(*part);
+        *part = NULL;
+    }
     return status;
+}
+
+static convoy_status check(const char *function, const convoy_dataset *set) {
+    if (!set->classes || !set->labels)
+        return cvy_fail(CONVOY_INVALID, "%s: the labels of %s are not known, by which it would be split",
+                        function, set->name);
+    if (!set->images && !set->paths)
+        return cvy_fail(CONVOY_INVALID,
+                        "%s: %s is not kept in memory and cannot be split: open it with more of it", function,
+                        set->name);
+    return CONVOY_OK;
+}
+
+convoy_status cvy_dataset_fold(convoy_dataset *set, int fold, int folds, uint64_t seed,
+                               convoy_dataset **part) {
+    const cut cut = {.fold = fold, .folds = folds, .seed = seed};
+    *part = NULL;
+    convoy_status status = check("folds", set);
+    return status ? status : split(set, &cut, part);
 }
 
 convoy_status convoy_dataset_split(convoy_dataset *set, double fraction, uint64_t seed,
                                    convoy_dataset **part) {
+    const cut cut = {.fraction = fraction, .seed = seed};
     convoy_status status = CVY_GIVEN_POINTER(part);
     if (status)
         return status;
@@ -123,17 +160,6 @@ convoy_status convoy_dataset_split(convoy_dataset *set, double fraction, uint64_
         return status;
     if (!(fraction > 0 && fraction < 1))
         return cvy_fail(CONVOY_INVALID, "%s: a part of %g is not between 0 and 1", __func__, fraction);
-    if (!set->classes || !set->labels)
-        return cvy_fail(CONVOY_INVALID, "%s: the labels of %s are not known, by which it would be split",
-                        __func__, set->name);
-    if (!set->images && !set->paths)
-        return cvy_fail(CONVOY_INVALID,
-                        "%s: %s is not kept in memory and cannot be split: open it with more of it", __func__,
-                        set->name);
-    status = split(set, fraction, seed, part);
-    if (status) {
-        convoy_dataset_free(*part);
-        *part = NULL;
-    }
-    return status;
+    status = check(__func__, set);
+    return status ? status : split(set, &cut, part);
 }

@@ -333,6 +333,7 @@ static void fill_result(const convoy_trainer *t, convoy_train_result *result) {
         .val_loss = p->val_loss,
         .val_accuracy = p->val_accuracy,
         .best_val_accuracy = t->validation ? p->best_accuracy : NAN,
+        .best_value = p->best,
         .learning_rate = cvy_training_rate(&t->training),
     };
 }
@@ -493,7 +494,8 @@ convoy_status convoy_train(convoy_model *model, convoy_device *device, convoy_da
                                    .val_loss = NAN,
                                    .val_accuracy = NAN,
                                    .best_val_accuracy = NAN,
-                                   .learning_rate = NAN};
+                                   .learning_rate = NAN,
+                                   .best_value = NAN};
     convoy_trainer *t = NULL;
     convoy_status status = cvy_check_struct(__func__, "result", result);
     if (status)

@@ -95,6 +95,7 @@ typedef struct convoy_train_result {
     double val_loss, val_accuracy, best_val_accuracy; /* NaN without a validation set; best_test_accuracy is
                                                          NaN with one */
     double learning_rate;                             /* of the last step */
+    double best_value;                                /* of the recipe's monitor, in best_epoch; NaN: none */
 } convoy_train_result;
 
 /* Trains by the model's recipe; the model holds the last weights afterwards. `test` and `options` may be

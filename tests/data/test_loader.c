@@ -484,6 +484,90 @@ static void a_damaged_photograph_is_named(void **state) {
     test_folder_remove(folder);
 }
 
+/* ---- a balanced sampler, and weights of classes ---- */
+
+enum { FEW = 100, EPOCHS = 10 };
+
+/* 90 images of class 0, 8 of class 1, none of class 2, 2 of class 3. */
+static convoy_dataset *unbalanced_set(void) {
+    convoy_dataset *set = NULL;
+    uint8_t *pixels = calloc(FEW, CHANNELS * HEIGHT * WIDTH);
+    int32_t labels[FEW];
+    for (int i = 0; i < FEW; i++)
+        labels[i] = i % 50 == 7 ? 3 : i % 12 == 5 ? 1 : 0;
+    assert_ok(convoy_dataset_from_memory(&(convoy_images){.count = FEW,
+                                                          .channels = CHANNELS,
+                                                          .height = HEIGHT,
+                                                          .width = WIDTH,
+                                                          .pixels = pixels,
+                                                          .labels = labels,
+                                                          .classes = 4},
+                                         &set));
+    free(pixels);
+    return set;
+}
+
+/* The classes of an epoch's images, counted; the sum over its batches of what they weigh. */
+static double count_epoch(bench *b, const convoy_dataset *set, uint32_t epoch, size_t counts[4],
+                          uint32_t order[FEW]) {
+    static const float weights[] = {1, 2.5f, 100, 7};
+    double said = 0, found = 0;
+    size_t done = 0;
+    assert_ok(cvy_loader_start(b->loader, epoch, 0));
+    for (int n = 1; n > 0;) {
+        said += cvy_loader_next_weight(b->loader, weights);
+        assert_ok(cvy_loader_next(b->loader, b->input, b->labels, &n));
+        for (int i = 0; i < n; i++) {
+            const uint32_t index = cvy_loader_indices(b->loader)[i];
+            const int class = convoy_dataset_label(set, index);
+            order[done++] = index;
+            counts[class]++;
+            found += (double)weights[class];
+        }
+    }
+    assert_int_equal(done, FEW);
+    assert_true(fabs(said - found) < 1e-6);
+    return said;
+}
+
+static void balanced_draws_take_all_classes_alike(void **state) {
+    (void)state;
+    convoy_dataset *set = unbalanced_set();
+    cvy_loader_options options = default_options(ways[0]);
+    size_t counts[4] = {0}, once[4] = {0};
+    uint32_t first[FEW], order[FEW];
+    bool taken[FEW] = {false};
+    options.balanced = true;
+    bench b = open_bench(set, &options);
+    for (uint32_t epoch = 0; epoch < EPOCHS; epoch++) {
+        count_epoch(&b, set, epoch, counts, order);
+        for (int i = 0; i < FEW; i++)
+            taken[order[i]] = true;
+        if (epoch == 0)
+            memcpy(first, order, sizeof order);
+        else
+            assert_memory_not_equal(first, order, sizeof order);
+    }
+    for (int c = 0; c < 4; c++) /* of 1000 a third each, within five deviations */
+        assert_in_range(counts[c], c == 2 ? 0 : 333 - 75, c == 2 ? 0 : 333 + 75);
+    for (int i = 0; i < FEW; i++) /* no image of the rare classes is forgotten */
+        assert_true(taken[i] || convoy_dataset_label(set, (size_t)i) == 0);
+    count_epoch(&b, set, 0, once, order);
+    assert_memory_equal(first, order, sizeof order);
+    close_bench(&b);
+    /* Shuffled, each comes once. */
+    options.balanced = false;
+    b = open_bench(set, &options);
+    memset(counts, 0, sizeof counts);
+    count_epoch(&b, set, 0, counts, order);
+    size_t images[4] = {0};
+    for (size_t i = 0; i < FEW; i++)
+        images[convoy_dataset_label(set, i)]++;
+    assert_memory_equal(counts, images, sizeof counts);
+    close_bench(&b);
+    convoy_dataset_free(set);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(batches_are_the_sets_images),
@@ -496,6 +580,7 @@ int main(void) {
         cmocka_unit_test(epochs_begin_while_others_are_under_way),
         cmocka_unit_test(the_order_is_of_seed_and_epoch),
         cmocka_unit_test(without_shuffle),
+        cmocka_unit_test(balanced_draws_take_all_classes_alike),
         cmocka_unit_test(budgets_decide_what_is_resident),
         cmocka_unit_test(bad_options_are_refused),
         cmocka_unit_test(a_damaged_photograph_is_named),

@@ -2,6 +2,7 @@
  * metrics.csv say. */
 #include "base/file.h"
 #include "convoy/train.h"
+#include "data/dataset.h"
 #include "model/model.h"
 #include "support/run.h"
 
@@ -275,6 +276,30 @@ static void a_part_has_its_share_of_each_class(void **state) {
     convoy_dataset_free(whole);
 }
 
+/* Each image is in one fold. */
+static void folds_make_up_the_set(void **state) {
+    size_t counts[5] = {0}, all = 0;
+    (void)state;
+    for (int fold = 0; fold < 4; fold++) {
+        convoy_dataset *set = open_set("train", 90), *part = NULL;
+        assert_ok(cvy_dataset_fold(set, fold, 4, 5, &part));
+        assert_int_equal(convoy_dataset_count(set) + convoy_dataset_count(part), 90);
+        assert_in_range(convoy_dataset_count(part), 20, 26);
+        all += convoy_dataset_count(part);
+        for (size_t i = 0; i < convoy_dataset_count(part); i++)
+            counts[convoy_dataset_label(part, i)]++;
+        convoy_dataset_free(part);
+        convoy_dataset_free(set);
+    }
+    convoy_dataset *whole = open_set("train", 90);
+    assert_int_equal(all, 90);
+    for (size_t i = 0; i < 90; i++)
+        counts[convoy_dataset_label(whole, i)]--;
+    for (int c = 0; c < 5; c++)
+        assert_int_equal(counts[c], 0);
+    convoy_dataset_free(whole);
+}
+
 /* ---- what the sets cannot give ---- */
 
 static void says_what_does_not_fit(void **state) {
@@ -311,6 +336,7 @@ int main(void) {
         TEST(best_is_what_the_monitor_says), TEST(best_by_what_answers_say),
         TEST(stops_where_the_curve_says),    TEST(the_test_set_is_for_the_end),
         TEST(says_what_does_not_fit),        TEST(a_part_has_its_share_of_each_class),
+        TEST(folds_make_up_the_set),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

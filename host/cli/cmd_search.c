@@ -1,0 +1,506 @@
+/* convoy search MODEL: trains with one setting after another and says which is best. Each training is a run
+   with a folder of its own; a row of search.csv is written when it is done, and what has a row is not done
+   again. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "base/status.h"
+#include "cli/search.h"
+#include "data/dataset.h"
+#include "model/model.h"
+
+typedef struct options {
+    cli_common common;
+    const char *grid, *range, *data, *out;
+    long long random, seed, limit_train, limit_test;
+    int epochs, folds;
+    double test_fraction, val_fraction;
+    bool halving;
+} options;
+
+static const cvy_param params[] = {
+    {"grid", CVY_TEXT, offsetof(options, grid), "", 0, 0, NULL,
+     "key=value,value: tries each, with each of the other grids; may be repeated"},
+    {"random", CVY_SIZE, offsetof(options, random), "", 1, 10000, NULL,
+     "draw so many trials from grids and ranges"},
+    {"range", CVY_TEXT, offsetof(options, range), "", 0, 0, NULL,
+     "key=log:LOW:HIGH, linear: or integer:, for --random; may be repeated"},
+    {"halving", CVY_FLAG, offsetof(options, halving), "", 0, 0, NULL,
+     "train all for a part of the epochs, the best third three times as long, and so on"},
+    {"folds", CVY_INT, offsetof(options, folds), "", 2, 100, NULL,
+     "cross-validation: judge by each of so many parts of the training images in turn"},
+    {"data", CVY_TEXT, offsetof(options, data), "", 0, 0, NULL, "as of train; default: the recipe's"},
+    CLI_ROW_DEVICE,
+    {"epochs", CVY_INT, offsetof(options, epochs), "", 1, 1 << 20, NULL,
+     "of each trial; default: the recipe's"},
+    {"seed", CVY_SIZE, offsetof(options, seed), "0", 0, 9e18, NULL,
+     "of the draws, and of each trial as of train"},
+    {"out", CVY_TEXT, offsetof(options, out), "", 0, 0, NULL,
+     "folder of all runs and search.csv; one that is there is gone on with; default: "
+     "runs/search-<model>-<date>-<n>"},
+    {"limit-train", CVY_SIZE, offsetof(options, limit_train), "", 1, 9e18, NULL,
+     "use only so many training images"},
+    {"limit-test", CVY_SIZE, offsetof(options, limit_test), "", 1, 9e18, NULL,
+     "use only so many test images"},
+    {"test-fraction", CVY_FLOAT, offsetof(options, test_fraction), "", 0.001, 0.999, NULL, "as of train"},
+    {"val-fraction", CVY_FLOAT, offsetof(options, val_fraction), "", 0, 0.999, NULL, "as of train"},
+    CLI_ROW_SET,
+    CLI_ROW_JSON,
+    CLI_ROW_HELP,
+    CVY_PARAM_END,
+};
+
+/* What a training came to; a row of the table. */
+typedef struct outcome {
+    bool known;
+    int epochs, best_epoch;
+    double value, loss, accuracy, seconds; /* value NaN: it failed */
+} outcome;
+
+typedef struct search {
+    cli_call *call;
+    const options *options;
+    search_plan plan;
+    const char *out, *table;
+    convoy_device *device;
+    cli_progress progress;
+    int monitor, folds; /* folds at least 1 */
+    int *budgets;       /* [rungs]: epochs */
+    size_t rungs;
+    outcome *outcomes; /* [rungs][trials][folds] */
+    size_t done, all;
+} search;
+
+static outcome *outcome_of(const search *s, size_t rung, size_t trial, int fold) {
+    return &s->outcomes[(rung * s->plan.trials + trial) * (size_t)s->folds + (size_t)fold];
+}
+
+/* ---- rungs: Jamieson and Talwalkar, 2016, with a third kept each time ---- */
+
+static size_t survivors(const search *s, size_t rung) {
+    size_t count = s->plan.trials;
+    for (; rung > 0; rung--)
+        count = (count + 2) / 3;
+    return count;
+}
+
+static void plan_rungs(search *s, int epochs) {
+    s->rungs = 1;
+    for (size_t left = s->plan.trials; s->options->halving && left > 1 && epochs >> s->rungs > 0;
+         left = (left + 2) / 3)
+        s->rungs++;
+    s->budgets = cvy_arena_alloc(s->call->arena, s->rungs * sizeof *s->budgets);
+    for (size_t r = s->rungs; r-- > 0; epochs = (epochs + 2) / 3)
+        s->budgets[r] = epochs;
+}
+
+/* Mean over the folds; NaN where one is missing or failed. */
+static double value_of(const search *s, size_t rung, size_t trial) {
+    double sum = 0;
+    for (int f = 0; f < s->folds; f++) {
+        const outcome *o = outcome_of(s, rung, trial, f);
+        sum += o->known ? o->value : NAN;
+    }
+    return sum / s->folds;
+}
+
+/* Is trial a better than b? Of equals the first; what failed comes last. */
+static bool precedes(const search *s, size_t rung, size_t a, size_t b) {
+    const double x = value_of(s, rung, a), y = value_of(s, rung, b);
+    if (isnan(x) || isnan(y))
+        return isnan(x) == isnan(y) ? a < b : isnan(y);
+    return x == y ? a < b : cvy_monitor_is_least(s->monitor) ? x < y : x > y;
+}
+
+/* All trials, the best of the rung first; in the arena. */
+static size_t *rank(const search *s, size_t rung, const size_t *among, size_t count) {
+    size_t *order = cvy_arena_alloc(s->call->arena, (count + 1) * sizeof *order);
+    for (size_t i = 0; i < count; i++) {
+        size_t at = i;
+        for (; at > 0 && precedes(s, rung, among[i], order[at - 1]); at--)
+            order[at] = order[at - 1];
+        order[at] = among[i];
+    }
+    return order;
+}
+
+/* ---- search.csv ---- */
+
+static const char header[] = "trial,rung,fold,epochs,value,best_epoch,train_loss,train_accuracy,seconds";
+
+static void add_quoted(cvy_text *text, const char *field) {
+    if (!field[strcspn(field, ",\"")]) {
+        cvy_text_add(text, ",%s", field);
+        return;
+    }
+    cvy_text_add(text, ",\"");
+    for (const char *c = field; *c; c++)
+        cvy_text_add(text, *c == '"' ? "\"\"" : "%c", *c);
+    cvy_text_add(text, "\"");
+}
+
+static void add_number(cvy_text *text, double value) {
+    cvy_text_add(text, ",");
+    if (isfinite(value))
+        cvy_text_add_number(text, value);
+}
+
+static const char *folder_of(const search *s, size_t trial, int fold) {
+    const char *folder = cvy_arena_printf(s->call->arena, "%s/trial-%03zu", s->out, trial + 1);
+    return s->folds > 1 ? cvy_arena_printf(s->call->arena, "%s/fold-%d", folder, fold + 1) : folder;
+}
+
+static convoy_status add_row(const search *s, size_t rung, size_t trial, int fold) {
+    const outcome *o = outcome_of(s, rung, trial, fold);
+    cvy_text row = {0};
+    cvy_text_add(&row, "%zu,%zu,%d,%d", trial + 1, rung + 1, fold + 1, o->epochs);
+    add_number(&row, o->value);
+    cvy_text_add(&row, ",%d", o->best_epoch);
+    add_number(&row, o->loss);
+    add_number(&row, o->accuracy);
+    cvy_text_add(&row, ",%.3f", o->seconds);
+    for (size_t i = 0; i < s->plan.axis_count; i++)
+        add_quoted(&row, search_value(search_settings(&s->plan, trial)[i]));
+    add_quoted(&row, folder_of(s, trial, fold));
+    cvy_text_add(&row, "\n");
+    convoy_status status = cvy_file_append(s->table, row.data, row.length);
+    cvy_text_free(&row);
+    return status;
+}
+
+/* The numbers in front of a row; false: it is torn, or none of this search. */
+static bool read_row(search *s, const char *line) {
+    double fields[9];
+    for (int i = 0; i < 9; i++) {
+        char *end;
+        fields[i] = strtod(line, &end);
+        if (end == line)
+            fields[i] = NAN;
+        if (*end != ',')
+            return false;
+        line = end + 1;
+    }
+    const double limits[3] = {(double)s->plan.trials, (double)s->rungs, s->folds};
+    for (int i = 0; i < 3; i++)
+        if (!(fields[i] >= 1 && fields[i] <= limits[i]))
+            return false;
+    *outcome_of(s, (size_t)fields[1] - 1, (size_t)fields[0] - 1, (int)fields[2] - 1) =
+        (outcome){true, (int)fields[3], (int)fields[5], fields[4], fields[6], fields[7], fields[8]};
+    return true;
+}
+
+/* Begins the table, or reads the rows that are there; a kill may have torn the last. */
+static convoy_status open_table(search *s) {
+    char *data = NULL;
+    size_t size = 0;
+    cvy_text table = {0};
+    cvy_text_add(&table, "%s", header);
+    for (size_t i = 0; i < s->plan.axis_count; i++)
+        add_quoted(&table, s->plan.axes[i].key);
+    cvy_text_add(&table, ",folder\n");
+    convoy_status status =
+        cvy_file_exists(s->table) ? cvy_file_read_regular(s->table, 256 << 20, &data, &size) : CONVOY_OK;
+    char *line = data ? strchr(data, '\n') : NULL;
+    for (char *end; !status && line && (end = strchr(line + 1, '\n')); line = end)
+        if (read_row(s, line + 1))
+            cvy_text_add(&table, "%.*s\n", (int)(end - line - 1), line + 1);
+    if (!status)
+        status = cvy_file_write(s->table, table.data, table.length);
+    cvy_text_free(&table);
+    free(data);
+    return status;
+}
+
+/* What this search is, so that another one does not go on with its runs. */
+static convoy_status claim_folder(search *s, const convoy_model *model) {
+    char *path = cvy_path_join(s->out, "search.txt"), *there = NULL;
+    size_t size;
+    cvy_text text = {0};
+    const options *o = s->options;
+    for (size_t i = 0; i < s->plan.axis_count; i++)
+        cvy_text_add(&text, "%s\n", s->plan.axes[i].option);
+    cvy_text_add(
+        &text,
+        "--random %lld --halving %d --folds %d --epochs %d --seed %lld --limit-train %lld --limit-test "
+        "%lld --test-fraction %g\nmodel %s",
+        o->random, o->halving, o->folds, s->budgets[s->rungs - 1], o->seed, o->limit_train, o->limit_test,
+        o->test_fraction, convoy_model_name(model));
+    for (size_t i = 0; i < s->call->setting_count; i++)
+        cvy_text_add(&text, " %s", s->call->settings[i]);
+    cvy_text_add(&text, "\n");
+    convoy_status status = cvy_folder_create(s->out);
+    if (!status && !cvy_file_exists(path))
+        status = cvy_file_write(path, text.data, text.length);
+    else if (!status && !(status = cvy_file_read_regular(path, 16 << 20, &there, &size)) &&
+             strcmp(there, text.data) != 0)
+        status = cvy_fail(CONVOY_INVALID,
+                          "convoy search: %s holds another search, as %s says: choose another --out", s->out,
+                          path);
+    free(there);
+    free(path);
+    cvy_text_free(&text);
+    return status;
+}
+
+/* ---- one training ---- */
+
+static convoy_status load_trial(search *s, size_t trial, int fold, convoy_model **model,
+                                convoy_dataset *sets[3]) {
+    cli_call call = *s->call;
+    const options *o = s->options;
+    const size_t own = s->plan.axis_count;
+    call.settings = cvy_arena_alloc(call.arena, (call.setting_count + own + 1) * sizeof *call.settings);
+    memcpy(call.settings, s->call->settings, call.setting_count * sizeof *call.settings);
+    memcpy(call.settings + call.setting_count, search_settings(&s->plan, trial), own * sizeof *call.settings);
+    call.setting_count += own;
+    cli_data_request request = {.data = o->data,
+                                .limit_train = (size_t)o->limit_train,
+                                .limit_test = (size_t)o->limit_test,
+                                .test_fraction = o->test_fraction,
+                                .train = true,
+                                .test = s->folds == 1,
+                                .validation = true,
+                                .judge = s->folds == 1 ? &sets[2] : NULL};
+    convoy_status status = cli_load(&call, &request, model, &sets[0], &sets[1]);
+    if (!status && s->folds > 1)
+        status = cvy_dataset_fold(sets[0], fold, s->folds, (uint64_t)o->seed, &sets[2]);
+    return status;
+}
+
+/* Trains from where an earlier rung or a kill left it. A trial that diverges is one that failed. */
+static convoy_status run_trial(search *s, size_t rung, size_t trial, int fold) {
+    convoy_model *model = NULL;
+    convoy_dataset *sets[3] = {NULL, NULL, NULL};
+    const char *out = folder_of(s, trial, fold);
+    char *checkpoint = cvy_path_join(out, "checkpoint.safetensors");
+    convoy_train_result result = {.size = sizeof result};
+    outcome *o = outcome_of(s, rung, trial, fold);
+    convoy_status status = load_trial(s, trial, fold, &model, sets);
+    /* What is judged by a validation set leaves the test set alone. */
+    const convoy_train_options train = {.size = sizeof train,
+                                        .epochs = s->budgets[rung],
+                                        .seed = (uint64_t)s->options->seed,
+                                        .out = out,
+                                        .resume = cvy_file_exists(checkpoint),
+                                        .progress = cli_progress_event,
+                                        .context = &s->progress,
+                                        .interrupt = cli_catch_signals(),
+                                        .validation = sets[2]};
+    if (!status)
+        status = convoy_train(model, s->device, sets[0], sets[2] ? NULL : sets[1], &train, &result);
+    cli_progress_end(&s->progress);
+    if (!status || status == CONVOY_FAILED) {
+        *o = (outcome){true,
+                       result.epochs,
+                       result.best_epoch,
+                       status ? NAN : result.best_value,
+                       result.train_loss,
+                       result.train_accuracy,
+                       result.seconds};
+        if (status)
+            cvy_warning("trial %zu failed: %s", trial + 1, convoy_error_message());
+        status = add_row(s, rung, trial, fold);
+    }
+    for (int i = 0; i < 3; i++)
+        convoy_dataset_free(sets[i]);
+    convoy_model_free(model);
+    free(checkpoint);
+    return status;
+}
+
+/* ---- the table ---- */
+
+static const char *monitor_name(const search *s) {
+    const char *at = CVY_MONITORS;
+    for (int i = 0; i < s->monitor; i++)
+        at = strchr(at, '|') + 1;
+    return cvy_arena_strndup(s->call->arena, at, strcspn(at, "|"));
+}
+
+static void add_line(const search *s, size_t rung, size_t trial, cvy_text *text) {
+    const double value = value_of(s, rung, trial);
+    cvy_text_add(text, "trial %3zu  ", trial + 1);
+    if (isnan(value))
+        cvy_text_add(text, "%9s", "failed");
+    else
+        cvy_text_add(text, "%9.4f", value);
+    cvy_text_add(text, "  %3d epochs", s->budgets[rung]);
+    for (size_t i = 0; i < s->plan.axis_count; i++)
+        cvy_text_add(text, "  %s", cli_visible(s->call->arena, search_settings(&s->plan, trial)[i]));
+}
+
+static void say_done(const search *s, size_t rung, size_t trial) {
+    cvy_text text = {0};
+    add_line(s, rung, trial, &text);
+    cli_note("[%zu/%zu] %s", s->done, s->all, cvy_text_get(&text));
+    cvy_text_free(&text);
+}
+
+/* The rung that a trial came to last. */
+static size_t last_rung(const search *s, size_t trial) {
+    size_t rung = s->rungs - 1;
+    while (rung > 0 && !outcome_of(s, rung, trial, 0)->known)
+        rung--;
+    return rung;
+}
+
+static json_t *trial_json(const search *s, size_t trial) {
+    const size_t rung = last_rung(s, trial);
+    json_t *settings = json_object();
+    for (size_t i = 0; i < s->plan.axis_count; i++)
+        json_object_set_new(settings, s->plan.axes[i].key,
+                            cli_string(search_value(search_settings(&s->plan, trial)[i])));
+    return json_pack("{s:i, s:o, s:i, s:o, s:o}", "trial", (int)trial + 1, "settings", settings, "epochs",
+                     s->budgets[rung], "value", cli_number(value_of(s, rung, trial)), "out",
+                     cli_string(folder_of(s, trial, 0)));
+}
+
+/* Trials by how far they came, then by value. */
+static void report(const search *s, const convoy_model *model, size_t *const orders[], const size_t *counts) {
+    json_t *trials = json_array();
+    const size_t best = orders[s->rungs - 1][0];
+    FILE *to = s->options->common.json ? stderr : stdout;
+    fprintf(to, "%s, best first:\n", monitor_name(s));
+    for (size_t r = s->rungs; r-- > 0;)
+        for (size_t i = 0; i < counts[r]; i++) {
+            cvy_text text = {0};
+            if (last_rung(s, orders[r][i]) != r)
+                continue;
+            add_line(s, r, orders[r][i], &text);
+            fprintf(to, "%s\n", cvy_text_get(&text));
+            cvy_text_free(&text);
+            json_array_append_new(trials, trial_json(s, orders[r][i]));
+        }
+    fprintf(to, "best: trial %zu, in %s\n", best + 1, folder_of(s, best, 0));
+    fflush(to);
+    cli_note("the table is %s", s->table);
+    if (s->options->common.json)
+        s->call->result =
+            json_pack("{s:o, s:o, s:s, s:o, s:o}", "model", cli_string(convoy_model_name(model)), "device",
+                      cli_string(convoy_device_get_info(s->device)->name), "monitor", monitor_name(s),
+                      "trials", trials, "best", trial_json(s, best));
+    else
+        json_decref(trials);
+}
+
+/* ---- the command ---- */
+
+static convoy_status run_rung(search *s, size_t rung, const size_t *among, size_t count) {
+    convoy_status status = CONVOY_OK;
+    for (size_t i = 0; i < count && !status; i++) {
+        bool ran = false;
+        for (int f = 0; f < s->folds && !status; f++, s->done++) {
+            if (outcome_of(s, rung, among[i], f)->known)
+                continue;
+            status = run_trial(s, rung, among[i], f);
+            ran = true;
+        }
+        if (!status && ran)
+            say_done(s, rung, among[i]);
+    }
+    return status;
+}
+
+static convoy_status run_all(search *s, const convoy_model *model) {
+    size_t **orders = cvy_arena_alloc(s->call->arena, s->rungs * sizeof *orders);
+    size_t *counts = cvy_arena_alloc(s->call->arena, s->rungs * sizeof *counts);
+    size_t *among = cvy_arena_alloc(s->call->arena, s->plan.trials * sizeof *among);
+    convoy_status status = CONVOY_OK;
+    for (size_t t = 0; t < s->plan.trials; t++)
+        among[t] = t;
+    for (size_t r = 0; r < s->rungs; r++)
+        s->all += survivors(s, r) * (size_t)s->folds;
+    for (size_t r = 0; r < s->rungs && !status; r++) {
+        counts[r] = survivors(s, r);
+        status = run_rung(s, r, among, counts[r]);
+        orders[r] = among = rank(s, r, among, counts[r]);
+    }
+    if (status == CONVOY_INTERRUPTED)
+        cli_note("go on by the same command with --out %s", s->out);
+    if (!status && isnan(value_of(s, s->rungs - 1, among[0])))
+        status = cvy_fail(CONVOY_FAILED, "convoy search: every trial failed; see the warnings above");
+    if (!status)
+        report(s, model, orders, counts);
+    return status;
+}
+
+static void options_to_settings(cli_call *call) {
+    const options *o = call->options;
+    if (o->data)
+        cli_add_setting(call, "data", o->data);
+    if (cli_given(call, "epochs"))
+        cli_add_setting(call, "epochs", cvy_arena_printf(call->arena, "%d", o->epochs));
+    if (cli_given(call, "val-fraction"))
+        cli_add_setting(call, "val_fraction", cvy_arena_printf(call->arena, "%.17g", o->val_fraction));
+}
+
+static convoy_status prepare(search *s, const convoy_model *model) {
+    const cvy_recipe *recipe = cvy_model_recipe(model);
+    s->monitor = recipe->monitor;
+    s->folds = s->options->folds ? s->options->folds : 1;
+    if (s->folds > 1 && recipe->val_fraction > 0)
+        return cvy_fail(CONVOY_INVALID,
+                        "convoy search: --folds judges by parts of the training images already: leave "
+                        "out --val-fraction (val_fraction: 0)");
+    if (s->options->halving && cvy_schedule_follows_length(&recipe->schedule))
+        return cvy_fail(
+            CONVOY_INVALID,
+            "convoy search: with --halving trials grow longer, which %s does not allow: give it T_max or "
+            "total_steps",
+            recipe->schedule.type->name);
+    plan_rungs(s, recipe->epochs);
+    s->outcomes =
+        cvy_arena_alloc(s->call->arena, s->rungs * s->plan.trials * (size_t)s->folds * sizeof *s->outcomes);
+    convoy_status status =
+        s->options->out
+            ? CONVOY_OK
+            : cli_new_run_folder(
+                  s->call, cvy_arena_printf(s->call->arena, "search-%s", convoy_model_name(model)), &s->out);
+    if (status)
+        return status;
+    s->table = cvy_arena_printf(s->call->arena, "%s/search.csv", s->out);
+    status = claim_folder(s, model);
+    return status ? status : open_table(s);
+}
+
+static convoy_status run(cli_call *call) {
+    search s = {.call = call, .options = call->options};
+    convoy_model *model = NULL;
+    options_to_settings(call);
+    s.out = s.options->out;
+    const convoy_model_options base = {.settings = call->settings, .setting_count = call->setting_count};
+    convoy_status status = cli_check_file(call, "model file", call->operands[0]);
+    if (!status) /* its outputs may be left to the data */
+        status = cvy_model_read(call->operands[0], &base, &model);
+    if (!status)
+        status = search_plan_read(call, (size_t)s.options->random, (uint64_t)s.options->seed, &s.plan);
+    if (!status)
+        status = prepare(&s, model);
+    if (!status)
+        status = cli_open_device(call, &s.device);
+    if (status)
+        goto done;
+    cli_note("search: %zu trials of %s in %s", s.plan.trials, convoy_model_name(model), s.out);
+    cli_progress_start(&s.progress, isatty(STDERR_FILENO));
+    convoy_log_set_sink(cli_progress_log, &s.progress);
+    status = run_all(&s, model);
+    convoy_log_set_sink(cli_progress_log, NULL);
+done:
+    convoy_model_free(model);
+    convoy_device_close(s.device);
+    return status;
+}
+
+const cli_command cli_search = {"search",
+                                "MODEL",
+                                "Train with one setting after another, and find the best.",
+                                1,
+                                1,
+                                params,
+                                sizeof(options),
+                                true,
+                                run};
