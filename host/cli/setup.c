@@ -41,7 +41,11 @@ convoy_status cli_load_model(const cli_call *call, int classes, convoy_model **m
 convoy_dataset_options cli_dataset_options(const convoy_model *model) {
     int image[3];
     convoy_model_image(model, image);
-    return (convoy_dataset_options){.channels = image[0], .height = image[1], .width = image[2]};
+    return (convoy_dataset_options){.channels = image[0],
+                                    .height = image[1],
+                                    .width = image[2],
+                                    .resize = (convoy_resize)cvy_model_recipe(model)->resize,
+                                    .short_side = cvy_model_recipe(model)->short_side};
 }
 
 /* `classes`: of synthetic data. */

@@ -9,6 +9,7 @@
 #include "base/arena.h"
 #include "base/status.h"
 #include "convoy/data.h"
+#include "ops/gather.h"
 #include "weights/classes.h"
 
 struct convoy_dataset {
@@ -18,12 +19,14 @@ struct convoy_dataset {
     int channels, height, width;
     int classes; /* 0: no labels */
     const char **class_names;
-    bool numbered;       /* they are the classes' numbers: nobody knows their names */
-    int32_t *labels;     /* [count], each in 0..classes-1; 0 without labels; NULL: `fill` gives them */
-    bool floats;         /* pixels are float32, not bytes */
-    uint8_t *images;     /* [count][channels][height][width]; NULL: made by fetch or fill */
-    bool borrowed;       /* `images` belong to the program */
-    char **paths;        /* [count], a file each, malloc'ed; NULL: all from `source` */
+    bool numbered;          /* they are the classes' numbers: nobody knows their names */
+    int32_t *labels;        /* [count], each in 0..classes-1; 0 without labels; NULL: `fill` gives them */
+    bool floats;            /* pixels are float32, not bytes */
+    uint8_t *images;        /* [count][channels][height][width]; NULL: made by fetch or fill */
+    bool borrowed;          /* `images` belong to the program */
+    char **paths;           /* [count], a file each, malloc'ed; NULL: all from `source` */
+    cvy_resize_mode resize; /* of photographs, as in cvy_fitting */
+    int short_side;
     const char *source;  /* the one file or folder behind it */
     uint64_t seed;       /* of synthetic images */
     const int *patterns; /* [classes], of synthetic images, where the classes were re-ordered */
