@@ -351,6 +351,8 @@ convoy_status cvy_folder_open(const cvy_dataset_request *request, convoy_dataset
     list = (listing){.skipped_path = list.skipped_path};
     dataset->fetch = fetch;
     status = choose_shape(&request->options, dataset);
+    if (!status && request->options.whole)
+        status = cvy_dataset_keep_whole(dataset, request->options.threads);
     if (!status)
         status = cvy_dataset_keep(dataset, request->options.memory, request->options.threads);
 done:

@@ -50,6 +50,10 @@ typedef struct convoy_dataset_options {
     /* With CONVOY_RESIZE_SHORT_SIDE: pixels of the short side before the crop, at least `height` and `width`;
        0: as few as possible. */
     int short_side;
+    /* 1: keep what the crop would cut off, up to twice the short side, for training with `augment`, which
+       crops anew in each epoch. Images then have the size of the highest and the widest, and zeros to the
+       right and below. */
+    int whole;
 } convoy_dataset_options;
 
 /* Opens one split ("train", "test", or "val": what training is judged by; the test split where there is no
