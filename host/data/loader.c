@@ -240,6 +240,25 @@ static void warn_of_mirrors(const convoy_dataset *dataset, const cvy_transforms 
     }
 }
 
+/* What makes a batch. The set is kept on the device where half of what is left behind that is enough. */
+static convoy_status create_launch(cvy_loader *loader, convoy_device *device) {
+    const cvy_loader_options *options = &loader->options;
+    const convoy_dataset *dataset = loader->dataset;
+    const cvy_gather_shape shape = gather_shape(dataset, &options->image, options->pitch);
+    if (!has_looks(dataset, options->augment))
+        return cvy_gather_create(device, &shape, &loader->gather);
+    const cvy_transforms *augment = options->augment ? options->augment : &nothing;
+    const size_t before = cvy_device_get_counters(device).bytes;
+    cvy_augment_shape about;
+    loader->means = describe_looks(dataset, &shape, augment, &about) && about.frame.contrasts;
+    warn_of_mirrors(dataset, augment);
+    convoy_status status = cvy_looks_create(device, dataset, &shape, augment, options->seed,
+                                            options->batch_size, &loader->looks);
+    const size_t half = (cvy_device_get_counters(device).bytes - before + 1) / 2;
+    loader->options.device_budget -= half < options->device_budget ? half : options->device_budget;
+    return status;
+}
+
 convoy_status cvy_loader_create(convoy_device *device, const convoy_dataset *dataset,
                                 const cvy_loader_options *options, cvy_loader **result) {
     *result = NULL;
@@ -259,16 +278,8 @@ convoy_status cvy_loader_create(convoy_device *device, const convoy_dataset *dat
     loader->order = malloc(dataset->count * sizeof *loader->order);
     if (!loader->order)
         status = cvy_fail_memory("the order of images", dataset->count * sizeof *loader->order);
-    const cvy_gather_shape shape = gather_shape(dataset, &options->image, options->pitch);
-    if (!status && has_looks(dataset, options->augment)) {
-        const cvy_transforms *augment = options->augment ? options->augment : &nothing;
-        warn_of_mirrors(dataset, augment);
-        status = cvy_looks_create(device, dataset, &shape, augment, options->seed, options->batch_size,
-                                  &loader->looks);
-    } else if (!status)
-        status = cvy_gather_create(device, &shape, &loader->gather);
-    cvy_augment_shape about;
-    loader->means = describe_looks(dataset, &shape, options->augment, &about) && about.frame.contrasts;
+    if (!status)
+        status = create_launch(loader, device);
     if (!status)
         status = upload_set(loader, device);
     if (!status && !loader->stores[0].images)
