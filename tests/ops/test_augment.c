@@ -327,7 +327,8 @@ static void test_against_reference(void **state) {
     (void)state;
     for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
         check_kind(&kinds[k], 5, 16);
-        check_kind(&kinds[k], 33, 48);
+        if (!test_quick())
+            check_kind(&kinds[k], 33, 48);
     }
 }
 
