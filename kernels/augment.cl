@@ -61,8 +61,14 @@ typedef struct looks_at {
     floatv colour[CHANNELS * CHANNELS], pivot[CHANNELS];
 } looks_at;
 
-/* One word of VW looks, of which `left` are there. */
-static intv word(global const int *words, ulong room, int left, int which) {
+/* One word of VW looks, of which `left` are there. Oclgrind's counter of instructions breaks where it is a call. */
+#if defined(__has_attribute)
+#if __has_attribute(always_inline)
+__attribute__((always_inline))
+#endif
+#endif
+static inline intv
+word(global const int *words, ulong room, int left, int which) {
     words += which * room;
     if (left >= VW)
         return vloadv(0, words);
@@ -186,7 +192,7 @@ static void mix_four(global const PIXEL *images, const ulong *starts, floatv x, 
                      int plane, floatv *value) {
     x = max(min(x, convert_floatv(box[2])), convert_floatv(box[0]));
     y = max(min(y, convert_floatv(box[3])), convert_floatv(box[1]));
-    intv left = max(min(convert_intv(x), box[2] - 1), 0), top = max(min(convert_intv(y), box[3] - 1), 0);
+    intv left = max(min(convert_intv(x), box[2] - 1), (intv)0), top = max(min(convert_intv(y), box[3] - 1), (intv)0);
     floatv across = x - convert_floatv(left), down = y - convert_floatv(top);
     intv place = top * width + left;
     for (int c = 0; c < CHANNELS; c++) {

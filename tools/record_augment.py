@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Writes tests/ops/data/augment_reference.h: a photograph of 24x20 pixels, and what torchvision.transforms.v2.functional
+"""Writes tests/ops/data/augment_reference.h and tests/data/resize_reference.h: a photograph of 24x20 pixels, and what torchvision.transforms.v2.functional
 makes of it with given parameters; and how what RandomResizedCrop and RandomErasing draw is distributed.
 
-    python3 tools/record_augment.py PHOTOGRAPH > tests/ops/data/augment_reference.h
+    python3 tools/record_augment.py PHOTOGRAPH
 """
+import contextlib
 import sys
 
 import torch
@@ -35,11 +36,7 @@ def distributions(name, draw):
     array(name, counts, "int")
 
 
-def main():
-    photograph = Image.open(sys.argv[1]).convert("RGB")
-    picture = F.pil_to_tensor(photograph.resize((24, 20), Image.LANCZOS))
-    print("/* Written by tools/record_augment.py: bytes [3][height][width]. */")
-    array("picture", picture)
+def augmented(picture):
     array("flipped", F.vertical_flip(F.horizontal_flip(picture)))
     array("cropped", F.crop(F.pad(picture, [4]), 1, 7, 19, 23))
     array("rotated_nearest", F.rotate(picture, 30.0, NEAREST, fill=[90.0]))
@@ -58,6 +55,22 @@ def main():
     blank = torch.zeros(1, 20, 24)
     distributions("resized_crops", lambda: RandomResizedCrop.get_params(blank, [0.08, 1.0], [3 / 4, 4 / 3]))
     distributions("erasings", lambda: RandomErasing.get_params(blank, [0.02, 0.33], [0.3, 3.3], [0.0])[:4])
+
+
+def resized(picture):
+    array("short_side", F.center_crop(F.resize(picture, [14], antialias=True), [11, 14]))
+    array("squashed", F.resize(picture, [15, 11], antialias=True))
+    array("boxed", F.pad(F.resize(picture, [13, 16], antialias=True), [0, 1, 0, 2]))
+
+
+def main():
+    photograph = Image.open(sys.argv[1]).convert("RGB")
+    picture = F.pil_to_tensor(photograph.resize((24, 20), Image.LANCZOS))
+    for path, record in (("tests/ops/data/augment_reference.h", augmented), ("tests/data/resize_reference.h", resized)):
+        with open(path, "w", encoding="ascii") as file, contextlib.redirect_stdout(file):
+            print("/* Written by tools/record_augment.py: bytes [3][height][width]. */")
+            array("picture", picture)
+            record(picture)
 
 
 main()

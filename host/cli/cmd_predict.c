@@ -228,6 +228,8 @@ static convoy_status open_images(prediction *x) {
     const cvy_files_options options = {.channels = wanted.channels,
                                        .height = wanted.height,
                                        .width = wanted.width,
+                                       .resize = (cvy_resize_mode)wanted.resize,
+                                       .short_side = wanted.short_side,
                                        .refuse = refuse,
                                        .context = x};
     return cvy_files_open(x->call->operands + 1, x->call->operand_count - 1, &options, &x->files);

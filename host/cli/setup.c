@@ -53,7 +53,11 @@ convoy_status cli_load_layers(const cli_call *call, int classes, convoy_model **
 convoy_dataset_options cli_dataset_options(const convoy_model *model) {
     int image[3];
     convoy_model_image(model, image);
-    return (convoy_dataset_options){.channels = image[0], .height = image[1], .width = image[2]};
+    return (convoy_dataset_options){.channels = image[0],
+                                    .height = image[1],
+                                    .width = image[2],
+                                    .resize = (convoy_resize)cvy_model_recipe(model)->resize,
+                                    .short_side = cvy_model_recipe(model)->short_side};
 }
 
 /* `classes`: of synthetic data. */
@@ -63,6 +67,8 @@ static convoy_status open_split(const convoy_model *model, const cli_data_reques
     convoy_dataset_options options = cli_dataset_options(model);
     options.test_fraction =
         request->test_fraction > 0 ? request->test_fraction : cvy_model_recipe(model)->test_fraction;
+    const cvy_recipe *recipe = cvy_model_recipe(model);
+    options.whole = training && recipe->augment.count && recipe->resize == CVY_SHORT_SIDE;
     options.limit = training ? request->limit_train : request->limit_test;
     options.synthetic_images = options.limit; /* as many as are asked for */
     options.synthetic_classes = classes;

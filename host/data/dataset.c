@@ -155,6 +155,16 @@ static convoy_status check_options(const convoy_dataset_options *options) {
     if (!options->height != !options->width)
         return cvy_fail(CONVOY_INVALID, "an image size needs both height and width, not %d x %d",
                         options->height, options->width);
+    if (options->resize > CONVOY_RESIZE_LETTERBOX || options->short_side < 0 || options->short_side > 65535)
+        return cvy_fail(CONVOY_INVALID, "resize %d with a short side of %d is out of range",
+                        (int)options->resize, options->short_side);
+    if (options->short_side &&
+        (options->resize != CONVOY_RESIZE_SHORT_SIDE || options->short_side < options->height ||
+         options->short_side < options->width))
+        return cvy_fail(CONVOY_INVALID, "a short side of %d does not cover an image of %d x %d",
+                        options->short_side, options->height, options->width);
+    if (options->whole && options->resize != CONVOY_RESIZE_SHORT_SIDE)
+        return cvy_fail(CONVOY_INVALID, "photographs are kept whole where their short side is resized only");
     if (!(options->test_fraction > 0 && options->test_fraction < 1))
         return cvy_fail(CONVOY_INVALID, "test fraction %g is not between 0 and 1", options->test_fraction);
     return CONVOY_OK;
@@ -254,6 +264,7 @@ void convoy_dataset_free(convoy_dataset *dataset) {
             free(dataset->paths[i]);
     free(dataset->paths);
     free(dataset->labels);
+    free(dataset->extents);
     if (!dataset->borrowed)
         free(dataset->images);
     cvy_fill_free(dataset->fill);

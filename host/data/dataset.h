@@ -9,6 +9,7 @@
 #include "base/arena.h"
 #include "base/status.h"
 #include "convoy/data.h"
+#include "ops/gather.h"
 #include "weights/classes.h"
 
 struct convoy_dataset {
@@ -18,12 +19,17 @@ struct convoy_dataset {
     int channels, height, width;
     int classes; /* 0: no labels */
     const char **class_names;
-    bool numbered;       /* they are the classes' numbers: nobody knows their names */
-    int32_t *labels;     /* [count], each in 0..classes-1; 0 without labels; NULL: `fill` gives them */
-    bool floats;         /* pixels are float32, not bytes */
-    uint8_t *images;     /* [count][channels][height][width]; NULL: made by fetch or fill */
-    bool borrowed;       /* `images` belong to the program */
-    char **paths;        /* [count], a file each, malloc'ed; NULL: all from `source` */
+    bool numbered;          /* they are the classes' numbers: nobody knows their names */
+    int32_t *labels;        /* [count], each in 0..classes-1; 0 without labels; NULL: `fill` gives them */
+    bool floats;            /* pixels are float32, not bytes */
+    uint8_t *images;        /* [count][channels][height][width]; NULL: made by fetch or fill */
+    bool borrowed;          /* `images` belong to the program */
+    char **paths;           /* [count], a file each, malloc'ed; NULL: all from `source` */
+    cvy_resize_mode resize; /* of photographs, as in cvy_fitting */
+    int short_side;
+    int (*extents)[2];   /* [count]: height and width of what images show, in their first rows and columns;
+                            NULL: all */
+    int covers[2];       /* with extents: the size that a crop has, which each of them has at least */
     const char *source;  /* the one file or folder behind it */
     uint64_t seed;       /* of synthetic images */
     const int *patterns; /* [classes], of synthetic images, where the classes were re-ordered */
@@ -89,6 +95,8 @@ size_t cvy_dataset_image_bytes(const convoy_dataset *dataset);
 convoy_status cvy_dataset_reserve_labels(convoy_dataset *dataset, size_t count);
 /* Allocates `images` for count images of the shape that is set; the contents are undefined. */
 convoy_status cvy_dataset_reserve_images(convoy_dataset *dataset);
+/* whole.c: instead of the images that the set would have, photographs that are not cropped. */
+convoy_status cvy_dataset_keep_whole(convoy_dataset *dataset, int threads);
 /* Makes all images with `fetch` on `threads` threads where they fit into `memory` bytes; otherwise leaves
    them to be made one by one. */
 convoy_status cvy_dataset_keep(convoy_dataset *dataset, size_t memory, int threads);

@@ -10,6 +10,7 @@
 #include "base/threads.h"
 #include "data/dataset.h"
 #include "data/idx.h"
+#include "data/image.h"
 
 enum { DEPTH_LIMIT = 32, CHUNK_IMAGES = 1024, CHUNK_BYTES = 32 << 20 };
 
@@ -198,8 +199,9 @@ static convoy_status decode(void *context, size_t i) {
     const decoding *d = context;
     const cvy_files_options *o = &d->files->options;
     const convoy_dataset *set = d->files->set;
-    d->status[i] = convoy_image_load(d->files->entries[d->files->at + i].path, o->channels, o->height,
-                                     o->width, set->images + i * cvy_dataset_image_bytes(set));
+    const cvy_fitting fitting = {o->channels, o->height, o->width, o->resize, o->short_side};
+    d->status[i] = cvy_image_load(d->files->entries[d->files->at + i].path, &fitting,
+                                  set->images + i * cvy_dataset_image_bytes(set));
     if (d->status[i])
         d->messages[i] = strdup(convoy_error_message());
     return CONVOY_OK;

@@ -8,10 +8,13 @@
 #include <stdbool.h>
 
 #include "convoy/data.h"
+#include "ops/gather.h"
 
 typedef struct cvy_files_options {
     int channels, height, width; /* of the model's image */
-    int threads;                 /* that decode; 0: the machine's cores, at most 4 */
+    cvy_resize_mode resize;      /* as in cvy_fitting */
+    int short_side;
+    int threads; /* that decode; 0: the machine's cores, at most 4 */
     /* Hears of each file that cannot be read, or not to its end, in their order: it is left out. */
     void (*refuse)(void *context, const char *path, convoy_status status, const char *message);
     void *context;

@@ -322,13 +322,16 @@ done:
 }
 
 static convoy_status fetch(const convoy_dataset *dataset, size_t index, uint8_t *image) {
-    return convoy_image_load(dataset->paths[index], dataset->channels, dataset->height, dataset->width,
-                             image);
+    const cvy_fitting fitting = {dataset->channels, dataset->height, dataset->width, dataset->resize,
+                                 dataset->short_side};
+    return cvy_image_load(dataset->paths[index], &fitting, image);
 }
 
 /* What the options leave open follows the first image. */
 static convoy_status choose_shape(const convoy_dataset_options *options, convoy_dataset *dataset) {
     dataset->channels = options->channels;
+    dataset->resize = (cvy_resize_mode)options->resize;
+    dataset->short_side = options->short_side;
     dataset->height = options->height;
     dataset->width = options->width;
     if (dataset->channels && dataset->height)
@@ -364,6 +367,8 @@ convoy_status cvy_folder_open(const cvy_dataset_request *request, convoy_dataset
     list = (listing){.skipped_path = list.skipped_path};
     dataset->fetch = fetch;
     status = choose_shape(&request->options, dataset);
+    if (!status && request->options.whole)
+        status = cvy_dataset_keep_whole(dataset, request->options.threads);
     if (!status)
         status = cvy_dataset_keep(dataset, request->options.memory, request->options.threads);
 done:

@@ -147,19 +147,21 @@ static void mix_rows(const uint16_t *from, const mixing *rows, size_t row, uint8
         }
 }
 
-/* The centre of `from` that has the shape of `to`, resized to it. */
-static convoy_status resize_and_crop(const cvy_pixels *from, cvy_pixels *to) {
-    double scale = fmin((double)from->width / to->width, (double)from->height / to->height);
-    double left = (from->width - to->width * scale) / 2, top = (from->height - to->height * scale) / 2;
+/* The part of a picture that becomes an image: where it begins, and how many of its pixels become one. */
+typedef struct part {
+    double left, top, scale_x, scale_y;
+} part;
+
+static convoy_status resample(const cvy_pixels *from, const part *part, cvy_pixels *to) {
     mixing columns = {0}, rows = {0};
     size_t row = (size_t)to->width * (size_t)from->channels,
            bytes = (size_t)from->height * row * sizeof(uint16_t);
     uint16_t *narrow = malloc(bytes);
     convoy_status status = narrow ? CONVOY_OK : cvy_fail_memory("resizing an image", bytes);
     if (!status)
-        status = mixing_create(&columns, (size_t)to->width, left, scale, (size_t)from->width);
+        status = mixing_create(&columns, (size_t)to->width, part->left, part->scale_x, (size_t)from->width);
     if (!status)
-        status = mixing_create(&rows, (size_t)to->height, top, scale, (size_t)from->height);
+        status = mixing_create(&rows, (size_t)to->height, part->top, part->scale_y, (size_t)from->height);
     if (!status) {
         mix_columns(from, &columns, narrow);
         mix_rows(narrow, &rows, row, to->data);
@@ -168,6 +170,55 @@ static convoy_status resize_and_crop(const cvy_pixels *from, cvy_pixels *to) {
     mixing_free(&columns);
     mixing_free(&rows);
     return status;
+}
+
+/* The centre of a picture that has the shape of an image, as large as it can be. */
+static part covering(const cvy_pixels *from, int height, int width) {
+    const double scale = fmin((double)from->width / width, (double)from->height / height);
+    return (part){(from->width - width * scale) / 2, (from->height - height * scale) / 2, scale, scale};
+}
+
+/* torchvision's Resize to this short side, and CenterCrop: both sides and the crop are whole pixels. */
+static part cropped(const cvy_pixels *from, int short_side, int height, int width) {
+    const bool upright = from->height > from->width;
+    const int shorter = upright ? from->width : from->height, longer = upright ? from->height : from->width,
+              long_side = (int)((double)short_side * longer / shorter);
+    const double scale_x = (double)from->width / (upright ? short_side : long_side),
+                 scale_y = (double)from->height / (upright ? long_side : short_side);
+    const double left = nearbyint(((upright ? short_side : long_side) - width) / 2.0),
+                 top = nearbyint(((upright ? long_side : short_side) - height) / 2.0);
+    return (part){left * scale_x, top * scale_y, scale_x, scale_y};
+}
+
+/* All of a picture, `to` its size, in the middle of zeros. */
+static convoy_status letterbox(const cvy_pixels *from, int height, int width, cvy_pixels *to) {
+    const double scale = fmax((double)from->width / width, (double)from->height / height);
+    const int inner_width = (int)fmax(1, nearbyint(from->width / scale)),
+              inner_height = (int)fmax(1, nearbyint(from->height / scale));
+    const size_t pixel = (size_t)from->channels, row = (size_t)inner_width * pixel;
+    cvy_pixels inner = {from->channels, inner_height, inner_width, malloc(row * (size_t)inner_height)};
+    if (!inner.data)
+        return cvy_fail_memory("resizing an image", row * (size_t)inner_height);
+    const part all = {0, 0, (double)from->width / inner_width, (double)from->height / inner_height};
+    convoy_status status = resample(from, &all, &inner);
+    memset(to->data, 0, (size_t)height * (size_t)width * pixel);
+    uint8_t *at =
+        to->data +
+        ((size_t)((height - inner_height) / 2) * (size_t)width + (size_t)((width - inner_width) / 2)) * pixel;
+    for (size_t y = 0; y < (size_t)inner_height && !status; y++)
+        memcpy(at + y * (size_t)width * pixel, inner.data + y * row, row);
+    free(inner.data);
+    return status;
+}
+
+static convoy_status resize(const cvy_pixels *from, const cvy_fitting *fitting, cvy_pixels *to) {
+    part part = {0, 0, (double)from->width / fitting->width, (double)from->height / fitting->height};
+    if (fitting->resize == CVY_LETTERBOX)
+        return letterbox(from, fitting->height, fitting->width, to);
+    if (fitting->resize == CVY_SHORT_SIDE)
+        part = fitting->short_side ? cropped(from, fitting->short_side, fitting->height, fitting->width)
+                                   : covering(from, fitting->height, fitting->width);
+    return resample(from, &part, to);
 }
 
 /* ---- Channels ---- */
@@ -188,19 +239,45 @@ static void to_planes(const uint8_t *data, int from, size_t pixels, int channels
     }
 }
 
-convoy_status cvy_image_fit(const cvy_pixels *pixels, int channels, int height, int width, uint8_t *image) {
-    size_t count = (size_t)height * (size_t)width;
-    if (pixels->height == height && pixels->width == width) {
+convoy_status cvy_image_bring(const cvy_pixels *pixels, const cvy_fitting *fitting, uint8_t *image) {
+    const int height = fitting->height, width = fitting->width, channels = fitting->channels;
+    const size_t count = (size_t)height * (size_t)width;
+    const bool shrinks_first = fitting->short_side > height || fitting->short_side > width;
+    if (pixels->height == height && pixels->width == width && !shrinks_first) {
         to_planes(pixels->data, pixels->channels, count, channels, image);
         return CONVOY_OK;
     }
     cvy_pixels fitted = {pixels->channels, height, width, malloc(count * (size_t)pixels->channels)};
     if (!fitted.data)
         return cvy_fail_memory("resizing an image", count * (size_t)pixels->channels);
-    convoy_status status = resize_and_crop(pixels, &fitted);
+    convoy_status status = resize(pixels, fitting, &fitted);
     if (!status)
         to_planes(fitted.data, fitted.channels, count, channels, image);
     free(fitted.data);
+    return status;
+}
+
+convoy_status cvy_image_fit(const cvy_pixels *pixels, int channels, int height, int width, uint8_t *image) {
+    return cvy_image_bring(pixels, &(cvy_fitting){.channels = channels, .height = height, .width = width},
+                           image);
+}
+
+convoy_status cvy_image_load(const char *path, const cvy_fitting *fitting, uint8_t *image) {
+    const int least = fitting->short_side, channels = fitting->channels, height = fitting->height,
+              width = fitting->width;
+    if ((channels != 1 && channels != 3) || height < 1 || width < 1 || height > 65535 || width > 65535)
+        return cvy_fail(CONVOY_INVALID,
+                        "convoy_image_load: %s cannot be brought to %d x %d x %d: expected 1 or 3 channels "
+                        "and sides of 1 to "
+                        "65535",
+                        path, channels, height, width);
+    const cvy_wanted wanted = {fitting->channels, least > fitting->height ? least : fitting->height,
+                               least > fitting->width ? least : fitting->width};
+    cvy_pixels pixels;
+    convoy_status status = cvy_image_read(path, wanted, &pixels);
+    if (!status)
+        status = cvy_image_bring(&pixels, fitting, image);
+    free(pixels.data);
     return status;
 }
 
@@ -210,16 +287,6 @@ convoy_status convoy_image_load(const char *path, int channels, int height, int 
         status = CVY_GIVEN_POINTER(image);
     if (status)
         return status;
-    if ((channels != 1 && channels != 3) || height < 1 || width < 1 || height > 65535 || width > 65535)
-        return cvy_fail(CONVOY_INVALID,
-                        "convoy_image_load: %s cannot be brought to %d x %d x %d: expected 1 or 3 channels "
-                        "and sides of 1 to "
-                        "65535",
-                        path, channels, height, width);
-    cvy_pixels pixels;
-    status = cvy_image_read(path, (cvy_wanted){channels, height, width}, &pixels);
-    if (!status)
-        status = cvy_image_fit(&pixels, channels, height, width, image);
-    free(pixels.data);
-    return status;
+    return cvy_image_load(path, &(cvy_fitting){.channels = channels, .height = height, .width = width},
+                          image);
 }

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "base/status.h"
+#include "ops/gather.h"
 
 /* Larger images are refused before memory is asked for: a few bytes of file can claim billions of pixels. */
 enum { CVY_MOST_PIXELS = 100 * 1000 * 1000 };
@@ -36,6 +37,19 @@ convoy_status cvy_pixels_create(const char *path, int channels, size_t height, s
 
 /* Reads a PNG or JPEG file, told apart by content. */
 convoy_status cvy_image_read(const char *path, cvy_wanted wanted, cvy_pixels *pixels);
+
+/* What a picture is to become: cvy_image_spec says how. */
+typedef struct cvy_fitting {
+    int channels, height, width;
+    cvy_resize_mode resize;
+    int short_side;
+} cvy_fitting;
+
+/* Resamples (a triangle filter as wide as the reduction: bilinear with antialiasing) as `fitting` says,
+   converts between grey and RGB, and writes [channels][height][width]. */
+convoy_status cvy_image_bring(const cvy_pixels *pixels, const cvy_fitting *fitting, uint8_t *image);
+/* The same for a file. */
+convoy_status cvy_image_load(const char *path, const cvy_fitting *fitting, uint8_t *image);
 
 /* Resizes so that the image just covers height x width (a triangle filter as wide as the reduction: bilinear
    with antialiasing), crops the centre, converts between grey and RGB, and writes [channels][height][width].

@@ -83,11 +83,20 @@ static void free_buffers(cvy_loader *loader) {
     loader->indices = NULL;
 }
 
-/* Does something that is drawn look at the images' means? */
-static bool wants_means(const cvy_gather_shape *shape, const cvy_transforms *augment) {
-    cvy_augment_shape about;
-    return augment && augment->count && !cvy_augment_describe(shape, augment, &about) &&
-           about.frame.contrasts;
+/* Each image is looked at in a way of its own where something is drawn for it, or where it is cropped here.
+ */
+static bool has_looks(const convoy_dataset *dataset, const cvy_transforms *augment) {
+    return dataset->extents || (augment && augment->count);
+}
+
+static const cvy_transforms nothing = {NULL, 0};
+
+/* False where it cannot be, which is told when they are made. */
+static bool describe_looks(const convoy_dataset *dataset, const cvy_gather_shape *shape,
+                           const cvy_transforms *augment, cvy_augment_shape *about) {
+    return has_looks(dataset, augment) &&
+           !cvy_augment_describe(shape, augment ? augment : &nothing,
+                                 dataset->extents ? dataset->covers : NULL, about);
 }
 
 /* What each image takes: its place in the order, and its pixels and its label in each store, and its means.
@@ -143,22 +152,28 @@ static bool fits(const convoy_dataset *dataset, bool means, size_t budget, const
 void cvy_loader_sizes(convoy_device *device, const convoy_dataset *dataset, const cvy_image_spec *image,
                       const cvy_transforms *augment, cvy_growth growth, cvy_sizes *sizes) {
     const cvy_gather_shape shape = gather_shape(dataset, image, 0);
-    if (augment && augment->count)
-        cvy_looks_sizes(device, &shape, augment, growth, sizes);
-    else
+    cvy_augment_shape about = {.frame = {.contrasts = false}};
+    if (describe_looks(dataset, &shape, augment, &about))
+        cvy_looks_sizes(device, &about, growth, sizes);
+    else if (!has_looks(dataset, augment))
         cvy_gather_sizes(cvy_device_get_traits(device), &shape, sizes);
     cvy_size list[BUFFERS];
-    const size_t listed = list_buffers(dataset, STORES, wants_means(&shape, augment), growth, list);
+    const size_t listed = list_buffers(dataset, STORES, about.frame.contrasts, growth, list);
     for (size_t i = 0; i < listed; i++)
         cvy_sizes_add(sizes, list[i]);
 }
 
-static void compute_means(const cvy_loader *loader, const store *store, const uint8_t *images, size_t count) {
+/* Of images order[0..count-1], or of the first ones. */
+static void compute_means(const cvy_loader *loader, const store *store, const uint8_t *images,
+                          const uint32_t *order, size_t count) {
     const convoy_dataset *dataset = loader->dataset;
     const cvy_gather_shape shape = gather_shape(dataset, &loader->options.image, loader->options.pitch);
-    for (size_t i = 0; i < count; i++)
-        cvy_augment_means(&shape, images + i * cvy_dataset_image_bytes(dataset),
+    const int all[2] = {dataset->height, dataset->width};
+    for (size_t i = 0; i < count; i++) {
+        const int *extent = dataset->extents ? dataset->extents[order ? order[i] : i] : all;
+        cvy_augment_means(&shape, images + i * cvy_dataset_image_bytes(dataset), extent[0], extent[1],
                           store->host_means + i * (size_t)dataset->channels);
+    }
 }
 
 /* Leaves the buffers NULL, without failing, where the set does not fit after all. */
@@ -174,7 +189,7 @@ static convoy_status upload_set(cvy_loader *loader, convoy_device *device) {
         status = cvy_buffer_write(loader->stores[0].labels, 0, dataset->labels,
                                   dataset->count * sizeof *dataset->labels);
     if (!status && loader->means) {
-        compute_means(loader, &loader->stores[0], dataset->images, dataset->count);
+        compute_means(loader, &loader->stores[0], dataset->images, NULL, dataset->count);
         status = cvy_buffer_write(loader->stores[0].means, 0, loader->stores[0].host_means,
                                   cvy_buffer_bytes(loader->stores[0].means));
     }
@@ -257,6 +272,25 @@ static void draw_balanced(cvy_loader *loader, uint32_t epoch) {
     }
 }
 
+/* What makes a batch. The set is kept on the device where half of what is left behind that is enough. */
+static convoy_status create_launch(cvy_loader *loader, convoy_device *device) {
+    const cvy_loader_options *options = &loader->options;
+    const convoy_dataset *dataset = loader->dataset;
+    const cvy_gather_shape shape = gather_shape(dataset, &options->image, options->pitch);
+    if (!has_looks(dataset, options->augment))
+        return cvy_gather_create(device, &shape, &loader->gather);
+    const cvy_transforms *augment = options->augment ? options->augment : &nothing;
+    const size_t before = cvy_device_get_counters(device).bytes;
+    cvy_augment_shape about;
+    loader->means = describe_looks(dataset, &shape, augment, &about) && about.frame.contrasts;
+    warn_of_mirrors(dataset, augment);
+    convoy_status status = cvy_looks_create(device, dataset, &shape, augment, options->seed,
+                                            options->batch_size, &loader->looks);
+    const size_t half = (cvy_device_get_counters(device).bytes - before + 1) / 2;
+    loader->options.device_budget -= half < options->device_budget ? half : options->device_budget;
+    return status;
+}
+
 convoy_status cvy_loader_create(convoy_device *device, const convoy_dataset *dataset,
                                 const cvy_loader_options *options, cvy_loader **result) {
     *result = NULL;
@@ -276,14 +310,8 @@ convoy_status cvy_loader_create(convoy_device *device, const convoy_dataset *dat
     loader->order = malloc(dataset->count * sizeof *loader->order);
     if (!loader->order)
         status = cvy_fail_memory("the order of images", dataset->count * sizeof *loader->order);
-    const cvy_gather_shape shape = gather_shape(dataset, &options->image, options->pitch);
-    if (!status && options->augment && options->augment->count) {
-        warn_of_mirrors(dataset, options->augment);
-        status = cvy_looks_create(device, &shape, options->augment, options->seed, options->batch_size,
-                                  &loader->looks);
-    } else if (!status)
-        status = cvy_gather_create(device, &shape, &loader->gather);
-    loader->means = wants_means(&shape, options->augment);
+    if (!status)
+        status = create_launch(loader, device);
     if (!status)
         status = list_members(loader);
     if (!status)
@@ -384,7 +412,8 @@ static convoy_status upload_batch(cvy_loader *loader) {
         status = cvy_transfer_start(store->transfer, store->labels, 0, labels, (size_t)n * sizeof *labels);
     if (status || !loader->means)
         return status;
-    compute_means(loader, store, images, (size_t)n);
+    compute_means(loader, store, images,
+                  loader->order + (loader->uploaded - 1) * (size_t)loader->options.batch_size, (size_t)n);
     return cvy_transfer_start(store->transfer, store->means, 0, store->host_means,
                               (size_t)n * (size_t)loader->dataset->channels * sizeof(float));
 }

@@ -4,6 +4,8 @@
 
 #include <stdlib.h>
 
+#include "data/dataset.h"
+
 /* Not a power of two: words of an image would fall on the same line of a cache. */
 enum { WINDOWS = 2, WINDOW_BATCHES = 15 };
 
@@ -16,6 +18,7 @@ typedef struct window {
 struct cvy_looks {
     cvy_augment *op;
     cvy_augment_shape shape;
+    const convoy_dataset *dataset;
     const cvy_transforms *transforms;
     uint64_t seed;
     size_t room; /* images of a window */
@@ -32,17 +35,19 @@ static cvy_size window_size(const cvy_augment_shape *shape, cvy_growth growth) {
                       growth};
 }
 
-convoy_status cvy_looks_create(convoy_device *device, const cvy_gather_shape *shape,
-                               const cvy_transforms *transforms, uint64_t seed, int batch_size,
-                               cvy_looks **out) {
+convoy_status cvy_looks_create(convoy_device *device, const convoy_dataset *dataset,
+                               const cvy_gather_shape *shape, const cvy_transforms *transforms, uint64_t seed,
+                               int batch_size, cvy_looks **out) {
     *out = NULL;
     cvy_looks *looks = calloc(1, sizeof *looks);
     if (!looks)
         return cvy_fail_memory("the looks of images", sizeof *looks);
+    looks->dataset = dataset;
     looks->transforms = transforms;
     looks->seed = seed;
     looks->room = (size_t)batch_size * WINDOW_BATCHES;
-    convoy_status status = cvy_augment_describe(shape, transforms, &looks->shape);
+    convoy_status status =
+        cvy_augment_describe(shape, transforms, dataset->extents ? dataset->covers : NULL, &looks->shape);
     if (!status)
         status = cvy_augment_create(device, &looks->shape, &looks->op);
     const cvy_size size = window_size(&looks->shape, CVY_PER_BATCH);
@@ -61,14 +66,11 @@ convoy_status cvy_looks_create(convoy_device *device, const cvy_gather_shape *sh
     return status;
 }
 
-void cvy_looks_sizes(convoy_device *device, const cvy_gather_shape *shape, const cvy_transforms *transforms,
-                     cvy_growth growth, cvy_sizes *sizes) {
-    cvy_augment_shape about;
-    if (cvy_augment_describe(shape, transforms, &about))
-        return; /* told when it is made */
-    cvy_augment_sizes(cvy_device_get_traits(device), &about, sizes);
+void cvy_looks_sizes(convoy_device *device, const cvy_augment_shape *shape, cvy_growth growth,
+                     cvy_sizes *sizes) {
+    cvy_augment_sizes(cvy_device_get_traits(device), shape, sizes);
     for (int w = 0; w < WINDOWS; w++)
-        cvy_sizes_add(sizes, window_size(&about, growth));
+        cvy_sizes_add(sizes, window_size(shape, growth));
 }
 
 void cvy_looks_free(cvy_looks *looks) {
@@ -100,13 +102,16 @@ static convoy_status next_window(cvy_looks *looks) {
         status = cvy_transfer_finish(window->transfer);
     if (status)
         return status;
+    const int all[2] = {looks->shape.height, looks->shape.width};
     const size_t left = looks->count - looks->end, n = left < looks->room ? left : looks->room;
     looks->begin = looks->end;
     looks->end += n;
     for (size_t i = 0; i < n; i++) {
         cvy_look look;
-        cvy_transforms_draw(looks->transforms, looks->seed, looks->epoch, looks->order[looks->begin + i],
-                            looks->shape.height, looks->shape.width, &looks->shape.gather.image, &look);
+        const uint32_t index = looks->order[looks->begin + i];
+        const int *extent = looks->dataset->extents ? looks->dataset->extents[index] : all;
+        cvy_transforms_draw(looks->transforms, looks->seed, looks->epoch, index, extent[0], extent[1],
+                            &looks->shape.gather.image, &look);
         cvy_look_pack(&looks->shape, &look, window->words, looks->room, i);
     }
     status = cvy_transfer_start(window->transfer, window->buffer, 0, window->words,

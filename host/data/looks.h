@@ -3,17 +3,18 @@
 #ifndef CVY_DATA_LOOKS_H
 #define CVY_DATA_LOOKS_H
 
+#include "convoy/data.h"
 #include "ops/augment.h"
 
 typedef struct cvy_looks cvy_looks;
 
-/* Batches of batch_size images. The list and the device outlive it. */
-convoy_status cvy_looks_create(convoy_device *device, const cvy_gather_shape *shape,
-                               const cvy_transforms *transforms, uint64_t seed, int batch_size,
-                               cvy_looks **looks);
+/* Batches of batch_size images of the set. The set, the list and the device outlive it. */
+convoy_status cvy_looks_create(convoy_device *device, const convoy_dataset *dataset,
+                               const cvy_gather_shape *shape, const cvy_transforms *transforms, uint64_t seed,
+                               int batch_size, cvy_looks **looks);
 /* Adds the buffers that it will make, for batches of `growth`. */
-void cvy_looks_sizes(convoy_device *device, const cvy_gather_shape *shape, const cvy_transforms *transforms,
-                     cvy_growth growth, cvy_sizes *sizes);
+void cvy_looks_sizes(convoy_device *device, const cvy_augment_shape *shape, cvy_growth growth,
+                     cvy_sizes *sizes);
 void cvy_looks_free(cvy_looks *looks); /* NULL is allowed */
 
 /* Begins an epoch with batch `first` of the images order[0..count-1], kept by the caller until the next one.

@@ -69,7 +69,11 @@ convoy_status cvy_augment_read(convoy_model *model, const cvy_node *node) {
     if (status || !node->count)
         return status;
     const cvy_image_spec image = cvy_model_image(model);
-    cvy_frame frame = {.channels = image.channels, .height = image.height, .width = image.width, .shrink = 1};
+    /* Photographs, of which whoever asks for a short side thinks, are at least so large. */
+    const int least[2] = {image.short_side ? image.short_side : image.height,
+                          image.short_side ? image.short_side : image.width};
+    cvy_frame frame = {
+        .channels = image.channels, .height = least[0], .width = least[1], .longer = 1, .shrink = 1};
     size_t at;
     if (cvy_transforms_check(transforms, image.height, image.width, &frame, &at))
         status = at < node->count ? cvy_node_fail(node->items[at], "%s: %s", transforms->list[at].type->name,

@@ -208,7 +208,9 @@ cvy_image_spec cvy_model_image(const convoy_model *model) {
     cvy_image_spec image = {.channels = model->input.channels,
                             .height = model->input.height - 2 * recipe->border,
                             .width = model->input.width - 2 * recipe->border,
-                            .border = recipe->border};
+                            .border = recipe->border,
+                            .resize = (cvy_resize_mode)recipe->resize,
+                            .short_side = recipe->short_side};
     for (int c = 0; c < 4; c++) {
         image.mean[c] = (float)recipe->mean[c];
         image.std[c] = (float)recipe->std[c];

@@ -8,7 +8,7 @@
 /* The recipe and the keys that need more than a table row. */
 typedef struct fields {
     cvy_recipe recipe;
-    cvy_node *optimizer, *augment, *mean, *std, *scheduler, *early_stopping;
+    cvy_node *optimizer, *augment, *resize, *mean, *std, *scheduler, *early_stopping;
 } fields;
 
 #define ROW(key, kind, ...)                                                                                  \
@@ -33,6 +33,8 @@ const cvy_param cvy_recipe_params[] = {
         .choices = "default|xavier_uniform|kaiming_uniform|kaiming_normal|lecun",
         .help = "how weights start; default: PyTorch's"),
     ROW(shuffle, CVY_BOOL, .fallback = "true", .help = "a new order each epoch"),
+    NODE(resize, "of photographs of other sizes: short_side (the default), {short_side: PIXELS}, squash or "
+                 "letterbox"),
     NODE(augment, "of training images: a list of torchvision's transforms, as [{RandomCrop: {padding: 4}}]"),
     COUNT(border, "0", 0, 1 << 12, "zero pixels around the image"),
     NODE(mean, "subtracted from pixels in 0..1; a number or one per channel"),
@@ -169,6 +171,38 @@ static convoy_status read_channels(const cvy_node *node, const char *what, int c
     return CONVOY_OK;
 }
 
+static const cvy_param resize_params[] = {
+    {.name = "short_side",
+     .type = CVY_INT,
+     .offset = offsetof(cvy_recipe, short_side),
+     .minimum = 1,
+     .maximum = 1 << 14},
+    CVY_PARAM_END,
+};
+
+/* "squash", or {short_side: 256}. */
+static convoy_status read_resize(convoy_model *model, const cvy_node *node) {
+    static const cvy_param modes[] = {{.name = "resize",
+                                       .type = CVY_CHOICE,
+                                       .offset = offsetof(cvy_recipe, resize),
+                                       .choices = "short_side|squash|letterbox"},
+                                      CVY_PARAM_END};
+    cvy_recipe *recipe = &model->recipe;
+    const cvy_image_spec image = cvy_model_image(model);
+    if (!node)
+        return CONVOY_OK;
+    if (node->kind != CVY_MAPPING) {
+        const cvy_node *key = cvy_node_scalar(model->arena, node->file, "resize");
+        return cvy_params_set(modes, recipe, model->arena, "recipe", key, node);
+    }
+    convoy_status status = cvy_params_read(resize_params, recipe, model->arena, "resize", node, node);
+    if (!status && (recipe->short_side < image.height || recipe->short_side < image.width))
+        status =
+            cvy_node_fail(node->items[0], "resize: a short side of %d is less than the image, %dx%d, has",
+                          recipe->short_side, image.height, image.width);
+    return status;
+}
+
 convoy_status cvy_recipe_read(convoy_model *model, const cvy_node *node) {
     fields f = {0};
     const cvy_node *place = node ? node : model->layers;
@@ -193,6 +227,8 @@ convoy_status cvy_recipe_read(convoy_model *model, const cvy_node *node) {
     if (!status && (2 * f.recipe.border >= model->input.height || 2 * f.recipe.border >= model->input.width))
         status = cvy_node_fail(place, "recipe: a border of %d leaves nothing of an input of %s",
                                f.recipe.border, cvy_dims_text(model->input));
+    if (!status)
+        status = read_resize(model, f.resize);
     return status ? status : cvy_augment_read(model, f.augment);
 }
 
@@ -222,12 +258,21 @@ static void print_channels(const double *values, int channels, cvy_text *text) {
     cvy_text_add(text, "]");
 }
 
+static void print_resize(const cvy_recipe *recipe, cvy_text *text) {
+    if (recipe->short_side)
+        cvy_text_add(text, "{short_side: %d}", recipe->short_side);
+    else
+        cvy_text_add(text, "%s", recipe->resize == CVY_SQUASH ? "squash" : "letterbox");
+}
+
 /* Is there nothing to print of this row? */
 static bool is_absent(const cvy_param *row, const fields *f, int channels) {
     if (row->offset == offsetof(fields, mean) || row->offset == offsetof(fields, std))
         return channels > 4;
     if (row->offset == offsetof(fields, scheduler))
         return !f->recipe.schedule.type;
+    if (row->offset == offsetof(fields, resize))
+        return !f->recipe.resize && !f->recipe.short_side;
     if (row->offset == offsetof(fields, augment))
         return !f->recipe.augment.count;
     if (row->offset == offsetof(fields, early_stopping))
@@ -248,6 +293,8 @@ void cvy_recipe_print(const convoy_model *model, cvy_text *text) {
         cvy_text_add(text, "  %s: ", row->name);
         if (row->offset == offsetof(fields, optimizer))
             print_optimizer(&model->recipe.optimizer, text);
+        else if (row->offset == offsetof(fields, resize))
+            print_resize(&f.recipe, text);
         else if (row->offset == offsetof(fields, augment))
             cvy_augment_print(&f.recipe.augment, text);
         else if (row->offset == offsetof(fields, scheduler))

@@ -70,8 +70,13 @@ static json_t *image_json(const convoy_model *model) {
         json_array_append_new(mean, json_real(model->recipe.mean[c]));
         json_array_append_new(std, json_real(model->recipe.std[c]));
     }
+    char resize[64] = "short side, centre";
+    if (image.resize != CVY_SHORT_SIDE)
+        snprintf(resize, sizeof resize, "%s", image.resize == CVY_SQUASH ? "squash" : "letterbox");
+    else if (image.short_side)
+        snprintf(resize, sizeof resize, "short side %d, centre", image.short_side);
     return json_pack("{s:[i, i, i], s:i, s:o, s:o, s:s}", "size", image.channels, image.height, image.width,
-                     "border", image.border, "mean", mean, "std", std, "resize", "short side, centre");
+                     "border", image.border, "mean", mean, "std", std, "resize", resize);
 }
 
 convoy_status convoy_model_save_weights(const convoy_model *model, const char *path) {

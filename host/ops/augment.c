@@ -26,18 +26,25 @@ enum {
 /* ---- Shapes ---- */
 
 convoy_status cvy_augment_describe(const cvy_gather_shape *gather, const cvy_transforms *transforms,
-                                   cvy_augment_shape *shape) {
+                                   const int *covers, cvy_augment_shape *shape) {
     const cvy_image_spec *image = &gather->image;
+    const int height = gather->in_height, width = gather->in_width;
+    const int *least = covers ? covers : (const int[2]){image->height, image->width};
     size_t at;
-    *shape = (cvy_augment_shape){
-        .gather = *gather,
-        .frame = {.channels = image->channels, .height = image->height, .width = image->width, .shrink = 1},
-        .height = image->height,
-        .width = image->width};
+    *shape = (cvy_augment_shape){.gather = *gather,
+                                 .frame = {.channels = image->channels,
+                                           .height = least[0],
+                                           .width = least[1],
+                                           .longer = 1,
+                                           .shrink = 1},
+                                 .height = covers ? height : image->height,
+                                 .width = covers ? width : image->width};
+    if (covers)
+        shape->frame.longer = fmax((double)height / covers[0], (double)width / covers[1]);
     convoy_status status = cvy_gather_check(gather);
-    if (!status && transforms->count && (gather->in_height < 2 || gather->in_width < 2))
+    if (!status && (height < 2 || width < 2))
         status = cvy_fail(CONVOY_INVALID, "images of %dx%d are too small to be augmented: 2x2 is the least",
-                          gather->in_height, gather->in_width);
+                          height, width);
     return status ? status
                   : cvy_transforms_check(transforms, image->height, image->width, &shape->frame, &at);
 }
@@ -65,21 +72,21 @@ static double level(const cvy_augment_shape *shape, double of_255) {
     return of_255 / 255 * white(shape);
 }
 
-void cvy_augment_means(const cvy_gather_shape *gather, const void *image, float *means) {
-    const size_t plane = (size_t)gather->in_height * (size_t)gather->in_width;
+void cvy_augment_means(const cvy_gather_shape *gather, const void *image, int height, int width,
+                       float *means) {
+    const size_t row = (size_t)gather->in_width, plane = (size_t)gather->in_height * row;
     for (size_t c = 0; c < (size_t)gather->image.channels; c++) {
         double sum = 0;
-        if (gather->floats)
-            for (size_t i = 0; i < plane; i++)
-                sum += ((const float *)image)[c * plane + i];
-        else
-            for (size_t row = 0; row < plane; row += (size_t)gather->in_width) {
-                uint32_t of_row = 0;
-                for (size_t i = 0; i < (size_t)gather->in_width; i++)
-                    of_row += ((const uint8_t *)image)[c * plane + row + i];
-                sum += of_row;
-            }
-        means[c] = (float)(sum / (double)plane / (gather->floats ? 1 : 255));
+        for (size_t y = 0; y < (size_t)height; y++) {
+            const size_t begin = c * plane + y * row;
+            uint32_t bytes = 0;
+            for (size_t x = begin; x < begin + (size_t)width && gather->floats; x++)
+                sum += ((const float *)image)[x];
+            for (size_t x = begin; x < begin + (size_t)width && !gather->floats; x++)
+                bytes += ((const uint8_t *)image)[x];
+            sum += bytes;
+        }
+        means[c] = (float)(sum / height / width / (gather->floats ? 1 : 255));
     }
 }
 

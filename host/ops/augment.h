@@ -33,11 +33,13 @@ enum { CVY_NEAREST, CVY_BILINEAR };
 /* What a list needs of the kernel, and the size of the picture behind the transforms that were looked at. */
 typedef struct cvy_frame {
     int channels, height, width;
-    bool smooth;    /* one of them interpolates */
-    double shrink;  /* most pixels that are mixed to one, along a side; 1: no more than two neighbours are */
-    bool fills;     /* one of them can look beside the picture: */
-    double fill;    /* there is this level, of 0..255 */
-    bool colours;   /* one of them changes colours, */
+    double longer; /* how many times as high and as wide a picture may be, where they have sizes of their own;
+                      or 1 */
+    bool smooth;   /* one of them interpolates */
+    double shrink; /* most pixels that are mixed to one, along a side; 1: no more than two neighbours are */
+    bool fills;    /* one of them can look beside the picture: */
+    double fill;   /* there is this level, of 0..255 */
+    bool colours;  /* one of them changes colours, */
     bool contrasts; /* looking at the image's mean, */
     bool fill_last; /* and not those of the fill, which comes later */
     bool erases;    /* the last one covers a box: */
@@ -119,13 +121,16 @@ typedef struct cvy_augment_shape {
     int height, width; /* of the first picture: the set's images resized */
 } cvy_augment_shape;
 
-/* How images of a set become what the list begins with: the size of the model's image, as in an evaluation.
+/* How images of a set become what the list begins with: the size of the model's image, as in an evaluation;
+   or, where they are whole photographs, each its own, of at least `covers` (NULL: they are not).
    CONVOY_INVALID: they cannot. */
 convoy_status cvy_augment_describe(const cvy_gather_shape *gather, const cvy_transforms *transforms,
-                                   cvy_augment_shape *shape);
+                                   const int *covers, cvy_augment_shape *shape);
 
-/* The mean of each channel of an image of the set, of 0..1, which `contrasts` asks for. */
-void cvy_augment_means(const cvy_gather_shape *gather, const void *image, float *means);
+/* The mean of each channel of an image of the set, of 0..1, which `contrasts` asks for; of so many of its
+   rows and columns. */
+void cvy_augment_means(const cvy_gather_shape *gather, const void *image, int height, int width,
+                       float *means);
 
 /* Looks as the kernel reads them, words [cvy_look_words()][room]: this one is column `at`. */
 size_t cvy_look_words(const cvy_augment_shape *shape);

@@ -6,12 +6,19 @@
 
 #include "ops/op.h"
 
+/* How a photograph is brought to the size of the image: resized until its short side is as long as the
+   image's (or has `short_side` pixels) and the centre cropped; stretched; or resized until it fits in, with
+   zeros around. */
+typedef enum cvy_resize_mode { CVY_SHORT_SIDE, CVY_SQUASH, CVY_LETTERBOX } cvy_resize_mode;
+
 /* The image that a model takes: what a loader, a data set and whoever predicts must agree about. */
 typedef struct cvy_image_spec {
     int channels, height, width; /* without the border */
     int border; /* zero pixels around the image (LeNet-5 pads 28 to 32): the input is height + 2 border high
                  */
     float mean[4], std[4]; /* per channel, of pixels / 255 */
+    cvy_resize_mode resize;
+    int short_side; /* 0: the image's */
 } cvy_image_spec;
 
 typedef struct cvy_gather_shape {

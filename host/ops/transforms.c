@@ -57,6 +57,7 @@ static convoy_status check_crop(const cvy_transform *t, cvy_frame *frame) {
             t->size[0], t->size[1], height, width, t->padding ? " with its padding" : "");
     frame->height = t->size[0];
     frame->width = t->size[1];
+    frame->longer = 1;
     return t->padding ? fill_with(t, frame) : CONVOY_OK;
 }
 
@@ -111,7 +112,8 @@ static convoy_status check_resized_crop(const cvy_transform *t, cvy_frame *frame
     convoy_status status = check_area(t);
     frame->smooth = frame->smooth || t->interpolation == CVY_BILINEAR;
     if (!status && t->interpolation == CVY_BILINEAR && t->antialias)
-        frame->shrink *= fmax(1, fmax((double)frame->height / t->size[0], (double)frame->width / t->size[1]));
+        frame->shrink *= fmax(
+            1, frame->longer * fmax((double)frame->height / t->size[0], (double)frame->width / t->size[1]));
     if (!status && frame->shrink > 16)
         status = cvy_fail(
             CONVOY_INVALID,
@@ -119,6 +121,7 @@ static convoy_status check_resized_crop(const cvy_transform *t, cvy_frame *frame
             frame->height, frame->width, t->size[0], t->size[1]);
     frame->height = t->size[0];
     frame->width = t->size[1];
+    frame->longer = 1;
     return status;
 }
 

@@ -163,7 +163,9 @@ static convoy_status fit_picture(const char *function, const cvy_image_spec *ima
             memcpy(packed + y * row, given.pixels + y * given.row_bytes, row);
         pixels.data = packed;
     }
-    status = cvy_image_fit(&pixels, image->channels, image->height, image->width, to);
+    const cvy_fitting fitting = {image->channels, image->height, image->width, image->resize,
+                                 image->short_side};
+    status = cvy_image_bring(&pixels, &fitting, to);
     free(packed);
     return status;
 }

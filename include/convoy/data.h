@@ -16,6 +16,13 @@ extern "C" {
    may use it. */
 typedef struct convoy_dataset convoy_dataset;
 
+/* How photographs are brought to the wanted size. */
+typedef enum convoy_resize {
+    CONVOY_RESIZE_SHORT_SIDE, /* the short side is resized, the centre cropped */
+    CONVOY_RESIZE_SQUASH,     /* each side for itself */
+    CONVOY_RESIZE_LETTERBOX   /* the long side is resized; zeros around */
+} convoy_resize;
+
 /* All zero is a good default. */
 typedef struct convoy_dataset_options {
     size_t size;
@@ -39,6 +46,14 @@ typedef struct convoy_dataset_options {
     /* Per split; 0: 1024 for training, 256 for testing. */
     size_t synthetic_images;
     int synthetic_classes; /* 0: 10 */
+    convoy_resize resize;
+    /* With CONVOY_RESIZE_SHORT_SIDE: pixels of the short side before the crop, at least `height` and `width`;
+       0: as few as possible. */
+    int short_side;
+    /* 1: keep what the crop would cut off, up to twice the short side, for training with `augment`, which
+       crops anew in each epoch. Images then have the size of the highest and the widest, and zeros to the
+       right and below. */
+    int whole;
 } convoy_dataset_options;
 
 /* Opens one split ("train", "test", or "val": what training is judged by; the test split where there is no

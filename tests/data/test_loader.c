@@ -180,7 +180,7 @@ static void expect_augmented(bench *bench, const convoy_dataset *set, const cvy_
         .pitch = options->pitch, .in_height = set->height, .in_width = set->width, .image = options->image};
     assert_ok(cvy_loader_next(bench->loader, bench->input, bench->labels, &got));
     assert_int_equal(got, n);
-    assert_ok(cvy_augment_describe(&gather, options->augment, &shape));
+    assert_ok(cvy_augment_describe(&gather, options->augment, NULL, &shape));
     words = calloc(cvy_look_words(&shape) * PITCH, sizeof *words);
     const uint32_t *indices = cvy_loader_indices(bench->loader);
     for (int i = 0; i < n; i++) {
@@ -193,7 +193,8 @@ static void expect_augmented(bench *bench, const convoy_dataset *set, const cvy_
           *actual = test_read(bench->input, bench->values);
     float *means = calloc(IMAGES * CHANNELS, sizeof *means);
     for (size_t i = 0; i < IMAGES; i++)
-        cvy_augment_means(&gather, set->images + i * cvy_dataset_image_bytes(set), means + i * CHANNELS);
+        cvy_augment_means(&gather, set->images + i * cvy_dataset_image_bytes(set), set->height, set->width,
+                          means + i * CHANNELS);
     cvy_augment_reference(&shape, n,
                           &(cvy_augment_source){.images = set->images,
                                                 .all_labels = set->labels,
@@ -449,6 +450,66 @@ static void bad_options_are_refused(void **state) {
 }
 
 /* A photograph that went bad after the set was opened: its batch fails, by name, and the next one is fine. */
+/* Wide, high and square ones, of which a random crop sees all and an evaluation the centre. */
+static void photographs_are_kept_whole(void **state) {
+    (void)state;
+    static const int sizes[3][2] = {{20, 30}, {44, 22}, {26, 80}},
+                     extents[3][2] = {{12, 18}, {24, 12}, {12, 24}};
+    char *folder = test_folder_create();
+    float *noise = test_random(44 * 80, 3);
+    uint8_t data[44 * 80];
+    for (int i = 0; i < 3; i++) {
+        for (int p = 0; p < sizes[i][0] * sizes[i][1]; p++)
+            data[p] = (uint8_t)(100 + (int)(20 * noise[p]) + 40 * i);
+        char name[32];
+        snprintf(name, sizeof name, "train/%c/0.png", 'a' + i);
+        test_write_png(folder, name, sizes[i][0], sizes[i][1], PNG_COLOR_TYPE_GRAY, 8, 0, data);
+        snprintf(name, sizeof name, "test/%c/0.png", 'a' + i);
+        test_write_png(folder, name, sizes[i][0], sizes[i][1], PNG_COLOR_TYPE_GRAY, 8, 0, data);
+    }
+    convoy_dataset_options wanted = {.channels = 1, .height = 10, .width = 10, .short_side = 12};
+    convoy_dataset *cropped, *whole;
+    assert_ok(convoy_dataset_open(folder, "train", &wanted, &cropped));
+    wanted.whole = 1;
+    assert_ok(convoy_dataset_open(folder, "train", &wanted, &whole));
+    assert_int_equal(whole->height, 24);
+    assert_int_equal(whole->width, 24);
+    assert_memory_equal(whole->extents, extents, sizeof extents);
+    cvy_loader_options options = {
+        .batch_size = 3, .pitch = 16, .image = {1, 10, 10, 0, {0}, {1}}, .device_budget = SIZE_MAX};
+    size_t count;
+    float *centre = run_epoch(cropped, &options, 1, 0, &count),
+          *same = run_epoch(whole, &options, 1, 0, &count);
+    test_close("the centre", same, centre, count, 1.01 / 255);
+    free(centre), free(same);
+    cvy_transform crop = {.type = &cvy_transform_types[2], .size = {10, 10}}, list[2] = {crop};
+    list[1] =
+        (cvy_transform){.type = &cvy_transform_types[6], .brightness = {0, NAN}, .saturation = {0, NAN}};
+    const cvy_transforms augment = {list, 2};
+    options.augment = &augment;
+    for (uint32_t epoch = 0; epoch < 2;
+         epoch++) { /* contrast 0: the mean of what the image shows, without zeros */
+        float *grey = run_epoch(whole, &options, epoch, 0, &count);
+        for (size_t i = 0; i < 3; i++)
+            assert_true(fabs((double)grey[i] * 255 - 100 - 40 * (double)i) < 4);
+        free(grey);
+    }
+    const cvy_transforms crops = {&crop, 1};
+    double darkest = 1;
+    options.augment = &crops;
+    for (uint32_t epoch = 0; epoch < 10; epoch++) { /* no crop sees what is beside a photograph */
+        float *y = run_epoch(whole, &options, epoch, 0, &count);
+        for (size_t i = 0; i < count; i++)
+            darkest = i % 16 < 3 && (double)y[i] < darkest ? (double)y[i] : darkest;
+        free(y);
+    }
+    assert_true(darkest > 75.0 / 255);
+    free(noise);
+    convoy_dataset_free(cropped);
+    convoy_dataset_free(whole);
+    test_folder_remove(folder);
+}
+
 static void a_damaged_photograph_is_named(void **state) {
     (void)state;
     char *folder = test_folder_create();
@@ -583,6 +644,7 @@ int main(void) {
         cmocka_unit_test(balanced_draws_take_all_classes_alike),
         cmocka_unit_test(budgets_decide_what_is_resident),
         cmocka_unit_test(bad_options_are_refused),
+        cmocka_unit_test(photographs_are_kept_whole),
         cmocka_unit_test(a_damaged_photograph_is_named),
     };
     int failures = cmocka_run_group_tests(tests, NULL, NULL);

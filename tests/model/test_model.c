@@ -369,6 +369,27 @@ static void lists_of_transforms_are_read(void **state) {
     convoy_model_free(model);
 }
 
+static void ways_to_resize_are_read(void **state) {
+    (void)state;
+    const char *const values[] = {"letterbox", "squash", "{short_side: 9}"};
+    for (int i = 0; i < 3; i++) {
+        convoy_model *model = NULL, *again = NULL;
+        char setting[64], line[64];
+        snprintf(setting, sizeof setting, "resize=%s", values[i]);
+        snprintf(line, sizeof line, "\n  resize: %s\n", values[i]);
+        assert_ok(load_with("{}", (const char *const[]){setting}, 1, &model));
+        char *text = cvy_model_print(model);
+        assert_non_null(strstr(text, line));
+        again = test_model(text);
+        const cvy_image_spec image = cvy_model_image(again);
+        assert_int_equal(image.resize, i == 2 ? CVY_SHORT_SIDE : i == 1 ? CVY_SQUASH : CVY_LETTERBOX);
+        assert_int_equal(image.short_side, i == 2 ? 9 : 0);
+        free(text);
+        convoy_model_free(model);
+        convoy_model_free(again);
+    }
+}
+
 /* What is text is not read as YAML, whatever characters it has; and model.yaml gives it back. */
 static void settings_of_text_are_text(void **state) {
     (void)state;
@@ -501,6 +522,7 @@ int main(void) {
         cmocka_unit_test(recipes_are_read),
         cmocka_unit_test(settings_override_the_recipe),
         cmocka_unit_test(lists_of_transforms_are_read),
+        cmocka_unit_test(ways_to_resize_are_read),
         cmocka_unit_test(settings_of_text_are_text),
         cmocka_unit_test(initialisations_have_pytorchs_bounds),
         cmocka_unit_test(seeds_give_other_values),

@@ -35,7 +35,8 @@ static float *run(const cvy_augment_shape *shape, int n, size_t count, const cvy
                          (gather->floats ? sizeof(float) : 1);
     float *means = calloc(count * channels, sizeof *means);
     for (size_t i = 0; i < count; i++)
-        cvy_augment_means(gather, (const char *)from->images + i * bytes, means + i * channels);
+        cvy_augment_means(gather, (const char *)from->images + i * bytes, gather->in_height, gather->in_width,
+                          means + i * channels);
     cvy_augment *op = NULL;
     assert_ok(cvy_augment_create(device, shape, &op));
     cvy_augment_operands on = {
@@ -69,7 +70,7 @@ static float *refer(const cvy_augment_shape *shape, const uint8_t *image, const 
                     const int32_t *words, int32_t *labels) {
     const uint32_t index = 0;
     float means[4], *y = malloc(outputs(shape) * sizeof *y);
-    cvy_augment_means(&shape->gather, image, means);
+    cvy_augment_means(&shape->gather, image, shape->height, shape->width, means);
     cvy_augment_reference(shape, 1, &(cvy_augment_source){image, label, &index, means, words, 1}, y, labels);
     return y;
 }
@@ -304,7 +305,7 @@ static void check_kind(const kind *kind, int n, int pitch) {
     for (size_t i = 0; i < IMAGES; i++) {
         all_labels[i] = (int32_t)(i * i % 10);
         cvy_augment_means(&shape.gather, (const char *)images + i * size * (kind->floats ? sizeof(float) : 1),
-                          means + i * channels);
+                          kind->in_height, kind->in_width, means + i * channels);
     }
     for (int i = 0; i < n; i++) {
         cvy_look look;
@@ -326,7 +327,8 @@ static void test_against_reference(void **state) {
     (void)state;
     for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
         check_kind(&kinds[k], 5, 16);
-        check_kind(&kinds[k], 33, 48);
+        if (!test_quick())
+            check_kind(&kinds[k], 33, 48);
     }
 }
 

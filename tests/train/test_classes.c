@@ -165,6 +165,16 @@ static void images_are_made_as_the_weights_saw_them(void **state) {
         convoy_model_load(path, &(convoy_model_options){.settings = settings, .setting_count = 1}, &model));
     assert_fails(convoy_model_load_weights(model, weights), CONVOY_INVALID,
                  "saw images of mean [0.0], but model shade makes them with [0.5]");
+    convoy_model_free(model);
+    const char *const other[] = {"resize=letterbox"};
+    assert_ok(
+        convoy_model_load(path, &(convoy_model_options){.settings = other, .setting_count = 1}, &model));
+    assert_fails(
+        convoy_model_load_weights(model, weights), CONVOY_INVALID,
+        "saw images of resize \"short side, centre\", but model shade makes them with \"letterbox\"");
+    convoy_model_free(model);
+    assert_ok(
+        convoy_model_load(path, &(convoy_model_options){.settings = settings, .setting_count = 1}, &model));
     convoy_dataset *set = open_set(data, "train", NULL);
     const convoy_train_options options = {.init = weights, .epochs = 1};
     assert_ok(convoy_train(model, test_device(), set, NULL, &options, NULL));

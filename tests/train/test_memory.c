@@ -11,6 +11,7 @@ typedef struct memory_case {
     const char *model; /* in models/ */
     int batch, micro_batch;
     const char *device; /* NULL: the device under test */
+    bool augmented;
 } memory_case;
 
 enum { TRAIN = 100, TEST = 70 };
@@ -88,7 +89,9 @@ static void plan_is_complete(void **state) {
         assert_ok(convoy_device_open(given->device, &own));
     run.device = own ? own : test_device();
     snprintf(path, sizeof path, "%s/models/%s.yaml", CONVOY_SOURCE_DIR, given->model);
-    assert_ok(convoy_model_load(path, NULL, &run.model));
+    const char *const settings[] = {"augment=[{RandomCrop: {padding: 2}}, RandomHorizontalFlip]"};
+    const convoy_model_options options = {.settings = settings, .setting_count = given->augmented};
+    assert_ok(convoy_model_load(path, &options, &run.model));
     run.train = open_set(run.model, "train", TRAIN);
     run.test = open_set(run.model, "test", TEST);
     const int piece = given->micro_batch ? given->micro_batch : given->batch;
@@ -112,9 +115,10 @@ static void plan_is_complete(void **state) {
 }
 
 static const memory_case cases[] = {
-    {"lenet", 20, 0, NULL},       {"lenet", 40, 16, NULL},        {"lenet", 20, 0, "host"},
-    {"mnist_cnn", 33, 0, NULL},   {"digits_cnn", 16, 0, NULL},    {"lenet5", 10, 0, NULL},
-    {"resnet_mini", 16, 0, NULL}, {"densenet_mini", 16, 0, NULL},
+    {"lenet", 20, 0, NULL, false},       {"lenet", 40, 16, NULL, true},
+    {"lenet", 20, 0, "host", true},      {"mnist_cnn", 33, 0, NULL, false},
+    {"digits_cnn", 16, 0, NULL, false},  {"lenet5", 10, 0, NULL, false},
+    {"resnet_mini", 16, 0, NULL, false}, {"densenet_mini", 16, 0, NULL, false},
 };
 
 int main(void) {
