@@ -3,11 +3,12 @@
 # writes it.
 #
 #   tools/matrix.sh check FILE...   does a file fit tests/matrix/schema.json, and hold nothing about people or machines?
-#   tools/matrix.sh add FILE        checks it and puts it in place, under the device's name
+#   tools/matrix.sh add [--without-rates] FILE      checks it and puts it in place, under the device's name; without images
+#                                   per second where the machine was not the test's alone
 #   tools/matrix.sh page            writes tests/matrix/README.md and known_bad.json from what is there
 #   tools/matrix.sh run [NAME...]   fills the rows of this machine with $CONVOY (build/convoy), then the page:
 #                                   host, drivers (those of /etc/OpenCL/vendors), intel (Intel's CPU runtime, from PyPI
-#                                   into build-test/intel), oclgrind, compiled (targets that need no device)
+#                                   into build-test/intel), oclgrind, compiled (targets that need no device: $TARGETS)
 #
 # LEVEL says how thorough it is (--quick; "" for all shapes, --full). Oclgrind, which is a thousand times slower, llvmpipe,
 # which takes seconds to compile a kernel, and the host are always asked for --quick.
@@ -87,7 +88,7 @@ run_compiled() {
     local target file date
     date=$(date -u +%F)
     {
-        for target in gfx803 gfx906 gfx1030 gfx1100 sm_70 skl tgl dg2 pvc spirv; do
+        for target in ${TARGETS-gfx803 gfx906 gfx1030 gfx1100 sm_70 skl tgl dg2 pvc spirv}; do
             for file in kernels/*.cl kernels/*/*.cl; do
                 [[ $file == *_cpu* && $target != spirv ]] || echo "$target $file"
             done
@@ -129,7 +130,7 @@ run)
     exit $wrong
     ;;
 *)
-    sed -n '2,15s/^# \{0,1\}//p' "$0"
+    sed -n '2,16s/^# \{0,1\}//p' "$0"
     [ "${1-}" = --help ] || exit 2
     ;;
 esac
