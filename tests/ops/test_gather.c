@@ -75,7 +75,7 @@ static void test_against_reference(void **state) {
 /* The reference, by hand: places, border, normalisation, padding columns. */
 static void test_places(void **state) {
     (void)state;
-    const cvy_gather_shape shape = {16, 2, 3, {2, 2, 3, 1, {0.5f, 0}, {0.5f, 1}}, false};
+    const cvy_gather_shape shape = {16, 2, 3, {2, 2, 3, 1, {0.5f, 0}, {0.5f, 1}, CVY_SHORT_SIDE, 0}, false};
     const uint32_t indices[2] = {1, 0};
     const int32_t all_labels[2] = {7, 8};
     uint8_t images[24];
@@ -102,7 +102,7 @@ static void test_places(void **state) {
 /* The resize is the one of ops/resize.h. */
 static void test_same_resize(void **state) {
     (void)state;
-    const cvy_gather_shape shape = {16, 9, 6, {1, 13, 15, 0, {0}, {1}}, false};
+    const cvy_gather_shape shape = {16, 9, 6, {1, 13, 15, 0, {0}, {1}, CVY_SHORT_SIDE, 0}, false};
     const cvy_resize_shape resize = {16, 1, 9, 6, 13, 15};
     uint8_t *images = random_bytes(16 * 54);
     float x[54 * 16], *expected = malloc(13 * 15 * 16 * sizeof(float)),
@@ -122,7 +122,7 @@ static void test_same_resize(void **state) {
 
 static void test_impossible_shapes(void **state) {
     (void)state;
-    cvy_gather_shape shape = {16, 4, 4, {5, 4, 4, 0, {0}, {1, 1, 1, 1}}, false};
+    cvy_gather_shape shape = {16, 4, 4, {5, 4, 4, 0, {0}, {1, 1, 1, 1}, CVY_SHORT_SIDE, 0}, false};
     cvy_gather *op = NULL;
     assert_fails(cvy_gather_create(device, &shape, &op), CONVOY_INVALID, "5 channels");
     shape.image.channels = 4, shape.image.height = 0;
