@@ -51,7 +51,7 @@ static convoy_status run(cvy_conv2d *op, int pass) {
     cvy_buffer *x = buffers[0], *w = buffers[1], *b = buffers[2], *y = buffers[3], *gx = buffers[4],
                *gw = buffers[5], *gb = buffers[6], *scratch = buffers[7];
     if (pass == CVY_CONV2D_FORWARD)
-        return cvy_conv2d_forward(op, x, w, b, y, scratch);
+        return cvy_conv2d_forward(op, x, w, b, y, NULL, NULL, scratch);
     if (pass == CVY_CONV2D_BACKWARD_DATA)
         return cvy_conv2d_backward_data(op, y, w, gx, scratch);
     return cvy_conv2d_backward_weights(op, x, y, gw, gb, false, scratch);

@@ -32,6 +32,8 @@ static void recipes_have_their_parameters(void **state) {
         int classes;
     } expected[] = {{"lenet", 61706, 10},
                     {"mnist_cnn", 9098, 10},
+                    {"mnist_cnn_augmented", 9098, 10},
+                    {"monkeypox_bn_augmented", 146318, 2},
                     {"digits_cnn", 121514, 10},
                     {"alexnet", 46764746, 10},
                     {"alexnet_imagenet", 50844008, 1000},
