@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
@@ -217,6 +218,16 @@ void cvy_child_say_failure(cvy_child *parent, convoy_status status) {
     cvy_child_say(parent, "%s%d\t%s", failed, (int)status, message);
 }
 
+bool cvy_child_go_on(cvy_child *child, const char *task, const char *const *arguments) {
+    cvy_text line = {0};
+    cvy_text_add(&line, "%s", task);
+    for (size_t i = 0; arguments[i]; i++)
+        cvy_text_add(&line, "\t%s", arguments[i]);
+    const bool said = line.length < CVY_LINE_SIZE - 1 && cvy_child_say(child, "%s", cvy_text_get(&line));
+    cvy_text_free(&line);
+    return said;
+}
+
 /* Cuts off the next line that has come already. */
 static bool next_line(cvy_child *child, char *out) {
     char *end = memchr(child->buffer, '\n', child->used);
@@ -276,8 +287,33 @@ static void limit_resource(__rlimit_resource_t resource, rlim_t most) {
     setrlimit(resource, &limit); /* more than this process may have already: that limit holds */
 }
 
+static convoy_status run_task(const cvy_helper_task *tasks, cvy_child *parent, const char *name,
+                              char *const *arguments) {
+    while (tasks->name && strcmp(tasks->name, name) != 0)
+        tasks++;
+    return tasks->name
+               ? tasks->run(parent, arguments)
+               : cvy_fail(CONVOY_INVALID, "convoy-helper has no task `%s`: is it of another version?", name);
+}
+
+enum { WORDS = 16 };
+
+/* The next task and its arguments, NULL-terminated. False: the parent wants no more. */
+static bool hear_task(cvy_child *parent, cvy_child_answer *answer, char *words[WORDS + 1]) {
+    const cvy_child_patience forever = {.limit = INFINITY};
+    if (cvy_child_hear(parent, &forever, answer) != CVY_CHILD_ANSWERED)
+        return false;
+    char *rest = answer->line;
+    memset(words, 0, (WORDS + 1) * sizeof *words);
+    for (size_t i = 0; i < WORDS && rest; i++)
+        words[i] = strsep(&rest, "\t");
+    return true;
+}
+
 int cvy_helper_main(const cvy_helper_task *tasks, int argc, char **argv) {
     cvy_child parent = {0};
+    cvy_child_answer answer;
+    char *words[WORDS + 1];
     long long memory = 0;
     if (argc < 3 || !cvy_text_to_long(argv[2], &memory)) {
         fputs("convoy-helper is started by Convoy itself, for work that may crash\n", stderr);
@@ -287,12 +323,9 @@ int cvy_helper_main(const cvy_helper_task *tasks, int argc, char **argv) {
     limit_resource(RLIMIT_CORE, 0);
     if (memory > 0)
         limit_resource(RLIMIT_DATA, (rlim_t)memory);
-    while (tasks->name && strcmp(tasks->name, argv[1]) != 0)
-        tasks++;
-    const convoy_status status =
-        tasks->name
-            ? tasks->run(&parent, argv + 3)
-            : cvy_fail(CONVOY_INVALID, "%s has no task `%s`: is it of another version?", argv[0], argv[1]);
+    convoy_status status = run_task(tasks, &parent, argv[1], argv + 3);
+    while (!status && hear_task(&parent, &answer, words))
+        status = run_task(tasks, &parent, words[0], words + 1);
     if (status)
         cvy_child_say_failure(&parent, status);
     return convoy_status_exit_code(status);

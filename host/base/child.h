@@ -62,6 +62,9 @@ convoy_status cvy_child_start(cvy_child *child, const char *task, const char *co
 bool cvy_child_say(cvy_child *child, const char *format, ...) __attribute__((format(printf, 2, 3)));
 cvy_child_event cvy_child_hear(cvy_child *child, const cvy_child_patience *patience,
                                cvy_child_answer *answer);
+/* Has a child that has done its task begin another one, in the same process: what a driver has loaded is
+   there. False: nobody hears it. */
+bool cvy_child_go_on(cvy_child *child, const char *task, const char *const *arguments);
 /* "signal 11 (Segmentation fault)" or "exit code 3"; valid until the next call on this thread. */
 const char *cvy_child_ending(const cvy_child *child);
 /* Ends it, whatever it is doing. None running is allowed. */
@@ -70,7 +73,7 @@ void cvy_child_end(cvy_child *child);
 /* ---- The helper's side ---- */
 
 /* A task says what it has to say to its parent and returns when that says no more. A failure is told to the
-   parent. */
+   parent, and ends the helper; after another ending it waits for the next task. */
 typedef struct cvy_helper_task {
     const char *name; /* NULL ends a table */
     convoy_status (*run)(cvy_child *parent, char *const *arguments);

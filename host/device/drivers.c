@@ -3,6 +3,7 @@
 
 #include <dlfcn.h>
 #include <math.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,6 +31,8 @@ static unit units[UNITS];
 static size_t unit_count, aside_count, good_count;
 static cvy_driver aside[UNITS];
 static bool own_process, checked, usable;
+static cvy_child opener; /* under its lock */
+static pthread_mutex_t opener_lock = PTHREAD_MUTEX_INITIALIZER;
 
 void cvy_drivers_own_process(void) {
     own_process = true;
@@ -134,8 +137,8 @@ static bool take_line(cvy_driver_answer *answer, char step[256], const char *lin
     return false;
 }
 
-/* Waits for the last word of a child, which is ended. */
-static void hear_answer(cvy_child *child, double limit, cvy_driver_answer *answer, char step[256]) {
+/* Waits for the last word of a child. False: it has ended. */
+static bool hear_answer(cvy_child *child, double limit, cvy_driver_answer *answer, char step[256]) {
     const cvy_child_patience patience = {.limit = limit};
     cvy_child_answer heard;
     cvy_child_event event;
@@ -156,7 +159,7 @@ static void hear_answer(cvy_child *child, double limit, cvy_driver_answer *answe
             snprintf(answer->reason, sizeof answer->reason, "ends its process in %s: %s", step,
                      cvy_child_ending(child));
     }
-    cvy_child_end(child);
+    return over;
 }
 
 static void name_answer(const unit *u, char key[33]) {
@@ -191,6 +194,7 @@ static void ask_units(double limit) {
         if (!u->asked)
             continue;
         hear_answer(&u->child, limit, &u->answer, u->step);
+        cvy_child_end(&u->child);
         if (*u->file)
             cvy_driver_remember(&u->answer);
     }
@@ -295,6 +299,26 @@ void cvy_driver_device_reason(const convoy_device_info *info, char *reason, size
         snprintf(reason, size, "%s", known.reason);
 }
 
+cvy_child cvy_driver_take_child(void) {
+    pthread_mutex_lock(&opener_lock);
+    const cvy_child taken = opener;
+    opener = (cvy_child){0};
+    pthread_mutex_unlock(&opener_lock);
+    return taken;
+}
+
+/* Compiling is slow where a device is a CPU. Of several children the latest is kept. */
+static void keep_child(const convoy_device_info *info, cvy_child *child) {
+    if (strcmp(info->type, "cpu") == 0) {
+        pthread_mutex_lock(&opener_lock);
+        const cvy_child before = opener;
+        opener = *child;
+        *child = before;
+        pthread_mutex_unlock(&opener_lock);
+    }
+    cvy_child_end(child);
+}
+
 convoy_status cvy_driver_try_device(const convoy_device_info *info) {
     const double limit = limit_of(open_limit);
     cvy_driver_answer answer = {0};
@@ -308,7 +332,10 @@ convoy_status cvy_driver_try_device(const convoy_device_info *info) {
         const char *const arguments[] = {info->id, info->name, NULL};
         if (cvy_child_start(&child, "open-device", arguments, NULL))
             return CONVOY_OK;
-        hear_answer(&child, limit, &answer, step);
+        if (hear_answer(&child, limit, &answer, step) && answer.verdict == CVY_DRIVER_GOOD)
+            keep_child(info, &child);
+        else
+            cvy_child_end(&child);
         /* One that fails in good order does so here, too, and says more. */
         if (answer.verdict == CVY_DRIVER_USELESS)
             return CONVOY_OK;

@@ -33,6 +33,9 @@ size_t cvy_drivers_good(void);
 /* Opens the device in a child first, unless that is known to work. CONVOY_DEVICE: why it is not to be opened.
  */
 convoy_status cvy_driver_try_device(const convoy_device_info *info);
+/* The child that opened a device just now, which can go on with another task: its driver is loaded and has
+   compiled. {0}: there is none. */
+cvy_child cvy_driver_take_child(void);
 /* Why it is known not to open, "" where it is not; of the last hour. */
 void cvy_driver_device_reason(const convoy_device_info *info, char *reason, size_t size);
 

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/machine.h"
 #include "base/text.h"
+#include "device/drivers.h"
 #include "network/inside.h"
 
 static const double compiles = 0.15; /* seconds of one kernel that no cache had */
@@ -24,8 +25,7 @@ static bool wanted(const convoy_network *network) {
     const cvy_device_traits *traits = network->traits;
     const cvy_memory memory = cvy_network_memory(network);
     return (!wish || strcmp(wish, "0") != 0) && !network->ahead_asked && !network->options.last_first &&
-           traits->cpu && traits->quirks & CVY_QUIRK_OWN_CACHE &&
-           cvy_device_building(network->device)->slowest > compiles && cvy_machine_cores() > 1 &&
+           traits->cpu && traits->quirks & CVY_QUIRK_OWN_CACHE && cvy_machine_cores() > 1 &&
            cvy_memory_total(&memory) < cvy_machine_memory() / 8;
 }
 
@@ -40,8 +40,11 @@ static bool say_model(cvy_child *child, const convoy_model *model) {
 }
 
 void cvy_network_build_ahead(convoy_network *network) {
-    static const char *const environment[] = {"CONVOY_TUNE=0", NULL};
+    cvy_child *child = &network->ahead;
     if (!wanted(network))
+        return;
+    *child = cvy_driver_take_child(); /* there is one where the driver was met for the first time */
+    if (child->id <= 0 && cvy_device_building(network->device)->slowest <= compiles)
         return;
     network->ahead_asked = true;
     char batch[16], training[2] = {network->options.training ? '1' : '0'};
@@ -49,11 +52,12 @@ void cvy_network_build_ahead(convoy_network *network) {
     const convoy_device_info *info = convoy_device_get_info(network->device);
     const char *variant = network->options.variant;
     const char *const arguments[] = {info->id, info->name, batch, training, variant ? variant : "", NULL};
-    if (cvy_child_start(&network->ahead, "build-network", arguments,
-                        &(cvy_child_options){.environment = environment}))
-        cvy_debug("kernels are built by one process alone: %s", convoy_error_message());
-    else if (!say_model(&network->ahead, network->model))
-        cvy_child_end(&network->ahead);
+    const bool hears = child->id > 0 ? cvy_child_go_on(child, "build-network", arguments)
+                                     : cvy_child_start(child, "build-network", arguments, NULL) == CONVOY_OK;
+    if (!hears || !say_model(child, network->model)) {
+        cvy_debug("kernels are built by one process alone");
+        cvy_child_end(child);
+    }
 }
 
 /* ---- The child ---- */
@@ -130,6 +134,8 @@ convoy_status cvy_network_serve_ahead(cvy_child *parent, char *const *arguments)
         status = cvy_network_create(model, device, &options, &network);
     if (!status)
         status = rehearse(network);
+    if (!status)
+        cvy_child_say(parent, "built");
     convoy_network_close(network);
     convoy_device_close(device);
     convoy_model_free(model);

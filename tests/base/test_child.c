@@ -189,6 +189,11 @@ static void it_prints_nothing_and_has_its_environment(void **state) {
         cvy_child_start(&child, "looks_around", arguments, &(cvy_child_options){.environment = environment}));
     assert_int_equal(cvy_child_hear(&child, &minute, &answer), CVY_CHILD_ANSWERED);
     assert_string_equal(answer.line, "/dev/null /dev/null new");
+    /* The same process does another task. */
+    assert_true(cvy_child_go_on(&child, "echo", (const char *const[]){"a", "b", NULL}));
+    assert_true(cvy_child_say(&child, "c"));
+    assert_int_equal(cvy_child_hear(&child, &minute, &answer), CVY_CHILD_ANSWERED);
+    assert_string_equal(answer.line, "ab c");
     cvy_child_end(&child);
 }
 
