@@ -15,6 +15,7 @@
 #   sanitize   build with AddressSanitizer and UBSan; every test on PoCL
 #   oclgrind   every kernel under Oclgrind with --data-races; its log must be empty
 # Only where they are asked for, as before a release:
+#   faults     500 calls of OpenCL, of the system and of the allocator fail, one in each run (tests/faults/)
 #   fuzz       libFuzzer on every parser (tests/fuzz/), FUZZ_SECONDS each (60); what it finds lies in build-test/fuzz-found/
 #
 # Missing Debian packages are installed first (tools/install_packages.sh test) unless --no-install is given. Builds,
@@ -27,7 +28,7 @@ out=$root/build-test
 logs=$out/logs
 
 usage() {
-    sed -n '2,23s/^# \{0,1\}//p' "$0"
+    sed -n '2,24s/^# \{0,1\}//p' "$0"
 }
 
 jobs=$(nproc)
@@ -44,7 +45,7 @@ while [ $# -gt 0 ]; do
         usage
         exit 0
         ;;
-    source | gcc | targets | install | rusticl | devices | clang | threads | sanitize | oclgrind | fuzz) parts+=("$1") ;;
+    source | gcc | targets | install | rusticl | devices | clang | threads | sanitize | oclgrind | faults | fuzz) parts+=("$1") ;;
     *)
         echo "test.sh: what is '$1'? Try --help." >&2
         exit 2
@@ -200,6 +201,12 @@ fuzz_target() { # TARGET
     mkdir -p "$out/fuzz-corpus/$1" "$out/fuzz-found"
     TMPDIR=/dev/shm FUZZ_TARGET=$1 "$out/fuzz/fuzz" -max_total_time="${FUZZ_SECONDS:-60}" -timeout=10 -max_len=4096 \
         -artifact_prefix="$out/fuzz-found/$1-" "$out/fuzz-corpus/$1" "tests/fuzz/corpus/$1"
+}
+
+part_faults() {
+    step faults-build build gcc -DCMAKE_C_COMPILER=gcc &&
+        FAULTS=500 OCL_ICD_VENDORS=/etc/OpenCL/vendors/pocl.icd CONVOY_TEST_DEVICE=cpu \
+            step faults-long "$out/gcc/faults_test_faults"
 }
 
 part_fuzz() {
