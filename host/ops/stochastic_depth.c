@@ -34,7 +34,7 @@ convoy_status cvy_stochastic_depth_forward(const cvy_stochastic_depth *op, uint3
     const cvy_stochastic_depth_shape *shape = &op->shape;
     convoy_status status = CONVOY_OK;
     if (op->factors)
-        status = CVY_LAUNCH(op->factors, cvy_groups(1, (size_t)shape->pitch, 1, 1), cvy_buf(factors),
+        status = CVY_LAUNCH(op->factors, cvy_singles((size_t)shape->pitch / 4, 1, 1), cvy_buf(factors),
                             cvy_int(shape->batch), cvy_float(shape->p), cvy_float(survivor_scale(shape)),
                             cvy_uint(step), cvy_uint(shape->purpose), cvy_uint((uint32_t)shape->seed),
                             cvy_uint((uint32_t)(shape->seed >> 32)));

@@ -181,7 +181,7 @@ static void wrong_values(void **state) {
 
 static void does_not_build(void **state) {
     (void)state;
-    sabotage("conv2d/direct_cpu_weights.cl", "kernel void", " this is no C;");
+    sabotage("conv2d/direct_cpu_weights.cl", "conv2d_weights(", " this is no C;");
     assert_aside(tune(), "backward_weights", "direct_cpu", "could not build");
     assert_trains();
     copy_kernels();
