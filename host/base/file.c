@@ -535,6 +535,26 @@ void cvy_names_free(char **names, size_t count) {
     free(names);
 }
 
+enum { LOCK_TRIES = 200 }; /* 10 ms apart */
+
+int cvy_cache_lock(const char *name) {
+    const struct timespec pause = {0, 10000000};
+    char *folder = cvy_cache_folder(), *path = folder ? cvy_path_join(folder, name) : NULL;
+    int lock = -1;
+    if (folder && !cvy_folder_create(folder))
+        lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    for (int i = 0; lock >= 0 && i < LOCK_TRIES && flock(lock, LOCK_EX | LOCK_NB) != 0; i++)
+        nanosleep(&pause, NULL);
+    free(folder);
+    free(path);
+    return lock;
+}
+
+void cvy_cache_unlock(int lock) {
+    if (lock >= 0)
+        close(lock);
+}
+
 static double seconds_of(clockid_t clock) {
     struct timespec now;
     clock_gettime(clock, &now);

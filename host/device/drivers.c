@@ -15,6 +15,8 @@
 
 #define VENDORS "/etc/OpenCL/vendors"
 enum { UNITS = 32 };
+/* Of children: they do not check in turn, whatever program the helper may be. */
+static const char unchecked[] = "CONVOY_DRIVER_CHECK=0";
 /* Seconds for each step; a cold driver compiles its first program while a device is opened. */
 static const double list_limit = 20, open_limit = 120;
 
@@ -175,7 +177,8 @@ static void ask_units(double limit) {
     for (size_t i = 0; i < unit_count; i++) {
         unit *u = &units[i];
         char vendors[1024];
-        const char *const arguments[] = {u->file, NULL}, *environment[] = {vendors, NULL};
+        const char *const arguments[] = {u->file, NULL},
+                          *environment[] = {unchecked, *u->file ? vendors : NULL, NULL};
         snprintf(u->step, sizeof u->step, "starting");
         name_answer(u, u->answer.key);
         if (*u->file && cvy_driver_recall(u->answer.key, &u->answer))
@@ -184,7 +187,7 @@ static void ask_units(double limit) {
         char *folder = *u->file ? make_vendor_folder(arguments, 1) : NULL;
         snprintf(vendors, sizeof vendors, "OCL_ICD_VENDORS=%.1000s", folder ? folder : u->file);
         free(folder);
-        const cvy_child_options options = {.environment = *u->file ? environment : NULL};
+        const cvy_child_options options = {.environment = environment};
         u->asked = cvy_child_start(&u->child, "list-driver", arguments, &options) == CONVOY_OK;
         if (!u->asked)
             u->answer.verdict = CVY_DRIVER_GOOD; /* for all that is known */
@@ -330,7 +333,9 @@ convoy_status cvy_driver_try_device(const convoy_device_info *info) {
     const bool known = cvy_driver_recall(answer.key, &answer);
     if (!known) {
         const char *const arguments[] = {info->id, info->name, NULL};
-        if (cvy_child_start(&child, "open-device", arguments, NULL))
+        const char *const environment[] = {unchecked, NULL};
+        const cvy_child_options options = {.environment = environment};
+        if (cvy_child_start(&child, "open-device", arguments, &options))
             return CONVOY_OK;
         if (hear_answer(&child, limit, &answer, step) && answer.verdict == CVY_DRIVER_GOOD)
             keep_child(info, &child);

@@ -108,6 +108,7 @@ static void add_field(cvy_text *text, const char *word) {
 }
 
 void cvy_driver_remember(const cvy_driver_answer *answer) {
+    const int lock = cvy_cache_lock("drivers.lock");
     char *path = file_path(), *lines = read_lines(path), *rest = lines, *line, stamp[64];
     cvy_text text = {0};
     stamp_of(answer->library, stamp);
@@ -126,6 +127,7 @@ void cvy_driver_remember(const cvy_driver_answer *answer) {
     cvy_text_free(&text);
     free(lines);
     free(path);
+    cvy_cache_unlock(lock);
 }
 
 void cvy_driver_forget_all(void) {

@@ -1,11 +1,9 @@
 /* The store of choices: reading, writing and asking. */
 #include "ops/choice.h"
 
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -26,7 +24,6 @@ enum {
     REASON = 256,
     FILE_LIMIT = 16 << 20,
     RECORDS_LIMIT = 4096, /* beyond it the oldest go */
-    LOCK_TRIES = 200      /* 10 ms apart */
 };
 
 static const char *const verdict_names[] = {"best", "timed", "left", "aside"}; /* of those in the file */
@@ -230,27 +227,6 @@ static bool save(const list *l) {
     return saved;
 }
 
-/* One process changes the file at a time. Where no lock is to be had (a folder that cannot be written to, a
-   process stopped while it holds the lock), it goes on without: at worst another process' records are lost.
- */
-static int lock(void) {
-    char *folder = cvy_cache_folder(), *path = file_path("tuning.lock");
-    int fd = -1;
-    if (folder && !cvy_folder_create(folder))
-        fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-    const struct timespec pause = {0, 10000000};
-    for (int i = 0; fd >= 0 && i < LOCK_TRIES && flock(fd, LOCK_EX | LOCK_NB) != 0; i++)
-        nanosleep(&pause, NULL);
-    free(folder);
-    free(path);
-    return fd;
-}
-
-static void unlock(int fd) {
-    if (fd >= 0)
-        close(fd);
-}
-
 /* ---- Stores ---- */
 
 static void find_key(convoy_device *device, char key[33]) {
@@ -393,7 +369,7 @@ void cvy_choice_keep(convoy_device *device, const cvy_choice *choices, size_t co
     list all = {0};
     if (!s || !count)
         return;
-    int fd = lock();
+    int fd = cvy_cache_lock("tuning.lock");
     load(&all);
     for (size_t i = 0; i < count; i++) {
         record r = {s->key, choices[i]};
@@ -402,7 +378,7 @@ void cvy_choice_keep(convoy_device *device, const cvy_choice *choices, size_t co
         list_put(&s->known, &r);
     }
     const bool saved = save(&all);
-    unlock(fd);
+    cvy_cache_unlock(fd);
     if (saved)
         take_own(s, &all); /* with what other processes found meanwhile */
     list_free(&all);
@@ -441,13 +417,13 @@ void cvy_choice_forget(convoy_device *device) {
     list all = {0}, others = {0};
     if (!s)
         return;
-    int fd = lock();
+    int fd = cvy_cache_lock("tuning.lock");
     load(&all);
     for (size_t i = 0; i < all.count; i++)
         if (!same(all.records[i].choice.device, convoy_device_get_info(device)->name))
             list_add(&others, &all.records[i]);
     save(&others);
-    unlock(fd);
+    cvy_cache_unlock(fd);
     list_free(&all);
     list_free(&others);
     list_free(&s->known);
