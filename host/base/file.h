@@ -57,9 +57,9 @@ char *cvy_path_join(const char *folder, const char *name);
 /* The per-user cache folder: $CONVOY_CACHE_DIR, else $XDG_CACHE_HOME/convoy, else $HOME/.cache/convoy;
    malloc'ed, NULL where none of the three is set. Not created. */
 char *cvy_cache_folder(void);
-/* One process changes a file of the cache folder at a time, which holds <cache folder>/<name> meanwhile. Where
-   no lock is to be had (a folder that cannot be written to, a process stopped while it holds the lock), -1 or an
-   unlocked descriptor lets the caller go on without: at worst another process's records are lost. */
+/* One process changes a file of the cache folder at a time, which holds <cache folder>/<name> meanwhile.
+   Where no lock is to be had (a folder that cannot be written to, a process stopped while it holds the lock),
+   -1 or an unlocked descriptor lets the caller go on without: at worst another process's records are lost. */
 int cvy_cache_lock(const char *name);
 void cvy_cache_unlock(int lock);
 
