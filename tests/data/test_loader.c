@@ -34,13 +34,14 @@ static convoy_dataset *open_set(size_t memory) {
 }
 
 static cvy_loader_options default_options(way way) {
-    return (cvy_loader_options){.batch_size = BATCH,
-                                .pitch = PITCH,
-                                .image = {CHANNELS, HEIGHT, WIDTH, 0, {0.5f, 0.4f, 0.3f}, {0.2f, 0.3f, 0.4f}},
-                                .shuffle = true,
-                                .seed = 3,
-                                .device_budget = way.budget,
-                                .threads = way.threads};
+    return (cvy_loader_options){
+        .batch_size = BATCH,
+        .pitch = PITCH,
+        .image = {CHANNELS, HEIGHT, WIDTH, 0, {0.5f, 0.4f, 0.3f}, {0.2f, 0.3f, 0.4f}, CVY_SHORT_SIDE, 0},
+        .shuffle = true,
+        .seed = 3,
+        .device_budget = way.budget,
+        .threads = way.threads};
 }
 
 /* One loader with its buffers. */
@@ -475,8 +476,10 @@ static void photographs_are_kept_whole(void **state) {
     assert_int_equal(whole->height, 24);
     assert_int_equal(whole->width, 24);
     assert_memory_equal(whole->extents, extents, sizeof extents);
-    cvy_loader_options options = {
-        .batch_size = 3, .pitch = 16, .image = {1, 10, 10, 0, {0}, {1}}, .device_budget = SIZE_MAX};
+    cvy_loader_options options = {.batch_size = 3,
+                                  .pitch = 16,
+                                  .image = {1, 10, 10, 0, {0}, {1}, CVY_SHORT_SIDE, 0},
+                                  .device_budget = SIZE_MAX};
     size_t count;
     float *centre = run_epoch(cropped, &options, 1, 0, &count),
           *same = run_epoch(whole, &options, 1, 0, &count);
@@ -526,7 +529,7 @@ static void a_damaged_photograph_is_named(void **state) {
     assert_int_equal(convoy_dataset_count(set), 16);
     assert_int_equal(truncate(convoy_dataset_path(set, 9), 20), 0);
     cvy_loader_options options = {
-        .batch_size = 4, .pitch = 16, .image = {1, 4, 4, 0, {0}, {1}}, .threads = 2};
+        .batch_size = 4, .pitch = 16, .image = {1, 4, 4, 0, {0}, {1}, CVY_SHORT_SIDE, 0}, .threads = 2};
     bench bench = open_bench(set, &options);
     assert_ok(cvy_loader_start(bench.loader, 0, 0));
     for (int b = 0; b < 4; b++) {
