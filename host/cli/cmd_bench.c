@@ -314,10 +314,11 @@ done:
 const cli_command cli_bench = {
     "bench",
     "MODEL",
-    "Time training steps, evaluation and each layer, on random images, and compare with what the device "
-    "reaches "
-    "at most: `peak` is\nthe least time that a layer's operations or its memory traffic need, over the time "
-    "taken. It may exceed 100 %,\nas Winograd's convolutions need fewer operations than are counted.",
+    "Time training steps, evaluation and each layer, on random images.\nThey are compared with what the "
+    "device "
+    "reaches at most: `peak` is the least time that a layer's operations or its\nmemory traffic need, over "
+    "the time "
+    "taken. It may exceed 100 %, as Winograd's convolutions need fewer operations\nthan are counted.",
     1,
     1,
     params,

@@ -187,9 +187,9 @@ static convoy_status run(cli_call *call) {
 const cli_command cli_selftest = {
     "selftest",
     "",
-    "Check a device: every kernel against its reference, training against PyTorch's losses, the same bits "
-    "twice, and\n"
-    "how fast it trains. The exit code is 1 where anything is wrong, 3 where the device cannot be used.",
+    "Check a device: every kernel against its reference, training against PyTorch's losses.\n"
+    "Then the same bits twice, and how fast it trains. The exit code is 1 where anything is wrong, 3 where "
+    "the device cannot be used.",
     0,
     0,
     params,

@@ -26,7 +26,7 @@ static void print_usage(FILE *out) {
     for (const cli_command *const *command = cli_commands; *command; command++) {
         char call[64];
         snprintf(call, sizeof call, "%s %s", (*command)->name, (*command)->operands);
-        fprintf(out, "  %-24s %s\n", call, (*command)->summary);
+        fprintf(out, "  %-24s %.*s\n", call, (int)strcspn((*command)->summary, "\n"), (*command)->summary);
     }
     fprintf(out,
             "\n`convoy COMMAND --help` lists a command's options. `convoy --version` prints the version.\n"
