@@ -441,7 +441,7 @@ convoy_status convoy_trainer_set_learning_rate(convoy_trainer *trainer, double l
             cvy_fail(CONVOY_INVALID,
                      "%s: the recipe's scheduler %s sets the learning rate: leave it out to set rates here",
                      __func__, trainer->recipe->schedule.type->name);
-    for (size_t g = 0; g < trainer->training.group_count && !status; g++)
+    for (size_t g = 0; !status && g < trainer->training.group_count; g++)
         trainer->training.groups[g].now.lr = learning_rate;
     return status;
 }
