@@ -127,7 +127,7 @@ run_ctest() { # NAME FOLDER CTEST-OPTION...
         printf 'ok      %-24s %4d s, %d tests%s\n' "$name" $((SECONDS - start)) "$all" "$note"
         return 0
     fi
-    mapfile -t -O ${#failures[@]} failures < <(sed -n "s|^\t *[0-9]* - \([^ ]*\) (.*|$name: \1|p" "$log")
+    mapfile -t -O ${#failures[@]} failures < <(sed -n "/(Skipped)/d; s|^\t *[0-9]* - \([^ ]*\) (.*|$name: \1|p" "$log")
     printf 'FAILED  %-24s %4d s, %d of %d tests; see %s\n' "$name" $((SECONDS - start)) "$bad" "$all" "${log#"$root"/}"
     # What the failed tests printed: cmocka marks it, and sanitizers do.
     grep -nE '\[  ERROR|\[  FAILED|ERROR:|error:|runtime error|\*\*\*(Failed|Timeout|Exception)' "$log" | head -n 60 |

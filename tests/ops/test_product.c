@@ -1,4 +1,5 @@
 /* host/ops/product.h: the reference by its formula, kernels against the reference. */
+#include "ops/channel_scale.h"
 #include "ops/ops.h"
 #include "ops/product.h"
 
@@ -40,7 +41,40 @@ static void test_kernels(void **state) {
         }
 }
 
+/* A value for each map, in place, and its gradient, added to what is there. */
+static void test_channel_scale(void **state) {
+    (void)state;
+    static const size_t sizes[][2] = {{1, 1}, {3, 2}, {2, 65}, {70, 9}};
+    for (size_t k = 0; k < sizeof sizes / sizeof *sizes; k++) {
+        const cvy_product_shape shape = {48, sizes[k][0], sizes[k][1]};
+        const size_t all = shape.channels * shape.pixels * 48, floats = shape.pixels * 48;
+        float *x = test_random(all, 1), *scale = test_random(shape.channels, 2), *gy = test_random(all, 3),
+              *gscale = test_random(shape.channels, 4), *y = malloc(all * sizeof *y);
+        cvy_channel_scale op;
+        assert_ok(cvy_channel_scale_prepare(device, &shape, true, &op));
+        cvy_buffer *xs = upload(x, all), *scales = upload(scale, shape.channels), *gys = upload(gy, all),
+                   *sums = upload(gscale, shape.channels),
+                   *workspace = garbage(cvy_channel_scale_workspace(cvy_device_get_traits(device), &shape) /
+                                        sizeof(float));
+        assert_ok(cvy_channel_scale_backward(&op, gys, xs, sums, true, workspace));
+        assert_ok(cvy_channel_scale_run(&op, xs, scales, xs));
+        float *actual = download(xs, all), *actual_sums = download(sums, shape.channels);
+        cvy_channel_scale_reference(&shape, x, scale, y);
+        assert_memory_equal(actual, y, all * sizeof *y);
+        for (size_t c = 0; c < shape.channels; c++) {
+            double sum = gscale[c];
+            for (size_t i = c * floats; i < (c + 1) * floats; i++)
+                sum += (double)gy[i] * (double)x[i];
+            gscale[c] = (float)sum;
+        }
+        test_close("gradient", actual_sums, gscale, shape.channels, 1e-6);
+        cvy_buffer_free(scales), cvy_buffer_free(gys), cvy_buffer_free(workspace);
+        free(x), free(scale), free(gy), free(gscale), free(y), free(actual), free(actual_sums);
+    }
+}
+
 int main(void) {
-    const struct CMUnitTest product[] = {cmocka_unit_test(test_formula), cmocka_unit_test(test_kernels)};
+    const struct CMUnitTest product[] = {cmocka_unit_test(test_formula), cmocka_unit_test(test_kernels),
+                                         cmocka_unit_test(test_channel_scale)};
     return RUN_ON_DEVICES(product);
 }
