@@ -1,17 +1,10 @@
 /* Local response normalisation: see host/ops/lrn.h. Group y is the channel, of `vectors` vectors, of which group x
    takes `block`. */
 #include "common.clh"
+#include "channel.clh"
 
 /* host/ops/lrn.c passes these in the same order; `share` is alpha / size. */
 #define SHAPE int channels, ulong vectors, int size, float share, float beta, float k, uint block
-
-#define FOR_EACH_VECTOR_OF_CHANNEL                                                                                     \
-    const int channel = get_group_id(1);                                                                               \
-    const ulong end = min((get_group_id(0) + 1) * (ulong)block, vectors);                                              \
-    for (ulong v = get_group_id(0) * (ulong)block + get_local_id(0); v < end; v += get_local_size(0))
-
-/* Vector v of a channel. */
-#define AT(channel) ((ulong)(channel)*vectors + v)
 
 /* b^exponent; b is positive. */
 static inline floatv power(floatv b, float exponent) {

@@ -1,5 +1,6 @@
 /* Maps times a value for each of them and each image: see host/ops/product.h. Group y is the map. */
 #include "common.clh"
+#include "channel.clh"
 
 /* y = x * gate. `count`: vectors of a map, `vectors` those of a pixel; group x takes `block` of them. y may be x. */
 kernel void scale(global const float *x, global const float *gate, global float *y, ulong count, uint vectors,
@@ -29,9 +30,8 @@ kernel void scale_sums(global const float *gy, global const float *x, global flo
 }
 
 /* y = x times a value for each map, whatever the image. y may be x. */
-kernel void scale_channels(global const float *x, global const float *factors, global float *y, ulong count,
+kernel void scale_channels(global const float *x, global const float *factors, global float *y, ulong vectors,
                            uint block) {
-    const ulong map = get_group_id(1) * count, end = min((get_group_id(0) + 1) * (ulong)block, count);
-    for (ulong at = get_group_id(0) * (ulong)block + get_local_id(0); at < end; at += get_local_size(0))
-        vstorev(vloadv(map + at, x) * factors[get_group_id(1)], map + at, y);
+    FOR_EACH_VECTOR_OF_CHANNEL
+    vstorev(vloadv(AT(channel), x) * factors[channel], AT(channel), y);
 }

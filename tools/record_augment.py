@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""Writes tests/ops/data/augment_reference.h and tests/data/resize_reference.h: a photograph of 24x20 pixels, and what torchvision.transforms.v2.functional
-makes of it with given parameters; and how what RandomResizedCrop and RandomErasing draw is distributed.
+"""Writes a photograph of 24x20 pixels to tests/support/photograph.h, and to tests/ops/data/augment_reference.h and
+tests/data/resize_reference.h what torchvision.transforms.v2.functional makes of it with given parameters; and how what
+RandomResizedCrop and RandomErasing draw is distributed.
 
     python3 tools/record_augment.py PHOTOGRAPH
 """
@@ -66,10 +67,13 @@ def resized(picture):
 def main():
     photograph = Image.open(sys.argv[1]).convert("RGB")
     picture = F.pil_to_tensor(photograph.resize((24, 20), Image.LANCZOS))
-    for path, record in (("tests/ops/data/augment_reference.h", augmented), ("tests/data/resize_reference.h", resized)):
+    for path, record in (
+        ("tests/support/photograph.h", lambda picture: array("picture", picture)),
+        ("tests/ops/data/augment_reference.h", augmented),
+        ("tests/data/resize_reference.h", resized),
+    ):
         with open(path, "w", encoding="ascii") as file, contextlib.redirect_stdout(file):
             print("/* Written by tools/record_augment.py: bytes [3][height][width]. */")
-            array("picture", picture)
             record(picture)
 
 

@@ -256,6 +256,15 @@ done:
     return status;
 }
 
+convoy_status cvy_device_open_named(const char *id, const char *name, convoy_device **device) {
+    convoy_status status = convoy_device_open(id, device);
+    if (status || strcmp(convoy_device_get_info(*device)->name, name) == 0)
+        return status;
+    convoy_device_close(*device);
+    *device = NULL;
+    return cvy_fail(CONVOY_DEVICE, "device %s is not %s", id, name);
+}
+
 void convoy_device_close(convoy_device *device) {
     if (!device || !cvy_object_close(__func__, "device", device))
         return;

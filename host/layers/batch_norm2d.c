@@ -125,28 +125,9 @@ static convoy_status forward(void *s, const cvy_layer_run *run) {
                                             : cvy_batchnorm_forward_training(layer->op, run->n, &b);
 }
 
-/* Behind an evaluation the layer is a scale of each map, and so is the way back; of the gradient no mean is
-   taken. Parameters get no gradient. */
-static convoy_status backward_eval(const state *layer, const cvy_batchnorm_buffers *b) {
-    const size_t bytes = cvy_buffer_bytes(b->saved_mean);
-    float *zeros = calloc(1, bytes);
-    const cvy_batchnorm_buffers scale = {.x = b->gy,
-                                         .y = b->gx,
-                                         .weight = b->weight,
-                                         .bias = b->weight ? b->saved_mean : NULL,
-                                         .running_mean = b->saved_mean,
-                                         .running_var = b->running_var};
-    convoy_status status = zeros ? cvy_buffer_write(b->saved_mean, 0, zeros, bytes)
-                                 : cvy_fail_memory("a batch-norm's zeros", bytes);
-    free(zeros);
-    return status ? status : cvy_batchnorm_forward_eval(layer->op, &scale);
-}
-
 static convoy_status backward(void *s, const cvy_layer_run *run) {
     const state *layer = s;
     const cvy_batchnorm_buffers b = buffers_of(layer->config, run);
-    if (!run->training && b.running_mean)
-        return backward_eval(layer, &b);
     return cvy_batchnorm_backward(layer->op, run->n, run->accumulate, &b);
 }
 

@@ -20,13 +20,12 @@ static const double compiles = 0.15; /* seconds of one kernel that no cache had 
 
 /* ---- The side that opens the network for its own use ---- */
 
-static bool wanted(const convoy_network *network) {
+static bool is_worth_a_process(const convoy_network *network) {
     const char *wish = getenv("CONVOY_BUILD_AHEAD");
     const cvy_device_traits *traits = network->traits;
     const cvy_memory memory = cvy_network_memory(network);
-    return (!wish || strcmp(wish, "0") != 0) && !network->ahead_asked && !network->options.last_first &&
-           traits->cpu && traits->quirks & CVY_QUIRK_OWN_CACHE && cvy_machine_cores() > 1 &&
-           cvy_memory_total(&memory) < cvy_machine_memory() / 8;
+    return (!wish || strcmp(wish, "0") != 0) && traits->cpu && traits->quirks & CVY_QUIRK_OWN_CACHE &&
+           cvy_machine_cores() > 1 && cvy_memory_total(&memory) < cvy_machine_memory() / 8;
 }
 
 /* The model, a line of the file a message, and an empty one. */
@@ -39,14 +38,7 @@ static bool say_model(cvy_child *child, const convoy_model *model) {
     return said && cvy_child_say(child, "%s", "");
 }
 
-void cvy_network_build_ahead(convoy_network *network) {
-    cvy_child *child = &network->ahead;
-    if (!wanted(network))
-        return;
-    *child = cvy_driver_take_child(); /* there is one where the driver was met for the first time */
-    if (child->id <= 0 && cvy_device_building(network->device)->slowest <= compiles)
-        return;
-    network->ahead_asked = true;
+static bool ask(const convoy_network *network, cvy_child *child) {
     char batch[16], training[2] = {network->options.training ? '1' : '0'};
     snprintf(batch, sizeof batch, "%d", network->options.batch_size);
     const convoy_device_info *info = convoy_device_get_info(network->device);
@@ -54,7 +46,18 @@ void cvy_network_build_ahead(convoy_network *network) {
     const char *const arguments[] = {info->id, info->name, batch, training, variant ? variant : "", NULL};
     const bool hears = child->id > 0 ? cvy_child_go_on(child, "build-network", arguments)
                                      : cvy_child_start(child, "build-network", arguments, NULL) == CONVOY_OK;
-    if (!hears || !say_model(child, network->model)) {
+    return hears && say_model(child, network->model);
+}
+
+void cvy_network_build_ahead(convoy_network *network) {
+    cvy_child *child = &network->ahead;
+    if (network->ahead_asked || network->options.last_first)
+        return;
+    *child = cvy_driver_take_child(); /* there is one where the driver was met for the first time */
+    if (child->id <= 0 && cvy_device_building(network->device)->slowest <= compiles)
+        return;
+    network->ahead_asked = true;
+    if (!is_worth_a_process(network) || !ask(network, child)) {
         cvy_debug("kernels are built by one process alone");
         cvy_child_end(child);
     }
@@ -127,9 +130,7 @@ convoy_status cvy_network_serve_ahead(cvy_child *parent, char *const *arguments)
     options.variant = arguments[4];
     convoy_status status = read_model(parent, &model);
     if (!status)
-        status = convoy_device_open(arguments[0], &device);
-    if (!status && strcmp(convoy_device_get_info(device)->name, arguments[1]) != 0)
-        status = cvy_fail(CONVOY_DEVICE, "device %s is not %s", arguments[0], arguments[1]);
+        status = cvy_device_open_named(arguments[0], arguments[1], &device);
     if (!status)
         status = cvy_network_create(model, device, &options, &network);
     if (!status)

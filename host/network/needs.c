@@ -26,7 +26,7 @@ static void describe_step(convoy_network *network, size_t s) {
                              .input_activation = step->input_activation,
                              .training = backward,
                              .input_gradient = input_gradient,
-                             .frozen = step->frozen && network->options.training,
+                             .frozen = (step->frozen || network->model->apart) && network->options.training,
                              .only_folds = step->folded && !network->options.training,
                              .seed = network->options.seed,
                              .index = (uint32_t)s};

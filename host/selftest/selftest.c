@@ -83,10 +83,8 @@ convoy_status cvy_selftest_serve(cvy_child *parent, char *const *arguments) {
     cvy_child_answer request;
     convoy_device *device = NULL;
     convoy_status status = arguments[0] && arguments[1]
-                               ? convoy_device_open(arguments[0], &device)
+                               ? cvy_device_open_named(arguments[0], arguments[1], &device)
                                : cvy_fail(CONVOY_INVALID, "the self-test wants a device's id and name");
-    if (!status && strcmp(convoy_device_get_info(device)->name, arguments[1]) != 0)
-        status = cvy_fail(CONVOY_DEVICE, "device %s is not %s", arguments[0], arguments[1]);
     if (!status)
         cvy_child_say(parent, "ready");
     while (!status && cvy_child_hear(parent, &forever, &request) == CVY_CHILD_ANSWERED)

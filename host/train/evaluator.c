@@ -20,9 +20,9 @@ struct cvy_evaluator {
     cvy_statistics statistics;
     cvy_buffer *truth, *answers; /* int32 [images]; NULL where not wanted */
     size_t images, classes;
-    float *outputs;     /* [images][classes], in host memory; NULL where not wanted */
-    float *batch;       /* [classes][pitch], the same of a batch */
     cvy_buffer *recent; /* with answers: the outputs of `slots` batches, until they are looked at */
+    float *outputs;     /* [images][classes], what was looked at; NULL where not wanted */
+    size_t looked;      /* images */
     size_t slots;
 };
 
@@ -170,31 +170,15 @@ void cvy_evaluator_free(cvy_evaluator *e) {
     cvy_buffer_free(e->truth);
     cvy_buffer_free(e->answers);
     free(e->outputs);
-    free(e->batch);
     cvy_buffer_free(e->recent);
     free(e);
 }
 
-/* From now on every image's outputs come to the host. */
+/* From now on every image's outputs are kept. */
 static convoy_status keep_outputs(cvy_evaluator *e) {
-    const size_t pitch = (size_t)cvy_network_pitch(e->network);
     e->outputs = cvy_machine_allocate(e->images * e->classes, sizeof *e->outputs);
-    e->batch = malloc(e->classes * pitch * sizeof *e->batch);
-    return e->outputs && e->batch
-               ? CONVOY_OK
-               : cvy_fail_memory("the outputs", e->images * e->classes * sizeof *e->outputs);
-}
-
-static convoy_status fetch_outputs(cvy_evaluator *e, size_t n, size_t done) {
-    const size_t pitch = (size_t)cvy_network_pitch(e->network);
-    if (!e->outputs)
-        return CONVOY_OK;
-    convoy_status status =
-        cvy_buffer_read(cvy_network_output(e->network), 0, e->batch, e->classes * pitch * sizeof *e->batch);
-    for (size_t i = 0; i < n && !status; i++)
-        for (size_t c = 0; c < e->classes; c++)
-            e->outputs[(done + i) * e->classes + c] = e->batch[c * pitch + i];
-    return status;
+    return e->outputs ? CONVOY_OK
+                      : cvy_fail_memory("the outputs", e->images * e->classes * sizeof *e->outputs);
 }
 
 static convoy_status evaluate_batch(cvy_evaluator *e, int n, size_t done) {
@@ -215,24 +199,36 @@ static convoy_status evaluate_batch(cvy_evaluator *e, int n, size_t done) {
                                                        .prediction_offset = done});
     if (!status && e->truth)
         status = cvy_buffer_copy(e->labels, 0, e->truth, done * sizeof(int32_t), (size_t)n * sizeof(int32_t));
-    return status ? status : fetch_outputs(e, (size_t)n, done);
+    return status;
 }
 
-/* An infinite output beside finite ones can have a finite loss, and is no answer all the same. */
-static convoy_status check_outputs(cvy_evaluator *e, size_t batches, const int *sizes) {
-    const size_t count = cvy_buffer_bytes(e->recent) / e->slots / sizeof(float),
-                 pitch = (size_t)cvy_network_pitch(e->network);
-    float *values = malloc(count * sizeof *values);
-    convoy_status status = values ? CONVOY_OK : cvy_fail_memory("outputs", count * sizeof *values);
-    for (size_t b = 0; b < batches && !status; b++) {
-        status = cvy_buffer_read(e->recent, b * count * sizeof *values, values, count * sizeof *values);
-        for (size_t i = 0; i < count && !status; i++)
-            if (i % pitch < (size_t)sizes[b] && !isfinite(values[i]))
-                status = cvy_fail(
+/* Of one batch, [classes][pitch]. An infinite output beside finite ones can have a finite loss, and is no
+ * answer all the same. */
+static convoy_status look_at(cvy_evaluator *e, const float *values, size_t pitch, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        for (size_t c = 0; c < e->classes; c++) {
+            const float value = values[c * pitch + i];
+            if (!isfinite(value))
+                return cvy_fail(
                     CONVOY_FAILED,
                     "the output for class %zu of an image is %s: the network's outputs are no answers. Its "
                     "weights are too large, or training has diverged",
-                    i / pitch, isnan(values[i]) ? "NaN" : "infinite");
+                    c, isnan(value) ? "NaN" : "infinite");
+            if (e->outputs)
+                e->outputs[(e->looked + i) * e->classes + c] = value;
+        }
+    e->looked += n;
+    return CONVOY_OK;
+}
+
+static convoy_status read_outputs(cvy_evaluator *e, size_t batches, const int *sizes) {
+    const size_t bytes = cvy_buffer_bytes(e->recent) / e->slots;
+    float *values = malloc(bytes);
+    convoy_status status = values ? CONVOY_OK : cvy_fail_memory("outputs", bytes);
+    for (size_t b = 0; b < batches && !status; b++) {
+        status = cvy_buffer_read(e->recent, b * bytes, values, bytes);
+        if (!status)
+            status = look_at(e, values, (size_t)cvy_network_pitch(e->network), (size_t)sizes[b]);
     }
     free(values);
     return status;
@@ -247,12 +243,13 @@ static convoy_status read_batches(cvy_evaluator *e) {
     const size_t batches = e->statistics.pending;
     memcpy(sizes, e->statistics.sizes, sizeof sizes);
     convoy_status status = cvy_statistics_read(&e->statistics);
-    return status || !e->recent || e->statistics.first_bad ? status : check_outputs(e, batches, sizes);
+    return status || !e->recent || e->statistics.first_bad ? status : read_outputs(e, batches, sizes);
 }
 
 convoy_status cvy_evaluator_run(cvy_evaluator *e, const volatile int *interrupt, double *loss,
                                 double *accuracy) {
     size_t done = 0;
+    e->looked = 0;
     e->statistics.pending = 0; /* of a run that failed in its middle */
     cvy_statistics_reset(&e->statistics);
     convoy_status status = cvy_loader_start(e->loader, 0, 0);

@@ -111,9 +111,7 @@ static convoy_status open_device(char *const *arguments, convoy_device **device)
             return cvy_fail(CONVOY_INVALID, "measuring wants a device's id, its name, and a precision");
     while (cvy_precision_names[precision] && strcmp(cvy_precision_names[precision], arguments[2]) != 0)
         precision++;
-    convoy_status status = convoy_device_open(arguments[0], device);
-    if (!status && strcmp(convoy_device_get_info(*device)->name, arguments[1]) != 0)
-        status = cvy_fail(CONVOY_DEVICE, "device %s is not %s", arguments[0], arguments[1]);
+    convoy_status status = cvy_device_open_named(arguments[0], arguments[1], device);
     return status ? status : convoy_device_set_precision(*device, (convoy_precision)precision);
 }
 

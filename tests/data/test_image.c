@@ -9,6 +9,7 @@
 #include "data/image.h"
 #include "data/resize_reference.h"
 #include "support/images.h"
+#include "support/photograph.h"
 #include "support/test.h"
 
 enum { HEIGHT = 4, WIDTH = 6, PIXELS = HEIGHT * WIDTH };

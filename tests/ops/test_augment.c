@@ -4,6 +4,7 @@
 
 #include "ops/data/augment_reference.h"
 #include "ops/ops.h"
+#include "support/photograph.h"
 
 enum { HEIGHT = 20, WIDTH = 24 };
 
