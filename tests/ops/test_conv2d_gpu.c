@@ -37,7 +37,8 @@ static void tile_gpu_adapts(void **state) {
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         device->traits.max_work_group = cases[i].max_work_group;
         device->traits.local_memory = cases[i].local_memory;
-        assert_true(conv_skipped(&cases[i].shape) || conv_check_case(&cases[i].shape, "tile_gpu"));
+        assert_true(conv_skipped(&cases[i].shape, "tile_gpu") ||
+                    conv_check_case(&cases[i].shape, "tile_gpu"));
     }
     device->traits = real;
 }
@@ -63,7 +64,8 @@ static void test_mma(void **state) {
                 continue;
             traits->max_work_group = tests[i].max_work_group;
             assert_ok(convoy_device_set_precision(test_device(), (convoy_precision)precision));
-            assert_true(conv_skipped(&tests[i].shape) || conv_check_case(&tests[i].shape, "mma_nvidia"));
+            assert_true(conv_skipped(&tests[i].shape, "mma_nvidia") ||
+                        conv_check_case(&tests[i].shape, "mma_nvidia"));
         }
     *traits = kept;
 }
@@ -93,7 +95,7 @@ static void test_chunks(void **state) {
     for (size_t v = 0; v < 2; v++)
         for (size_t i = 0; i < sizeof chunked / sizeof *chunked; i++) {
             traits->max_allocation = 4 << 20;
-            checked += !conv_skipped(&chunked[i]) && conv_check_case(&chunked[i], variants[v]);
+            checked += !conv_skipped(&chunked[i], variants[v]) && conv_check_case(&chunked[i], variants[v]);
             traits->max_allocation = kept;
         }
     assert_true(checked || test_quick());

@@ -10,8 +10,8 @@
 typedef cvy_conv2d_case conv_case;
 enum { CONV_ALL_PASSES = 7 };
 
-/* Only the smallest shapes are in the short run. */
-bool conv_skipped(const conv_case *c);
+/* Only the shapes that are small for the variant are in the short run. */
+bool conv_skipped(const conv_case *c, const char *variant);
 /* Every pass, with and without bias and accumulation. False where the variant does not run this shape on this
    device, which its refusal must say. */
 bool conv_check_case(const conv_case *c, const char *variant);

@@ -37,12 +37,19 @@ bool test_quick(void) {
 
 int test_build_plainly(void **state) {
     (void)state;
+    test_build(true);
+    return 0;
+}
+
+void test_build(bool plainly) {
     const cvy_device_traits *traits = cvy_device_get_traits(test_device());
-    if (traits->cpu && !(traits->quirks & CVY_QUIRK_INTERPRETS)) {
+    if (plainly && traits->cpu && !(traits->quirks & CVY_QUIRK_INTERPRETS)) {
         setenv("CONVOY_KERNEL_OPTIONS", "-cl-opt-disable", 1);
         setenv("CLBLAST_BUILD_OPTIONS", "-cl-opt-disable ", 1);
+    } else if (!plainly) {
+        unsetenv("CONVOY_KERNEL_OPTIONS");
+        unsetenv("CLBLAST_BUILD_OPTIONS");
     }
-    return 0;
 }
 
 size_t test_stride(void) {

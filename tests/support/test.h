@@ -61,6 +61,7 @@ void test_device_close(void);
 bool test_quick(void);
 /* For kernels for GPUs where a compiling CPU stands in: from here on they are built without optimization, in
    a quarter of the time. Not under Oclgrind, which interprets them: four times as long. */
+void test_build(bool plainly);
 int test_build_plainly(void **state); /* a group's setup */
 /* How far a loop over shapes goes at once: 1; 3 in the short run. */
 size_t test_stride(void);
