@@ -409,6 +409,29 @@ static void predict_sees_what_eval_sees(void **state) {
     json_decref(alone);
 }
 
+/* Training photographs are cut to what prediction sees of them, whatever training would draw. */
+static void an_evaluation_augments_nothing(void **state) {
+    (void)state;
+    uint8_t pixels[8 * 13];
+    for (int i = 0; i < 9; i++) {
+        char file[64];
+        for (int p = 0; p < 8 * 13; p++)
+            pixels[p] = (uint8_t)((uint32_t)(i * 8 * 13 + p) * 2654435761u >> 24);
+        snprintf(file, sizeof file, "photographs/%c/%d.png", 'a' + i / 3, i % 3);
+        test_write_png(folder, file, 13, 8, 0, 8, 0, pixels);
+    }
+    const char *data = test_path(folder, "photographs"), *out = test_path(folder, "photographs-run"),
+               *open = test_path(folder, "open.yaml"), *w = test_path(out, "last.safetensors");
+    json_of(RUN("train", open, "--data", data, "--out", out, "--epochs", "1", "--json"));
+    double losses[2];
+    for (int i = 0; i < 2; i++)
+        losses[i] = json_real_value(json_object_get(
+            json_of(RUN("eval", open, "--data", data, "--weights", w, "--split", "train", "--json", "--set",
+                        i ? "augment=[{RandomCrop: {padding: 2}}]" : "augment=[]")),
+            "loss"));
+    assert_true(losses[0] > 0 && losses[0] == losses[1]);
+}
+
 static void predict_answers_what_it_can(void **state) {
     (void)state;
     const char *bad = test_path(folder, "mixed/bad.png");
@@ -521,6 +544,7 @@ int main(void) {
         cmocka_unit_test(names_of_any_bytes_are_answered),
         cmocka_unit_test(predict),
         cmocka_unit_test(predict_sees_what_eval_sees),
+        cmocka_unit_test(an_evaluation_augments_nothing),
         cmocka_unit_test(predict_answers_what_it_can),
         cmocka_unit_test(what_is_not_finite_is_no_answer),
         cmocka_unit_test(bench),
