@@ -14,6 +14,8 @@
  * four. */
 enum { SIZE_LIMIT = 1024 * 1024, DEPTH_LIMIT = 64, LONGEST_KEY = 240 };
 
+static const char binary_tag[] = "tag:yaml.org,2002:binary";
+
 typedef struct loader {
     yaml_parser_t parser;
     yaml_event_t event; /* the current one; empty (type 0) before the first */
@@ -104,12 +106,25 @@ static convoy_status refuse_extras(const loader *l, const yaml_char_t *anchor, c
     return CONVOY_OK;
 }
 
+/* The one tag: bytes that are no text, as a file's name may have. */
+static bool is_binary(const yaml_char_t *tag) {
+    return tag && strcmp((const char *)tag, binary_tag) == 0;
+}
+
 static convoy_status read_scalar(loader *l, cvy_node **out) {
-    convoy_status status = refuse_extras(l, l->event.data.scalar.anchor, l->event.data.scalar.tag);
+    const yaml_char_t *tag = l->event.data.scalar.tag;
+    convoy_status status = refuse_extras(l, l->event.data.scalar.anchor, is_binary(tag) ? NULL : tag);
     if (status)
         return status;
     const char *value = (const char *)l->event.data.scalar.value;
     size_t length = l->event.data.scalar.length;
+    char *bytes = NULL;
+    if (is_binary(tag)) {
+        bytes = cvy_arena_alloc(l->arena, length + 1);
+        if (!cvy_text_from_base64(value, bytes, &length))
+            return fail_here(l, "what follows !!binary is no base64");
+        value = bytes;
+    }
     if (strnlen(value, length) != length)
         return fail_here(l, "a text must not contain the character NUL");
     *out = create_node(l, CVY_SCALAR);
@@ -317,6 +332,18 @@ convoy_status cvy_node_fail(const cvy_node *node, const char *format, ...) {
 
 /* ---- nodes to text ---- */
 
+/* Whether a YAML file may hold the text, be it with escapes. */
+static bool is_text(const char *value) {
+    unsigned code;
+    for (size_t length; *value; value += length) {
+        length = cvy_text_character((const unsigned char *)value, &code);
+        if (!length || (code >= 0x80 && code < 0xA0 && code != 0x85) || code == 0xFEFF ||
+            (code & ~1u) == 0xFFFE)
+            return false;
+    }
+    return true;
+}
+
 void cvy_node_print_text(const char *value, cvy_text *text) {
     static const char first[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./+$";
     static const char later[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./+$-@%~=";
@@ -325,6 +352,11 @@ void cvy_node_print_text(const char *value, cvy_text *text) {
     bool plain = *value && strchr(first, *value) && !value[strspn(value, later)];
     if (plain || cvy_text_to_long(value, &integer) || cvy_text_to_double(value, &number)) {
         cvy_text_add(text, "%s", value);
+        return;
+    }
+    if (!is_text(value)) {
+        cvy_text_add(text, "!!binary ");
+        cvy_text_add_base64(text, value, strlen(value));
         return;
     }
     cvy_text_add(text, "\"");

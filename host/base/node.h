@@ -19,8 +19,9 @@ struct cvy_node {
     size_t count;
 };
 
-/* Parses one document with libyaml. Errors (syntax, duplicate key, alias, anchor or tag, nesting over 64,
-   over 1 MiB, a second document) are CONVOY_INVALID and name file:line:column. The nodes live in `arena`. */
+/* Parses one document with libyaml. Errors (syntax, duplicate key, alias, anchor, tag but !!binary, nesting
+   over 64, over 1 MiB, a second document) are CONVOY_INVALID and name file:line:column. The nodes live in
+   `arena`. */
 convoy_status cvy_node_parse(cvy_arena *arena, const char *file, const char *text, size_t size,
                              cvy_node **root);
 convoy_status cvy_node_load(cvy_arena *arena, const char *path, cvy_node **root);
@@ -32,7 +33,8 @@ cvy_node *cvy_node_scalar(cvy_arena *arena, const char *file, const char *text);
 
 /* The node as YAML in flow style, `{a: 1, b: [2, 3]}`: parsing it gives an equal tree. */
 void cvy_node_print(const cvy_node *node, cvy_text *text);
-/* A scalar as YAML: plain where it reads back as it stands, else in double quotes. */
+/* A scalar as YAML: plain where it reads back as it stands, else in double quotes, or as !!binary where it is
+ * no text. */
 void cvy_node_print_text(const char *value, cvy_text *text);
 
 /* CONVOY_INVALID with "file:line:column: <message>". */

@@ -82,8 +82,7 @@ void cvy_text_add_number(cvy_text *text, double value) {
     cvy_text_add(text, "%s", digits);
 }
 
-/* The length of the UTF-8 character at `bytes`, 0 where there is none, and its code. */
-static size_t utf8_character(const unsigned char *bytes, unsigned *code) {
+size_t cvy_text_character(const unsigned char *bytes, unsigned *code) {
     static const unsigned least[5] = {0, 0, 0x80, 0x800, 0x10000};
     const size_t length = bytes[0] < 0x80             ? 1
                           : (bytes[0] & 0xE0) == 0xC0 ? 2
@@ -113,7 +112,7 @@ void cvy_text_add_visible(cvy_text *text, const char *shown, bool lines) {
     const char *start = shown; /* of what needs no escape */
     for (const char *c = shown;;) {
         unsigned code;
-        size_t length = utf8_character((const unsigned char *)c, &code);
+        size_t length = cvy_text_character((const unsigned char *)c, &code);
         if (*c && length && (!is_invisible(code) || (lines && (code == '\n' || code == '\t')))) {
             c += length;
             continue;
@@ -125,6 +124,35 @@ void cvy_text_add_visible(cvy_text *text, const char *shown, bool lines) {
             cvy_text_add(text, "\\x%02X", (unsigned char)c[i]);
         start = c += length ? length : 1;
     }
+}
+
+static const char base64_digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+void cvy_text_add_base64(cvy_text *text, const void *data, size_t size) {
+    const unsigned char *bytes = data;
+    for (size_t i = 0; i < size; i += 3) {
+        const unsigned word = (unsigned)bytes[i] << 16 | (i + 1 < size ? (unsigned)bytes[i + 1] << 8 : 0) |
+                              (i + 2 < size ? bytes[i + 2] : 0u);
+        char four[5] = "====";
+        for (size_t d = 0; d < 4 && i + d <= size; d++)
+            four[d] = base64_digits[word >> (18 - 6 * d) & 63];
+        cvy_text_add(text, "%s", four);
+    }
+}
+
+bool cvy_text_from_base64(const char *text, char *bytes, size_t *size) {
+    unsigned word = 0;
+    size_t digits = 0;
+    *size = 0;
+    for (; *text && *text != '='; text++) {
+        const char *digit = strchr(base64_digits, *text);
+        if (!digit)
+            return false;
+        word = word << 6 | (unsigned)(digit - base64_digits);
+        if (++digits % 4 != 1)
+            bytes[(*size)++] = (char)(word >> ((8 - digits % 4 * 2) % 8) & 0xFF);
+    }
+    return strspn(text, "=") == strlen(text) && strlen(text) == (4 - digits % 4) % 4 && digits % 4 != 1;
 }
 
 void cvy_text_free(cvy_text *text) {

@@ -20,9 +20,15 @@ void cvy_text_add_number(cvy_text *text, double value);
 /* Text from outside as a screen may have it: control characters, what turns the direction of writing, and
    bytes that are no UTF-8 become \x1B. `lines`: tabs and line breaks stay. */
 void cvy_text_add_visible(cvy_text *text, const char *shown, bool lines);
+void cvy_text_add_base64(cvy_text *text, const void *data, size_t size);
 void cvy_text_free(cvy_text *text);
 /* "" instead of NULL. */
 const char *cvy_text_get(const cvy_text *text);
+
+/* The length of the UTF-8 character at `bytes`, 0 where there is none, and its code. */
+size_t cvy_text_character(const unsigned char *bytes, unsigned *code);
+/* Writes at most 3/4 of the text's length to `bytes`; false where the text is no base64. */
+bool cvy_text_from_base64(const char *text, char *bytes, size_t *size);
 
 /* The candidate closest to `word` (Damerau-Levenshtein, case-insensitive) if it is close enough to be a
    misspelling of it, else NULL. */

@@ -100,9 +100,10 @@ void cli_print_help(const cli_command *command, FILE *out);
 typedef struct cli_data_request {
     const char *data; /* NULL: the recipe's */
     size_t limit_train, limit_test;
-    double test_fraction;   /* 0: the recipe's */
-    bool train, test;       /* which splits */
-    bool validation;        /* val/, where there is one, in place of the test split */
+    double test_fraction; /* 0: the recipe's */
+    bool train, test;     /* which splits */
+    bool validation;      /* val/, where there is one, in place of the test split */
+    bool evaluation; /* training images as evaluation and prediction see them, not as augmentation does */
     convoy_dataset **judge; /* NULL, or the validation set beside both: a folder of its own, or a part of the
                                training images; stays NULL where there is none */
 } cli_data_request;

@@ -178,7 +178,8 @@ static convoy_status run(cli_call *call) {
                                 .test_fraction = o->test_fraction,
                                 .train = training,
                                 .test = !training,
-                                .validation = o->split == 2};
+                                .validation = o->split == 2,
+                                .evaluation = true};
     if (!o->weights)
         return cvy_fail(CONVOY_INVALID,
                         "convoy eval: --weights is missing: which weights are to be evaluated?");

@@ -19,10 +19,12 @@ enum {
 
 convoy_status cvy_pixels_create(const char *path, int channels, size_t height, size_t width,
                                 cvy_pixels *pixels) {
-    if (!height || !width || height > CVY_MOST_PIXELS || width > CVY_MOST_PIXELS ||
+    if (!height || !width || height > CVY_LONGEST_SIDE || width > CVY_LONGEST_SIDE ||
         height * width > CVY_MOST_PIXELS)
-        return cvy_fail(CONVOY_INVALID, "%s: an image of %zu x %zu pixels; at most %d megapixels are read",
-                        path, width, height, CVY_MOST_PIXELS / 1000000);
+        return cvy_fail(
+            CONVOY_INVALID,
+            "%s: an image of %zu x %zu pixels; at most %d megapixels are read, and sides of at most %d", path,
+            width, height, CVY_MOST_PIXELS / 1000000, CVY_LONGEST_SIDE);
     *pixels = (cvy_pixels){channels, (int)height, (int)width, malloc(height * width * (size_t)channels)};
     return pixels->data ? CONVOY_OK : cvy_fail_memory(path, height * width * (size_t)channels);
 }

@@ -8,8 +8,9 @@
 #include "base/status.h"
 #include "ops/gather.h"
 
-/* Larger images are refused before memory is asked for: a few bytes of file can claim billions of pixels. */
-enum { CVY_MOST_PIXELS = 100 * 1000 * 1000 };
+/* Larger images are refused before memory is asked for: a few bytes of file can claim billions of pixels. The
+   sides are bounded too, since resizing goes over whole rows and columns. */
+enum { CVY_MOST_PIXELS = 100 * 1000 * 1000, CVY_LONGEST_SIDE = 65535 };
 
 /* Rows of pixels with the channels side by side, as files hold them. */
 typedef struct cvy_pixels {

@@ -1,5 +1,6 @@
 /* Decoding JPEG with libjpeg's interface (libjpeg-turbo). */
 #include <setjmp.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,8 +11,9 @@
 
 #include "data/image.h"
 
-/* A progressive image of a few kilobytes can ask for thousands of passes over its pixels. */
-enum { MOST_SCANS = 200 };
+/* A progressive image of a few kilobytes can ask for thousands of passes over its pixels. The passes over a
+   large one are fewer: 15 over the largest, where programs write about ten. */
+enum { MOST_SCANS = 200, MOST_PIXELS_OF_SCANS = 15 * CVY_MOST_PIXELS };
 
 typedef struct decoder {
     struct jpeg_decompress_struct jpeg;
@@ -51,11 +53,18 @@ static void on_message(j_common_ptr jpeg, int level) {
     }
 }
 
-static void on_progress(j_common_ptr jpeg) {
-    decoder *decoder = owner(jpeg);
-    if (decoder->jpeg.input_scan_number <= MOST_SCANS)
+static void on_progress(j_common_ptr common) {
+    decoder *decoder = owner(common);
+    struct jpeg_decompress_struct *jpeg = &decoder->jpeg;
+    const uint64_t pixels = (uint64_t)jpeg->image_height * jpeg->image_width,
+                   most = MOST_PIXELS_OF_SCANS / pixels < MOST_SCANS ? MOST_PIXELS_OF_SCANS / pixels
+                                                                     : MOST_SCANS;
+    const bool is_damaged = jpeg_has_multiple_scans(jpeg) && decoder->message[0]; /* spares the other scans */
+    if ((uint64_t)jpeg->input_scan_number > most)
+        snprintf(decoder->message, sizeof decoder->message, "more than %d scans of %u x %u pixels", (int)most,
+                 jpeg->image_width, jpeg->image_height);
+    else if (!is_damaged)
         return;
-    snprintf(decoder->message, sizeof decoder->message, "more than %d scans", MOST_SCANS);
     longjmp(decoder->escape, 1);
 }
 

@@ -6,6 +6,9 @@
 
 #include "data/image.h"
 
+/* Of pixels as the file has them, which may be 8 bytes each: what inflating may cost. */
+enum { MOST_BYTES = 4 * CVY_MOST_PIXELS };
+
 typedef struct decoder {
     const uint8_t *file;
     size_t size, position;
@@ -33,6 +36,12 @@ static void read_bytes(png_structp png, png_bytep out, size_t length) {
     decoder->position += length;
 }
 
+/* Texts and profiles are packed, too, and a thousand of them would be unpacked in memory. */
+static void skip_texts(png_structp png) {
+    static const png_byte chunks[] = "iCCP\0iTXt\0sPLT\0tEXt\0zTXt";
+    png_set_keep_unknown_chunks(png, PNG_HANDLE_CHUNK_NEVER, chunks, sizeof chunks / 5);
+}
+
 static void ask_for_8_bits_without_alpha(decoder *decoder) {
     png_set_expand(decoder->png); /* palette -> RGB, 1, 2 and 4 bits -> 8, a transparent colour -> alpha */
     png_set_scale_16(decoder->png);
@@ -45,12 +54,17 @@ static convoy_status decode(decoder *decoder, const char *path, cvy_pixels *pixe
     png_set_user_limits(png, PNG_UINT_31_MAX,
                         PNG_UINT_31_MAX); /* cvy_pixels_create checks, with a better message */
     png_set_read_fn(png, decoder, read_bytes);
+    skip_texts(png);
     png_read_info(png, decoder->info);
     int channels = png_get_color_type(png, decoder->info) & PNG_COLOR_MASK_COLOR ? 3 : 1;
     convoy_status status = cvy_pixels_create(path, channels, png_get_image_height(png, decoder->info),
                                              png_get_image_width(png, decoder->info), pixels);
     if (status)
         return status;
+    const size_t bytes = png_get_rowbytes(png, decoder->info) * (size_t)pixels->height;
+    if (bytes > MOST_BYTES)
+        return cvy_fail(CONVOY_INVALID, "%s: %zu million bytes of pixels; at most %d million are read", path,
+                        bytes / 1000000, MOST_BYTES / 1000000);
     ask_for_8_bits_without_alpha(decoder);
     int passes = png_set_interlace_handling(png);
     png_read_update_info(png, decoder->info);

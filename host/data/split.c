@@ -53,23 +53,26 @@ static convoy_status create_part(const convoy_dataset *set, size_t count, convoy
     convoy_dataset *part = *out = cvy_dataset_create();
     if (!part)
         return cvy_fail_memory("a data set", sizeof *part);
-    part->name = cvy_arena_strdup(part->arena, set->name);
-    part->source = set->source ? cvy_arena_strdup(part->arena, set->source) : NULL;
-    part->channels = set->channels;
-    part->height = set->height;
-    part->width = set->width;
-    part->classes = set->classes;
-    part->numbered = set->numbered;
-    part->floats = set->floats;
-    part->fetch = set->fetch;
-    part->class_names = cvy_arena_alloc(part->arena, ((size_t)set->classes + 1) * sizeof *part->class_names);
+    cvy_arena *arena = part->arena;
+    *part = *set;
+    part->arena = arena;
+    part->labels = NULL; /* each its own, from here on */
+    part->images = NULL;
+    part->paths = NULL;
+    part->extents = NULL;
+    part->fill = NULL;
+    part->name = cvy_arena_strdup(arena, set->name);
+    part->source = set->source ? cvy_arena_strdup(arena, set->source) : NULL;
+    part->class_names = cvy_arena_alloc(arena, ((size_t)set->classes + 1) * sizeof *part->class_names);
     for (int c = 0; c < set->classes; c++)
-        part->class_names[c] = cvy_arena_strdup(part->arena, set->class_names[c]);
+        part->class_names[c] = cvy_arena_strdup(arena, set->class_names[c]);
     convoy_status status = cvy_dataset_reserve_labels(part, count);
     if (!status && set->images)
         status = cvy_dataset_reserve_images(part);
     if (!status && set->paths && !(part->paths = calloc(count + 1, sizeof *part->paths)))
         status = cvy_fail_memory("a list of images", count * sizeof *part->paths);
+    if (!status && set->extents && !(part->extents = calloc(count + 1, sizeof *part->extents)))
+        status = cvy_fail_memory("the sizes of images", count * sizeof *part->extents);
     return status;
 }
 
@@ -83,6 +86,8 @@ static void move(convoy_dataset *set, const bool *drawn, convoy_dataset *part) {
         to->labels[at] = set->labels[i];
         if (set->paths)
             to->paths[at] = set->paths[i];
+        if (set->extents)
+            memcpy(to->extents[at], set->extents[i], sizeof *to->extents);
         if (set->images && (drawn[i] || at != i))
             memcpy(to->images + at * bytes, set->images + i * bytes, bytes);
     }

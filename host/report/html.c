@@ -18,20 +18,8 @@ void cvy_html_add(cvy_text *page, const char *text, bool lines) {
 }
 
 void cvy_html_add_data(cvy_text *page, const char *type, const void *data, size_t size) {
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    const unsigned char *bytes = data;
-    char *text = malloc(4 * (size / 3 + 1) + 1), *out = text;
-    if (!text)
-        return;
-    for (size_t i = 0; i < size; i += 3) {
-        const unsigned word = (unsigned)bytes[i] << 16 | (i + 1 < size ? (unsigned)bytes[i + 1] << 8 : 0) |
-                              (i + 2 < size ? bytes[i + 2] : 0u);
-        for (size_t d = 0; d < 4; d++)
-            *out++ = i + d <= size ? digits[word >> (18 - 6 * d) & 63] : '=';
-    }
-    *out = '\0';
-    cvy_text_add(page, "data:%s;base64,%s", type, text);
-    free(text);
+    cvy_text_add(page, "data:%s;base64,", type);
+    cvy_text_add_base64(page, data, size);
 }
 
 static convoy_status add_canvas(cvy_text *page, cvy_picture kind, cvy_canvas *canvas) {

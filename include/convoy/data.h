@@ -140,8 +140,8 @@ CONVOY_API convoy_status convoy_dataset_image(const convoy_dataset *dataset, siz
 
 /* Decodes one PNG or JPEG file into image [channels][height][width]: the short side is resized to fit, the
    centre cropped. channels is 1 (grey) or 3 (RGB). Transparency and EXIF orientation are ignored, as
-   torchvision does. CONVOY_INVALID: neither PNG nor JPEG, damaged, or over 100 megapixels; CONVOY_IO: not
-   readable. Any thread. */
+   torchvision does. CONVOY_INVALID: neither PNG nor JPEG, damaged, or too large (tools/docs/models.md);
+   CONVOY_IO: not readable. Any thread. */
 CONVOY_API convoy_status convoy_image_load(const char *path, int channels, int height, int width,
                                            uint8_t *image);
 

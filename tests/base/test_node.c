@@ -95,6 +95,9 @@ static void refusals_name_the_place(void **state) {
         {"&x a: 1\n", "m.yaml:1:1: anchors"},
         {"a: *x\n", "m.yaml:1:4: aliases"},
         {"a: !!int 1\n", "m.yaml:1:4: tags"},
+        {"a: !!binary Y2F\n", "m.yaml:1:4: what follows !!binary is no base64"},
+        {"a: !!binary AGE=\n", "m.yaml:1:4: a text must not contain the character NUL"},
+        {"a: !!binary [b]\n", "m.yaml:1:4: tags"},
         {"a: !t {b: 1}\n", "m.yaml:1:4: tags"},
         {"a: !t [b]\n", "m.yaml:1:4: tags"},
         {"? [a]\n: 1\n", "m.yaml:1:3: a key must be a plain word"},
@@ -200,6 +203,31 @@ static void printing_reads_back(void **state) {
     assert_equal_trees(root, again);
 }
 
+/* What no YAML file may hold, and what its escapes cannot say: bytes that are no UTF-8. */
+static void bytes_that_are_no_text_read_back(void **state) {
+    static const char *const odd[] = {"caf\xe9",      "\xff",          "a\xc2\x80z",
+                                      "\xef\xbf\xbf", "\xef\xbb\xbfx", "\xed\xa0\x80"};
+    for (size_t i = 0; i < sizeof odd / sizeof *odd; i++) {
+        cvy_text text = {0};
+        cvy_node *again;
+        cvy_text_add(&text, "{");
+        cvy_node_print_text(odd[i], &text);
+        cvy_text_add(&text, ": [");
+        cvy_node_print_text(odd[i], &text);
+        cvy_text_add(&text, "]}");
+        convoy_status status = parse(*state, text.data, &again);
+        cvy_text_free(&text);
+        assert_ok(status);
+        assert_string_equal(again->keys[0]->text, odd[i]);
+        assert_string_equal(again->items[0]->items[0]->text, odd[i]);
+    }
+    cvy_text text = {0}; /* as YAML's other readers know it */
+    cvy_node_print_text("caf\xe9", &text);
+    const bool same = strcmp(cvy_text_get(&text), "!!binary Y2Fm6Q==") == 0;
+    cvy_text_free(&text);
+    assert_true(same);
+}
+
 #define WITH_ARENA(test) cmocka_unit_test_setup_teardown(test, open_arena, free_arena)
 
 int main(void) {
@@ -212,6 +240,7 @@ int main(void) {
         WITH_ARENA(load_reads_a_file),
         WITH_ARENA(nodes_of_the_program_have_no_line),
         WITH_ARENA(printing_reads_back),
+        WITH_ARENA(bytes_that_are_no_text_read_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

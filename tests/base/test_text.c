@@ -80,6 +80,34 @@ static void what_no_screen_should_get_is_escaped(void **state) {
     cvy_text_free(&text);
 }
 
+/* The vectors of RFC 4648, and what is none. */
+static void base64_goes_both_ways(void **state) {
+    (void)state;
+    static const char *const pairs[][2] = {{"", ""},
+                                           {"f", "Zg=="},
+                                           {"fo", "Zm8="},
+                                           {"foo", "Zm9v"},
+                                           {"foob", "Zm9vYg=="},
+                                           {"fooba", "Zm9vYmE="},
+                                           {"foobar", "Zm9vYmFy"},
+                                           {"\xfb\xff\xfe", "+//+"}};
+    static const char *const bad[] = {"Z",     "Zg",       "Zg=", "Zg===", "Zm9vY",
+                                      "Zm 9v", "Zg==Zg==", "=",   "====",  "Zm9v-"};
+    char bytes[16];
+    size_t size;
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
+        cvy_text text = {0};
+        cvy_text_add_base64(&text, pairs[i][0], strlen(pairs[i][0]));
+        assert_string_equal(cvy_text_get(&text), pairs[i][1]);
+        cvy_text_free(&text);
+        assert_true(cvy_text_from_base64(pairs[i][1], bytes, &size));
+        assert_int_equal(size, strlen(pairs[i][0]));
+        assert_memory_equal(bytes, pairs[i][0], size);
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_false(cvy_text_from_base64(bad[i], bytes, &size));
+}
+
 static void misspellings_find_their_word(void **state) {
     (void)state;
     assert_string_equal(nearest("kernal_size"), "kernel_size");
@@ -208,6 +236,7 @@ int main(void) {
         cmocka_unit_test(buffer_grows),
         cmocka_unit_test(numbers_print_short_and_exact),
         cmocka_unit_test(what_no_screen_should_get_is_escaped),
+        cmocka_unit_test(base64_goes_both_ways),
         cmocka_unit_test(misspellings_find_their_word),
         cmocka_unit_test(other_words_find_nothing),
         cmocka_unit_test(a_swap_is_nearer_than_two_changes),

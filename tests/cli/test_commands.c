@@ -298,10 +298,10 @@ static void names_of_any_bytes_are_answered(void **state) {
             char file[64];
             uint8_t pixels[64];
             memset(pixels, 80 * c + i, sizeof pixels);
-            snprintf(file, sizeof file, "odd-names/%s/%d.png", names[c], i);
+            snprintf(file, sizeof file, "odd\xe9_names/%s/%d.png", names[c], i);
             test_write_png(folder, file, 8, 8, 0, 8, 0, pixels);
         }
-    const char *data = test_path(folder, "odd-names"), *out = test_path(folder, "odd-names-run"),
+    const char *data = test_path(folder, "odd\xe9_names"), *out = test_path(folder, "odd-names-run"),
                *open = test_path(folder, "open.yaml"), *w = test_path(out, "last.safetensors"),
                *image = test_path(data, "caf\xe9/0.png");
     json_of(RUN("train", open, "--data", data, "--out", out, "--epochs", "1", "--json"));
@@ -311,7 +311,8 @@ static void names_of_any_bytes_are_answered(void **state) {
     const json_t *classes = json_object_get(json, "classes");
     assert_string_equal(json_string_value(json_object_get(json_array_get(classes, 0), "name")), "\x1b[2J");
     assert_string_equal(json_string_value(json_object_get(json_array_get(classes, 1), "name")), "caf\\xE9");
-    const test_output *r = RUN("eval", open, "--weights", w, "--data", data);
+    /* The run's own model file says where the data are. */
+    const test_output *r = RUN("eval", test_path(out, "model.yaml"), "--weights", w);
     assert_int_equal(r->code, 0);
     assert_null(strchr(r->out, '\x1b'));
     assert_non_null(strstr(r->out, "two\\x0Alines"));
@@ -406,6 +407,29 @@ static void predict_sees_what_eval_sees(void **state) {
     json = json_of(RUN("predict", model, "--weights", w, test_path(folder, "a.png"), images, "--json"));
     assert_true(json_equal(alone, json_array_get(json_object_get(json, "predictions"), 300)));
     json_decref(alone);
+}
+
+/* Training photographs are cut to what prediction sees of them, whatever training would draw. */
+static void an_evaluation_augments_nothing(void **state) {
+    (void)state;
+    uint8_t pixels[8 * 13];
+    for (int i = 0; i < 9; i++) {
+        char file[64];
+        for (int p = 0; p < 8 * 13; p++)
+            pixels[p] = (uint8_t)((uint32_t)(i * 8 * 13 + p) * 2654435761u >> 24);
+        snprintf(file, sizeof file, "photographs/%c/%d.png", 'a' + i / 3, i % 3);
+        test_write_png(folder, file, 13, 8, 0, 8, 0, pixels);
+    }
+    const char *data = test_path(folder, "photographs"), *out = test_path(folder, "photographs-run"),
+               *open = test_path(folder, "open.yaml"), *w = test_path(out, "last.safetensors");
+    json_of(RUN("train", open, "--data", data, "--out", out, "--epochs", "1", "--json"));
+    double losses[2];
+    for (int i = 0; i < 2; i++)
+        losses[i] = json_real_value(json_object_get(
+            json_of(RUN("eval", open, "--data", data, "--weights", w, "--split", "train", "--json", "--set",
+                        i ? "augment=[{RandomCrop: {padding: 2}}]" : "augment=[]")),
+            "loss"));
+    assert_true(losses[0] > 0 && losses[0] == losses[1]);
 }
 
 static void predict_answers_what_it_can(void **state) {
@@ -520,6 +544,7 @@ int main(void) {
         cmocka_unit_test(names_of_any_bytes_are_answered),
         cmocka_unit_test(predict),
         cmocka_unit_test(predict_sees_what_eval_sees),
+        cmocka_unit_test(an_evaluation_augments_nothing),
         cmocka_unit_test(predict_answers_what_it_can),
         cmocka_unit_test(what_is_not_finite_is_no_answer),
         cmocka_unit_test(bench),

@@ -1,6 +1,8 @@
 /* Ctrl-C, kill -9 at any instant, and a full disk: the run goes on from its last good state, to the same
  * bits. */
+#include <dirent.h>
 #include <signal.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -89,26 +91,88 @@ static uint64_t seed(void) {
     return chosen;
 }
 
+/* Starts `run`, or goes on with it, and kills it: half of the time while it trains, else at any instant from
+   its start on. */
+static void start_and_kill(const char *run, cvy_rng *rng) {
+    const char *err = test_path(folder, "kill.err");
+    const bool begun = cvy_file_exists(test_path(run, "checkpoint.safetensors"));
+    const char *const arguments[] = {"train",
+                                     model,
+                                     SMALL,
+                                     "--out",
+                                     run,
+                                     "--no-pictures",
+                                     "--checkpoint-every",
+                                     "3",
+                                     begun ? "--resume" : NULL,
+                                     NULL};
+    const unsigned long long before = begun ? step_of(run) : 0;
+    const pid_t process = test_start(err, arguments);
+    if (cvy_rng_below(rng, 2))
+        test_wait_for(process, err, "train loss");
+    const struct timespec pause = {0, (long)cvy_rng_below(rng, 150000000)};
+    nanosleep(&pause, NULL);
+    assert_int_equal(kill(process, SIGKILL), 0);
+    const int code = test_wait(process);
+    if (code != -SIGKILL)
+        fail_msg("the run ended by itself with %d: %s", code, test_read_text(err, NULL));
+    if (begun || cvy_file_exists(test_path(run, "checkpoint.safetensors")))
+        assert_true(step_of(run) >= before);
+}
+
+/* What has the mark in its environment: the command and its children. */
+static int count_processes(const char *mark) {
+    DIR *processes = opendir("/proc");
+    int count = 0;
+    for (const struct dirent *entry; (entry = readdir(processes));) {
+        char path[64], environment[8192];
+        snprintf(path, sizeof path, "/proc/%.20s/environ", entry->d_name);
+        FILE *file = atol(entry->d_name) > 0 && atol(entry->d_name) != getpid() ? fopen(path, "r") : NULL;
+        if (!file)
+            continue;
+        const size_t size = fread(environment, 1, sizeof environment, file);
+        count += memmem(environment, size, mark, strlen(mark)) != NULL;
+        fclose(file);
+    }
+    closedir(processes);
+    return count;
+}
+
+static void nothing_is_left_over(const char *run, const char *mark) {
+    char **names;
+    size_t count;
+    assert_ok(cvy_folder_list(run, &names, &count));
+    for (size_t i = 0; i < count; i++)
+        if (strstr(names[i], ".tmp"))
+            fail_msg("%s is left over in %s", names[i], run);
+    cvy_names_free(names, count);
+    int left = 1;
+    for (int i = 0; i < 50 && (left = count_processes(mark)) > 0; i++)
+        nanosleep(&(struct timespec){0, 100000000}, NULL);
+    assert_int_equal(left, 0);
+}
+
+/* A dozen kills; KILLS=1000 in the environment makes so many, a hundred to a run (tools/test.sh kills). */
 static void a_kill_at_any_instant_leaves_a_good_state(void **state) {
     (void)state;
-    const char *run = test_path(folder, "kill"), *err = test_path(folder, "kill.err");
-    const char *const first[] = {"train", model, SMALL, "--out", run, "--checkpoint-every", "3", NULL};
-    const char *const again[] = {"train", model,      SMALL, "--out", run, "--checkpoint-every",
-                                 "3",     "--resume", NULL};
+    const char *wish = getenv("KILLS");
+    const int kills = wish ? atoi(wish) : 12;
     cvy_rng rng = cvy_rng_stream(seed(), CVY_RNG_SYNTHETIC, 0);
-    unsigned long long before = 0;
-    for (int i = 0; i < 4; i++) {
-        pid_t process = test_start(err, i ? again : first);
-        test_wait_for(process, err, "train loss");
-        const struct timespec pause = {0, (long)cvy_rng_below(&rng, 150000000)};
-        nanosleep(&pause, NULL);
-        assert_int_equal(kill(process, SIGKILL), 0);
-        assert_int_equal(test_wait(process), -SIGKILL);
-        unsigned long long step = step_of(run);
-        assert_true(step >= before);
-        before = step;
+    setenv("CONVOY_TEST_MARK", folder, 1);
+    for (int done = 0; done < kills;) {
+        const char *run = test_path(folder, "kill"), *whole = test_path(folder, "kill-whole");
+        do
+            start_and_kill(run, &rng);
+        while (++done < kills && done % 100);
+        if (cvy_file_exists(test_path(run, "checkpoint.safetensors")))
+            goes_on_to_the_same_bits(model, run, whole);
+        nothing_is_left_over(run, folder);
+        if (wish)
+            print_message("%d kills\n", done);
+        test_folder_remove(strdup(run));
+        test_folder_remove(strdup(whole));
     }
-    goes_on_to_the_same_bits(model, run, test_path(folder, "kill-whole"));
+    unsetenv("CONVOY_TEST_MARK");
 }
 
 /* A limit on the size of files (2 or 4 MB, as the shell counts) stands for a disk that fills up: weights

@@ -1,4 +1,5 @@
 /* Decoding PNG and JPEG, and fitting to a size. */
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <png.h>
@@ -218,6 +219,12 @@ static void put_big_endian(uint8_t *bytes, uint32_t value) {
         bytes[i] = (uint8_t)(value >> (24 - 8 * i));
 }
 
+static void claim_size(uint8_t *png, uint32_t width, uint32_t height) {
+    put_big_endian(png + 16, width);
+    put_big_endian(png + 20, height);
+    put_big_endian(png + 29, (uint32_t)crc32(0, png + 12, 17));
+}
+
 static void bad_files_are_named(void **state) {
     (void)state;
     uint8_t image[3 * PIXELS], data[PIXELS * 3];
@@ -240,9 +247,7 @@ static void bad_files_are_named(void **state) {
     test_write_file(folder, "cut.png", file, size / 2);
     assert_fails(load("cut.png", 3, HEIGHT, WIDTH, image), CONVOY_INVALID, "cut.png: damaged PNG image");
     /* An absurd size with a right checksum: 60000 x 60000. */
-    put_big_endian(file + 16, 60000);
-    put_big_endian(file + 20, 60000);
-    put_big_endian(file + 29, (uint32_t)crc32(0, file + 12, 17));
+    claim_size(file, 60000, 60000);
     test_write_file(folder, "huge.png", file, size);
     assert_fails(load("huge.png", 3, HEIGHT, WIDTH, image), CONVOY_INVALID,
                  "60000 x 60000 pixels; at most 100 megapixels");
@@ -285,30 +290,106 @@ static void a_damaged_jpeg_is_refused(void **state) {
     free(file);
 }
 
+/* The start of a progressive grey image: quantisation, frame, and codes of one symbol each: 0 for DC, the end
+   of 2^14 blocks for AC. */
+static size_t start_progressive(uint8_t *file, int side) {
+    static const uint8_t start[] = {0xff, 0xd8, 0xff, 0xdb, 0, 67, 0};
+    const uint8_t high = (uint8_t)(side >> 8), low = (uint8_t)side;
+    const uint8_t frame[] = {0xff, 0xc2, 0, 11, 8, high, low, high, low, 1, 1, 0x11, 0, 0xff, 0xc4, 0, 38};
+    uint8_t codes[2 * 18] = {[1] = 1, [18] = 0x10, [19] = 1, [35] = 0xe0};
+    memcpy(file, start, sizeof start);
+    memset(file + sizeof start, 1, 64);
+    uint8_t *at = file + sizeof start + 64;
+    memcpy(at, frame, sizeof frame);
+    memcpy(at + sizeof frame, codes, sizeof codes);
+    return sizeof start + 64 + sizeof frame + sizeof codes;
+}
+
+/* One bit of a coefficient for all blocks, all zero. */
+static size_t put_scan(uint8_t *file, int coefficient, int bit, size_t bytes) {
+    const uint8_t at = (uint8_t)coefficient, bits = (uint8_t)(bit == 3 ? bit : (bit + 1) << 4 | bit);
+    memcpy(file, (const uint8_t[]){0xff, 0xda, 0, 8, 1, 1, 0, at, at, bits}, 10);
+    memset(file + 10, 0, bytes);
+    return 10 + bytes;
+}
+
+/* An image of all zeros in 1 + scans of one coefficient. */
+static void write_scans(const char *name, int side, int scans) {
+    const size_t blocks = (size_t)(side / 8) * (size_t)(side / 8), run = 1 << 14, code = 1 + 14,
+                 bytes = (blocks / run + 1) * code / 8 + 1;
+    uint8_t *file = malloc(1000 + blocks / 8 + (size_t)scans * (10 + bytes));
+    size_t size = start_progressive(file, side);
+    size += put_scan(file + size, 0, 3, blocks / 8 + 1);
+    for (int i = 0; i < scans; i++)
+        size += put_scan(file + size, 1 + i / 4, 3 - i % 4, bytes);
+    memcpy(file + size, "\xff\xd9", 2);
+    test_write_file(folder, name, file, size + 2);
+    free(file);
+}
+
 /* A few bytes of file must not cost minutes: every scan of a progressive image is a pass over all its pixels.
- */
+   A megapixel takes 200 of them, a hundred megapixels 15. */
 static void endless_scans_are_refused(void **state) {
     (void)state;
-    enum { SIDE = 16, REPEATS = 300 };
-    uint8_t data[SIDE * SIDE * 3], image[3 * SIDE * SIDE];
-    for (size_t i = 0; i < sizeof data; i++)
-        data[i] = value(i);
-    test_write_jpeg(folder, "x.jpg", SIDE, SIDE, 3, 1, data);
-    size_t size, scan = 0;
-    uint8_t *file = test_read_file(folder, "x.jpg", &size);
-    for (size_t i = 0; i + 1 < size; i++)
-        if (file[i] == 0xff && file[i + 1] == 0xda)
-            scan = i; /* the last one; the end marker is two bytes */
-    size_t piece = size - 2 - scan, total = scan + REPEATS * piece + 2;
-    uint8_t *long_file = malloc(total);
-    memcpy(long_file, file, scan);
-    for (size_t r = 0; r < REPEATS; r++)
-        memcpy(long_file + scan + r * piece, file + scan, piece);
-    memcpy(long_file + total - 2, file + size - 2, 2);
-    test_write_file(folder, "long.jpg", long_file, total);
-    assert_fails(load("long.jpg", 3, SIDE, SIDE, image), CONVOY_INVALID, "more than 200 scans");
-    free(long_file);
+    uint8_t image[PIXELS];
+    write_scans("small.jpg", 64, 199);
+    assert_ok(load("small.jpg", 1, HEIGHT, WIDTH, image));
+    write_scans("long.jpg", 64, 200);
+    assert_fails(load("long.jpg", 1, HEIGHT, WIDTH, image), CONVOY_INVALID,
+                 "more than 200 scans of 64 x 64 pixels");
+    write_scans("large.jpg", 9984, 15);
+    assert_fails(load("large.jpg", 1, HEIGHT, WIDTH, image), CONVOY_INVALID,
+                 "large.jpg: damaged JPEG image: more than 15 scans of 9984 x 9984 pixels");
+}
+
+static void pixels_of_eight_bytes_are_bounded(void **state) {
+    (void)state;
+    uint8_t data[8 * PIXELS] = {0}, image[3 * PIXELS];
+    size_t size;
+    test_write_png(folder, "x.png", HEIGHT, WIDTH, PNG_COLOR_TYPE_RGB_ALPHA, 16, 0, data);
+    uint8_t *file = test_read_file(folder, "x.png", &size);
+    claim_size(file, 9000, 9000);
+    test_write_file(folder, "x.png", file, size);
+    assert_fails(load("x.png", 3, HEIGHT, WIDTH, image), CONVOY_INVALID,
+                 "648 million bytes of pixels; at most 400 million are read");
+    claim_size(file, 1, 65536);
+    test_write_file(folder, "x.png", file, size);
+    assert_fails(load("x.png", 3, HEIGHT, WIDTH, image), CONVOY_INVALID,
+                 "1 x 65536 pixels; at most 100 megapixels are read, and sides of at most 65535");
     free(file);
+}
+
+/* A few kilobytes of packed text are not unpacked: 20 texts of 7.9 MB each. */
+static void texts_are_not_unpacked(void **state) {
+    (void)state;
+    enum { TEXT = 7900000, TEXTS = 20, KEY = 4, HEAD = 33 };
+    static const uint8_t key[KEY] = {'k', 'e', 0, 0};
+    uLongf packed = compressBound(TEXT);
+    uint8_t *text = calloc(1, TEXT), *chunk = malloc(packed + KEY + 12), data[PIXELS] = {0}, image[PIXELS];
+    assert_int_equal(compress(chunk + 8 + KEY, &packed, text, TEXT), Z_OK);
+    free(text);
+    const size_t length = packed + KEY;
+    put_big_endian(chunk, (uint32_t)length);
+    memcpy(chunk + 4, "zTXt", 4);
+    memcpy(chunk + 8, key, KEY);
+    put_big_endian(chunk + 8 + length, (uint32_t)crc32(0, chunk + 4, (uInt)length + 4));
+    size_t size;
+    test_write_png(folder, "x.png", HEIGHT, WIDTH, PNG_COLOR_TYPE_GRAY, 8, 0, data);
+    uint8_t *file = test_read_file(folder, "x.png", &size),
+            *whole = malloc(size + TEXTS * (length + 12)); /* the texts behind the header */
+    memcpy(whole, file, HEAD);
+    for (size_t i = 0; i < TEXTS; i++)
+        memcpy(whole + HEAD + i * (length + 12), chunk, length + 12);
+    memcpy(whole + HEAD + TEXTS * (length + 12), file + HEAD, size - HEAD);
+    test_write_file(folder, "x.png", whole, size + TEXTS * (length + 12));
+    struct rusage before, after;
+    getrusage(RUSAGE_SELF, &before);
+    assert_ok(load("x.png", 1, HEIGHT, WIDTH, image));
+    getrusage(RUSAGE_SELF, &after);
+    assert_true(after.ru_maxrss - before.ru_maxrss < TEXTS * (TEXT / 1024) / 2);
+    free(whole);
+    free(file);
+    free(chunk);
 }
 
 static void try_bytes(bool png, const uint8_t *file, size_t size) {
@@ -394,7 +475,9 @@ int main(void) {
         cmocka_unit_test(resizing_is_bilinear_with_antialiasing),
         cmocka_unit_test_setup_teardown(bad_files_are_named, setup, teardown),
         cmocka_unit_test_setup_teardown(a_damaged_jpeg_is_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(texts_are_not_unpacked, setup, teardown),
         cmocka_unit_test_setup_teardown(endless_scans_are_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(pixels_of_eight_bytes_are_bounded, setup, teardown),
         cmocka_unit_test_setup_teardown(no_prefix_and_no_flipped_byte_crashes, setup, teardown),
         cmocka_unit_test(ways_to_resize),
     };

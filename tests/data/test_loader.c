@@ -450,7 +450,6 @@ static void bad_options_are_refused(void **state) {
     convoy_dataset_free(set);
 }
 
-/* A photograph that went bad after the set was opened: its batch fails, by name, and the next one is fine. */
 /* Wide, high and square ones, of which a random crop sees all and an evaluation the centre. */
 static void photographs_are_kept_whole(void **state) {
     (void)state;
@@ -513,6 +512,57 @@ static void photographs_are_kept_whole(void **state) {
     test_folder_remove(folder);
 }
 
+/* A validation set sees the centres that an evaluation sees, and what is left keeps its own sizes; in memory
+   and streamed. */
+static void photographs_of_a_part_are_whole(void **state) {
+    (void)state;
+    static const int sizes[4][2] = {{20, 30}, {44, 22}, {26, 52}, {13, 13}};
+    char *folder = test_folder_create();
+    float *noise = test_random(44 * 80, 3);
+    uint8_t data[44 * 80];
+    for (int i = 0; i < 8; i++) {
+        const int *size = sizes[i % 4];
+        for (int p = 0; p < size[0] * size[1]; p++)
+            data[p] = (uint8_t)(80 + (int)(20 * noise[p]) + 20 * i);
+        char name[32];
+        snprintf(name, sizeof name, "train/%c/%d.png", 'a' + i / 4, i % 4);
+        test_write_png(folder, name, size[0], size[1], PNG_COLOR_TYPE_GRAY, 8, 0, data);
+    }
+    test_write_png(folder, "test/a/0.png", 13, 13, PNG_COLOR_TYPE_GRAY, 8, 0, data);
+    const cvy_loader_options options = {.batch_size = 4,
+                                        .pitch = 16,
+                                        .image = {1, 10, 10, 0, {0}, {1}, CVY_SHORT_SIDE, 0},
+                                        .device_budget = SIZE_MAX};
+    for (int streamed = 0; streamed < 2; streamed++) {
+        convoy_dataset *sets[2], *parts[2];
+        for (int whole = 0; whole < 2; whole++) {
+            const convoy_dataset_options wanted = {.channels = 1,
+                                                   .height = 10,
+                                                   .width = 10,
+                                                   .short_side = 12,
+                                                   .whole = whole,
+                                                   .memory = streamed ? 1 : 0};
+            assert_ok(convoy_dataset_open(folder, "train", &wanted, &sets[whole]));
+            assert_ok(convoy_dataset_split(sets[whole], 0.5, 1, &parts[whole]));
+            assert_int_equal(convoy_dataset_count(parts[whole]), 4);
+        }
+        for (int part = 0; part < 2; part++) {
+            size_t count;
+            float *centre = run_epoch(part ? parts[0] : sets[0], &options, 1, 0, &count),
+                  *same = run_epoch(part ? parts[1] : sets[1], &options, 1, 0, &count);
+            test_close("the centre", same, centre, count, 1.01 / 255);
+            free(centre), free(same);
+        }
+        for (int whole = 0; whole < 2; whole++) {
+            convoy_dataset_free(sets[whole]);
+            convoy_dataset_free(parts[whole]);
+        }
+    }
+    free(noise);
+    test_folder_remove(folder);
+}
+
+/* A photograph that went bad after the set was opened: its batch fails, by name, and the next one is fine. */
 static void a_damaged_photograph_is_named(void **state) {
     (void)state;
     char *folder = test_folder_create();
@@ -648,6 +698,7 @@ int main(void) {
         cmocka_unit_test(budgets_decide_what_is_resident),
         cmocka_unit_test(bad_options_are_refused),
         cmocka_unit_test(photographs_are_kept_whole),
+        cmocka_unit_test(photographs_of_a_part_are_whole),
         cmocka_unit_test(a_damaged_photograph_is_named),
     };
     int failures = cmocka_run_group_tests(tests, NULL, NULL);
