@@ -15,7 +15,8 @@
 #   sanitize   build with AddressSanitizer and UBSan; every test on PoCL
 #   oclgrind   every kernel under Oclgrind with --data-races; its log must be empty
 # Only where they are asked for, as before a release:
-#   faults     500 calls of OpenCL, of the system and of the allocator fail, one in each run (tests/faults/)
+#   faults     500 calls of OpenCL, of the system and of the allocator fail, one in each run; and every buffer of every
+#              kernel is spoilt, which --verify has to notice (tests/faults/)
 #   fuzz       libFuzzer on every parser (tests/fuzz/), FUZZ_SECONDS each (60); what it finds lies in build-test/fuzz-found/
 #
 # Missing Debian packages are installed first (tools/install_packages.sh test) unless --no-install is given. Builds,
@@ -28,7 +29,7 @@ out=$root/build-test
 logs=$out/logs
 
 usage() {
-    sed -n '2,24s/^# \{0,1\}//p' "$0"
+    sed -n '2,25s/^# \{0,1\}//p' "$0"
 }
 
 jobs=$(nproc)
@@ -206,7 +207,10 @@ fuzz_target() { # TARGET
 part_faults() {
     step faults-build build gcc -DCMAKE_C_COMPILER=gcc &&
         FAULTS=500 OCL_ICD_VENDORS=/etc/OpenCL/vendors/pocl.icd CONVOY_TEST_DEVICE=cpu \
-            step faults-long "$out/gcc/faults_test_faults"
+            step faults-long "$out/gcc/faults_test_faults" &&
+        WRONG=training,evaluation OCL_ICD_VENDORS=/etc/OpenCL/vendors/pocl.icd CONVOY_TEST_DEVICE=cpu \
+            step faults-wrong "$out/gcc/faults_test_wrong"
+    grep -h 'noticed' "$logs/faults-wrong.log" | sed 's/^/    /'
 }
 
 part_fuzz() {

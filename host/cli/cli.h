@@ -23,6 +23,7 @@ typedef struct cli_common {
     bool json, help;
     const char *device;
     int precision;             /* convoy_precision */
+    int verify;                /* convoy_device_verify */
     const char *set, *variant; /* scratch: may be given several times, collected in cli_call */
 } cli_common;
 
@@ -39,6 +40,11 @@ typedef struct cli_common {
     {                                                                                                        \
         "precision", CVY_CHOICE, offsetof(cli_common, precision), "float32", 0, 0, "float32|tf32|bf16",      \
             "round the factors of convolutions for tensor cores (NVIDIA); sums are float32"                  \
+    }
+#define CLI_ROW_VERIFY                                                                                       \
+    {                                                                                                        \
+        "verify", CVY_INT, offsetof(cli_common, verify), "", 1, 1 << 30, NULL,                               \
+            "in every N-th batch the host computes one kernel's result once more before it is used"          \
     }
 #define CLI_ROW_SET                                                                                          \
     {                                                                                                        \

@@ -172,6 +172,8 @@ static convoy_status open_device(const cli_call *call, const char *selector, con
     if (!status)
         status = convoy_device_set_precision(*device, (convoy_precision)cli_common_of(call)->precision);
     if (!status)
+        status = convoy_device_verify(*device, cli_common_of(call)->verify);
+    if (!status)
         status = cvy_device_watch(*device, watchdog_seconds());
     if (status) {
         convoy_device_close(*device);

@@ -2,7 +2,9 @@
 #include "data/loader.h"
 
 #include <ctype.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/log.h"
 #include "base/rng.h"
@@ -45,6 +47,7 @@ struct cvy_loader {
     store stores[STORES];
     cvy_buffer *indices;
     size_t uploaded; /* streamed: batches below this one were fetched, or failed */
+    cvy_verifier *verifier;
 };
 
 /* ---- Creation ---- */
@@ -464,6 +467,118 @@ static convoy_status make_images(cvy_loader *loader, const store *store, size_t 
     return cvy_looks_run(loader->looks, loader->begin, &on);
 }
 
+/* ---- A batch that the host makes once more ---- */
+
+void cvy_loader_verify(cvy_loader *loader, cvy_verifier *verifier) {
+    loader->verifier = verifier;
+}
+
+/* What the device's buffer holds at `offset` is what was uploaded. */
+static convoy_status check_upload(const cvy_loader *loader, cvy_buffer *buffer, size_t offset,
+                                  const void *data, size_t bytes, const char *what) {
+    char *here = buffer ? malloc(bytes ? bytes : 1) : NULL;
+    if (!buffer)
+        return CONVOY_OK;
+    convoy_status status =
+        here ? cvy_buffer_read(buffer, offset, here, bytes) : cvy_fail_memory("a comparison", bytes);
+    if (!status && memcmp(here, data, bytes) != 0) {
+        cvy_difference difference;
+        snprintf(difference.text, sizeof difference.text, "%s are not what was uploaded", what);
+        status = cvy_verifier_fail(loader->verifier, "the making of a batch", &difference);
+    }
+    free(here);
+    return status;
+}
+
+/* The pieces of memory that a batch is made of, as the loader has them. */
+static convoy_status check_uploads(const cvy_loader *loader, const store *store,
+                                   const cvy_augment_source *from, size_t count, size_t offset) {
+    const size_t bytes = cvy_dataset_image_bytes(loader->dataset), images = loader->dataset->count;
+    convoy_status status = check_upload(loader, loader->indices, offset * sizeof(uint32_t), from->indices,
+                                        count * sizeof(uint32_t), "the places of images");
+    for (size_t i = 0; i < count && !loader->ahead && !status; i++)
+        status = check_upload(loader, store->images, from->indices[i] * bytes,
+                              (const char *)from->images + from->indices[i] * bytes, bytes, "the images");
+    if (!status && !loader->ahead)
+        status =
+            check_upload(loader, store->labels, 0, from->all_labels, images * sizeof(int32_t), "the labels");
+    if (!status && !loader->ahead)
+        status = check_upload(loader, store->means, 0, store->host_means,
+                              images * (size_t)loader->dataset->channels * sizeof(float), "the means");
+    return status || !loader->looks ? status : cvy_looks_check(loader->looks, loader->verifier);
+}
+
+static convoy_status expect(const cvy_loader *loader, const char *name, cvy_buffer *buffer, bool exact,
+                            cvy_buffer **host) {
+    const cvy_cut cut = cvy_cut_whole(buffer);
+    convoy_status status = cvy_verifier_copy(loader->verifier, buffer, cut, host);
+    if (!status)
+        cvy_verifier_expect(loader->verifier, &(cvy_expected){.name = name,
+                                                              .device = buffer,
+                                                              .host = *host,
+                                                              .cut = cut,
+                                                              .exact = exact,
+                                                              .tolerance = 1e-4});
+    return status;
+}
+
+/* Where the set is not on the device, the batch as it came there; identity, then, is what it is indexed by.
+ */
+static convoy_status source_of(const cvy_loader *loader, const store *store, size_t count, size_t offset,
+                               cvy_augment_source *from) {
+    cvy_buffer *images, *labels, *indices;
+    *from = (cvy_augment_source){.images = loader->dataset->images,
+                                 .all_labels = loader->dataset->labels,
+                                 .indices = loader->order + offset,
+                                 .means = store->host_means};
+    if (!loader->ahead)
+        return CONVOY_OK;
+    convoy_status status =
+        cvy_verifier_copy(loader->verifier, store->images, cvy_cut_whole(store->images), &images);
+    if (!status)
+        status = cvy_verifier_copy(loader->verifier, store->labels, cvy_cut_whole(store->labels), &labels);
+    if (!status)
+        status = cvy_verifier_scratch(loader->verifier, count * sizeof(uint32_t), &indices);
+    if (status)
+        return status;
+    from->images = cvy_buffer_host(images);
+    from->all_labels = cvy_buffer_host(labels);
+    from->indices = cvy_buffer_host(indices);
+    for (size_t i = 0; i < count; i++)
+        ((uint32_t *)cvy_buffer_host(indices))[i] = (uint32_t)(offset + i);
+    return CONVOY_OK;
+}
+
+static convoy_status make_verified(cvy_loader *loader, const store *store, size_t count, size_t offset,
+                                   cvy_buffer *input, cvy_buffer *labels) {
+    const cvy_gather_shape shape =
+        gather_shape(loader->dataset, &loader->options.image, loader->options.pitch);
+    cvy_augment_source from;
+    cvy_buffer *images = NULL, *classes = NULL;
+    cvy_difference difference;
+    bool found = false;
+    cvy_verifier_start(loader->verifier);
+    convoy_status status = source_of(loader, store, count, offset, &from);
+    if (!status)
+        status = expect(loader, "batch", input, false, &images);
+    if (!status)
+        status = expect(loader, "list of labels", labels, true, &classes);
+    if (!status)
+        status = make_images(loader, store, count, offset, input, labels);
+    if (status)
+        return status;
+    if (loader->looks)
+        cvy_looks_reference(loader->looks, loader->begin, (int)count, &from, cvy_buffer_host(images),
+                            cvy_buffer_host(classes));
+    else
+        cvy_gather_reference(&shape, (int)count, from.images, from.all_labels, from.indices,
+                             cvy_buffer_host(images), cvy_buffer_host(classes));
+    status = cvy_verifier_compare(loader->verifier, "the making of a batch", &found, &difference);
+    if (!status && found)
+        status = cvy_verifier_fail(loader->verifier, "the making of a batch", &difference);
+    return status ? status : check_uploads(loader, store, &from, count, offset);
+}
+
 convoy_status cvy_loader_next(cvy_loader *loader, cvy_buffer *input, cvy_buffer *labels, int *n) {
     size_t piece = (size_t)loader->options.piece;
     *n = 0;
@@ -475,7 +590,8 @@ convoy_status cvy_loader_next(cvy_loader *loader, cvy_buffer *input, cvy_buffer 
     size_t count = loader->left < piece ? loader->left : piece;
     size_t offset = loader->ahead ? loader->begin % (size_t)loader->options.batch_size : loader->begin;
     store *store = store_of(loader, loader->batch - 1);
-    status = make_images(loader, store, count, offset, input, labels);
+    status = cvy_verifier_takes(loader->verifier) ? make_verified(loader, store, count, offset, input, labels)
+                                                  : make_images(loader, store, count, offset, input, labels);
     if (!status && loader->ahead && count == loader->left)
         status = leave_store(loader, store);
     if (status)

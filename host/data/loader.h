@@ -9,6 +9,7 @@
 #include "device/device.h"
 #include "ops/augment.h"
 #include "ops/gather.h"
+#include "ops/verify.h"
 
 typedef struct cvy_loader_options {
     int batch_size, pitch; /* images per batch; columns of the input buffer */
@@ -49,6 +50,8 @@ convoy_status cvy_loader_start(cvy_loader *loader, uint32_t epoch, size_t positi
    image is reported here, with its file's name; the call after it goes on with the next batch. With
    options.piece, each call gives the next piece of the batch; none reaches into the next batch. */
 convoy_status cvy_loader_next(cvy_loader *loader, cvy_buffer *input, cvy_buffer *labels, int *n);
+/* From now on the host makes a batch once more where the verifier says that it is its turn. NULL: none. */
+void cvy_loader_verify(cvy_loader *loader, cvy_verifier *verifier);
 
 /* The sum of weights[class] over the images of the batch that comes next; the set's labels are known. */
 double cvy_loader_next_weight(const cvy_loader *loader, const float *weights);

@@ -3,6 +3,7 @@
 #include "data/looks.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "data/dataset.h"
 
@@ -125,4 +126,27 @@ convoy_status cvy_looks_run(cvy_looks *looks, size_t begin, cvy_augment_operands
     on->room = looks->room;
     on->look_offset = begin - looks->begin;
     return status ? status : cvy_augment_run(looks->op, on);
+}
+
+/* ---- Once more on the host ---- */
+
+void cvy_looks_reference(const cvy_looks *looks, size_t begin, int n, cvy_augment_source *from, float *y,
+                         int32_t *labels) {
+    from->looks = looks->windows[looks->current].words + (begin - looks->begin);
+    from->room = looks->room;
+    cvy_augment_reference(&looks->shape, n, from, y, labels);
+}
+
+convoy_status cvy_looks_check(const cvy_looks *looks, const cvy_verifier *verifier) {
+    const window *window = &looks->windows[looks->current];
+    const size_t bytes = cvy_buffer_bytes(window->buffer);
+    char *here = malloc(bytes);
+    convoy_status status =
+        here ? cvy_buffer_read(window->buffer, 0, here, bytes) : cvy_fail_memory("a comparison", bytes);
+    if (!status && memcmp(here, window->words, bytes) != 0)
+        status = cvy_verifier_fail(
+            verifier, "the making of a batch",
+            &(cvy_difference){.text = "what was drawn for its images is not what was uploaded"});
+    free(here);
+    return status;
 }

@@ -5,6 +5,7 @@
 
 #include "convoy/data.h"
 #include "ops/augment.h"
+#include "ops/verify.h"
 
 typedef struct cvy_looks cvy_looks;
 
@@ -23,5 +24,11 @@ void cvy_looks_start(cvy_looks *looks, uint32_t epoch, const uint32_t *order, si
 /* Makes the images from place `begin` of the order on, which belong to one batch; `on` says all but the
    looks. Batches come in their order. */
 convoy_status cvy_looks_run(cvy_looks *looks, size_t begin, cvy_augment_operands *on);
+
+/* What the images of cvy_looks_run are by the reference; `from` says all but the looks. */
+void cvy_looks_reference(const cvy_looks *looks, size_t begin, int n, cvy_augment_source *from, float *y,
+                         int32_t *labels);
+/* CONVOY_DEVICE: the looks on the device are not those that were drawn. */
+convoy_status cvy_looks_check(const cvy_looks *looks, const cvy_verifier *verifier);
 
 #endif

@@ -43,6 +43,7 @@ typedef struct cvy_device_traits {
 const cvy_device_traits *cvy_device_get_traits(const convoy_device *device);
 /* Device `id` as another process knows it: CONVOY_DEVICE where that is no longer the one of this name. */
 convoy_status cvy_device_open_named(const char *id, const char *name, convoy_device **device);
+int cvy_device_verifies(const convoy_device *device); /* what convoy_device_verify was given */
 /* "float32", "tf32", "bf16": in the order of convoy_precision, NULL-terminated. */
 extern const char *const cvy_precision_names[];
 

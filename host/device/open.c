@@ -353,3 +353,17 @@ convoy_status convoy_device_set_precision(convoy_device *device, convoy_precisio
     device->traits.precision = precision;
     return CONVOY_OK;
 }
+
+convoy_status convoy_device_verify(convoy_device *device, int every) {
+    convoy_status status = CVY_GIVEN(device);
+    if (!status && every < 0)
+        status =
+            cvy_fail(CONVOY_INVALID, "%s: a result of every %d-th batch? 0 (none) or more", __func__, every);
+    if (!status)
+        device->verifies = every;
+    return status;
+}
+
+int cvy_device_verifies(const convoy_device *device) {
+    return device->verifies;
+}

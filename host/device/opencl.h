@@ -36,6 +36,7 @@ struct convoy_device {
     convoy_device_info info;
     cvy_device_traits traits;
     cvy_device_counters counters;
+    int verifies; /* convoy_device_verify */
     /* All below is NULL on the host device. */
     cl_platform_id platform;
     cl_device_id id;

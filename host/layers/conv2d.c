@@ -220,6 +220,21 @@ static convoy_status backward(void *s, const cvy_layer_run *run) {
     return status;
 }
 
+/* Of one group. */
+static void divide(const cvy_layer_setup *setup, cvy_layer_part *part, void *divided) {
+    config *c = divided;
+    *c = *(const config *)setup->config;
+    const int groups = or_one(c->groups), outputs = c->out_channels / groups,
+              inputs = setup->input.channels / groups, group = part->first / outputs,
+              left = (group + 1) * outputs - part->first;
+    part->count = part->count < left ? part->count : left;
+    part->input_first = group * inputs;
+    part->input_count = inputs;
+    c->in_channels = inputs;
+    c->out_channels = part->count;
+    c->groups = 1;
+}
+
 static void report(const void *s, const cvy_layer_setup *setup, cvy_layer_report *out) {
     const cvy_conv2d *op = ((const state *)s)->op;
     cvy_layer_pass passes[3];
@@ -249,6 +264,7 @@ const cvy_layer_type cvy_layer_conv2d = {
     .backward = backward,
     .report = report,
     .tasks = tasks,
+    .divide = divide,
 };
 
 const cvy_layer_type cvy_layer_channel_linear = {
@@ -266,4 +282,5 @@ const cvy_layer_type cvy_layer_channel_linear = {
     .backward = backward,
     .report = report,
     .tasks = tasks,
+    .divide = divide,
 };

@@ -62,6 +62,7 @@ typedef struct cvy_layer_tensor {
 typedef struct cvy_layer_saved {
     size_t bytes, column_bytes;
     bool inference; /* needed by forward even when no backward follows */
+    bool indices;   /* bytes, not floats */
 } cvy_layer_saved;
 
 struct cvy_layer_run;
@@ -153,6 +154,11 @@ typedef struct cvy_layer_report {
     cvy_cost forward; /* the part of it that forward has */
 } cvy_layer_report;
 
+/* A part of a layer: some channels of the output, and those of the input that they are made of. */
+typedef struct cvy_layer_part {
+    int first, count, input_first, input_count;
+} cvy_layer_part;
+
 typedef struct cvy_layer_type {
     const char *name; /* as in torch.nn */
     const char *help;
@@ -175,6 +181,10 @@ typedef struct cvy_layer_type {
     void (*report)(const void *state, const cvy_layer_setup *setup, cvy_layer_report *report);
     /* What `setup` will have to choose variants for; how many. NULL: nothing. */
     int (*tasks)(const cvy_layer_setup *setup, cvy_task tasks[CVY_LAYER_TASKS]);
+    /* Of a layer whose tensors have a row for each channel of the output: fills in the part from its `first`
+       and `count` on, which may become fewer, and the configuration of a layer that computes it alone. NULL:
+       it cannot be divided, or is cheap. */
+    void (*divide)(const cvy_layer_setup *setup, cvy_layer_part *part, void *config);
 } cvy_layer_type;
 
 /* Every layer type; ends with NULL. */

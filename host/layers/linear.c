@@ -90,6 +90,14 @@ static convoy_status backward(void *s, const cvy_layer_run *run) {
     return status;
 }
 
+static void divide(const cvy_layer_setup *setup, cvy_layer_part *part, void *divided) {
+    config *c = divided;
+    *c = *(const config *)setup->config;
+    c->out_features = part->count;
+    part->input_first = 0;
+    part->input_count = setup->input.channels;
+}
+
 static void report(const void *s, const cvy_layer_setup *setup, cvy_layer_report *out) {
     const cvy_linear *op = ((const state *)s)->op;
     cvy_layer_pass passes[3];
@@ -118,4 +126,5 @@ const cvy_layer_type cvy_layer_linear = {
     .backward = backward,
     .report = report,
     .tasks = tasks,
+    .divide = divide,
 };

@@ -64,7 +64,8 @@ static convoy_status describe(const cvy_layer_site *at, cvy_layer_facts *facts) 
     facts->takes_input_activation = CVY_COMMON_ACTIVATIONS;
     facts->pooling = cvy_pool2d_pooling(&shape);
     if (shape.kind == CVY_POOL_MAX) {
-        facts->saved[facts->saved_count++].column_bytes = cvy_dims_count(facts->output);
+        facts->saved[facts->saved_count++] =
+            (cvy_layer_saved){.column_bytes = cvy_dims_count(facts->output), .indices = true};
         facts->takes_activation = cvy_pool2d_takes_relu(&shape) ? 1u << CVY_RELU : 0;
         facts->takes_gradient = true;
     }

@@ -7,6 +7,7 @@
 #include "network/plan.h"
 #include "ops/elementwise.h"
 #include "ops/product.h"
+#include "ops/verify.h"
 
 /* An action with all that it takes to run it. */
 typedef struct cvy_bound_action {
@@ -72,7 +73,9 @@ struct convoy_network {
     uint32_t forward_step;
     cvy_child ahead; /* which builds kernels from the other end */
     bool ahead_asked;
-    cvy_trace *watch; /* NULL: nobody looks */
+    cvy_trace *watch;          /* NULL: nobody looks */
+    cvy_verifier *verifier;    /* NULL: nothing is computed once more */
+    unsigned long long slices; /* of those results of which a part is, so far */
 };
 
 /* What one call says. */
@@ -115,6 +118,11 @@ void cvy_network_unbind(convoy_network *network);
 
 /* Has a child process build kernels beside this one (ahead.c), once, where the driver is seen to compile. */
 void cvy_network_build_ahead(convoy_network *network);
+/* "layer 3 (Conv2d, direct_cpu)" */
+void cvy_network_name(const convoy_network *network, const cvy_bound_action *bound, cvy_text *text);
+/* verify.c: runs one action, a result of which the host may compute once more, where it is its turn. */
+convoy_status cvy_network_run_verified(convoy_network *network, const cvy_bound_action *bound,
+                                       const cvy_walk *walk);
 /* trace.c: for a network that is watched, before an action and after it. */
 convoy_status cvy_network_look_before(convoy_network *network, const cvy_bound_action *bound);
 convoy_status cvy_network_look(convoy_network *network, const cvy_bound_action *bound, int n);

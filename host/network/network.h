@@ -10,6 +10,7 @@
 #include "base/child.h"
 #include "convoy/model.h"
 #include "ops/variants.h"
+#include "ops/verify.h"
 
 typedef struct cvy_network_options {
     int batch_size;
@@ -109,6 +110,11 @@ typedef struct cvy_trace {
 /* From now on every action of training is waited for, and looked at until something is found; NULL: no more.
  */
 void cvy_network_watch(convoy_network *network, cvy_trace *trace);
+
+/* From now on a result of a forward or backward pass is computed once more by the host where the verifier
+   says that it is its turn; NULL: none is. CONVOY_DEVICE: the device computed a wrong one, and no other
+   variant was right. */
+void cvy_network_verify(convoy_network *network, cvy_verifier *verifier);
 
 /* One row per prepared op of each layer, for `bench`. */
 typedef struct cvy_layer_timing {

@@ -47,12 +47,14 @@ static const char *word(float value) {
     return isnan(value) ? "NaN" : value > 0 ? "infinity" : "-infinity";
 }
 
-static void name_layer(const convoy_network *network, const cvy_bound_action *bound, cvy_text *text) {
+void cvy_network_name(const convoy_network *network, const cvy_bound_action *bound, cvy_text *text) {
     const cvy_step *step = &network->model->steps[bound->action->step];
     const cvy_bound_step *ready = &network->steps[bound->action->step];
     cvy_layer_report report = {0};
-    if (step->type && step->type->report && ready->state)
-        step->type->report(ready->state, &ready->setup, &report);
+    const bool folded = bound->action->kind == CVY_DO_FOLDED;
+    const void *state = folded ? ready->folded_state : ready->state;
+    if (step->type && step->type->report && state)
+        step->type->report(state, folded ? &ready->folded : &ready->setup, &report);
     cvy_text_add(text, "layer %s (%s", step->name, step->type_name);
     if (report.variant.length)
         cvy_text_add(text, ", %s", report.variant.data);
@@ -65,7 +67,7 @@ static void tell(const convoy_network *network, const cvy_bound_action *bound, c
     cvy_trace *trace = network->watch;
     cvy_text text = {0};
     const bool backward = bound->action->kind == CVY_DO_BACKWARD;
-    name_layer(network, bound, &text);
+    cvy_network_name(network, bound, &text);
     cvy_text_add(&text, " makes the first %s, in its %s%s", word(value),
                  backward ? "backward pass" : "forward pass", what);
     if (input->bad)

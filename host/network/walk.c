@@ -41,7 +41,8 @@ static convoy_status run_all(convoy_network *network, const cvy_bound_action *bo
         if (network->watch)
             status = cvy_network_look_before(network, &bound[i]);
         if (!status)
-            status = cvy_network_run(network, &bound[i], walk);
+            status = network->verifier ? cvy_network_run_verified(network, &bound[i], walk)
+                                       : cvy_network_run(network, &bound[i], walk);
         if (!status && network->watch)
             status = cvy_network_look(network, &bound[i], walk->n);
     }

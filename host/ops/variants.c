@@ -240,8 +240,46 @@ static convoy_status replace(cvy_prepared *p, const void *operands, convoy_statu
     return cvy_fail(failure, "%s", reason);
 }
 
+static _Thread_local cvy_noted *noted;
+static _Thread_local int depth; /* of runs within runs */
+
+void cvy_prepared_note(cvy_noted *list) {
+    noted = list;
+    if (list)
+        *list = (cvy_noted){.count = 0};
+}
+
+convoy_status cvy_prepared_replace(cvy_prepared *p, const char *reason) {
+    const cvy_prepared wrong = *p;
+    const cvy_key key = key_of(p->op, &p->job);
+    if (p->origin == CVY_FORCED)
+        return cvy_fail(CONVOY_DEVICE, "its variant %s is forced: leave the choice open", p->variant->name);
+    cvy_choice_set_aside(p->job.device, &key, &(cvy_aside){.variant = p->variant->name, .reason = reason});
+    for (int any = 0; any < 2; any++)
+        for (size_t i = 0; p->op->variants[i]; i++) {
+            if (p->op->variants[i] == wrong.variant || !may_serve(p->op->variants[i], &p->job, &key, any))
+                continue;
+            *p = (cvy_prepared){.op = wrong.op, .job = wrong.job, .variant = wrong.op->variants[i]};
+            p->job.room = wrong.needs.workspace;
+            if (make_ready(p))
+                continue;
+            if (p->needs.workspace <= p->job.room && p->needs.fuses == wrong.needs.fuses) {
+                cvy_prepared left = wrong;
+                close_state(&left);
+                return CONVOY_OK;
+            }
+            close_state(p);
+        }
+    *p = wrong;
+    return cvy_fail(CONVOY_DEVICE, "no other variant of %s can take its place", p->op->name);
+}
+
 convoy_status cvy_prepared_run(cvy_prepared *p, const void *operands) {
+    if (noted && depth == 0 && noted->count < CVY_NOTED)
+        noted->list[noted->count++] = p;
+    depth++;
     const convoy_status status = p->variant->run(p->state, operands);
+    depth--;
     const bool failed = status == CONVOY_DEVICE || status == CONVOY_MEMORY;
     return failed && p->op->replaces && p->origin != CVY_FORCED ? replace(p, operands, status) : status;
 }

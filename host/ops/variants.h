@@ -136,6 +136,17 @@ convoy_status cvy_prepared_open(const cvy_op *op, const cvy_job *job, const char
 convoy_status cvy_prepared_run(cvy_prepared *prepared, const void *operands);
 void cvy_prepared_close(cvy_prepared *prepared); /* zeroed is allowed */
 
+/* What is run from here on by this thread is noted, but not what runs within it. */
+enum { CVY_NOTED = 4 };
+typedef struct cvy_noted {
+    cvy_prepared *list[CVY_NOTED];
+    size_t count;
+} cvy_noted;
+void cvy_prepared_note(cvy_noted *noted); /* NULL: no more */
+/* In the place of a variant that computed wrong values, the next one that makes do with its workspace; the
+   wrong one is set aside in this run, with a warning. CONVOY_DEVICE: there is none, or it is forced. */
+convoy_status cvy_prepared_replace(cvy_prepared *prepared, const char *reason);
+
 /* ---- Tasks ---- */
 
 /* What there is to choose a variant for; or, with `option_of`, a device-wide setting of that variant. */

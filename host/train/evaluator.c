@@ -10,7 +10,7 @@
 #include "base/machine.h"
 #include "data/dataset.h"
 #include "train/metrics.h"
-#include "train/statistics.h"
+#include "train/step.h"
 
 struct cvy_evaluator {
     convoy_network *network;
@@ -24,6 +24,7 @@ struct cvy_evaluator {
     float *outputs;     /* [images][classes], what was looked at; NULL where not wanted */
     size_t looked;      /* images */
     size_t slots;
+    cvy_verifier *verifier; /* NULL: the device is not watched */
 };
 
 /* ---- feeding ---- */
@@ -109,6 +110,10 @@ static cvy_size outputs_of(const convoy_model *model, int pitch) {
                       CVY_FIXED_SIZE};
 }
 
+static cvy_loss loss_of(const cvy_evaluator *e) {
+    return (cvy_loss)cvy_model_recipe(cvy_network_model(e->network))->loss;
+}
+
 convoy_status cvy_evaluator_create(convoy_network *network, convoy_device *device, const convoy_dataset *set,
                                    bool answers, cvy_evaluator **evaluator) {
     const convoy_model *model = cvy_network_model(network);
@@ -126,8 +131,9 @@ convoy_status cvy_evaluator_create(convoy_network *network, convoy_device *devic
     convoy_status status =
         cvy_feed_create(network, device, set, cvy_network_batch_size(network), false, 0, NULL, &e->loader);
     if (!status)
-        status = cvy_loss_create(device, (cvy_loss)cvy_model_recipe(model)->loss, convoy_model_classes(model),
-                                 pitch, &e->loss);
+        status = cvy_verifier_create(device, &e->verifier);
+    if (!status)
+        status = cvy_loss_create(device, loss_of(e), convoy_model_classes(model), pitch, &e->loss);
     if (!status)
         status = cvy_size_create(device, &cvy_loader_labels, (size_t)pitch, &e->labels);
     if (!status)
@@ -165,6 +171,7 @@ void cvy_evaluator_free(cvy_evaluator *e) {
         return;
     cvy_loader_free(e->loader);
     cvy_loss_free(e->loss);
+    cvy_verifier_free(e->verifier);
     cvy_buffer_free(e->labels);
     cvy_statistics_free(&e->statistics);
     cvy_buffer_free(e->truth);
@@ -181,6 +188,18 @@ static convoy_status keep_outputs(cvy_evaluator *e) {
                       : cvy_fail_memory("the outputs", e->images * e->classes * sizeof *e->outputs);
 }
 
+static convoy_status run_loss(cvy_evaluator *e, const cvy_loss_operands *on) {
+    cvy_loss_op *host = NULL;
+    if (!cvy_verifier_takes(e->verifier))
+        return cvy_loss_run(e->loss, on);
+    convoy_status status = cvy_loss_create(cvy_verifier_host(e->verifier), loss_of(e), (int)e->classes,
+                                           cvy_network_pitch(e->network), &host);
+    if (!status)
+        status = cvy_loss_run_verified(e->verifier, e->loss, host, e->statistics.parts, on);
+    cvy_loss_free(host);
+    return status;
+}
+
 static convoy_status evaluate_batch(cvy_evaluator *e, int n, size_t done) {
     const size_t bytes = e->recent ? cvy_buffer_bytes(e->recent) / e->slots : 0;
     convoy_status status = cvy_network_forward(e->network, n, false, 0);
@@ -188,15 +207,14 @@ static convoy_status evaluate_batch(cvy_evaluator *e, int n, size_t done) {
         status = cvy_buffer_copy(cvy_network_output(e->network), 0, e->recent, e->statistics.pending * bytes,
                                  bytes);
     if (!status)
-        status =
-            cvy_loss_run(e->loss, &(cvy_loss_operands){.n = n,
-                                                       .output = cvy_network_output(e->network),
-                                                       .labels = e->labels,
-                                                       .grad_scale = 1,
-                                                       .statistics = e->statistics.ring,
-                                                       .slot = cvy_statistics_next_slot(&e->statistics, n),
-                                                       .predictions = e->answers,
-                                                       .prediction_offset = done});
+        status = run_loss(e, &(cvy_loss_operands){.n = n,
+                                                  .output = cvy_network_output(e->network),
+                                                  .labels = e->labels,
+                                                  .grad_scale = 1,
+                                                  .statistics = e->statistics.ring,
+                                                  .slot = cvy_statistics_next_slot(&e->statistics, n),
+                                                  .predictions = e->answers,
+                                                  .prediction_offset = done});
     if (!status && e->truth)
         status = cvy_buffer_copy(e->labels, 0, e->truth, done * sizeof(int32_t), (size_t)n * sizeof(int32_t));
     return status;
@@ -253,8 +271,11 @@ convoy_status cvy_evaluator_run(cvy_evaluator *e, const volatile int *interrupt,
     e->statistics.pending = 0; /* of a run that failed in its middle */
     cvy_statistics_reset(&e->statistics);
     convoy_status status = cvy_loader_start(e->loader, 0, 0);
+    cvy_network_verify(e->network, e->verifier);
+    cvy_loader_verify(e->loader, e->verifier);
     while (!status) {
         int n = 0;
+        cvy_verifier_begin(e->verifier);
         status = cvy_loader_next(e->loader, cvy_network_input(e->network), e->labels, &n);
         if (status || n == 0)
             break;
@@ -267,6 +288,7 @@ convoy_status cvy_evaluator_run(cvy_evaluator *e, const volatile int *interrupt,
                                   e->images);
         }
     }
+    cvy_network_verify(e->network, NULL);
     if (!status)
         status = read_batches(e);
     if (!status && e->statistics.first_bad)

@@ -2,27 +2,38 @@
 #include "train/step.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/status.h"
 
 /* ---- creation ---- */
 
-static convoy_status create_loss(cvy_training *t, const float *class_weights, int classes, int pitch) {
+convoy_status cvy_training_create_loss(const cvy_training *t, convoy_device *device, cvy_loss_op **loss) {
     const cvy_recipe *recipe = t->recipe;
-    if (!class_weights && recipe->label_smoothing == 0)
-        return cvy_loss_create(t->device, (cvy_loss)recipe->loss, classes, pitch, &t->loss);
+    const int classes = convoy_model_classes(cvy_network_model(t->network)),
+              pitch = cvy_network_pitch(t->network);
+    if (!t->class_weights && recipe->label_smoothing == 0)
+        return cvy_loss_create(device, (cvy_loss)recipe->loss, classes, pitch, loss);
     float *weights = malloc((size_t)classes * sizeof *weights);
     if (!weights)
         return cvy_fail_memory("class weights", (size_t)classes * sizeof *weights);
     for (int c = 0; c < classes; c++)
-        weights[c] = class_weights ? class_weights[c] : 1;
+        weights[c] = t->class_weights ? t->class_weights[c] : 1;
     const cvy_soft_targets targets = {recipe->label_smoothing, weights};
-    convoy_status status = cvy_loss_create_soft(t->device, &targets, classes, pitch, &t->loss);
-    if (class_weights)
-        t->class_weights = weights;
-    else
-        free(weights);
+    convoy_status status = cvy_loss_create_soft(device, &targets, classes, pitch, loss);
+    free(weights);
     return status;
+}
+
+static convoy_status keep_weights(cvy_training *t, const float *class_weights, int classes) {
+    const size_t bytes = (size_t)classes * sizeof *class_weights;
+    if (!class_weights)
+        return CONVOY_OK;
+    t->class_weights = malloc(bytes);
+    if (!t->class_weights)
+        return cvy_fail_memory("class weights", bytes);
+    memcpy(t->class_weights, class_weights, bytes);
+    return CONVOY_OK;
 }
 
 static convoy_status view(cvy_buffer *whole, size_t offset, size_t count, cvy_buffer **part) {
@@ -34,7 +45,7 @@ static convoy_status add_group(cvy_training *t, const cvy_optimizer *optimizer, 
     cvy_group *group = &t->groups[t->group_count++];
     const size_t all = cvy_network_parameter_count(t->network);
     const size_t states = (size_t)cvy_optimizer_states(optimizer);
-    *group = (cvy_group){.base = *optimizer, .now = *optimizer};
+    *group = (cvy_group){.base = *optimizer, .now = *optimizer, .range = range};
     convoy_status status = cvy_update_prepare(t->device, &group->now, range.count, &group->update);
     if (status || range.count == all) {
         group->parameters = cvy_network_parameters(t->network);
@@ -82,7 +93,11 @@ convoy_status cvy_training_create_weighted(convoy_network *network, convoy_devic
                                .network = network,
                                .recipe = cvy_model_recipe(model),
                                .pieces = ((unsigned)batch_size + limit - 1) / limit};
-    convoy_status status = create_loss(training, class_weights, convoy_model_classes(model), pitch);
+    convoy_status status = keep_weights(training, class_weights, convoy_model_classes(model));
+    if (!status)
+        status = cvy_verifier_create(device, &training->verifier);
+    if (!status)
+        status = cvy_training_create_loss(training, device, &training->loss);
     if (!status)
         status = create_groups(training);
     if (!status)
@@ -116,6 +131,7 @@ void cvy_training_free(cvy_training *training) {
         cvy_buffer_free(group->gradients);
         cvy_buffer_free(group->state);
     }
+    cvy_verifier_free(training->verifier);
     cvy_clip_free(&training->clip);
     cvy_buffer_free(training->average);
     free(training->class_weights);
@@ -143,17 +159,25 @@ typedef struct piece {
 } piece;
 
 convoy_status cvy_training_loss(cvy_training *t, int n, float scale, size_t slot, bool accumulate) {
-    return cvy_loss_run(t->loss, &(cvy_loss_operands){.n = n,
-                                                      .output = cvy_network_output(t->network),
-                                                      .labels = t->labels,
-                                                      .grad_scale = scale,
-                                                      .gradient = cvy_network_output_gradient(t->network),
-                                                      .statistics = t->statistics.ring,
-                                                      .slot = slot,
-                                                      .accumulate = accumulate});
+    const cvy_loss_operands on = {.n = n,
+                                  .output = cvy_network_output(t->network),
+                                  .labels = t->labels,
+                                  .grad_scale = scale,
+                                  .gradient = cvy_network_output_gradient(t->network),
+                                  .statistics = t->statistics.ring,
+                                  .slot = slot,
+                                  .accumulate = accumulate};
+    cvy_loss_op *host = NULL;
+    if (!cvy_verifier_takes(t->verifier))
+        return cvy_loss_run(t->loss, &on);
+    convoy_status status = cvy_training_create_loss(t, cvy_verifier_host(t->verifier), &host);
+    if (!status)
+        status = cvy_loss_run_verified(t->verifier, t->loss, host, t->statistics.parts, &on);
+    cvy_loss_free(host);
+    return status;
 }
 
-convoy_status cvy_training_update(cvy_training *t, unsigned long long step) {
+static convoy_status run_update(cvy_training *t, unsigned long long step) {
     convoy_status status = cvy_clip_run(&t->clip, cvy_network_gradients(t->network));
     for (size_t g = 0; g < t->group_count && !status; g++) {
         const cvy_group *group = &t->groups[g];
@@ -165,6 +189,11 @@ convoy_status cvy_training_update(cvy_training *t, unsigned long long step) {
         status = cvy_average_run(&t->averaging, step ? 1 - t->recipe->ema : 1,
                                  cvy_network_parameters(t->network), t->average);
     return status;
+}
+
+convoy_status cvy_training_update(cvy_training *t, unsigned long long step) {
+    return cvy_verifier_takes(t->verifier) ? cvy_training_update_verified(t, step, run_update)
+                                           : run_update(t, step);
 }
 
 /* ---- settings that change, and averaged weights ---- */
@@ -206,6 +235,16 @@ convoy_status cvy_training_show_average(cvy_training *t, bool shown) {
 
 /* ---- steps ---- */
 
+/* A result of this step may be computed once more; else, at other times, none of the network is. */
+static void watch(cvy_training *t, cvy_loader *loader, cvy_verifier *verifier) {
+    if (!t->verifier)
+        return;
+    cvy_verifier_begin(verifier);
+    cvy_network_verify(t->network, verifier);
+    if (loader)
+        cvy_loader_verify(loader, verifier);
+}
+
 /* The gradients of a piece, in place of what was there or added to it. */
 static convoy_status run_piece(cvy_training *t, const piece *p) {
     convoy_status status = cvy_network_forward(t->network, p->n, true, p->index);
@@ -214,7 +253,7 @@ static convoy_status run_piece(cvy_training *t, const piece *p) {
     return status ? status : cvy_network_backward(t->network, p->n, !p->first);
 }
 
-convoy_status cvy_training_step(cvy_training *t, cvy_loader *loader, int n, unsigned long long step) {
+static convoy_status step_pieces(cvy_training *t, cvy_loader *loader, int n, unsigned long long step) {
     int limit = cvy_network_batch_size(t->network);
     piece p = {.scale = 1.0f / (float)n,
                .slot = cvy_statistics_next_slot(&t->statistics, n),
@@ -237,4 +276,11 @@ convoy_status cvy_training_step(cvy_training *t, cvy_loader *loader, int n, unsi
         return status;
     }
     return cvy_training_update(t, step);
+}
+
+convoy_status cvy_training_step(cvy_training *t, cvy_loader *loader, int n, unsigned long long step) {
+    watch(t, loader, t->verifier);
+    const convoy_status status = step_pieces(t, loader, n, step);
+    watch(t, loader, NULL);
+    return status;
 }

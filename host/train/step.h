@@ -16,6 +16,7 @@
 /* Parameters that are updated with the same settings. */
 typedef struct cvy_group {
     cvy_optimizer base, now; /* as the recipe has them; of the next step */
+    cvy_range range;         /* of the network's parameters */
     cvy_update update;
     cvy_buffer *parameters, *gradients, *state; /* views; of the only group the whole; state NULL: none */
 } cvy_group;
@@ -36,6 +37,7 @@ typedef struct cvy_training {
     cvy_buffer *average;       /* NULL: none */
     bool average_shown;        /* the network holds the average, and `average` what it is of */
     cvy_statistics statistics; /* a slot for each step; the caller reads them */
+    cvy_verifier *verifier;    /* NULL: the device is not watched */
 } cvy_training;
 
 /* `network` was made for training and outlives this; its model's recipe says the loss and the optimizer.
@@ -67,5 +69,18 @@ convoy_status cvy_training_step(cvy_training *training, cvy_loader *loader, int 
    into the statistics' slot; and the optimizer. */
 convoy_status cvy_training_loss(cvy_training *training, int n, float scale, size_t slot, bool accumulate);
 convoy_status cvy_training_update(cvy_training *training, unsigned long long step);
+
+/* ---- verify.c: what the host computes once more (ops/verify.h) ---- */
+
+/* The loss of a training on a device of one's own. */
+convoy_status cvy_training_create_loss(const cvy_training *training, convoy_device *device,
+                                       cvy_loss_op **loss);
+/* The loss on the device, and on the host's twin of it; `parts`: pairs of a slot of the statistics. */
+convoy_status cvy_loss_run_verified(cvy_verifier *verifier, cvy_loss_op *loss, cvy_loss_op *host,
+                                    size_t parts, const cvy_loss_operands *on);
+/* Clipping, the optimizer and averaging; `run` launches them. */
+convoy_status cvy_training_update_verified(cvy_training *training, unsigned long long step,
+                                           convoy_status (*run)(cvy_training *training,
+                                                                unsigned long long step));
 
 #endif

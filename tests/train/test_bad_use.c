@@ -67,6 +67,8 @@ static void devices(void **state) {
     GIVES_NOTHING(convoy_device_get_info, NULL);
     REFUSES(convoy_device_set_precision, NULL, CONVOY_FLOAT32);
     REFUSES(convoy_device_set_precision, f->device, (convoy_precision)77);
+    REFUSES(convoy_device_verify, NULL, 1);
+    REFUSES(convoy_device_verify, f->device, -1);
     convoy_device_list_free(NULL);
     convoy_device_close(NULL);
 }
@@ -236,6 +238,7 @@ static void closed_objects(void **state) {
     assert_ok(convoy_device_open("host", &device));
     convoy_device_close(device);
     REFUSES(convoy_device_set_precision, device, CONVOY_FLOAT32);
+    REFUSES(convoy_device_verify, device, 1);
     TELLS(convoy_device_get_info, device);
     assert_ok(convoy_trainer_open(f->model, f->device, f->set, NULL, &one, &t));
     convoy_trainer_close(t);

@@ -1,0 +1,187 @@
+/* Drivers that compute wrong values (wrong.c): `--verify 1` notices what changes a run, within one turn of
+   its kernels. One buffer of one kernel is spoilt behind each of its launches.
+
+   Some of them in each run; WRONG=training,evaluation in the environment tries every buffer of every kernel
+   in both, of LeNet and of a network with batch-norm (tools/test.sh faults). */
+#include <unistd.h>
+
+#include "base/file.h"
+#include "support/command.h"
+
+enum { BATCH = 16, LINE = 80, LINES = 256 };
+
+static char *folder;
+static const char *device, *list;
+
+typedef struct subject {
+    const char *name, *pass, *model;
+    int batches; /* one more than there are results in a turn */
+    bool evaluates;
+} subject;
+
+static int set_up(void **state) {
+    (void)state;
+    folder = test_folder_create();
+    list = test_path(folder, "list");
+    device = getenv("CONVOY_DEVICE") ? getenv("CONVOY_DEVICE") : getenv("CONVOY_TEST_DEVICE");
+    return 0;
+}
+
+static int tear_down(void **state) {
+    (void)state;
+    unsetenv("LD_PRELOAD");
+    test_run_free();
+    test_folder_remove(folder);
+    return 0;
+}
+
+static void remove_folder(const char *name) {
+    if (access(test_path(folder, name), F_OK) == 0)
+        test_folder_remove(cvy_path_join(folder, name));
+}
+
+static const test_output *run(const subject *s, bool verify) {
+    const char *out = test_path(folder, "run"), *weights = test_path(folder, "weights/last.safetensors");
+    char images[16];
+    snprintf(images, sizeof images, "%d", s->batches * BATCH);
+    remove_folder("run");
+    return s->evaluates
+               ? RUN("eval", s->model, "-d", device, "--data", "synthetic", "--weights", weights, "--limit",
+                     images, "--batch-size", "16", "--json", verify ? "--verify" : NULL, "1")
+               : RUN("train", s->model, "-d", device, "--data", "synthetic", "--epochs", "1", "--limit-train",
+                     images, "--limit-test", "16", "--batch-size", "16", "--out", out, "--no-pictures",
+                     "--no-shuffle", verify ? "--verify" : NULL, "1");
+}
+
+/* What a run ends with: of training the weights, of evaluation the figures. malloc'ed; NULL: it fails. */
+static char *result_of(const subject *s, const test_output *output, size_t *size) {
+    if (output->code)
+        return NULL;
+    if (!s->evaluates)
+        return test_read_text(test_path(folder, "run/last.safetensors"), size);
+    *size = strlen(output->out);
+    return strdup(output->out);
+}
+
+static void spoil(const char *kernel, const char *argument, const char *how) {
+    setenv("WRONG_KERNEL", kernel, 1);
+    setenv("WRONG_ARGUMENT", argument, 1);
+    setenv("WRONG_HOW", how, 1);
+}
+
+static bool changes(const subject *s, const char *right, size_t right_size) {
+    size_t size = 0;
+    char *result = result_of(s, run(s, false), &size);
+    const bool same = result && size == right_size && memcmp(result, right, size) == 0;
+    free(result);
+    return !same;
+}
+
+static bool is_noticed(const test_output *output) {
+    return strstr(output->err, "computes wrong values") || strstr(output->err, "set aside");
+}
+
+typedef struct count {
+    int changed, noticed, replaced; /* replaced: the run went on with another variant */
+} count;
+
+static void one(const subject *s, const char *line, const char *how, const char *right, size_t size,
+                count *total) {
+    char kernel[LINE], argument[8];
+    if (sscanf(line, "%79s %7s", kernel, argument) != 2 || !strncmp(kernel, "selfcheck", 9))
+        return;
+    spoil(kernel, argument, how);
+    if (!changes(s, right, size))
+        return;
+    const test_output *verified = run(s, true);
+    const bool noticed = is_noticed(verified);
+    total->changed++;
+    total->noticed += noticed;
+    total->replaced += verified->code == 0 && strstr(verified->err, "is repeated with variant");
+    if (!noticed)
+        print_message("%s, %s: not noticed: %s of argument %s of %s (exit code %d)\n", s->name, s->pass, how,
+                      argument, kernel, verified->code);
+    else if (verified->code != 0 && verified->code != 3)
+        fail_msg("%s: %s of argument %s of %s ends with %d: %s", s->name, how, argument, kernel,
+                 verified->code, verified->err);
+}
+
+/* Every buffer of the list, or those whose place in it is a multiple of `every`. */
+static count all(const subject *s, int every) {
+    static char lines[LINES][LINE];
+    int found = 0;
+    size_t size = 0;
+    count total = {0, 0, 0};
+    unlink(list);
+    setenv("WRONG_LIST", list, 1);
+    unsetenv("WRONG_KERNEL");
+    char *right = result_of(s, run(s, false), &size);
+    unsetenv("WRONG_LIST");
+    if (!right)
+        fail_msg("%s: a run without faults fails", s->name);
+    assert_false(changes(s, right, size));
+    FILE *file = fopen(list, "r");
+    assert_non_null(file);
+    while (found < LINES && fgets(lines[found], LINE, file))
+        found++;
+    fclose(file);
+    for (int i = 0; i < found; i++) {
+        bool again = false; /* a kernel built twice */
+        for (int k = 0; k < i; k++)
+            again |= strcmp(lines[k], lines[i]) == 0;
+        if (again || i % every)
+            continue;
+        if (every == 1 || i % 2)
+            one(s, lines[i], "zero", right, size, &total);
+        if (every == 1 || i % 2 == 0)
+            one(s, lines[i], "scale", right, size, &total);
+    }
+    free(right);
+    unsetenv("WRONG_KERNEL");
+    print_message("%s, %s: %d of %d spoilt runs noticed\n", s->name, s->pass, total.noticed, total.changed);
+    return total;
+}
+
+static void train_weights(const char *model) {
+    const char *out = test_path(folder, "weights");
+    remove_folder("weights");
+    assert_int_equal(RUN("train", model, "-d", device, "--data", "synthetic", "--epochs", "2",
+                         "--limit-train", "320", "--limit-test", "16", "--out", out, "--no-pictures")
+                         ->code,
+                     0);
+}
+
+static void wrong_values_are_noticed(void **state) {
+    (void)state;
+    const char *wish = getenv("WRONG"), *tiny = test_tiny_model(folder, "tiny.yaml", "  optimizer: Adam\n");
+    const subject subjects[] = {{"tiny", "training", tiny, 14, false},
+                                {"tiny", "evaluation", tiny, 9, true},
+                                {"lenet", "training", CONVOY_SOURCE_DIR "/models/lenet.yaml", 20, false},
+                                {"lenet", "evaluation", CONVOY_SOURCE_DIR "/models/lenet.yaml", 9, true}};
+    count sum = {0, 0, 0};
+    if (!device || !strcmp(device, "host"))
+        skip();
+    for (size_t i = 0; i < (wish ? 4 : 1); i++) {
+        if (wish && !strstr(wish, subjects[i].pass) && !strstr(wish, subjects[i].name))
+            continue;
+        unsetenv("LD_PRELOAD");
+        train_weights(subjects[i].model);
+        setenv("LD_PRELOAD", CONVOY_BINARY_DIR "/libwrong.so", 1);
+        const count found = all(&subjects[i], wish ? 1 : 9);
+        sum.changed += found.changed;
+        sum.noticed += found.noticed;
+        sum.replaced += found.replaced;
+    }
+    print_message("%d of %d noticed; %d runs went on with another variant\n", sum.noticed, sum.changed,
+                  sum.replaced);
+    assert_true(sum.changed >= 3);
+    assert_true(sum.replaced >= 1);
+    assert_true(sum.noticed * 100 >= sum.changed * 95);
+}
+
+int main(void) {
+    if (!cvy_file_exists(CONVOY_BINARY_DIR "/libwrong.so"))
+        return 77; /* sanitizers want to come first */
+    const struct CMUnitTest tests[] = {cmocka_unit_test(wrong_values_are_noticed)};
+    return cmocka_run_group_tests_name("wrong", tests, set_up, tear_down);
+}
