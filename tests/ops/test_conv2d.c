@@ -53,6 +53,36 @@ static void test_few_images(void **state) {
     }
 }
 
+static const char *chosen(int channels, int size, int stride, int pass) {
+    cvy_conv2d_shape shape = {.pitch = 16,
+                              .in_channels = channels,
+                              .in_height = size,
+                              .in_width = size,
+                              .out_channels = 64,
+                              .kernel = {1, 1},
+                              .stride = {stride, stride},
+                              .dilation = {1, 1},
+                              .groups = 1};
+    cvy_prepared prepared;
+    assert_ok(cvy_conv2d_infer(&shape));
+    const cvy_job job = cvy_job_of(test_device(), &shape, pass);
+    assert_ok(cvy_prepared_choose(&cvy_conv2d_op, &job, NULL, &prepared));
+    return prepared.variant->name;
+}
+
+/* Kernels of one pixel are products of matrices where their planes are large and their channels many. */
+static void test_pointwise(void **state) {
+    (void)state;
+    if (!cvy_device_get_traits(test_device())->cpu)
+        skip();
+    assert_string_equal(chosen(64, 14, 1, CVY_CONV2D_FORWARD), "im2col_gemm");
+    assert_string_equal(chosen(64, 14, 2, CVY_CONV2D_FORWARD), "direct_cpu"); /* a plane of 3 KiB */
+    assert_string_equal(chosen(64, 28, 2, CVY_CONV2D_FORWARD), "im2col_gemm");
+    assert_string_equal(chosen(32, 14, 1, CVY_CONV2D_FORWARD), "direct_cpu");
+    assert_string_equal(chosen(32, 14, 1, CVY_CONV2D_BACKWARD_DATA), "im2col_gemm");
+    assert_string_equal(chosen(64, 14, 1, CVY_CONV2D_BACKWARD_WEIGHTS), "direct_cpu");
+}
+
 /* The same call twice gives the same bits. */
 static void test_deterministic(void **state) {
     (void)state;
@@ -256,7 +286,7 @@ static void test_huge_shapes(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_variants), cmocka_unit_test(test_deterministic),
                                        cmocka_unit_test(test_host_device), cmocka_unit_test(test_checks),
-                                       cmocka_unit_test(test_huge_shapes)};
+                                       cmocka_unit_test(test_huge_shapes), cmocka_unit_test(test_pointwise)};
     const struct CMUnitTest built_plainly[] = {
         cmocka_unit_test(test_streamed), cmocka_unit_test(test_few_images), cmocka_unit_test(test_pooled)};
     int failed = cmocka_run_group_tests_name("conv2d", tests, NULL, NULL);
