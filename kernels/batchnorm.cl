@@ -146,24 +146,33 @@ static void keep_statistics(moments all, ulong channel, float eps, float momentu
         running_var[channel] += momentum * (all.squares / (all.count - 1) - running_var[channel]);
 }
 
-/* y = (x - center) * scale + shift, then ReLU where `relu`. */
-static inline floatv normalised(floatv x, float center, float scale, float shift, int relu) {
+/* What follows where a kernel `activates`: ReLU, or the further activation that the program is built for. */
+#if ACTIVATION < CVY_FIRST_FURTHER
+#define OUTPUT(y) RELU(y)
+#define GRADIENT(y, gy) select(gy, (floatv)0, (y) <= 0)
+#else
+#define OUTPUT(y) further_output(y, 0, 0)
+#define GRADIENT(y, gy) further_gradient_of_input(y, gy)
+#endif
+
+/* y = (x - center) * scale + shift, then the activation where it `activates`. */
+static inline floatv normalised(floatv x, float center, float scale, float shift, int activates) {
     floatv v = fma(x - center, (floatv)scale, (floatv)shift);
-    return relu ? RELU(v) : v;
+    return activates ? OUTPUT(v) : v;
 }
 
 /* Of vectors first, first + every, ... before end. */
-static void normalise_vectors(global const float *x, float center, float scale, float shift, int relu, global float *y,
+static void normalise_vectors(global const float *x, float center, float scale, float shift, int activates, global float *y,
                               uint first, uint end, uint every) {
     for (uint at = first; at < end; at += every)
-        vstorev(normalised(vloadv(at, x), center, scale, shift, relu), at, y);
+        vstorev(normalised(vloadv(at, x), center, scale, shift, activates), at, y);
 }
 
 /* With the channel's own statistics, from the partials that `statistics` left in `partial_blocks` blocks. Group x takes
    `block` of the channel's `vectors` vectors. */
 kernel void normalise_batch(global const float *x, ulong channel_floats, global const float *partials,
                             uint partial_blocks, float eps, float momentum, global const float *weight,
-                            global const float *bias, global float *y, int relu, global float *running_mean,
+                            global const float *bias, global float *y, int activates, global float *running_mean,
                             global float *running_var, global float *saved_mean, global float *saved_invstd,
                             uint vectors, int first_channel, uint block, local float *scratch) {
     ulong channel = first_channel + get_group_id(1);
@@ -176,7 +185,7 @@ kernel void normalise_batch(global const float *x, ulong channel_floats, global 
     all.mean += x[0];
     if (get_group_id(0) == 0 && get_local_id(0) == 0)
         keep_statistics(all, channel, eps, momentum, running_mean, running_var, saved_mean, saved_invstd);
-    normalise_vectors(x, all.mean, scale, shift, relu, y + channel * channel_floats,
+    normalise_vectors(x, all.mean, scale, shift, activates, y + channel * channel_floats,
                       get_group_id(0) * block + get_local_id(0), min((uint)(get_group_id(0) + 1) * block, vectors),
                       get_local_size(0));
 }
@@ -185,7 +194,7 @@ kernel void normalise_batch(global const float *x, ulong channel_floats, global 
    is the surest to be in the cache still. `stream`: y is larger than the caches. */
 kernel void normalise_channel(global const float *x, ulong channel_floats, int columns, int lanes, uint stride,
                               uint steps, uint block, float eps, float momentum, global const float *weight,
-                              global const float *bias, global float *y, int relu, global float *running_mean,
+                              global const float *bias, global float *y, int activates, global float *running_mean,
                               global float *running_var, global float *saved_mean, global float *saved_invstd,
                               int stream) {
     ulong channel = get_group_id(0);
@@ -206,21 +215,21 @@ kernel void normalise_channel(global const float *x, ulong channel_floats, int c
         uint first = left * block, end = min(first + block, vectors);
         if (stream)
             for (uint at = first; at < end; at++)
-                stream_storev(normalised(vloadv(at, x), all.mean, scale, shift, relu), at, y);
+                stream_storev(normalised(vloadv(at, x), all.mean, scale, shift, activates), at, y);
         else
-            normalise_vectors(x, all.mean, scale, shift, relu, y, first, end, 1);
+            normalise_vectors(x, all.mean, scale, shift, activates, y, first, end, 1);
     }
 }
 
 /* With given statistics: evaluation. Group x takes `block` of the channel's `vectors` vectors. */
 kernel void normalise(global const float *x, global const float *mean, global const float *variance, float eps,
-                      global const float *weight, global const float *bias, global float *y, int relu, uint vectors,
+                      global const float *weight, global const float *bias, global float *y, int activates, uint vectors,
                       uint block) {
     ulong channel = get_group_id(1), offset = channel * vectors * VW;
     float scale = 1 / sqrt(variance[channel] + eps), shift = bias ? bias[channel] : 0;
     if (weight)
         scale *= weight[channel];
-    normalise_vectors(x + offset, mean[channel], scale, shift, relu, y + offset,
+    normalise_vectors(x + offset, mean[channel], scale, shift, activates, y + offset,
                       get_group_id(0) * block + get_local_id(0), min((uint)(get_group_id(0) + 1) * block, vectors),
                       get_local_size(0));
 }
@@ -255,20 +264,21 @@ static void find_facts(ulong channel, global const float *saved_mean, global con
     facts->shift = bias ? bias[channel] : 0;
 }
 
-/* gy where ReLU let the output through, computed again from x - mean by the same operations as in `normalise`. */
-static inline floatv pass(floatv gy, floatv centered, channel_facts facts, int relu) {
-    return relu ? select(gy, (floatv)0, fma(centered, (floatv)facts.factor, (floatv)facts.shift) <= 0) : gy;
+/* gy in front of the activation, whose input is computed again from x - mean by the same operations as in
+   `normalise`. */
+static inline floatv pass(floatv gy, floatv centered, channel_facts facts, int activates) {
+    return activates ? GRADIENT(fma(centered, (floatv)facts.factor, (floatv)facts.shift), gy) : gy;
 }
 
 /* Sums of gy and of gy * (x - mean) over steps first, first + every, ... before last of one column. */
-static float2 column_sums(global const float *x, global const float *gy, channel_facts facts, int relu, uint stride,
+static float2 column_sums(global const float *x, global const float *gy, channel_facts facts, int activates, uint stride,
                           uint first, uint last, uint every, int lanes) {
     floatv sums = 0, products = 0;
     for (uint step = first; step < last;) {
         floatv chunk_sums = 0, chunk_products = 0;
         for (uint k = 0; k < CHUNK && step < last; k++, step += every) {
             floatv centered = vloadv(0, x + (ulong)step * stride) - facts.center;
-            floatv g = pass(vloadv(0, gy + (ulong)step * stride), centered, facts, relu);
+            floatv g = pass(vloadv(0, gy + (ulong)step * stride), centered, facts, activates);
             chunk_sums += g;
             chunk_products = fma(g, centered, chunk_products);
         }
@@ -300,12 +310,12 @@ static void keep_gradients(float2 sums, ulong channel, float invstd, global floa
 
 /* gx = (gy - mean of gy - (x - mean) * slope) * factor, and 0 from lane `n` of each `columns` vectors on, of vectors
    first, first + every, ... before end; `means` are the sums over the number of values. */
-static void gradient_vectors(global const float *x, global const float *gy, channel_facts facts, int relu, float2 means,
+static void gradient_vectors(global const float *x, global const float *gy, channel_facts facts, int activates, float2 means,
                              global float *gx, int columns, int n, uint first, uint end, uint every) {
     float slope = means.y * facts.invstd * facts.invstd;
     for (uint at = first; at < end; at += every) {
         floatv centered = vloadv(at, x) - facts.center;
-        floatv g = pass(vloadv(at, gy), centered, facts, relu) - means.x;
+        floatv g = pass(vloadv(at, gy), centered, facts, activates) - means.x;
         g = fma(centered, (floatv)-slope, g) * facts.factor;
         if (n < columns * VW)
             g = select((floatv)0, g, (int)(at % (uint)columns) * VW + lane_numbers() < n);
@@ -316,7 +326,7 @@ static void gradient_vectors(global const float *x, global const float *gy, chan
 /* Over the same columns as `statistics`. */
 kernel void gradient_sums(global const float *x, global const float *gy, global const float *saved_mean,
                           global const float *saved_invstd, global const float *weight, global const float *bias,
-                          int relu, ulong channel_floats, int first_channel, int columns, int lanes, uint stride,
+                          int activates, ulong channel_floats, int first_channel, int columns, int lanes, uint stride,
                           uint steps, uint block, uint across, global float *partials, local float *scratch) {
     uint item = get_local_id(0), every = get_local_size(0) / across;
     ulong channel = first_channel + get_group_id(1);
@@ -326,7 +336,7 @@ kernel void gradient_sums(global const float *x, global const float *gy, global 
     float2 sums = 0;
     for (int column = item % across; column < columns; column += across) {
         ulong offset = channel * channel_floats + column * VW;
-        sums += column_sums(x + offset, gy + offset, facts, relu, stride, get_group_id(0) * block + item / across, end,
+        sums += column_sums(x + offset, gy + offset, facts, activates, stride, get_group_id(0) * block + item / across, end,
                             every, column == columns - 1 ? lanes : VW);
     }
     sums = group_sums(sums, scratch);
@@ -339,7 +349,7 @@ kernel void gradient_sums(global const float *x, global const float *gy, global 
 /* From the partials that `gradient_sums` left in `partial_blocks` blocks; `count` is the number of values in a channel.
    Group x takes `block` of the channel's `vectors` vectors. */
 kernel void gradient(global const float *x, global const float *gy, global const float *saved_mean,
-                     global const float *saved_invstd, global const float *weight, global const float *bias, int relu,
+                     global const float *saved_invstd, global const float *weight, global const float *bias, int activates,
                      global const float *partials, uint partial_blocks, float count, global float *gx,
                      global float *gweight, global float *gbias, int accumulate, uint vectors, int first_channel,
                      int columns, int n, uint block, local float *scratch) {
@@ -353,7 +363,7 @@ kernel void gradient(global const float *x, global const float *gy, global const
     float2 totals = group_sums(sums.sum, scratch);
     if (get_group_id(0) == 0 && get_local_id(0) == 0)
         keep_gradients(totals, channel, facts.invstd, gweight, gbias, accumulate);
-    gradient_vectors(x + offset, gy + offset, facts, relu, totals / count, gx + offset, columns, n,
+    gradient_vectors(x + offset, gy + offset, facts, activates, totals / count, gx + offset, columns, n,
                      get_group_id(0) * block + get_local_id(0), min((uint)(get_group_id(0) + 1) * block, vectors),
                      get_local_size(0));
 }
@@ -361,7 +371,7 @@ kernel void gradient(global const float *x, global const float *gy, global const
 /* All of backward for a whole channel; the second reading as in `normalise_channel`. */
 kernel void gradient_channel(global const float *x, global const float *gy, global const float *saved_mean,
                              global const float *saved_invstd, global const float *weight, global const float *bias,
-                             int relu, ulong channel_floats, int columns, int lanes, uint stride, uint steps,
+                             int activates, ulong channel_floats, int columns, int lanes, uint stride, uint steps,
                              uint block, float count, global float *gx, global float *gweight, global float *gbias,
                              int accumulate, int vectors_of_images, int n) {
     ulong channel = get_group_id(0), offset = channel * channel_floats;
@@ -371,11 +381,11 @@ kernel void gradient_channel(global const float *x, global const float *gy, glob
     x += offset, gy += offset, gx += offset;
     for (uint start = 0; start < steps; start += block)
         for (int column = 0; column < columns; column++)
-            add_carefully(&sums, column_sums(x + column * VW, gy + column * VW, facts, relu, stride, start,
+            add_carefully(&sums, column_sums(x + column * VW, gy + column * VW, facts, activates, stride, start,
                                              min(start + block, steps), 1, column == columns - 1 ? lanes : VW));
     keep_gradients(sums.sum, channel, facts.invstd, gweight, gbias, accumulate);
     uint vectors = channel_floats / VW;
     for (uint left = (vectors + block - 1) / block; left-- > 0;)
-        gradient_vectors(x, gy, facts, relu, sums.sum / count, gx, vectors_of_images, n, left * block,
+        gradient_vectors(x, gy, facts, activates, sums.sum / count, gx, vectors_of_images, n, left * block,
                          min((left + 1) * block, vectors), 1);
 }

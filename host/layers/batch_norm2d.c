@@ -78,7 +78,7 @@ static convoy_status describe(const cvy_layer_site *at, cvy_layer_facts *facts) 
         facts->saved[facts->saved_count++] =
             (cvy_layer_saved){.bytes = channels * sizeof(float), .inference = !c->track_running_stats};
     facts->backward_needs_x = true;
-    facts->takes_activation = 1u << CVY_RELU;
+    facts->takes_activation = CVY_BATCHNORM_ACTIVATIONS;
     facts->takes_gradient = true;
     facts->backward_in_place = true;
     facts->backward_writes_gx = true;
@@ -93,7 +93,7 @@ static cvy_batchnorm_shape shape_of(const cvy_layer_setup *setup) {
                                  .width = setup->input.width,
                                  .eps = (float)c->eps,
                                  .momentum = (float)c->momentum,
-                                 .relu = setup->activation == CVY_RELU,
+                                 .activation = setup->activation,
                                  .frozen = setup->frozen && c->track_running_stats};
 }
 

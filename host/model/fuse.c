@@ -68,12 +68,13 @@ static void pool_before_relu(convoy_model *model, cvy_step *pool) {
     *pool = moved;
 }
 
-/* An activation whose input nobody else reads, not even its own backward, is applied by the layer that
-   computes it, where that can do so: the values pass through memory once less. */
+/* An activation whose input nobody else reads, not even its own backward (which may be that layer's, too), is
+   applied by the layer that computes it, where that can do so: the values pass through memory once less. */
 static void fuse_activation(convoy_model *model, cvy_step *step) {
     const cvy_activation activation = step->facts.activation;
     cvy_step *producer = activation ? only_producer(model, step) : NULL;
-    if (!producer || step->facts.backward_needs_x || !takes(producer->facts.takes_activation, activation))
+    if (!producer || !takes(producer->facts.takes_activation, activation) ||
+        (step->facts.backward_needs_x && !producer->facts.takes_gradient))
         return;
     producer->activation = activation;
     producer->output = step->inputs[0] = step->output;

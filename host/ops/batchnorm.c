@@ -19,18 +19,23 @@ static size_t channel_at(const cvy_batchnorm_shape *shape, int channel) {
     return (size_t)channel * pixels(shape) * (size_t)shape->pitch;
 }
 
-/* Does ReLU let the gradient of this output through? */
-static bool passes(const cvy_batchnorm_shape *shape, double y) {
-    return !(shape->relu && y <= 0);
+/* The gradient in front of the activation, where its input is y. */
+static double pass(const cvy_batchnorm_shape *shape, double y, float gy) {
+    float value = (float)y;
+    if (!(CVY_ACTIVATIONS_FROM_INPUT >> shape->activation & 1))
+        cvy_activation_forward_reference(shape->activation, NULL, 1, &value, &value);
+    cvy_activation_backward_reference(shape->activation, NULL, 1, &value, &gy, &gy);
+    return gy;
 }
 
 static void normalise(const cvy_batchnorm_shape *shape, int channel, double mean, double invstd,
                       const cvy_batchnorm_values *v) {
     double scale = v->weight ? invstd * v->weight[channel] : invstd, shift = v->bias ? v->bias[channel] : 0;
-    for (size_t i = channel_at(shape, channel); i < channel_at(shape, channel + 1); i++) {
-        double y = (v->x[i] - mean) * scale + shift;
-        v->y[i] = passes(shape, y) ? (float)y : 0;
-    }
+    float *y = v->y + channel_at(shape, channel);
+    const size_t count = channel_at(shape, 1);
+    for (size_t i = 0; i < count; i++)
+        y[i] = (float)((v->x[channel_at(shape, channel) + i] - mean) * scale + shift);
+    cvy_activation_forward_reference(shape->activation, NULL, count, y, y);
 }
 
 void cvy_batchnorm_forward_training_reference(const cvy_batchnorm_shape *shape, int n,
@@ -87,14 +92,14 @@ void cvy_batchnorm_backward_reference(const cvy_batchnorm_shape *shape, int n, b
         double factor = v->weight ? invstd * v->weight[c] : invstd, shift = v->bias ? v->bias[c] : 0;
         for (size_t p = 0; p < pixels(shape); p++)
             for (size_t at = start + p * pitch; at < start + p * pitch + (size_t)n; at++) {
-                double g = passes(shape, (v->x[at] - mean) * factor + shift) ? v->gy[at] : 0;
+                double g = pass(shape, (v->x[at] - mean) * factor + shift, v->gy[at]);
                 sum += g;
                 product += g * (v->x[at] - mean);
             }
         for (size_t p = 0; p < pixels(shape); p++)
             for (size_t i = 0; i < pitch; i++) {
                 size_t at = start + p * pitch + i;
-                double g = passes(shape, (v->x[at] - mean) * factor + shift) ? v->gy[at] : 0;
+                double g = pass(shape, (v->x[at] - mean) * factor + shift, v->gy[at]);
                 g -= sum / count + (v->x[at] - mean) * invstd * invstd * product / count;
                 v->gx[at] = i < (size_t)n ? (float)(g * factor) : 0;
             }
@@ -222,6 +227,17 @@ static size_t channel_unit(const cvy_batchnorm *op) {
     return floats & (~floats + 1);
 }
 
+/* For a further activation in a program of its own. */
+static convoy_status get_kernel(const cvy_batchnorm *op, const char *function, size_t pitch,
+                                cvy_kernel **kernel) {
+    if (op->shape.activation < CVY_FIRST_FURTHER)
+        return cvy_kernel_get_pitch(op->device, "batchnorm", function, pitch, kernel);
+    return cvy_kernel_build(
+        op->device, "batchnorm", function,
+        CVY_OPTIONS({"VW", cvy_pitch_width(op->device, pitch)}, {"ACTIVATION", op->shape.activation}),
+        kernel);
+}
+
 static convoy_status build(cvy_batchnorm *op) {
     const struct {
         const char *name;
@@ -235,9 +251,8 @@ static convoy_status build(cvy_batchnorm *op) {
                    {"gradient_channel", &op->gradient_channel}};
     for (size_t i = 0; i < sizeof kernels / sizeof *kernels; i++) {
         const bool normalises = kernels[i].kernel == &op->normalise;
-        convoy_status status =
-            cvy_kernel_get_pitch(op->device, "batchnorm", kernels[i].name,
-                                 normalises ? channel_unit(op) : (size_t)op->shape.pitch, kernels[i].kernel);
+        convoy_status status = get_kernel(
+            op, kernels[i].name, normalises ? channel_unit(op) : (size_t)op->shape.pitch, kernels[i].kernel);
         if (status)
             return status;
     }
@@ -343,9 +358,10 @@ static convoy_status launch_forward(cvy_batchnorm *op, const walk *w, int first,
     return CVY_LAUNCH(op->normalise_batch, blocks.grid, cvy_buf(b->x), cvy_ulong(channel_at(shape, 1)),
                       cvy_buf(b->workspace), cvy_uint(w->blocks), cvy_float(shape->eps),
                       cvy_float(shape->momentum), cvy_buf(b->weight), cvy_buf(b->bias), cvy_buf(b->y),
-                      cvy_int(shape->relu), cvy_buf(b->running_mean), cvy_buf(b->running_var),
-                      cvy_buf(b->saved_mean), cvy_buf(b->saved_invstd), cvy_uint(vectors), cvy_int(first),
-                      cvy_uint(blocks.block), cvy_local(2 * sizeof(float) * blocks.grid.local[0]));
+                      cvy_int(shape->activation != CVY_IDENTITY), cvy_buf(b->running_mean),
+                      cvy_buf(b->running_var), cvy_buf(b->saved_mean), cvy_buf(b->saved_invstd),
+                      cvy_uint(vectors), cvy_int(first), cvy_uint(blocks.block),
+                      cvy_local(2 * sizeof(float) * blocks.grid.local[0]));
 }
 
 convoy_status cvy_batchnorm_forward_training(cvy_batchnorm *op, int n, const cvy_batchnorm_buffers *b) {
@@ -364,8 +380,8 @@ convoy_status cvy_batchnorm_forward_training(cvy_batchnorm *op, int n, const cvy
                           cvy_ulong(channel_at(shape, 1)), cvy_int(w.columns), cvy_int(w.lanes),
                           cvy_uint(w.stride), cvy_uint(w.steps), cvy_uint(w.block), cvy_float(shape->eps),
                           cvy_float(shape->momentum), cvy_buf(b->weight), cvy_buf(b->bias), cvy_buf(b->y),
-                          cvy_int(shape->relu), cvy_buf(b->running_mean), cvy_buf(b->running_var),
-                          cvy_buf(b->saved_mean), cvy_buf(b->saved_invstd),
+                          cvy_int(shape->activation != CVY_IDENTITY), cvy_buf(b->running_mean),
+                          cvy_buf(b->running_var), cvy_buf(b->saved_mean), cvy_buf(b->saved_invstd),
                           cvy_int(channel_at(shape, shape->channels) * sizeof(float) > STREAMED_BYTES));
     for (int first = 0, end; first < shape->channels && !status; first = end) {
         end = min_int(first + op->scheme.channels_together, shape->channels);
@@ -385,7 +401,8 @@ convoy_status cvy_batchnorm_forward_eval(cvy_batchnorm *op, const cvy_batchnorm_
     cvy_blocks blocks = channel_blocks(op, op->normalise, width, op->shape.channels, &vectors);
     return CVY_LAUNCH(op->normalise, blocks.grid, cvy_buf(b->x), cvy_buf(b->running_mean),
                       cvy_buf(b->running_var), cvy_float(op->shape.eps), cvy_buf(b->weight), cvy_buf(b->bias),
-                      cvy_buf(b->y), cvy_int(op->shape.relu), cvy_uint(vectors), cvy_uint(blocks.block));
+                      cvy_buf(b->y), cvy_int(op->shape.activation != CVY_IDENTITY), cvy_uint(vectors),
+                      cvy_uint(blocks.block));
 }
 
 convoy_status cvy_batchnorm_forward_frozen(cvy_batchnorm *op, const cvy_batchnorm_buffers *b) {
@@ -431,19 +448,20 @@ static convoy_status launch_backward(cvy_batchnorm *op, const walk *w, int n, in
                                      bool accumulate, const cvy_batchnorm_buffers *b) {
     const cvy_batchnorm_shape *shape = &op->shape;
     uint32_t vectors = 0;
-    convoy_status status = CVY_LAUNCH(
-        op->gradient_sums, cvy_groups(op->group_size, w->blocks, (size_t)(end - first), 1), cvy_buf(b->x),
-        cvy_buf(b->gy), cvy_buf(b->saved_mean), cvy_buf(b->saved_invstd), cvy_buf(b->weight),
-        cvy_buf(b->bias), cvy_int(shape->relu), cvy_ulong(channel_at(shape, 1)), cvy_int(first),
-        cvy_int(w->columns), cvy_int(w->lanes), cvy_uint(w->stride), cvy_uint(w->steps), cvy_uint(w->block),
-        cvy_uint(w->across), cvy_buf(b->workspace), cvy_local(2 * sizeof(float) * op->group_size));
+    convoy_status status =
+        CVY_LAUNCH(op->gradient_sums, cvy_groups(op->group_size, w->blocks, (size_t)(end - first), 1),
+                   cvy_buf(b->x), cvy_buf(b->gy), cvy_buf(b->saved_mean), cvy_buf(b->saved_invstd),
+                   cvy_buf(b->weight), cvy_buf(b->bias), cvy_int(shape->activation != CVY_IDENTITY),
+                   cvy_ulong(channel_at(shape, 1)), cvy_int(first), cvy_int(w->columns), cvy_int(w->lanes),
+                   cvy_uint(w->stride), cvy_uint(w->steps), cvy_uint(w->block), cvy_uint(w->across),
+                   cvy_buf(b->workspace), cvy_local(2 * sizeof(float) * op->group_size));
     if (status)
         return status;
     int width = cvy_pitch_width(op->device, (size_t)shape->pitch);
     cvy_blocks blocks = channel_blocks(op, op->gradient, width, end - first, &vectors);
     return CVY_LAUNCH(op->gradient, blocks.grid, cvy_buf(b->x), cvy_buf(b->gy), cvy_buf(b->saved_mean),
-                      cvy_buf(b->saved_invstd), cvy_buf(b->weight), cvy_buf(b->bias), cvy_int(shape->relu),
-                      cvy_buf(b->workspace), cvy_uint(w->blocks),
+                      cvy_buf(b->saved_invstd), cvy_buf(b->weight), cvy_buf(b->bias),
+                      cvy_int(shape->activation != CVY_IDENTITY), cvy_buf(b->workspace), cvy_uint(w->blocks),
                       cvy_float((float)values_in_channel(shape, n)), cvy_buf(b->gx), cvy_buf(b->gweight),
                       cvy_buf(b->gbias), cvy_int(accumulate), cvy_uint(vectors), cvy_int(first),
                       cvy_int(shape->pitch / width), cvy_int(n), cvy_uint(blocks.block),
@@ -463,10 +481,11 @@ convoy_status cvy_batchnorm_backward(cvy_batchnorm *op, int n, bool accumulate,
     if (op->scheme.whole)
         return CVY_LAUNCH(
             op->gradient_channel, channel_grid(op), cvy_buf(b->x), cvy_buf(b->gy), cvy_buf(b->saved_mean),
-            cvy_buf(b->saved_invstd), cvy_buf(b->weight), cvy_buf(b->bias), cvy_int(shape->relu),
-            cvy_ulong(channel_at(shape, 1)), cvy_int(w.columns), cvy_int(w.lanes), cvy_uint(w.stride),
-            cvy_uint(w.steps), cvy_uint(w.block), cvy_float((float)values_in_channel(shape, n)),
-            cvy_buf(b->gx), cvy_buf(b->gweight), cvy_buf(b->gbias), cvy_int(accumulate),
+            cvy_buf(b->saved_invstd), cvy_buf(b->weight), cvy_buf(b->bias),
+            cvy_int(shape->activation != CVY_IDENTITY), cvy_ulong(channel_at(shape, 1)), cvy_int(w.columns),
+            cvy_int(w.lanes), cvy_uint(w.stride), cvy_uint(w.steps), cvy_uint(w.block),
+            cvy_float((float)values_in_channel(shape, n)), cvy_buf(b->gx), cvy_buf(b->gweight),
+            cvy_buf(b->gbias), cvy_int(accumulate),
             cvy_int(shape->pitch / cvy_pitch_width(op->device, (size_t)shape->pitch)), cvy_int(n));
     int together = op->scheme.channels_together > 1 ? op->scheme.channels_together / 2
                                                     : 1; /* two tensors in the cache */

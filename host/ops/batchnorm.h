@@ -3,21 +3,25 @@
 #ifndef CVY_OPS_BATCHNORM_H
 #define CVY_OPS_BATCHNORM_H
 
-#include "ops/op.h"
+#include "ops/elementwise.h"
+
+/* ReLU, and those that a program is built for. */
+enum { CVY_BATCHNORM_ACTIVATIONS = 1 << CVY_RELU | (CVY_BUILT_IN_ACTIVATIONS & ~CVY_COMMON_ACTIVATIONS) };
 
 typedef struct cvy_batchnorm_shape {
     int pitch;
     int channels, height, width;
     float eps, momentum;
-    bool relu;   /* of the output; backward takes the gradient behind it */
+    cvy_activation activation; /* of CVY_BATCHNORM_ACTIVATIONS, of the output; backward takes the gradient
+                                  behind it */
     bool frozen; /* the running statistics are constants, in training too: no gradient goes through them */
 } cvy_batchnorm_shape;
 
 /* The tensors of one call, on the device and, for the references, in host memory. Those that are per channel
    are [channels]; the others are as large as the input. */
 typedef struct cvy_batchnorm_buffers {
-    cvy_buffer *x, *y, *gy, *gx;            /* gx may be gy; it is 0 in the padding columns */
-    cvy_buffer *weight, *bias;              /* both NULL: affine=False; bias: in backward, of ReLU only */
+    cvy_buffer *x, *y, *gy, *gx; /* gx may be gy; it is 0 in the padding columns */
+    cvy_buffer *weight, *bias;   /* both NULL: affine=False; bias: in backward, of activations only */
     cvy_buffer *running_mean, *running_var; /* NULL in training: not tracked */
     cvy_buffer *saved_mean, *saved_invstd;  /* from forward to backward; 1/sqrt(variance + eps) */
     cvy_buffer *gweight, *gbias;            /* NULL: not wanted */

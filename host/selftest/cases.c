@@ -52,6 +52,7 @@ const cvy_conv2d_case cvy_conv2d_cases[] = {
      CVY_IDENTITY},
     {"the same, several tiles", 33, 70, 60, 1, 9, 8, {3, 3}, {1, 1}, {1, 1}, {1, 1}, CVY_RELU},
     {"padding wider than the kernel", 16, 2, 3, 1, 4, 4, {2, 2}, {1, 1}, {3, 3}, {1, 1}, CVY_IDENTITY},
+    {"1x1 kernel, groups", 16, 6, 9, 3, 3, 4, {1, 1}, {1, 1}, {0, 0}, {1, 1}, CVY_RELU},
 };
 const size_t cvy_conv2d_case_count = sizeof cvy_conv2d_cases / sizeof *cvy_conv2d_cases;
 

@@ -197,9 +197,9 @@ static void test_optional_buffers(void **state) {
     free(x), free(gy);
 }
 
-/* With ReLU the op is what the op and the activation do one after the other, forward, backward and in
-   evaluation: the reference cannot say so, where its output and the kernel's lie on two sides of 0. */
-static void check_relu(cvy_batchnorm_shape shape, int n, bool affine) {
+/* With an activation the op is what the op and the activation do one after the other, forward, backward and
+   in evaluation: the reference cannot say so, where its output and the kernel's lie on two sides of 0. */
+static void check_activation(cvy_batchnorm_shape shape, cvy_activation kind, int n, bool affine) {
     size_t channels = (size_t)shape.channels, rows = channels * (size_t)shape.height * (size_t)shape.width;
     size_t count = rows * (size_t)shape.pitch;
     float *x = test_random(count, 1), *gy = random_gradient(rows, n, shape.pitch, 2), *expected;
@@ -209,9 +209,10 @@ static void check_relu(cvy_batchnorm_shape shape, int n, bool affine) {
         var[c] = 1 + var[c] * var[c];
     shape.eps = 1e-5f, shape.momentum = 0.3f;
     fixture apart = open_fixture(shape, n, x, gy, weight, bias, mean, var);
-    shape.relu = true;
+    shape.activation = kind;
     fixture fused = open_fixture(shape, n, x, gy, weight, bias, mean, var);
     fixture *fixtures[] = {&apart, &fused};
+    const bool from_input = CVY_ACTIVATIONS_FROM_INPUT >> kind & 1;
     for (int pass = 0; pass < 2; pass++) { /* evaluation, then training */
         for (int i = 0; i < 2; i++) {
             fixture *f = fixtures[i];
@@ -222,10 +223,12 @@ static void check_relu(cvy_batchnorm_shape shape, int n, bool affine) {
                 assert_ok(forward(f));
             else
                 assert_ok(cvy_batchnorm_forward_eval(f->op, &f->b));
+            if (i == 0 && pass && from_input)
+                assert_ok(activate_backward(kind, count, f->b.y, f->b.gy, f->b.gy));
             if (i == 0)
-                assert_ok(activate(CVY_RELU, count, f->b.y, f->b.y));
-            if (i == 0 && pass)
-                assert_ok(activate_backward(CVY_RELU, count, f->b.y, f->b.gy, f->b.gy));
+                assert_ok(activate(kind, count, f->b.y, f->b.y));
+            if (i == 0 && pass && !from_input)
+                assert_ok(activate_backward(kind, count, f->b.y, f->b.gy, f->b.gy));
             if (pass)
                 assert_ok(backward(f, false));
             f->b.weight = kept_weight, f->b.bias = kept_bias;
@@ -250,9 +253,23 @@ static void check_relu(cvy_batchnorm_shape shape, int n, bool affine) {
 
 static void test_relu(void **state) {
     (void)state;
-    check_relu((cvy_batchnorm_shape){.pitch = 16, .channels = 3, .height = 5, .width = 7}, 16, true);
-    check_relu((cvy_batchnorm_shape){.pitch = 32, .channels = 2, .height = 6, .width = 3}, 19, true);
-    check_relu((cvy_batchnorm_shape){.pitch = 48, .channels = 2, .height = 1, .width = 9}, 41, false);
+    check_activation((cvy_batchnorm_shape){.pitch = 16, .channels = 3, .height = 5, .width = 7}, CVY_RELU, 16,
+                     true);
+    check_activation((cvy_batchnorm_shape){.pitch = 32, .channels = 2, .height = 6, .width = 3}, CVY_RELU, 19,
+                     true);
+    check_activation((cvy_batchnorm_shape){.pitch = 48, .channels = 2, .height = 1, .width = 9}, CVY_RELU, 41,
+                     false);
+}
+
+/* Of those of the output and those of the input one, in programs of their own. */
+static void test_further(void **state) {
+    (void)state;
+    check_activation((cvy_batchnorm_shape){.pitch = 16, .channels = 3, .height = 5, .width = 7}, CVY_RELU6,
+                     16, true);
+    check_activation((cvy_batchnorm_shape){.pitch = 16, .channels = 2, .height = 6, .width = 3}, CVY_SILU, 11,
+                     true);
+    check_activation((cvy_batchnorm_shape){.pitch = 16, .channels = 2, .height = 1, .width = 9}, CVY_SILU, 9,
+                     false);
 }
 
 /* A convolution with folded weights: the kernel against the reference, with and without each optional tensor.
@@ -357,7 +374,7 @@ static void test_frozen(void **state) {
                                            .width = 3,
                                            .eps = 1e-3f,
                                            .momentum = 0.5f,
-                                           .relu = b == 1,
+                                           .activation = b == 1 ? CVY_RELU : CVY_IDENTITY,
                                            .frozen = true};
         const int n = batches[b][0];
         const size_t rows = 18, count = rows * (size_t)shape.pitch;
@@ -369,7 +386,7 @@ static void test_frozen(void **state) {
             const size_t c = i / (count / 3);
             const double scale = weight[c] / sqrt((double)var[c] + (double)shape.eps);
             const double value = (x[i] - mean[c]) * scale + bias[c];
-            const bool passes = !shape.relu || value > 0;
+            const bool passes = !shape.activation || value > 0;
             y[i] = passes ? (float)value : 0;
             gx[i] = passes && i % (size_t)shape.pitch < (size_t)n ? (float)(gy[i] * scale) : 0;
         }
@@ -392,6 +409,7 @@ int main(void) {
         cmocka_unit_test(test_large),
         cmocka_unit_test(test_optional_buffers),
         cmocka_unit_test(test_relu),
+        cmocka_unit_test(test_further),
         cmocka_unit_test(test_fold),
         cmocka_unit_test(test_frozen),
         cmocka_unit_test(test_one_value_is_refused),

@@ -21,12 +21,29 @@ static void test_streamed(void **state) {
     traits->cache = real;
 }
 
+static void check_few_images(const cvy_conv2d_shape *shape, const char *variant, const char *name) {
+    conv_tensors t = conv_tensors_of(shape, shape->pitch);
+    cvy_conv2d *op = NULL;
+    cvy_needs needs;
+    char what[128];
+    assert_ok(cvy_conv2d_create(test_device(), shape, 1 << CVY_CONV2D_FORWARD, variant, &op));
+    assert_ok(cvy_conv2d_describe(cvy_device_get_traits(test_device()), test_device(), shape,
+                                  1 << CVY_CONV2D_FORWARD, variant, &needs));
+    assert_int_equal(needs.workspace, cvy_conv2d_workspace(op));
+    for (int with = 0; with < 2; with++) {
+        snprintf(what, sizeof what, "%s, %s, pitch %d, vectors of %d, bias %d", variant, name, shape->pitch,
+                 cvy_device_get_traits(test_device())->vector_width, with);
+        conv_check_forward(op, shape, &t, shape->pitch, what, with);
+    }
+    cvy_conv2d_free(op);
+    conv_tensors_free(&t);
+}
+
 /* Forward of one to eight images, whose pitch is their number rounded up to a power of two, with vectors of
    each width. */
 static void test_few_images(void **state) {
     (void)state;
-    convoy_device *device = test_device();
-    cvy_device_traits *traits = (cvy_device_traits *)cvy_device_get_traits(device);
+    cvy_device_traits *traits = (cvy_device_traits *)cvy_device_get_traits(test_device());
     const int real = traits->vector_width, widths[] = {16, 8, 4};
     if (!traits->cpu)
         skip();
@@ -36,21 +53,49 @@ static void test_few_images(void **state) {
         shape.pitch = 1 << i % 4;
         if (conv_skipped(&c, "columns_cpu"))
             continue;
-        conv_tensors t = conv_tensors_of(&shape, shape.pitch);
-        cvy_conv2d *op = NULL;
-        char what[128];
         traits->vector_width = widths[i % 3];
-        assert_ok(cvy_conv2d_create(device, &shape, 1 << CVY_CONV2D_FORWARD, NULL, &op));
-        assert_string_equal(cvy_conv2d_variant(op, CVY_CONV2D_FORWARD), "columns_cpu");
-        for (int with = 0; with < 2; with++) {
-            snprintf(what, sizeof what, "columns_cpu, %s, pitch %d, vectors of %d, bias %d", c.name,
-                     shape.pitch, traits->vector_width, with);
-            conv_check_forward(op, &shape, &t, shape.pitch, what, with);
-        }
+        check_few_images(&shape, "columns_cpu", c.name);
+        if (i % 5 == 4) /* once with each pitch */
+            check_few_images(&shape, "pieces_cpu", c.name);
         traits->vector_width = real;
-        cvy_conv2d_free(op);
-        conv_tensors_free(&t);
     }
+}
+
+static const char *chosen(int pitch, int kernel, int channels, int size, int stride, int pass) {
+    cvy_conv2d_shape shape = {.pitch = pitch,
+                              .in_channels = channels,
+                              .in_height = size,
+                              .in_width = size,
+                              .out_channels = 64,
+                              .kernel = {kernel, kernel},
+                              .stride = {stride, stride},
+                              .dilation = {1, 1},
+                              .groups = 1};
+    cvy_prepared prepared;
+    assert_ok(cvy_conv2d_infer(&shape));
+    const cvy_job job = cvy_job_of(test_device(), &shape, pass);
+    assert_ok(cvy_prepared_choose(&cvy_conv2d_op, &job, NULL, &prepared));
+    return prepared.variant->name;
+}
+
+/* Kernels of one pixel are products of matrices where their planes are large and their channels many; 3x3 go
+   through Winograd where tiles cover the map well, a few images in pieces. */
+static void test_choice(void **state) {
+    (void)state;
+    if (!cvy_device_get_traits(test_device())->cpu)
+        skip();
+    assert_string_equal(chosen(16, 1, 64, 14, 1, CVY_CONV2D_FORWARD), "im2col_gemm");
+    assert_string_equal(chosen(16, 1, 64, 14, 2, CVY_CONV2D_FORWARD), "direct_cpu"); /* a plane of 3 KiB */
+    assert_string_equal(chosen(16, 1, 64, 28, 2, CVY_CONV2D_FORWARD), "im2col_gemm");
+    assert_string_equal(chosen(16, 1, 32, 14, 1, CVY_CONV2D_FORWARD), "direct_cpu");
+    assert_string_equal(chosen(16, 1, 32, 14, 1, CVY_CONV2D_BACKWARD_DATA), "im2col_gemm");
+    assert_string_equal(chosen(16, 1, 64, 14, 1, CVY_CONV2D_BACKWARD_WEIGHTS), "direct_cpu");
+    assert_string_equal(chosen(16, 3, 64, 30, 1, CVY_CONV2D_FORWARD), "winograd8_cpu");         /* 28x28 */
+    assert_string_equal(chosen(16, 3, 64, 9, 1, CVY_CONV2D_BACKWARD_WEIGHTS), "winograd6_cpu"); /* 7x7 */
+    assert_string_equal(chosen(16, 3, 64, 7, 1, CVY_CONV2D_FORWARD), "winograd1d_cpu");         /* 5x5 */
+    assert_string_equal(chosen(1, 3, 64, 16, 1, CVY_CONV2D_FORWARD), "pieces_cpu");
+    assert_string_equal(chosen(4, 1, 64, 16, 1, CVY_CONV2D_FORWARD), "columns_cpu");
+    assert_string_equal(chosen(1, 3, 64, 5, 1, CVY_CONV2D_FORWARD), "columns_cpu"); /* 3x3 in 16 pieces */
 }
 
 /* The same call twice gives the same bits. */
@@ -254,9 +299,10 @@ static void test_huge_shapes(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_variants), cmocka_unit_test(test_deterministic),
-                                       cmocka_unit_test(test_host_device), cmocka_unit_test(test_checks),
-                                       cmocka_unit_test(test_huge_shapes)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_variants),    cmocka_unit_test(test_deterministic),
+        cmocka_unit_test(test_host_device), cmocka_unit_test(test_checks),
+        cmocka_unit_test(test_huge_shapes), cmocka_unit_test(test_choice)};
     const struct CMUnitTest built_plainly[] = {
         cmocka_unit_test(test_streamed), cmocka_unit_test(test_few_images), cmocka_unit_test(test_pooled)};
     int failed = cmocka_run_group_tests_name("conv2d", tests, NULL, NULL);

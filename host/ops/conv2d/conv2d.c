@@ -210,17 +210,10 @@ static convoy_status run_buffers(cvy_prepared *prepared, const cvy_op_buffers *b
 
 static const char *const passes[PASSES + 1] = {"forward", "backward_data", "backward_weights", NULL};
 
-static const cvy_variant *const variants[] = {&cvy_conv2d_reference,
-                                              &cvy_conv2d_winograd8_cpu,
-                                              &cvy_conv2d_winograd6_cpu,
-                                              &cvy_conv2d_winograd1d_cpu,
-                                              &cvy_conv2d_direct_cpu,
-                                              &cvy_conv2d_columns_cpu,
-                                              &cvy_conv2d_winograd_gpu,
-                                              &cvy_conv2d_mma_nvidia,
-                                              &cvy_conv2d_tile_gpu,
-                                              &cvy_conv2d_im2col_gemm,
-                                              NULL};
+static const cvy_variant *const variants[] = {
+    &cvy_conv2d_reference,  &cvy_conv2d_winograd8_cpu, &cvy_conv2d_winograd6_cpu, &cvy_conv2d_winograd1d_cpu,
+    &cvy_conv2d_direct_cpu, &cvy_conv2d_pieces_cpu,    &cvy_conv2d_columns_cpu,   &cvy_conv2d_winograd_gpu,
+    &cvy_conv2d_mma_nvidia, &cvy_conv2d_tile_gpu,      &cvy_conv2d_im2col_gemm,   NULL};
 
 const cvy_op cvy_conv2d_op = {.name = "conv2d",
                               .passes = passes,

@@ -17,7 +17,11 @@ enum {
     PATCH_FROM = 96 * 1024,
     /* Backward-weights: the gy that one tile passes over, and the x that stays while all tiles do. */
     GY_CACHE = 64 * 1024,
-    X_CACHE = 320 * 1024
+    X_CACHE = 320 * 1024,
+    /* From which on a kernel of one pixel is left to im2col_gemm: channels that are summed, bytes of a plane.
+     */
+    LEAST_SUMS = 64,
+    LEAST_PLANE = 8 * 1024
 };
 
 /* Vector registers: 32 come with vectors of 16 floats (AVX-512), 16 with narrower ones. */
@@ -27,6 +31,20 @@ static int registers(int vector_width) {
 
 static bool supports(const cvy_job *job) {
     return job->traits->cpu && !job->traits->host && cvy_conv2d_has_many_images(job->shape);
+}
+
+/* A kernel of one pixel is a product of matrices, and blocks of those, packed, are faster than tiles that
+   step from plane to plane: planes of a few KiB or more share sets of the first-level cache. Packing pays
+   from some sums on, and not for the gradient of the weights, whose sums are long in any case. */
+static bool pays(const cvy_job *job) {
+    const cvy_conv2d_shape *s = job->shape;
+    const bool forward = job->pass == CVY_CONV2D_FORWARD, strides = s->stride[0] > 1 || s->stride[1] > 1;
+    const bool pointwise =
+        s->kernel[0] == 1 && s->kernel[1] == 1 && !s->padding[0] && !s->padding[1] && s->groups == 1;
+    const int sums = forward ? s->in_channels : s->out_channels;
+    const double plane = (double)s->out_height * s->out_width * s->pitch * sizeof(float);
+    return !pointwise || job->pass == CVY_CONV2D_BACKWARD_WEIGHTS || (strides && !forward) ||
+           sums < LEAST_SUMS || plane < LEAST_PLANE;
 }
 
 static int usable_width(const cvy_device_traits *traits) {
@@ -347,6 +365,7 @@ static convoy_status run(void *prepared, const void *buffers) {
 const cvy_variant cvy_conv2d_direct_cpu = {.name = "direct_cpu",
                                            .made_for = CVY_FOR_CPUS,
                                            .supports = supports,
+                                           .pays = pays,
                                            .state_size = sizeof(state),
                                            .prepare = prepare,
                                            .run = run};

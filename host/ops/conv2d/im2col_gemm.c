@@ -1,7 +1,9 @@
 /* Variant im2col_gemm: convolution as a matrix product, on every OpenCL device. The columns matrix
    [in_channels/groups * kernel][pixels * pitch] is made for a chunk of output pixels at a time, so that the
    workspace stays bounded; with the batch innermost, a chunk's product is already a part of y. Workspace: the
-   product's own scratch, then the matrix (for the bias gradient: its strips of sums, in the same place). */
+   product's own scratch, then the matrix (for the bias gradient: its strips of sums, in the same place).
+
+   A kernel of one pixel that skips none is a product as it is: x, or gx, lies there as its columns matrix. */
 #include "base/integer.h"
 #include "base/status.h"
 #include "ops/conv2d/variant.h"
@@ -16,16 +18,23 @@ enum {
 typedef struct im2col {
     cvy_conv2d_shape shape;
     cvy_conv2d_pass pass;
-    size_t pixels;              /* of the output */
-    size_t chunk;               /* pixels in all chunks but the last */
-    cvy_gemm *product, *last;   /* last: of the shorter last chunk, else NULL */
-    size_t matrix;              /* where the matrix starts in the workspace, in floats */
+    size_t pixels;            /* of the output */
+    size_t chunk;             /* pixels in all chunks but the last */
+    cvy_gemm *product, *last; /* last: of the shorter last chunk, else NULL */
+    bool plain;               /* x or gx is the matrix, and there is a single chunk */
+    bool whole;    /* the product of a pass is one: it adds the bias and ends with the activation */
+    size_t matrix; /* where the matrix starts in the workspace, in floats */
     size_t group_in, group_out; /* channels of one group */
     size_t rows;                /* of the matrix: group_in * kernel */
     cvy_kernel *im2col, *col2im, *fill;
     cvy_sum_rows bias_gradient;
     cvy_elementwise activation;
 } im2col;
+
+static bool is_plain(const cvy_conv2d_shape *s) {
+    return s->kernel[0] == 1 && s->kernel[1] == 1 && s->stride[0] == 1 && s->stride[1] == 1 &&
+           s->padding[0] == 0 && s->padding[1] == 0;
+}
 
 static bool supports(const cvy_job *job) {
     return !job->traits->host && cvy_conv2d_has_many_images(job->shape);
@@ -42,6 +51,8 @@ static cvy_gemm_shape product_of(const im2col *p, size_t pixels) {
     const size_t columns = pixels * (size_t)p->shape.pitch, plane = p->pixels * (size_t)p->shape.pitch;
     cvy_gemm_shape gemm = {
         .m = p->group_out, .n = columns, .k = p->rows, .lda = p->rows, .ldb = columns, .ldc = plane};
+    if (p->pass == CVY_CONV2D_FORWARD && p->whole)
+        gemm.activation = p->shape.activation;
     if (p->pass == CVY_CONV2D_BACKWARD_DATA)
         gemm = (cvy_gemm_shape){.transpose_a = true,
                                 .m = p->rows,
@@ -90,14 +101,16 @@ static convoy_status prepare(const cvy_job *job, void *prepared, cvy_needs *need
     const size_t pixel = p->rows * (size_t)s->pitch * sizeof(float);
     const size_t most = max_size(1, min_size(job->traits->max_allocation / 4, MATRIX_BYTES) / pixel);
     /* Chunks of about equal size. */
-    p->chunk = ceil_div_size(p->pixels, ceil_div_size(p->pixels, most));
+    p->plain = is_plain(s);
+    p->chunk = p->plain ? p->pixels : ceil_div_size(p->pixels, ceil_div_size(p->pixels, most));
+    p->whole = p->chunk == p->pixels && s->groups == 1;
     cvy_sum_rows_plan(job->traits, (size_t)s->out_channels, cvy_conv2d_outputs(s) / (size_t)s->out_channels,
                       &p->bias_gradient);
     size_t scratch = 0;
     convoy_status status = prepare_products(job, p, &scratch);
     p->matrix = round_up(scratch, 256) / sizeof(float); /* keeps it aligned for wide loads */
-    needs->workspace =
-        p->matrix * sizeof(float) + max_size(p->chunk * pixel, p->bias_gradient.scratch * sizeof(float));
+    needs->workspace = p->matrix * sizeof(float) +
+                       max_size(p->plain ? 0 : p->chunk * pixel, p->bias_gradient.scratch * sizeof(float));
     if (job->describes || status)
         return status;
     status = cvy_sum_rows_prepare(job->device, &p->bias_gradient);
@@ -163,42 +176,46 @@ static convoy_status from_matrix(const im2col *p, const chunk *c, const cvy_conv
 static convoy_status run_chunk(const im2col *p, const chunk *c, const cvy_conv2d_buffers *b) {
     const size_t pitch = (size_t)p->shape.pitch, weights = c->group * p->group_out * p->rows;
     const size_t pixel = (c->group * p->group_out * p->pixels + c->first) * pitch;
+    const bool data = p->pass == CVY_CONV2D_BACKWARD_DATA;
+    cvy_buffer *matrix = p->plain ? data ? b->out : b->in : b->workspace;
+    const size_t at = p->plain ? c->group * p->group_in * p->pixels * pitch : p->matrix;
     convoy_status status = CONVOY_OK;
-    if (p->pass != CVY_CONV2D_BACKWARD_DATA)
+    if (!data && !p->plain)
         status = to_matrix(p, c, b);
     if (status)
         return status;
     const cvy_gemm_operands operands[3] = {
         [CVY_CONV2D_FORWARD] = {.a = b->weight,
                                 .a_offset = weights,
-                                .b = b->workspace,
-                                .b_offset = p->matrix,
+                                .b = matrix,
+                                .b_offset = at,
+                                .bias = p->whole ? b->bias : NULL,
                                 .c = b->out,
                                 .c_offset = pixel,
-                                .accumulate = b->bias != NULL,
+                                .accumulate = b->bias && !p->whole,
                                 .workspace = b->workspace},
         [CVY_CONV2D_BACKWARD_DATA] = {.a = b->weight,
                                       .a_offset = weights,
                                       .b = b->in,
                                       .b_offset = pixel,
-                                      .c = b->workspace,
-                                      .c_offset = p->matrix,
+                                      .c = matrix,
+                                      .c_offset = at,
                                       .workspace = b->workspace},
         [CVY_CONV2D_BACKWARD_WEIGHTS] = {.a = b->gy,
                                          .a_offset = pixel,
-                                         .b = b->workspace,
-                                         .b_offset = p->matrix,
+                                         .b = matrix,
+                                         .b_offset = at,
                                          .c = b->out,
                                          .c_offset = weights,
                                          .accumulate = b->accumulate || c->first > 0,
                                          .workspace = b->workspace}};
     status = cvy_gemm_run(c->product, &operands[p->pass]);
-    return status || p->pass != CVY_CONV2D_BACKWARD_DATA ? status : from_matrix(p, c, b);
+    return status || !data || p->plain ? status : from_matrix(p, c, b);
 }
 
 static convoy_status run_bias(const im2col *p, const cvy_conv2d_buffers *b) {
     const size_t plane = p->pixels * (size_t)p->shape.pitch / 4, channels = (size_t)p->shape.out_channels;
-    if (p->pass == CVY_CONV2D_FORWARD && b->bias)
+    if (p->pass == CVY_CONV2D_FORWARD && b->bias && !p->whole)
         return CVY_LAUNCH(p->fill, cvy_items3(plane, channels, 1), cvy_buf(b->bias), cvy_buf(b->out),
                           cvy_ulong(plane), cvy_int((int)channels));
     return p->pass == CVY_CONV2D_BACKWARD_WEIGHTS
@@ -216,7 +233,7 @@ static convoy_status run(void *state, const void *buffers) {
             const chunk c = {first, min_size(left, p->chunk), group, left < p->chunk ? p->last : p->product};
             status = run_chunk(p, &c, b);
         }
-    return status || p->pass != CVY_CONV2D_FORWARD
+    return status || p->pass != CVY_CONV2D_FORWARD || p->whole
                ? status
                : cvy_elementwise_run(&p->activation, b->out, NULL, b->out);
 }

@@ -17,8 +17,8 @@ typedef struct cvy_conv2d_buffers {
 } cvy_conv2d_buffers;
 
 extern const cvy_variant cvy_conv2d_reference, cvy_conv2d_winograd8_cpu, cvy_conv2d_winograd6_cpu,
-    cvy_conv2d_direct_cpu, cvy_conv2d_winograd1d_cpu, cvy_conv2d_columns_cpu, cvy_conv2d_winograd_gpu,
-    cvy_conv2d_mma_nvidia, cvy_conv2d_tile_gpu, cvy_conv2d_im2col_gemm;
+    cvy_conv2d_direct_cpu, cvy_conv2d_winograd1d_cpu, cvy_conv2d_pieces_cpu, cvy_conv2d_columns_cpu,
+    cvy_conv2d_winograd_gpu, cvy_conv2d_mma_nvidia, cvy_conv2d_tile_gpu, cvy_conv2d_im2col_gemm;
 
 /* Floats of the tensors, padding columns included. */
 size_t cvy_conv2d_weights(const cvy_conv2d_shape *shape);
