@@ -143,14 +143,24 @@ typedef struct piece {
 } piece;
 
 convoy_status cvy_training_loss(cvy_training *t, int n, float scale, size_t slot, bool accumulate) {
-    return cvy_loss_run(t->loss, &(cvy_loss_operands){.n = n,
-                                                      .output = cvy_network_output(t->network),
-                                                      .labels = t->labels,
-                                                      .grad_scale = scale,
-                                                      .gradient = cvy_network_output_gradient(t->network),
-                                                      .statistics = t->statistics.ring,
-                                                      .slot = slot,
-                                                      .accumulate = accumulate});
+    const cvy_network_head *heads;
+    const size_t count = cvy_network_heads(t->network, &heads);
+    convoy_status status =
+        cvy_loss_run(t->loss, &(cvy_loss_operands){.n = n,
+                                                   .output = cvy_network_output(t->network),
+                                                   .labels = t->labels,
+                                                   .grad_scale = scale,
+                                                   .gradient = cvy_network_output_gradient(t->network),
+                                                   .statistics = t->statistics.ring,
+                                                   .slot = slot,
+                                                   .accumulate = accumulate});
+    for (size_t i = 0; i < count && !status; i++)
+        status = cvy_loss_run(t->loss, &(cvy_loss_operands){.n = n,
+                                                            .output = heads[i].output,
+                                                            .labels = t->labels,
+                                                            .grad_scale = scale * (float)heads[i].weight,
+                                                            .gradient = heads[i].gradient});
+    return status;
 }
 
 convoy_status cvy_training_update(cvy_training *t, unsigned long long step) {
