@@ -184,7 +184,8 @@ static void layers_repeat(void **state) {
     convoy_model_free(model);
 }
 
-/* Sums of torchvision's parameters (sum(p.numel() for p in model.parameters())), and the state dict's size.
+/* Sums of torchvision's (and efficientnet-lite-pytorch's) parameters (sum(p.numel() for p in
+ * model.parameters())), and the state dict's size.
  */
 static void torchvisions_networks(void **state) {
     (void)state;
@@ -204,6 +205,7 @@ static void torchvisions_networks(void **state) {
                     {"efficientnet_b0", 5288548, 360, "classifier.1.weight"},
                     {"googlenet", 13004888, 364, "fc.weight"},
                     {"inception_v3", 27161264, 580, "fc.weight"},
+                    {"efficientnet_lite0", 4652008, 296, "_fc.weight"},
                     {"convnext_tiny", 28589128, 182, "classifier.2.weight"}};
     for (size_t i = 0; i < sizeof expected / sizeof *expected; i++) {
         convoy_model *model = load(expected[i].name, NULL);
