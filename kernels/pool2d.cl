@@ -2,6 +2,7 @@
    the channel); its items walk through the row's vectors of images. */
 #include "common.clh"
 #include "activation.clh"
+#include "row.clh"
 
 /* host/ops/pool2d.c passes these in the same order. `vectors` is the pitch in vectors. */
 #define SHAPE                                                                                                          \
@@ -13,23 +14,12 @@
     vectors, in_height, in_width, out_height, out_width, kernel_height, kernel_width, stride_height, stride_width,     \
         padding_height, padding_width, dilation_height, dilation_width
 
-/* Walks through a row of `columns` pixels: `column` and `v`, the number of a vector among a pixel's, step to this
-   item's next one without a division for each. */
-#define FOR_EACH_VECTOR_OF_ROW(columns)                                                                                \
-    const int skip_columns = get_local_size(0) / vectors, skip_vectors = get_local_size(0) % vectors;                  \
-    for (int column = get_local_id(0) / vectors, v = get_local_id(0) % vectors; column < columns;                      \
-         v += skip_vectors, column += skip_columns + (v >= vectors), v -= v >= vectors ? vectors : 0)
-
 /* Is the window a square of `size` without dilation and padding, and do all lie in the input as wholes? The loops over
    it are unrolled then. */
 #define IS_SQUARE(size)                                                                                                \
     (kernel_height == size && kernel_width == size && dilation_height == 1 && dilation_width == 1 &&                   \
      !padding_height && !padding_width && (out_height - 1) * stride_height + size <= in_height &&                      \
      (out_width - 1) * stride_width + size <= in_width)
-
-/* Vector number of pixel (row, column) of this group's channel. */
-#define IN(row, column) ((((ulong)get_group_id(2) * in_height + (row)) * in_width + (column)) * vectors)
-#define OUT(row, column) ((((ulong)get_group_id(2) * out_height + (row)) * out_width + (column)) * vectors)
 
 /* Vector `at` of the indices, which lies at a multiple of its own size. vload and vstore assume less, and some drivers
    make single bytes of them. */

@@ -37,6 +37,10 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 # Files of models/ whose names are not torchvision's functions.
 CALLED = {"alexnet_torchvision": "alexnet"}
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+# Networks with auxiliary heads: what else they are made with, and what a head's loss counts. With transform_input they
+# take such images as the others do, and make of them what their files of models/ make of pixels.
+WITH_HEADS = {"init_weights": False, "transform_input": True}
+HEADS = {"googlenet": 0.3, "inception_v3": 0.4}
 NORMS = (torch.nn.BatchNorm2d, torch.nn.LayerNorm, torch.nn.GroupNorm)
 
 
@@ -55,6 +59,7 @@ def normalised(images, dtype):
 def make(name, size, **options):
     """The network in evaluation mode, with weights that leave nothing trivial."""
     torch.manual_seed(1)
+    options |= WITH_HEADS if name in HEADS else {}
     network = getattr(torchvision.models, CALLED.get(name, name))(weights=None, **options)
     norms = [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     momenta = [m.momentum for m in norms]
@@ -132,7 +137,14 @@ def compare(arguments, name):
 CLASSES, BATCH, RATE = 4, 8, 0.5
 
 
-def step(network, x, labels):
+def loss_of(name, outputs, labels):
+    """The network's own, and those of its heads."""
+    outputs = outputs if name in HEADS else [outputs]
+    losses = [torch.nn.functional.cross_entropy(output, labels) for output in outputs]
+    return losses[0] + HEADS.get(name, 0) * sum(losses[1:])
+
+
+def step(name, network, x, labels):
     """The state after one step of SGD, in float64."""
     network = copy.deepcopy(network).to(x.dtype).train()
     for module in network.modules():
@@ -141,7 +153,7 @@ def step(network, x, labels):
         elif isinstance(module, torchvision.ops.StochasticDepth):
             module.p = 0.0
     optimizer = torch.optim.SGD(network.parameters(), RATE)
-    torch.nn.functional.cross_entropy(network(x), labels).backward()
+    loss_of(name, network(x), labels).backward()
     optimizer.step()
     return {key: value.double().numpy() for key, value in network.state_dict().items() if value.is_floating_point()}
 
@@ -175,11 +187,11 @@ def compare_step(arguments, name):
     labels = torch.arange(BATCH) % CLASSES
     with tempfile.TemporaryDirectory() as folder:
         found = train(arguments, name, network, images, labels.tolist(), folder)
-    exact = step(network, normalised(images, torch.float64), labels)
+    exact = step(name, network, normalised(images, torch.float64), labels)
     x = normalised(images, torch.float32)
-    singles = [step(network, x, labels), step(network, x.flip(0), labels.flip(0))]
+    singles = [step(name, network, x, labels), step(name, network, x.flip(0), labels.flip(0))]
     with torch.backends.mkldnn.flags(enabled=False):
-        singles.append(step(network, x, labels))
+        singles.append(step(name, network, x, labels))
     start = {key: network.state_dict()[key].double().numpy() for key in exact}
     norm = np.sqrt(sum(np.sum((exact[key] - start[key]) ** 2) for key in exact))
 

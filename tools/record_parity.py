@@ -229,6 +229,40 @@ class LayerScale(nn.Module):
         return x * self.layer_scale
 
 
+class Auxiliary(nn.Sequential):
+    """A head beside the network, which goes on with what came to it; its loss counts `weight` times."""
+
+    def __init__(self, weight, *layers):
+        super().__init__(*layers)
+        self.weight = weight
+
+    def forward(self, x):
+        if self.training:
+            self.output = super().forward(x)
+        return x
+
+
+def loss_of(name, net, images, labels):
+    """The network's own loss, and what is minimised."""
+    own = (rbf_loss if name == "lenet5" else F.cross_entropy)(net(images), labels)
+    return own, sum((head.weight * F.cross_entropy(head.output, labels) for head in net.modules()
+                     if isinstance(head, Auxiliary)), own)
+
+
+def heads():
+    same = {"padding": "same"}
+    return [nn.Conv2d(3, 8, (1, 7), bias=False, **same), nn.BatchNorm2d(8, 1e-3), nn.ReLU(),
+            nn.Conv2d(8, 8, (7, 1), (1, 2), (3, 0)), nn.PReLU(8),
+            Auxiliary(0.3, nn.AvgPool2d(5, 3), nn.Conv2d(8, 4, 1, bias=False), nn.BatchNorm2d(4), nn.ReLU(),
+                      nn.Flatten(), nn.Linear(12, 4)),
+            Branches(False, [nn.Conv2d(8, 4, (1, 3), padding=(0, 1))],
+                     [nn.Conv2d(8, 4, 1), nn.PReLU(),
+                      Branches(False, [nn.Conv2d(4, 2, (1, 3), **same)], [nn.Conv2d(4, 2, (3, 1), **same)])],
+                     [nn.MaxPool2d(3, 1, 1)]),
+            nn.AdaptiveMaxPool2d((5, 4)), Auxiliary(0.5, nn.Flatten(), nn.Linear(320, 4)), nn.Flatten(),
+            nn.Linear(320, 4)]
+
+
 def blocks():
     def conv(i, o, size=1, groups=1, bias=False):
         return nn.Conv2d(i, o, size, padding=size // 2, groups=groups, bias=bias)
@@ -292,6 +326,7 @@ def network(name):
         "alexnet": lambda: (alexnet(1, 10), (1, 67, 67), 10, 6, sgd(0.01)),
         "alexnet_imagenet": lambda: (alexnet(3, 1000), (3, 67, 67), 1000, 6, sgd(0.01)),
         "blocks": lambda: (blocks(), (3, 12, 12), 4, 6, sgd(0.05)),
+        "heads": lambda: (heads(), (3, 12, 12), 4, 6, sgd(0.05)),
         "lenet5": lambda: (OrderedDict([
             ("C1", nn.Conv2d(1, 6, 5)), ("S2", Subsample(6)), ("2", ScaledTanh()), ("C3", TableConv2d()),
             ("S4", Subsample(16)), ("5", ScaledTanh()), ("C5", nn.Conv2d(16, 120, 5)), ("7", ScaledTanh()),
@@ -301,7 +336,7 @@ def network(name):
 
 
 NETWORKS = ["lenet", "mnist_cnn", "digits_cnn", "monkeypox_bn", "monkeypox_bn_deep", "alexnet", "alexnet_imagenet",
-            "lenet5", "blocks"]
+            "lenet5", "blocks", "heads"]
 INIT = {"lenet": "xavier", "alexnet": "xavier", "alexnet_imagenet": "xavier", "lenet5": "lecun"}
 
 
@@ -319,6 +354,8 @@ def initial(net, init):
             centre, bound = 0.5, 0.25
         elif isinstance(module, (nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm)) and kind in ("weight", "bias"):
             centre, bound = (1.0 if kind == "weight" else 0.0), 0.25
+        elif isinstance(module, nn.PReLU):
+            centre, bound = 0.25, 0.25
         elif kind != "running_mean":
             fan_in = 4 if isinstance(module, Subsample) else module.weight[0].numel()
             bound = 1 / math.sqrt(fan_in)
@@ -358,7 +395,7 @@ def first_step(name, index, dtype, bits=0):
         with torch.no_grad():
             found = {"evaluation": net(images[:EVALUATED].to(dtype)).T}
         net.train()
-        (rbf_loss if name == "lenet5" else F.cross_entropy)(net(images.to(dtype)), labels).backward()
+        loss_of(name, net, images.to(dtype), labels)[1].backward()
     found.update((n, p.grad) for n, p in net.named_parameters())
     return {n: t.detach().double().numpy().reshape(-1) for n, t in found.items()}
 
@@ -372,10 +409,10 @@ def train(name, dtype):
     for step in range(STEPS):
         images, labels = batch(step, size, shape, classes)
         optimizer.zero_grad()
-        loss = (rbf_loss if name == "lenet5" else F.cross_entropy)(net(images.to(dtype)), labels)
+        own, loss = loss_of(name, net, images.to(dtype), labels)
         loss.backward()
         optimizer.step()
-        losses.append(loss.item())
+        losses.append(own.item())
     state = net.state_dict()
     for row in rows:
         row["value"] = state[row["name"]].double().numpy().reshape(-1)

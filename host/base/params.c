@@ -82,7 +82,9 @@ static void describe_wanted(const cvy_param *row, const char *text, complaint *c
         cvy_text_add(&limits, low ? " of at least " : " of at most ");
         cvy_text_add_number(&limits, low ? minimum : maximum);
     }
-    snprintf(c->text, sizeof c->text, "must be %s%s", kind, cvy_text_get(&limits));
+    const char *words = row->type == CVY_PAIR && row->choices ? row->choices : "";
+    snprintf(c->text, sizeof c->text, "must be %s%s%s%s", kind, cvy_text_get(&limits), *words ? ", or " : "",
+             words);
     cvy_text_free(&limits);
 }
 
@@ -193,7 +195,8 @@ static bool set_number(const cvy_param *row, void *out, const char *text, bool c
     case CVY_RANGE:
         return parse_range(row, text, check, field(row, out));
     default:
-        if (!parse_pair(row, text, check, pair))
+        pair[0] = pair[1] = row->choices ? -1 - find_choice(row->choices, text) : 0;
+        if (pair[0] >= 0 && !parse_pair(row, text, check, pair))
             return false;
         memcpy(field(row, out), pair, sizeof pair);
         return true;

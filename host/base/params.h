@@ -17,7 +17,8 @@ typedef enum cvy_param_type {
     CVY_BOOL,    /* bool: true/false/yes/no/on/off/1/0 */
     CVY_TEXT,    /* const char * in the arena */
     CVY_CHOICE,  /* int: index into `choices` ("a|b|c") */
-    CVY_PAIR,    /* int[2]: one number for both, or [height, width]; as one text "3", "3,5" or "[3, 5]" */
+    CVY_PAIR,    /* int[2]: one number for both, or [height, width]; as one text "3", "3,5" or "[3, 5]"; or a
+                    word of `choices`, as -1 for the first, -2 for the second, and so on, both */
     CVY_NUMBERS, /* double[2]: [first, second] */
     CVY_RANGE,   /* double[2]: [low, high], or one number, behind which stands NaN; what it means, the owner
                     says */
@@ -32,7 +33,7 @@ typedef struct cvy_param {
     const char *fallback; /* default as text; NULL: required; "": 0, false, or NULL with CVY_TEXT/CVY_NODE */
     double minimum, maximum; /* numbers outside are refused, but not a default: a 0 there may mean "not
                                 given"; both 0: no limits */
-    const char *choices;     /* CVY_CHOICE: "a|b|c" */
+    const char *choices;     /* CVY_CHOICE and CVY_PAIR: "a|b|c" */
     const char *help;        /* one line */
 } cvy_param;                 /* a table ends with a row whose name is NULL */
 

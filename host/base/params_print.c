@@ -13,8 +13,12 @@ static const char *choice_at(const char *choices, int index, int *length) {
     return c;
 }
 
-static void print_pair(const int pair[2], cvy_text *text) {
-    if (pair[0] == pair[1])
+static void print_pair(const cvy_param *row, const int pair[2], cvy_text *text) {
+    int length;
+    const char *word = row->choices && pair[0] < 0 ? choice_at(row->choices, -1 - pair[0], &length) : NULL;
+    if (word)
+        cvy_text_add(text, "%.*s", length, word);
+    else if (pair[0] == pair[1])
         cvy_text_add(text, "%d", pair[0]);
     else
         cvy_text_add(text, "[%d, %d]", pair[0], pair[1]);
@@ -60,7 +64,7 @@ void cvy_params_print(const cvy_param *row, const void *in, cvy_text *text) {
         cvy_text_add(text, "%.*s", length, word);
         break;
     case CVY_PAIR:
-        print_pair(value, text);
+        print_pair(row, value, text);
         break;
     case CVY_NUMBERS:
     case CVY_RANGE:

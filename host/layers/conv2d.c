@@ -16,6 +16,7 @@ typedef struct config {
 } config;
 
 enum { CONVOLUTION, LINEAR };
+enum { PADDING_SAME = -1, PADDING_VALID = -2 }; /* as CVY_PAIR has its words */
 
 typedef struct state {
     cvy_conv2d *op;
@@ -30,7 +31,8 @@ static const cvy_param params[] = {
               .help = "height and width of the kernel"),
     CVY_PARAM(config, stride, CVY_PAIR, .fallback = "1", .minimum = 1, .maximum = 1 << 15,
               .help = "step of the kernel"),
-    CVY_PARAM(config, padding, CVY_PAIR, .fallback = "0", .maximum = 1 << 15, .help = "zeros on each side"),
+    CVY_PARAM(config, padding, CVY_PAIR, .fallback = "0", .maximum = 1 << 15, .choices = "same|valid",
+              .help = "zeros on each side; same: as many as keep the size, valid: none"),
     CVY_PARAM(config, dilation, CVY_PAIR, .fallback = "1", .minimum = 1, .maximum = 1 << 15,
               .help = "distance between the kernel's taps"),
     CVY_PARAM(config, groups, CVY_INT, .fallback = "1", .minimum = 1, .maximum = 1 << 20,
@@ -54,6 +56,14 @@ static int or_one(int value) {
     return value ? value : 1;
 }
 
+/* Zeros on each side of an axis. */
+static int padding_of(const config *c, int axis) {
+    const int given = c->padding[axis];
+    if (given == PADDING_SAME)
+        return c->dilation[axis] * (c->kernel_size[axis] - 1) / 2;
+    return given == PADDING_VALID ? 0 : given;
+}
+
 static cvy_conv2d_shape shape_of(const config *c, cvy_dims input, int pitch) {
     return (cvy_conv2d_shape){.pitch = pitch,
                               .in_channels = input.channels,
@@ -62,9 +72,28 @@ static cvy_conv2d_shape shape_of(const config *c, cvy_dims input, int pitch) {
                               .out_channels = c->out_channels,
                               .kernel = {or_one(c->kernel_size[0]), or_one(c->kernel_size[1])},
                               .stride = {or_one(c->stride[0]), or_one(c->stride[1])},
-                              .padding = {c->padding[0], c->padding[1]},
+                              .padding = {padding_of(c, 0), padding_of(c, 1)},
                               .dilation = {or_one(c->dilation[0]), or_one(c->dilation[1])},
                               .groups = or_one(c->groups)};
+}
+
+/* torch.nn's too wants a stride of 1; where an even number of taps would need a zero more behind than in
+   front, it copies the input to put it there, which is not done here. */
+static convoy_status check_same(const config *c) {
+    for (int axis = 0; axis < 2 && c->padding[axis] == PADDING_SAME; axis++) {
+        if (c->stride[axis] != 1)
+            return cvy_fail(
+                CONVOY_INVALID,
+                "padding `same` is for a stride of 1, and here it is %d; give the zeros as a number",
+                c->stride[axis]);
+        if (c->dilation[axis] * (c->kernel_size[axis] - 1) % 2)
+            return cvy_fail(
+                CONVOY_INVALID,
+                "padding `same` of a kernel_size of %d would need more zeros behind than in front; "
+                "use an odd kernel_size",
+                c->kernel_size[axis]);
+    }
+    return CONVOY_OK;
 }
 
 /* Marks the input maps of one output map in `row` ([in_channels]) and counts them. */
@@ -127,6 +156,8 @@ static convoy_status describe(const cvy_layer_site *at, cvy_layer_facts *facts) 
     const bool linear = at->type->kind == LINEAR;
     convoy_status status = cvy_layer_check_given(linear ? "in_features" : "in_channels", c->in_channels,
                                                  at->input.channels, "channels");
+    if (!status)
+        status = check_same(c);
     if (!status)
         status = cvy_conv2d_infer(&shape);
     if (status)

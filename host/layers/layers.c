@@ -10,6 +10,7 @@ const cvy_layer_type *const cvy_layer_types[] = {
     &cvy_layer_max_pool2d,
     &cvy_layer_avg_pool2d,
     &cvy_layer_adaptive_avg_pool2d,
+    &cvy_layer_adaptive_max_pool2d,
     &cvy_layer_batch_norm2d,
     &cvy_layer_softmax,
     &cvy_layer_dropout,
@@ -33,6 +34,7 @@ const cvy_layer_type *const cvy_layer_types[] = {
     &cvy_layer_leaky_relu,
     &cvy_layer_elu,
     &cvy_layer_softplus,
+    &cvy_layer_prelu,
     NULL,
 };
 

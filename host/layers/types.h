@@ -9,6 +9,7 @@ extern const cvy_layer_type cvy_layer_linear;
 extern const cvy_layer_type cvy_layer_max_pool2d;          /* pool2d.c */
 extern const cvy_layer_type cvy_layer_avg_pool2d;          /* pool2d.c */
 extern const cvy_layer_type cvy_layer_adaptive_avg_pool2d; /* pool2d.c */
+extern const cvy_layer_type cvy_layer_adaptive_max_pool2d;
 extern const cvy_layer_type cvy_layer_batch_norm2d;
 extern const cvy_layer_type cvy_layer_softmax;
 extern const cvy_layer_type cvy_layer_dropout;
@@ -22,6 +23,7 @@ extern const cvy_layer_type cvy_layer_group_norm;
 extern const cvy_layer_type cvy_layer_layer_norm; /* group_norm.c */
 extern const cvy_layer_type cvy_layer_layer_scale;
 extern const cvy_layer_type cvy_layer_local_response_norm;
+extern const cvy_layer_type cvy_layer_prelu;
 extern const cvy_layer_type cvy_layer_channel_linear;  /* conv2d.c */
 extern const cvy_layer_type cvy_layer_channel_shuffle; /* channels.c */
 extern const cvy_layer_type cvy_layer_channel_split;   /* channels.c */

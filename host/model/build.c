@@ -219,6 +219,35 @@ static convoy_status build_product(convoy_model *model, const cvy_node *key, con
     return CONVOY_OK;
 }
 
+/* What comes behind it goes on with what came to it. */
+static convoy_status build_auxiliary(convoy_model *model, const cvy_node *key, const cvy_node *value,
+                                     const path *path, const operand *at) {
+    const cvy_node *weight = cvy_node_get(value, "weight");
+    const size_t first = model->step_count;
+    cvy_auxiliary head = {0};
+    operand end = *at;
+    if (!weight || weight->kind != CVY_SCALAR || !cvy_text_to_double(weight->text, &head.weight) ||
+        !(head.weight > 0 && head.weight <= 1000))
+        return cvy_node_fail(
+            weight ? weight : key,
+            "layer %s (Auxiliary): `weight`, what its loss counts for, must be a number above 0 and "
+            "at most 1000",
+            path->name);
+    const place inside = {path->inside, path->inside, cvy_arena_printf(model->arena, "%s.", path->older)};
+    convoy_status status = build_list(model, cvy_node_get(value, "layers"), &inside, &end);
+    if (status)
+        return status;
+    if (end.value == at->value)
+        return cvy_node_fail(key, "layer %s (Auxiliary): it computes nothing", path->name);
+    for (size_t s = first; s < model->step_count; s++)
+        model->steps[s].auxiliary = true;
+    head.value = end.value;
+    model->auxiliaries =
+        cvy_grow(model->arena, model->auxiliaries, model->auxiliary_count, sizeof *model->auxiliaries);
+    model->auxiliaries[model->auxiliary_count++] = head;
+    return CONVOY_OK;
+}
+
 /* Before the next layer reckons with it. */
 static convoy_status check_size(const convoy_model *model, const cvy_node *key, const char *name,
                                 cvy_dims output) {
@@ -276,6 +305,8 @@ static convoy_status build_list(convoy_model *model, const cvy_node *list, const
             status = build_concat(model, key, value, &path, at);
         } else if (strcmp(key->text, "Product") == 0) {
             status = build_product(model, key, value, &path, at);
+        } else if (strcmp(key->text, "Auxiliary") == 0) {
+            status = build_auxiliary(model, key, value, &path, at);
         } else if (strcmp(key->text, "Sequential") == 0) {
             const place inside = {path.inside, path.inside,
                                   cvy_arena_printf(model->arena, "%s.", path.older)};
@@ -309,6 +340,20 @@ static convoy_status refuse_duplicates(const convoy_model *model) {
     return status;
 }
 
+/* Their losses are by the same labels. */
+static convoy_status check_auxiliaries(const convoy_model *model, cvy_dims output) {
+    for (size_t i = 0; i < model->auxiliary_count; i++) {
+        const cvy_dims dims = model->values[model->auxiliaries[i].value];
+        if (cvy_dims_count(dims) != cvy_dims_count(output))
+            return cvy_node_fail(
+                model->layers,
+                "an Auxiliary ends with %s and the network with %s; both must have an output for "
+                "each class",
+                cvy_dims_text(dims), cvy_dims_text(output));
+    }
+    return CONVOY_OK;
+}
+
 convoy_status cvy_model_build(convoy_model *model) {
     operand at = {0, model->input};
     new_value(model, model->input);
@@ -320,6 +365,8 @@ convoy_status cvy_model_build(convoy_model *model) {
             cvy_node_fail(model->layers, "the model computes nothing: all its layers pass their input on");
     if (!status && cvy_dims_count(at.dims) > 1 << 28)
         status = cvy_node_fail(model->layers, "%s outputs are too many", cvy_dims_text(at.dims));
+    if (!status)
+        status = check_auxiliaries(model, at.dims);
     model->output = at.value;
     model->output_dims = at.dims;
     if (status)

@@ -147,7 +147,8 @@ static convoy_status substitute(expander *e, const scope *names, const cvy_node 
 
 /* ---- layers ---- */
 
-static const char *const constructs[] = {"Residual", "Concat", "Product", "Sequential", "repeat"};
+static const char *const constructs[] = {"Residual",   "Concat",    "Product",
+                                         "Sequential", "Auxiliary", "repeat"};
 enum { CONSTRUCTS = sizeof constructs / sizeof *constructs };
 
 static bool is_construct(const char *name) {
@@ -214,35 +215,40 @@ static convoy_status check_keys(const cvy_node *mapping, const char *what, const
 }
 
 /* Residual: {body: [...], shortcut: [...]}, Concat and Product: [[...], ...] or {branches: ...}, Sequential:
-   [...] or {layers: ...}; all with an optional name. Puts the expanded form into `construct`. */
+   [...] or {layers: ...}, Auxiliary: {layers: [...], weight: w}; all with an optional name. Puts the expanded
+   form into `construct`. */
 static convoy_status expand_construct(expander *e, const scope *names, const char *type,
                                       const cvy_node *value, int depth, cvy_node *construct) {
     const bool residual = strcmp(type, "Residual") == 0, product = strcmp(type, "Product") == 0;
-    const bool concat = product || strcmp(type, "Concat") == 0;
+    const bool concat = product || strcmp(type, "Concat") == 0, auxiliary = strcmp(type, "Auxiliary") == 0;
     const char *member = residual ? "body" : concat ? "branches" : "layers";
-    const char *const keys[] = {"name", member, residual ? "shortcut" : NULL, NULL};
+    const char *const keys[] = {"name", member, residual ? "shortcut" : auxiliary ? "weight" : NULL, NULL};
+    static const char *const values[] = {"name", "weight"};
     const cvy_node *list = value;
     convoy_status status = CONVOY_OK;
     if (value->kind == CVY_MAPPING) {
         status = check_keys(value, type, keys);
         list = cvy_node_get(value, member);
-        const cvy_node *name = cvy_node_get(value, "name");
-        if (name && !status) {
+        for (int i = 0; i < 2; i++) {
+            const cvy_node *given = cvy_node_get(value, values[i]);
             cvy_node *copy = NULL;
-            status = substitute(e, names, name, NULL, &copy);
-            append(e->arena, construct, make_word(e->arena, name, "name"), copy);
+            if (!given || status)
+                continue;
+            status = substitute(e, names, given, NULL, &copy);
+            append(e->arena, construct, make_word(e->arena, given, values[i]), copy);
         }
     }
     if (status)
         return status;
-    if (!list || (residual && value->kind != CVY_MAPPING) ||
+    if (!list || ((residual || auxiliary) && value->kind != CVY_MAPPING) ||
         (list->kind != CVY_SEQUENCE && !is_empty(list)) || list->count == 0 || (product && list->count != 2))
         return cvy_node_fail(
             value, "%s needs %s", type,
-            residual  ? "{body: [layers], shortcut: [layers]}; an empty shortcut is the identity"
-            : product ? "two branches, each a list of layers: maps, and what they are multiplied with"
-            : concat  ? "a list of branches, each a list of layers"
-                      : "a list of layers");
+            residual    ? "{body: [layers], shortcut: [layers]}; an empty shortcut is the identity"
+            : product   ? "two branches, each a list of layers: maps, and what they are multiplied with"
+            : concat    ? "a list of branches, each a list of layers"
+            : auxiliary ? "{weight: 0.3, layers: [layers]}: what its loss counts for, and its layers"
+                        : "a list of layers");
     if (!concat) {
         status = expand_member(e, names, list, member, depth, construct);
         if (!status && residual)

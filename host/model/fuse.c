@@ -18,7 +18,7 @@ static cvy_step *producer_of(convoy_model *model, int value) {
 
 /* Aliases and fused activations read too, and so does whoever takes the output. */
 static size_t count_readers(const convoy_model *model, int value) {
-    size_t readers = value == model->output;
+    size_t readers = cvy_model_gives(model, value);
     for (size_t s = 0; s < model->step_count; s++)
         for (int i = 0; i < model->steps[s].input_count; i++)
             readers += model->steps[s].inputs[i] == value;
@@ -40,7 +40,7 @@ static cvy_step *only_reader(convoy_model *model, int value) {
                     return NULL;
                 reader = &model->steps[s];
             }
-    return value == model->output || !reader || reader->kind != CVY_STEP_LAYER ? NULL : reader;
+    return cvy_model_gives(model, value) || !reader || reader->kind != CVY_STEP_LAYER ? NULL : reader;
 }
 
 static bool takes(unsigned activations, cvy_activation activation) {
@@ -98,7 +98,7 @@ static void pass_on_activation(convoy_model *model, cvy_step *step) {
 /* In evaluation a batch-norm behind a convolution that nobody else reads is part of the convolution's
    weights. These are computed anew for each batch, which costs next to nothing and is never out of date. */
 static void fold_batchnorm(convoy_model *model, cvy_step *norm) {
-    cvy_step *convolution = norm->facts.fold ? only_producer(model, norm) : NULL;
+    cvy_step *convolution = norm->facts.fold && !norm->auxiliary ? only_producer(model, norm) : NULL;
     if (!convolution || !convolution->facts.takes_fold || convolution->activation)
         return;
     cvy_layer_facts *facts = &convolution->facts;

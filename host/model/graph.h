@@ -40,9 +40,10 @@ typedef struct cvy_step {
     bool folded; /* a batch-norm that is part of a convolution in evaluation: it runs in training only */
     bool backward_elsewhere; /* of a fused one: its backward is part of another layer's */
     /* What groups.c decides. */
-    bool frozen;  /* the recipe's `freeze` has all of its parameters: a batch-norm keeps its statistics */
-    bool learns;  /* a parameter of it does */
-    bool reached; /* that, or something in front of it learns: gradients come here */
+    bool frozen;    /* the recipe's `freeze` has all of its parameters: a batch-norm keeps its statistics */
+    bool learns;    /* a parameter of it does */
+    bool reached;   /* that, or something in front of it learns: gradients come here */
+    bool auxiliary; /* part of a head that is there for training only */
 } cvy_step;
 
 /* Does forward of the step do anything? */
@@ -60,6 +61,12 @@ typedef struct cvy_model_tensor {
     bool frozen;
 } cvy_model_tensor;
 
+/* What an Auxiliary ends with: its loss, by the same labels, is added to the network's own, so many times. */
+typedef struct cvy_auxiliary {
+    int value;
+    double weight;
+} cvy_auxiliary;
+
 /* The top level of a model file. */
 typedef struct cvy_model_file {
     const char *name, *extends; /* the second is empty when the file is read: cvy_model_extend */
@@ -72,7 +79,7 @@ struct convoy_model {
     const char *path, *name;
     cvy_dims input;
     cvy_model_file file;
-    bool apart;       /* nothing is fused */
+    bool apart;       /* nothing is fused, and no auxiliary head is trained */
     cvy_node *layers; /* expanded: no blocks, no $names */
     cvy_recipe recipe;
 
@@ -84,6 +91,8 @@ struct convoy_model {
     size_t value_elements; /* of all of them */
     int output;            /* value */
     cvy_dims output_dims;
+    cvy_auxiliary *auxiliaries;
+    size_t auxiliary_count;
 
     cvy_model_tensor *tensors;
     size_t tensor_count;
@@ -100,6 +109,19 @@ struct convoy_model {
 
 static inline size_t cvy_step_index(const convoy_model *model, const cvy_step *step) {
     return (size_t)(step - model->steps);
+}
+
+/* Does somebody outside take the value: the network's output, or that of an auxiliary head? */
+static inline bool cvy_model_gives(const convoy_model *model, int value) {
+    bool gives = value == model->output;
+    for (size_t i = 0; i < model->auxiliary_count; i++)
+        gives = gives || value == model->auxiliaries[i].value;
+    return gives;
+}
+
+/* Is the step part of such a network of the model? */
+static inline bool cvy_step_planned(const convoy_model *model, const cvy_step *step, bool training) {
+    return !step->auxiliary || (training && !model->apart);
 }
 
 /* Room for element `count` of an array that lives in an arena and doubles when the count reaches a power of
@@ -119,7 +141,7 @@ convoy_status cvy_model_file_read(cvy_arena *arena, const cvy_node *root, const 
                                   cvy_model_file *file);
 /* Replaces blocks and $names in `layers`, $classes by `classes` (0: the file's, or a setting's): a list of
    one-key mappings {Type: {...}}; constructs are {Residual: {body, shortcut}}, {Concat: {branches}},
-   {Product: {branches}} and {Sequential: {layers}}. */
+   {Product: {branches}}, {Sequential: {layers}} and {Auxiliary: {weight, layers}}. */
 convoy_status cvy_model_file_expand(cvy_arena *arena, cvy_model_file *file, int classes);
 
 /* A copy of a mapping (NULL: empty) in which `key` has `value`. */

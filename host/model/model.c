@@ -255,6 +255,10 @@ const convoy_tensor *convoy_model_tensor(const convoy_model *model, size_t index
     return CVY_GIVEN(model) || index >= model->tensor_count ? NULL : &model->tensor_infos[index];
 }
 
+bool cvy_model_layer_is_auxiliary(const convoy_model *model, size_t index) {
+    return model->listed[index].auxiliary;
+}
+
 const cvy_recipe *cvy_model_recipe(const convoy_model *model) {
     return &model->recipe;
 }

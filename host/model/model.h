@@ -57,6 +57,9 @@ convoy_status cvy_model_complete(convoy_model *model, int classes);
 /* Between the two: every layer is to run by itself, so that what it gives can be looked at. */
 void cvy_model_keep_apart(convoy_model *model);
 
+/* Is layer `index` of convoy_model_layer part of a head that is there for training only? */
+bool cvy_model_layer_is_auxiliary(const convoy_model *model, size_t index);
+
 /* What image the model wants, in the one place that says so. */
 cvy_image_spec cvy_model_image(const convoy_model *model);
 const cvy_recipe *cvy_model_recipe(const convoy_model *model);
@@ -75,7 +78,7 @@ extern const cvy_param cvy_recipe_params[];
 char *cvy_model_print(const convoy_model *model);
 
 typedef enum cvy_weights_use {
-    CVY_WEIGHTS_ALL,   /* to answer with: everything must fit */
+    CVY_WEIGHTS_ALL,   /* to answer with: everything must fit, but auxiliary heads may be missing */
     CVY_WEIGHTS_BEGIN, /* to begin with: everything must, but for the images, of which a warning tells */
     CVY_WEIGHTS_KEEP,  /* to begin with what fits; a note says what does not, which stays as it is */
 } cvy_weights_use;

@@ -112,13 +112,17 @@ static bool check_mask(const cvy_layer_tensor *about, const float *values, size_
     return true;
 }
 
-/* The model's tensors stand in the state in their order, counters between them. */
+/* What is wanted stands in the order of the model's tensors, counters between them. */
 static void check_masks(const convoy_model *model, const cvy_named_tensor *wanted, const void **found,
-                        cvy_complaints *complaints) {
-    for (size_t t = 0, i = 0; t < model->tensor_count; t++, i++) {
+                        size_t count, cvy_complaints *complaints) {
+    for (size_t t = 0, i = 0; t < model->tensor_count; t++) {
         const cvy_model_tensor *tensor = &model->tensors[t];
-        while (wanted[i].name != tensor->name)
-            i++;
+        size_t at = i;
+        while (at < count && wanted[at].name != tensor->name)
+            at++;
+        if (at == count)
+            continue;
+        i = at;
         if (found[i] && !check_mask(tensor->about, found[i], tensor->count))
             cvy_complain(complaints, "not 0 where the connection table has no connection: %s", tensor->name);
     }
@@ -150,9 +154,29 @@ static convoy_status report_kept(const convoy_model *model, const char *path, co
     return CONVOY_OK;
 }
 
-/* `strict`: everything must fit; else what does not stays as it is. */
+/* Who only answers has no use for heads that are there for training: those that the file lacks are not
+   wanted. Returns how many are. */
+static size_t drop_absent_heads(const convoy_model *model, const cvy_tensor_file *file, const char *prefix,
+                                cvy_named_tensor *wanted, size_t count) {
+    cvy_text name = {0};
+    size_t kept = 0;
+    for (size_t i = 0, t = 0; i < count; i++) {
+        const bool tensor = t < model->tensor_count && wanted[i].name == model->tensors[t].name;
+        const bool head = tensor && model->steps[model->tensors[t].step].auxiliary;
+        name.length = 0;
+        cvy_text_add(&name, "%s%s", prefix, wanted[i].name);
+        if (!head || cvy_tensor_file_find(file, cvy_text_get(&name)).data)
+            wanted[kept++] = wanted[i];
+        t += tensor;
+    }
+    cvy_text_free(&name);
+    return kept;
+}
+
+/* As cvy_weights_use has it, but for images. */
 static convoy_status take_state(convoy_model *model, const cvy_tensor_file *file, const char *path,
-                                const char *prefix, bool strict) {
+                                const char *prefix, cvy_weights_use use) {
+    const bool strict = use != CVY_WEIGHTS_KEEP;
     cvy_named_tensor *wanted = NULL;
     size_t count = 0;
     cvy_complaints faults = {0}, differences = {0};
@@ -160,12 +184,14 @@ static convoy_status take_state(convoy_model *model, const cvy_tensor_file *file
     const void **found = calloc(count + 1, sizeof *found);
     if (!status && !found)
         status = cvy_fail_memory("the list of a file's tensors", count * sizeof *found);
+    if (!status && use == CVY_WEIGHTS_ALL)
+        count = drop_absent_heads(model, file, prefix, wanted, count);
     if (!status)
         status =
             cvy_tensors_match(wanted, count, file, prefix, found, strict ? &faults : &differences, &faults);
     if (status)
         goto done;
-    check_masks(model, wanted, found, &faults);
+    check_masks(model, wanted, found, count, &faults);
     cvy_text name = {0};
     cvy_text_add(&name, "the model %s", model->name);
     status = cvy_complaints_end(&faults, path, cvy_text_get(&name));
@@ -186,7 +212,7 @@ done:
 
 convoy_status cvy_model_set_state(convoy_model *model, const cvy_tensor_file *file, const char *path,
                                   const char *prefix) {
-    return take_state(model, file, path, prefix, true);
+    return take_state(model, file, path, prefix, CVY_WEIGHTS_BEGIN);
 }
 
 /* What differs is named; another size may be meant, as some networks take any. */
@@ -252,7 +278,7 @@ convoy_status cvy_model_take_weights(convoy_model *model, cvy_tensor_file *file,
     if (!status)
         status = cvy_tensor_file_to_float(file);
     if (!status)
-        status = take_state(model, file, path, prefix_of(model, file), strict);
+        status = take_state(model, file, path, prefix_of(model, file), use);
     if (!status)
         model->classes = classes;
     return status;

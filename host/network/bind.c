@@ -143,7 +143,16 @@ convoy_status cvy_network_bind(convoy_network *network) {
         status = view_place(network, plan->input, &network->input);
     if (!status)
         status = view_place(network, plan->output, &network->output);
-    return status ? status : view_place(network, plan->output_gradient, &network->output_gradient);
+    if (!status)
+        status = view_place(network, plan->output_gradient, &network->output_gradient);
+    network->heads = cvy_arena_alloc(network->memory, (plan->auxiliary_count + 1) * sizeof *network->heads);
+    for (size_t i = 0; i < plan->auxiliary_count && !status; i++) {
+        network->heads[i].weight = network->model->auxiliaries[i].weight;
+        status = view_place(network, plan->auxiliaries[i].output, &network->heads[i].output);
+        if (!status)
+            status = view_place(network, plan->auxiliaries[i].gradient, &network->heads[i].gradient);
+    }
+    return status;
 }
 
 void cvy_network_unbind(convoy_network *network) {

@@ -68,6 +68,7 @@ struct convoy_network {
     cvy_view *views;
     size_t view_count;
     cvy_buffer *input, *output, *output_gradient;
+    cvy_network_head *heads;  /* [plan->auxiliary_count] */
     int64_t *batches_tracked; /* [step] */
     int forward_n;            /* of the last training forward; 0: none */
     uint32_t forward_step;
@@ -93,6 +94,10 @@ convoy_status cvy_network_begin(convoy_model *model, const cvy_device_traits *tr
 /* Does the step run a layer? */
 static inline bool cvy_step_has_layer(const cvy_step *step) {
     return step->kind == CVY_STEP_LAYER && !step->facts.alias;
+}
+/* And does the network? */
+static inline bool cvy_network_has_layer(const convoy_network *network, const cvy_step *step) {
+    return cvy_step_has_layer(step) && cvy_step_planned(network->model, step, network->options.training);
 }
 /* What the step's layer will choose variants for; how many. */
 int cvy_network_step_tasks(const convoy_network *network, size_t s, cvy_task tasks[CVY_LAYER_TASKS]);

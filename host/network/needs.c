@@ -39,8 +39,9 @@ static void describe_step(convoy_network *network, size_t s) {
 
 int cvy_network_step_tasks(const convoy_network *network, size_t s, cvy_task tasks[CVY_LAYER_TASKS]) {
     const cvy_step *step = &network->model->steps[s];
-    return cvy_step_has_layer(step) && step->type->tasks ? step->type->tasks(&network->steps[s].setup, tasks)
-                                                         : 0;
+    return cvy_network_has_layer(network, step) && step->type->tasks
+               ? step->type->tasks(&network->steps[s].setup, tasks)
+               : 0;
 }
 
 /* A forced variant serves the layers that can run it: first convolutions often differ from the rest. Where
@@ -80,7 +81,7 @@ static convoy_status find_needs(convoy_network *network, size_t s) {
     const cvy_step *step = &network->model->steps[s];
     cvy_bound_step *bound = &network->steps[s];
     convoy_status status = CONVOY_OK;
-    if (!cvy_step_has_layer(step))
+    if (!cvy_network_has_layer(network, step))
         return CONVOY_OK;
     if (step->fold) {
         bound->folded = bound->setup;

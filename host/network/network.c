@@ -23,7 +23,7 @@ static convoy_status open_step(convoy_network *network, size_t s, bool *changed)
     const cvy_step *step = &network->model->steps[s];
     cvy_bound_step *bound = &network->steps[s];
     convoy_status status = CONVOY_OK;
-    if (!cvy_step_has_layer(step) || (step->fused && !bound->setup.training))
+    if (!cvy_network_has_layer(network, step) || (step->fused && !bound->setup.training))
         return CONVOY_OK;
     if (network->options.training || !step->fold)
         status = open_layer(network, step, &bound->setup, &bound->state, changed);
@@ -254,6 +254,11 @@ cvy_buffer *cvy_network_output(convoy_network *network) {
 
 cvy_buffer *cvy_network_output_gradient(convoy_network *network) {
     return network->output_gradient;
+}
+
+size_t cvy_network_heads(const convoy_network *network, const cvy_network_head **heads) {
+    *heads = network->heads;
+    return network->plan->auxiliary_count;
 }
 
 cvy_buffer *cvy_network_parameters(convoy_network *network) {

@@ -63,6 +63,15 @@ cvy_buffer *cvy_network_input(convoy_network *network);  /* [C][H][W][pitch], wr
 cvy_buffer *cvy_network_output(convoy_network *network); /* [classes][pitch] */
 cvy_buffer *cvy_network_output_gradient(convoy_network *network); /* written by the loss; training only */
 
+/* An auxiliary head, in training: its output, whose loss counts so much, and the gradient that the loss
+ * writes. */
+typedef struct cvy_network_head {
+    cvy_buffer *output, *gradient; /* [classes][pitch] */
+    double weight;
+} cvy_network_head;
+/* How many there are; none in a network that only evaluates. */
+size_t cvy_network_heads(const convoy_network *network, const cvy_network_head **heads);
+
 /* `n` images (1..batch_size); `training` selects batch statistics and dropout; `step` keys dropout's masks.
  */
 convoy_status cvy_network_forward(convoy_network *network, int n, bool training, uint32_t step);

@@ -63,11 +63,11 @@ static void append(planner *p, cvy_actions *actions, cvy_action action) {
     actions->list[actions->count++] = action;
 }
 
-/* To the forward lists that are planned. A folded batch-norm runs in training only. */
+/* To the forward lists that are planned. A folded batch-norm and an auxiliary head run in training only. */
 static void append_forward(planner *p, cvy_action action) {
     if (p->plan->training)
         append(p, &p->plan->train, action);
-    if (!p->model->steps[action.step].folded)
+    if (!p->model->steps[action.step].folded && !p->model->steps[action.step].auxiliary)
         append(p, &p->plan->evaluate, action);
     p->time++;
 }
@@ -83,6 +83,8 @@ static void find_uses(planner *p) {
     const convoy_model *model = p->model;
     for (size_t s = 0; s < model->step_count; s++) {
         const cvy_step *step = &model->steps[s];
+        if (!cvy_step_planned(model, step, p->plan->training))
+            continue;
         const bool gradient = step->reached;
         bool backward = p->plan->training && gradient;
         if (step->fused && !step->backward_elsewhere && backward)
@@ -98,7 +100,9 @@ static void find_uses(planner *p) {
         p->last_read[step->output] = backward && step->facts.backward_needs_y ? INT_MAX : (int)s;
     }
     p->last_read[0] = INT_MAX;
-    p->last_read[model->output] = INT_MAX;
+    for (int v = 0; v < model->value_count; v++)
+        if (cvy_model_gives(model, v))
+            p->last_read[v] = INT_MAX;
 }
 
 /* ---- forward ---- */
@@ -225,7 +229,8 @@ static void plan_forward(planner *p) {
     p->value_block[0] = new_block(p->plan, cvy_value_bytes(model->input, p->plan->pitch));
     for (size_t s = 0; s < model->step_count; s++) {
         const cvy_step *step = &model->steps[s];
-        if (!cvy_step_runs(step) || (step->folded && !p->plan->training))
+        if (!cvy_step_runs(step) || (step->folded && !p->plan->training) ||
+            !cvy_step_planned(model, step, p->plan->training))
             continue;
         if (step->fold)
             plan_folded(p, step, s);
@@ -240,6 +245,8 @@ static void plan_forward(planner *p) {
     }
     p->plan->input = place_of(p, 0);
     p->plan->output = place_of(p, model->output);
+    for (size_t i = 0; i < p->plan->auxiliary_count; i++)
+        p->plan->auxiliaries[i].output = place_of(p, model->auxiliaries[i].value);
 }
 
 /* ---- backward ---- */
@@ -378,10 +385,21 @@ static void plan_concat_backward(planner *p, const cvy_step *step, size_t s, int
     p->gradients[gy].users--;
 }
 
+/* What the loss writes. */
+static void plan_gradients(planner *p) {
+    const convoy_model *model = p->model;
+    const size_t bytes = cvy_value_bytes(model->output_dims, p->plan->pitch);
+    p->plan->output_gradient = new_place(p->plan, bytes);
+    p->value_gradient[model->output] = new_gradient(p, p->plan->output_gradient);
+    for (size_t i = 0; i < p->plan->auxiliary_count; i++) {
+        const cvy_place place = p->plan->auxiliaries[i].gradient = new_place(p->plan, bytes);
+        p->value_gradient[model->auxiliaries[i].value] = new_gradient(p, place);
+    }
+}
+
 static void plan_backward(planner *p) {
     const convoy_model *model = p->model;
-    p->plan->output_gradient = new_place(p->plan, cvy_value_bytes(model->output_dims, p->plan->pitch));
-    p->value_gradient[model->output] = new_gradient(p, p->plan->output_gradient);
+    plan_gradients(p);
     for (size_t s = model->step_count; s-- > 0;) {
         const cvy_step *step = &model->steps[s];
         int gy = p->value_gradient[step->output];
@@ -437,6 +455,11 @@ void cvy_plan_settle(cvy_plan *plan) {
     touch(plan, plan->input, plan->end);
     touch(plan, plan->output, plan->end);
     touch(plan, plan->output_gradient, plan->loss);
+    for (size_t i = 0; i < plan->auxiliary_count; i++) {
+        plan->auxiliaries[i].output = resolve(plan, plan->auxiliaries[i].output);
+        touch(plan, plan->auxiliaries[i].output, plan->loss);
+        touch(plan, plan->auxiliaries[i].gradient, plan->loss);
+    }
 }
 
 static void *list_of(cvy_plan *plan, size_t count, size_t element) {
@@ -456,6 +479,8 @@ convoy_status cvy_plan_create(const convoy_model *model, int pitch, bool trainin
     plan->training = training;
     plan->alignment = alignment;
     plan->saved = list_of(plan, model->step_count, sizeof *plan->saved);
+    plan->auxiliary_count = training && !model->apart ? model->auxiliary_count : 0;
+    plan->auxiliaries = list_of(plan, plan->auxiliary_count, sizeof *plan->auxiliaries);
     planner p = {.model = model, .plan = plan};
     p.value_block = list_of(plan, values, sizeof(int));
     p.value_gradient = list_of(plan, values, sizeof(int));

@@ -64,6 +64,10 @@ typedef struct cvy_plan {
     cvy_actions train, evaluate, backward;
     cvy_place (*saved)[CVY_LAYER_SAVED]; /* [step] */
     cvy_place input, output, output_gradient;
+    struct {
+        cvy_place output, gradient;
+    } * auxiliaries; /* of the model's heads, in training */
+    size_t auxiliary_count;
     size_t *arena_bytes;
     size_t arena_count;
 } cvy_plan;

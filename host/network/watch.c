@@ -8,7 +8,7 @@ static convoy_status check(const convoy_network *network, int n, size_t layer) {
     if (n < 1 || n > network->options.batch_size)
         return cvy_fail(CONVOY_INVALID, "%d images were given to a network for batches of 1 to %d", n,
                         network->options.batch_size);
-    if (layer >= model->step_count || !cvy_step_has_layer(&model->steps[layer]))
+    if (layer >= model->step_count || !cvy_network_has_layer(network, &model->steps[layer]))
         return cvy_fail(CONVOY_INVALID,
                         "layer %s gives nothing of its own: choose one that computes something",
                         layer < model->step_count ? model->steps[layer].name : "beyond the last");

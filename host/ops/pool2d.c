@@ -78,12 +78,16 @@ cvy_pooling cvy_pool2d_pooling(const cvy_pool2d_shape *shape) {
 
 /* ---- Reference ---- */
 
+void cvy_adaptive_window(int i, int in, int out, int *first, int *last) {
+    *first = (int)((long long)i * in / out);
+    *last = (int)(((long long)(i + 1) * in + out - 1) / out);
+}
+
 /* Rows (axis 0) or columns (axis 1) first..last-1 of output i's window, where padding counts. */
 static void window(const cvy_pool2d_shape *shape, int axis, int i, int *first, int *last) {
     int in = axis ? shape->in_width : shape->in_height, out = axis ? shape->out_width : shape->out_height;
     if (shape->kind == CVY_POOL_ADAPTIVE_AVERAGE) {
-        *first = (int)((long long)i * in / out);
-        *last = (int)(((long long)(i + 1) * in + out - 1) / out);
+        cvy_adaptive_window(i, in, out, first, last);
         return;
     }
     *first = i * shape->stride[axis] - shape->padding[axis];

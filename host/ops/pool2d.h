@@ -22,6 +22,9 @@ typedef struct cvy_pool2d_shape {
 /* Checks (padding at most half the kernel, as PyTorch) and fills in the output size. */
 convoy_status cvy_pool2d_infer(cvy_pool2d_shape *shape);
 
+/* Of `out` windows that cover `in` rows or columns: first..last-1 of window i. */
+void cvy_adaptive_window(int i, int in, int out, int *first, int *last);
+
 /* Is there a number left over among the 256 of an index, for outputs that ReLU made 0? */
 bool cvy_pool2d_takes_relu(const cvy_pool2d_shape *shape);
 

@@ -17,7 +17,7 @@ size_t cvy_gradcam_layer(const convoy_model *model) {
     static const char *const others[] = {"Pool", "Subsample", "Dropout", "Flatten"};
     for (size_t i = convoy_model_layer_count(model); i-- > 0;) {
         const convoy_layer_info *info = convoy_model_layer(model, i);
-        bool other = false;
+        bool other = cvy_model_layer_is_auxiliary(model, i);
         for (size_t k = 0; k < sizeof others / sizeof *others; k++)
             other |= strstr(info->type, others[k]) != NULL;
         if (gives_maps(info) && !other)
@@ -31,6 +31,9 @@ convoy_status cvy_gradcam_find_layer(const convoy_model *model, const char *name
     size_t count = 0;
     for (size_t i = 0; i < convoy_model_layer_count(model); i++) {
         const convoy_layer_info *info = convoy_model_layer(model, i);
+        if (strcmp(info->name, name) == 0 && cvy_model_layer_is_auxiliary(model, i))
+            return cvy_fail(CONVOY_INVALID,
+                            "layer %s is part of an Auxiliary, which answers nothing: choose another", name);
         if (strcmp(info->name, name) == 0 && gives_maps(info)) {
             *layer = i;
             return CONVOY_OK;

@@ -158,22 +158,35 @@ typedef struct piece {
     uint32_t index; /* among all pieces of the run, for dropout's masks */
 } piece;
 
-convoy_status cvy_training_loss(cvy_training *t, int n, float scale, size_t slot, bool accumulate) {
-    const cvy_loss_operands on = {.n = n,
-                                  .output = cvy_network_output(t->network),
-                                  .labels = t->labels,
-                                  .grad_scale = scale,
-                                  .gradient = cvy_network_output_gradient(t->network),
-                                  .statistics = t->statistics.ring,
-                                  .slot = slot,
-                                  .accumulate = accumulate};
+static convoy_status run_loss(cvy_training *t, const cvy_loss_operands *on) {
     cvy_loss_op *host = NULL;
     if (!cvy_verifier_takes(t->verifier))
-        return cvy_loss_run(t->loss, &on);
+        return cvy_loss_run(t->loss, on);
     convoy_status status = cvy_training_create_loss(t, cvy_verifier_host(t->verifier), &host);
     if (!status)
-        status = cvy_loss_run_verified(t->verifier, t->loss, host, t->statistics.parts, &on);
+        status = cvy_loss_run_verified(t->verifier, t->loss, host, t->statistics.parts, on);
     cvy_loss_free(host);
+    return status;
+}
+
+convoy_status cvy_training_loss(cvy_training *t, int n, float scale, size_t slot, bool accumulate) {
+    const cvy_network_head *heads;
+    const size_t count = cvy_network_heads(t->network, &heads);
+    convoy_status status =
+        run_loss(t, &(cvy_loss_operands){.n = n,
+                                         .output = cvy_network_output(t->network),
+                                         .labels = t->labels,
+                                         .grad_scale = scale,
+                                         .gradient = cvy_network_output_gradient(t->network),
+                                         .statistics = t->statistics.ring,
+                                         .slot = slot,
+                                         .accumulate = accumulate});
+    for (size_t i = 0; i < count && !status; i++)
+        status = run_loss(t, &(cvy_loss_operands){.n = n,
+                                                  .output = heads[i].output,
+                                                  .labels = t->labels,
+                                                  .grad_scale = scale * (float)heads[i].weight,
+                                                  .gradient = heads[i].gradient});
     return status;
 }
 

@@ -4,7 +4,7 @@
 #include "base/params.h"
 
 typedef struct layer {
-    int kernel_size[2], out_channels, in_channels, padding_mode;
+    int kernel_size[2], stretch[2], out_channels, in_channels, padding_mode;
     long long seed;
     double lr;
     bool bias, verbose;
@@ -18,6 +18,7 @@ static const cvy_param table[] = {
     {"in_channels", CVY_INT, offsetof(layer, in_channels), "0", 1, 1000, NULL, "inferred"},
     {"padding_mode", CVY_CHOICE, offsetof(layer, padding_mode), "reflect", 0, 0, "zeros|reflect|ref",
      "borders"},
+    {"stretch", CVY_PAIR, offsetof(layer, stretch), "wide", 0, 1e300, "none|wide", "how it is stretched"},
     {"seed", CVY_SIZE, offsetof(layer, seed), "-1", 0, 0, NULL, "seed"},
     {"lr", CVY_FLOAT, offsetof(layer, lr), "0.1", 0, 1, NULL, "learning rate"},
     {"bias", CVY_BOOL, offsetof(layer, bias), "true", 0, 0, NULL, "adds a bias"},
@@ -121,6 +122,13 @@ static void every_type_reads_from_one_text(void **state) {
     assert_string_equal(l.blocks->text, "resnet");
     assert_ok(set_text(*state, &l, "blocks", ""));
     assert_null(l.blocks);
+    assert_ok(set_text(*state, &l, "stretch", "wide"));
+    assert_int_equal(l.stretch[0], -2);
+    assert_int_equal(l.stretch[1], -2);
+    assert_ok(set_text(*state, &l, "stretch", "[4, 0]"));
+    assert_int_equal(l.stretch[0], 4);
+    assert_fails(set_text(*state, &l, "stretch", "-2"), CONVOY_INVALID,
+                 "at least 0, or none|wide, found `-2`");
     assert_fails(set_text(*state, &l, "epochs", "3"), CONVOY_INVALID,
                  "command line: option: unknown `epochs`");
     assert_fails(set_text(*state, &l, "lr", "2"), CONVOY_INVALID, "command line: option: `lr` must be");
@@ -218,7 +226,8 @@ static void printed_values_read_back(void **state) {
     print_all(&l, &first);
     assert_string_equal(
         first.data,
-        "{kernel_size: [3, 5], out_channels: 6, in_channels: 1, padding_mode: reflect, seed: -5, lr: "
+        "{kernel_size: [3, 5], out_channels: 6, in_channels: 1, padding_mode: reflect, "
+        "stretch: wide, seed: -5, lr: "
         "0.3, bias: false, verbose: false, name: \"a: b\", init: default, blocks: {r: [$n, \"x, y\"]}}");
     assert_ok(read_yaml(*state, first.data, &again));
     print_all(&again, &second);

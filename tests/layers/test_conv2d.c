@@ -10,6 +10,12 @@ static void shapes(void **state) {
                       image, (cvy_dims){5, 6, 5});
     test_layer_output("Conv2d", "{out_channels: 6, kernel_size: 3, dilation: 2, groups: 3}", image,
                       (cvy_dims){6, 7, 10});
+    test_layer_output("Conv2d", "{out_channels: 2, kernel_size: [1, 7], padding: same}", image,
+                      (cvy_dims){2, 11, 14});
+    test_layer_output("Conv2d", "{out_channels: 2, kernel_size: [3, 2], dilation: [3, 2], padding: same}",
+                      image, (cvy_dims){2, 11, 14});
+    test_layer_output("Conv2d", "{out_channels: 2, kernel_size: [1, 7], padding: valid}", image,
+                      (cvy_dims){2, 11, 8});
 }
 
 static void tensors(void **state) {
@@ -66,6 +72,15 @@ static void costs(void **state) {
 static void refuses(void **state) {
     (void)state;
     cvy_layer_facts facts;
+    assert_fails(
+        test_layer_describe("Conv2d", "{out_channels: 2, kernel_size: 3, padding: smae}", image, &facts),
+        CONVOY_INVALID, "or same|valid, found `smae`");
+    assert_fails(test_layer_describe("Conv2d", "{out_channels: 2, kernel_size: 3, stride: 2, padding: same}",
+                                     image, &facts),
+                 CONVOY_INVALID, "for a stride of 1, and here it is 2");
+    assert_fails(
+        test_layer_describe("Conv2d", "{out_channels: 2, kernel_size: [3, 4], padding: same}", image, &facts),
+        CONVOY_INVALID, "a kernel_size of 4 would need");
     assert_fails(test_layer_describe("Conv2d", "{out_channels: 2, kernel_size: 12}", image, &facts),
                  CONVOY_INVALID, "12");
     assert_fails(test_layer_describe("Conv2d", "{out_channels: 4, kernel_size: 3, groups: 2}", image, &facts),

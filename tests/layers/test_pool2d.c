@@ -1,4 +1,4 @@
-/* host/layers/pool2d.c: torch.nn's shapes and messages; forward and backward. */
+/* host/layers/pool2d.c and adaptive_max_pool2d.c: torch.nn's shapes and messages; forward and backward. */
 #include "support/layer.h"
 
 static const cvy_dims image = {3, 11, 14};
@@ -16,6 +16,7 @@ static void shapes(void **state) {
                       (cvy_dims){3, 4, 5});
     test_layer_output("AdaptiveAvgPool2d", "{output_size: [2, 5]}", image, (cvy_dims){3, 2, 5});
     test_layer_output("AdaptiveAvgPool2d", "{output_size: 1}", image, (cvy_dims){3, 1, 1});
+    test_layer_output("AdaptiveMaxPool2d", "{output_size: [2, 5]}", image, (cvy_dims){3, 2, 5});
 }
 
 static void refuses(void **state) {
@@ -42,6 +43,8 @@ static void computes(void **state) {
         "AvgPool2d: {kernel_size: 3, stride: 2, padding: 1, ceil_mode: true, count_include_pad: false}",
         false);
     test_layer_runs("Conv2d: {out_channels: 3, kernel_size: 1}", "AdaptiveAvgPool2d: {output_size: [3, 4]}",
+                    false);
+    test_layer_runs("Conv2d: {out_channels: 3, kernel_size: 1}", "AdaptiveMaxPool2d: {output_size: [3, 4]}",
                     false);
     test_layer_slopes("Conv2d: {out_channels: 3, kernel_size: 1}", "AdaptiveAvgPool2d: {output_size: [3, 4]}",
                       false);

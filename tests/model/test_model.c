@@ -184,7 +184,8 @@ static void layers_repeat(void **state) {
     convoy_model_free(model);
 }
 
-/* Sums of torchvision's parameters (sum(p.numel() for p in model.parameters())), and the state dict's size.
+/* Sums of torchvision's (and efficientnet-lite-pytorch's) parameters (sum(p.numel() for p in
+ * model.parameters())), and the state dict's size.
  */
 static void torchvisions_networks(void **state) {
     (void)state;
@@ -202,6 +203,9 @@ static void torchvisions_networks(void **state) {
                     {"regnet_y_400mf", 4344144, 384, "fc.weight"},
                     {"shufflenet_v2_x1_0", 2278604, 338, "fc.weight"},
                     {"efficientnet_b0", 5288548, 360, "classifier.1.weight"},
+                    {"googlenet", 13004888, 364, "fc.weight"},
+                    {"inception_v3", 27161264, 580, "fc.weight"},
+                    {"efficientnet_lite0", 4652008, 296, "_fc.weight"},
                     {"convnext_tiny", 28589128, 182, "classifier.2.weight"}};
     for (size_t i = 0; i < sizeof expected / sizeof *expected; i++) {
         convoy_model *model = load(expected[i].name, NULL);
@@ -214,6 +218,36 @@ static void torchvisions_networks(void **state) {
         free(tensors);
         convoy_model_free(model);
     }
+}
+
+/* A head reads what comes to it, and what is behind it does not notice. */
+static void heads_stand_beside(void **state) {
+    (void)state;
+    static const char yaml[] =
+        "input: [1, 4, 4]\n"
+        "parameters: {classes: 3, share: 0.5}\n"
+        "layers:\n"
+        "  - Conv2d: {out_channels: 2, kernel_size: 1}\n"
+        "  - Auxiliary: {name: aux, weight: $share, layers: [{Conv2d: {name: conv, "
+        "out_channels: 4, kernel_size: 1}}, BatchNorm2d, Flatten, {Linear: {out_features: "
+        "$classes}}]}\n"
+        "  - Flatten\n"
+        "  - Linear: {name: fc, out_features: $classes}\n";
+    expect_names(yaml, (const char *[]){"0", "aux.conv", "aux.1", "aux.2", "aux.3", "2", "fc", NULL});
+    convoy_model *model = test_model(yaml), *again = NULL;
+    assert_int_equal(model->auxiliary_count, 1);
+    assert_true(model->auxiliaries[0].weight == 0.5);
+    for (size_t s = 0; s < model->step_count; s++)
+        assert_true(model->steps[s].auxiliary == (s > 0 && s < 5));
+    assert_int_equal(model->steps[6].input_dims[0].channels, 32);
+    assert_null(model->steps[1].fold); /* there is no evaluation to fold it for */
+    char *text = cvy_model_print(model);
+    assert_ok(test_model_load("model-printed.yaml", text, NULL, &again));
+    assert_true(again->auxiliary_count == 1 && again->auxiliaries[0].weight == 0.5);
+    assert_int_equal(again->data_count, model->data_count);
+    free(text);
+    convoy_model_free(again);
+    convoy_model_free(model);
 }
 
 static void names_replace_indices(void **state) {
@@ -518,6 +552,7 @@ int main(void) {
         cmocka_unit_test(layers_are_blocks),
         cmocka_unit_test(layers_repeat),
         cmocka_unit_test(torchvisions_networks),
+        cmocka_unit_test(heads_stand_beside),
         cmocka_unit_test(blocks_take_parameters),
         cmocka_unit_test(printed_models_are_the_same),
         cmocka_unit_test(recipes_have_defaults),

@@ -43,8 +43,8 @@ static void layers(void **state) {
     (void)state;
     const bad_file files[] = {
         {LAYERS "  - Conv2D: {out_channels: 1}\n", "3:5: unknown layer `Conv2D`; did you mean `Conv2d`?"},
-        {LAYERS "  - Quux\n",
-         "3:5: unknown layer `Quux`; known are: Residual, Concat, Product, Sequential, repeat, Conv2d, "},
+        {LAYERS "  - Quux\n", "3:5: unknown layer `Quux`; known are: Residual, Concat, Product, Sequential, "
+                              "Auxiliary, repeat, Conv2d, "},
         {LAYERS "  - Conv2d: {out_channels: 1, kernal_size: 3}\n",
          "3:31: Conv2d: unknown `kernal_size`; did you mean `kernel_size`?"},
         {LAYERS "  - Conv2d: {out_channels: 1}\n", "3:13: Conv2d: `kernel_size` is missing"},
@@ -127,6 +127,16 @@ static void branches(void **state) {
          "3:5: layer 0 (Product), input 1x8x8: branch 0 ends with 1x8x8 and branch 1 with 1x4x4"},
         {LAYERS "  - Product: [[], [], []]\n", "3:14: Product needs two branches"},
         {LAYERS "  - Concat\n", "3:5: Concat needs a list of branches"},
+        {LAYERS "  - Auxiliary: [ReLU]\n", "3:16: Auxiliary needs {weight: 0.3, layers: [layers]}"},
+        {LAYERS "  - Auxiliary: {layers: [ReLU]}\n",
+         "3:5: layer 0 (Auxiliary): `weight`, what its loss counts for, must be a number above 0"},
+        {LAYERS "  - Auxiliary: {weight: -1, layers: [ReLU]}\n", "3:25: layer 0 (Auxiliary): `weight`"},
+        {LAYERS "  - Auxiliary: {weight: 1, wieght: 1, layers: [ReLU]}\n",
+         "3:28: Auxiliary: unknown `wieght`; did you mean `weight`?"},
+        {LAYERS "  - Auxiliary: {weight: 1, layers: [Flatten]}\n",
+         "3:5: layer 0 (Auxiliary): it computes nothing"},
+        {LAYERS "  - Auxiliary: {weight: 1, layers: [Flatten, {Linear: {out_features: 3}}]}\n  - ReLU\n",
+         "3:3: an Auxiliary ends with 3 and the network with 1x8x8; both must have an output for each class"},
         {LAYERS "  - Residual:\n      body:\n        - Tahn\n",
          "5:11: unknown layer `Tahn`; did you mean `Tanh`?"},
     };

@@ -298,12 +298,44 @@ static void a_beginning_keeps_what_fits(void **state) {
     convoy_model_free(none);
 }
 
+/* Files without the heads of training are enough to answer with, and only for that. */
+static void heads_may_be_missing_to_answer(void **state) {
+    (void)state;
+    static const char body[] =
+        "input: [1, 4, 4]\nlayers:\n  - Conv2d: {out_channels: 2, kernel_size: 1}\n%s  - "
+        "Flatten\n  - Linear: {name: fc, out_features: 3}\n";
+    char with[512], without[512];
+    snprintf(
+        with, sizeof with, body,
+        "  - Auxiliary: {name: aux, weight: 1, layers: [Flatten, {Linear: {name: fc, out_features: 3}}]}\n");
+    snprintf(without, sizeof without, body, "");
+    convoy_model *a = test_model(without), *b = test_model(with);
+    assert_ok(convoy_model_initialise(a, 5));
+    assert_ok(convoy_model_initialise(b, 6));
+    const float head = convoy_model_tensor(b, 2)->values[0];
+    assert_string_equal(convoy_model_tensor(b, 2)->name, "aux.fc.weight");
+    assert_ok(convoy_model_save_weights(a, path));
+    assert_fails(take(b, CVY_WEIGHTS_BEGIN), CONVOY_INVALID, "missing aux.fc.weight");
+    assert_ok(take(b, CVY_WEIGHTS_ALL));
+    assert_memory_equal(convoy_model_tensor(b, 4)->values, convoy_model_tensor(a, 2)->values,
+                        96 * sizeof(float));
+    assert_true(head != 0 && convoy_model_tensor(b, 2)->values[0] == head);
+    unlink(path);
+    convoy_model_free(a);
+    convoy_model_free(b);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(weights_come_back),           cmocka_unit_test(classes_and_image_travel_along),
-        cmocka_unit_test(files_without_counters_load), cmocka_unit_test(everything_wrong_is_listed),
-        cmocka_unit_test(states_are_found_by_prefix),  cmocka_unit_test(older_names_load),
-        cmocka_unit_test(a_beginning_keeps_what_fits), cmocka_unit_test(prefixes_and_other_floats_load),
+        cmocka_unit_test(weights_come_back),
+        cmocka_unit_test(classes_and_image_travel_along),
+        cmocka_unit_test(files_without_counters_load),
+        cmocka_unit_test(everything_wrong_is_listed),
+        cmocka_unit_test(states_are_found_by_prefix),
+        cmocka_unit_test(older_names_load),
+        cmocka_unit_test(a_beginning_keeps_what_fits),
+        cmocka_unit_test(prefixes_and_other_floats_load),
+        cmocka_unit_test(heads_may_be_missing_to_answer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -129,6 +129,7 @@ static void simulate_forward(memory *m, const convoy_model *model, const cvy_act
         const cvy_step *step = &model->steps[action->step];
         const cvy_step *written = action->kind == CVY_DO_FOLDED ? step->fold : step;
         assert_true(action->training == (actions == &plan->train));
+        assert_true(action->training || !step->auxiliary);
         if (action->kind == CVY_DO_COPY) {
             simulate_copy(m, model, action);
             continue;
@@ -151,6 +152,8 @@ static void simulate_forward(memory *m, const convoy_model *model, const cvy_act
         assert_true(holds_value(m, model, plan->input, 0));
     }
     assert_true(holds_value(m, model, plan->output, model->output));
+    for (size_t i = 0; i < plan->auxiliary_count && actions == &plan->train; i++)
+        assert_true(holds_value(m, model, plan->auxiliaries[i].output, model->auxiliaries[i].value));
 }
 
 /* The one number that stands in a range. */
@@ -181,6 +184,8 @@ static double *expected_gradients(const convoy_model *model) {
     assert_non_null(gradients);
     assert_non_null(of_step);
     gradients[model->output] = 1e6;
+    for (size_t i = 0; i < model->auxiliary_count; i++)
+        gradients[model->auxiliaries[i].value] = 2e6;
     for (size_t s = model->step_count; s-- > 0;) {
         const cvy_step *step = &model->steps[s];
         of_step[s] = gradients[step->output];
@@ -217,6 +222,8 @@ static void simulate_backward(memory *m, const convoy_model *model) {
     bool *done = calloc(model->step_count, sizeof *done);
     assert_non_null(done);
     write_mark(m, plan->output_gradient, 1e6);
+    for (size_t i = 0; i < plan->auxiliary_count; i++)
+        write_mark(m, plan->auxiliaries[i].gradient, 2e6);
     for (size_t i = 0; i < plan->backward.count; i++) {
         const cvy_action *action = &plan->backward.list[i];
         if (action->kind == CVY_DO_BACKWARD) {
@@ -337,8 +344,9 @@ static void plans_keep_what_is_needed(void **state) {
     }
 }
 
-/* Random networks of residuals, concats, products, activations in place and aliases, nested up to three deep.
-   All layers keep the shape, so that any can follow any. */
+/* Random networks of residuals, concats, products, activations in place and aliases, nested up to three deep;
+   every other one with a head for training on its way. All layers keep the shape, so that any can follow any.
+ */
 static void grow(cvy_text *text, cvy_rng *rng, int depth, int *channels) {
     static const char *const simple[] = {
         "ReLU",        "Tanh",       "Sigmoid",
@@ -398,6 +406,13 @@ static void random_networks_keep_what_is_needed(void **state) {
         int channels = 2;
         cvy_text_add(&text, "input: [2, 3, 3]\nlayers: [");
         grow(&text, &rng, 0, &channels);
+        if (seed % 2) {
+            int head = channels;
+            cvy_text_add(&text, ", {Auxiliary: {weight: 1, layers: [");
+            grow(&text, &rng, 1, &head);
+            cvy_text_add(&text, ", {Conv2d: {out_channels: 2, kernel_size: 1}}]}}, ");
+            grow(&text, &rng, 1, &channels);
+        }
         cvy_text_add(&text, ", {Conv2d: {out_channels: 2, kernel_size: 1}}]\n");
         convoy_model *model = test_model(text.data);
         for (int training = 0; training < 2; training++) {

@@ -111,12 +111,41 @@ static void fused_networks_are_not_watched(void **state) {
     convoy_model_free(fused);
 }
 
+/* What is there for training only is not looked at, and not in the way. */
+static void heads_are_left_out(void **state) {
+    (void)state;
+    convoy_device *host;
+    convoy_model *heads;
+    cvy_gradcam found;
+    size_t layer;
+    float largest = 0;
+    assert_ok(
+        cvy_model_read(CONVOY_SOURCE_DIR "/tests/models/heads.yaml", &(convoy_model_options){0}, &heads));
+    cvy_model_keep_apart(heads);
+    assert_ok(cvy_model_complete(heads, 0));
+    assert_ok(convoy_device_open("host", &host));
+    assert_fails(cvy_gradcam_find_layer(heads, "5.1", &layer), CONVOY_INVALID, "part of an Auxiliary");
+    assert_string_equal(convoy_model_layer(heads, 6)->name, "5.1");
+    assert_fails(cvy_gradcam_find(heads, host, image.set, 6, 0, &found), CONVOY_INVALID,
+                 "nothing of its own");
+    cvy_gradcam_free(&found);
+    assert_ok(cvy_gradcam_find_layer(heads, "4", &layer));
+    assert_ok(cvy_gradcam_find(heads, host, image.set, layer, 0, &found));
+    for (int i = 0; i < found.height * found.width; i++)
+        largest = fmaxf(largest, found.map[i]);
+    assert_true(largest > 0 && isfinite(largest));
+    cvy_gradcam_free(&found);
+    convoy_device_close(host);
+    convoy_model_free(heads);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(maps_are_pytorchs_on_the_host),
         cmocka_unit_test(maps_are_pytorchs_on_the_device),
         cmocka_unit_test(layers_are_chosen_and_refused),
         cmocka_unit_test(fused_networks_are_not_watched),
+        cmocka_unit_test(heads_are_left_out),
     };
     int failed = cmocka_run_group_tests(tests, set_up, tear_down);
     test_device_close();

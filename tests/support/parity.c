@@ -62,6 +62,7 @@ const parity_recipe parity_recipes[] = {
     {"alexnet", "tests/models/alexnet_67.yaml"},
     {"alexnet_imagenet", "tests/models/alexnet_imagenet_67.yaml"},
     {"blocks", "tests/models/blocks.yaml"},
+    {"heads", "tests/models/heads.yaml"},
 };
 const size_t parity_recipe_count = sizeof parity_recipes / sizeof *parity_recipes;
 

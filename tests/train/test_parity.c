@@ -79,6 +79,8 @@ static const parity_case cases[] = {
     {"lenet5", NULL, "host", false},
     {"blocks", "conv2d=im2col_gemm", NULL, false},
     {"blocks", NULL, "host", true},
+    {"heads", "conv2d=im2col_gemm", NULL, false},
+    {"heads", NULL, "host", true},
     {"alexnet", "conv2d=im2col_gemm", NULL, false},
     {"alexnet_imagenet", "conv2d=im2col_gemm", NULL, false},
 };
