@@ -4,6 +4,7 @@
 #include <ctype.h>
 #include <stdlib.h>
 
+#include "base/integer.h"
 #include "base/log.h"
 #include "base/rng.h"
 #include "data/dataset.h"
@@ -464,15 +465,33 @@ static convoy_status make_images(cvy_loader *loader, const store *store, size_t 
     return cvy_looks_run(loader->looks, loader->begin, &on);
 }
 
+convoy_status cvy_loader_skip(cvy_loader *loader, int n) {
+    if (n < 1)
+        return CONVOY_OK;
+    convoy_status status = loader->left || loader->batch >= loader->batches ? CONVOY_OK : begin_batch(loader);
+    if (status)
+        return status;
+    const size_t count = min_size((size_t)n, loader->left);
+    if (count && count == loader->left && loader->ahead)
+        status = leave_store(loader, store_of(loader, loader->batch - 1));
+    loader->begin += count;
+    loader->left -= count;
+    return status;
+}
+
 convoy_status cvy_loader_next(cvy_loader *loader, cvy_buffer *input, cvy_buffer *labels, int *n) {
-    size_t piece = (size_t)loader->options.piece;
+    return cvy_loader_next_of(loader, loader->options.piece, input, labels, n);
+}
+
+convoy_status cvy_loader_next_of(cvy_loader *loader, int most, cvy_buffer *input, cvy_buffer *labels,
+                                 int *n) {
     *n = 0;
     if (!loader->left && loader->batch >= loader->batches)
         return CONVOY_OK;
     convoy_status status = loader->left ? CONVOY_OK : begin_batch(loader);
     if (status)
         return status;
-    size_t count = loader->left < piece ? loader->left : piece;
+    size_t count = min_size(loader->left, (size_t)most);
     size_t offset = loader->ahead ? loader->begin % (size_t)loader->options.batch_size : loader->begin;
     store *store = store_of(loader, loader->batch - 1);
     status = make_images(loader, store, count, offset, input, labels);

@@ -50,6 +50,10 @@ convoy_status cvy_loader_start(cvy_loader *loader, uint32_t epoch, size_t positi
    options.piece, each call gives the next piece of the batch; none reaches into the next batch. */
 convoy_status cvy_loader_next(cvy_loader *loader, cvy_buffer *input, cvy_buffer *labels, int *n);
 
+/* The same of at most so many images; and images of that batch that nobody asks for here. */
+convoy_status cvy_loader_next_of(cvy_loader *loader, int most, cvy_buffer *input, cvy_buffer *labels, int *n);
+convoy_status cvy_loader_skip(cvy_loader *loader, int n);
+
 /* The sum of weights[class] over the images of the batch that comes next; the set's labels are known. */
 double cvy_loader_next_weight(const cvy_loader *loader, const float *weights);
 /* The images [n] that cvy_loader_next gave last, as indices into the set. */
