@@ -3,6 +3,7 @@
 
 #include <ctype.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/integer.h"
 #include "base/log.h"
@@ -31,6 +32,7 @@ struct cvy_loader {
     cvy_loader_options options;
     size_t batches;
     uint32_t *order;     /* [count], the epoch's */
+    uint32_t *own;       /* [count], of it what is asked for here, where that is not all; else NULL */
     size_t batch;        /* next */
     size_t begin, left;  /* of the batch in progress: the next piece's place in the order, images to come */
     size_t given;        /* place in the order of the piece that was given last */
@@ -204,9 +206,12 @@ static convoy_status upload_set(cvy_loader *loader, convoy_device *device) {
 
 /* For sets that are not on the device: threads, buffers for two batches, and the indices 0, 1, 2, ... */
 static convoy_status prepare_stream(cvy_loader *loader, convoy_device *device) {
-    size_t batch_size = (size_t)loader->options.batch_size;
-    convoy_status status = cvy_prefetch_create(loader->dataset, loader->options.batch_size,
-                                               loader->options.threads, &loader->ahead);
+    const size_t batch_size = (size_t)loader->options.share;
+    convoy_status status =
+        cvy_prefetch_create(loader->dataset, loader->options.share, loader->options.threads, &loader->ahead);
+    if (!status && loader->options.share < loader->options.batch_size &&
+        !(loader->own = malloc(loader->dataset->count * sizeof *loader->own)))
+        status = cvy_fail_memory("the order of images", loader->dataset->count * sizeof *loader->own);
     if (!status)
         status = create_buffers(loader, device, batch_size, STORES);
     for (int s = 0; s < STORES && !status; s++)
@@ -305,6 +310,8 @@ convoy_status cvy_loader_create(convoy_device *device, const convoy_dataset *dat
     loader->options = *options;
     if (!options->piece)
         loader->options.piece = options->batch_size;
+    if (!options->share)
+        loader->options.share = options->batch_size;
     size_t batch_size = (size_t)options->batch_size;
     loader->batches = dataset->count / batch_size + (dataset->count % batch_size != 0);
     loader->batch = loader->batches; /* nothing before the first start */
@@ -334,6 +341,7 @@ void cvy_loader_free(cvy_loader *loader) {
     cvy_gather_free(loader->gather);
     cvy_looks_free(loader->looks);
     free(loader->order);
+    free(loader->own);
     free(loader->members);
     free(loader->begins);
     free(loader);
@@ -353,6 +361,26 @@ static size_t images_in(const cvy_loader *loader, size_t batch) {
     size_t batch_size = (size_t)loader->options.batch_size,
            left = loader->dataset->count - batch * batch_size;
     return left < batch_size ? left : batch_size;
+}
+
+/* How many of a batch are asked for here. */
+static size_t own_in(const cvy_loader *loader, size_t batch) {
+    const size_t n = images_in(loader, batch), first = (size_t)loader->options.first;
+    return min_size(n, first + (size_t)loader->options.share) - min_size(n, first);
+}
+
+/* The part of the epoch's order that is asked for here, batch by batch. */
+static const uint32_t *list_own(cvy_loader *loader, size_t *count) {
+    *count = 0;
+    for (size_t b = 0; b < loader->batches; b++) {
+        const size_t n = own_in(loader, b);
+        if (loader->own && n)
+            memcpy(loader->own + *count,
+                   loader->order + b * (size_t)loader->options.batch_size + (size_t)loader->options.first,
+                   n * sizeof *loader->own);
+        *count += n;
+    }
+    return loader->own ? loader->own : loader->order;
 }
 
 /* Ends what a former epoch left under way: its uploads before their memory is decoded into again, and its
@@ -392,7 +420,8 @@ convoy_status cvy_loader_start(cvy_loader *loader, uint32_t epoch, size_t positi
         cvy_looks_start(loader->looks, epoch, loader->order, count, position);
     if (!loader->ahead)
         return cvy_buffer_write(loader->indices, 0, loader->order, count * sizeof *loader->order);
-    cvy_prefetch_start(loader->ahead, loader->order, count, position);
+    const uint32_t *own = list_own(loader, &count);
+    cvy_prefetch_start(loader->ahead, own, count, position);
     return CONVOY_OK;
 }
 
@@ -413,8 +442,9 @@ static convoy_status upload_batch(cvy_loader *loader) {
         status = cvy_transfer_start(store->transfer, store->labels, 0, labels, (size_t)n * sizeof *labels);
     if (status || !loader->means)
         return status;
-    compute_means(loader, store, images,
-                  loader->order + (loader->uploaded - 1) * (size_t)loader->options.batch_size, (size_t)n);
+    const uint32_t *order = loader->own ? loader->own : loader->order;
+    compute_means(loader, store, images, order + (loader->uploaded - 1) * (size_t)loader->options.share,
+                  (size_t)n);
     return cvy_transfer_start(store->transfer, store->means, 0, store->host_means,
                               (size_t)n * (size_t)loader->dataset->channels * sizeof(float));
 }
@@ -437,9 +467,10 @@ static store *store_of(cvy_loader *loader, size_t batch) {
 static convoy_status begin_batch(cvy_loader *loader) {
     size_t batch = loader->batch++;
     convoy_status status = CONVOY_OK;
-    if (loader->ahead && loader->uploaded <= batch)
+    const bool streams = loader->ahead && own_in(loader, batch);
+    if (streams && loader->uploaded <= batch)
         status = upload_batch(loader);
-    if (!status && loader->ahead)
+    if (!status && streams)
         status = cvy_transfer_before_launches(store_of(loader, batch)->transfer);
     if (status)
         return status;
@@ -492,7 +523,13 @@ convoy_status cvy_loader_next_of(cvy_loader *loader, int most, cvy_buffer *input
     if (status)
         return status;
     size_t count = min_size(loader->left, (size_t)most);
-    size_t offset = loader->ahead ? loader->begin % (size_t)loader->options.batch_size : loader->begin;
+    const size_t place = loader->begin % (size_t)loader->options.batch_size,
+                 first = (size_t)loader->options.first;
+    if (place < first || place + count > first + (size_t)loader->options.share)
+        return cvy_fail(CONVOY_FAILED,
+                        "internal error: images %zu to %zu of a batch were said not to be wanted", place,
+                        place + count);
+    size_t offset = loader->ahead ? place - first : loader->begin;
     store *store = store_of(loader, loader->batch - 1);
     status = make_images(loader, store, count, offset, input, labels);
     if (!status && loader->ahead && count == loader->left)

@@ -12,8 +12,10 @@
 
 typedef struct cvy_loader_options {
     int batch_size, pitch; /* images per batch; columns of the input buffer */
-    int piece;             /* most images that come at once: a batch comes in pieces; 0: all */
-    cvy_image_spec image;  /* its channels are the set's */
+    int first, share; /* of each batch, only these images will be asked for; share 0: all. The others must be
+                         skipped; where the set is not on the device nobody makes them */
+    int piece;        /* most images that come at once: a batch comes in pieces; 0: all */
+    cvy_image_spec image; /* its channels are the set's */
     bool shuffle;
     bool balanced; /* each image is drawn anew, all classes equally often, as torch's WeightedRandomSampler
                       does with 1 / the images of the class; the labels are known */

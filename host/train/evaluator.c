@@ -74,6 +74,8 @@ convoy_status cvy_feed_open(const convoy_model *model, convoy_device *device, co
     if (status)
         return status;
     const cvy_loader_options options = {.batch_size = o->batch_size,
+                                        .first = o->first,
+                                        .share = o->share,
                                         .piece = o->piece,
                                         .pitch = o->pitch,
                                         .image = cvy_model_image(model),

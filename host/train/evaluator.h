@@ -18,6 +18,7 @@ convoy_status cvy_feed_create(convoy_network *network, convoy_device *device, co
 /* The same without a network: for an input of `pitch` columns that takes `piece` images at a time. */
 typedef struct cvy_feed_options {
     int piece, batch_size, pitch;
+    int first, share; /* of each batch, the images that are asked for; share 0: all */
     bool shuffle;
     uint64_t seed;
     const cvy_transforms *augment;

@@ -60,6 +60,14 @@ static range own_range(const cvy_pieces *p, int rank, int n) {
     return (range){(unsigned)min_size(p->first[rank], all), (unsigned)min_size(p->first[rank + 1], all)};
 }
 
+void cvy_pieces_share(const cvy_pieces *p, int batch_size, int *first, int *share) {
+    const range own = own_range(p, cvy_rank(p->collective), batch_size);
+    const int begin = (int)own.first * p->images, end = (int)own.end * p->images;
+    *first = begin < batch_size ? begin : batch_size - 1;
+    *share = (end < batch_size ? end : batch_size) - *first;
+    *share = *share > 0 ? *share : 1;
+}
+
 /* ---- creation ---- */
 
 /* What a piece came to, but for what is moved, which follows. */

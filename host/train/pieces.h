@@ -49,6 +49,9 @@ convoy_status cvy_pieces_create(convoy_network *network, convoy_device *device, 
 void cvy_pieces_sizes(unsigned count, int ranks, size_t gradients, cvy_sizes *sizes);
 void cvy_pieces_free(cvy_pieces *pieces); /* a zeroed one is allowed */
 
+/* Which images of a full batch this rank computes; at least one. */
+void cvy_pieces_share(const cvy_pieces *pieces, int batch_size, int *first, int *share);
+
 /* The gradients of a batch of n images into the network's, and its figures into the statistics. After a
    failure the network has what it had before. */
 convoy_status cvy_pieces_step(cvy_pieces *pieces, struct cvy_training *training, cvy_loader *loader, int n,

@@ -246,6 +246,18 @@ static convoy_status create_training(convoy_trainer *t) {
                              &t->pieces);
 }
 
+static convoy_status create_loader(convoy_trainer *t, bool shuffle) {
+    cvy_feed_options options = {.piece = cvy_network_batch_size(t->network),
+                                .batch_size = t->options.batch_size,
+                                .pitch = cvy_network_pitch(t->network),
+                                .shuffle = shuffle,
+                                .seed = t->options.seed,
+                                .augment = &t->recipe->augment};
+    if (has_pieces(t))
+        cvy_pieces_share(&t->pieces, options.batch_size, &options.first, &options.share);
+    return cvy_feed_open(t->model, t->device, t->set, &options, &t->loader);
+}
+
 /* Rank 0 first: what it measures, and the kernels that it builds, the others of its machine find. */
 static convoy_status create_network(convoy_trainer *t, const cvy_network_options *options) {
     const bool ranks = cvy_ranks(t->collective) > 1, follows = cvy_rank(t->collective) > 0;
@@ -271,8 +283,7 @@ static convoy_status build(convoy_trainer *t) {
     if (!status)
         status = create_training(t);
     if (!status)
-        status = cvy_feed_create(t->network, t->device, t->set, t->options.batch_size, shuffle,
-                                 t->options.seed, &t->recipe->augment, &t->loader);
+        status = create_loader(t, shuffle);
     if (!status)
         status = create_evaluators(t);
     if (status)
