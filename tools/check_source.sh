@@ -117,7 +117,7 @@ check_targets() {
 }
 
 # Floors by rank. Data and the network meet only in train/.
-declare -A rank=([base]=0 [weights]=1 [device]=2 [ops]=3 [tune]=4 [layers]=5 [model]=6 [network]=7 [data]=8 [train]=9 [report]=10 [selftest]=11 [cli]=12)
+declare -A rank=([base]=0 [weights]=1 [device]=2 [ops]=3 [tune]=4 [layers]=5 [model]=6 [network]=7 [data]=8 [train]=9 [report]=10 [selftest]=11 [cli]=12 [mpi]=13)
 # The public header of a floor speaks for it: device.h and so on.
 declare -A header_rank=([status]=0 [log]=0 [version]=0 [predict]=9 [device]=2 [data]=8 [model]=6 [train]=9)
 
@@ -134,6 +134,8 @@ check_includes() { # file floor
         if [ "$other" != "$2" ] && [ "${rank[$other]}" -ge "${rank[$2]}" ]; then
             complain "floors: $1 includes $included, which is not below $2/"
         fi
+        # A plugin is linked with nothing of Convoy.
+        [ "$2" != mpi ] || [ "$included" = train/transport.h ] || complain "floors: $1 includes $included"
         case $2/$other in
         data/layers | data/model | data/network | layers/tune) complain "floors: $1 includes $included, of which $2/ knows nothing" ;;
         esac

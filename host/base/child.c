@@ -29,27 +29,12 @@ static const char failed[] = "failed\t"; /* begins a line "failed <status> <mess
 
 /* malloc'ed; NULL: there is none, and `tried` tells where it was looked for. */
 static char *find_helper(cvy_text *tried) {
-    static const char *const places[] = {"convoy-helper", "../libexec/convoy/convoy-helper",
-                                         "../../libexec/convoy/convoy-helper"};
     const char *wish = getenv("CONVOY_HELPER");
     if (wish && *wish) {
         cvy_text_add(tried, "$CONVOY_HELPER, which is %s", wish);
         return access(wish, X_OK) == 0 ? strdup(wish) : NULL;
     }
-    char *folder = cvy_machine_code_path(), *found = NULL;
-    char *slash = folder ? strrchr(folder, '/') : NULL;
-    if (slash)
-        *slash = '\0';
-    for (size_t i = 0; slash && !found && i < sizeof places / sizeof *places; i++) {
-        char *path = cvy_path_join(folder, places[i]);
-        cvy_text_add(tried, "%s%s", i ? ", " : "", path);
-        if (access(path, X_OK) == 0)
-            found = path;
-        else
-            free(path);
-    }
-    free(folder);
-    return found;
+    return cvy_machine_find("convoy-helper", tried);
 }
 
 bool cvy_child_possible(void) {

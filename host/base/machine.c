@@ -9,8 +9,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/integer.h"
 
 extern char **environ;
@@ -41,6 +43,47 @@ char *cvy_machine_code_path(void) {
     if (!dladdr1(&here, &info, (void **)&map, RTLD_DL_LINKMAP) || !map || !map->l_name[0])
         return realpath("/proc/self/exe", NULL);
     return realpath(map->l_name, NULL);
+}
+
+char *cvy_machine_find(const char *name, cvy_text *tried) {
+    static const char *const places[] = {".", "../libexec/convoy", "../../libexec/convoy"};
+    char *folder = cvy_machine_code_path(), *found = NULL;
+    char *slash = folder ? strrchr(folder, '/') : NULL;
+    if (slash)
+        *slash = '\0';
+    for (size_t i = 0; slash && !found && i < sizeof places / sizeof *places; i++) {
+        char *place = i ? cvy_path_join(folder, places[i]) : strdup(folder);
+        char *path = place ? cvy_path_join(place, name) : NULL;
+        cvy_text_add(tried, "%s%s", i ? ", " : "", path ? path : name);
+        if (path && access(path, R_OK) == 0)
+            found = path;
+        else
+            free(path);
+        free(place);
+    }
+    free(folder);
+    return found;
+}
+
+void *cvy_machine_load(const char *path, const char *symbol, char *failure, size_t room) {
+    void *library = dlopen(path, RTLD_NOW | RTLD_GLOBAL), *found = library ? dlsym(library, symbol) : NULL;
+    if (!found)
+        snprintf(failure, room, "%s", dlerror());
+    return found;
+}
+
+void cvy_machine_name(char *name, size_t room) {
+    if (gethostname(name, room) != 0)
+        snprintf(name, room, "localhost");
+    name[room - 1] = '\0';
+}
+
+void cvy_machine_pause(double seconds) {
+    const struct timespec pause = {(time_t)seconds, (long)((seconds - (double)(time_t)seconds) * 1e9)};
+    if (seconds > 0)
+        nanosleep(&pause, NULL);
+    else
+        sched_yield();
 }
 
 static bool has_prefix(const char *word, const char *const *prefixes) {

@@ -143,6 +143,8 @@ const volatile int *cli_catch_signals(void);
 
 /* ---- output.c ---- */
 
+/* Another process speaks for this one: no notes, no warnings. */
+extern bool cli_quiet;
 /* A line for people, on stderr; what no screen should get is escaped. */
 void cli_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Text from outside: as it is where it is UTF-8, else with the other bytes as \xE9. */

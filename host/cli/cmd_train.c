@@ -7,15 +7,16 @@
 
 #include "base/file.h"
 #include "base/status.h"
-#include "cli/cli.h"
+#include "cli/ranks.h"
 #include "model/model.h"
 #include "report/canvas.h"
 #include "report/run.h"
+#include "train/trainer.h"
 
 typedef struct options {
     cli_common common;
-    const char *data, *lr, *optimizer, *out, *init;
-    int epochs, batch_size, micro_batch, eval_every, checkpoint_every;
+    const char *data, *lr, *optimizer, *out, *init, *devices;
+    int epochs, batch_size, micro_batch, pieces, mpi, eval_every, checkpoint_every;
     long long seed, limit_train, limit_test, max_steps;
     double test_fraction, val_fraction;
     bool resume, no_shuffle, init_strict, no_pictures, tensorboard, report;
@@ -27,6 +28,11 @@ static const cvy_param params[] = {
     {"data", CVY_TEXT, offsetof(options, data), "", 0, 0, NULL,
      "a folder, fashion-mnist, mnist, cifar10, cifar100 or synthetic; default: the recipe's"},
     CLI_ROW_DEVICE,
+    {"devices", CVY_TEXT, offsetof(options, devices), "", 0, 0, NULL,
+     "as 0:0,1:0: a rank on each, started with mpirun, and one of them for each rank of a machine under "
+     "mpirun"},
+    {"mpi", CVY_CHOICE, offsetof(options, mpi), "auto", 0, 0, CLI_MPI_CHOICES,
+     "whose rank this process is; auto: as mpirun or srun says"},
     CLI_ROW_PRECISION,
     {"epochs", CVY_INT, offsetof(options, epochs), "", 1, 1 << 20, NULL,
      "passes over the training set; default: the recipe's"},
@@ -35,6 +41,8 @@ static const cvy_param params[] = {
     {"micro-batch", CVY_INT, offsetof(options, micro_batch), "", 1, 1 << 20, NULL,
      "compute a batch in pieces of so many images, to save memory: gradients add up, batch-norm sees a piece "
      "at a time; default: the recipe's"},
+    {"pieces", CVY_INT, offsetof(options, pieces), "", 1, 4096, NULL,
+     "of a batch, for ranks to compute: same pieces, same bits; default: the recipe's"},
     {"lr", CVY_TEXT, offsetof(options, lr), "", 0, 0, NULL, "learning rate; default: the recipe's"},
     {"optimizer", CVY_TEXT, offsetof(options, optimizer), "", 0, 0, NULL,
      "SGD, Adam, AdamW, or with parameters: '{SGD: {lr: 0.1, momentum: 0.9}}'"},
@@ -152,6 +160,7 @@ static void options_to_settings(cli_call *call) {
     } numbers[] = {{"epochs", "epochs", o->epochs},
                    {"batch_size", "batch-size", o->batch_size},
                    {"micro_batch", "micro-batch", o->micro_batch},
+                   {"pieces", "pieces", o->pieces},
                    {"eval_every", "eval-every", o->eval_every}};
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
         if (cli_given(call, numbers[i].option)) {
@@ -259,6 +268,9 @@ static convoy_status train(cli_call *call, convoy_model *model, convoy_device **
     const options *o = call->options;
     listener heard = {.call = call, .out = out};
     cli_progress *progress = &heard.progress;
+    const convoy_trainer wanted = {.model = model, .device = *device, .set = sets[0], .test = sets[1]};
+    cvy_collective *ranks = cli_ranks();
+    const bool writes = cvy_rank(ranks) == 0;
     convoy_train_result result = {.size = sizeof result};
     convoy_train_options train_options = {
         .size = sizeof train_options,
@@ -270,7 +282,7 @@ static convoy_status train(cli_call *call, convoy_model *model, convoy_device **
         .checkpoint_every = o->checkpoint_every,
         .max_steps = (unsigned long long)o->max_steps,
         .variant = call->variants,
-        .progress = hear,
+        .progress = writes ? hear : NULL,
         .context = &heard,
         .interrupt = cli_catch_signals(),
         .validation = sets[2],
@@ -282,15 +294,17 @@ static convoy_status train(cli_call *call, convoy_model *model, convoy_device **
         cli_progress_start(progress, isatty(STDERR_FILENO));
         heard.device = *device;
         cvy_device_observe_building(*device, cli_progress_building, progress);
-        status = convoy_train(model, *device, sets[0], sets[1], &train_options, &result);
+        status = ranks ? cvy_train(ranks, &wanted, &train_options, &result)
+                       : convoy_train(model, *device, sets[0], sets[1], &train_options, &result);
         cvy_device_observe_building(*device, NULL, NULL);
         cli_progress_end(progress);
         cli_pictures_end(&heard.pictures);
-    } while (result.steps == 0 && cli_fall_back(call, status, device));
+    } while (!ranks && result.steps == 0 && cli_fall_back(call, status, device));
     convoy_log_set_sink(cli_progress_log, NULL);
+    status = cli_ranks_leave(status);
     if (status == CONVOY_INTERRUPTED && result.steps)
         say_how_to_resume(call, out);
-    if (status)
+    if (status || !writes)
         return status;
     print_result(call, *device, &result, out);
     if (o->common.json)
@@ -328,18 +342,26 @@ static convoy_status run(cli_call *call) {
     if (o->report && cvy_canvas_check())
         return CONVOY_INVALID;
     options_to_settings(call);
-    convoy_status status = o->init ? cli_check_file(call, "weights file", o->init) : CONVOY_OK;
+    convoy_status status = cli_ranks_join(call, o->mpi, o->devices);
+    if (!status && o->init)
+        status = cli_check_file(call, "weights file", o->init);
     if (!status)
         status = cli_load(call, &request, &model, &sets[0], &sets[1]);
     if (!status)
         status = cli_open_device(call, &device);
+    if (!status)
+        status = cli_ranks_name(device);
+    const bool first = cvy_rank(cli_ranks()) == 0;
     if (!status && !out)
-        status = cli_new_run_folder(call, convoy_model_name(model), &out);
-    if (status)
+        status = cli_ranks_share_text(
+            call, first ? cli_new_run_folder(call, convoy_model_name(model), &out) : CONVOY_OK, &out);
+    if (status) {
+        status = cli_ranks_leave(status);
         goto done;
+    }
     say_what(model, sets);
     status = train(call, model, &device, sets, out);
-    if (status && !o->out && rmdir(out) != 0)
+    if (status && first && !o->out && rmdir(out) != 0)
         errno = 0; /* not empty: something of the run was kept */
 done:
     for (int i = 0; i < 3; i++)

@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "base/status.h"
-#include "cli/cli.h"
+#include "cli/ranks.h"
 #include "device/drivers.h"
 
 const cli_command *const cli_commands[] = {
@@ -83,7 +83,11 @@ static convoy_status flush_results(void) {
 }
 
 static void report_failure(convoy_status status, bool json) {
-    cli_note("%s: %s", status == CONVOY_INTERRUPTED ? "convoy" : "error", convoy_error_message());
+    if (!cli_ranks_speaks())
+        return;
+    cli_quiet = false;
+    cli_note("%s%s: %s", cli_ranks_prefix(), status == CONVOY_INTERRUPTED ? "convoy" : "error",
+             convoy_error_message());
     if (!json)
         return;
     json_t *error =
@@ -154,6 +158,7 @@ int main(int argc, char **argv) {
     convoy_status status = run_command(argc, argv, arena, &answered);
     if (status)
         report_failure(status, json_wanted && !answered);
+    cli_ranks_end(convoy_status_exit_code(status));
     cvy_arena_free(arena);
     return convoy_status_exit_code(status);
 }

@@ -5,9 +5,13 @@
 
 #include "cli/cli.h"
 
+bool cli_quiet;
+
 void cli_note(const char *format, ...) {
     cvy_text text = {0}, line = {0};
     va_list arguments;
+    if (cli_quiet)
+        return;
     va_start(arguments, format);
     cvy_text_add_list(&text, format, arguments);
     va_end(arguments);

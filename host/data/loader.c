@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/integer.h"
 #include "base/log.h"
 #include "base/rng.h"
 #include "data/dataset.h"
@@ -32,6 +33,7 @@ struct cvy_loader {
     cvy_loader_options options;
     size_t batches;
     uint32_t *order;     /* [count], the epoch's */
+    uint32_t *own;       /* [count], of it what is asked for here, where that is not all; else NULL */
     size_t batch;        /* next */
     size_t begin, left;  /* of the batch in progress: the next piece's place in the order, images to come */
     size_t given;        /* place in the order of the piece that was given last */
@@ -206,9 +208,12 @@ static convoy_status upload_set(cvy_loader *loader, convoy_device *device) {
 
 /* For sets that are not on the device: threads, buffers for two batches, and the indices 0, 1, 2, ... */
 static convoy_status prepare_stream(cvy_loader *loader, convoy_device *device) {
-    size_t batch_size = (size_t)loader->options.batch_size;
-    convoy_status status = cvy_prefetch_create(loader->dataset, loader->options.batch_size,
-                                               loader->options.threads, &loader->ahead);
+    const size_t batch_size = (size_t)loader->options.share;
+    convoy_status status =
+        cvy_prefetch_create(loader->dataset, loader->options.share, loader->options.threads, &loader->ahead);
+    if (!status && loader->options.share < loader->options.batch_size &&
+        !(loader->own = malloc(loader->dataset->count * sizeof *loader->own)))
+        status = cvy_fail_memory("the order of images", loader->dataset->count * sizeof *loader->own);
     if (!status)
         status = create_buffers(loader, device, batch_size, STORES);
     for (int s = 0; s < STORES && !status; s++)
@@ -307,6 +312,8 @@ convoy_status cvy_loader_create(convoy_device *device, const convoy_dataset *dat
     loader->options = *options;
     if (!options->piece)
         loader->options.piece = options->batch_size;
+    if (!options->share)
+        loader->options.share = options->batch_size;
     size_t batch_size = (size_t)options->batch_size;
     loader->batches = dataset->count / batch_size + (dataset->count % batch_size != 0);
     loader->batch = loader->batches; /* nothing before the first start */
@@ -336,6 +343,7 @@ void cvy_loader_free(cvy_loader *loader) {
     cvy_gather_free(loader->gather);
     cvy_looks_free(loader->looks);
     free(loader->order);
+    free(loader->own);
     free(loader->members);
     free(loader->begins);
     free(loader);
@@ -355,6 +363,26 @@ static size_t images_in(const cvy_loader *loader, size_t batch) {
     size_t batch_size = (size_t)loader->options.batch_size,
            left = loader->dataset->count - batch * batch_size;
     return left < batch_size ? left : batch_size;
+}
+
+/* How many of a batch are asked for here. */
+static size_t own_in(const cvy_loader *loader, size_t batch) {
+    const size_t n = images_in(loader, batch), first = (size_t)loader->options.first;
+    return min_size(n, first + (size_t)loader->options.share) - min_size(n, first);
+}
+
+/* The part of the epoch's order that is asked for here, batch by batch. */
+static const uint32_t *list_own(cvy_loader *loader, size_t *count) {
+    *count = 0;
+    for (size_t b = 0; b < loader->batches; b++) {
+        const size_t n = own_in(loader, b);
+        if (loader->own && n)
+            memcpy(loader->own + *count,
+                   loader->order + b * (size_t)loader->options.batch_size + (size_t)loader->options.first,
+                   n * sizeof *loader->own);
+        *count += n;
+    }
+    return loader->own ? loader->own : loader->order;
 }
 
 /* Ends what a former epoch left under way: its uploads before their memory is decoded into again, and its
@@ -394,7 +422,8 @@ convoy_status cvy_loader_start(cvy_loader *loader, uint32_t epoch, size_t positi
         cvy_looks_start(loader->looks, epoch, loader->order, count, position);
     if (!loader->ahead)
         return cvy_buffer_write(loader->indices, 0, loader->order, count * sizeof *loader->order);
-    cvy_prefetch_start(loader->ahead, loader->order, count, position);
+    const uint32_t *own = list_own(loader, &count);
+    cvy_prefetch_start(loader->ahead, own, count, position);
     return CONVOY_OK;
 }
 
@@ -415,8 +444,9 @@ static convoy_status upload_batch(cvy_loader *loader) {
         status = cvy_transfer_start(store->transfer, store->labels, 0, labels, (size_t)n * sizeof *labels);
     if (status || !loader->means)
         return status;
-    compute_means(loader, store, images,
-                  loader->order + (loader->uploaded - 1) * (size_t)loader->options.batch_size, (size_t)n);
+    const uint32_t *order = loader->own ? loader->own : loader->order;
+    compute_means(loader, store, images, order + (loader->uploaded - 1) * (size_t)loader->options.share,
+                  (size_t)n);
     return cvy_transfer_start(store->transfer, store->means, 0, store->host_means,
                               (size_t)n * (size_t)loader->dataset->channels * sizeof(float));
 }
@@ -439,9 +469,10 @@ static store *store_of(cvy_loader *loader, size_t batch) {
 static convoy_status begin_batch(cvy_loader *loader) {
     size_t batch = loader->batch++;
     convoy_status status = CONVOY_OK;
-    if (loader->ahead && loader->uploaded <= batch)
+    const bool streams = loader->ahead && own_in(loader, batch);
+    if (streams && loader->uploaded <= batch)
         status = upload_batch(loader);
-    if (!status && loader->ahead)
+    if (!status && streams)
         status = cvy_transfer_before_launches(store_of(loader, batch)->transfer);
     if (status)
         return status;
@@ -465,6 +496,20 @@ static convoy_status make_images(cvy_loader *loader, const store *store, size_t 
                                .y = input,
                                .labels = labels};
     return cvy_looks_run(loader->looks, loader->begin, &on);
+}
+
+convoy_status cvy_loader_skip(cvy_loader *loader, int n) {
+    if (n < 1)
+        return CONVOY_OK;
+    convoy_status status = loader->left || loader->batch >= loader->batches ? CONVOY_OK : begin_batch(loader);
+    if (status)
+        return status;
+    const size_t count = min_size((size_t)n, loader->left);
+    if (count && count == loader->left && loader->ahead)
+        status = leave_store(loader, store_of(loader, loader->batch - 1));
+    loader->begin += count;
+    loader->left -= count;
+    return status;
 }
 
 /* ---- A batch that the host makes once more ---- */
@@ -580,15 +625,25 @@ static convoy_status make_verified(cvy_loader *loader, const store *store, size_
 }
 
 convoy_status cvy_loader_next(cvy_loader *loader, cvy_buffer *input, cvy_buffer *labels, int *n) {
-    size_t piece = (size_t)loader->options.piece;
+    return cvy_loader_next_of(loader, loader->options.piece, input, labels, n);
+}
+
+convoy_status cvy_loader_next_of(cvy_loader *loader, int most, cvy_buffer *input, cvy_buffer *labels,
+                                 int *n) {
     *n = 0;
     if (!loader->left && loader->batch >= loader->batches)
         return CONVOY_OK;
     convoy_status status = loader->left ? CONVOY_OK : begin_batch(loader);
     if (status)
         return status;
-    size_t count = loader->left < piece ? loader->left : piece;
-    size_t offset = loader->ahead ? loader->begin % (size_t)loader->options.batch_size : loader->begin;
+    size_t count = min_size(loader->left, (size_t)most);
+    const size_t place = loader->begin % (size_t)loader->options.batch_size,
+                 first = (size_t)loader->options.first;
+    if (place < first || place + count > first + (size_t)loader->options.share)
+        return cvy_fail(CONVOY_FAILED,
+                        "internal error: images %zu to %zu of a batch were said not to be wanted", place,
+                        place + count);
+    size_t offset = loader->ahead ? place - first : loader->begin;
     store *store = store_of(loader, loader->batch - 1);
     status = cvy_verifier_takes(loader->verifier) ? make_verified(loader, store, count, offset, input, labels)
                                                   : make_images(loader, store, count, offset, input, labels);

@@ -13,8 +13,10 @@
 
 typedef struct cvy_loader_options {
     int batch_size, pitch; /* images per batch; columns of the input buffer */
-    int piece;             /* most images that come at once: a batch comes in pieces; 0: all */
-    cvy_image_spec image;  /* its channels are the set's */
+    int first, share; /* of each batch, only these images will be asked for; share 0: all. The others must be
+                         skipped; where the set is not on the device nobody makes them */
+    int piece;        /* most images that come at once: a batch comes in pieces; 0: all */
+    cvy_image_spec image; /* its channels are the set's */
     bool shuffle;
     bool balanced; /* each image is drawn anew, all classes equally often, as torch's WeightedRandomSampler
                       does with 1 / the images of the class; the labels are known */
@@ -52,6 +54,10 @@ convoy_status cvy_loader_start(cvy_loader *loader, uint32_t epoch, size_t positi
 convoy_status cvy_loader_next(cvy_loader *loader, cvy_buffer *input, cvy_buffer *labels, int *n);
 /* From now on the host makes a batch once more where the verifier says that it is its turn. NULL: none. */
 void cvy_loader_verify(cvy_loader *loader, cvy_verifier *verifier);
+
+/* The same of at most so many images; and images of that batch that nobody asks for here. */
+convoy_status cvy_loader_next_of(cvy_loader *loader, int most, cvy_buffer *input, cvy_buffer *labels, int *n);
+convoy_status cvy_loader_skip(cvy_loader *loader, int n);
 
 /* The sum of weights[class] over the images of the batch that comes next; the set's labels are known. */
 double cvy_loader_next_weight(const cvy_loader *loader, const float *weights);

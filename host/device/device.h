@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/hash.h"
 #include "base/status.h"
 #include "convoy/device.h"
 #include "device/quirks.h"
@@ -151,6 +152,9 @@ convoy_status cvy_kernels_build(convoy_device *device, const char *file, const c
 /* The same with the options as text: "-DPITCH=32 -DVW=16", "" for none. */
 convoy_status cvy_kernel_get(convoy_device *device, const char *file, const char *function,
                              const char *options, cvy_kernel **kernel);
+/* Hashes what every kernel is made of: those of the library, or what $CONVOY_KERNEL_DIR has in their place.
+ */
+convoy_status cvy_kernel_sources(cvy_hash *hash);
 /* A simple kernel, of kernels/<file>.cl, built for vectors of cvy_vector_width(): in the one program of
  * kernels/simple.cl where that includes the file, else in one of its own. */
 convoy_status cvy_kernel_get_simple(convoy_device *device, const char *file, const char *function,

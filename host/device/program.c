@@ -61,6 +61,18 @@ static convoy_status read_source(const char *name, char **source) {
     return *source ? CONVOY_OK : cvy_fail_memory("a kernel's source", strlen(embedded));
 }
 
+convoy_status cvy_kernel_sources(cvy_hash *hash) {
+    convoy_status status = CONVOY_OK;
+    for (const cvy_embedded *kernel = cvy_embedded_kernels; kernel->name && !status; kernel++) {
+        char *source = NULL;
+        status = read_source(kernel->name, &source);
+        if (!status)
+            cvy_hash_add_text(hash, source);
+        free(source);
+    }
+    return status;
+}
+
 static convoy_status expand(const char *name, int depth, cvy_text *out) {
     char *source = NULL;
     if (depth > 8)

@@ -63,6 +63,7 @@ static convoy_status describe(const cvy_layer_site *at, cvy_layer_facts *facts) 
         return status;
     size_t channels = (size_t)at->input.channels;
     facts->output = at->input;
+    facts->pooled_values = (size_t)at->input.height * (size_t)at->input.width;
     if (c->affine) {
         cvy_layer_add_tensor(facts, "weight", CVY_TRAINABLE, CVY_INIT_ONES, 1, &channels);
         cvy_layer_add_tensor(facts, "bias", CVY_TRAINABLE, CVY_INIT_ZEROS, 1, &channels);
@@ -72,6 +73,7 @@ static convoy_status describe(const cvy_layer_site *at, cvy_layer_facts *facts) 
         cvy_layer_add_tensor(facts, "running_mean", CVY_STATISTIC, CVY_INIT_ZEROS, 1, &channels);
         cvy_layer_add_tensor(facts, "running_var", CVY_STATISTIC, CVY_INIT_ONES, 1, &channels);
         facts->counts_batches = true;
+        facts->momentum = (float)c->momentum;
         facts->fold = fold;
     }
     for (int i = 0; i < 2; i++) /* mean, 1/standard deviation */

@@ -85,8 +85,10 @@ typedef struct cvy_layer_facts {
     int tensor_count;
     cvy_layer_saved saved[CVY_LAYER_SAVED];
     int saved_count;
-    bool counts_batches;    /* has num_batches_tracked */
-    bool alias;             /* the output is the input's memory: nothing runs */
+    bool counts_batches;  /* has num_batches_tracked */
+    float momentum;       /* weight of a batch in its CVY_STATISTIC tensors */
+    size_t pooled_values; /* of one image and channel that training takes statistics over; 0: it takes none */
+    bool alias;           /* the output is the input's memory: nothing runs */
     bool forward_in_place;  /* y may be x */
     bool backward_in_place; /* gx may be gy */
     bool backward_needs_x, backward_needs_y;

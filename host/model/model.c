@@ -263,6 +263,10 @@ const cvy_recipe *cvy_model_recipe(const convoy_model *model) {
     return &model->recipe;
 }
 
+void cvy_model_set_pieces(convoy_model *model, int pieces) {
+    model->recipe.pieces = pieces;
+}
+
 /* One layer per line; members of constructs stay in flow style behind their layer. */
 char *cvy_model_print(const convoy_model *model) {
     cvy_text text = {0};

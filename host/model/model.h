@@ -26,7 +26,8 @@ typedef struct cvy_recipe {
     cvy_optimizer optimizer; /* from `optimizer: {SGD: {lr: 0.9}}` */
     int batch_size, epochs;
     int micro_batch; /* images that are computed at a time, their gradients added up; 0: the whole batch */
-    int init;        /* default | xavier_uniform | kaiming_uniform | kaiming_normal | lecun (LeNet-5's) */
+    int pieces; /* of a batch, whose gradients are added up in a tree: train/pieces.h; 0: the run chooses */
+    int init;   /* default | xavier_uniform | kaiming_uniform | kaiming_normal | lecun (LeNet-5's) */
     bool shuffle;
     cvy_transforms augment; /* of training images */
     int resize, short_side; /* cvy_resize_mode; 0: as long as the image's */
@@ -63,6 +64,8 @@ bool cvy_model_layer_is_auxiliary(const convoy_model *model, size_t index);
 /* What image the model wants, in the one place that says so. */
 cvy_image_spec cvy_model_image(const convoy_model *model);
 const cvy_recipe *cvy_model_recipe(const convoy_model *model);
+void cvy_model_set_pieces(convoy_model *model,
+                          int pieces); /* what the run chose for a recipe that leaves it open */
 /* The optimizers of the parameter groups, the recipe's own first; how many. */
 enum { CVY_GROUPS = 64 };
 size_t cvy_model_groups(const convoy_model *model, const cvy_optimizer **optimizers);

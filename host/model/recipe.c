@@ -28,6 +28,10 @@ const cvy_param cvy_recipe_params[] = {
     COUNT(micro_batch, "0", 0, 1 << 20,
           "images that are computed at a time, to save memory; their gradients add up to the batch's; "
           "batch-norm sees a micro-batch at a time; 0: the whole batch"),
+    COUNT(
+        pieces, "0", 0, 4096,
+        "parts of a batch that ranks compute, each with gradients and batch-norms of its own: their number, "
+        "not that of ranks, decides the bits of a run; 0: 1 alone, else the ranks up to a power of two"),
     COUNT(epochs, "10", 0, 1 << 20, "passes over the training set"),
     ROW(init, CVY_CHOICE, .fallback = "default",
         .choices = "default|xavier_uniform|kaiming_uniform|kaiming_normal|lecun",

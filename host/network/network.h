@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "base/child.h"
+#include "base/text.h"
 #include "convoy/model.h"
 #include "ops/variants.h"
 #include "ops/verify.h"
@@ -110,6 +111,35 @@ size_t cvy_network_state_offset(const convoy_network *network, size_t index, int
 convoy_status cvy_network_upload(convoy_network *network);
 convoy_status cvy_network_download(convoy_network *network);
 
+/* ---- moving.c: running statistics, moved by pieces of a batch apart from each other ---- */
+
+/* A batch-norm moves its statistics by running = (1 - momentum) running + momentum new. From nothing, a piece
+   leaves `momentum new`, which is all that is needed to move any others later, in any process. */
+typedef struct cvy_moving {
+    convoy_network *network;
+    size_t begin, count; /* floats of the parameter buffer in which they lie */
+    float *momentum;     /* [count]; 0: not one of them */
+    float *nothing;      /* [count]: what a piece begins with */
+    float *now;          /* [count]: the statistics */
+    int64_t *tracked;    /* training forwards so far, of each step of the model */
+} cvy_moving;
+
+/* Of the values that the network has; `count` 0 where it has no statistics that move. */
+convoy_status cvy_moving_create(convoy_network *network, cvy_moving *moving);
+void cvy_moving_free(cvy_moving *moving); /* a zeroed one is allowed */
+/* A piece begins; and what it left, moved [count]. */
+convoy_status cvy_moving_begin(const cvy_moving *moving);
+convoy_status cvy_moving_read(const cvy_moving *moving, float *moved);
+/* Moves the statistics by what a piece left that was computed in so many training forwards. */
+void cvy_moving_apply(cvy_moving *moving, const float *moved, int forwards);
+/* Between batches the network has the statistics: from it; and into it, after so many training forwards of
+   all pieces, whoever did them. */
+convoy_status cvy_moving_fetch(cvy_moving *moving);
+convoy_status cvy_moving_give(const cvy_moving *moving, int forwards);
+/* Does a batch-norm in training see but one value of a channel where there is one image? Its name, or NULL.
+ */
+const char *cvy_model_lonely_norm(const convoy_model *model);
+
 /* Which action of a network makes the first value that is not finite, in words. */
 typedef struct cvy_trace {
     bool found;
@@ -132,6 +162,8 @@ typedef struct cvy_layer_timing {
     double forward_seconds, backward_seconds; /* of one batch, backward = data + weights */
     cvy_cost forward, backward;               /* of the same */
 } cvy_layer_timing;
+/* The variants that its layers run, a line each. */
+void cvy_network_print_variants(const convoy_network *network, cvy_text *text);
 /* Times each layer by itself, waiting after each, best of `repeats`; `wait`: the seconds that a wait costs
    are taken off. Rows are malloc'ed. Training networks only. */
 convoy_status cvy_network_time_layers(convoy_network *network, int repeats, double wait,

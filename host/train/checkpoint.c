@@ -19,8 +19,8 @@ static const char older_format[] = "convoy-checkpoint-1"; /* of 0.1: without cla
 static bool may_differ(const char *line, size_t length) {
     (void)length;
     static const char *const keys[] = {
-        "epochs:",     "data:",          "batch_size:", "micro_batch:", "reports_per_epoch:",
-        "eval_every:", "early_stopping:"};
+        "epochs:",     "data:",           "batch_size:", "micro_batch:", "reports_per_epoch:",
+        "eval_every:", "early_stopping:", "pieces:"};
     line += strspn(line, " ");
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
         if (strncmp(line, keys[i], strlen(keys[i])) == 0)
@@ -204,6 +204,7 @@ static void describe(metadata *m, const cvy_identity *identity, const cvy_positi
     put_whole(m, "seed", identity->seed);
     put_whole(m, "batch_size", (unsigned long long)identity->batch_size);
     put_whole(m, "micro_batch", (unsigned long long)identity->micro_batch);
+    put_whole(m, "pieces", identity->pieces);
     put_whole(m, "train_images", identity->train_images);
     put(m, "shuffle", identity->shuffle ? "true" : "false");
     put_whole(m, "epoch", (unsigned long long)position->epoch);
@@ -406,6 +407,7 @@ static convoy_status check_identity(const char *path, reader *r, const cvy_ident
     unsigned long long micro_batch = batch_size; /* files that do not name it had none */
     if (cvy_tensor_file_metadata(r->file, "micro_batch"))
         micro_batch = get_whole(r, "micro_batch", INT32_MAX);
+    const unsigned pieces = cvy_checkpoint_pieces(r->file);
     unsigned long long seed = get_whole(r, "seed", UINT64_MAX);
     unsigned long long images = get_whole(r, "train_images", UINT64_MAX);
     bool shuffle = get_flag(r, "shuffle");
@@ -418,6 +420,8 @@ static convoy_status check_identity(const char *path, reader *r, const cvy_ident
     if (!status)
         status = check_whole(path, "a batch size of", "batch size", batch_size,
                              (unsigned long long)identity->batch_size);
+    if (!status)
+        status = check_whole(path, "a number of pieces of", "pieces", pieces, identity->pieces);
     if (!status)
         status = check_whole(path, "a micro-batch of", "micro-batch", micro_batch,
                              (unsigned long long)identity->micro_batch);
@@ -543,6 +547,11 @@ done:
     free(found);
     content_free(&content);
     return status;
+}
+
+unsigned cvy_checkpoint_pieces(const cvy_tensor_file *file) {
+    reader r = {.file = file};
+    return cvy_tensor_file_metadata(file, "pieces") ? (unsigned)get_whole(&r, "pieces", INT32_MAX) : 1;
 }
 
 convoy_status cvy_checkpoint_step(const char *path, unsigned long long *step) {

@@ -35,6 +35,7 @@ typedef struct cvy_identity {
     const char *model; /* cvy_model_print, without the lines that may differ */
     unsigned long long seed, train_images;
     int batch_size, micro_batch; /* equal where the batch is computed whole */
+    unsigned pieces;
     bool shuffle;
     unsigned long long length; /* epochs or steps of the run where its schedule follows them; else 0 */
 } cvy_identity;
@@ -47,9 +48,9 @@ typedef struct cvy_kept {
 } cvy_kept;
 
 /* cvy_model_print without the recipe lines that do not change what a step computes (epochs, data,
-   reports_per_epoch, eval_every, early_stopping) and without batch_size and micro_batch, which options may
-   override; malloc'ed. Where two are compared, recipe keys at their default do not count: a run goes on in a
-   version that knows more of them. */
+   reports_per_epoch, eval_every, early_stopping) and without batch_size, micro_batch and pieces, which
+   options may override; malloc'ed. Where two are compared, recipe keys at their default do not count: a run
+   goes on in a version that knows more of them. */
 char *cvy_identity_model(const convoy_model *model);
 
 /* Reads the parameters from the device into the model. CONVOY_FAILED when one of them is NaN or infinite:
@@ -68,6 +69,9 @@ convoy_status cvy_checkpoint_load(const char *path, const cvy_tensor_file *file,
                                   const cvy_kept *kept, const cvy_identity *identity, cvy_position *position);
 /* What the classes are called, into the model. */
 convoy_status cvy_checkpoint_classes(const char *path, const cvy_tensor_file *file, convoy_model *model);
+
+/* Into how many pieces the run cuts a batch; 1 of files that do not say it. */
+unsigned cvy_checkpoint_pieces(const cvy_tensor_file *file);
 
 /* Only the step, for the question whether a folder holds a run that has begun; 0 when there is no checkpoint.
  */

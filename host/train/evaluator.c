@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/given.h"
+#include "base/integer.h"
 #include "base/machine.h"
 #include "data/dataset.h"
 #include "train/metrics.h"
@@ -24,8 +25,17 @@ struct cvy_evaluator {
     float *outputs;     /* [images][classes], what was looked at; NULL where not wanted */
     size_t looked;      /* images */
     size_t slots;
-    cvy_verifier *verifier; /* NULL: the device is not watched */
+    cvy_verifier *verifier;     /* NULL: the device is not watched */
+    cvy_collective *collective; /* NULL: this process evaluates all of them */
+    struct figures *batches;    /* of all of them, and how many of its own this rank has */
+    size_t taken;
 };
+
+/* What one batch came to. */
+typedef struct figures {
+    double loss;
+    unsigned long long correct;
+} figures;
 
 /* ---- feeding ---- */
 
@@ -65,6 +75,8 @@ convoy_status cvy_feed_open(const convoy_model *model, convoy_device *device, co
     if (status)
         return status;
     const cvy_loader_options options = {.batch_size = o->batch_size,
+                                        .first = o->first,
+                                        .share = o->share,
                                         .piece = o->piece,
                                         .pitch = o->pitch,
                                         .image = cvy_model_image(model),
@@ -177,9 +189,68 @@ void cvy_evaluator_free(cvy_evaluator *e) {
     cvy_buffer_free(e->truth);
     cvy_buffer_free(e->answers);
     free(e->outputs);
+    free(e->batches);
     cvy_buffer_free(e->recent);
     free(e);
 }
+
+/* ---- parts of ranks ---- */
+
+convoy_status cvy_evaluator_share(cvy_evaluator *e, cvy_collective *collective) {
+    const size_t batches = cvy_loader_batches(e->loader);
+    if (cvy_ranks(collective) == 1)
+        return CONVOY_OK;
+    e->batches = calloc(batches, sizeof *e->batches);
+    e->collective = collective;
+    return e->batches ? CONVOY_OK : cvy_fail_memory("an evaluation", batches * sizeof *e->batches);
+}
+
+/* The first batch of a rank's part; of the one behind the last: how many there are. */
+static size_t first_batch(const cvy_evaluator *e, int rank) {
+    return cvy_loader_batches(e->loader) * (size_t)rank / (size_t)cvy_ranks(e->collective);
+}
+
+static size_t first_image(const cvy_evaluator *e, int rank) {
+    return min_size(first_batch(e, rank) * (size_t)cvy_network_batch_size(e->network), e->images);
+}
+
+/* `each` bytes for every batch or image of each rank. */
+static convoy_status gather(cvy_evaluator *e, convoy_status own, size_t (*first)(const cvy_evaluator *, int),
+                            size_t each, void *all) {
+    const int ranks = cvy_ranks(e->collective);
+    size_t *bytes = calloc((size_t)ranks, sizeof *bytes);
+    if (!bytes)
+        return cvy_fail_memory("an evaluation", (size_t)ranks * sizeof *bytes);
+    for (int r = 0; r < ranks; r++)
+        bytes[r] = (first(e, r + 1) - first(e, r)) * each;
+    convoy_status status = cvy_collective_gather(
+        e->collective, "evaluation", own, (char *)all + first(e, cvy_rank(e->collective)) * each, bytes, all);
+    free(bytes);
+    return status;
+}
+
+static convoy_status take_batches(cvy_evaluator *e) {
+    double losses[CVY_STATISTICS_SLOTS];
+    unsigned long long correct[CVY_STATISTICS_SLOTS];
+    const size_t count = e->statistics.pending, first = first_batch(e, cvy_rank(e->collective));
+    convoy_status status = cvy_statistics_take(&e->statistics, losses, correct);
+    for (size_t i = 0; i < count && !status; i++)
+        e->batches[first + e->taken++] = (figures){losses[i], correct[i]};
+    return status;
+}
+
+/* What all ranks have, added up as one would. */
+static convoy_status add_parts(cvy_evaluator *e, convoy_status own) {
+    const size_t batch = (size_t)cvy_network_batch_size(e->network);
+    convoy_status status = gather(e, own, first_batch, sizeof *e->batches, e->batches);
+    cvy_statistics_reset(&e->statistics);
+    for (size_t b = 0; b < cvy_loader_batches(e->loader) && !status; b++)
+        cvy_statistics_add(&e->statistics, e->batches[b].loss, e->batches[b].correct,
+                           (int)min_size(batch, e->images - b * batch));
+    return status;
+}
+
+/* ---- running ---- */
 
 /* From now on every image's outputs are kept. */
 static convoy_status keep_outputs(cvy_evaluator *e) {
@@ -253,6 +324,8 @@ static convoy_status read_outputs(cvy_evaluator *e, size_t batches, const int *s
 }
 
 static bool is_due(const cvy_evaluator *e) {
+    if (e->collective)
+        return e->statistics.pending >= (e->recent ? e->slots : CVY_STATISTICS_SLOTS);
     return cvy_statistics_due(&e->statistics) || (e->recent && e->statistics.pending >= e->slots);
 }
 
@@ -260,20 +333,19 @@ static convoy_status read_batches(cvy_evaluator *e) {
     int sizes[CVY_STATISTICS_SLOTS];
     const size_t batches = e->statistics.pending;
     memcpy(sizes, e->statistics.sizes, sizeof sizes);
-    convoy_status status = cvy_statistics_read(&e->statistics);
+    convoy_status status = e->collective ? take_batches(e) : cvy_statistics_read(&e->statistics);
     return status || !e->recent || e->statistics.first_bad ? status : read_outputs(e, batches, sizes);
 }
 
-convoy_status cvy_evaluator_run(cvy_evaluator *e, const volatile int *interrupt, double *loss,
-                                double *accuracy) {
-    size_t done = 0;
-    e->looked = 0;
-    e->statistics.pending = 0; /* of a run that failed in its middle */
-    cvy_statistics_reset(&e->statistics);
-    convoy_status status = cvy_loader_start(e->loader, 0, 0);
+/* The batches of this rank. */
+static convoy_status run_part(cvy_evaluator *e, const volatile int *interrupt) {
+    const int rank = cvy_rank(e->collective);
+    const size_t end = first_image(e, rank + 1);
+    size_t done = first_image(e, rank);
+    convoy_status status = cvy_loader_start(e->loader, 0, first_batch(e, rank));
     cvy_network_verify(e->network, e->verifier);
     cvy_loader_verify(e->loader, e->verifier);
-    while (!status) {
+    while (!status && done < end) {
         int n = 0;
         cvy_verifier_begin(e->verifier);
         status = cvy_loader_next(e->loader, cvy_network_input(e->network), e->labels, &n);
@@ -289,8 +361,17 @@ convoy_status cvy_evaluator_run(cvy_evaluator *e, const volatile int *interrupt,
         }
     }
     cvy_network_verify(e->network, NULL);
-    if (!status)
-        status = read_batches(e);
+    return status ? status : read_batches(e);
+}
+
+convoy_status cvy_evaluator_run(cvy_evaluator *e, const volatile int *interrupt, double *loss,
+                                double *accuracy) {
+    e->looked = e->taken = 0;
+    e->statistics.pending = 0; /* of a run that failed in its middle */
+    cvy_statistics_reset(&e->statistics);
+    convoy_status status = run_part(e, e->collective ? NULL : interrupt); /* ranks stop together, after it */
+    if (e->collective)
+        status = add_parts(e, status);
     if (!status && e->statistics.first_bad)
         status =
             cvy_fail(CONVOY_FAILED,
@@ -303,8 +384,17 @@ convoy_status cvy_evaluator_run(cvy_evaluator *e, const volatile int *interrupt,
 }
 
 convoy_status cvy_evaluator_answers(cvy_evaluator *e, int32_t *truth, int32_t *answers) {
-    convoy_status status = cvy_buffer_read(e->truth, 0, truth, e->images * sizeof(int32_t));
-    return status ? status : cvy_buffer_read(e->answers, 0, answers, e->images * sizeof(int32_t));
+    const struct {
+        cvy_buffer *buffer;
+        int32_t *values;
+    } parts[] = {{e->truth, truth}, {e->answers, answers}};
+    convoy_status status = CONVOY_OK;
+    for (size_t i = 0; i < 2 && !status; i++) {
+        status = cvy_buffer_read(parts[i].buffer, 0, parts[i].values, e->images * sizeof(int32_t));
+        if (e->collective)
+            status = gather(e, status, first_image, sizeof(int32_t), parts[i].values);
+    }
+    return status;
 }
 
 /* Class and answer of every image, counted; malloc'ed. */

@@ -7,6 +7,7 @@
 #include "data/loader.h"
 #include "model/model.h"
 #include "network/network.h"
+#include "train/collective.h"
 
 /* A loader that brings `set` into the network's input as the model's recipe says, in batches of batch_size
    images, of which the network may take only a piece at a time; augmented, where `augment` is not NULL.
@@ -17,6 +18,7 @@ convoy_status cvy_feed_create(convoy_network *network, convoy_device *device, co
 /* The same without a network: for an input of `pitch` columns that takes `piece` images at a time. */
 typedef struct cvy_feed_options {
     int piece, batch_size, pitch;
+    int first, share; /* of each batch, the images that are asked for; share 0: all */
     bool shuffle;
     uint64_t seed;
     const cvy_transforms *augment;
@@ -31,6 +33,9 @@ void cvy_feed_sizes(const convoy_model *model, convoy_device *device, const conv
 convoy_status cvy_feed_check(const convoy_model *model, const convoy_dataset *set);
 
 typedef struct cvy_evaluator cvy_evaluator;
+/* From now on each rank evaluates a part of the batches, and all of them know what all came to, to the same
+   bits as one rank. CONVOY_MEMORY. */
+convoy_status cvy_evaluator_share(cvy_evaluator *evaluator, cvy_collective *collective);
 
 /* `answers`: keep every image's class and answer, for the confusion matrix. */
 convoy_status cvy_evaluator_create(convoy_network *network, convoy_device *device, const convoy_dataset *set,

@@ -41,7 +41,7 @@ static cvy_kept kept(const convoy_trainer *t) {
 
 /* last.safetensors first: when the checkpoint is there, everything that belongs to it is. */
 convoy_status cvy_trainer_save(convoy_trainer *t) {
-    if (!t->checkpoint)
+    if (!t->folder.path)
         return CONVOY_OK;
     position_from_statistics(t);
     convoy_status status = cvy_trainer_fetch(t);
@@ -57,6 +57,14 @@ convoy_status cvy_trainer_save(convoy_trainer *t) {
     return status;
 }
 
+convoy_status cvy_trainer_save_for_rank_0(convoy_trainer *t) {
+    const cvy_kept state = kept(t);
+    position_from_statistics(t);
+    convoy_status status = cvy_checkpoint_fetch(t->network, t->position.step);
+    return status ? status
+                  : cvy_checkpoint_save(t->checkpoint, t->network, &state, &t->identity, &t->position);
+}
+
 static convoy_status save_best(convoy_trainer *t) {
     if (!t->folder.path)
         return CONVOY_OK;
@@ -64,13 +72,37 @@ static convoy_status save_best(convoy_trainer *t) {
     return status ? status : cvy_run_folder_save_weights(&t->folder, "best.safetensors", t->model);
 }
 
+/* ---- weights of all ranks ---- */
+
+/* Rank 0's values of the model, on all devices. */
+static convoy_status share_model(convoy_trainer *t, convoy_status own) {
+    cvy_named_tensor *tensors = NULL;
+    size_t count = 0;
+    convoy_status status = cvy_model_state(t->model, &tensors, &count);
+    own = own ? own : status;
+    for (size_t i = 0; i < count && !status; i++, own = CONVOY_OK)
+        status = cvy_collective_broadcast(t->collective, "weights", own, tensors[i].data, tensors[i].bytes);
+    free(tensors);
+    return status ? status : cvy_network_upload(t->network);
+}
+
+/* On devices that are not alike, weights drift apart by rounding. */
+static convoy_status meet_again(convoy_trainer *t) {
+    return t->unlike ? share_model(t, cvy_checkpoint_fetch(t->network, t->position.step)) : CONVOY_OK;
+}
+
 /* ---- one evaluation ---- */
 
 static convoy_status run_evaluator(convoy_trainer *t, cvy_evaluator *evaluator, double *loss,
                                    double *accuracy) {
     convoy_status status = cvy_training_show_average(&t->training, true);
+    if (t->collective)
+        t->collective->patient = !t->evaluated;
     if (!status)
         status = cvy_evaluator_run(evaluator, t->options.interrupt, loss, accuracy);
+    t->evaluated = true;
+    if (t->collective)
+        t->collective->patient = false;
     convoy_status back = cvy_training_show_average(&t->training, false);
     return status ? status : back;
 }
@@ -211,7 +243,9 @@ static convoy_status test_best(convoy_trainer *t) {
         free(last);
         return status;
     }
-    status = load_best(t);
+    status = cvy_rank(t->collective) == 0 ? load_best(t) : CONVOY_OK;
+    if (cvy_ranks(t->collective) > 1)
+        status = share_model(t, status);
     if (!status)
         status = cvy_evaluator_run(t->final, t->options.interrupt, &p->test_loss, &p->test_accuracy);
     convoy_status back = copy_state(t->model, &last, true);
@@ -224,7 +258,7 @@ static convoy_status test_best(convoy_trainer *t) {
 static convoy_status run_final(convoy_trainer *t) {
     if (!t->final)
         return CONVOY_OK;
-    if (t->folder.path && t->position.best_epoch)
+    if (t->checkpoint && t->position.best_epoch)
         return test_best(t);
     return run_evaluator(t, t->final, &t->position.test_loss, &t->position.test_accuracy);
 }
@@ -232,9 +266,9 @@ static convoy_status run_final(convoy_trainer *t) {
 /* ---- what is due ---- */
 
 convoy_status cvy_trainer_evaluate(convoy_trainer *t) {
-    convoy_status status = CONVOY_OK;
     const int epoch = cvy_trainer_progress(t).epoch;
-    if (t->evaluator)
+    convoy_status status = meet_again(t);
+    if (!status && t->evaluator)
         status = judge(t, epoch);
     const bool last = cvy_trainer_is_last_epoch(t);
     if (!status && last)

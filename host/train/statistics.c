@@ -54,7 +54,7 @@ size_t cvy_statistics_next_slot(cvy_statistics *statistics, int n) {
 }
 
 bool cvy_statistics_due(const cvy_statistics *statistics) {
-    return statistics->pending >= statistics->window;
+    return statistics->pending >= statistics->window || statistics->first_bad;
 }
 
 static void adapt_window(cvy_statistics *statistics, double seconds) {
@@ -68,41 +68,66 @@ static void adapt_window(cvy_statistics *statistics, double seconds) {
     statistics->window = wanted < 1 ? 1 : (size_t)wanted;
 }
 
-/* The sums of one pending batch. */
-static void add_batch(cvy_statistics *statistics, size_t batch) {
-    const float *pairs = statistics->pairs + 2 * batch * statistics->parts;
-    int n = statistics->sizes[batch];
-    double loss = 0;
+static void sum_slot(const cvy_statistics *statistics, size_t slot, double *loss,
+                     unsigned long long *correct) {
+    const float *pairs = statistics->pairs + 2 * slot * statistics->parts;
+    *loss = 0;
+    *correct = 0;
     for (size_t part = 0; part < statistics->parts; part++) {
-        loss += (double)pairs[2 * part];
-        statistics->correct += (unsigned long long)pairs[2 * part + 1];
+        *loss += (double)pairs[2 * part];
+        *correct += (unsigned long long)pairs[2 * part + 1];
     }
-    loss *= statistics->factors[batch];
+}
+
+static void add_batch(cvy_statistics *statistics, double loss, unsigned long long correct, int n) {
     statistics->read++;
     if (!isfinite(loss) && !statistics->first_bad)
         statistics->first_bad = statistics->read;
     statistics->loss_sum += loss;
+    statistics->correct += correct;
     statistics->images += (unsigned long long)n;
     statistics->timed += (size_t)n;
     statistics->batch_loss = loss / n;
 }
 
+static convoy_status read_ring(cvy_statistics *statistics) {
+    return cvy_buffer_read(statistics->ring, 0, statistics->pairs,
+                           statistics->pending * statistics->parts * 2 * sizeof *statistics->pairs);
+}
+
 convoy_status cvy_statistics_read(cvy_statistics *statistics) {
     if (statistics->pending == 0)
         return CONVOY_OK;
-    convoy_status status =
-        cvy_buffer_read(statistics->ring, 0, statistics->pairs,
-                        statistics->pending * statistics->parts * 2 * sizeof *statistics->pairs);
+    convoy_status status = read_ring(statistics);
     if (status)
         return status;
-    for (size_t i = 0; i < statistics->pending; i++)
-        add_batch(statistics, i);
+    for (size_t i = 0; i < statistics->pending; i++) {
+        double loss;
+        unsigned long long correct;
+        sum_slot(statistics, i, &loss, &correct);
+        add_batch(statistics, loss * statistics->factors[i], correct, statistics->sizes[i]);
+    }
     double now = cvy_seconds();
     statistics->busy += now - statistics->stamp;
     adapt_window(statistics, now - statistics->stamp);
     statistics->stamp = now;
     statistics->pending = 0;
     return CONVOY_OK;
+}
+
+convoy_status cvy_statistics_take(cvy_statistics *statistics, double *losses, unsigned long long *correct) {
+    convoy_status status = statistics->pending ? read_ring(statistics) : CONVOY_OK;
+    for (size_t i = 0; i < statistics->pending && !status; i++)
+        sum_slot(statistics, i, &losses[i], &correct[i]);
+    statistics->pending = 0;
+    return status;
+}
+
+void cvy_statistics_add(cvy_statistics *statistics, double loss, unsigned long long correct, int n) {
+    add_batch(statistics, loss, correct, n);
+    const double now = cvy_seconds();
+    statistics->busy += now - statistics->stamp;
+    statistics->stamp = now;
 }
 
 double cvy_statistics_loss(const cvy_statistics *statistics) {

@@ -43,10 +43,14 @@ void cvy_statistics_resume_clock(cvy_statistics *statistics);
 
 /* The slot for the next batch, of n images; its loss is to be launched next. */
 size_t cvy_statistics_next_slot(cvy_statistics *statistics, int n);
+/* A batch that was added up elsewhere, of n images; nothing is pending. */
+void cvy_statistics_add(cvy_statistics *statistics, double loss, unsigned long long correct, int n);
 /* Should the ring be read now? */
 bool cvy_statistics_due(const cvy_statistics *statistics);
 /* Waits for the pending batches and adds them up. */
 convoy_status cvy_statistics_read(cvy_statistics *statistics);
+/* Waits for the pending slots, which then are free; of each the sum of losses and the correct answers. */
+convoy_status cvy_statistics_take(cvy_statistics *statistics, double *losses, unsigned long long *correct);
 
 /* Means over what was read; NaN where nothing was. */
 double cvy_statistics_loss(const cvy_statistics *statistics);

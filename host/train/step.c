@@ -92,7 +92,7 @@ convoy_status cvy_training_create_weighted(convoy_network *network, convoy_devic
     *training = (cvy_training){.device = device,
                                .network = network,
                                .recipe = cvy_model_recipe(model),
-                               .pieces = ((unsigned)batch_size + limit - 1) / limit};
+                               .forwards = ((unsigned)batch_size + limit - 1) / limit};
     convoy_status status = keep_weights(training, class_weights, convoy_model_classes(model));
     if (!status)
         status = cvy_verifier_create(device, &training->verifier);
@@ -143,20 +143,11 @@ void cvy_training_free(cvy_training *training) {
 
 static convoy_status load(cvy_training *t, cvy_loader *loader, int n) {
     int given = 0;
-    convoy_status status = cvy_loader_next(loader, cvy_network_input(t->network), t->labels, &given);
+    convoy_status status = cvy_loader_next_of(loader, n, cvy_network_input(t->network), t->labels, &given);
     if (!status && given != n)
         status = cvy_fail(CONVOY_FAILED, "internal error: %d images came where %d were due", given, n);
     return status;
 }
-
-/* What a piece of a batch is computed with. */
-typedef struct piece {
-    int n;
-    float scale;    /* of the loss: 1 / the batch's images */
-    size_t slot;    /* of the statistics */
-    bool first;     /* of its batch */
-    uint32_t index; /* among all pieces of the run, for dropout's masks */
-} piece;
 
 static convoy_status run_loss(cvy_training *t, const cvy_loss_operands *on) {
     cvy_loss_op *host = NULL;
@@ -258,42 +249,47 @@ static void watch(cvy_training *t, cvy_loader *loader, cvy_verifier *verifier) {
         cvy_loader_verify(loader, verifier);
 }
 
-/* The gradients of a piece, in place of what was there or added to it. */
-static convoy_status run_piece(cvy_training *t, const piece *p) {
-    convoy_status status = cvy_network_forward(t->network, p->n, true, p->index);
+convoy_status cvy_training_micro_batch(cvy_training *t, cvy_loader *loader, const cvy_micro_batch *m) {
+    convoy_status status = loader ? load(t, loader, m->n) : CONVOY_OK;
     if (!status)
-        status = cvy_training_loss(t, p->n, p->scale, p->slot, !p->first);
-    return status ? status : cvy_network_backward(t->network, p->n, !p->first);
+        status = cvy_network_forward(t->network, m->n, true, m->index);
+    if (!status)
+        status = cvy_training_loss(t, m->n, m->scale, m->slot, m->adds);
+    return status ? status : cvy_network_backward(t->network, m->n, m->adds);
 }
 
-static convoy_status step_pieces(cvy_training *t, cvy_loader *loader, int n, unsigned long long step) {
+float cvy_training_scale(const cvy_training *t, const cvy_loader *loader, int n, double *left) {
+    *left = 1;
+    if (!t->class_weights || !loader)
+        return 1.0f / (float)n;
+    const double weight =
+        cvy_loader_next_weight(loader, t->class_weights); /* torch's mean: over the images' */
+    *left = weight > 0 ? n / weight : 0;
+    return weight > 0 ? (float)(1 / weight) : 0;
+}
+
+/* One piece, on this rank. */
+static convoy_status step_whole(cvy_training *t, cvy_loader *loader, int n, unsigned long long step) {
     int limit = cvy_network_batch_size(t->network);
-    piece p = {.scale = 1.0f / (float)n,
-               .slot = cvy_statistics_next_slot(&t->statistics, n),
-               .first = true,
-               .index = (uint32_t)(step * t->pieces)};
+    cvy_micro_batch m = {.slot = cvy_statistics_next_slot(&t->statistics, n),
+                         .index = (uint32_t)(step * t->forwards)};
     convoy_status status = CONVOY_OK;
-    if (t->class_weights && loader) { /* torch's mean: over the images' weights */
-        const double weight = cvy_loader_next_weight(loader, t->class_weights);
-        p.scale = weight > 0 ? (float)(1 / weight) : 0;
-        t->statistics.factors[p.slot] = weight > 0 ? n / weight : 0;
+    m.scale = cvy_training_scale(t, loader, n, &t->statistics.factors[m.slot]);
+    for (int done = 0; done < n && !status; done += m.n, m.index++, m.adds = true) {
+        m.n = n - done < limit ? n - done : limit;
+        status = cvy_training_micro_batch(t, loader, &m);
     }
-    for (int done = 0; done < n && !status; done += p.n, p.index++, p.first = false) {
-        p.n = n - done < limit ? n - done : limit;
-        status = loader ? load(t, loader, p.n) : CONVOY_OK;
-        if (!status)
-            status = run_piece(t, &p);
-    }
-    if (status) { /* the steps before it are all that can be read */
+    if (status) /* the steps before it are all that can be read */
         t->statistics.pending--;
-        return status;
-    }
-    return cvy_training_update(t, step);
+    return status;
 }
 
 convoy_status cvy_training_step(cvy_training *t, cvy_loader *loader, int n, unsigned long long step) {
     watch(t, loader, t->verifier);
-    const convoy_status status = step_pieces(t, loader, n, step);
+    convoy_status status =
+        t->pieces ? cvy_pieces_step(t->pieces, t, loader, n, step) : step_whole(t, loader, n, step);
+    if (!status)
+        status = cvy_training_update(t, step);
     watch(t, loader, NULL);
     return status;
 }

@@ -1,8 +1,9 @@
 /* One training step: forward, loss and its gradient, backward, optimizer, all launched without waiting. Here
    stands what a step needs beside the network, for the trainer and for `bench` alike.
 
-   A batch larger than the network is computed in pieces whose gradients add up: gradient accumulation, with
-   the loss averaged over the whole batch. As in PyTorch, batch-norm takes its statistics from each piece. */
+   A batch larger than the network is computed in micro-batches whose gradients add up: gradient accumulation,
+   with the loss averaged over the whole batch. As in PyTorch, batch-norm takes its statistics from each of
+   them. Pieces (pieces.h) are what other ranks may compute. */
 #ifndef CVY_TRAIN_STEP_H
 #define CVY_TRAIN_STEP_H
 
@@ -11,6 +12,7 @@
 #include "network/network.h"
 #include "ops/average.h"
 #include "ops/clip.h"
+#include "train/pieces.h"
 #include "train/statistics.h"
 
 /* Parameters that are updated with the same settings. */
@@ -25,7 +27,8 @@ typedef struct cvy_training {
     convoy_device *device;
     convoy_network *network;
     const cvy_recipe *recipe;
-    unsigned pieces; /* of a full batch */
+    unsigned forwards;  /* of a full batch that is one piece */
+    cvy_pieces *pieces; /* the caller's; NULL: a batch is one piece, and this process alone computes it */
     cvy_loss_op *loss;
     float *class_weights; /* [classes], or NULL */
     cvy_group groups[CVY_GROUPS];
@@ -64,6 +67,20 @@ convoy_status cvy_training_show_average(cvy_training *training, bool shown);
 /* Step number `step`, from 0, on the loader's next batch, of `n` images; `loader` NULL: on what the network's
    input and the labels hold already, each piece on the same. */
 convoy_status cvy_training_step(cvy_training *training, cvy_loader *loader, int n, unsigned long long step);
+
+/* What a micro-batch is computed with. */
+typedef struct cvy_micro_batch {
+    int n;
+    float scale;    /* of the loss: 1 / the batch's images */
+    size_t slot;    /* of the statistics */
+    bool adds;      /* its gradients and figures to what is there */
+    uint32_t index; /* among all of the run, for dropout's masks */
+} cvy_micro_batch;
+/* The loader's next images, or what is there already; the gradients are left where they are. */
+convoy_status cvy_training_micro_batch(cvy_training *training, cvy_loader *loader, const cvy_micro_batch *m);
+/* By what the losses of the loader's next batch, of n images, are divided, as a factor; *left: what is left
+   to multiply their sum with. */
+float cvy_training_scale(const cvy_training *training, const cvy_loader *loader, int n, double *left);
 
 /* Two parts of a step, by themselves for `bench`: the loss and its gradient of n images, whose figures go
    into the statistics' slot; and the optimizer. */

@@ -49,7 +49,7 @@ static bool is_small(const cvy_training *t, int n) {
     double multiply_adds = 0;
     for (size_t i = 0; i < convoy_model_layer_count(model); i++)
         multiply_adds += (double)convoy_model_layer(model, i)->multiply_adds;
-    return 6 * multiply_adds * n < most_flops && t->pieces == 1;
+    return 6 * multiply_adds * n < most_flops && t->forwards == 1 && !t->pieces;
 }
 
 convoy_status cvy_training_trace(cvy_training *t, cvy_loader *loader, int n, unsigned long long step,

@@ -101,7 +101,7 @@ static convoy_status read_statistics(convoy_trainer *t) {
     unsigned long long step = t->position.step - (t->statistics->read - t->statistics->first_bad);
     const int epoch = t->position.epoch;
     cvy_text found = {0};
-    if (explain_divergence(t, step, &found))
+    if (cvy_ranks(t->collective) == 1 && explain_divergence(t, step, &found))
         cvy_debug("what made the loss NaN or infinite was not found: %s", convoy_error_message());
     status = cvy_fail(
         CONVOY_FAILED,
@@ -170,12 +170,15 @@ static convoy_status save_unfinished(convoy_trainer *t, const cvy_position *befo
 /* What went wrong with the next batch or with a file takes nothing of what was trained: the state is saved as
    it was after the last step. Where the device or the numbers failed there is no good state to save. */
 static convoy_status save_before_failing(convoy_trainer *t, convoy_status failure) {
-    if (!t->checkpoint || (failure != CONVOY_INVALID && failure != CONVOY_IO))
+    const cvy_collective *c = t->collective;
+    const bool others = c && (c->lost || c->failed); /* this rank and its device did nothing wrong */
+    if (!t->checkpoint || (failure != CONVOY_INVALID && failure != CONVOY_IO && !others) ||
+        !cvy_collective_keeps(c))
         return failure;
     char *message = strdup(convoy_error_message());
     convoy_status status = read_statistics(t);
     if (!status)
-        status = cvy_trainer_save(t);
+        status = cvy_rank(c) == 0 ? cvy_trainer_save(t) : cvy_trainer_save_for_rank_0(t);
     if (message)
         cvy_fail(failure, "%s%s%s", message, status ? "" : "; the state of the step before is saved in ",
                  status ? "" : t->checkpoint);
@@ -187,7 +190,8 @@ static convoy_status save_before_failing(convoy_trainer *t, convoy_status failur
 static convoy_status finish_step(convoy_trainer *t) {
     cvy_position before = t->position;
     bool report = report_is_due(t), evaluation = evaluation_is_due(t), over = cvy_trainer_epoch_is_over(t);
-    const bool asked = t->options.interrupt && *t->options.interrupt;
+    const bool asked =
+        cvy_ranks(t->collective) > 1 ? t->collective->stop : t->options.interrupt && *t->options.interrupt;
     bool checkpoint = asked || steps_are_used_up(t) || checkpoint_is_due(t);
     convoy_status status = CONVOY_OK;
     if (report || evaluation || checkpoint || cvy_statistics_due(t->statistics))
@@ -481,10 +485,9 @@ static convoy_status run(convoy_trainer *t) {
     return status ? status : cvy_trainer_fetch(t);
 }
 
-convoy_status convoy_train(convoy_model *model, convoy_device *device, convoy_dataset *train,
-                           convoy_dataset *test, const convoy_train_options *options,
-                           convoy_train_result *result) {
-    const convoy_trainer wanted = {.model = model, .device = device, .set = train, .test = test};
+convoy_status cvy_train(cvy_collective *collective, const convoy_trainer *wanted,
+                        const convoy_train_options *options, convoy_train_result *result) {
+    convoy_trainer given = *wanted;
     convoy_train_result figures = {.size = sizeof figures,
                                    .train_loss = NAN,
                                    .train_accuracy = NAN,
@@ -497,15 +500,22 @@ convoy_status convoy_train(convoy_model *model, convoy_device *device, convoy_da
                                    .learning_rate = NAN,
                                    .best_value = NAN};
     convoy_trainer *t = NULL;
-    convoy_status status = cvy_check_struct(__func__, "result", result);
-    if (status)
-        return status;
-    status = cvy_trainer_open(__func__, &wanted, options, &t);
+    given.collective = collective;
+    convoy_status status = cvy_check_struct("convoy_train", "result", result);
+    if (!status)
+        status = cvy_trainer_open("convoy_train", &given, options, &t);
     if (!status) {
         status = run(t);
         fill_result(t, &figures);
         convoy_trainer_close(t);
     }
-    cvy_give_struct(__func__, "result", result, &figures, sizeof figures);
+    cvy_give_struct("convoy_train", "result", result, &figures, sizeof figures);
     return status;
+}
+
+convoy_status convoy_train(convoy_model *model, convoy_device *device, convoy_dataset *train,
+                           convoy_dataset *test, const convoy_train_options *options,
+                           convoy_train_result *result) {
+    const convoy_trainer wanted = {.model = model, .device = device, .set = train, .test = test};
+    return cvy_train(NULL, &wanted, options, result);
 }

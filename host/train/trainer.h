@@ -18,10 +18,13 @@ struct convoy_trainer {
     convoy_network *network;
     cvy_loader *loader;
     cvy_training training;
+    cvy_collective *collective; /* the ranks that train together; NULL: this process is alone */
+    bool unlike;                /* they are not on devices that give the same bits */
+    cvy_pieces pieces;          /* of a batch, where there is more than one; `count` always */
     cvy_statistics *statistics; /* the training's, of the epoch in progress */
     cvy_evaluator *evaluator;   /* of the validation set, else of the test set; NULL: of none */
     cvy_evaluator *final;       /* of the test set where there is a validation set */
-    cvy_run_folder folder;      /* path NULL: nothing is written */
+    cvy_run_folder folder;      /* path NULL: nothing is written; of ranks only one has it */
     char *checkpoint;           /* its path, or NULL */
     cvy_tensor_file *resumed;   /* the checkpoint to go on from, until it is read */
     char *model_text;
@@ -30,6 +33,7 @@ struct convoy_trainer {
     size_t batches, images; /* in an epoch */
     int loading;            /* the epoch whose batches the loader gives from here on; 0: none */
     bool saved;             /* a checkpoint of this run exists */
+    bool evaluated;         /* in this process */
     bool wants_stop;        /* the caller's callback said so */
     bool stop;              /* that, or Ctrl-C, was heard, and the state is saved */
     bool broken;            /* the device or the numbers failed: there is nothing to go on from */
@@ -50,6 +54,10 @@ bool cvy_trainer_epoch_is_over(const convoy_trainer *t);
 /* The settings of this step of the epoch in progress; without a schedule they may be the caller's. */
 void cvy_trainer_set_rates(convoy_trainer *t, unsigned long long step);
 
+/* convoy_train of one of several ranks, which all call it alike; only rank 0 writes into options->out. */
+convoy_status cvy_train(cvy_collective *collective, const convoy_trainer *wanted,
+                        const convoy_train_options *options, convoy_train_result *result);
+
 /* ---- trainer_open.c ---- */
 
 /* `wanted` has model, device and sets. */
@@ -60,8 +68,10 @@ convoy_status cvy_trainer_open(const char *function, const convoy_trainer *wante
 
 /* The sums of the epoch live in the statistics while it runs and in the position while it is saved. */
 void cvy_trainer_take_position(convoy_trainer *t);
-/* Weights and checkpoint. */
+/* Weights and checkpoint, where this rank keeps them. */
 convoy_status cvy_trainer_save(convoy_trainer *t);
+/* The checkpoint alone, where rank 0 was lost and this one has what it had. */
+convoy_status cvy_trainer_save_for_rank_0(convoy_trainer *t);
 /* The weights that the run has come to, into the model. */
 convoy_status cvy_trainer_fetch(convoy_trainer *t);
 /* An evaluation: figures, the best weights, whether to stop, a row of metrics.csv. */

@@ -8,7 +8,7 @@
 #include "base/given.h"
 #include "base/log.h"
 #include "base/status.h"
-#include "train/trainer.h"
+#include "train/handshake.h"
 
 static convoy_status check_options(const convoy_trainer *t) {
     const convoy_train_options *o = &t->options;
@@ -114,6 +114,10 @@ static convoy_status open_folder(convoy_trainer *t) {
     if (!t->options.out)
         return CONVOY_OK;
     t->checkpoint = cvy_path_join(t->options.out, "checkpoint.safetensors");
+    if (t->options.resume && cvy_rank(t->collective) > 0)
+        return cvy_checkpoint_open(t->checkpoint, &t->resumed);
+    if (cvy_rank(t->collective) > 0)
+        return CONVOY_OK;
     if (t->options.resume && !cvy_file_exists(t->checkpoint))
         return cvy_fail(CONVOY_INVALID, "cannot resume: there is no %s. Start the run without resume",
                         t->checkpoint);
@@ -128,6 +132,43 @@ static convoy_status open_folder(convoy_trainer *t) {
                      "%s already holds a run of %llu steps: resume it, choose another folder, or delete it",
                      t->options.out, step);
     return status;
+}
+
+/* A batch that is one piece on one rank is computed as it always was. */
+static bool has_pieces(const convoy_trainer *t) {
+    return t->pieces.count > 1 || cvy_ranks(t->collective) > 1;
+}
+
+/* Into how many pieces: the recipe says it, else the run that goes on, else the number of ranks. */
+static convoy_status choose_pieces(convoy_trainer *t) {
+    const int ranks = cvy_ranks(t->collective), batch = t->options.batch_size;
+    int wanted = t->recipe->pieces;
+    if (!wanted && t->resumed)
+        wanted = (int)cvy_checkpoint_pieces(t->resumed);
+    const unsigned count = t->pieces.count = cvy_pieces_wanted(wanted, ranks);
+    if (count > CVY_MOST_PIECES)
+        return cvy_fail(CONVOY_INVALID, "%u pieces of a batch are more than %d", count, CVY_MOST_PIECES);
+    const int images = cvy_pieces_images(batch, count);
+    if (t->options.micro_batch > images)
+        t->options.micro_batch = images;
+    if (!has_pieces(t))
+        return CONVOY_OK;
+    cvy_model_set_pieces(t->model, (int)count); /* the run's model.yaml has it */
+    const char *norm = cvy_model_lonely_norm(t->model);
+    if (norm && cvy_pieces_least(t->images, batch, images, t->options.micro_batch) == 1)
+        return cvy_fail(
+            CONVOY_INVALID,
+            "layer %s, a batch-norm, would see one value of a channel in a piece of one image: %zu "
+            "images in batches of %d and pieces of %d come to that. Choose another batch size, fewer "
+            "pieces, or --limit-train",
+            norm, t->images, batch, images);
+    if (count < (unsigned)ranks)
+        cvy_warning("%d ranks have nothing to do: the run cuts its batches into %u pieces",
+                    ranks - (int)count, count);
+    if (cvy_rank(t->collective) == 0)
+        cvy_info("a batch of %d is cut into %u pieces of %d images, for %d rank%s", batch, count, images,
+                 ranks, ranks == 1 ? "" : "s");
+    return CONVOY_OK;
 }
 
 /* What chooses the best weights; NULL: nothing. */
@@ -159,6 +200,12 @@ static void list_beside(const convoy_trainer *t, cvy_sizes *beside) {
     const int pitch = cvy_network_pitch_of(cvy_device_get_traits(t->device), t->options.micro_batch, true);
     cvy_training_sizes(t->device, pitch, beside);
     cvy_feed_sizes(t->model, t->device, t->set, &t->recipe->augment, CVY_PER_BATCH, beside);
+    if (has_pieces(t)) {
+        const size_t gradients =
+            cvy_model_memory(t->model, cvy_device_get_traits(t->device), t->options.micro_batch, true)
+                .gradients;
+        cvy_pieces_sizes(t->pieces.count, cvy_ranks(t->collective), gradients, beside);
+    }
     if (judged_by(t))
         cvy_evaluator_sizes(t->model, t->device, judged_by(t), pitch, wants_answers(t), beside);
     if (t->validation && t->test)
@@ -171,6 +218,10 @@ static convoy_status create_evaluators(convoy_trainer *t) {
         status = cvy_evaluator_create(t->network, t->device, judged_by(t), wants_answers(t), &t->evaluator);
     if (!status && t->validation && t->test)
         status = cvy_evaluator_create(t->network, t->device, t->test, false, &t->final);
+    if (!status && t->evaluator)
+        status = cvy_evaluator_share(t->evaluator, t->collective);
+    if (!status && t->final)
+        status = cvy_evaluator_share(t->final, t->collective);
     return status;
 }
 
@@ -188,7 +239,33 @@ static convoy_status create_training(convoy_trainer *t) {
         status =
             cvy_training_create_weighted(t->network, t->device, t->options.batch_size, weights, &t->training);
     free(weights);
-    return status;
+    if (status || !has_pieces(t))
+        return status;
+    t->training.pieces = &t->pieces;
+    return cvy_pieces_create(t->network, t->device, t->collective, t->pieces.count, t->options.batch_size,
+                             &t->pieces);
+}
+
+static convoy_status create_loader(convoy_trainer *t, bool shuffle) {
+    cvy_feed_options options = {.piece = cvy_network_batch_size(t->network),
+                                .batch_size = t->options.batch_size,
+                                .pitch = cvy_network_pitch(t->network),
+                                .shuffle = shuffle,
+                                .seed = t->options.seed,
+                                .augment = &t->recipe->augment};
+    if (has_pieces(t))
+        cvy_pieces_share(&t->pieces, options.batch_size, &options.first, &options.share);
+    return cvy_feed_open(t->model, t->device, t->set, &options, &t->loader);
+}
+
+/* Rank 0 first: what it measures, and the kernels that it builds, the others of its machine find. */
+static convoy_status create_network(convoy_trainer *t, const cvy_network_options *options) {
+    const bool ranks = cvy_ranks(t->collective) > 1, follows = cvy_rank(t->collective) > 0;
+    convoy_status status =
+        ranks && follows ? cvy_collective_agree(t->collective, "network", CONVOY_OK) : CONVOY_OK;
+    if (!status)
+        status = cvy_network_create(t->model, t->device, options, &t->network);
+    return ranks && !follows ? cvy_collective_agree(t->collective, "network", status) : status;
 }
 
 static convoy_status build(convoy_trainer *t) {
@@ -196,19 +273,17 @@ static convoy_status build(convoy_trainer *t) {
     const cvy_network_options options = {.batch_size = t->options.micro_batch,
                                          .whole_batch = t->options.batch_size,
                                          .training = true,
-                                         .as_before = t->options.resume,
+                                         .as_before = t->options.resume || cvy_rank(t->collective) > 0,
                                          .seed = t->options.seed,
                                          .variant = t->options.variant,
                                          .beside = &beside};
     list_beside(t, &beside);
     bool shuffle = t->recipe->shuffle && !t->options.no_shuffle;
-    convoy_status status = cvy_network_create(t->model, t->device, &options, &t->network);
-    if (status)
-        return status;
-    status = create_training(t);
+    convoy_status status = create_network(t, &options);
     if (!status)
-        status = cvy_feed_create(t->network, t->device, t->set, t->options.batch_size, shuffle,
-                                 t->options.seed, &t->recipe->augment, &t->loader);
+        status = create_training(t);
+    if (!status)
+        status = create_loader(t, shuffle);
     if (!status)
         status = create_evaluators(t);
     if (status)
@@ -219,6 +294,7 @@ static convoy_status build(convoy_trainer *t) {
                                  .train_images = t->images,
                                  .batch_size = t->options.batch_size,
                                  .micro_batch = t->options.micro_batch,
+                                 .pieces = t->pieces.count,
                                  .shuffle = shuffle};
     if (cvy_schedule_follows_length(&t->recipe->schedule))
         t->identity.length = (unsigned long long)t->options.epochs;
@@ -247,8 +323,14 @@ static convoy_status begin(convoy_trainer *t) {
         status = cvy_training_start_average(&t->training);
     cvy_tensor_file_free(t->resumed);
     t->resumed = NULL;
+    if (!status && cvy_ranks(t->collective) > 1)
+        status = cvy_handshake(t, CONVOY_OK, &t->unlike);
     if (status)
         return status;
+    if (t->unlike)
+        cvy_warning(
+            "the ranks compute on devices that are not alike: they agree to rounding, not to the bit, and "
+            "take rank 0's weights at each evaluation");
     t->saved = t->options.resume;
     t->told = t->position.unfinished_step;
     if (t->told)
@@ -285,6 +367,8 @@ static convoy_status open_all(convoy_trainer *t) {
         status = initial_weights(t);
     if (!status)
         status = order_classes(t);
+    if (!status)
+        status = choose_pieces(t);
     if (status)
         return status;
     t->model_text = cvy_identity_model(t->model);
@@ -339,6 +423,7 @@ void convoy_trainer_close(convoy_trainer *t) {
     cvy_evaluator_free(t->final);
     cvy_loader_free(t->loader);
     cvy_training_free(&t->training);
+    cvy_pieces_free(&t->pieces);
     convoy_network_close(t->network);
     cvy_run_folder_close(&t->folder);
     cvy_tensor_file_free(t->resumed);

@@ -380,6 +380,61 @@ static void the_order_is_of_seed_and_epoch(void **state) {
     convoy_dataset_free(set);
 }
 
+/* A part of each batch has the bits that it has in all of it; the last batch, of 6, has nothing of places 6
+ * and 7. */
+static void a_share_is_a_part_of_each_batch(void **state) {
+    (void)state;
+    const int shares[][2] = {{0, 3}, {3, 4}, {6, 2}};
+    convoy_dataset *set = open_set(SIZE_MAX);
+    for (size_t w = 0; w < WAYS; w++)
+        for (size_t s = 0; s < sizeof shares / sizeof *shares; s++) {
+            const int first = shares[s][0], share = shares[s][1];
+            cvy_loader_options options = default_options(ways[w]);
+            bench whole = open_bench(set, &options);
+            options.first = first;
+            options.share = share;
+            bench part = open_bench(set, &options);
+            for (uint32_t epoch = 0; epoch < 2; epoch++) {
+                assert_ok(cvy_loader_start(whole.loader, epoch, epoch));
+                assert_ok(cvy_loader_start(part.loader, epoch, epoch));
+                for (int batch = (int)epoch; batch < BATCHES; batch++) {
+                    const int n = batch + 1 < BATCHES ? BATCH : IMAGES % BATCH;
+                    const int wanted = n > first ? (n < first + share ? n - first : share) : 0;
+                    int got;
+                    assert_ok(cvy_loader_skip(part.loader, first < n ? first : n));
+                    for (int done = 0; done < wanted; done += got) { /* two at a time */
+                        assert_ok(cvy_loader_next_of(part.loader, wanted - done < 2 ? 1 : 2, part.input,
+                                                     part.labels, &got));
+                        if (done == 0)
+                            assert_ok(cvy_loader_skip(whole.loader, first));
+                        int same;
+                        assert_ok(cvy_loader_next_of(whole.loader, got, whole.input, whole.labels, &same));
+                        assert_int_equal(got, same);
+                        float *a = test_read(part.input, part.values),
+                              *b = test_read(whole.input, whole.values);
+                        assert_memory_equal(a, b, part.values * sizeof(float));
+                        free(a);
+                        free(b);
+                        assert_memory_equal(cvy_loader_indices(part.loader), cvy_loader_indices(whole.loader),
+                                            (size_t)got * sizeof(uint32_t));
+                    }
+                    assert_ok(cvy_loader_skip(part.loader, n - first - wanted));
+                    assert_ok(cvy_loader_skip(whole.loader, wanted ? n - first - wanted : n));
+                }
+                int none;
+                assert_ok(cvy_loader_next(part.loader, part.input, part.labels, &none));
+                assert_int_equal(none, 0);
+            }
+            assert_ok(cvy_loader_start(part.loader, 0, 0));
+            if (first)
+                assert_fails(cvy_loader_next_of(part.loader, 1, part.input, part.labels, &(int){0}),
+                             CONVOY_FAILED, "not to be wanted");
+            close_bench(&part);
+            close_bench(&whole);
+        }
+    convoy_dataset_free(set);
+}
+
 static void without_shuffle(void **state) {
     (void)state;
     convoy_dataset *set = open_set(0);
@@ -693,6 +748,7 @@ int main(void) {
         cmocka_unit_test(an_epoch_resumes_at_any_batch),
         cmocka_unit_test(epochs_begin_while_others_are_under_way),
         cmocka_unit_test(the_order_is_of_seed_and_epoch),
+        cmocka_unit_test(a_share_is_a_part_of_each_batch),
         cmocka_unit_test(without_shuffle),
         cmocka_unit_test(balanced_draws_take_all_classes_alike),
         cmocka_unit_test(budgets_decide_what_is_resident),

@@ -1,0 +1,30 @@
+/* The ranks that train together, as the command has them: ranks.c. */
+#ifndef CVY_CLI_RANKS_H
+#define CVY_CLI_RANKS_H
+
+#include "cli/cli.h"
+#include "train/collective.h"
+
+#define CLI_MPI_CHOICES "auto|openmpi|mpich"
+
+/* Joins the others where a launcher started this process as one of several, or --mpi (an index of the
+   choices) says which one did. `devices`, or NULL: a list of which each process of a machine takes one, in
+   turn; without a launcher this process becomes one that starts so many ranks. */
+convoy_status cli_ranks_join(cli_call *call, int mpi, const char *devices);
+/* Tells the others what this one runs on. */
+convoy_status cli_ranks_name(const convoy_device *device);
+/* Rank 0's text, on all; in the arena. `own`: how this rank came by it. */
+convoy_status cli_ranks_share_text(cli_call *call, convoy_status own, const char **text);
+/* NULL: alone. */
+cvy_collective *cli_ranks(void);
+
+/* After all other calls to them: how it went for all. */
+convoy_status cli_ranks_leave(convoy_status status);
+/* Who tells of a failure that all know: rank 0, or who takes its place. */
+bool cli_ranks_speaks(void);
+/* "rank 1 (host, device): ", or "" of rank 0 and where there are none. */
+const char *cli_ranks_prefix(void);
+/* Before the process ends with this code. */
+void cli_ranks_end(int code);
+
+#endif

@@ -1,0 +1,311 @@
+/* One step of pieces: those of this rank one after the other, then what the ranks tell each other. */
+#include "train/pieces.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/integer.h"
+#include "train/step.h"
+
+/* ---- how many, and whose ---- */
+
+unsigned cvy_pieces_wanted(int wanted, int ranks) {
+    unsigned count = 1;
+    while (count < (unsigned)ranks)
+        count *= 2;
+    return wanted > 0 ? (unsigned)wanted : count;
+}
+
+int cvy_pieces_images(int batch_size, unsigned count) {
+    return (int)(((unsigned)batch_size + count - 1) / count);
+}
+
+static int least_of(int n, int part) {
+    return n % part ? n % part : part;
+}
+
+int cvy_pieces_least(size_t images, int batch_size, int piece, int micro_batch) {
+    const int last = (int)(images % (size_t)batch_size);
+    int least = piece;
+    for (int full = 0; full < 2; full++) {
+        const int n = full ? batch_size : last;
+        if (n == 0 || (full && images < (size_t)batch_size))
+            continue;
+        const int sizes[2] = {n < piece ? n : piece,
+                              least_of(n, piece)}; /* of most pieces, of the last one */
+        for (int i = 0; i < 2; i++) {
+            const int forward = sizes[i] < micro_batch ? sizes[i] : least_of(sizes[i], micro_batch);
+            least = forward < least ? forward : least;
+        }
+    }
+    return least;
+}
+
+static unsigned pieces_of(const cvy_pieces *p, int n) {
+    return ((unsigned)n + (unsigned)p->images - 1) / (unsigned)p->images;
+}
+
+static int images_of(const cvy_pieces *p, unsigned piece, int n) {
+    const int left = n - (int)piece * p->images;
+    return left < p->images ? left : p->images;
+}
+
+/* Of a batch of n images, its pieces first..end - 1 of this rank. */
+typedef struct range {
+    unsigned first, end;
+} range;
+
+static range own_range(const cvy_pieces *p, int rank, int n) {
+    const unsigned all = pieces_of(p, n);
+    return (range){(unsigned)min_size(p->first[rank], all), (unsigned)min_size(p->first[rank + 1], all)};
+}
+
+void cvy_pieces_share(const cvy_pieces *p, int batch_size, int *first, int *share) {
+    const range own = own_range(p, cvy_rank(p->collective), batch_size);
+    const int begin = (int)own.first * p->images, end = (int)own.end * p->images;
+    *first = begin < batch_size ? begin : batch_size - 1;
+    *share = (end < batch_size ? end : batch_size) - *first;
+    *share = *share > 0 ? *share : 1;
+}
+
+/* ---- creation ---- */
+
+/* What a piece came to, but for what is moved, which follows. */
+typedef struct figures {
+    double loss;
+    unsigned long long correct;
+} figures;
+
+static size_t block_bytes(const cvy_pieces *p) {
+    return sizeof(figures) + round_up(p->moving.count * sizeof(float), sizeof(double));
+}
+
+/* Subtrees that wait at the same time while pieces come one by one. */
+static int most_waiting(unsigned count) {
+    int most = 0;
+    for (unsigned at = 1; at < count; at *= 2)
+        most++;
+    return 2 * most;
+}
+
+static unsigned most_own(unsigned count, int ranks) {
+    return (count + (unsigned)ranks - 1) / (unsigned)ranks;
+}
+
+static convoy_status create_memory(cvy_pieces *p, convoy_device *device, size_t values) {
+    const int ranks = cvy_ranks(p->collective);
+    const unsigned own = most_own(p->count, ranks);
+    convoy_status status = CONVOY_OK;
+    for (int i = 0; i < most_waiting(own) && !status; i++)
+        status = cvy_buffer_create(device, values * sizeof(float), "sums of gradients", &p->pile.sums[i]);
+    p->own = malloc(own * block_bytes(p));
+    p->all = malloc(p->count * block_bytes(p));
+    if (ranks > 1) {
+        p->rows = malloc(((size_t)most_waiting(own) + 1) * values * sizeof(float));
+        p->sum = malloc(values * sizeof(float));
+    }
+    if (!status && (!p->own || !p->all || (ranks > 1 && (!p->rows || !p->sum))))
+        status = cvy_fail_memory("pieces of a batch", p->count * block_bytes(p) + values * sizeof(float));
+    return status;
+}
+
+convoy_status cvy_pieces_create(convoy_network *network, convoy_device *device, cvy_collective *collective,
+                                unsigned count, int batch_size, cvy_pieces *p) {
+    const int ranks = cvy_ranks(collective), limit = cvy_network_batch_size(network);
+    const size_t values = cvy_network_parameter_count(network);
+    *p = (cvy_pieces){.collective = collective,
+                      .count = count,
+                      .images = cvy_pieces_images(batch_size, count),
+                      .first = calloc((size_t)ranks + 1, sizeof *p->first)};
+    if (!p->first)
+        return cvy_fail_memory("pieces of a batch", (size_t)ranks * sizeof *p->first);
+    p->forwards = ((unsigned)p->images + (unsigned)limit - 1) / (unsigned)limit;
+    for (int r = 0; r <= ranks; r++)
+        p->first[r] = (unsigned)((unsigned long long)count * (unsigned)r / (unsigned)ranks);
+    convoy_status status = cvy_moving_create(network, &p->moving);
+    if (!status)
+        status = cvy_elementwise_prepare(device, CVY_ADD, CVY_IDENTITY, values, &p->add);
+    return status ? status : create_memory(p, device, values);
+}
+
+void cvy_pieces_sizes(unsigned count, int ranks, size_t gradients, cvy_sizes *sizes) {
+    for (int i = 0; i < most_waiting(most_own(count, ranks)); i++)
+        cvy_sizes_add(sizes, (cvy_size){"sums of gradients", gradients, CVY_FIXED_SIZE});
+}
+
+void cvy_pieces_free(cvy_pieces *p) {
+    for (int i = 0; i < CVY_SPANS; i++)
+        cvy_buffer_free(p->pile.sums[i]);
+    cvy_moving_free(&p->moving);
+    free(p->first);
+    free(p->rows);
+    free(p->sum);
+    free(p->own);
+    free(p->all);
+    *p = (cvy_pieces){0};
+}
+
+/* ---- the tree on the device ---- */
+
+/* The network's gradients are those of `span`: they take in what waits for them. */
+static convoy_status join(cvy_pieces *p, cvy_buffer *gradients, cvy_span *span, bool all) {
+    cvy_pile *pile = &p->pile;
+    convoy_status status = CONVOY_OK;
+    while (!status && pile->count && (all || cvy_spans_join(pile->spans[pile->count - 1], *span))) {
+        pile->count--;
+        status = cvy_elementwise_run(&p->add, pile->sums[pile->count], gradients, gradients);
+        *span = (cvy_span){pile->spans[pile->count].first, 2 * span->count};
+    }
+    return status;
+}
+
+static convoy_status put_aside(cvy_pieces *p, cvy_buffer *gradients, cvy_span span) {
+    cvy_pile *pile = &p->pile;
+    pile->spans[pile->count] = span;
+    return cvy_buffer_copy(gradients, 0, pile->sums[pile->count++], 0, p->add.count * sizeof(float));
+}
+
+/* ---- this rank's pieces ---- */
+
+static convoy_status run_piece(cvy_pieces *p, cvy_training *t, cvy_loader *loader, int n, cvy_micro_batch m) {
+    const int limit = cvy_network_batch_size(t->network);
+    convoy_status status = cvy_moving_begin(&p->moving);
+    m.slot = cvy_statistics_next_slot(&t->statistics, n);
+    for (int done = 0; done < n && !status; done += m.n, m.index++, m.adds = true) {
+        m.n = n - done < limit ? n - done : limit;
+        status = cvy_training_micro_batch(t, loader, &m);
+    }
+    return status;
+}
+
+/* The figures of the pieces whose slots are pending, which end before `end`. */
+static convoy_status take_figures(cvy_pieces *p, cvy_training *t, size_t end) {
+    double losses[CVY_STATISTICS_SLOTS];
+    unsigned long long correct[CVY_STATISTICS_SLOTS];
+    const size_t count = t->statistics.pending;
+    convoy_status status = cvy_statistics_take(&t->statistics, losses, correct);
+    for (size_t i = 0; i < count && !status; i++) {
+        const figures f = {losses[i], correct[i]};
+        memcpy(p->own + (end - count + i) * block_bytes(p), &f, sizeof f);
+    }
+    return status;
+}
+
+static convoy_status run_own(cvy_pieces *p, cvy_training *t, cvy_loader *loader, int n,
+                             unsigned long long step, double *left) {
+    const range own = own_range(p, cvy_rank(p->collective), n);
+    cvy_buffer *gradients = cvy_network_gradients(t->network);
+    cvy_micro_batch m = {.scale = cvy_training_scale(t, loader, n, left)};
+    const int before = (int)min_size((size_t)own.first * (size_t)p->images, (size_t)n),
+              end = (int)min_size((size_t)own.end * (size_t)p->images, (size_t)n);
+    convoy_status status = loader ? cvy_loader_skip(loader, before) : CONVOY_OK;
+    p->pile.count = 0;
+    for (unsigned piece = own.first; piece < own.end && !status; piece++) {
+        cvy_span span = {piece, 1};
+        const int images = images_of(p, piece, n);
+        char *block = p->own + (piece - own.first) * block_bytes(p);
+        m.index = (uint32_t)((step * p->count + piece) * p->forwards);
+        status = run_piece(p, t, loader, images, m);
+        if (!status)
+            status = cvy_moving_read(&p->moving, (float *)(void *)(block + sizeof(figures)));
+        if (!status && t->statistics.pending == CVY_STATISTICS_SLOTS)
+            status = take_figures(p, t, piece - own.first + 1);
+        if (!status)
+            status = join(p, gradients, &span, false);
+        if (!status && piece + 1 < own.end)
+            status = put_aside(p, gradients, span);
+        else
+            p->pile.spans[p->pile.count] = span;
+    }
+    if (!status && loader)
+        status = cvy_loader_skip(loader, n - end);
+    return status ? status : take_figures(p, t, own.end - own.first);
+}
+
+/* ---- what all of them came to ---- */
+
+/* The rows of this rank's subtrees, from the device. */
+static convoy_status read_rows(cvy_pieces *p, const cvy_training *t, size_t values) {
+    convoy_status status = CONVOY_OK;
+    for (int i = 0; i <= p->pile.count && !status; i++)
+        status = cvy_buffer_read(i < p->pile.count ? p->pile.sums[i] : cvy_network_gradients(t->network), 0,
+                                 p->rows + (size_t)i * values, values * sizeof(float));
+    return status;
+}
+
+static convoy_status gather(cvy_pieces *p, int n, convoy_status own) {
+    const int ranks = cvy_ranks(p->collective);
+    size_t *bytes = malloc((size_t)ranks * sizeof *bytes);
+    if (!bytes)
+        return cvy_fail_memory("pieces of a batch", (size_t)ranks * sizeof *bytes);
+    for (int r = 0; r < ranks; r++) {
+        const range range = own_range(p, r, n);
+        bytes[r] = (range.end - range.first) * block_bytes(p);
+    }
+    convoy_status status = cvy_collective_gather(p->collective, "step", own, p->own, bytes, p->all);
+    free(bytes);
+    return status;
+}
+
+/* Forwards of so many pieces of a batch of n images. */
+static int count_forwards(const cvy_pieces *p, const cvy_training *t, range range, int n) {
+    const int limit = cvy_network_batch_size(t->network);
+    int forwards = 0;
+    for (unsigned piece = range.first; piece < range.end; piece++)
+        forwards += (images_of(p, piece, n) + limit - 1) / limit;
+    return forwards;
+}
+
+static void apply(cvy_pieces *p, cvy_training *t, int n, double left) {
+    double loss = 0;
+    unsigned long long correct = 0;
+    for (unsigned piece = 0; piece < pieces_of(p, n); piece++) {
+        const char *block = p->all + piece * block_bytes(p);
+        figures f;
+        memcpy(&f, block, sizeof f);
+        loss += f.loss;
+        correct += f.correct;
+        cvy_moving_apply(&p->moving, (const float *)(const void *)(block + sizeof f),
+                         count_forwards(p, t, (range){piece, piece + 1}, n));
+    }
+    cvy_statistics_add(&t->statistics, loss * left, correct, n);
+}
+
+/* The sum of all pieces in the network's gradients. */
+static convoy_status add_up(cvy_pieces *p, cvy_training *t, int n, size_t values) {
+    cvy_buffer *gradients = cvy_network_gradients(t->network);
+    const int ranks = cvy_ranks(p->collective);
+    if (ranks == 1)
+        return join(p, gradients, &p->pile.spans[p->pile.count], true);
+    unsigned *first = malloc(((size_t)ranks + 1) * sizeof *first);
+    if (!first)
+        return cvy_fail_memory("pieces of a batch", (size_t)ranks * sizeof *first);
+    for (int r = 0; r <= ranks; r++)
+        first[r] = (unsigned)min_size(p->first[r], pieces_of(p, n));
+    convoy_status status = cvy_collective_sum(p->collective, first, p->rows, values, p->sum);
+    free(first);
+    return status ? status : cvy_buffer_write(gradients, 0, p->sum, values * sizeof(float));
+}
+
+convoy_status cvy_pieces_step(cvy_pieces *p, cvy_training *t, cvy_loader *loader, int n,
+                              unsigned long long step) {
+    const size_t values = cvy_network_parameter_count(t->network);
+    const range mine = own_range(p, cvy_rank(p->collective), n), all = {0, pieces_of(p, n)};
+    double left = 1;
+    convoy_status status = cvy_moving_fetch(&p->moving);
+    if (!status)
+        status = run_own(p, t, loader, n, step, &left);
+    t->statistics.pending = 0;
+    if (!status && cvy_ranks(p->collective) > 1 && mine.first < mine.end)
+        status = read_rows(p, t, values);
+    const convoy_status gathered = gather(p, n, status);
+    status = status ? status : gathered;
+    if (!status)
+        status = add_up(p, t, n, values);
+    if (!status)
+        apply(p, t, n, left);
+    const convoy_status back = cvy_moving_give(&p->moving, status ? 0 : count_forwards(p, t, all, n));
+    if (p->collective && !status)
+        p->collective->patient = false;
+    return status ? status : back;
+}

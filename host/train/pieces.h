@@ -1,0 +1,60 @@
+/* A batch in pieces. Piece p has the batch's images p * images ... in the order of the epoch, and gradients
+   of its own, which are added up in one binary tree, whoever computes them: the bits of a run depend on the
+   number of pieces and not on that of ranks. A rank computes pieces that lie side by side. At the end of an
+   epoch pieces may be short or empty. Each piece moves the running statistics of batch-norms by itself; they
+   are applied in the order of the pieces. */
+#ifndef CVY_TRAIN_PIECES_H
+#define CVY_TRAIN_PIECES_H
+
+#include "data/loader.h"
+#include "network/network.h"
+#include "ops/elementwise.h"
+#include "train/collective.h"
+
+enum { CVY_MOST_PIECES = 4096 };
+
+/* Gradients of subtrees that wait for their other half. */
+typedef struct cvy_pile {
+    cvy_span spans[CVY_SPANS];
+    cvy_buffer *sums[CVY_SPANS];
+    int count;
+} cvy_pile;
+
+typedef struct cvy_pieces {
+    cvy_collective *collective; /* NULL: alone */
+    unsigned count;
+    int images;        /* of a full piece */
+    unsigned forwards; /* of a full piece: it may be computed in micro-batches */
+    unsigned *first;   /* [ranks + 1]: the first piece of each */
+    cvy_pile pile;
+    cvy_elementwise add;
+    cvy_moving moving;
+    float *rows, *sum; /* gradients in memory; NULL alone */
+    char *own, *all;   /* what the pieces of this rank, and of all, came to, beside gradients */
+} cvy_pieces;
+
+struct cvy_training;
+
+/* P that is wanted, or 0: 1 alone, else the ranks rounded up to a power of two. */
+unsigned cvy_pieces_wanted(int wanted, int ranks);
+/* Images of a piece of a full batch. */
+int cvy_pieces_images(int batch_size, unsigned count);
+/* Images in the smallest forward of an epoch. */
+int cvy_pieces_least(size_t images, int batch_size, int piece, int micro_batch);
+
+/* For a network that is there. What a failure leaves is freed by cvy_pieces_free. */
+convoy_status cvy_pieces_create(convoy_network *network, convoy_device *device, cvy_collective *collective,
+                                unsigned count, int batch_size, cvy_pieces *pieces);
+/* Adds the buffers that it will make, of so many bytes of gradients. */
+void cvy_pieces_sizes(unsigned count, int ranks, size_t gradients, cvy_sizes *sizes);
+void cvy_pieces_free(cvy_pieces *pieces); /* a zeroed one is allowed */
+
+/* Which images of a full batch this rank computes; at least one. */
+void cvy_pieces_share(const cvy_pieces *pieces, int batch_size, int *first, int *share);
+
+/* The gradients of a batch of n images into the network's, and its figures into the statistics. After a
+   failure the network has what it had before. */
+convoy_status cvy_pieces_step(cvy_pieces *pieces, struct cvy_training *training, cvy_loader *loader, int n,
+                              unsigned long long step);
+
+#endif

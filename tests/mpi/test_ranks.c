@@ -1,0 +1,322 @@
+/* convoy train on several ranks of one machine, over every MPI that is here: the same bits for any number of
+   them, and an end with a checkpoint when one of them fails. */
+#include <signal.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/text.h"
+#include "model/model.h"
+#include "support/command.h"
+
+static char *folder;
+static const char *model;
+
+/* A program of the PATH. */
+static bool is_there(const char *name) {
+    char *path = strdup(getenv("PATH") ? getenv("PATH") : ""), *rest = path, *place;
+    bool found = false;
+    while (!found && (place = strsep(&rest, ":"))) {
+        char *file = cvy_path_join(place, name);
+        found = access(file, X_OK) == 0;
+        free(file);
+    }
+    free(path);
+    return found;
+}
+
+static bool has(const char *mpi) {
+    char program[64], plugin[256];
+    snprintf(program, sizeof program, "mpirun.%s", mpi);
+    snprintf(plugin, sizeof plugin, CONVOY_BINARY_DIR "/convoy_%s.so", mpi);
+    return is_there(program) && cvy_file_exists(plugin);
+}
+
+/* From here on `mpirun` is that of this MPI. */
+static void use(const char *mpi) {
+    static char path[16384];
+    char script[128];
+    const char *bin = test_path(folder, mpi);
+    assert_ok(cvy_folder_create(bin));
+    snprintf(script, sizeof script, "#!/bin/sh\nexec /usr/bin/mpirun.%s \"$@\"\n", mpi);
+    assert_int_equal(chmod(test_write(bin, "mpirun", script), 0700), 0);
+    if (!path[0])
+        snprintf(path, sizeof path, "%s", getenv("PATH"));
+    char *all = malloc(sizeof path + strlen(bin) + 2);
+    sprintf(all, "%s:%s", bin, path);
+    setenv("PATH", all, 1);
+    free(all);
+}
+
+static int set_up(void **state) {
+    (void)state;
+    folder = test_folder_create();
+    model =
+        test_tiny_model(folder, "tiny.yaml",
+                        "  optimizer: {Adam: {lr: 0.01}}\n  batch_size: 20\n  epochs: 2\n  eval_every: 4\n"
+                        "  augment: [{RandomCrop: {padding: 1}}]\n  monitor: macro_f1\n");
+    setenv("OMPI_ALLOW_RUN_AS_ROOT", "1", 1);
+    setenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1", 1);
+    setenv("OMPI_MCA_rmaps_base_oversubscribe", "1", 1);
+    setenv("OMPI_MCA_odls_base_sigkill_timeout", "1", 1);
+    return 0;
+}
+
+static int tear_down(void **state) {
+    (void)state;
+    test_run_free();
+    test_folder_remove(folder);
+    return 0;
+}
+
+/* 103 images in batches of 20: the last one has 3, of which a piece of 5 has all. */
+#define SMALL "--limit-train", "103", "--limit-test", "37", "--no-pictures", "--val-fraction", "0.1"
+
+static void train(const char *out, const char *devices, const char *more, const char *value) {
+    const test_output *r = RUN("train", model, SMALL, "--out", test_path(folder, out), "--pieces", "4",
+                               "--devices", devices, more, value);
+    if (r->code)
+        fail_msg("%s failed with %d: %s", out, r->code, r->err);
+}
+
+static void same_bits_for_any_number_of_ranks(void **state) {
+    (void)state;
+    if (!has("openmpi"))
+        skip();
+    use("openmpi");
+    train("one", "host", NULL, NULL);
+    train("two", "host,host", NULL, NULL);
+    test_same_run(test_path(folder, "one"), test_path(folder, "two"));
+    train("three", "host,host,host", NULL, NULL);
+    test_same_run(test_path(folder, "one"), test_path(folder, "three"));
+    train("four", "host,host,host,host", NULL, NULL);
+    test_same_run(test_path(folder, "one"), test_path(folder, "four"));
+}
+
+static void the_same_over_mpich(void **state) {
+    (void)state;
+    if (!has("mpich"))
+        skip();
+    use("mpich");
+    train("alone", "host", NULL, NULL);
+    train("mpich", "host,host", NULL, NULL);
+    test_same_run(test_path(folder, "alone"), test_path(folder, "mpich"));
+}
+
+static void another_number_of_ranks_goes_on(void **state) {
+    (void)state;
+    if (!has("openmpi"))
+        skip();
+    use("openmpi");
+    train("begun", "host,host", "--max-steps", "7");
+    /* Without --pieces: the run itself says how many. */
+    const test_output *r = RUN("train", model, SMALL, "--out", test_path(folder, "begun"), "--resume",
+                               "--devices", "host,host,host");
+    if (r->code)
+        fail_msg("resuming failed: %s", r->err);
+    train("whole", "host", NULL, NULL);
+    test_same_run(test_path(folder, "begun"), test_path(folder, "whole"));
+    r = RUN("train", model, SMALL, "--out", test_path(folder, "begun"), "--resume", "--pieces", "2",
+            "--device", "host");
+    assert_int_equal(r->code, 2);
+    assert_non_null(strstr(r->err, "a number of pieces of 4, not 2"));
+}
+
+/* ---- faults ---- */
+
+static bool is_rank(const char *process, const char *rank) {
+    char path[64], text[65536];
+    snprintf(path, sizeof path, "/proc/%s/environ", process);
+    FILE *file = fopen(path, "re");
+    const size_t size = file ? fread(text, 1, sizeof text - 1, file) : 0;
+    bool found = false;
+    if (file)
+        fclose(file);
+    text[size] = '\0';
+    for (size_t at = 0; at < size; at += strlen(text + at) + 1)
+        found |= strncmp(text + at, "OMPI_COMM_WORLD_RANK=", 21) == 0 && strcmp(text + at + 21, rank) == 0;
+    return found;
+}
+
+/* The process that mpirun started as this rank. */
+static pid_t find_rank(pid_t mpirun, const char *rank) {
+    char path[64], *list, *rest;
+    snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)mpirun, (int)mpirun);
+    rest = list = test_read_text(path, NULL);
+    pid_t found = 0;
+    for (const char *word; (word = strsep(&rest, " \n"));)
+        if (*word && is_rank(word, rank))
+            found = (pid_t)atoi(word);
+    free(list);
+    assert_true(found > 0);
+    return found;
+}
+
+/* Starts two ranks for very long, and sends one of them a signal; what mpirun left with. */
+static int disturb(const char *out, const char *err, const char *rank, int number) {
+    const char *const arguments[] = {"train", model,      SMALL,    "--out",     out,         "--pieces",
+                                     "4",     "--epochs", "100000", "--devices", "host,host", NULL};
+    use("openmpi");
+    pid_t mpirun = test_start(err, arguments);
+    test_wait_for(mpirun, err, "epoch 2/100000  train loss");
+    const double start = cvy_seconds();
+    assert_int_equal(kill(find_rank(mpirun, rank), number), 0);
+    const int code = test_wait(mpirun);
+    assert_true(cvy_seconds() - start < 10);
+    return code;
+}
+
+static void said(const char *err, const char *words) {
+    char *text = test_read_text(err, NULL);
+    if (!strstr(text, words))
+        fail_msg("it does not say \"%s\": %s", words, text);
+    free(text);
+}
+
+static unsigned long long step_of(const char *run) {
+    cvy_tensor_file *file = NULL;
+    assert_ok(cvy_tensor_file_load(test_path(run, "checkpoint.safetensors"), &file));
+    unsigned long long step = strtoull(cvy_tensor_file_metadata(file, "step"), NULL, 10);
+    cvy_tensor_file_free(file);
+    return step;
+}
+
+static void goes_on_to_the_same_bits(const char *run, const char *whole) {
+    char steps[32];
+    snprintf(steps, sizeof steps, "%llu", step_of(run) + 3);
+    const test_output *r = RUN("train", model, SMALL, "--out", run, "--resume", "--epochs", "100000",
+                               "--max-steps", steps, "--device", "host");
+    if (r->code)
+        fail_msg("resuming failed: %s", r->err);
+    r = RUN("train", model, SMALL, "--out", whole, "--pieces", "4", "--epochs", "100000", "--max-steps",
+            steps, "--device", "host");
+    assert_int_equal(r->code, 0);
+    test_same_run(run, whole);
+}
+
+static void a_killed_rank_ends_all_with_a_checkpoint(void **state) {
+    (void)state;
+    if (!has("openmpi"))
+        skip();
+    const char *const ranks[] = {"1", "0"};
+    for (int i = 0; i < 2; i++) {
+        const char *run = test_path(folder, i ? "killed-0" : "killed-1"),
+                   *err = test_path(folder, "killed.err");
+        assert_int_not_equal(disturb(run, err, ranks[i], SIGKILL), 0);
+        goes_on_to_the_same_bits(run, test_path(folder, i ? "killed-0-whole" : "killed-1-whole"));
+    }
+}
+
+static void any_rank_may_be_asked_to_stop(void **state) {
+    (void)state;
+    if (!has("openmpi"))
+        skip();
+    const char *run = test_path(folder, "stopped"), *err = test_path(folder, "stopped.err");
+    assert_int_equal(disturb(run, err, "1", SIGTERM), 130);
+    said(err, "interrupted after step");
+    said(err, "go on with: ");
+    goes_on_to_the_same_bits(run, test_path(folder, "stopped-whole"));
+}
+
+static void a_rank_that_hangs_is_named(void **state) {
+    (void)state;
+    if (!has("openmpi"))
+        skip();
+    const char *run = test_path(folder, "hung"), *err = test_path(folder, "hung.err");
+    setenv("CONVOY_RANK_LIMIT", "1", 1);
+    assert_int_not_equal(disturb(run, err, "1", SIGSTOP), 0);
+    unsetenv("CONVOY_RANK_LIMIT");
+    said(err, "no answer from rank 1 (");
+    said(err, "within 1 s");
+    goes_on_to_the_same_bits(run, test_path(folder, "hung-whole"));
+}
+
+/* ---- ranks that are not alike ---- */
+
+/* Two ranks with options of their own; what they said is in `err`. */
+static int train_apart(const char *out, const char *err, const char *first, const char *second) {
+    cvy_text command = {0};
+    const char *parts[] = {first, second};
+    cvy_text_add(&command, "mpirun");
+    for (int i = 0; i < 2; i++)
+        cvy_text_add(&command,
+                     "%s -n 1 " CONVOY_BINARY_DIR "/convoy train %s --device host --no-pictures --out %s "
+                     "--limit-train 103 --limit-test 37 %s",
+                     i ? " :" : "", model, out, parts[i]);
+    cvy_text_add(&command, " >%s 2>&1 </dev/null", err);
+    const int code = system(cvy_text_get(&command));
+    cvy_text_free(&command);
+    return WEXITSTATUS(code);
+}
+
+static void what_differs_is_refused_by_name(void **state) {
+    (void)state;
+    if (!has("openmpi"))
+        skip();
+    const char *err = test_path(folder, "differs.err");
+    const struct {
+        const char *option, *words;
+    } cases[] = {
+        {"--limit-train 90", "another data set than rank 0"},
+        {"--seed 3", "another settings"},
+        {"--set label_smoothing=0.1", "another model or recipe than rank 0"},
+        {"--data /nowhere/at/all", "rank 1"},
+    };
+    use("openmpi");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const char *out = test_path(folder, "differs");
+        assert_int_equal(train_apart(out, err, "", cases[i].option), 2);
+        said(err, cases[i].words);
+        assert_false(cvy_file_exists(test_path(out, "checkpoint.safetensors")));
+    }
+}
+
+static void a_launcher_that_is_absent_is_said(void **state) {
+    (void)state;
+    char *path = strdup(getenv("PATH"));
+    setenv("PATH", folder, 1);
+    const test_output *r = RUN("train", model, SMALL, "--devices", "host,host");
+    setenv("PATH", path, 1);
+    free(path);
+    assert_int_equal(r->code, 2);
+    assert_non_null(strstr(r->err, "starts its ranks with mpirun, which cannot be run"));
+    r = RUN("train", model, SMALL, "--devices", "host,host", "--device", "host");
+    assert_int_equal(r->code, 2);
+    assert_non_null(strstr(r->err, "give --device or --devices"));
+}
+
+/* A batch-norm behind a pooling to one pixel: 43 images in batches of 20 and pieces of 5 end with 3; 41
+ * with 1. */
+static void a_batch_norm_of_one_value_is_refused(void **state) {
+    (void)state;
+    const char *file =
+        test_write(folder, "lonely.yaml",
+                   "name: lonely\ninput: [1, 8, 8]\nlayers:\n  - Conv2d: {out_channels: 3, "
+                   "kernel_size: 8}\n  - BatchNorm2d\n  - Flatten\n  - Linear: {out_features: 10}\n"
+                   "recipe: {data: synthetic, batch_size: 20, epochs: 1, optimizer: {SGD: {lr: "
+                   "0.1}}}\n");
+    const test_output *r = RUN("train", file, "--device", "host", "--pieces", "4", "--limit-train", "41",
+                               "--limit-test", "10", "--out", test_path(folder, "lonely"));
+    assert_int_equal(r->code, 2);
+    assert_non_null(strstr(r->err, "would see one value of a channel"));
+    r = RUN("train", file, "--device", "host", "--pieces", "4", "--limit-train", "43", "--limit-test", "10",
+            "--no-pictures", "--out", test_path(folder, "lonely"));
+    assert_int_equal(r->code, 0);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(same_bits_for_any_number_of_ranks),
+        cmocka_unit_test(the_same_over_mpich),
+        cmocka_unit_test(another_number_of_ranks_goes_on),
+        cmocka_unit_test(a_killed_rank_ends_all_with_a_checkpoint),
+        cmocka_unit_test(any_rank_may_be_asked_to_stop),
+        cmocka_unit_test(a_rank_that_hangs_is_named),
+        cmocka_unit_test(what_differs_is_refused_by_name),
+        cmocka_unit_test(a_launcher_that_is_absent_is_said),
+        cmocka_unit_test(a_batch_norm_of_one_value_is_refused),
+    };
+    if (!has("openmpi") && !has("mpich"))
+        print_message("no MPI is installed, or no plugin built for it: most of this is skipped\n");
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
