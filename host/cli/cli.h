@@ -23,6 +23,7 @@ typedef struct cli_common {
     bool json, help;
     const char *device;
     int precision;             /* convoy_precision */
+    bool fast_decode;          /* scratch: a setting */
     const char *set, *variant; /* scratch: may be given several times, collected in cli_call */
 } cli_common;
 
@@ -39,6 +40,11 @@ typedef struct cli_common {
     {                                                                                                        \
         "precision", CVY_CHOICE, offsetof(cli_common, precision), "float32", 0, 0, "float32|tf32|bf16",      \
             "round the factors of convolutions for tensor cores (NVIDIA); sums are float32"                  \
+    }
+#define CLI_ROW_FAST_DECODE                                                                                  \
+    {                                                                                                        \
+        "fast-decode", CVY_FLAG, offsetof(cli_common, fast_decode), "", 0, 0, NULL,                          \
+            "decode large JPEG images at a part of their size: faster, not quite the same pixels"            \
     }
 #define CLI_ROW_SET                                                                                          \
     {                                                                                                        \

@@ -31,6 +31,7 @@ static const cvy_param params[] = {
      "file to write the network's outputs to, as CSV: a row for each image, a column for each class"},
     CLI_ROW_DEVICE,
     CLI_ROW_PRECISION,
+    CLI_ROW_FAST_DECODE,
     CLI_ROW_SET,
     CLI_ROW_JSON,
     CLI_ROW_HELP,

@@ -48,6 +48,7 @@ static const cvy_param params[] = {
      "use only so many test images"},
     {"test-fraction", CVY_FLOAT, offsetof(options, test_fraction), "", 0.001, 0.999, NULL, "as of train"},
     {"val-fraction", CVY_FLOAT, offsetof(options, val_fraction), "", 0, 0.999, NULL, "as of train"},
+    CLI_ROW_FAST_DECODE,
     CLI_ROW_SET,
     CLI_ROW_JSON,
     CLI_ROW_HELP,

@@ -28,6 +28,7 @@ static const cvy_param params[] = {
     {"test-fraction", CVY_FLOAT, offsetof(options, test_fraction), "", 0.001, 0.999, NULL,
      "of a folder without train/ and test/; default: the recipe's"},
     CLI_ROW_DEVICE,
+    CLI_ROW_FAST_DECODE,
     CLI_ROW_SET,
     CLI_ROW_JSON,
     CLI_ROW_HELP,

@@ -66,6 +66,7 @@ static const cvy_param params[] = {
     {"tensorboard", CVY_FLAG, offsetof(options, tensorboard), "", 0, 0, NULL,
      "write an event file into the run folder, which TensorBoard shows"},
     {"max-steps", CVY_SIZE, offsetof(options, max_steps), "", 1, MANY, NULL, "stop after so many steps"},
+    CLI_ROW_FAST_DECODE,
     CLI_ROW_SET,
     CLI_ROW_VARIANT,
     CLI_ROW_JSON,

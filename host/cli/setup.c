@@ -57,7 +57,9 @@ convoy_dataset_options cli_dataset_options(const convoy_model *model) {
                                     .height = image[1],
                                     .width = image[2],
                                     .resize = (convoy_resize)cvy_model_recipe(model)->resize,
-                                    .short_side = cvy_model_recipe(model)->short_side};
+                                    .short_side = cvy_model_recipe(model)->short_side,
+                                    .fast_decode = cvy_model_recipe(model)->fast_decode,
+                                    .as_stored = !cvy_model_recipe(model)->exif_orientation};
 }
 
 /* `classes`: of synthetic data. */

@@ -27,6 +27,7 @@ struct convoy_dataset {
     char **paths;           /* [count], a file each, malloc'ed; NULL: all from `source` */
     cvy_resize_mode resize; /* of photographs, as in cvy_fitting */
     int short_side;
+    bool fast_decode, as_stored; /* of photographs, too */
     int (*extents)[2];   /* [count]: height and width of what images show, in their first rows and columns;
                             NULL: all */
     int covers[2];       /* with extents: the size that a crop has, which each of them has at least */

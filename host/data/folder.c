@@ -1,7 +1,6 @@
 /* Photographs in folders: one subfolder per class, below train/ and test/ or val/, or split here. */
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "base/file.h"
 #include "base/log.h"
@@ -46,15 +45,6 @@ static convoy_status listing_add(listing *list, char *path, int label) {
     list->paths[list->count] = path;
     list->labels[list->count++] = label;
     return CONVOY_OK;
-}
-
-bool cvy_is_image_name(const char *name) {
-    static const char *const endings[] = {".png", ".jpg", ".jpeg"};
-    const char *dot = strrchr(name, '.');
-    for (size_t i = 0; dot && i < sizeof endings / sizeof *endings; i++)
-        if (strcasecmp(dot, endings[i]) == 0)
-            return true;
-    return false;
 }
 
 /* ---- Class folders ---- */
@@ -230,7 +220,7 @@ static convoy_status list_images(const char *folder, bool split, const cvy_datas
         else
             status = list_class(path, label, split, request, list, &found);
         if (!status && !found && (split || request->training))
-            status = cvy_fail(CONVOY_INVALID, "%s: no PNG or JPEG images in this class's folder", path);
+            status = cvy_fail(CONVOY_INVALID, "%s: no images in this class's folder", path);
         free(path);
     }
     cvy_names_free(names, count);
@@ -322,8 +312,9 @@ done:
 }
 
 static convoy_status fetch(const convoy_dataset *dataset, size_t index, uint8_t *image) {
-    const cvy_fitting fitting = {dataset->channels, dataset->height, dataset->width, dataset->resize,
-                                 dataset->short_side};
+    const cvy_fitting fitting = {dataset->channels, dataset->height,     dataset->width,
+                                 dataset->resize,   dataset->short_side, dataset->fast_decode,
+                                 dataset->as_stored};
     return cvy_image_load(dataset->paths[index], &fitting, image);
 }
 
@@ -332,12 +323,15 @@ static convoy_status choose_shape(const convoy_dataset_options *options, convoy_
     dataset->channels = options->channels;
     dataset->resize = (cvy_resize_mode)options->resize;
     dataset->short_side = options->short_side;
+    dataset->fast_decode = options->fast_decode;
+    dataset->as_stored = options->as_stored;
     dataset->height = options->height;
     dataset->width = options->width;
     if (dataset->channels && dataset->height)
         return CONVOY_OK;
     cvy_pixels first;
-    convoy_status status = cvy_image_read(dataset->paths[0], (cvy_wanted){0}, &first);
+    convoy_status status =
+        cvy_image_read(dataset->paths[0], (cvy_wanted){.as_stored = dataset->as_stored}, &first);
     if (status)
         return status;
     free(first.data);
@@ -358,8 +352,8 @@ convoy_status cvy_folder_open(const cvy_dataset_request *request, convoy_dataset
     if (status)
         goto done;
     if (list.skipped && (request->training || !list.split)) /* not twice for one tree */
-        cvy_warning("%s: skipped %zu files that are not PNG or JPEG, such as %s", request->folder,
-                    list.skipped, list.skipped_path);
+        cvy_warning("%s: skipped %zu files that are no images, such as %s", request->folder, list.skipped,
+                    list.skipped_path);
     thin_out(&list, request->options.limit);
     dataset->count = list.count;
     dataset->paths = list.paths;

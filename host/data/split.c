@@ -58,6 +58,10 @@ static convoy_status create_part(const convoy_dataset *set, size_t count, convoy
     part->channels = set->channels;
     part->height = set->height;
     part->width = set->width;
+    part->resize = set->resize;
+    part->short_side = set->short_side;
+    part->fast_decode = set->fast_decode;
+    part->as_stored = set->as_stored;
     part->classes = set->classes;
     part->numbered = set->numbered;
     part->floats = set->floats;

@@ -35,6 +35,10 @@ const cvy_param cvy_recipe_params[] = {
     ROW(shuffle, CVY_BOOL, .fallback = "true", .help = "a new order each epoch"),
     NODE(resize, "of photographs of other sizes: short_side (the default), {short_side: PIXELS}, squash or "
                  "letterbox"),
+    ROW(fast_decode, CVY_BOOL, .fallback = "false",
+        .help = "JPEG images at a half, quarter or eighth of their size where that is enough: faster, not "
+                "the same pixels"),
+    ROW(exif_orientation, CVY_BOOL, .fallback = "true", .help = "turn photographs as their EXIF data says"),
     NODE(augment, "of training images: a list of torchvision's transforms, as [{RandomCrop: {padding: 4}}]"),
     COUNT(border, "0", 0, 1 << 12, "zero pixels around the image"),
     NODE(mean, "subtracted from pixels in 0..1; a number or one per channel"),

@@ -54,13 +54,17 @@ typedef struct convoy_dataset_options {
        crops anew in each epoch. Images then have the size of the highest and the widest, and zeros to the
        right and below. */
     int whole;
+    /* 1: decode JPEG images at a half, quarter or eighth of their size where that covers what is wanted, and
+       grey ones from their brightness: faster, but not the pixels that other formats give. */
+    int fast_decode;
+    int as_stored; /* 1: do not turn photographs as their EXIF data says */
 } convoy_dataset_options;
 
 /* Opens one split ("train", "test", or "val": what training is judged by; the test split where there is no
    val/) of a set. `what` is a known name ("fashion-mnist", "mnist", "cifar10", "cifar100"), looked for under
    $CONVOY_DATA, data/ and /usr/share/datasets; or "synthetic": images that are made up, learnable, and the
    same on every machine; or a folder, recognised by what it holds: IDX files (train-images-idx3-ubyte, ...,
-   plain or gzipped), CIFAR-10 or CIFAR-100 in its binary form, or one subfolder of JPEG and PNG images per
+   plain or gzipped), CIFAR-10 or CIFAR-100 in its binary form, or one subfolder of photographs per
    class, either below train/ and test/ (or val/, valid/ or validation/) or split here by test_fraction.
 
    `options` may be NULL. CONVOY_INVALID: nothing there, not recognised, or bad contents; CONVOY_IO: not
@@ -138,9 +142,10 @@ CONVOY_API const char *convoy_dataset_path(const convoy_dataset *dataset, size_t
    memory. CONVOY_INVALID: a set of floats. */
 CONVOY_API convoy_status convoy_dataset_image(const convoy_dataset *dataset, size_t index, uint8_t *image);
 
-/* Decodes one PNG or JPEG file into image [channels][height][width]: the short side is resized to fit, the
-   centre cropped. channels is 1 (grey) or 3 (RGB). Transparency and EXIF orientation are ignored, as
-   torchvision does. CONVOY_INVALID: neither PNG nor JPEG, damaged, or over 100 megapixels; CONVOY_IO: not
+/* Decodes one file (JPEG, PNG, WebP, BMP, TIFF, the first image of a GIF) into image
+   [channels][height][width]: it is turned as its EXIF data says, the short side is resized to fit, the centre
+   cropped. channels is 1 (grey) or 3 (RGB). Transparency is ignored, as torchvision does. CONVOY_INVALID:
+   none of these, damaged, or over 100 megapixels (a JPEG image: at an eighth of its size); CONVOY_IO: not
    readable. Any thread. */
 CONVOY_API convoy_status convoy_image_load(const char *path, int channels, int height, int width,
                                            uint8_t *image);
