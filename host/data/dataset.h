@@ -42,6 +42,7 @@ struct convoy_dataset {
 /* What a format is asked for: options with every default filled in but the image's shape. */
 typedef struct cvy_dataset_request {
     const char *folder;
+    const char *member; /* of a folder with several sets; NULL: it does not say */
     const char
         *known; /* the known name that stands for it, or NULL: the names of its classes are known then */
     bool training, validation; /* neither: the test split */
@@ -58,6 +59,10 @@ typedef struct cvy_dataset_format {
 
 bool cvy_idx_recognise(const char *folder);
 convoy_status cvy_idx_open(const cvy_dataset_request *request, convoy_dataset *dataset);
+/* Does a folder hold images under such names that begin with `set`? */
+bool cvy_idx_has_member(const char *folder, const char *set);
+/* CONVOY_INVALID where a folder holds CIFAR's batches as pickle files: says what they are. */
+convoy_status cvy_cifar_refuse_pickles(const char *folder);
 bool cvy_cifar10_recognise(const char *folder);
 convoy_status cvy_cifar10_open(const cvy_dataset_request *request, convoy_dataset *dataset);
 bool cvy_cifar100_recognise(const char *folder);

@@ -61,10 +61,11 @@ typedef struct convoy_dataset_options {
 } convoy_dataset_options;
 
 /* Opens one split ("train", "test", or "val": what training is judged by; the test split where there is no
-   val/) of a set. `what` is a known name ("fashion-mnist", "mnist", "cifar10", "cifar100"), looked for under
-   $CONVOY_DATA, data/ and /usr/share/datasets; or "synthetic": images that are made up, learnable, and the
-   same on every machine; or a folder, recognised by what it holds: IDX files (train-images-idx3-ubyte, ...,
-   plain or gzipped), CIFAR-10 or CIFAR-100 in its binary form, or one subfolder of photographs per
+   val/) of a set. `what` is a known name ("fashion-mnist", "mnist", "kmnist", "qmnist", "emnist-letters",
+   ..., "cifar10", "cifar100"), looked for under $CONVOY_DATA, data/ and /usr/share/datasets; or "synthetic":
+   images that are made up, learnable, and the same on every machine; or a folder, recognised by what it
+   holds: IDX files (train-images-idx3-ubyte, ..., plain or gzipped; of several sets in it one is
+   "FOLDER/emnist-letters"), CIFAR-10 or CIFAR-100 in its binary form, or one subfolder of photographs per
    class, either below train/ and test/ (or val/, valid/ or validation/) or split here by test_fraction.
 
    `options` may be NULL. CONVOY_INVALID: nothing there, not recognised, or bad contents; CONVOY_IO: not

@@ -108,7 +108,7 @@ static void run_checkpoint(const uint8_t *data, size_t size) {
 
 static void run_idx(const uint8_t *data, size_t size) {
     const char *path = write_input("input", data, size);
-    for (int dimensions = 1; dimensions <= 3; dimensions += 2) {
+    for (int dimensions = 1; dimensions <= 3; dimensions++) {
         cvy_idx idx = {0};
         if (!cvy_idx_read(path, dimensions, 0, &idx))
             free(idx.data);
