@@ -22,9 +22,9 @@
 typedef struct cli_common {
     bool json, help;
     const char *device;
-    int precision;             /* convoy_precision */
-    bool fast_decode;          /* scratch: a setting */
-    const char *set, *variant; /* scratch: may be given several times, collected in cli_call */
+    int precision;                  /* convoy_precision */
+    bool fast_decode, skip_damaged; /* scratch: settings */
+    const char *set, *variant;      /* scratch: may be given several times, collected in cli_call */
 } cli_common;
 
 #define CLI_ROW_JSON                                                                                         \
@@ -45,6 +45,11 @@ typedef struct cli_common {
     {                                                                                                        \
         "fast-decode", CVY_FLAG, offsetof(cli_common, fast_decode), "", 0, 0, NULL,                          \
             "decode large JPEG images at a part of their size: faster, not quite the same pixels"            \
+    }
+#define CLI_ROW_SKIP_DAMAGED                                                                                 \
+    {                                                                                                        \
+        "skip-damaged", CVY_FLAG, offsetof(cli_common, skip_damaged), "", 0, 0, NULL,                        \
+            "leave out photographs that cannot be read; they are named and counted"                          \
     }
 #define CLI_ROW_SET                                                                                          \
     {                                                                                                        \
@@ -108,6 +113,8 @@ typedef struct cli_data_request {
     size_t limit_train, limit_test;
     double test_fraction;   /* 0: the recipe's */
     bool train, test;       /* which splits */
+    bool all;               /* of the images, in place of the test split */
+    const char *run;        /* the folder of the run that goes on, or NULL */
     bool validation;        /* val/, where there is one, in place of the test split */
     convoy_dataset **judge; /* NULL, or the validation set beside both: a folder of its own, or a part of the
                                training images; stays NULL where there is none */

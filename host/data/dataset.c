@@ -15,10 +15,10 @@
 #include "data/image.h"
 
 static const cvy_dataset_format formats[] = {
-    {"IDX files", cvy_idx_recognise, cvy_idx_open},
-    {"CIFAR-10 binary batches", cvy_cifar10_recognise, cvy_cifar10_open},
-    {"CIFAR-100 binary batches", cvy_cifar100_recognise, cvy_cifar100_open},
-    {"one subfolder of images per class", cvy_folder_recognise, cvy_folder_open},
+    {"IDX files", cvy_idx_recognise, cvy_idx_open, false},
+    {"CIFAR-10 binary batches", cvy_cifar10_recognise, cvy_cifar10_open, false},
+    {"CIFAR-100 binary batches", cvy_cifar100_recognise, cvy_cifar100_open, false},
+    {"one subfolder of images per class", cvy_folder_recognise, cvy_folder_open, true},
 };
 enum { FORMATS = sizeof formats / sizeof *formats };
 
@@ -261,8 +261,9 @@ static convoy_status open_set(const char *what, const char *split, const convoy_
     char *folder = NULL;
     cvy_dataset_request request = {.training = strcmp(split, "train") == 0,
                                    .validation = strcmp(split, "val") == 0,
+                                   .all = strcmp(split, "all") == 0,
                                    .options = fill_defaults(*options)};
-    cvy_dataset_format synthetic = {"synthetic", NULL, cvy_synthetic_open};
+    cvy_dataset_format synthetic = {"synthetic", NULL, cvy_synthetic_open, false};
     const cvy_dataset_format *format = &synthetic;
     convoy_dataset *dataset = cvy_dataset_create();
     convoy_status status =
@@ -280,7 +281,14 @@ static convoy_status open_set(const char *what, const char *split, const convoy_
     else
         dataset->name = folder && !known ? name_of_folder(dataset->arena, folder)
                                          : cvy_arena_strdup(dataset->arena, what);
-    status = format->open(&request, dataset);
+    if (request.all && !format->photographs)
+        status = cvy_fail(
+            CONVOY_INVALID,
+            "%s: all of it cannot be read as one set: that is for photographs in folders or lists; this "
+            "is %s, which has train and test",
+            what, format->name);
+    else
+        status = format->open(&request, dataset);
     if (!status) {
         const cvy_classes classes = cvy_dataset_classes(dataset);
         status = cvy_classes_check(&classes, what);
@@ -307,8 +315,9 @@ convoy_status convoy_dataset_open(const char *what, const char *split, const con
     status = cvy_take_struct(__func__, "options", options, &given, sizeof given);
     if (!status && (!what || !*what || !split))
         status = cvy_fail(CONVOY_INVALID, "convoy_dataset_open: no data set named");
-    if (!status && strcmp(split, "train") != 0 && strcmp(split, "test") != 0 && strcmp(split, "val") != 0)
-        status = cvy_fail(CONVOY_INVALID, "split %s: expected train, val or test", split);
+    if (!status && strcmp(split, "train") != 0 && strcmp(split, "test") != 0 && strcmp(split, "val") != 0 &&
+        strcmp(split, "all") != 0)
+        status = cvy_fail(CONVOY_INVALID, "split %s: expected train, val, test or all", split);
     return status ? status : open_set(what, split, &given, result);
 }
 

@@ -45,7 +45,7 @@ typedef struct cvy_dataset_request {
     const char *member; /* of a folder with several sets; NULL: it does not say */
     const char
         *known; /* the known name that stands for it, or NULL: the names of its classes are known then */
-    bool training, validation; /* neither: the test split */
+    bool training, validation, all; /* none of them: the test split */
     convoy_dataset_options options;
 } cvy_dataset_request;
 
@@ -55,6 +55,7 @@ typedef struct cvy_dataset_format {
     /* Fills `dataset` (zeroed but for arena, name and source); what it leaves in it is freed by the caller.
      */
     convoy_status (*open)(const cvy_dataset_request *request, convoy_dataset *dataset);
+    bool photographs; /* which can be read as one set, whatever their split */
 } cvy_dataset_format;
 
 bool cvy_idx_recognise(const char *folder);
@@ -104,8 +105,9 @@ convoy_status cvy_dataset_reserve_images(convoy_dataset *dataset);
 /* whole.c: instead of the images that the set would have, photographs that are not cropped. */
 convoy_status cvy_dataset_keep_whole(convoy_dataset *dataset, int threads);
 /* Makes all images with `fetch` on `threads` threads where they fit into `memory` bytes; otherwise leaves
-   them to be made one by one. */
-convoy_status cvy_dataset_keep(convoy_dataset *dataset, size_t memory, int threads);
+   them to be made one by one. All that cannot be read are named; with `skip` they are left out, with a
+   warning. */
+convoy_status cvy_dataset_keep(convoy_dataset *dataset, size_t memory, int threads, bool skip);
 /* Brings the images in memory to 1 or 3 channels; 0 leaves them as they are. */
 convoy_status cvy_dataset_convert(convoy_dataset *dataset, int channels);
 

@@ -72,6 +72,9 @@ static convoy_status create_part(const convoy_dataset *set, size_t count, convoy
     convoy_status status = cvy_dataset_reserve_labels(part, count);
     if (!status && set->images)
         status = cvy_dataset_reserve_images(part);
+    memcpy(part->covers, set->covers, sizeof part->covers);
+    if (!status && set->extents && !(part->extents = calloc(count + 1, sizeof *part->extents)))
+        status = cvy_fail_memory("the sizes of images", count * sizeof *part->extents);
     if (!status && set->paths && !(part->paths = calloc(count + 1, sizeof *part->paths)))
         status = cvy_fail_memory("a list of images", count * sizeof *part->paths);
     return status;
@@ -85,6 +88,8 @@ static void move(convoy_dataset *set, const bool *drawn, convoy_dataset *part) {
         convoy_dataset *to = drawn[i] ? part : set;
         const size_t at = ends[drawn[i]]++;
         to->labels[at] = set->labels[i];
+        if (set->extents)
+            memcpy(to->extents[at], set->extents[i], sizeof *set->extents);
         if (set->paths)
             to->paths[at] = set->paths[i];
         if (set->images && (drawn[i] || at != i))

@@ -57,7 +57,10 @@ typedef struct convoy_dataset_options {
     /* 1: decode JPEG images at a half, quarter or eighth of their size where that covers what is wanted, and
        grey ones from their brightness: faster, but not the pixels that other formats give. */
     int fast_decode;
-    int as_stored; /* 1: do not turn photographs as their EXIF data says */
+    int skip_damaged;     /* 1: leave out photographs that cannot be read, with a warning */
+    int rounded_by_class; /* 1: test_fraction is rounded in each class for itself, as 0.1 did; 0: of the
+                             whole, and shared out by the largest remainders */
+    int as_stored;        /* 1: do not turn photographs as their EXIF data says */
 } convoy_dataset_options;
 
 /* Opens one split ("train", "test", or "val": what training is judged by; the test split where there is no
@@ -66,7 +69,8 @@ typedef struct convoy_dataset_options {
    images that are made up, learnable, and the same on every machine; or a folder, recognised by what it
    holds: IDX files (train-images-idx3-ubyte, ..., plain or gzipped; of several sets in it one is
    "FOLDER/emnist-letters"), CIFAR-10 or CIFAR-100 in its binary form, or one subfolder of photographs per
-   class, either below train/ and test/ (or val/, valid/ or validation/) or split here by test_fraction.
+   class, either below train/ and test/ (or val/, valid/ or validation/) or split here by test_fraction. Of
+   photographs "all" is one set of all there are.
 
    `options` may be NULL. CONVOY_INVALID: nothing there, not recognised, or bad contents; CONVOY_IO: not
    readable; CONVOY_MEMORY. The message names the file and what was found in it. Any thread. */

@@ -80,7 +80,7 @@ static void bad_arguments(void **state) {
         assert_fails(convoy_dataset_open("synthetic", "train", &cases[i].options, &set), CONVOY_INVALID,
                      cases[i].part);
     assert_fails(convoy_dataset_open("synthetic", "dev", NULL, &set), CONVOY_INVALID,
-                 "split dev: expected train, val or test");
+                 "split dev: expected train, val, test or all");
     assert_fails(convoy_dataset_open("", "train", NULL, &set), CONVOY_INVALID, "no data set named");
     assert_fails(convoy_dataset_open(NULL, "train", NULL, &set), CONVOY_INVALID, "no data set named");
     convoy_dataset_free(NULL);
