@@ -84,6 +84,9 @@ typedef struct shared_loop {
     double last_report;
 } shared_loop;
 
+/* Seconds between two reports; the first one comes after one second. */
+static const double patience = 3;
+
 /* An index to work on, or false when there is none left or an earlier one failed. */
 static bool take(shared_loop *loop, size_t *index) {
     const double now = cvy_seconds();
@@ -91,7 +94,7 @@ static bool take(shared_loop *loop, size_t *index) {
     const bool more = loop->next < loop->count && !loop->failure.status;
     if (more)
         *index = loop->next++;
-    if (more && now - loop->last_report > 3) {
+    if (more && now - loop->last_report > patience) {
         loop->last_report = now;
         cvy_info("%s: %zu of %zu", loop->what, *index, loop->count);
     }
@@ -114,8 +117,11 @@ static void work(void *argument) {
 
 convoy_status cvy_parallel(const char *what, size_t count, int threads,
                            convoy_status (*run)(void *context, size_t index), void *context) {
-    shared_loop loop = {
-        .what = what, .count = count, .run = run, .context = context, .last_report = cvy_seconds()};
+    shared_loop loop = {.what = what,
+                        .count = count,
+                        .run = run,
+                        .context = context,
+                        .last_report = cvy_seconds() - patience + 1};
     const size_t others = count < (size_t)threads ? count : (size_t)threads;
     cvy_threads started;
     pthread_mutex_init(&loop.lock, NULL);

@@ -52,6 +52,10 @@ static convoy_status set_option(cli_call *call, const cvy_param *row, const char
                             call->command->name, value);
         call->settings[call->setting_count++] = value;
     }
+    if (strcmp(row->name, "fast-decode") == 0)
+        cli_add_setting(call, "fast_decode", "true");
+    if (strcmp(row->name, "skip-damaged") == 0)
+        cli_add_setting(call, "skip_damaged", "true");
     if (strcmp(row->name, "grid") == 0 || strcmp(row->name, "range") == 0)
         call->axes[call->axis_count++] = cvy_arena_printf(call->arena, "%s %s", row->name, value);
     if (strcmp(row->name, "variant") == 0)

@@ -22,9 +22,10 @@
 typedef struct cli_common {
     bool json, help;
     const char *device;
-    int precision;             /* convoy_precision */
-    int verify;                /* convoy_device_verify */
-    const char *set, *variant; /* scratch: may be given several times, collected in cli_call */
+    int precision;                  /* convoy_precision */
+    int verify;                     /* convoy_device_verify */
+    bool fast_decode, skip_damaged; /* scratch: settings */
+    const char *set, *variant;      /* scratch: may be given several times, collected in cli_call */
 } cli_common;
 
 #define CLI_ROW_JSON                                                                                         \
@@ -45,6 +46,16 @@ typedef struct cli_common {
     {                                                                                                        \
         "verify", CVY_INT, offsetof(cli_common, verify), "", 1, 1 << 30, NULL,                               \
             "in every N-th batch the host computes one kernel's result once more before it is used"          \
+    }
+#define CLI_ROW_FAST_DECODE                                                                                  \
+    {                                                                                                        \
+        "fast-decode", CVY_FLAG, offsetof(cli_common, fast_decode), "", 0, 0, NULL,                          \
+            "decode large JPEG images at a part of their size: faster, not quite the same pixels"            \
+    }
+#define CLI_ROW_SKIP_DAMAGED                                                                                 \
+    {                                                                                                        \
+        "skip-damaged", CVY_FLAG, offsetof(cli_common, skip_damaged), "", 0, 0, NULL,                        \
+            "leave out photographs that cannot be read; they are named and counted"                          \
     }
 #define CLI_ROW_SET                                                                                          \
     {                                                                                                        \
@@ -108,8 +119,10 @@ typedef struct cli_data_request {
     size_t limit_train, limit_test;
     double test_fraction; /* 0: the recipe's */
     bool train, test;     /* which splits */
-    bool validation;      /* val/, where there is one, in place of the test split */
     bool evaluation; /* training images as evaluation and prediction see them, not as augmentation does */
+    bool all;        /* of the images, in place of the test split */
+    const char *run; /* the folder of the run that goes on, or NULL */
+    bool validation; /* val/, where there is one, in place of the test split */
     convoy_dataset **judge; /* NULL, or the validation set beside both: a folder of its own, or a part of the
                                training images; stays NULL where there is none */
 } cli_data_request;

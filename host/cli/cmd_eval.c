@@ -21,7 +21,8 @@ static const cvy_param params[] = {
      "safetensors file, as a run's best.safetensors"},
     {"data", CVY_TEXT, offsetof(options, data), "", 0, 0, NULL,
      "a folder, fashion-mnist, mnist, cifar10, cifar100 or synthetic; default: the recipe's"},
-    {"split", CVY_CHOICE, offsetof(options, split), "test", 0, 0, "train|test|val", "which images"},
+    {"split", CVY_CHOICE, offsetof(options, split), "test", 0, 0, "train|test|val|all",
+     "which images; all: of photographs that are no split"},
     {"limit", CVY_SIZE, offsetof(options, limit), "", 1, 9e18, NULL, "use only so many images"},
     {"test-fraction", CVY_FLOAT, offsetof(options, test_fraction), "", 0.001, 0.999, NULL,
      "of a folder without train/ and test/; default: the recipe's"},
@@ -32,6 +33,8 @@ static const cvy_param params[] = {
     CLI_ROW_DEVICE,
     CLI_ROW_PRECISION,
     CLI_ROW_VERIFY,
+    CLI_ROW_FAST_DECODE,
+    CLI_ROW_SKIP_DAMAGED,
     CLI_ROW_SET,
     CLI_ROW_JSON,
     CLI_ROW_HELP,
@@ -180,7 +183,8 @@ static convoy_status run(cli_call *call) {
                                 .train = training,
                                 .test = !training,
                                 .validation = o->split == 2,
-                                .evaluation = true};
+                                .evaluation = true,
+                                .all = o->split == 3};
     if (!o->weights)
         return cvy_fail(CONVOY_INVALID,
                         "convoy eval: --weights is missing: which weights are to be evaluated?");

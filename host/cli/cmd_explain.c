@@ -23,6 +23,7 @@ static const cvy_param params[] = {
      "whose maps are shown, by its name in `convoy summary`; default: the last that gives maps"},
     {"out", CVY_TEXT, offsetof(options, out), "explain.png", 0, 0, NULL, "the picture, a PNG"},
     CLI_ROW_DEVICE,
+    CLI_ROW_FAST_DECODE,
     CLI_ROW_SET,
     CLI_ROW_JSON,
     CLI_ROW_HELP,
@@ -87,6 +88,10 @@ static convoy_status open_image(const cli_call *call, const convoy_model *model,
     const cvy_files_options options = {.channels = wanted.channels,
                                        .height = wanted.height,
                                        .width = wanted.width,
+                                       .resize = (cvy_resize_mode)wanted.resize,
+                                       .short_side = wanted.short_side,
+                                       .fast_decode = wanted.fast_decode,
+                                       .as_stored = wanted.as_stored,
                                        .refuse = refuse,
                                        .context = &refused};
     convoy_status status = cvy_files_open(call->operands + 1, 1, &options, files);

@@ -1,4 +1,4 @@
-/* convoy predict MODEL --weights F FILE...: the likeliest classes of images in PNG, JPEG or IDX files and in
+/* convoy predict MODEL --weights F FILE...: the likeliest classes of photographs, IDX files and
    folders. What cannot be read is named, and the rest is answered. */
 #include <math.h>
 #include <stdlib.h>
@@ -30,6 +30,7 @@ static const cvy_param params[] = {
      "images at a time; default: the recipe's"},
     CLI_ROW_DEVICE,
     CLI_ROW_PRECISION,
+    CLI_ROW_FAST_DECODE,
     CLI_ROW_SET,
     CLI_ROW_JSON,
     CLI_ROW_HELP,
@@ -230,6 +231,8 @@ static convoy_status open_images(prediction *x) {
                                        .width = wanted.width,
                                        .resize = (cvy_resize_mode)wanted.resize,
                                        .short_side = wanted.short_side,
+                                       .fast_decode = wanted.fast_decode,
+                                       .as_stored = wanted.as_stored,
                                        .refuse = refuse,
                                        .context = x};
     return cvy_files_open(x->call->operands + 1, x->call->operand_count - 1, &options, &x->files);
@@ -281,7 +284,8 @@ static convoy_status run(cli_call *call) {
 
 const cli_command cli_predict = {.name = "predict",
                                  .operands = "MODEL FILE...",
-                                 .summary = "Classify images in PNG, JPEG or IDX files, or in folders.",
+                                 .summary =
+                                     "Classify photographs, images in IDX files, or what folders hold.",
                                  .operands_min = 2,
                                  .operands_max = -1,
                                  .params = params,

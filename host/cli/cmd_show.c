@@ -20,7 +20,7 @@ static const cvy_param params[] = {
     {"data", CVY_TEXT, offsetof(options, data), "", 0, 0, NULL,
      "a folder, fashion-mnist, mnist, cifar10, cifar100 or synthetic; default: the recipe's"},
     {"out", CVY_TEXT, offsetof(options, out), "grid.png", 0, 0, NULL, "the picture, a PNG"},
-    {"split", CVY_CHOICE, offsetof(options, split), "train", 0, 0, "train|test|val",
+    {"split", CVY_CHOICE, offsetof(options, split), "train", 0, 0, "train|test|val|all",
      "which images: train as training sees them, the others as evaluation does"},
     {"count", CVY_INT, offsetof(options, count), "32", 1, 400, NULL, "how many images"},
     {"seed", CVY_SIZE, offsetof(options, seed), "0", 0, 9e18, NULL,
@@ -28,6 +28,8 @@ static const cvy_param params[] = {
     {"test-fraction", CVY_FLOAT, offsetof(options, test_fraction), "", 0.001, 0.999, NULL,
      "of a folder without train/ and test/; default: the recipe's"},
     CLI_ROW_DEVICE,
+    CLI_ROW_FAST_DECODE,
+    CLI_ROW_SKIP_DAMAGED,
     CLI_ROW_SET,
     CLI_ROW_JSON,
     CLI_ROW_HELP,
@@ -96,7 +98,7 @@ static const char *class_of(const convoy_dataset *set, const batch *b, int i) {
 }
 
 static convoy_status draw(cli_call *call, const convoy_model *model, const convoy_dataset *set, batch *b) {
-    static const char *const splits[] = {"training", "test", "validation"};
+    static const char *const splits[] = {"training", "test", "validation", "all"};
     const options *o = call->options;
     cvy_tile *tiles = cvy_arena_alloc(call->arena, (size_t)b->n * sizeof *tiles);
     cvy_canvas *canvas = NULL;
@@ -144,7 +146,8 @@ static convoy_status run(cli_call *call) {
                                 .test_fraction = o->test_fraction,
                                 .train = training,
                                 .test = !training,
-                                .validation = o->split == 2};
+                                .validation = o->split == 2,
+                                .all = o->split == 3};
     convoy_status status = cvy_canvas_check();
     if (!status)
         status = cli_load(call, &request, &model, training ? &set : NULL, training ? NULL : &set);

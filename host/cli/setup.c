@@ -57,7 +57,36 @@ convoy_dataset_options cli_dataset_options(const convoy_model *model) {
                                     .height = image[1],
                                     .width = image[2],
                                     .resize = (convoy_resize)cvy_model_recipe(model)->resize,
-                                    .short_side = cvy_model_recipe(model)->short_side};
+                                    .short_side = cvy_model_recipe(model)->short_side,
+                                    .skip_damaged = cvy_model_recipe(model)->skip_damaged,
+                                    .fast_decode = cvy_model_recipe(model)->fast_decode,
+                                    .as_stored = !cvy_model_recipe(model)->exif_orientation};
+}
+
+/* Is this the folder of a run that began before recipes had `test_split`? Then its sets are divided as they
+   were. */
+static bool is_older_run(const char *folder) {
+    char *model = cvy_path_join(folder, "model.yaml"), *metrics = cvy_path_join(folder, "metrics.csv"),
+         *text = NULL;
+    size_t size;
+    const bool older = cvy_file_exists(metrics) &&
+                       cvy_file_read_regular(model, 1 << 24, &text, &size) == CONVOY_OK &&
+                       !strstr(text, "  test_split: ");
+    free(text);
+    free(model);
+    free(metrics);
+    return older;
+}
+
+/* The run that goes on, or whose own model file is given. */
+static bool divides_as_before(const cli_call *call, const cli_data_request *request) {
+    const char *path = call->operands[0], *slash = strrchr(path, '/');
+    const char *folder = slash ? cvy_arena_strndup(call->arena, path, (size_t)(slash - path)) : ".";
+    for (size_t i = 0; i < call->setting_count; i++)
+        if (strncmp(call->settings[i], "test_split=", strlen("test_split=")) == 0)
+            return false;
+    return (request->run && is_older_run(request->run)) ||
+           (strcmp(slash ? slash + 1 : path, "model.yaml") == 0 && is_older_run(folder));
 }
 
 /* `classes`: of synthetic data. */
@@ -65,6 +94,7 @@ static convoy_status open_split(const convoy_model *model, const cli_data_reques
                                 int classes, const char *split, convoy_dataset **set) {
     const bool training = strcmp(split, "train") == 0;
     convoy_dataset_options options = cli_dataset_options(model);
+    options.rounded_by_class = cvy_model_recipe(model)->test_split;
     options.test_fraction =
         request->test_fraction > 0 ? request->test_fraction : cvy_model_recipe(model)->test_fraction;
     const cvy_recipe *recipe = cvy_model_recipe(model);
@@ -92,7 +122,13 @@ static convoy_status open_judge(const convoy_model *model, const cli_data_reques
    model has outputs. */
 static convoy_status load(const cli_call *call, const cli_data_request *request, convoy_model **model,
                           convoy_dataset *sets[2]) {
-    convoy_status status = read_model(call, 0, model);
+    cli_call as_before = *call;
+    if (divides_as_before(call, request)) {
+        as_before.settings = cvy_arena_alloc(call->arena, (call->setting_count + 1) * sizeof *call->settings);
+        memcpy(as_before.settings, call->settings, call->setting_count * sizeof *call->settings);
+        cli_add_setting(&as_before, "test_split", "per_class");
+    }
+    convoy_status status = read_model(&as_before, 0, model);
     if (status)
         return status;
     const char *what = request->data ? request->data : cvy_model_recipe(*model)->data;
@@ -106,7 +142,7 @@ static convoy_status load(const cli_call *call, const cli_data_request *request,
     if (!status && request->train)
         status = open_split(*model, request, what, classes, "train", &sets[0]);
     const bool three = !status && request->judge && cvy_folder_has_validation(what);
-    const char *test = request->validation && !three ? "val" : "test";
+    const char *test = request->all ? "all" : request->validation && !three ? "val" : "test";
     if (!status && request->test)
         status = open_split(*model, request, what, classes, test, &sets[1]);
     if (!status && request->judge)

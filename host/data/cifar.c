@@ -45,6 +45,27 @@ bool cvy_cifar100_recognise(const char *folder) {
     return has_file(folder, cifar100.train[0]) || has_file(folder, cifar100.test);
 }
 
+static bool is_pickle(const char *folder, const char *name) {
+    char *path = cvy_path_join(folder, name);
+    FILE *file = cvy_file_check_regular(path) ? NULL : fopen(path, "rb");
+    const bool found = file && getc(file) == 0x80; /* the opcode PROTO */
+    if (file)
+        fclose(file);
+    free(path);
+    return found;
+}
+
+convoy_status cvy_cifar_refuse_pickles(const char *folder) {
+    const bool ten = is_pickle(folder, "data_batch_1") || is_pickle(folder, "test_batch");
+    if (!ten && !(is_pickle(folder, "train") && is_pickle(folder, "test")))
+        return CONVOY_OK;
+    return cvy_fail(
+        CONVOY_INVALID,
+        "%s: these are CIFAR-%s's batches for Python (pickle files, which are programs); take the binary "
+        "version, cifar-%s-binary.tar.gz of https://www.cs.toronto.edu/~kriz/cifar.html",
+        folder, ten ? "10" : "100", ten ? "10" : "100");
+}
+
 /* ---- Class names ---- */
 
 static convoy_status read_names(const layout *layout, const char *path, convoy_dataset *dataset) {

@@ -15,10 +15,10 @@
 #include "data/image.h"
 
 static const cvy_dataset_format formats[] = {
-    {"IDX files", cvy_idx_recognise, cvy_idx_open},
-    {"CIFAR-10 binary batches", cvy_cifar10_recognise, cvy_cifar10_open},
-    {"CIFAR-100 binary batches", cvy_cifar100_recognise, cvy_cifar100_open},
-    {"one subfolder of images per class", cvy_folder_recognise, cvy_folder_open},
+    {"IDX files", cvy_idx_recognise, cvy_idx_open, false},
+    {"CIFAR-10 binary batches", cvy_cifar10_recognise, cvy_cifar10_open, false},
+    {"CIFAR-100 binary batches", cvy_cifar100_recognise, cvy_cifar100_open, false},
+    {"one subfolder of images per class", cvy_folder_recognise, cvy_folder_open, true},
 };
 enum { FORMATS = sizeof formats / sizeof *formats };
 
@@ -27,20 +27,45 @@ typedef struct known_set {
     const char *name;
     const char *folders[4];
     const char *get;
+    const char *member; /* of the folder, where it holds several sets */
 } known_set;
+
+#define EMNIST(which)                                                                                        \
+    {                                                                                                        \
+        "emnist-" which, {"emnist", "emnist/gzip", "EMNIST/raw", "EMNIST/raw/gzip"},                         \
+            "unpack gzip.zip of https://www.nist.gov/itl/products-and-services/emnist-dataset there",        \
+            "emnist-" which                                                                                  \
+    }
 
 static const known_set known_sets[] = {
     {"fashion-mnist",
      {"fashion-mnist", "FashionMNIST/raw"},
      "install it with `apt-get install dataset-fashion-mnist` (Debian, Ubuntu), or put its four IDX files "
-     "there"},
-    {"mnist", {"mnist", "MNIST/raw"}, "put its four IDX files (train-images-idx3-ubyte.gz, ...) there"},
+     "there",
+     NULL},
+    {"mnist", {"mnist", "MNIST/raw"}, "put its four IDX files (train-images-idx3-ubyte.gz, ...) there", NULL},
+    {"kmnist",
+     {"kmnist", "KMNIST/raw"},
+     "put its four IDX files (train-images-idx3-ubyte.gz, ...) there",
+     NULL},
+    {"qmnist",
+     {"qmnist", "QMNIST/raw"},
+     "put its four IDX files (qmnist-train-images-idx3-ubyte.gz, qmnist-train-labels-idx2-int.gz, ...) there",
+     "qmnist"},
+    EMNIST("balanced"),
+    EMNIST("byclass"),
+    EMNIST("bymerge"),
+    EMNIST("digits"),
+    EMNIST("letters"),
+    EMNIST("mnist"),
     {"cifar10",
-     {"cifar-10-batches-bin", "cifar10/cifar-10-batches-bin", "cifar10"},
-     "unpack cifar-10-binary.tar.gz of https://www.cs.toronto.edu/~kriz/cifar.html there"},
+     {"cifar-10-batches-bin", "cifar10/cifar-10-batches-bin", "cifar10", "cifar-10-batches-py"},
+     "unpack cifar-10-binary.tar.gz of https://www.cs.toronto.edu/~kriz/cifar.html there",
+     NULL},
     {"cifar100",
-     {"cifar-100-binary", "cifar100/cifar-100-binary", "cifar100"},
-     "unpack cifar-100-binary.tar.gz of https://www.cs.toronto.edu/~kriz/cifar.html there"},
+     {"cifar-100-binary", "cifar100/cifar-100-binary", "cifar100", "cifar-100-python"},
+     "unpack cifar-100-binary.tar.gz of https://www.cs.toronto.edu/~kriz/cifar.html there",
+     NULL},
 };
 enum { KNOWN_SETS = sizeof known_sets / sizeof *known_sets };
 
@@ -75,7 +100,12 @@ static convoy_status find_known_folder(const known_set *known, char **folder) {
                 return CONVOY_OK;
             }
             cvy_text_add(&looked, "%s%s", looked.length ? ", " : "", path);
+            const convoy_status pickles = cvy_cifar_refuse_pickles(path);
             free(path);
+            if (pickles) {
+                cvy_text_free(&looked);
+                return pickles;
+            }
         }
     convoy_status status =
         cvy_fail(CONVOY_INVALID, "data set %s not found: looked for %s; %s, or give the path of its folder",
@@ -102,7 +132,9 @@ static convoy_status not_found(const char *what) {
 static convoy_status not_recognised(const char *folder) {
     char **names;
     size_t count;
-    convoy_status status = cvy_folder_list(folder, &names, &count);
+    convoy_status status = cvy_cifar_refuse_pickles(folder);
+    if (!status)
+        status = cvy_folder_list(folder, &names, &count);
     if (status)
         return status;
     cvy_text message = {0};
@@ -183,17 +215,38 @@ convoy_dataset *cvy_dataset_create(void) {
     return dataset;
 }
 
+/* "x/emnist-letters" where the folder x has files whose names begin so: becomes x, and returns the rest. */
+static const char *take_member(char *path) {
+    char *slash = strrchr(path, '/');
+    if (!slash || slash == path)
+        return NULL;
+    *slash = '\0';
+    return cvy_idx_has_member(path, slash + 1) ? slash + 1 : NULL;
+}
+
+static convoy_status find_member(const char *what, char **folder, const char **member,
+                                 const cvy_dataset_format **format) {
+    cvy_text path = {0};
+    cvy_text_add(&path, "%s%s", strchr(what, '/') ? "" : "./", what);
+    *member = path.data ? take_member(path.data) : NULL;
+    *folder = path.data;
+    *format = &formats[0];
+    return *member ? CONVOY_OK : not_found(what);
+}
+
 /* `found` receives the folder, malloc'ed, and the format to open it with. */
-static convoy_status find_folder(const char *what, char **folder, const cvy_dataset_format **format) {
+static convoy_status find_folder(const char *what, char **folder, const char **member,
+                                 const cvy_dataset_format **format) {
     const known_set *known = find_known(what);
     if (known) {
+        *member = known->member;
         convoy_status status = find_known_folder(known, folder);
         if (status)
             return status;
     } else if (!cvy_folder_exists(what)) {
         return cvy_file_exists(what)
                    ? cvy_fail(CONVOY_INVALID, "data %s: a folder is expected, this is a file", what)
-                   : not_found(what);
+                   : find_member(what, folder, member, format);
     } else {
         *folder = strdup(what);
     }
@@ -208,23 +261,34 @@ static convoy_status open_set(const char *what, const char *split, const convoy_
     char *folder = NULL;
     cvy_dataset_request request = {.training = strcmp(split, "train") == 0,
                                    .validation = strcmp(split, "val") == 0,
+                                   .all = strcmp(split, "all") == 0,
                                    .options = fill_defaults(*options)};
-    cvy_dataset_format synthetic = {"synthetic", NULL, cvy_synthetic_open};
+    cvy_dataset_format synthetic = {"synthetic", NULL, cvy_synthetic_open, false};
     const cvy_dataset_format *format = &synthetic;
     convoy_dataset *dataset = cvy_dataset_create();
     convoy_status status =
         dataset ? check_options(&request.options) : cvy_fail_memory("a data set", sizeof *dataset);
     if (!status && strcmp(what, "synthetic") != 0)
-        status = find_folder(what, &folder, &format);
+        status = find_folder(what, &folder, &request.member, &format);
     if (status)
         goto done;
     const known_set *known = find_known(what);
     request.folder = folder;
     request.known = known ? known->name : NULL;
     dataset->source = cvy_arena_strdup(dataset->arena, folder ? folder : what);
-    dataset->name =
-        folder && !known ? name_of_folder(dataset->arena, folder) : cvy_arena_strdup(dataset->arena, what);
-    status = format->open(&request, dataset);
+    if (!known && request.member)
+        dataset->name = cvy_arena_strdup(dataset->arena, request.member);
+    else
+        dataset->name = folder && !known ? name_of_folder(dataset->arena, folder)
+                                         : cvy_arena_strdup(dataset->arena, what);
+    if (request.all && !format->photographs)
+        status = cvy_fail(
+            CONVOY_INVALID,
+            "%s: all of it cannot be read as one set: that is for photographs in folders or lists; this "
+            "is %s, which has train and test",
+            what, format->name);
+    else
+        status = format->open(&request, dataset);
     if (!status) {
         const cvy_classes classes = cvy_dataset_classes(dataset);
         status = cvy_classes_check(&classes, what);
@@ -251,8 +315,9 @@ convoy_status convoy_dataset_open(const char *what, const char *split, const con
     status = cvy_take_struct(__func__, "options", options, &given, sizeof given);
     if (!status && (!what || !*what || !split))
         status = cvy_fail(CONVOY_INVALID, "convoy_dataset_open: no data set named");
-    if (!status && strcmp(split, "train") != 0 && strcmp(split, "test") != 0 && strcmp(split, "val") != 0)
-        status = cvy_fail(CONVOY_INVALID, "split %s: expected train, val or test", split);
+    if (!status && strcmp(split, "train") != 0 && strcmp(split, "test") != 0 && strcmp(split, "val") != 0 &&
+        strcmp(split, "all") != 0)
+        status = cvy_fail(CONVOY_INVALID, "split %s: expected train, val, test or all", split);
     return status ? status : open_set(what, split, &given, result);
 }
 

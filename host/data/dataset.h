@@ -27,6 +27,7 @@ struct convoy_dataset {
     char **paths;           /* [count], a file each, malloc'ed; NULL: all from `source` */
     cvy_resize_mode resize; /* of photographs, as in cvy_fitting */
     int short_side;
+    bool fast_decode, as_stored; /* of photographs, too */
     int (*extents)[2];   /* [count]: height and width of what images show, in their first rows and columns;
                             NULL: all */
     int covers[2];       /* with extents: the size that a crop has, which each of them has at least */
@@ -41,9 +42,10 @@ struct convoy_dataset {
 /* What a format is asked for: options with every default filled in but the image's shape. */
 typedef struct cvy_dataset_request {
     const char *folder;
+    const char *member; /* of a folder with several sets; NULL: it does not say */
     const char
         *known; /* the known name that stands for it, or NULL: the names of its classes are known then */
-    bool training, validation; /* neither: the test split */
+    bool training, validation, all; /* none of them: the test split */
     convoy_dataset_options options;
 } cvy_dataset_request;
 
@@ -53,10 +55,15 @@ typedef struct cvy_dataset_format {
     /* Fills `dataset` (zeroed but for arena, name and source); what it leaves in it is freed by the caller.
      */
     convoy_status (*open)(const cvy_dataset_request *request, convoy_dataset *dataset);
+    bool photographs; /* which can be read as one set, whatever their split */
 } cvy_dataset_format;
 
 bool cvy_idx_recognise(const char *folder);
 convoy_status cvy_idx_open(const cvy_dataset_request *request, convoy_dataset *dataset);
+/* Does a folder hold images under such names that begin with `set`? */
+bool cvy_idx_has_member(const char *folder, const char *set);
+/* CONVOY_INVALID where a folder holds CIFAR's batches as pickle files: says what they are. */
+convoy_status cvy_cifar_refuse_pickles(const char *folder);
 bool cvy_cifar10_recognise(const char *folder);
 convoy_status cvy_cifar10_open(const cvy_dataset_request *request, convoy_dataset *dataset);
 bool cvy_cifar100_recognise(const char *folder);
@@ -98,8 +105,9 @@ convoy_status cvy_dataset_reserve_images(convoy_dataset *dataset);
 /* whole.c: instead of the images that the set would have, photographs that are not cropped. */
 convoy_status cvy_dataset_keep_whole(convoy_dataset *dataset, int threads);
 /* Makes all images with `fetch` on `threads` threads where they fit into `memory` bytes; otherwise leaves
-   them to be made one by one. */
-convoy_status cvy_dataset_keep(convoy_dataset *dataset, size_t memory, int threads);
+   them to be made one by one. All that cannot be read are named; with `skip` they are left out, with a
+   warning. */
+convoy_status cvy_dataset_keep(convoy_dataset *dataset, size_t memory, int threads, bool skip);
 /* Brings the images in memory to 1 or 3 channels; 0 leaves them as they are. */
 convoy_status cvy_dataset_convert(convoy_dataset *dataset, int channels);
 

@@ -109,7 +109,7 @@ convoy_status cvy_files_open(const char *const *paths, size_t count, const cvy_f
         else
             status = copy ? add_file(files, copy) : cvy_fail_memory("a path", strlen(paths[i]));
         if (!status && files->count == before)
-            status = cvy_fail(CONVOY_INVALID, "%s: there are no PNG or JPEG images in this folder", paths[i]);
+            status = cvy_fail(CONVOY_INVALID, "%s: there are no images in this folder", paths[i]);
     }
     if (status)
         cvy_files_close(files);
@@ -199,7 +199,8 @@ static convoy_status decode(void *context, size_t i) {
     const decoding *d = context;
     const cvy_files_options *o = &d->files->options;
     const convoy_dataset *set = d->files->set;
-    const cvy_fitting fitting = {o->channels, o->height, o->width, o->resize, o->short_side};
+    const cvy_fitting fitting = {o->channels,   o->height,      o->width,    o->resize,
+                                 o->short_side, o->fast_decode, o->as_stored};
     d->status[i] = cvy_image_load(d->files->entries[d->files->at + i].path, &fitting,
                                   set->images + i * cvy_dataset_image_bytes(set));
     if (d->status[i])

@@ -1,4 +1,4 @@
-/* Images to predict, from PNG, JPEG and IDX files and folders of the first two, without classes: a chunk at a
+/* Images to predict, from photographs, folders of them, and IDX files, without classes: a chunk at a
    time, so that any number of them takes the memory of one chunk. The images of a chunk have one size, the
    one with which a data set of such files hands them out: photographs that of the model's image, an IDX
    file's its own, which the loader resizes. So a network answers here what it answers in an evaluation. */
@@ -14,6 +14,7 @@ typedef struct cvy_files_options {
     int channels, height, width; /* of the model's image */
     cvy_resize_mode resize;      /* as in cvy_fitting */
     int short_side;
+    bool fast_decode, as_stored;
     int threads; /* that decode; 0: the machine's cores, at most 4 */
     /* Hears of each file that cannot be read, or not to its end, in their order: it is left out. */
     void (*refuse)(void *context, const char *path, convoy_status status, const char *message);

@@ -1,61 +1,23 @@
-/* Photographs in folders: one subfolder per class, below train/ and test/ or val/, or split here. */
+/* Photographs in folders: one subfolder per class, below train/ and test/ or val/ or what else these are
+   called, or divided here. */
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
 #include "base/file.h"
 #include "base/log.h"
-#include "base/rng.h"
-#include "data/dataset.h"
-#include "data/image.h"
+#include "data/photographs.h"
 
 enum { MOST_NESTED = 32 }; /* folders below a class's */
 
-/* The images that were found, in the order of classes and names. */
-typedef struct listing {
-    char **paths;
-    int32_t *labels;
-    size_t count, capacity;
-    bool split;     /* one tree for both splits, divided here */
-    size_t skipped; /* files that are not images, and one of them */
+/* The images that were found, in the order of classes and names; files that are no images, and one of them.
+ */
+typedef struct search {
+    cvy_listing images;
+    size_t skipped;
     char *skipped_path;
-} listing;
-
-static void listing_free(listing *list) {
-    for (size_t i = 0; i < list->count; i++)
-        free(list->paths[i]);
-    free(list->paths);
-    free(list->labels);
-    free(list->skipped_path);
-}
-
-/* The list owns `path` from now on. */
-static convoy_status listing_add(listing *list, char *path, int label) {
-    if (list->count == list->capacity) {
-        size_t capacity = list->capacity ? 2 * list->capacity : 256;
-        char **paths = realloc(list->paths, capacity * sizeof *paths);
-        list->paths = paths ? paths : list->paths;
-        int32_t *labels = realloc(list->labels, capacity * sizeof *labels);
-        list->labels = labels ? labels : list->labels;
-        if (!paths || !labels) {
-            free(path);
-            return cvy_fail_memory("a list of images", capacity * sizeof *paths);
-        }
-        list->capacity = capacity;
-    }
-    list->paths[list->count] = path;
-    list->labels[list->count++] = label;
-    return CONVOY_OK;
-}
-
-bool cvy_is_image_name(const char *name) {
-    static const char *const endings[] = {".png", ".jpg", ".jpeg"};
-    const char *dot = strrchr(name, '.');
-    for (size_t i = 0; dot && i < sizeof endings / sizeof *endings; i++)
-        if (strcasecmp(dot, endings[i]) == 0)
-            return true;
-    return false;
-}
+    double said_at; /* cvy_seconds() of the last word about the listing; 0: not begun */
+} search;
 
 /* ---- Class folders ---- */
 
@@ -115,34 +77,25 @@ bool cvy_folder_recognise(const char *folder) {
     return count > 0;
 }
 
-/* Which of a class's files, sorted by name, belong to the test set when the folder is split here: a draw that
-   depends on the seed, the class and how many there are. Both splits get one where there are two. */
-static bool *draw_test(size_t count, double fraction, uint64_t seed, int class) {
-    bool *test = calloc(count ? count : 1, sizeof *test);
-    uint32_t *order = malloc((count ? count : 1) * sizeof *order);
-    size_t chosen = (size_t)((double)count * fraction + 0.5);
-    chosen = count < 2 ? 0 : chosen < 1 ? 1 : chosen > count - 1 ? count - 1 : chosen;
-    if (test && order) {
-        cvy_rng rng = cvy_rng_stream(seed, CVY_RNG_SPLIT, (uint32_t) class);
-        cvy_rng_shuffle(&rng, order, count);
-        for (size_t i = 0; i < chosen; i++)
-            test[order[i]] = true;
-    } else {
-        free(test);
-        test = NULL;
-    }
-    free(order);
-    return test;
+static void note_skipped(search *found, const char *path) {
+    found->skipped++;
+    if (!found->skipped_path)
+        found->skipped_path = strdup(path);
 }
 
-static void note_skipped(listing *list, const char *path) {
-    list->skipped++;
-    if (!list->skipped_path)
-        list->skipped_path = strdup(path);
+/* After a second, and then every third, so that a slow disk is not taken for a hang. */
+static void tell_progress(search *found, const char *folder) {
+    const double now = cvy_seconds();
+    if (!found->said_at)
+        found->said_at = now - 2;
+    if (now - found->said_at <= 3)
+        return;
+    found->said_at = now;
+    cvy_info("listing images: %zu so far, now in %s", found->images.count, folder);
 }
 
 /* Adds the images in a class's folder and in all below it. */
-static convoy_status collect(const char *folder, int label, int depth, listing *images) {
+static convoy_status collect(const char *folder, int label, int depth, search *found) {
     char **names;
     size_t count;
     if (depth > MOST_NESTED)
@@ -152,17 +105,18 @@ static convoy_status collect(const char *folder, int label, int depth, listing *
     convoy_status status = cvy_folder_list(folder, &names, &count);
     if (status)
         return status;
+    tell_progress(found, folder);
     for (size_t i = 0; !status && i < count; i++) {
         char *path = names[i][0] == '.' ? NULL : cvy_path_join(folder, names[i]);
         const bool nested = path && cvy_folder_exists(path);
         if (path && !nested && cvy_is_image_name(names[i])) {
-            status = listing_add(images, path, label);
+            status = cvy_listing_add(&found->images, path, label);
             path = NULL;
         }
         if (nested)
-            status = collect(path, label, depth + 1, images);
+            status = collect(path, label, depth + 1, found);
         else if (path)
-            note_skipped(images, path);
+            note_skipped(found, path);
         free(path);
     }
     cvy_names_free(names, count);
@@ -180,30 +134,6 @@ static int by_folder(const void *a, const void *b) {
     return lengths[0] < lengths[1] ? -1 : 1;
 }
 
-/* Adds a class's images; with `split` only those of the wanted split. *found counts the images of both. */
-static convoy_status list_class(const char *folder, int label, bool split, const cvy_dataset_request *request,
-                                listing *list, size_t *found) {
-    const size_t first = list->count;
-    convoy_status status = collect(folder, label, 0, list);
-    if (status)
-        return status;
-    char **images = list->paths + first;
-    *found = list->count - first;
-    bool *test = draw_test(*found, request->options.test_fraction, request->options.seed, label);
-    if (!test)
-        return cvy_fail_memory("splitting a folder", *found);
-    if (*found)
-        qsort(images, *found, sizeof *images, by_folder);
-    list->count = first;
-    for (size_t i = 0; i < *found; i++)
-        if (!split || test[i] == !request->training)
-            list->paths[list->count++] = images[i];
-        else
-            free(images[i]);
-    free(test);
-    return CONVOY_OK;
-}
-
 static int find_class(char *const *classes, size_t count, const char *name) {
     for (size_t i = 0; i < count; i++)
         if (strcmp(classes[i], name) == 0)
@@ -211,167 +141,238 @@ static int find_class(char *const *classes, size_t count, const char *name) {
     return -1;
 }
 
-/* The images below `folder`, whose subfolders are classes. Without `split` (the folder is one split of two) a
-   class may have no images in the test set. */
-static convoy_status list_images(const char *folder, bool split, const cvy_dataset_request *request,
-                                 char *const *classes, size_t class_count, listing *list) {
+/* Adds the images below `root`, whose subfolders are classes; to test with, a class may have none. */
+static convoy_status list_images(const char *root, bool training, char *const *classes, size_t class_count,
+                                 search *found) {
     char **names;
     size_t count;
-    convoy_status status = list_subfolders(folder, &names, &count);
+    convoy_status status = list_subfolders(root, &names, &count);
     if (status)
         return status;
     for (size_t i = 0; !status && i < count; i++) {
-        int label = find_class(classes, class_count, names[i]);
-        size_t found = 0;
-        char *path = cvy_path_join(folder, names[i]);
+        const size_t before = found->images.count;
+        const int label = find_class(classes, class_count, names[i]);
+        char *path = cvy_path_join(root, names[i]);
         if (label < 0)
             status = cvy_fail(CONVOY_INVALID, "%s: there is no class %s among the training images", path,
                               names[i]);
         else
-            status = list_class(path, label, split, request, list, &found);
-        if (!status && !found && (split || request->training))
-            status = cvy_fail(CONVOY_INVALID, "%s: no PNG or JPEG images in this class's folder", path);
+            status = collect(path, label, 0, found);
+        const size_t added = found->images.count - before;
+        if (!status && added)
+            qsort(found->images.paths + before, added, sizeof *found->images.paths, by_folder);
+        if (!status && !added && training)
+            status = cvy_fail(CONVOY_INVALID, "%s: no images in this class's folder", path);
         free(path);
     }
     cvy_names_free(names, count);
     return status;
 }
 
-/* ---- The set ---- */
+/* ---- Layouts ---- */
 
-static char *subfolder(const char *folder, const char *name) {
-    char *path = cvy_path_join(folder, name);
-    if (cvy_folder_exists(path))
-        return path;
+enum { TRAIN, TEST, VAL, SPLITS, SPLIT_NAMES = 3 };
+
+/* What the folders of the splits are called, in upper or lower case; the first goes first. */
+static const char *const split_names[SPLITS][SPLIT_NAMES] = {
+    {"train", "training"}, {"test", "testing"}, {"val", "valid", "validation"}};
+
+/* The splits that a folder has: their names, malloc'ed, NULL where it has none. `others`: subfolders beside
+   them. */
+typedef struct layout {
+    char *names[SPLITS];
+    size_t others;
+} layout;
+
+static void layout_free(layout *layout) {
+    for (int s = 0; s < SPLITS; s++)
+        free(layout->names[s]);
+}
+
+/* A split has folders of classes in it; a class may be called train. */
+static bool has_subfolders(const char *folder, const char *name) {
+    char *path = cvy_path_join(folder, name), **names;
+    size_t count = 0;
+    if (list_subfolders(path, &names, &count) == CONVOY_OK)
+        cvy_names_free(names, count);
     free(path);
+    return count > 0;
+}
+
+static const char *find_split(char *const *names, size_t count, int split) {
+    for (size_t n = 0; n < SPLIT_NAMES && split_names[split][n]; n++) {
+        for (size_t i = 0; i < count; i++)
+            if (strcmp(names[i], split_names[split][n]) == 0)
+                return names[i];
+        for (size_t i = 0; i < count; i++)
+            if (strcasecmp(names[i], split_names[split][n]) == 0)
+                return names[i];
+    }
     return NULL;
 }
 
-/* The folder of a split, and what it is called: test, or what validation sets are called. */
-static char *split_folder(const char *folder, bool validation, const char **name) {
-    static const char *const validations[] = {"val", "valid", "validation"};
-    char *path = NULL;
-    for (size_t i = 0; validation && !path && i < sizeof validations / sizeof *validations; i++)
-        path = subfolder(folder, *name = validations[i]);
-    if (!validation)
-        path = subfolder(folder, *name = "test");
-    return path;
-}
-
-bool cvy_folder_has_validation(const char *folder) {
-    const char *name;
-    char *paths[3] = {subfolder(folder, "train"), split_folder(folder, false, &name),
-                      split_folder(folder, true, &name)};
-    const bool all = paths[0] && paths[1] && paths[2];
-    for (int i = 0; i < 3; i++)
-        free(paths[i]);
-    return all;
-}
-
-/* With a limit, evenly spread over the list, so that every class keeps its share. */
-static void thin_out(listing *list, size_t limit) {
-    if (!limit || limit >= list->count)
-        return;
-    size_t kept = 0;
-    for (size_t i = 0; i < list->count; i++) {
-        /* Image i is taken when the share of the limit passes a whole number at it. */
-        bool take = (i + 1) * limit / list->count > i * limit / list->count;
-        if (take) {
-            list->paths[kept] = list->paths[i];
-            list->labels[kept++] = list->labels[i];
-        } else {
-            free(list->paths[i]);
-        }
-    }
-    list->count = kept;
-}
-
-static convoy_status list_split(const cvy_dataset_request *request, convoy_dataset *dataset, listing *list) {
-    const char *name = "";
-    char *train = subfolder(request->folder, "train"), *test = NULL;
-    if (train)
-        test = split_folder(request->folder, request->validation, &name);
-    if (train && !test && (test = split_folder(request->folder, !request->validation, &name)) &&
-        !request->validation && !request->training)
-        cvy_info("%s: there is no test/; %s/ is the test set", request->folder, name);
-    if (test && request->validation && cvy_folder_has_validation(request->folder))
-        cvy_info("%s: %s/ judges the training, test/ is left for its end", request->folder, name);
-    const char *root = train ? train : request->folder;
-    bool split = list->split = !(train && test);
-    char **classes;
+static convoy_status find_layout(const char *folder, layout *found) {
+    char **names;
     size_t count;
-    convoy_status status = list_subfolders(root, &classes, &count);
-    if (status)
-        goto done;
-    if (count < 2)
-        status = cvy_fail(CONVOY_INVALID,
-                          "%s: %zu class folder%s; a classifier needs at least two (one subfolder of "
-                          "images per class)",
-                          root, count, count == 1 ? "" : "s");
-    dataset->classes = (int)count;
-    dataset->class_names = cvy_arena_alloc(dataset->arena, (count ? count : 1) * sizeof(char *));
-    for (size_t i = 0; i < count; i++)
-        dataset->class_names[i] = cvy_arena_strdup(dataset->arena, classes[i]);
-    if (!status)
-        status = list_images(split || request->training ? root : test, split, request, classes, count, list);
-    cvy_names_free(classes, count);
-done:
-    free(train);
-    free(test);
-    return status;
-}
-
-static convoy_status fetch(const convoy_dataset *dataset, size_t index, uint8_t *image) {
-    const cvy_fitting fitting = {dataset->channels, dataset->height, dataset->width, dataset->resize,
-                                 dataset->short_side};
-    return cvy_image_load(dataset->paths[index], &fitting, image);
-}
-
-/* What the options leave open follows the first image. */
-static convoy_status choose_shape(const convoy_dataset_options *options, convoy_dataset *dataset) {
-    dataset->channels = options->channels;
-    dataset->resize = (cvy_resize_mode)options->resize;
-    dataset->short_side = options->short_side;
-    dataset->height = options->height;
-    dataset->width = options->width;
-    if (dataset->channels && dataset->height)
-        return CONVOY_OK;
-    cvy_pixels first;
-    convoy_status status = cvy_image_read(dataset->paths[0], (cvy_wanted){0}, &first);
+    *found = (layout){0};
+    convoy_status status = list_subfolders(folder, &names, &count);
     if (status)
         return status;
-    free(first.data);
-    dataset->channels = dataset->channels ? dataset->channels : first.channels;
-    if (!dataset->height) {
-        dataset->height = first.height;
-        dataset->width = first.width;
+    size_t splits = 0;
+    for (int s = 0; s < SPLITS; s++) {
+        const char *name = find_split(names, count, s);
+        if (name && has_subfolders(folder, name)) {
+            found->names[s] = strdup(name);
+            splits++;
+        }
     }
+    found->others = count - splits;
+    cvy_names_free(names, count);
     return CONVOY_OK;
 }
 
+bool cvy_folder_has_validation(const char *folder) {
+    layout found;
+    if (find_layout(folder, &found))
+        return false;
+    const bool all = found.names[TRAIN] && found.names[TEST] && found.names[VAL];
+    layout_free(&found);
+    return all;
+}
+
+/* Which of the splits is read; SPLITS: the folder itself, which is divided here or is one set. */
+static convoy_status choose_split(const cvy_dataset_request *request, const layout *layout, int *split) {
+    char *const *names = layout->names;
+    const int judges[2] = {request->validation ? VAL : TEST, request->validation ? TEST : VAL};
+    const int judge = names[judges[0]] ? judges[0] : names[judges[1]] ? judges[1] : SPLITS;
+    const bool held_out = !names[TRAIN] && !layout->others; /* nothing but folders to test with */
+    *split = SPLITS;
+    if (held_out && request->training && judge != SPLITS)
+        return cvy_fail(CONVOY_INVALID, "%s: there is %s/ to test with, but no train/", request->folder,
+                        names[judge]);
+    if (!request->all && (held_out || (names[TRAIN] && judge != SPLITS)))
+        *split = request->training ? TRAIN : judge;
+    return CONVOY_OK;
+}
+
+/* Where classes are named, and how the images that are read divide. */
+typedef struct place {
+    char *root;  /* of the classes, malloc'ed */
+    char *tests; /* of other images than the root's, malloc'ed; NULL: its own */
+    bool split;  /* they are divided here */
+} place;
+
+static convoy_status choose_place(const cvy_dataset_request *request, const layout *layout, place *place) {
+    int split;
+    convoy_status status = choose_split(request, layout, &split);
+    const char *train = layout->names[TRAIN], *name = split == SPLITS ? NULL : layout->names[split];
+    if (status)
+        return status;
+    if (name)
+        cvy_info("%s: %s images are those of %s/", request->folder,
+                 request->training     ? "training"
+                 : request->validation ? "validation"
+                                       : "test",
+                 name);
+    if (!train && name)
+        train = name;
+    else if (name && !request->training)
+        place->tests = cvy_path_join(request->folder, name);
+    place->root = train ? cvy_path_join(request->folder, train) : strdup(request->folder);
+    place->split = !name && !request->all;
+    return place->root ? CONVOY_OK : cvy_fail_memory("a path", strlen(request->folder));
+}
+
+/* ---- The set ---- */
+
+static convoy_status name_classes(const char *root, char *const *classes, size_t count,
+                                  convoy_dataset *dataset) {
+    if (count < 2)
+        return cvy_fail(CONVOY_INVALID,
+                        "%s: %zu class folder%s; a classifier needs at least two (one subfolder of "
+                        "images per class)",
+                        root, count, count == 1 ? "" : "s");
+    dataset->classes = (int)count;
+    dataset->class_names = cvy_arena_alloc(dataset->arena, count * sizeof(char *));
+    for (size_t i = 0; i < count; i++)
+        dataset->class_names[i] = cvy_arena_strdup(dataset->arena, classes[i]);
+    return CONVOY_OK;
+}
+
+/* With "all", the images of every split that there is. */
+static convoy_status list_all(const cvy_dataset_request *request, const layout *layout, const place *place,
+                              char *const *classes, size_t count, search *found) {
+    convoy_status status = list_images(place->root, true, classes, count, found);
+    for (int s = TEST; s < SPLITS && !status && layout->names[TRAIN]; s++) {
+        char *path = layout->names[s] ? cvy_path_join(request->folder, layout->names[s]) : NULL;
+        if (path)
+            status = list_images(path, false, classes, count, found);
+        free(path);
+    }
+    if (!status)
+        cvy_info("%s: all %zu images are read", request->folder, found->images.count);
+    return status;
+}
+
+static convoy_status list_place(const cvy_dataset_request *request, const layout *layout, const place *place,
+                                convoy_dataset *dataset, search *found) {
+    char **classes;
+    size_t count;
+    convoy_status status = list_subfolders(place->root, &classes, &count);
+    if (status)
+        return status;
+    status = name_classes(place->root, classes, count, dataset);
+    if (!status && request->all)
+        status = list_all(request, layout, place, classes, count, found);
+    else if (!status)
+        status = list_images(place->tests ? place->tests : place->root, !place->tests, classes, count, found);
+    cvy_names_free(classes, count);
+    if (!status && found->skipped && (request->training || !place->split)) /* not twice for one tree */
+        cvy_warning("%s: skipped %zu files that are no images, such as %s", request->folder, found->skipped,
+                    found->skipped_path);
+    if (!status && place->split)
+        status = cvy_listing_split(&found->images, dataset->classes, request);
+    return status;
+}
+
+/* What training learns and these images do not have is said. */
+static void say_missing(const cvy_dataset_request *request, const convoy_dataset *dataset,
+                        const cvy_listing *images) {
+    size_t missing = 0;
+    int first = 0;
+    bool *found = calloc((size_t)dataset->classes, sizeof *found);
+    for (size_t i = 0; found && i < images->count; i++)
+        found[images->labels[i]] = true;
+    for (int c = dataset->classes; found && c-- > 0;) {
+        missing += !found[c];
+        first = found[c] ? first : c;
+    }
+    free(found);
+    if (missing)
+        cvy_info("%s: %zu of %d classes have no %s images, such as %s", request->folder, missing,
+                 dataset->classes, request->training ? "training" : "test", dataset->class_names[first]);
+}
+
 convoy_status cvy_folder_open(const cvy_dataset_request *request, convoy_dataset *dataset) {
-    listing list = {0};
-    convoy_status status = list_split(request, dataset, &list);
-    if (!status && !list.count)
+    search found = {0};
+    layout layout;
+    place place = {0};
+    convoy_status status = find_layout(request->folder, &layout);
+    if (!status)
+        status = choose_place(request, &layout, &place);
+    if (!status)
+        status = list_place(request, &layout, &place, dataset, &found);
+    if (!status && !found.images.count)
         status = cvy_fail(CONVOY_INVALID, "%s: no images for the %s split", request->folder,
                           request->training ? "training" : "test");
-    if (status)
-        goto done;
-    if (list.skipped && (request->training || !list.split)) /* not twice for one tree */
-        cvy_warning("%s: skipped %zu files that are not PNG or JPEG, such as %s", request->folder,
-                    list.skipped, list.skipped_path);
-    thin_out(&list, request->options.limit);
-    dataset->count = list.count;
-    dataset->paths = list.paths;
-    dataset->labels = list.labels;
-    list = (listing){.skipped_path = list.skipped_path};
-    dataset->fetch = fetch;
-    status = choose_shape(&request->options, dataset);
-    if (!status && request->options.whole)
-        status = cvy_dataset_keep_whole(dataset, request->options.threads);
     if (!status)
-        status = cvy_dataset_keep(dataset, request->options.memory, request->options.threads);
-done:
-    listing_free(&list);
+        say_missing(request, dataset, &found.images);
+    if (!status)
+        status = cvy_photographs_open(request, &found.images, dataset);
+    cvy_listing_free(&found.images);
+    free(found.skipped_path);
+    free(place.root);
+    free(place.tests);
+    layout_free(&layout);
     return status;
 }

@@ -12,6 +12,7 @@
 
 enum {
     TYPE_UNSIGNED_BYTE = 8,
+    TYPE_INT = 12,
     LARGEST_SIDE = 65535,
     /* Deflate never shrinks data by more than 1032:1 (its longest match over its shortest code). */
     LARGEST_RATIO = 1032,
@@ -63,23 +64,24 @@ static convoy_status read_header(gzFile file, const char *path, int dimensions, 
     convoy_status status = read_exactly(file, path, header, 4);
     if (status)
         return status;
-    if (header[0] || header[1] || header[2] != TYPE_UNSIGNED_BYTE || header[3] != dimensions)
+    const unsigned type = dimensions == 2 ? TYPE_INT : TYPE_UNSIGNED_BYTE;
+    if (header[0] || header[1] || header[2] != type || header[3] != dimensions)
         return cvy_fail(
             CONVOY_INVALID,
-            "%s: not an IDX file of %s: it starts with %02x %02x %02x %02x instead of 00 00 08 %02x", path,
-            dimensions == 1 ? "labels" : "images", header[0], header[1], header[2], header[3],
+            "%s: not an IDX file of %s: it starts with %02x %02x %02x %02x instead of 00 00 %02x %02x", path,
+            dimensions == 3 ? "images" : "labels", header[0], header[1], header[2], header[3], type,
             (unsigned)dimensions);
     status = read_exactly(file, path, header + 4, 4 * (size_t)dimensions);
     if (status)
         return status;
     idx->stored = big_endian(header + 4);
     idx->height = dimensions == 3 ? big_endian(header + 8) : 1;
-    idx->width = dimensions == 3 ? big_endian(header + 12) : 1;
+    idx->width = dimensions == 3 ? big_endian(header + 12) : dimensions == 2 ? 4 * big_endian(header + 8) : 1;
     if (idx->stored == 0)
         return cvy_fail(CONVOY_INVALID, "%s: its header says that it holds no %s", path,
-                        dimensions == 1 ? "labels" : "images");
+                        dimensions == 3 ? "images" : "labels");
     if (!idx->height || !idx->width || idx->height > LARGEST_SIDE || idx->width > LARGEST_SIDE)
-        return cvy_fail(CONVOY_INVALID, "%s: its header says images of %zu x %zu, which is out of range",
+        return cvy_fail(CONVOY_INVALID, "%s: its header says entries of %zu x %zu, which is out of range",
                         path, idx->height, idx->width);
     return CONVOY_OK;
 }

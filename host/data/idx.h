@@ -1,6 +1,6 @@
 /* IDX files (Y. LeCun, "The MNIST database"): a big-endian header of two zero bytes, a type, the number of
-   dimensions and one 32-bit size each, then the values. Only unsigned bytes are read; gzip is recognised by
-   its magic. */
+   dimensions and one 32-bit size each, then the values. Unsigned bytes are read, and rows of
+   32-bit numbers; gzip is recognised by its magic. */
 #ifndef CVY_DATA_IDX_H
 #define CVY_DATA_IDX_H
 
@@ -13,12 +13,12 @@
 typedef struct cvy_idx {
     size_t stored;        /* images or labels in the file */
     size_t count;         /* read: stored, or the limit */
-    size_t height, width; /* 1 for labels */
+    size_t height, width; /* 1 for labels; of rows the width counts bytes */
     uint8_t *data;        /* [count][height][width], malloc'ed */
 } cvy_idx;
 
-/* Reads the first `limit` entries (0: all) of a file of labels (dimensions 1) or images (3). When all are
-   read the end of the file is checked too. */
+/* Reads the first `limit` entries (0: all) of a file of labels (dimensions 1), rows of 32-bit numbers (2) or
+   images (3). When all are read the end of the file is checked too. */
 convoy_status cvy_idx_read(const char *path, int dimensions, size_t limit, cvy_idx *idx);
 
 /* The same, some at a time. */

@@ -1,5 +1,5 @@
-/* Reading a photograph of either format and fitting it to a size: a separable resampler in integers, so that
-   every machine gets the same bytes. */
+/* Fitting a photograph to a size: a separable resampler in integers, so that every machine gets the same
+   bytes. */
 #include "data/image.h"
 
 #include <math.h>
@@ -7,64 +7,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/file.h"
 #include "base/given.h"
 #include "convoy/data.h"
 
 enum {
-    LARGEST_FILE = 1 << 30,
     WEIGHT_BITS = 15, /* weights of one output sum to 1 << 15 */
     EXTRA_BITS = 8,   /* kept between the two passes: 255 << 8 fits 16 bits, its weighted sum 32 */
 };
-
-convoy_status cvy_pixels_create(const char *path, int channels, size_t height, size_t width,
-                                cvy_pixels *pixels) {
-    if (!height || !width || height > CVY_LONGEST_SIDE || width > CVY_LONGEST_SIDE ||
-        height * width > CVY_MOST_PIXELS)
-        return cvy_fail(
-            CONVOY_INVALID,
-            "%s: an image of %zu x %zu pixels; at most %d megapixels are read, and sides of at most %d", path,
-            width, height, CVY_MOST_PIXELS / 1000000, CVY_LONGEST_SIDE);
-    *pixels = (cvy_pixels){channels, (int)height, (int)width, malloc(height * width * (size_t)channels)};
-    return pixels->data ? CONVOY_OK : cvy_fail_memory(path, height * width * (size_t)channels);
-}
-
-/* Says what the file is instead, where that is known. */
-static convoy_status fail_format(const char *path, const char *file, size_t size) {
-    static const struct {
-        const char *name, *magic;
-        size_t at, length;
-    } others[] = {{"WebP", "WEBP", 8, 4},  {"GIF", "GIF8", 0, 4},   {"BMP", "BM", 0, 2},
-                  {"TIFF", "II*\0", 0, 4}, {"TIFF", "MM\0*", 0, 4}, {"AVIF or HEIF", "ftyp", 4, 4}};
-    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
-        if (size >= others[i].at + others[i].length &&
-            memcmp(file + others[i].at, others[i].magic, others[i].length) == 0)
-            return cvy_fail(CONVOY_INVALID, "%s: neither PNG nor JPEG, but %s", path, others[i].name);
-    return cvy_fail(CONVOY_INVALID, "%s: neither PNG nor JPEG: it starts with %02x %02x", path,
-                    (unsigned char)file[0], size > 1 ? (unsigned char)file[1] : 0u);
-}
-
-convoy_status cvy_image_read(const char *path, cvy_wanted wanted, cvy_pixels *pixels) {
-    static const uint8_t png_magic[8] = {0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n'};
-    static const uint8_t jpeg_magic[3] = {0xff, 0xd8, 0xff};
-    memset(pixels, 0, sizeof *pixels);
-    char *data;
-    size_t size;
-    convoy_status status = cvy_file_read_regular(path, LARGEST_FILE, &data, &size);
-    if (status)
-        return status;
-    const uint8_t *file = (const uint8_t *)data;
-    if (size >= sizeof png_magic && memcmp(file, png_magic, sizeof png_magic) == 0)
-        status = cvy_png_decode(path, file, size, pixels);
-    else if (size >= sizeof jpeg_magic && memcmp(file, jpeg_magic, sizeof jpeg_magic) == 0)
-        status = cvy_jpeg_decode(path, file, size, wanted, pixels);
-    else if (size == 0)
-        status = cvy_fail(CONVOY_INVALID, "%s: the file is empty; a PNG or JPEG image is expected", path);
-    else
-        status = fail_format(path, data, size);
-    free(data);
-    return status;
-}
 
 /* ---- Resampling ---- */
 
@@ -198,7 +147,10 @@ static convoy_status letterbox(const cvy_pixels *from, int height, int width, cv
     const int inner_width = (int)fmax(1, nearbyint(from->width / scale)),
               inner_height = (int)fmax(1, nearbyint(from->height / scale));
     const size_t pixel = (size_t)from->channels, row = (size_t)inner_width * pixel;
-    cvy_pixels inner = {from->channels, inner_height, inner_width, malloc(row * (size_t)inner_height)};
+    cvy_pixels inner = {.channels = from->channels,
+                        .height = inner_height,
+                        .width = inner_width,
+                        .data = malloc(row * (size_t)inner_height)};
     if (!inner.data)
         return cvy_fail_memory("resizing an image", row * (size_t)inner_height);
     const part all = {0, 0, (double)from->width / inner_width, (double)from->height / inner_height};
@@ -249,7 +201,10 @@ convoy_status cvy_image_bring(const cvy_pixels *pixels, const cvy_fitting *fitti
         to_planes(pixels->data, pixels->channels, count, channels, image);
         return CONVOY_OK;
     }
-    cvy_pixels fitted = {pixels->channels, height, width, malloc(count * (size_t)pixels->channels)};
+    cvy_pixels fitted = {.channels = pixels->channels,
+                         .height = height,
+                         .width = width,
+                         .data = malloc(count * (size_t)pixels->channels)};
     if (!fitted.data)
         return cvy_fail_memory("resizing an image", count * (size_t)pixels->channels);
     convoy_status status = resize(pixels, fitting, &fitted);
@@ -273,8 +228,11 @@ convoy_status cvy_image_load(const char *path, const cvy_fitting *fitting, uint8
                         "and sides of 1 to "
                         "65535",
                         path, channels, height, width);
-    const cvy_wanted wanted = {fitting->channels, least > fitting->height ? least : fitting->height,
-                               least > fitting->width ? least : fitting->width};
+    const cvy_wanted wanted = {.channels = channels,
+                               .height = least > height ? least : height,
+                               .width = least > width ? least : width,
+                               .fast = fitting->fast_decode,
+                               .as_stored = fitting->as_stored};
     cvy_pixels pixels;
     convoy_status status = cvy_image_read(path, wanted, &pixels);
     if (!status)

@@ -9,7 +9,7 @@
 #include <jerror.h>
 #include <jpeglib.h>
 
-#include "data/image.h"
+#include "data/image_formats.h"
 
 /* A progressive image of a few kilobytes can ask for thousands of passes over its pixels. The passes over a
    large one are fewer: 15 over the largest, where programs write about ten. */
@@ -68,25 +68,44 @@ static void on_progress(j_common_ptr common) {
     longjmp(decoder->escape, 1);
 }
 
-/* The largest reduction that libjpeg does for free and that still covers the wanted size. */
-static void choose_scale(struct jpeg_decompress_struct *jpeg, cvy_wanted wanted) {
+/* Does libjpeg make a picture at 1/denominator of its size that still covers what is wanted? */
+static bool covers(const struct jpeg_decompress_struct *jpeg, unsigned denominator, int height, int width) {
+    return jpeg->image_height / denominator >= (unsigned)height &&
+           jpeg->image_width / denominator >= (unsigned)width;
+}
+
+static bool too_large(const struct jpeg_decompress_struct *jpeg, unsigned denominator) {
+    return (uint64_t)(jpeg->image_height / denominator) * (jpeg->image_width / denominator) > CVY_MOST_PIXELS;
+}
+
+/* The largest reduction that is free where that is asked for; else one that brings the picture within the
+   limit. One of several scans is in memory as a whole, however small it is made. */
+static void choose_scale(struct jpeg_decompress_struct *jpeg, cvy_wanted wanted, int orientation) {
+    const bool swapped = orientation >= 5 && !wanted.as_stored;
+    const int height = swapped ? wanted.width : wanted.height, width = swapped ? wanted.height : wanted.width;
     jpeg->scale_num = 1;
     jpeg->scale_denom = 1;
-    if (!wanted.height || !wanted.width)
+    if (!height || !width || (jpeg_has_multiple_scans(jpeg) && too_large(jpeg, 1)))
         return;
     for (unsigned denominator = 2; denominator <= 8; denominator *= 2)
-        if (jpeg->image_height / denominator >= (unsigned)wanted.height &&
-            jpeg->image_width / denominator >= (unsigned)wanted.width)
+        if (covers(jpeg, denominator, height, width) && (wanted.fast || too_large(jpeg, jpeg->scale_denom)))
             jpeg->scale_denom = denominator;
 }
 
 static void choose_colours(struct jpeg_decompress_struct *jpeg, cvy_wanted wanted) {
     if (jpeg->jpeg_color_space == JCS_CMYK || jpeg->jpeg_color_space == JCS_YCCK)
         jpeg->out_color_space = JCS_CMYK;
-    else if (jpeg->jpeg_color_space == JCS_GRAYSCALE || wanted.channels == 1)
+    else if (jpeg->jpeg_color_space == JCS_GRAYSCALE || (wanted.fast && wanted.channels == 1))
         jpeg->out_color_space = JCS_GRAYSCALE;
     else
         jpeg->out_color_space = JCS_RGB;
+}
+
+static int orientation_of(const struct jpeg_decompress_struct *jpeg) {
+    for (jpeg_saved_marker_ptr marker = jpeg->marker_list; marker; marker = marker->next)
+        if (marker->data_length > 6 && memcmp(marker->data, "Exif\0", 6) == 0)
+            return cvy_exif_orientation(marker->data, marker->data_length);
+    return 0;
 }
 
 /* Adobe's programs store inks inverted (255: none); others do not. */
@@ -102,12 +121,14 @@ static void cmyk_to_rgb(const uint8_t *cmyk, int width, int inverted, uint8_t *r
 /* Everything here may end in on_error's longjmp; nothing is owned by local variables. */
 static convoy_status decode(decoder *decoder, const char *path, cvy_wanted wanted, cvy_pixels *pixels) {
     struct jpeg_decompress_struct *jpeg = &decoder->jpeg;
+    jpeg_save_markers(jpeg, JPEG_APP0 + 1, 0xffff);
     jpeg_read_header(jpeg, TRUE);
-    if ((uint64_t)jpeg->image_height * jpeg->image_width > CVY_MOST_PIXELS)
+    pixels->orientation = orientation_of(jpeg);
+    choose_scale(jpeg, wanted, pixels->orientation);
+    choose_colours(jpeg, wanted);
+    if (too_large(jpeg, jpeg->scale_denom))
         return cvy_pixels_create(path, 3, jpeg->image_height, jpeg->image_width,
                                  pixels); /* fails with its message */
-    choose_scale(jpeg, wanted);
-    choose_colours(jpeg, wanted);
     jpeg_start_decompress(jpeg);
     int cmyk = jpeg->out_color_space == JCS_CMYK;
     convoy_status status = cvy_pixels_create(path, jpeg->out_color_space == JCS_GRAYSCALE ? 1 : 3,
@@ -117,7 +138,7 @@ static convoy_status decode(decoder *decoder, const char *path, cvy_wanted wante
     if (cmyk && !(decoder->row = malloc((size_t)pixels->width * 4)))
         return cvy_fail_memory(path, (size_t)pixels->width * 4);
     size_t row_bytes = (size_t)pixels->width * (size_t)pixels->channels;
-    while (jpeg->output_scanline < jpeg->output_height) {
+    while (jpeg->output_scanline < jpeg->output_height && !decoder->message[0]) {
         uint8_t *target = pixels->data + jpeg->output_scanline * row_bytes;
         JSAMPROW row = cmyk ? decoder->row : target;
         jpeg_read_scanlines(jpeg, &row, 1);
@@ -126,7 +147,7 @@ static convoy_status decode(decoder *decoder, const char *path, cvy_wanted wante
     }
     /* With one scan all pixels are there now; what follows them, be it no end marker, says nothing about
        them. Of several scans the end marker tells that none is missing. */
-    if (jpeg_has_multiple_scans(jpeg))
+    if (jpeg_has_multiple_scans(jpeg) && !decoder->message[0])
         jpeg_finish_decompress(jpeg);
     if (decoder->message[0])
         return cvy_fail(CONVOY_INVALID, "%s: damaged JPEG image: %s", path, decoder->message);
@@ -148,16 +169,11 @@ convoy_status cvy_jpeg_decode(const char *path, const uint8_t *file, size_t size
                               cvy_pixels *pixels) {
     decoder decoder;
     memset(&decoder, 0, sizeof decoder);
-    memset(pixels, 0, sizeof *pixels);
     decoder.jpeg.err = jpeg_std_error(&decoder.errors);
     decoder.errors.error_exit = on_error;
     decoder.errors.emit_message = on_message;
     convoy_status status = guarded_decode(&decoder, path, file, size, wanted, pixels);
     jpeg_destroy_decompress(&decoder.jpeg);
     free(decoder.row);
-    if (status) {
-        free(pixels->data);
-        pixels->data = NULL;
-    }
     return status;
 }

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "data/image.h"
+#include "data/image_formats.h"
 
 /* Of pixels as the file has them, which may be 8 bytes each: what inflating may cost. */
 enum { MOST_BYTES = 4 * CVY_MOST_PIXELS };
@@ -74,7 +74,13 @@ static convoy_status decode(decoder *decoder, const char *path, cvy_pixels *pixe
     for (int pass = 0; pass < passes; pass++)
         for (int y = 0; y < pixels->height; y++)
             png_read_row(png, pixels->data + (size_t)y * row, NULL);
-    png_read_end(png, NULL);
+    png_read_end(png, decoder->info);
+#ifdef PNG_eXIf_SUPPORTED
+    png_uint_32 exif_size = 0;
+    png_bytep exif = NULL;
+    if (png_get_eXIf_1(png, decoder->info, &exif_size, &exif))
+        pixels->orientation = cvy_exif_orientation(exif, exif_size);
+#endif
     return CONVOY_OK;
 }
 
@@ -84,18 +90,15 @@ static convoy_status guarded_decode(decoder *decoder, const char *path, cvy_pixe
     return decode(decoder, path, pixels);
 }
 
-convoy_status cvy_png_decode(const char *path, const uint8_t *file, size_t size, cvy_pixels *pixels) {
+convoy_status cvy_png_decode(const char *path, const uint8_t *file, size_t size, cvy_wanted wanted,
+                             cvy_pixels *pixels) {
+    (void)wanted;
     decoder decoder = {.file = file, .size = size};
-    memset(pixels, 0, sizeof *pixels);
     decoder.png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &decoder, on_error, on_warning);
     decoder.info = decoder.png ? png_create_info_struct(decoder.png) : NULL;
     convoy_status status =
         decoder.info ? guarded_decode(&decoder, path, pixels) : cvy_fail_memory("a PNG decoder", 1);
     if (decoder.png)
         png_destroy_read_struct(&decoder.png, decoder.info ? &decoder.info : NULL, NULL);
-    if (status) {
-        free(pixels->data);
-        pixels->data = NULL;
-    }
     return status;
 }

@@ -61,6 +61,10 @@ static convoy_status create_part(const convoy_dataset *set, size_t count, convoy
     part->paths = NULL;
     part->extents = NULL;
     part->fill = NULL;
+    if (set->patterns) {
+        const size_t bytes = (size_t)set->classes * sizeof *set->patterns;
+        part->patterns = memcpy(cvy_arena_alloc(arena, bytes), set->patterns, bytes);
+    }
     part->name = cvy_arena_strdup(arena, set->name);
     part->source = set->source ? cvy_arena_strdup(arena, set->source) : NULL;
     part->class_names = cvy_arena_alloc(arena, ((size_t)set->classes + 1) * sizeof *part->class_names);

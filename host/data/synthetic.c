@@ -101,5 +101,5 @@ convoy_status cvy_synthetic_open(const cvy_dataset_request *request, convoy_data
     }
     if (options->limit && count > options->limit)
         dataset->count = options->limit;
-    return cvy_dataset_keep(dataset, options->memory, options->threads);
+    return cvy_dataset_keep(dataset, options->memory, options->threads, false);
 }

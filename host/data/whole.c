@@ -28,7 +28,8 @@ static cvy_fitting whole_of(const convoy_dataset *dataset, const cvy_pixels *pix
 static convoy_status read_photograph(const convoy_dataset *dataset, size_t index, cvy_pixels *pixels) {
     const int least = dataset->short_side;
     const cvy_wanted wanted = {dataset->channels, (int)fmax(least, dataset->covers[0]),
-                               (int)fmax(least, dataset->covers[1])};
+                               (int)fmax(least, dataset->covers[1]), dataset->fast_decode,
+                               dataset->as_stored};
     return cvy_image_read(dataset->paths[index], wanted, pixels);
 }
 
@@ -58,8 +59,10 @@ static convoy_status fetch(const convoy_dataset *dataset, size_t index, uint8_t 
     uint8_t *whole = status ? NULL : malloc(channels * height * width);
     if (!status && !whole)
         status = cvy_fail_memory("resizing an image", channels * height * width);
-    const cvy_fitting fitting = {dataset->channels, (int)height, (int)width, CVY_SHORT_SIDE,
-                                 dataset->short_side};
+    const cvy_fitting fitting = {.channels = dataset->channels,
+                                 .height = (int)height,
+                                 .width = (int)width,
+                                 .short_side = dataset->short_side};
     if (!status)
         status = cvy_image_bring(&pixels, &fitting, whole);
     memset(image, 0, channels * plane);

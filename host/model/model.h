@@ -29,12 +29,14 @@ typedef struct cvy_recipe {
     int pieces; /* of a batch, whose gradients are added up in a tree: train/pieces.h; 0: the run chooses */
     int init;   /* default | xavier_uniform | kaiming_uniform | kaiming_normal | lecun (LeNet-5's) */
     bool shuffle;
-    cvy_transforms augment; /* of training images */
-    int resize, short_side; /* cvy_resize_mode; 0: as long as the image's */
+    cvy_transforms augment;                           /* of training images */
+    int resize, short_side;                           /* cvy_resize_mode; 0: as long as the image's */
+    bool fast_decode, exif_orientation, skip_damaged; /* of photographs */
     int border;             /* zero-value pixels around the image: lenet5 pads 28 to 32 with 2 */
     double mean[4], std[4]; /* per channel, of pixels scaled to 0..1; default 0 and 1 */
     int reports_per_epoch;  /* running train loss and accuracy this many times an epoch (lenet: 5); 0: none */
     int eval_every; /* steps between evaluations of the whole test set (digits_cnn: 100); 0: per epoch */
+    int test_split; /* stratified | per_class */
     double test_fraction; /* of a folder without train/ and test/ */
     double val_fraction;  /* of the training images; 0: none */
     cvy_schedule schedule;

@@ -39,6 +39,12 @@ const cvy_param cvy_recipe_params[] = {
     ROW(shuffle, CVY_BOOL, .fallback = "true", .help = "a new order each epoch"),
     NODE(resize, "of photographs of other sizes: short_side (the default), {short_side: PIXELS}, squash or "
                  "letterbox"),
+    ROW(fast_decode, CVY_BOOL, .fallback = "false",
+        .help = "JPEG images at a half, quarter or eighth of their size where that is enough: faster, not "
+                "the same pixels"),
+    ROW(exif_orientation, CVY_BOOL, .fallback = "true", .help = "turn photographs as their EXIF data says"),
+    ROW(skip_damaged, CVY_BOOL, .fallback = "false",
+        .help = "leave out photographs that cannot be read, and say so"),
     NODE(augment, "of training images: a list of torchvision's transforms, as [{RandomCrop: {padding: 4}}]"),
     COUNT(border, "0", 0, 1 << 12, "zero pixels around the image"),
     NODE(mean, "subtracted from pixels in 0..1; a number or one per channel"),
@@ -47,6 +53,10 @@ const cvy_param cvy_recipe_params[] = {
     COUNT(eval_every, "0", 0, 1 << 30, "steps between evaluations of the test set; 0: per epoch"),
     ROW(test_fraction, CVY_FLOAT, .fallback = "0.2", .maximum = 1,
         .help = "of a folder without train/ and test/"),
+    ROW(test_split, CVY_CHOICE, .fallback = "stratified", .choices = "stratified|per_class",
+        .help =
+            "how it is rounded: of all images and shared out, as scikit-learn does it, or by each class for "
+            "itself, as 0.1 did"),
     ROW(val_fraction, CVY_FLOAT, .fallback = "0", .maximum = 0.999,
         .help = "of the training images, to choose the best weights by; 0: none"),
     NODE(scheduler, "of the learning rate: {StepLR: {step_size: 30}}, ...: tools/docs/recipes.md"),

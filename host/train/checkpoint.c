@@ -20,7 +20,7 @@ static bool may_differ(const char *line, size_t length) {
     (void)length;
     static const char *const keys[] = {
         "epochs:",     "data:",           "batch_size:", "micro_batch:", "reports_per_epoch:",
-        "eval_every:", "early_stopping:", "pieces:"};
+        "eval_every:", "early_stopping:", "pieces:",     "test_split:"};
     line += strspn(line, " ");
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
         if (strncmp(line, keys[i], strlen(keys[i])) == 0)

@@ -153,7 +153,10 @@ static convoy_status fit_picture(const char *function, const cvy_image_spec *ima
     if (status)
         return status;
     const size_t row = (size_t)given.width * (size_t)given.channels, height = (size_t)given.height;
-    cvy_pixels pixels = {given.channels, given.height, given.width, (uint8_t *)(uintptr_t)given.pixels};
+    cvy_pixels pixels = {.channels = given.channels,
+                         .height = given.height,
+                         .width = given.width,
+                         .data = (uint8_t *)(uintptr_t)given.pixels};
     uint8_t *packed = NULL;
     if (given.row_bytes > row) {
         packed = malloc(row * height);
@@ -163,8 +166,11 @@ static convoy_status fit_picture(const char *function, const cvy_image_spec *ima
             memcpy(packed + y * row, given.pixels + y * given.row_bytes, row);
         pixels.data = packed;
     }
-    const cvy_fitting fitting = {image->channels, image->height, image->width, image->resize,
-                                 image->short_side};
+    const cvy_fitting fitting = {.channels = image->channels,
+                                 .height = image->height,
+                                 .width = image->width,
+                                 .resize = image->resize,
+                                 .short_side = image->short_side};
     status = cvy_image_bring(&pixels, &fitting, to);
     free(packed);
     return status;

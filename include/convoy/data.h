@@ -54,14 +54,23 @@ typedef struct convoy_dataset_options {
        crops anew in each epoch. Images then have the size of the highest and the widest, and zeros to the
        right and below. */
     int whole;
+    /* 1: decode JPEG images at a half, quarter or eighth of their size where that covers what is wanted, and
+       grey ones from their brightness: faster, but not the pixels that other formats give. */
+    int fast_decode;
+    int skip_damaged;     /* 1: leave out photographs that cannot be read, with a warning */
+    int rounded_by_class; /* 1: test_fraction is rounded in each class for itself, as 0.1 did; 0: of the
+                             whole, and shared out by the largest remainders */
+    int as_stored;        /* 1: do not turn photographs as their EXIF data says */
 } convoy_dataset_options;
 
 /* Opens one split ("train", "test", or "val": what training is judged by; the test split where there is no
-   val/) of a set. `what` is a known name ("fashion-mnist", "mnist", "cifar10", "cifar100"), looked for under
-   $CONVOY_DATA, data/ and /usr/share/datasets; or "synthetic": images that are made up, learnable, and the
-   same on every machine; or a folder, recognised by what it holds: IDX files (train-images-idx3-ubyte, ...,
-   plain or gzipped), CIFAR-10 or CIFAR-100 in its binary form, or one subfolder of JPEG and PNG images per
-   class, either below train/ and test/ (or val/, valid/ or validation/) or split here by test_fraction.
+   val/) of a set. `what` is a known name ("fashion-mnist", "mnist", "kmnist", "qmnist", "emnist-letters",
+   ..., "cifar10", "cifar100"), looked for under $CONVOY_DATA, data/ and /usr/share/datasets; or "synthetic":
+   images that are made up, learnable, and the same on every machine; or a folder, recognised by what it
+   holds: IDX files (train-images-idx3-ubyte, ..., plain or gzipped; of several sets in it one is
+   "FOLDER/emnist-letters"), CIFAR-10 or CIFAR-100 in its binary form, or one subfolder of photographs per
+   class, either below train/ and test/ (or val/, valid/ or validation/) or split here by test_fraction. Of
+   photographs "all" is one set of all there are.
 
    `options` may be NULL. CONVOY_INVALID: nothing there, not recognised, or bad contents; CONVOY_IO: not
    readable; CONVOY_MEMORY. The message names the file and what was found in it. Any thread. */
@@ -138,10 +147,10 @@ CONVOY_API const char *convoy_dataset_path(const convoy_dataset *dataset, size_t
    memory. CONVOY_INVALID: a set of floats. */
 CONVOY_API convoy_status convoy_dataset_image(const convoy_dataset *dataset, size_t index, uint8_t *image);
 
-/* Decodes one PNG or JPEG file into image [channels][height][width]: the short side is resized to fit, the
-   centre cropped. channels is 1 (grey) or 3 (RGB). Transparency and EXIF orientation are ignored, as
-   torchvision does. CONVOY_INVALID: neither PNG nor JPEG, damaged, or too large (tools/docs/models.md);
-   CONVOY_IO: not readable. Any thread. */
+/* Decodes one file (JPEG, PNG, WebP, BMP, TIFF, the first image of a GIF) into image
+   [channels][height][width]: it is turned as its EXIF data says, the short side is resized to fit, the centre
+   cropped. channels is 1 (grey) or 3 (RGB). Transparency is ignored, as torchvision does. CONVOY_INVALID:
+   none of these, damaged, or too large (tools/docs/models.md); CONVOY_IO: not readable. Any thread. */
 CONVOY_API convoy_status convoy_image_load(const char *path, int channels, int height, int width,
                                            uint8_t *image);
 

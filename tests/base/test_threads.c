@@ -2,7 +2,9 @@
 #include "base/threads.h"
 
 #include <stdatomic.h>
+#include <time.h>
 
+#include "convoy/log.h"
 #include "support/test.h"
 
 enum { COUNT = 1000 };
@@ -40,6 +42,30 @@ static void first_failure_is_told(void **state) {
     }
 }
 
+static char told[128];
+
+static void hear(void *context, convoy_log_level level, const char *message) {
+    (void)context, (void)level;
+    snprintf(told, sizeof told, "%s", message);
+}
+
+static convoy_status wait_a_while(void *context, size_t index) {
+    (void)context, (void)index;
+    nanosleep(&(struct timespec){.tv_nsec = 400 * 1000 * 1000}, NULL);
+    return CONVOY_OK;
+}
+
+/* After a second. */
+static void long_work_says_how_far_it_is(void **state) {
+    (void)state;
+    convoy_log_set_sink(hear, NULL);
+    assert_ok(cvy_parallel("waiting", 2, 1, wait_a_while, NULL));
+    assert_string_equal(told, "");
+    assert_ok(cvy_parallel("waiting", 4, 1, wait_a_while, NULL));
+    convoy_log_set_sink(NULL, NULL);
+    assert_string_equal(told, "waiting: 3 of 4");
+}
+
 static void failures_by_place(void **state) {
     (void)state;
     cvy_failure failure = {0};
@@ -74,6 +100,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(everything_once),
         cmocka_unit_test(first_failure_is_told),
+        cmocka_unit_test(long_work_says_how_far_it_is),
         cmocka_unit_test(failures_by_place),
         cmocka_unit_test(groups),
     };

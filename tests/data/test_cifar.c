@@ -174,6 +174,24 @@ static void bad_files_are_refused(void **state) {
                  "data_batch_3.bin: No such file or directory; the set is incomplete");
 }
 
+/* Nothing in a file is executed: what pickle files are is said, and what to take. */
+static void pickles_are_refused_by_name(void **state) {
+    (void)state;
+    convoy_dataset *set;
+    test_write_file(folder, "data_batch_1", "\x80\x02}q", 4);
+    assert_fails(
+        convoy_dataset_open(folder, "train", NULL, &set), CONVOY_INVALID,
+        "these are CIFAR-10's batches for Python (pickle files, which are programs); take the binary");
+    test_write_file(folder, "data_batch_1", "text", 4);
+    assert_fails(convoy_dataset_open(folder, "train", NULL, &set), CONVOY_INVALID, "not recognised");
+    test_write_file(folder, "cifar-100-python/train", "\x80\x02}q", 4);
+    test_write_file(folder, "cifar-100-python/test", "\x80\x02}q", 4);
+    setenv("CONVOY_DATA", folder, 1);
+    assert_fails(convoy_dataset_open("cifar100", "train", NULL, &set), CONVOY_INVALID,
+                 "cifar-100-binary.tar.gz");
+    unsetenv("CONVOY_DATA");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(cifar10_reads_all_batches_in_order, setup, teardown),
@@ -183,6 +201,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(known_names_find_the_unpacked_archive, setup, teardown),
         cmocka_unit_test_setup_teardown(cifar100_uses_the_fine_label, setup, teardown),
         cmocka_unit_test_setup_teardown(bad_files_are_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(pickles_are_refused_by_name, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -36,9 +36,9 @@ static void missing_sets_say_where_they_were_looked_for(void **state) {
         assert_fails(convoy_dataset_open("fashion-mnist", "train", NULL, &set), CONVOY_INVALID,
                      "apt-get install dataset-fashion-mnist");
     assert_fails(convoy_dataset_open("fashion-mnits", "train", NULL, &set), CONVOY_INVALID,
-                 "no such folder, and not one of the known names (fashion-mnist, mnist, cifar10, cifar100, "
-                 "synthetic); "
-                 "did you mean fashion-mnist?");
+                 "no such folder, and not one of the known names (fashion-mnist, mnist, kmnist, qmnist, "
+                 "emnist-balanced, emnist-byclass, emnist-bymerge, emnist-digits, emnist-letters, "
+                 "emnist-mnist, cifar10, cifar100, synthetic); did you mean fashion-mnist?");
     assert_null(set);
 }
 
@@ -80,7 +80,7 @@ static void bad_arguments(void **state) {
         assert_fails(convoy_dataset_open("synthetic", "train", &cases[i].options, &set), CONVOY_INVALID,
                      cases[i].part);
     assert_fails(convoy_dataset_open("synthetic", "dev", NULL, &set), CONVOY_INVALID,
-                 "split dev: expected train, val or test");
+                 "split dev: expected train, val, test or all");
     assert_fails(convoy_dataset_open("", "train", NULL, &set), CONVOY_INVALID, "no data set named");
     assert_fails(convoy_dataset_open(NULL, "train", NULL, &set), CONVOY_INVALID, "no data set named");
     convoy_dataset_free(NULL);

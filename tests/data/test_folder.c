@@ -125,6 +125,50 @@ static void validation_has_other_names(void **state) {
     assert_int_equal(count_of("val"), 3);
 }
 
+/* As Kaggle's sets have them. */
+static void splits_have_other_names_in_any_case(void **state) {
+    (void)state;
+    write_classes("Training/", animals, 3, 4);
+    write_classes("Testing/", animals, 3, 2);
+    assert_int_equal(count_of("train"), 12);
+    assert_int_equal(count_of("test"), 6);
+    assert_int_equal(count_of("all"), 18);
+    write_classes("VALID/", animals, 3, 1);
+    assert_true(cvy_folder_has_validation(folder));
+    assert_int_equal(count_of("val"), 3);
+    assert_int_equal(count_of("all"), 21);
+}
+
+/* What has no class folders in it is no split, and may be a class. */
+static void a_class_may_be_called_train(void **state) {
+    (void)state;
+    const char *const vehicles[] = {"car", "test", "train"};
+    convoy_dataset *set;
+    write_classes("", vehicles, 3, 4);
+    assert_ok(convoy_dataset_open(folder, "train", NULL, &set));
+    assert_string_equal(convoy_dataset_class_name(set, 2), "train");
+    convoy_dataset_free(set);
+}
+
+/* A folder to test with, alone: by its own split, or as one set. */
+static void held_out_folders_are_read_whole(void **state) {
+    (void)state;
+    convoy_dataset *set;
+    write_classes("test/", animals, 3, 2);
+    assert_int_equal(count_of("test"), 6);
+    assert_fails(convoy_dataset_open(folder, "train", NULL, &set), CONVOY_INVALID,
+                 "there is test/ to test with, but no train/");
+    char *test = cvy_path_join(folder, "test"), *whole = folder;
+    folder = test;
+    assert_int_equal(count_of("all"), 6);
+    assert_int_equal(count_of("test"),
+                     3); /* ceil(6 / 5) shared out, but none of a class of two is left out */
+    folder = whole;
+    free(test);
+    assert_fails(convoy_dataset_open("synthetic", "all", NULL, &set), CONVOY_INVALID,
+                 "that is for photographs in folders or lists; this is synthetic");
+}
+
 static void expect_failure(const char *part) {
     convoy_dataset *set;
     assert_fails(convoy_dataset_open(folder, "train", NULL, &set), CONVOY_INVALID, part);
@@ -199,7 +243,7 @@ static void a_single_tree_is_split_by_the_seed(void **state) {
     (void)state;
     convoy_dataset *sets[2], *again[2];
     write_classes("", animals, 3, 9);
-    convoy_dataset_options options = {.test_fraction = 0.34, .seed = 5};
+    convoy_dataset_options options = {.test_fraction = 0.33, .seed = 5};
     open_both(&options, sets);
     assert_int_equal(convoy_dataset_count(sets[0]), 18);
     assert_int_equal(convoy_dataset_count(sets[1]), 9);
@@ -225,6 +269,92 @@ static void small_classes_keep_one_for_each_split(void **state) {
     assert_int_equal(convoy_dataset_count(sets[0]), 2);
     assert_int_equal(convoy_dataset_count(sets[1]), 2);
     close_both(sets);
+}
+
+/* scikit-learn's train_test_split(stratify=) holds out ceil(0.2 * 18) = 4 of 12 and 6 images, 3 and 1, where
+   rounding by class would make it 2 and 1; and ceil(0.3 * 10) = 3 of 5, 3 and 2, one of each. */
+static void the_split_is_rounded_as_a_whole(void **state) {
+    (void)state;
+    static const struct {
+        int members[3];
+        double fraction;
+        int by_class;
+        size_t held[3];
+    } cases[] = {{{12, 6, 0}, 0.2, 0, {3, 1, 0}}, {{12, 6, 0}, 0.2, 1, {2, 1, 0}},
+                 {{5, 3, 2}, 0.3, 0, {1, 1, 1}},  {{5, 5, 5}, 0.2, 0, {1, 1, 1}},
+                 {{7, 9, 4}, 0.25, 0, {2, 2, 1}}, {{7, 9, 4}, 0.9, 0, {6, 8, 3}}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const convoy_dataset_options options = {.test_fraction = cases[i].fraction,
+                                                .rounded_by_class = cases[i].by_class};
+        convoy_dataset *sets[2];
+        size_t held[3] = {0}, kept[3] = {0};
+        char *whole = folder, name[8];
+        snprintf(name, sizeof name, "%zu", i);
+        folder = cvy_path_join(whole, name);
+        for (int c = 0; c < 3; c++)
+            write_classes("", animals + c, cases[i].members[c] > 0, cases[i].members[c]);
+        open_both(&options, sets);
+        for (size_t k = 0; k < convoy_dataset_count(sets[0]); k++)
+            kept[convoy_dataset_label(sets[0], k)]++;
+        for (size_t k = 0; k < convoy_dataset_count(sets[1]); k++)
+            held[convoy_dataset_label(sets[1], k)]++;
+        close_both(sets);
+        for (int c = 0; c < 3; c++) {
+            assert_int_equal(held[c], cases[i].held[c]);
+            assert_int_equal(held[c] + kept[c], cases[i].members[c]);
+        }
+        free(folder);
+        folder = whole;
+    }
+}
+
+/* Debian's tuxpaint-stamps-default, as torchvision 0.29's ImageFolder reads it. */
+static void tux_paints_stamps_are_read_as_image_folder_does(void **state) {
+    (void)state;
+    static const char *const stamps = "/usr/share/tuxpaint/stamps";
+    static const size_t counts[] = {146, 19, 67, 13, 34, 5, 9, 3, 6, 39, 63, 16, 12, 247, 79, 38};
+    const convoy_dataset_options options = {.height = 8, .width = 8, .channels = 3, .memory = 1};
+    convoy_dataset *set;
+    size_t found[16] = {0};
+    if (!cvy_folder_exists(stamps))
+        skip();
+    assert_ok(convoy_dataset_open(stamps, "all", &options, &set));
+    assert_int_equal(convoy_dataset_classes(set), 16);
+    assert_int_equal(convoy_dataset_count(set), 796);
+    assert_string_equal(convoy_dataset_class_name(set, 7), "naturalforces");
+    for (size_t i = 0; i < 796; i++)
+        found[convoy_dataset_label(set, i)]++;
+    assert_memory_equal(found, counts, sizeof counts);
+    convoy_dataset_free(set);
+}
+
+/* What a set knows of each photograph goes with it. */
+static void a_part_keeps_the_sizes_of_its_photographs(void **state) {
+    (void)state;
+    uint8_t data[8 * 8] = {0};
+    const convoy_dataset_options options = {
+        .height = 2, .width = 2, .short_side = 4, .whole = 1, .channels = 1};
+    convoy_dataset *set, *part;
+    for (int i = 0; i < 8; i++)
+        for (int c = 0; c < 2; c++) {
+            char name[32];
+            snprintf(name, sizeof name, "train/%s/%d.png", animals[c], i);
+            test_write_png(folder, name, 4, i % 2 ? 8 : 6, PNG_COLOR_TYPE_GRAY, 8, 0, data);
+        }
+    write_classes("test/", animals, 2, 1);
+    assert_ok(convoy_dataset_open(folder, "train", &options, &set));
+    assert_ok(convoy_dataset_split(set, 0.4, 3, &part));
+    const convoy_dataset *const both[] = {set, part};
+    for (int s = 0; s < 2; s++) {
+        assert_int_equal(both[s]->covers[0], 2);
+        for (size_t i = 0; i < both[s]->count; i++) {
+            const int number = strrchr(both[s]->paths[i], '/')[1] - '0';
+            assert_int_equal(both[s]->extents[i][0], 4);
+            assert_int_equal(both[s]->extents[i][1], number % 2 ? 8 : 6);
+        }
+    }
+    convoy_dataset_free(set);
+    convoy_dataset_free(part);
 }
 
 static void a_limit_spreads_over_the_classes(void **state) {
@@ -279,7 +409,7 @@ static void bad_folders_are_refused(void **state) {
     write_classes("", animals, 1, 3);
     expect_failure("1 class folder; a classifier needs at least two");
     test_write_file(folder, "bee/.hidden.png", "", 0);
-    expect_failure("/bee: no PNG or JPEG images in this class's folder");
+    expect_failure("/bee: no images in this class's folder");
     write_classes("", animals, 2, 3);
     test_write_file(folder, "bee/9.jpg", "", 0);
     convoy_dataset *set;
@@ -314,7 +444,7 @@ static void other_files_are_skipped_with_one_warning(void **state) {
     assert_ok(convoy_dataset_open(folder, "train", NULL, &set));
     assert_int_equal(convoy_dataset_count(set), 6);
     assert_int_equal(warnings, 1);
-    assert_non_null(strstr(last_warning, "skipped 2 files that are not PNG or JPEG, such as"));
+    assert_non_null(strstr(last_warning, "skipped 2 files that are no images, such as"));
     convoy_dataset_free(set);
 }
 
@@ -339,8 +469,42 @@ static void all_damaged_files_are_named_at_once(void **state) {
     const convoy_dataset_options options = {.channels = 1, .height = 4, .width = 4};
     assert_fails(convoy_dataset_open(folder, "train", &options, &set), CONVOY_INVALID,
                  "2 images cannot be read");
-    assert_non_null(strstr(convoy_error_message(), "ape/0.png: neither PNG nor JPEG, but WebP"));
-    assert_non_null(strstr(convoy_error_message(), "cat/3.png: neither PNG nor JPEG, but GIF"));
+    assert_non_null(strstr(convoy_error_message(), "ape/0.png: damaged WebP image"));
+    assert_non_null(strstr(convoy_error_message(), "cat/3.png: damaged GIF image"));
+}
+
+/* Left out and counted, in memory or streamed, whole photographs or cropped ones. */
+static void damaged_files_can_be_left_out(void **state) {
+    (void)state;
+    write_classes("train/", animals, 3, 4);
+    write_classes("test/", animals, 3, 1);
+    test_write_file(folder, "train/ape/0.png", "x", 1);
+    test_write_file(folder, "train/cat/3.png", "GIF89a", 6);
+    for (int way = 0; way < 4; way++) {
+        const convoy_dataset_options options = {
+            .skip_damaged = 1, .memory = way % 2, .whole = way / 2, .threads = 2};
+        convoy_dataset *set;
+        warnings = 0;
+        assert_ok(convoy_dataset_open(folder, "train", &options, &set));
+        assert_int_equal(warnings, 1);
+        assert_non_null(strstr(last_warning, "2 of 12 images cannot be read and are left out:"));
+        assert_non_null(strstr(last_warning, "cat/3.png: damaged GIF"));
+        assert_int_equal(convoy_dataset_count(set), 10);
+        for (size_t i = 0; i < 10; i++) {
+            const size_t at = i + 1; /* in the list with the first one */
+            assert_int_equal(convoy_dataset_label(set, i), at / 4);
+            assert_int_equal(value_of(set, i), 10 * (at / 4 + 1) + at % 4);
+        }
+        convoy_dataset_free(set);
+    }
+    for (int i = 0; i < 4; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "train/bee/%d.png", i);
+        test_write_file(folder, name, "x", 1);
+    }
+    convoy_dataset *set;
+    assert_fails(convoy_dataset_open(folder, "train", &(convoy_dataset_options){.skip_damaged = 1}, &set),
+                 CONVOY_INVALID, "no image of class bee can be read");
 }
 
 static void the_first_damaged_file_is_reported(void **state) {
@@ -354,7 +518,7 @@ static void the_first_damaged_file_is_reported(void **state) {
         convoy_dataset *set;
         assert_fails(
             convoy_dataset_open(folder, "train", &(convoy_dataset_options){.threads = threads}, &set),
-            CONVOY_INVALID, "train/bee/2.png: neither PNG nor JPEG");
+            CONVOY_INVALID, "train/bee/2.png: not an image");
     }
 }
 
@@ -363,6 +527,13 @@ int main(void) {
         cmocka_unit_test_setup_teardown(train_and_test_folders_are_the_splits, setup, teardown),
         cmocka_unit_test_setup_teardown(training_is_judged_by_validation, setup, teardown),
         cmocka_unit_test_setup_teardown(validation_has_other_names, setup, teardown),
+        cmocka_unit_test_setup_teardown(splits_have_other_names_in_any_case, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_class_may_be_called_train, setup, teardown),
+        cmocka_unit_test_setup_teardown(held_out_folders_are_read_whole, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_split_is_rounded_as_a_whole, setup, teardown),
+        cmocka_unit_test_setup_teardown(damaged_files_can_be_left_out, setup, teardown),
+        cmocka_unit_test_setup_teardown(tux_paints_stamps_are_read_as_image_folder_does, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_part_keeps_the_sizes_of_its_photographs, setup, teardown),
         cmocka_unit_test_setup_teardown(folders_in_a_class_belong_to_it, setup, teardown),
         cmocka_unit_test_setup_teardown(our_own_runs_are_no_class, setup, teardown),
         cmocka_unit_test_setup_teardown(a_single_tree_is_split_by_the_seed, setup, teardown),

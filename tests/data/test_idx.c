@@ -77,6 +77,114 @@ static void plain_and_gzipped_sets_read_alike(void **state) {
     }
 }
 
+/* ---- MNIST's kin ---- */
+
+/* Files of EMNIST's set under its names: as write_split's pixels, and labels from 1 on. */
+static void write_letters(const char *which, const char *split, const uint8_t labels[IMAGES]) {
+    uint8_t pixels[IMAGES * BYTES];
+    char name[128];
+    for (size_t i = 0; i < sizeof pixels; i++)
+        pixels[i] = pixel(i);
+    snprintf(name, sizeof name, "emnist-%s-%s-images-idx3-ubyte.gz", which, split);
+    test_write_idx(folder, name, 3, (uint32_t[]){IMAGES, HEIGHT, WIDTH}, pixels);
+    snprintf(name, sizeof name, "emnist-%s-%s-labels-idx1-ubyte.gz", which, split);
+    test_write_idx(folder, name, 1, (uint32_t[]){IMAGES}, labels);
+}
+
+static convoy_status open_member(const char *member, const char *split, convoy_dataset **set) {
+    char *path = cvy_path_join(folder, member);
+    const convoy_status status = convoy_dataset_open(path, split, NULL, set);
+    free(path);
+    return status;
+}
+
+/* Images stand upright, and the letters' labels begin with 1. */
+static void emnist_is_turned_and_counted_from_one(void **state) {
+    (void)state;
+    convoy_dataset *set;
+    uint8_t image[BYTES];
+    const uint8_t training[IMAGES] = {1, 2, 3, 26, 5, 6, 7};
+    write_letters("letters", "train", training);
+    write_letters("letters", "test", digits);
+    assert_ok(convoy_dataset_open(folder, "test", NULL, &set)); /* the only set there is */
+    assert_int_equal(convoy_dataset_classes(set), 26);
+    assert_string_equal(convoy_dataset_class_name(set, 25), "z");
+    assert_int_equal(convoy_dataset_height(set), WIDTH);
+    assert_int_equal(convoy_dataset_width(set), HEIGHT);
+    assert_int_equal(convoy_dataset_label(set, 5), digits[5] - 1);
+    assert_ok(convoy_dataset_image(set, 1, image));
+    for (size_t y = 0; y < WIDTH; y++)
+        for (size_t x = 0; x < HEIGHT; x++)
+            assert_int_equal(image[y * HEIGHT + x], pixel(BYTES + x * WIDTH + y));
+    convoy_dataset_free(set);
+    write_letters("letters", "test", (const uint8_t[IMAGES]){1, 0, 1, 1, 1, 1, 1});
+    assert_fails(convoy_dataset_open(folder, "test", NULL, &set), CONVOY_INVALID,
+                 "label 0 of image 1 is out of range: the set has 26 classes, numbered from 1");
+}
+
+/* EMNIST's archive has its six sets in one folder. */
+static void one_of_several_sets_is_named(void **state) {
+    (void)state;
+    convoy_dataset *set;
+    write_letters("balanced", "train", digits);
+    write_letters("digits", "train", digits);
+    assert_fails(convoy_dataset_open(folder, "train", NULL, &set), CONVOY_INVALID,
+                 "holds several sets; give one of ");
+    assert_non_null(strstr(convoy_error_message(), "/emnist-balanced, "));
+    assert_ok(open_member("emnist-balanced", "train", &set));
+    assert_string_equal(convoy_dataset_name(set), "emnist-balanced");
+    assert_int_equal(convoy_dataset_label(set, 0), digits[0]);
+    convoy_dataset_free(set);
+    assert_fails(open_member("emnist-balanced", "test", &set), CONVOY_INVALID,
+                 "there is no emnist-balanced-test-images-idx3-ubyte or .gz in it");
+    assert_fails(open_member("emnist-letters", "train", &set), CONVOY_INVALID, "no such folder");
+}
+
+/* QMNIST's labels are rows of eight numbers, of which the first is the class. */
+static void rows_of_labels_begin_with_the_class(void **state) {
+    (void)state;
+    uint8_t pixels[IMAGES * BYTES] = {0}, rows[16 + IMAGES * 32] = {0, 0, 12, 2, 0, 0, 0, IMAGES, 0, 0, 0, 8};
+    for (size_t i = 0; i < IMAGES; i++) {
+        rows[12 + i * 32 + 3] = digits[i];
+        rows[12 + i * 32 + 7] = 99; /* who wrote it */
+    }
+    test_write_idx(folder, "qmnist-test-images-idx3-ubyte", 3, (uint32_t[]){IMAGES, HEIGHT, WIDTH}, pixels);
+    test_write_gzip(folder, "qmnist-test-labels-idx2-int.gz", rows, 12 + IMAGES * 32);
+    convoy_dataset *set;
+    assert_ok(convoy_dataset_open(folder, "test", NULL, &set));
+    for (size_t i = 0; i < IMAGES; i++)
+        assert_int_equal(convoy_dataset_label(set, i), digits[i]);
+    convoy_dataset_free(set);
+    rows[12 + 2 * 32] = 1;
+    test_write_gzip(folder, "qmnist-test-labels-idx2-int.gz", rows, 12 + IMAGES * 32);
+    assert_fails(convoy_dataset_open(folder, "test", NULL, &set), CONVOY_INVALID,
+                 "the class of image 2 is out of range");
+}
+
+/* What classes are called is known of a known name. */
+static void known_kin_have_names(void **state) {
+    (void)state;
+    convoy_dataset *set;
+    setenv("CONVOY_DATA", folder, 1);
+    write_split("KMNIST/raw/train", "", digits);
+    write_letters("x", "train", digits); /* of no known set */
+    assert_ok(convoy_dataset_open("kmnist", "train", NULL, &set));
+    assert_int_equal(convoy_dataset_classes(set), 10);
+    assert_string_equal(convoy_dataset_class_name(set, 9), "wo");
+    convoy_dataset_free(set);
+    char *raw = folder;
+    folder = cvy_path_join(raw, "EMNIST/raw");
+    write_letters("byclass", "train", digits);
+    free(folder);
+    folder = raw;
+    assert_ok(convoy_dataset_open("emnist-byclass", "train", NULL, &set));
+    assert_int_equal(convoy_dataset_classes(set), 62);
+    assert_string_equal(convoy_dataset_class_name(set, 10), "A");
+    assert_string_equal(convoy_dataset_class_name(set, 61), "z");
+    convoy_dataset_free(set);
+    unsetenv("CONVOY_DATA");
+}
+
 static void a_limit_takes_the_first_images(void **state) {
     (void)state;
     write_split("train", ".gz", digits);
@@ -174,7 +282,7 @@ static void bad_headers_are_refused(void **state) {
     write_images((const uint8_t *)"\0\0\x08\x03\xff\xff\xff\xff\0\0\0\x1c\0\0\0\x1c", 16);
     expect_failure(CONVOY_INVALID, "4294967295 entries of 28 x 28 bytes, but the file has only 16 bytes");
     write_images((const uint8_t *)"\0\0\x08\x03\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", 16);
-    expect_failure(CONVOY_INVALID, "images of 4294967295 x 4294967295, which is out of range");
+    expect_failure(CONVOY_INVALID, "entries of 4294967295 x 4294967295, which is out of range");
     write_images((const uint8_t *)"\0\0\x08\x03\xff\xff\xff\xff\0\0\xff\xff\0\0\xff\xff", 16);
     expect_failure(CONVOY_INVALID, "truncated or damaged");
     write_images((const uint8_t *)"\0\0\x08\x03\0\0\0\0\0\0\0\x01\0\0\0\x01", 16);
@@ -289,6 +397,10 @@ static void fashion_mnist_as_installed(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(plain_and_gzipped_sets_read_alike, setup, teardown),
+        cmocka_unit_test_setup_teardown(emnist_is_turned_and_counted_from_one, setup, teardown),
+        cmocka_unit_test_setup_teardown(one_of_several_sets_is_named, setup, teardown),
+        cmocka_unit_test_setup_teardown(rows_of_labels_begin_with_the_class, setup, teardown),
+        cmocka_unit_test_setup_teardown(known_kin_have_names, setup, teardown),
         cmocka_unit_test_setup_teardown(a_limit_takes_the_first_images, setup, teardown),
         cmocka_unit_test_setup_teardown(grey_becomes_rgb_when_asked, setup, teardown),
         cmocka_unit_test_setup_teardown(training_labels_count_the_classes, setup, teardown),

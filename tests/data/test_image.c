@@ -1,4 +1,4 @@
-/* Decoding PNG and JPEG, and fitting to a size. */
+/* Decoding photographs of every format, and fitting them to a size. */
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -7,7 +7,8 @@
 
 #include "base/file.h"
 #include "convoy/data.h"
-#include "data/image.h"
+#include "data/image_formats.h"
+#include "data/image_reference.h"
 #include "data/resize_reference.h"
 #include "support/images.h"
 #include "support/photograph.h"
@@ -169,10 +170,101 @@ static void large_jpeg_is_reduced(void **state) {
     free(data);
 }
 
+/* The same pixels give the same input, whatever file they come from; with fast_decode only about. */
+static void jpeg_and_png_give_the_same_input(void **state) {
+    (void)state;
+    enum { SIDE = 64, SMALL = 15 };
+    uint8_t rows[SIDE * SIDE * 3], from[3][3 * SMALL * SMALL];
+    cvy_pixels pixels;
+    for (size_t i = 0; i < sizeof rows; i++)
+        rows[i] = (uint8_t)(i * i / 77 + 60 * (i % 3));
+    test_write_jpeg(folder, "x.jpg", SIDE, SIDE, 3, 0, rows);
+    char *path = cvy_path_join(folder, "x.jpg");
+    assert_ok(cvy_image_read(path, (cvy_wanted){0}, &pixels));
+    test_write_png(folder, "x.png", SIDE, SIDE, PNG_COLOR_TYPE_RGB, 8, 0, pixels.data);
+    free(pixels.data);
+    for (int channels = 1; channels <= 3; channels += 2) {
+        const size_t bytes = (size_t)channels * SMALL * SMALL;
+        const cvy_fitting fast = {.channels = channels, .height = SMALL, .width = SMALL, .fast_decode = true};
+        assert_ok(load("x.jpg", channels, SMALL, SMALL, from[0]));
+        assert_ok(load("x.png", channels, SMALL, SMALL, from[1]));
+        assert_memory_equal(from[0], from[1], bytes);
+        assert_ok(cvy_image_load(path, &fast, from[2]));
+        assert_memory_not_equal(from[0], from[2], bytes);
+    }
+    free(path);
+}
+
+/* ---- Other formats ---- */
+
+static void expect_reference(size_t r, const cvy_pixels *pixels, int tolerance) {
+    const size_t count = (size_t)references[r].height * (size_t)references[r].width;
+    if (pixels->height != references[r].height || pixels->width != references[r].width)
+        fail_msg("%s is %d x %d", references[r].name, pixels->height, pixels->width);
+    for (size_t i = 0; i < 3 * count; i++) {
+        const int found = pixels->data[pixels->channels == 3 ? i : i / 3];
+        if (abs(found - references[r].rgb[i]) > tolerance)
+            fail_msg("%s: byte %zu is %d, expected %d", references[r].name, i, found, references[r].rgb[i]);
+    }
+}
+
+/* As Pillow reads them after exif_transpose: to the byte, but for what a lossy decoder may round. */
+static void every_format_is_read_as_pillow_does(void **state) {
+    (void)state;
+    for (size_t r = 0; r < sizeof references / sizeof *references; r++) {
+        const char *name = references[r].name;
+        const bool lossy =
+            strstr(name, ".jpg") || strcmp(name, "jpeg.tif") == 0 || strcmp(name, "lossy.webp") == 0;
+        cvy_pixels pixels;
+        size_t size;
+        uint8_t *file = test_read_file(CONVOY_SOURCE_DIR "/tests/fuzz/corpus/image", name, &size);
+        const convoy_status status = cvy_image_decode(name, file, size, (cvy_wanted){0}, &pixels);
+        if (status && strstr(convoy_error_message(), "was built without"))
+            print_message("not tested: %s\n", convoy_error_message());
+        else if (status)
+            fail_msg("%s", convoy_error_message());
+        else
+            expect_reference(r, &pixels, lossy ? 2 : 0);
+        free(pixels.data);
+        free(file);
+    }
+}
+
+static void exif_is_read_where_it_can_be(void **state) {
+    (void)state;
+    const uint8_t big[] =
+        "MM\0*\0\0\0\x08\0\x02\x01\0\0\x04\0\0\0\x01\0\0\0\x07\x01\x12\0\x03\0\0\0\x01\0\x06\0\0";
+    uint8_t copy[sizeof big];
+    assert_int_equal(cvy_exif_orientation(big, sizeof big - 1), 6);
+    assert_int_equal(cvy_exif_orientation(big, 33), 0); /* cut within the entry */
+    memcpy(copy, big, sizeof big);
+    copy[31] = 9;
+    assert_int_equal(cvy_exif_orientation(copy, sizeof big - 1), 0);
+    copy[7] = 0xff; /* a directory past the end */
+    assert_int_equal(cvy_exif_orientation(copy, sizeof big - 1), 0);
+    assert_int_equal(cvy_exif_orientation((const uint8_t *)"Exif\0", 6), 0);
+    assert_int_equal(cvy_exif_orientation(NULL, 0), 0);
+}
+
+/* A photograph that says how it was held is turned, unless that is not wanted; its sides swap. */
+static void orientation_can_be_left_alone(void **state) {
+    (void)state;
+    const char *const path = CONVOY_SOURCE_DIR "/tests/fuzz/corpus/image/turned_6.png";
+    cvy_pixels turned, stored;
+    assert_ok(cvy_image_read(path, (cvy_wanted){0}, &turned));
+    assert_ok(cvy_image_read(path, (cvy_wanted){.as_stored = true}, &stored));
+    assert_int_equal(turned.height, stored.width);
+    assert_int_equal(turned.width, stored.height);
+    assert_memory_equal(turned.data + 3 * (turned.width - 1), stored.data,
+                        3); /* its first pixel is above, right */
+    free(turned.data);
+    free(stored.data);
+}
+
 /* ---- Fitting ---- */
 
 static void fit(int in_height, int in_width, const uint8_t *data, int height, int width, uint8_t *image) {
-    cvy_pixels pixels = {1, in_height, in_width, (uint8_t *)data};
+    cvy_pixels pixels = {.channels = 1, .height = in_height, .width = in_width, .data = (uint8_t *)data};
     assert_ok(cvy_image_fit(&pixels, 1, height, width, image));
 }
 
@@ -234,9 +326,16 @@ static void bad_files_are_named(void **state) {
     assert_fails(load("empty.jpg", 1, 2, 2, image), CONVOY_INVALID, "empty.jpg: the file is empty");
     test_write_file(folder, "text.png", "hello", 5);
     assert_fails(load("text.png", 1, 2, 2, image), CONVOY_INVALID,
-                 "text.png: neither PNG nor JPEG: it starts with 68 65");
+                 "text.png: not an image (JPEG, PNG, WebP, BMP, TIFF and GIF): it starts with 68 65");
     test_write_file(folder, "one.png", "h", 1);
-    assert_fails(load("one.png", 1, 2, 2, image), CONVOY_INVALID, "neither PNG nor JPEG");
+    assert_fails(load("one.png", 1, 2, 2, image), CONVOY_INVALID, "one.png: not an image");
+    test_write_file(folder, "page.png", "<!DOCTYPE html>", 15);
+    assert_fails(load("page.png", 1, 2, 2, image), CONVOY_INVALID, "page.png: a file of HTML; JPEG");
+    test_write_file(folder, "phone.jpg",
+                    "\0\0\0\x18"
+                    "ftypheic",
+                    12);
+    assert_fails(load("phone.jpg", 1, 2, 2, image), CONVOY_INVALID, "phone.jpg: a file of AVIF or HEIF");
     assert_fails(load("absent.png", 1, 2, 2, image), CONVOY_IO, "absent.png");
     assert_fails(load("", 1, 2, 2, image), CONVOY_IO, folder);
     assert_fails(load("empty.jpg", 2, 2, 2, image), CONVOY_INVALID, "expected 1 or 3 channels");
@@ -280,9 +379,11 @@ static void a_damaged_jpeg_is_refused(void **state) {
     test_write_file(folder, "head.jpg", file, 4);
     assert_fails(load("head.jpg", 3, SIDE, SIDE, image), CONVOY_INVALID, "head.jpg: damaged JPEG image");
     free(file);
-    file = test_read_file(folder, "x.jpg", &size);
+    uint8_t small[8 * 8] = {0};
+    test_write_jpeg(folder, "y.jpg", 8, 8, 1, 1, small); /* of several scans, all of which are in memory */
+    file = test_read_file(folder, "y.jpg", &size);
     for (size_t i = 0; i + 8 < size; i++)
-        if (file[i] == 0xff && file[i + 1] == 0xc0) /* the frame header: precision, then height and width */
+        if (file[i] == 0xff && file[i + 1] == 0xc2) /* the frame header: precision, then height and width */
             memcpy(file + i + 5, "\x7f\x00\x7f\x00", 4);
     test_write_file(folder, "huge.jpg", file, size);
     assert_fails(load("huge.jpg", 3, SIDE, SIDE, image), CONVOY_INVALID,
@@ -325,6 +426,24 @@ static void write_scans(const char *name, int side, int scans) {
     memcpy(file + size, "\xff\xd9", 2);
     test_write_file(folder, name, file, size + 2);
     free(file);
+}
+
+/* What is over the limit is read at a scale that is not, where that is enough. */
+static void a_very_large_jpeg_is_reduced(void **state) {
+    (void)state;
+    enum { HIGH = 1600, WIDE = 65500 };
+    uint8_t *data = calloc(HIGH, WIDE), image[2 * 80];
+    test_write_jpeg(folder, "x.jpg", HIGH, WIDE, 1, 0, data);
+    free(data);
+    memset(image, 1, sizeof image);
+    assert_ok(load("x.jpg", 1, 2, 80, image));
+    for (size_t i = 0; i < sizeof image; i++)
+        assert_int_equal(image[i], 0);
+    char *path = cvy_path_join(folder, "x.jpg");
+    cvy_pixels pixels;
+    assert_fails(cvy_image_read(path, (cvy_wanted){0}, &pixels), CONVOY_INVALID,
+                 "65500 x 1600 pixels; at most 100 megapixels");
+    free(path);
 }
 
 /* A few bytes of file must not cost minutes: every scan of a progressive image is a pass over all its pixels.
@@ -392,13 +511,13 @@ static void texts_are_not_unpacked(void **state) {
     free(chunk);
 }
 
-static void try_bytes(bool png, const uint8_t *file, size_t size) {
+static void try_bytes(const uint8_t *file, size_t size) {
     uint8_t *exact = malloc(size ? size : 1),
             image[3 * 25]; /* a read past the end is one past the allocation */
     cvy_pixels pixels;
     memcpy(exact, file, size);
-    convoy_status status = png ? cvy_png_decode("try", exact, size, &pixels)
-                               : cvy_jpeg_decode("try", exact, size, (cvy_wanted){3, 5, 5}, &pixels);
+    const cvy_wanted wanted = {.channels = 3, .height = 5, .width = 5};
+    convoy_status status = cvy_image_decode("try", exact, size, wanted, &pixels);
     if (status == CONVOY_OK)
         assert_ok(cvy_image_fit(&pixels, 3, 5, 5, image));
     else
@@ -422,15 +541,15 @@ static void no_prefix_and_no_flipped_byte_crashes(void **state) {
         size_t size;
         uint8_t *file = test_read_file(folder, (const char *const[]){"0", "1", "2", "3"}[f], &size);
         for (size_t length = 0; length < size; length++)
-            try_bytes(f < 2, file, length);
+            try_bytes(file, length);
         for (size_t at = 0; at < size; at++) {
             file[at] ^= 0xff;
-            try_bytes(f < 2, file, size);
+            try_bytes(file, size);
             file[at] ^= 0xff ^ (uint8_t)(1 << at % 8);
-            try_bytes(f < 2, file, size);
+            try_bytes(file, size);
             file[at] ^= (uint8_t)(1 << at % 8);
         }
-        try_bytes(f < 2, file, size);
+        try_bytes(file, size);
         free(file);
     }
 }
@@ -441,14 +560,14 @@ static void ways_to_resize(void **state) {
     const struct {
         cvy_fitting fitting;
         const uint8_t *expected;
-    } cases[] = {{{3, 11, 14, CVY_SHORT_SIDE, 14}, short_side},
-                 {{3, 15, 11, CVY_SQUASH, 0}, squashed},
-                 {{3, 16, 16, CVY_LETTERBOX, 0}, boxed}};
+    } cases[] = {{{3, 11, 14, CVY_SHORT_SIDE, 14, false, false}, short_side},
+                 {{3, 15, 11, CVY_SQUASH, 0, false, false}, squashed},
+                 {{3, 16, 16, CVY_LETTERBOX, 0, false, false}, boxed}};
     uint8_t rows[20 * 24 * 3], image[3 * 16 * 16];
     for (size_t p = 0; p < 20 * 24; p++)
         for (size_t c = 0; c < 3; c++)
             rows[p * 3 + c] = picture[c * 20 * 24 + p];
-    const cvy_pixels pixels = {3, 20, 24, rows};
+    const cvy_pixels pixels = {.channels = 3, .height = 20, .width = 24, .data = rows};
     for (size_t i = 0; i < 3; i++) {
         const size_t count = 3 * (size_t)(cases[i].fitting.height * cases[i].fitting.width);
         double sum = 0;
@@ -471,11 +590,16 @@ int main(void) {
         cmocka_unit_test_setup_teardown(palette_and_grey_alpha_png, setup, teardown),
         cmocka_unit_test_setup_teardown(jpeg_of_every_colour_space, setup, teardown),
         cmocka_unit_test_setup_teardown(large_jpeg_is_reduced, setup, teardown),
+        cmocka_unit_test_setup_teardown(jpeg_and_png_give_the_same_input, setup, teardown),
+        cmocka_unit_test(every_format_is_read_as_pillow_does),
+        cmocka_unit_test(exif_is_read_where_it_can_be),
+        cmocka_unit_test(orientation_can_be_left_alone),
         cmocka_unit_test(the_centre_is_cropped),
         cmocka_unit_test(resizing_is_bilinear_with_antialiasing),
         cmocka_unit_test_setup_teardown(bad_files_are_named, setup, teardown),
         cmocka_unit_test_setup_teardown(a_damaged_jpeg_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(texts_are_not_unpacked, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_very_large_jpeg_is_reduced, setup, teardown),
         cmocka_unit_test_setup_teardown(endless_scans_are_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(pixels_of_eight_bytes_are_bounded, setup, teardown),
         cmocka_unit_test_setup_teardown(no_prefix_and_no_flipped_byte_crashes, setup, teardown),

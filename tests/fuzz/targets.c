@@ -108,7 +108,7 @@ static void run_checkpoint(const uint8_t *data, size_t size) {
 
 static void run_idx(const uint8_t *data, size_t size) {
     const char *path = write_input("input", data, size);
-    for (int dimensions = 1; dimensions <= 3; dimensions += 2) {
+    for (int dimensions = 1; dimensions <= 3; dimensions++) {
         cvy_idx idx = {0};
         if (!cvy_idx_read(path, dimensions, 0, &idx))
             free(idx.data);
@@ -126,7 +126,8 @@ static void run_cifar(const uint8_t *data, size_t size) {
 static void run_image(const uint8_t *data, size_t size) {
     static uint8_t out[3 * 8 * 8];
     cvy_pixels pixels = {0};
-    if (!cvy_image_read(write_input("input", data, size), (cvy_wanted){3, 8, 8}, &pixels))
+    const cvy_wanted wanted = {.channels = 3, .height = 8, .width = 8};
+    if (!cvy_image_decode("input", data, size, wanted, &pixels))
         cvy_image_fit(&pixels, 3, 8, 8, out);
     free(pixels.data);
 }
