@@ -162,8 +162,8 @@ static inline floatv normalised(floatv x, float center, float scale, float shift
 }
 
 /* Of vectors first, first + every, ... before end. */
-static void normalise_vectors(global const float *x, float center, float scale, float shift, int activates, global float *y,
-                              uint first, uint end, uint every) {
+static void normalise_vectors(global const float *x, float center, float scale, float shift, int activates,
+                              global float *y, uint first, uint end, uint every) {
     for (uint at = first; at < end; at += every)
         vstorev(normalised(vloadv(at, x), center, scale, shift, activates), at, y);
 }
@@ -223,8 +223,8 @@ kernel void normalise_channel(global const float *x, ulong channel_floats, int c
 
 /* With given statistics: evaluation. Group x takes `block` of the channel's `vectors` vectors. */
 kernel void normalise(global const float *x, global const float *mean, global const float *variance, float eps,
-                      global const float *weight, global const float *bias, global float *y, int activates, uint vectors,
-                      uint block) {
+                      global const float *weight, global const float *bias, global float *y, int activates,
+                      uint vectors, uint block) {
     ulong channel = get_group_id(1), offset = channel * vectors * VW;
     float scale = 1 / sqrt(variance[channel] + eps), shift = bias ? bias[channel] : 0;
     if (weight)
@@ -271,8 +271,8 @@ static inline floatv pass(floatv gy, floatv centered, channel_facts facts, int a
 }
 
 /* Sums of gy and of gy * (x - mean) over steps first, first + every, ... before last of one column. */
-static float2 column_sums(global const float *x, global const float *gy, channel_facts facts, int activates, uint stride,
-                          uint first, uint last, uint every, int lanes) {
+static float2 column_sums(global const float *x, global const float *gy, channel_facts facts, int activates,
+                          uint stride, uint first, uint last, uint every, int lanes) {
     floatv sums = 0, products = 0;
     for (uint step = first; step < last;) {
         floatv chunk_sums = 0, chunk_products = 0;
@@ -310,8 +310,8 @@ static void keep_gradients(float2 sums, ulong channel, float invstd, global floa
 
 /* gx = (gy - mean of gy - (x - mean) * slope) * factor, and 0 from lane `n` of each `columns` vectors on, of vectors
    first, first + every, ... before end; `means` are the sums over the number of values. */
-static void gradient_vectors(global const float *x, global const float *gy, channel_facts facts, int activates, float2 means,
-                             global float *gx, int columns, int n, uint first, uint end, uint every) {
+static void gradient_vectors(global const float *x, global const float *gy, channel_facts facts, int activates,
+                             float2 means, global float *gx, int columns, int n, uint first, uint end, uint every) {
     float slope = means.y * facts.invstd * facts.invstd;
     for (uint at = first; at < end; at += every) {
         floatv centered = vloadv(at, x) - facts.center;
@@ -336,8 +336,8 @@ kernel void gradient_sums(global const float *x, global const float *gy, global 
     float2 sums = 0;
     for (int column = item % across; column < columns; column += across) {
         ulong offset = channel * channel_floats + column * VW;
-        sums += column_sums(x + offset, gy + offset, facts, activates, stride, get_group_id(0) * block + item / across, end,
-                            every, column == columns - 1 ? lanes : VW);
+        sums += column_sums(x + offset, gy + offset, facts, activates, stride, get_group_id(0) * block + item / across,
+                            end, every, column == columns - 1 ? lanes : VW);
     }
     sums = group_sums(sums, scratch);
     if (item == 0) {
@@ -349,8 +349,8 @@ kernel void gradient_sums(global const float *x, global const float *gy, global 
 /* From the partials that `gradient_sums` left in `partial_blocks` blocks; `count` is the number of values in a channel.
    Group x takes `block` of the channel's `vectors` vectors. */
 kernel void gradient(global const float *x, global const float *gy, global const float *saved_mean,
-                     global const float *saved_invstd, global const float *weight, global const float *bias, int activates,
-                     global const float *partials, uint partial_blocks, float count, global float *gx,
+                     global const float *saved_invstd, global const float *weight, global const float *bias,
+                     int activates, global const float *partials, uint partial_blocks, float count, global float *gx,
                      global float *gweight, global float *gbias, int accumulate, uint vectors, int first_channel,
                      int columns, int n, uint block, local float *scratch) {
     ulong channel = first_channel + get_group_id(1), offset = channel * vectors * VW;

@@ -1,26 +1,32 @@
 #!/usr/bin/env python3
-"""Convoy against PyTorch on the same machine, both sides in turn.
+"""Convoy against PyTorch on the same machine, both sides in turn; and against what else evaluates networks.
 
-    tools/compare_pytorch.py [--steps] [--epoch] [--single] [--mode eager,compile,graph] [--rounds N] [--seconds S]
-                             [--device D] [--precision P] [--torch-device D] [--json FILE] [NETWORK...]
+    tools/compare_pytorch.py [--steps] [--epoch] [--single] [--mode eager,channels-last,compile,graph] [--no-others]
+                             [--batch-size N] [--rounds N] [--seconds S] [--device D] [--precision P]
+                             [--torch-device D] [--json FILE] [NETWORK...]
 
 --steps   (the default) images per second of a training step and of evaluation, on random images that are on the
           device: forward, loss, backward and optimizer alone
 --epoch   seconds for an epoch of training from the files of Fashion-MNIST, as users run it: `convoy train`, and a
           tutorial's loop with a DataLoader that transforms image by image and with loss.item() at each step
           (num_workers 0 and 2, the faster counts)
---single  images per second of evaluation with batches of one image
+--single  images per second of evaluation with batches of one image, or of --batch-size
+
+NETWORK is one of the tutorials', or any of models/ that torchvision has too (batches of 16; --batch-size sets another).
+Evaluation is compared with ONNX Runtime and OpenVINO as well where they are installed, unless --no-others.
 
 Each round runs every network once with Convoy and once with PyTorch, each in a process of its own, so that a machine
-whose speed drifts treats both alike. A ratio is Convoy's speed over PyTorch's in the same round; tables show the median
-and the spread over rounds. Run it with a Python that has torch (`pip install torch torchvision`, or Debian's
-python3-torch).
+whose speed drifts treats both alike. A shared machine slows one round or another down, PyTorch a hundredfold at times:
+tables show the best round of each side, name the mode of PyTorch that was the best, and give the ratio of the two; in
+brackets stand the lowest and the highest ratio within a round. Run it with a Python that has torch (`pip install torch
+torchvision`, or Debian's python3-torch; for evaluation also `pip install onnx onnxruntime openvino`).
 
 Prints Markdown tables on stdout; --json writes the figures of every round as well.
 """
 import argparse
 import datetime
 import gzip
+import importlib.util
 import json
 import os
 import platform
@@ -35,6 +41,10 @@ EPOCHS = ["lenet", "mnist_cnn", "digits_cnn"]  # what learns from Fashion-MNIST 
 SINGLE = ["alexnet"]
 WORKERS = [0, 2]
 FASHION = "/usr/share/datasets/fashion-mnist"  # Debian's dataset-fashion-mnist
+# Files of models/ whose names are not torchvision's functions.
+CALLED = {"alexnet_torchvision": "alexnet"}
+MODES = ["eager", "channels-last", "compile", "graph"]
+OTHERS = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
 NETWORKS = ["lenet", "mnist_cnn", "digits_cnn", "monkeypox_bn", "monkeypox_bn_deep", "alexnet", "alexnet_imagenet"]
 
 
@@ -85,8 +95,14 @@ def build(name):
         return 32, (3, 224, 224), 2, layers, sgd
     if name == "alexnet":
         return 128, (1, 224, 224), 10, alexnet(1, 10), sgd
-    assert name == "alexnet_imagenet"
-    return 128, (3, 224, 224), 1000, alexnet(3, 1000), sgd
+    if name == "alexnet_imagenet":
+        return 128, (3, 224, 224), 1000, alexnet(3, 1000), sgd
+    import torchvision
+
+    def momentum(parameters, **options):
+        return optim.SGD(parameters, lr=0.01, momentum=0.9, weight_decay=0.0001)
+
+    return 16, (3, 224, 224), 1000, [torchvision.models.get_model(CALLED.get(name, name), weights=None)], momentum
 
 
 def rate(run, wait, images, seconds):
@@ -121,15 +137,17 @@ def graph_of(step):
 
 
 def time_steps(name, options):
-    """Rates of training steps and evaluation; with --single of the latter alone, with one image."""
+    """Rates of training steps and evaluation; with --single of the latter alone."""
     import torch
     batch, shape, classes, layers, make_optimizer = build(name)
     device = torch.device(options.torch_device)
     torch.manual_seed(0)
     network = torch.nn.Sequential(*layers).to(device)
-    batch = 1 if options.single else batch
+    batch = options.batch_size or (1 if options.single else batch)
     images = torch.rand(batch, *shape, device=device)
     labels = torch.randint(0, classes, (batch,), device=device)
+    if options.mode == "channels-last":
+        network, images = (of.to(memory_format=torch.channels_last) for of in (network, images))
     capturable = {"capturable": True} if options.mode == "graph" else {}
     optimizer, loss_of = make_optimizer(network.parameters(), **capturable), torch.nn.CrossEntropyLoss()
     model = torch.compile(network, mode="reduce-overhead") if options.mode == "compile" else network
@@ -144,13 +162,32 @@ def time_steps(name, options):
         with torch.no_grad():
             model(images)
 
-    rates = {"batch_size": batch}
+    if options.mode in OTHERS:
+        version, run = compiled_by(options.mode, network.eval(), images)
+        return {"batch_size": batch, "version": version, "eval": rate(run, wait, batch, options.seconds / 2)}
+    rates = {"batch_size": batch, "version": torch.__version__}
     if not options.single:
         network.train()
         rates["train"] = rate(graph_of(step) if options.mode == "graph" else step, wait, batch, options.seconds)
     network.eval()
     rates["eval"] = rate(infer, wait, batch, options.seconds / 2)
     return rates
+
+
+def compiled_by(other, network, images):
+    """(version, function that evaluates the images)."""
+    import torch
+    if other == "openvino":
+        import openvino
+        model = openvino.compile_model(openvino.convert_model(network, example_input=images), "CPU",
+                                       {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"})
+        return openvino.__version__, lambda: model(images.numpy())
+    import onnxruntime
+    with tempfile.TemporaryDirectory() as folder:
+        file = os.path.join(folder, "network.onnx")
+        torch.onnx.export(network, (images,), file, input_names=["images"], dynamo=False)
+        session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    return onnxruntime.__version__, lambda: session.run(None, {"images": images.numpy()})
 
 
 def read_idx(name):
@@ -212,15 +249,13 @@ def time_epoch(name, options):
         total += loss.item() * len(labels)
         right += (outputs.argmax(1) == labels).sum().item()
         seen += len(labels)
-    return {"batch_size": batch, "seconds": time.perf_counter() - start, "loss": total / seen,
-            "accuracy": right / seen}
+    return {"batch_size": batch, "version": torch.__version__, "seconds": time.perf_counter() - start,
+            "loss": total / seen, "accuracy": right / seen}
 
 
 def pytorch_side(name, options):
     """What the child process prints: one JSON object."""
-    import torch
-    figures = (time_epoch if options.epoch else time_steps)(name, options)
-    print(json.dumps({"version": torch.__version__, **figures}))
+    print(json.dumps((time_epoch if options.epoch else time_steps)(name, options)))
 
 
 # ---- one round ----
@@ -245,16 +280,20 @@ def torch(options, name, *more, mode="eager"):
                   "--torch-device", options.torch_device, *more, name])
 
 
-def steps_round(name, options):
-    mine = convoy(options, "bench", name, "--no-layers", "--seconds", str(options.seconds))
+def bench_round(name, options, batch, *more):
+    sizes = ["--batch-size", str(batch)] if batch else []
+    mine = convoy(options, "bench", name, "--no-layers", "--seconds", str(options.seconds), *sizes)
+    peers = options.modes + (options.others if options.torch_device == "cpu" else [])
     return {"convoy": {**mine, "train": mine["train_images_per_second"], "eval": mine["eval_images_per_second"]},
-            **{mode: torch(options, name, mode=mode) for mode in options.modes}}
+            **{mode: torch(options, name, *sizes, *more, mode=mode) for mode in peers}}
+
+
+def steps_round(name, options):
+    return bench_round(name, options, options.batch_size)
 
 
 def single_round(name, options):
-    mine = convoy(options, "bench", name, "--no-layers", "--batch-size", "1", "--seconds", str(options.seconds))
-    return {"convoy": {**mine, "eval": mine["eval_images_per_second"]},
-            **{mode: torch(options, name, "--single", mode=mode) for mode in options.modes}}
+    return bench_round(name, options, options.batch_size or 1, "--single")
 
 
 def epoch_round(name, options):
@@ -287,18 +326,34 @@ def median(rounds, side, what):
     return statistics.median(r[side][what] for r in rounds)
 
 
-def rates_table(results, modes, columns):
-    """One row a network; for each of `columns`, Convoy's rate and each mode's rate and ratio."""
-    head = ["network (batch)"]
-    for title, _ in columns:
-        head += [f"{title}: Convoy, images/s", *(cell for mode in modes for cell in (f"PyTorch {mode}", "ratio"))]
-    rows = []
+def best(rounds, side, what):
+    return max(r[side].get(what, 0) for r in rounds)
+
+
+def best_cells(rounds, sides, what):
+    """The rate of the fastest of some sides, its name, and Convoy's ratio to it; dashes where none has a rate."""
+    side = max(sides, key=lambda one: best(rounds, one, what), default=None)
+    if side is None or not best(rounds, side, what):
+        return ["–", "–", "–"]
+    within = [r["convoy"][what] / r[side][what] for r in rounds]
+    ratio = best(rounds, "convoy", what) / best(rounds, side, what)
+    return [f"{best(rounds, side, what):,.1f}", OTHERS.get(side, side),
+            f"**{ratio:.2f}** ({min(within):.2f}–{max(within):.2f})"]
+
+
+def rates_table(results, modes, others, columns):
+    """One row a network; for each of `columns`, Convoy's rate, PyTorch's best and in evaluation the others' best."""
+    head, rows = ["network (batch)"], []
+    for title, what in columns:
+        head += [f"{title}: Convoy, images/s", "PyTorch", "its best mode", "ratio"]
+        if what == "eval" and others:
+            head += ["best other", "which", "ratio"]
     for name, rounds in results.items():
         row = [f"`{name}` ({rounds[0]['convoy']['batch_size']})"]
         for _, what in columns:
-            row.append(f"{median(rounds, 'convoy', what):,.0f}")
-            for mode in modes:
-                row += [f"{median(rounds, mode, what):,.0f}", ratios(rounds, mode, what)]
+            row += [f"{best(rounds, 'convoy', what):,.1f}", *best_cells(rounds, modes, what)]
+            if what == "eval" and others:
+                row += best_cells(rounds, others, what)
         rows.append(row)
     return [head, *rows]
 
@@ -350,7 +405,9 @@ def arguments():
     parser.add_argument("--device", default="", help="Convoy's --device")
     parser.add_argument("--precision", default="", help="Convoy's --precision; PyTorch keeps its own default")
     parser.add_argument("--torch-device", default="cpu")
-    parser.add_argument("--mode", default="eager", help="of PyTorch: eager, compile, graph, or several with commas")
+    parser.add_argument("--mode", default="eager,channels-last", help=f"of PyTorch: some of {','.join(MODES)}")
+    parser.add_argument("--no-others", action="store_true", help="leave out ONNX Runtime and OpenVINO")
+    parser.add_argument("--batch-size", type=int, default=0, help="images a batch; default: the network's, --single 1")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=4, help="for training steps; evaluation takes half of it")
     parser.add_argument("--json", metavar="FILE", help="write every round's figures")
@@ -358,9 +415,15 @@ def arguments():
     parser.add_argument("--workers", type=int, default=0, help=argparse.SUPPRESS)
     options = parser.parse_args()
     options.modes = options.mode.split(",")
-    unknown = sorted(set(options.networks) - set(NETWORKS)) + sorted(set(options.modes) - {"eager", "compile", "graph"})
+    options.others = [name for name in OTHERS if not options.no_others and importlib.util.find_spec(name)]
+    if options.pytorch_side:
+        return options
+    for name in options.networks:
+        if not os.path.exists(os.path.join(ROOT, "models", name + ".yaml")):
+            parser.error(f"what is {name}? There is no models/{name}.yaml")
+    unknown = sorted(set(options.modes) - set(MODES))
     if unknown:
-        parser.error(f"what is {unknown[0]}? Networks are {', '.join(NETWORKS)}; modes are eager, compile, graph")
+        parser.error(f"what is {unknown[0]}? Modes are {', '.join(MODES)}")
     return options
 
 
@@ -371,25 +434,26 @@ def main():
     tables, record = [], {"date": str(datetime.date.today()), "processor": processor()}
 
     def measure(what, known, run, table, title):
-        names = [name for name in options.networks or known if name in known]
+        names = [name for name in options.networks or known if what != "epoch" or name in known]
         if not names:
             sys.exit(f"--{what} knows {', '.join(known)}")
         record[what] = run_rounds(what, names, run, options)
         tables.append((title, table(record[what])))
 
     if options.steps or not (options.epoch or options.single):
-        measure("steps", NETWORKS, steps_round, lambda r: rates_table(r, options.modes,
+        measure("steps", NETWORKS, steps_round, lambda r: rates_table(r, options.modes, options.others,
                 [("training", "train"), ("evaluation", "eval")]), "Training steps and evaluation, random images")
     if options.epoch:
         measure("epoch", EPOCHS, epoch_round, epoch_table,
                 "An epoch of training on Fashion-MNIST's 60,000 images, from the files")
     if options.single:
-        measure("single", NETWORKS if options.networks else SINGLE, single_round,
-                lambda r: rates_table(r, options.modes, [("evaluation", "eval")]), "One image at a time")
+        measure("single", SINGLE, single_round, lambda r: rates_table(r, options.modes, options.others,
+                [("evaluation", "eval")]), f"{options.batch_size or 1} at a time")
     first = next(rounds[0] for what in ("steps", "epoch", "single") for rounds in record.get(what, {}).values())
-    version = next(figures["version"] for side, figures in first.items() if side != "convoy")
-    print(f"Convoy on {first['convoy']['device']}, PyTorch {version} on {options.torch_device}; {processor()}; "
-          f"{options.rounds} rounds, {record['date']}. Ratios: median (lowest–highest round).\n")
+    versions = [f"{OTHERS.get(side, 'PyTorch')} {figures['version']}" for side, figures in first.items()
+                if side != "convoy"]
+    print(f"Convoy on {first['convoy']['device']}, {', '.join(dict.fromkeys(versions))}, PyTorch on "
+          f"{options.torch_device}; {processor()}; {options.rounds} rounds, {record['date']}.\n")
     for title, rows in tables:
         print_table(title, rows)
     if options.json:
