@@ -208,6 +208,9 @@ static void print_result(const cli_call *call, const convoy_device *device, cons
         cli_note("nothing was left to do after %d epochs and %llu steps: more of --epochs or --max-steps "
                  "would train on",
                  r->epochs, r->steps);
+    const cvy_collective *ranks = cli_ranks();
+    if (cvy_ranks(ranks) > 1)
+        cli_note("rank 0 sent %llu bytes to the others", ranks->bytes);
     cli_note("weights, metrics and checkpoint are in %s", out);
 }
 

@@ -127,6 +127,8 @@ int cvy_transport_open(cvy_transport *transport, char *message, size_t room) {
     MPI_Comm_size(MPI_COMM_WORLD, &l->size);
     MPI_Get_library_version(l->library, &length);
     l->library[strcspn(l->library, ",\n")] = '\0';
+    for (char *tab = l->library; (tab = strchr(tab, '\t'));)
+        *tab = ' ';
     *transport = (cvy_transport){.rank = l->rank,
                                  .size = l->size,
                                  .state = l,

@@ -11,7 +11,7 @@
 
 static const double default_limit = 60, patience = 10;
 /* A launcher that lost a rank asks the others to stop before it ends them, and gives them about a second. */
-static const double grace = 0.3;
+static const double grace = 0.3; /* beyond a step */
 
 /* What every exchange of blocks begins with. */
 typedef struct head {
@@ -39,6 +39,7 @@ void cvy_collective_close(cvy_collective *c) {
         c->transport.close(c->transport.state);
     free(c->missing);
     free(c->names);
+    free(c->scratch);
     *c = (cvy_collective){.transport.size = 1};
 }
 
@@ -99,7 +100,7 @@ static convoy_status exchange(cvy_collective *c, const cvy_parcel *to, const cvy
             asked = now;
         if (done < 0)
             status = fail_transport(c);
-        else if (!done && ((asked > 0 && now - asked > grace) || now - begin > limit))
+        else if (!done && ((asked > 0 && now - asked > grace + c->step) || now - begin > limit))
             status = fail_lost(c, answered, asked > 0);
         else if (!done)
             cvy_machine_pause(turn < 100 ? 0 : 1e-4);
@@ -321,6 +322,16 @@ static convoy_status collect(cvy_collective *c, float *sum, size_t values, cvy_p
     return exchange(c, to, from);
 }
 
+/* Large memory that is asked for anew in each step would have to be mapped anew. */
+static convoy_status make_room(cvy_collective *c, size_t floats) {
+    if (floats <= c->room)
+        return CONVOY_OK;
+    free(c->scratch);
+    c->scratch = malloc(floats * sizeof *c->scratch);
+    c->room = c->scratch ? floats : 0;
+    return c->scratch ? CONVOY_OK : cvy_fail_memory("the sum of gradients", floats * sizeof *c->scratch);
+}
+
 convoy_status cvy_collective_sum(cvy_collective *c, const unsigned *first, const float *rows, size_t values,
                                  float *sum) {
     const int size = cvy_ranks(c), rank = cvy_rank(c);
@@ -328,19 +339,19 @@ convoy_status cvy_collective_sum(cvy_collective *c, const unsigned *first, const
     forest f = {0};
     convoy_status status = list_forest(size, first, &f);
     const size_t packed = status ? 0 : (size_t)f.counts[rank] * values, slices = (size_t)f.all * own;
-    float *memory = malloc((packed + slices + 1) * sizeof *memory);
     cvy_parcel *parcels = calloc(2 * (size_t)size, sizeof *parcels);
-    if (!status && (!memory || !parcels))
-        status = cvy_fail_memory("the sum of gradients", (packed + slices) * sizeof *memory);
+    if (!status && !parcels)
+        status = cvy_fail_memory("the sum of gradients", (size_t)size * sizeof *parcels);
     if (!status)
-        status = scatter(c, &f, rows, values, memory, memory + packed, parcels);
+        status = make_room(c, packed + slices);
+    if (!status)
+        status = scatter(c, &f, rows, values, c->scratch, c->scratch + packed, parcels);
     if (!status) {
-        cvy_spans_sum(f.spans, f.all, memory + packed, own);
-        memcpy(sum + begin, memory + packed, own * sizeof *sum);
+        cvy_spans_sum(f.spans, f.all, c->scratch + packed, own);
+        memcpy(sum + begin, c->scratch + packed, own * sizeof *sum);
         status = collect(c, sum, values, parcels);
     }
     free(parcels);
-    free(memory);
     free(f.spans);
     free(f.counts);
     return status;

@@ -15,14 +15,17 @@
 enum { CVY_RANK_NAME = 160 };
 
 typedef struct cvy_collective {
-    cvy_transport transport;       /* size 0 or 1: alone */
-    double limit;                  /* seconds that a rank may take to answer */
-    bool patient;                  /* ten times as many: others may be building kernels */
+    cvy_transport transport; /* size 0 or 1: alone */
+    double limit;            /* seconds that a rank may take to answer */
+    double step;             /* the longest one so far, in seconds: who was asked to stop waits so long */
+    bool patient;            /* ten times as many: others may be building kernels */
     const volatile int *interrupt; /* non-zero: this rank was asked to stop; or NULL */
     char (*names)[CVY_RANK_NAME];  /* [size], "host, device"; NULL: not known yet */
     bool stop;                     /* some rank was asked to stop, as of the last cvy_collective_gather */
     bool failed;                   /* the last failure is known to all ranks */
     bool lost;
+    float *scratch;                  /* of sums */
+    size_t room;                     /* floats in it */
     bool *missing;                   /* [size], with `lost` */
     unsigned long long bytes, calls; /* sent by this rank */
 } cvy_collective;

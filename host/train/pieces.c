@@ -1,9 +1,11 @@
 /* One step of pieces: those of this rank one after the other, then what the ranks tell each other. */
 #include "train/pieces.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "base/integer.h"
 #include "train/step.h"
 
@@ -291,6 +293,7 @@ convoy_status cvy_pieces_step(cvy_pieces *p, cvy_training *t, cvy_loader *loader
                               unsigned long long step) {
     const size_t values = cvy_network_parameter_count(t->network);
     const range mine = own_range(p, cvy_rank(p->collective), n), all = {0, pieces_of(p, n)};
+    const double start = cvy_seconds();
     double left = 1;
     convoy_status status = cvy_moving_fetch(&p->moving);
     if (!status)
@@ -305,6 +308,8 @@ convoy_status cvy_pieces_step(cvy_pieces *p, cvy_training *t, cvy_loader *loader
     if (!status)
         apply(p, t, n, left);
     const convoy_status back = cvy_moving_give(&p->moving, status ? 0 : count_forwards(p, t, all, n));
+    if (p->collective && !status && !p->collective->patient)
+        p->collective->step = fmax(p->collective->step, cvy_seconds() - start);
     if (p->collective && !status)
         p->collective->patient = false;
     return status ? status : back;
