@@ -142,6 +142,12 @@ def known_bad(all_rows):
     return bad
 
 
+def explain(row):
+    """Where no file compiles, it is the compiler that cannot."""
+    reason = row.get("reason", "").split(";")[0]
+    return reason if row["failed"] and not row["passed"] else ", ".join(row["failed"]) + f" ({reason})"
+
+
 def compiled_lines():
     path = os.path.join(FOLDER, "compiled.json")
     if not os.path.exists(path):
@@ -151,7 +157,7 @@ def compiled_lines():
     for row in load(path):
         good = row["passed"] == row["files"]
         yield (f"| {row['target']} | {cell(row['compiler'])} | {'' if good else '**RED** '}{row['passed']} of {row['files']}"
-               f"{'' if good else ': ' + cell(', '.join(row['failed']))} | {row['date']} |")
+               f"{'' if good else ': ' + cell(explain(row))} | {row['date']} |")
 
 
 def page():

@@ -93,20 +93,24 @@ run_compiled() {
                 [[ $file == *_cpu* && $target != spirv ]] || echo "$target $file"
             done
         done
-    } | xargs -P "$(nproc)" -L 1 bash -c 'CONVOY_TARGETS=$0 tools/compile_offline.sh "$1" >/dev/null 2>&1; echo "$0 $1 $?"' |
+    } | xargs -P "$(nproc)" -L 1 bash -c 'said=$(CONVOY_TARGETS=$0 tools/compile_offline.sh "$1" 2>&1); echo "$0 $1 $? ${said%%$'"'\\n'"'*}"' |
         sort | python3 -c '
-import json, sys
+import json, os, sys
+path = "tests/matrix/compiled.json"
+before = json.load(open(path)) if os.path.exists(path) else []
 rows = {}
 for line in sys.stdin:
-    target, file, code = line.split()
-    row = rows.setdefault(target, {"target": target, "compiler": "", "files": 0, "passed": 0, "failed": [], "date": "'"$date"'"})
+    target, file, code, reason = (line.split(None, 3) + [""])[:4]
+    row = rows.setdefault(target, {"target": target, "compiler": "", "files": 0, "passed": 0, "failed": [], "reason": "", "date": "'"$date"'"})
     row["files"] += 1
     row["passed"] += code == "0"
     if code != "0":
         row["failed"].append(file)
+        row["reason"] = row["reason"] or reason.strip()
 for target, row in rows.items():
     row["compiler"] = sys.argv[2] if target in ("skl", "tgl", "dg2", "pvc") else sys.argv[1]
-json.dump(list(rows.values()), open("tests/matrix/compiled.json", "w"), indent=1)
+others = [row for row in before if row["target"] not in rows]
+json.dump(sorted(others + list(rows.values()), key=lambda row: row["target"]), open(path, "w"), indent=1)
 ' "$(clang-15 --version | sed -n '1s/.*\(clang version [0-9.]*\).*/\1/p')" \
             "ocloc $(dpkg-query -W -f '${Version}' intel-opencl-icd 2>/dev/null | sed 's/[-+].*//')"
 }

@@ -58,6 +58,8 @@ static convoy_status set_option(cli_call *call, const cvy_param *row, const char
         cli_add_setting(call, "skip_damaged", "true");
     if (strcmp(row->name, "grid") == 0 || strcmp(row->name, "range") == 0)
         call->axes[call->axis_count++] = cvy_arena_printf(call->arena, "%s %s", row->name, value);
+    if (strcmp(row->name, "device") == 0)
+        call->devices[call->device_count++] = value;
     if (strcmp(row->name, "variant") == 0)
         call->variants =
             call->variants ? cvy_arena_printf(call->arena, "%s,%s", call->variants, value) : value;
@@ -129,6 +131,7 @@ convoy_status cli_parse(cli_call *call, int count, char **arguments) {
     call->operands = cvy_arena_alloc(call->arena, room * sizeof *call->operands);
     call->settings = cvy_arena_alloc(call->arena, room * sizeof *call->settings);
     call->axes = cvy_arena_alloc(call->arena, room * sizeof *call->axes);
+    call->devices = cvy_arena_alloc(call->arena, room * sizeof *call->devices);
     convoy_status status = cvy_params_defaults(call->command->params, call->options, call->arena);
     bool only_operands = false;
     for (int i = 0; i < count && !status; i++)

@@ -93,6 +93,8 @@ struct cli_call {
     const char *variants; /* "op=name,op=name" or NULL */
     const char **axes;    /* of --grid and --range, the option's name in front: "grid lr=0.1,0.01" */
     size_t axis_count;
+    const char **devices; /* each --device */
+    size_t device_count;
     uint64_t given; /* bit i: row i of the table was on the command line */
     int argc;
     char **argv;    /* as main got it */
@@ -143,6 +145,7 @@ convoy_status cli_load_layers(const cli_call *call, int classes, convoy_model **
 
 /* Opens the device that was asked for, and says which and why. */
 convoy_status cli_open_device(const cli_call *call, convoy_device **device);
+convoy_status cli_open_selected(const cli_call *call, const char *selector, convoy_device **device);
 /* After `status` on *device: under `auto`, when the device failed or was too small, closes it, opens the next
    one and returns true. */
 bool cli_fall_back(const cli_call *call, convoy_status status, convoy_device **device);
@@ -255,6 +258,6 @@ convoy_status cli_report_write(const cli_call *call, const cli_report *report, c
 /* ---- the commands ---- */
 
 extern const cli_command cli_devices, cli_summary, cli_train, cli_search, cli_eval, cli_predict, cli_bench,
-    cli_tune, cli_show, cli_report_command, cli_explain, cli_selftest, cli_convert;
+    cli_tune, cli_show, cli_report_command, cli_explain, cli_selftest, cli_convert, cli_diff;
 
 #endif

@@ -10,9 +10,10 @@
 #include "cli/ranks.h"
 #include "device/drivers.h"
 
-const cli_command *const cli_commands[] = {
-    &cli_devices,        &cli_summary, &cli_train,   &cli_search, &cli_eval, &cli_predict,  &cli_show,
-    &cli_report_command, &cli_explain, &cli_convert, &cli_bench,  &cli_tune, &cli_selftest, NULL};
+const cli_command *const cli_commands[] = {&cli_devices,  &cli_summary, &cli_train, &cli_search,
+                                           &cli_eval,     &cli_predict, &cli_show,  &cli_report_command,
+                                           &cli_explain,  &cli_convert, &cli_bench, &cli_tune,
+                                           &cli_selftest, &cli_diff,    NULL};
 
 static const char exit_codes[] =
     "Exit codes: 0 done; 1 the run failed (NaN loss, a file could not be written); 2 bad usage, model, data "

@@ -219,7 +219,11 @@ static convoy_status open_device(const cli_call *call, const char *selector, con
 }
 
 convoy_status cli_open_device(const cli_call *call, convoy_device **device) {
-    convoy_status status = open_device(call, selector_of(call), device);
+    return cli_open_selected(call, selector_of(call), device);
+}
+
+convoy_status cli_open_selected(const cli_call *call, const char *selector, convoy_device **device) {
+    convoy_status status = open_device(call, selector, device);
     if (!status)
         say_device(call, *device);
     return status;

@@ -74,7 +74,9 @@ struct convoy_network {
     uint32_t forward_step;
     cvy_child ahead; /* which builds kernels from the other end */
     bool ahead_asked;
-    cvy_trace *watch;          /* NULL: nobody looks */
+    cvy_trace *watch;       /* NULL: nobody looks */
+    cvy_observer *observer; /* NULL: nobody sees what it makes */
+    void *observer_context;
     cvy_verifier *verifier;    /* NULL: nothing is computed once more */
     unsigned long long slices; /* of those results of which a part is, so far */
 };
@@ -128,6 +130,8 @@ void cvy_network_name(const convoy_network *network, const cvy_bound_action *bou
 /* verify.c: runs one action, a result of which the host may compute once more, where it is its turn. */
 convoy_status cvy_network_run_verified(convoy_network *network, const cvy_bound_action *bound,
                                        const cvy_walk *walk);
+/* observe.c: shows what an action has made. */
+convoy_status cvy_network_show(convoy_network *network, const cvy_bound_action *bound, int n);
 /* trace.c: for a network that is watched, before an action and after it. */
 convoy_status cvy_network_look_before(convoy_network *network, const cvy_bound_action *bound);
 convoy_status cvy_network_look(convoy_network *network, const cvy_bound_action *bound, int n);

@@ -150,6 +150,22 @@ typedef struct cvy_trace {
  */
 void cvy_network_watch(convoy_network *network, cvy_trace *trace);
 
+/* A value that a network has just made. */
+typedef struct cvy_seen {
+    size_t step;         /* of the model */
+    const char *pass;    /* "forward", "backward" */
+    const char *layer;   /* "3" */
+    const char *type;    /* "Conv2d" */
+    const char *what;    /* "output" */
+    const char *variant; /* of the layer's kernels; "": there is no choice */
+    cvy_buffer *buffer;  /* which may be written, and is gone on with */
+    size_t pitch, n;     /* rows of `pitch` floats, of which n count; 1 and 1: all do */
+    double least;        /* a size of sums whose terms may cancel; 0: there are none */
+} cvy_seen;
+typedef convoy_status cvy_observer(void *context, const cvy_seen *seen);
+/* From now on it is called behind every action with what that made. NULL: nobody is. */
+void cvy_network_observe(convoy_network *network, cvy_observer *observer, void *context);
+
 /* From now on a result of a forward or backward pass is computed once more by the host where the verifier
    says that it is its turn; NULL: none is. CONVOY_DEVICE: the device computed a wrong one, and no other
    variant was right. */

@@ -45,6 +45,8 @@ static convoy_status run_all(convoy_network *network, const cvy_bound_action *bo
                                        : cvy_network_run(network, &bound[i], walk);
         if (!status && network->watch)
             status = cvy_network_look(network, &bound[i], walk->n);
+        if (!status && network->observer)
+            status = cvy_network_show(network, &bound[i], walk->n);
     }
     return status;
 }

@@ -55,8 +55,8 @@ static void help_and_version(void **state) {
     r = RUN("--version");
     assert_int_equal(r->code, 0);
     assert_memory_equal(r->out, "convoy 0.", 9);
-    const char *const commands[] = {"devices", "summary", "train",   "eval",     "predict", "bench", "tune",
-                                    "show",    "report",  "explain", "selftest", "convert", "search"};
+    const char *const commands[] = {"devices", "summary", "train",   "eval",     "predict", "bench",  "tune",
+                                    "show",    "report",  "explain", "selftest", "convert", "search", "diff"};
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
         r = RUN(commands[i], "--help");
         assert_int_equal(r->code, 0);

@@ -106,6 +106,16 @@ static void one(const subject *s, const char *line, const char *how, const char 
                  verified->code, verified->err);
 }
 
+/* A convolution that writes zeros gives way to another variant, and the run goes on. */
+static bool is_replaced(const subject *s, const char *line) {
+    char kernel[LINE], argument[8];
+    if (sscanf(line, "%79s %7s", kernel, argument) != 2 || strncmp(kernel, "conv2d", 6) != 0)
+        return false;
+    spoil(kernel, argument, "zero");
+    const test_output *verified = run(s, true);
+    return verified->code == 0 && strstr(verified->err, "is repeated with variant");
+}
+
 /* Every buffer of the list, or those whose place in it is a multiple of `every`. */
 static count all(const subject *s, int every) {
     static char lines[LINES][LINE];
@@ -136,6 +146,8 @@ static count all(const subject *s, int every) {
         if (every == 1 || i % 2 == 0)
             one(s, lines[i], "scale", right, size, &total);
     }
+    for (int i = found - 1; i >= 0 && every > 1 && !total.replaced; i--)
+        total.replaced += is_replaced(s, lines[i]);
     free(right);
     unsetenv("WRONG_KERNEL");
     print_message("%s, %s: %d of %d spoilt runs noticed\n", s->name, s->pass, total.noticed, total.changed);
@@ -154,7 +166,7 @@ static void train_weights(const char *model) {
 static void wrong_values_are_noticed(void **state) {
     (void)state;
     const char *wish = getenv("WRONG"), *tiny = test_tiny_model(folder, "tiny.yaml", "  optimizer: Adam\n");
-    const subject subjects[] = {{"tiny", "training", tiny, 14, false},
+    const subject subjects[] = {{"tiny", "training", tiny, 15, false},
                                 {"tiny", "evaluation", tiny, 9, true},
                                 {"lenet", "training", CONVOY_SOURCE_DIR "/models/lenet.yaml", 20, false},
                                 {"lenet", "evaluation", CONVOY_SOURCE_DIR "/models/lenet.yaml", 9, true}};
@@ -179,9 +191,42 @@ static void wrong_values_are_noticed(void **state) {
     assert_true(sum.noticed * 100 >= sum.changed * 95);
 }
 
+/* The first row of `convoy diff` against the host, in which they part; NULL: in none. */
+static const json_t *first_parted(const char *tiny, int code) {
+    const test_output *r = RUN("diff", tiny, "--device", "host", "--device", device, "--json");
+    if (r->code != code || !r->json)
+        fail_msg("convoy diff ends with %d, not %d: %s", r->code, code, r->err);
+    test_keys(r->json, "model devices tolerance first rows");
+    assert_true(json_array_size(json_object_get(r->json, "rows")) > 10);
+    return json_object_get(r->json, "first");
+}
+
+static void expect_pass(const char *tiny, const char *kernel, const char *argument, const char *pass) {
+    spoil(kernel, argument, "scale");
+    assert_string_equal(json_string_value(json_object_get(first_parted(tiny, 1), "pass")), pass);
+    unsetenv("WRONG_KERNEL");
+}
+
+static void diff_names_where_devices_part(void **state) {
+    (void)state;
+    const char *tiny = test_tiny_model(folder, "diff.yaml", "  optimizer: Adam\n");
+    if (!device || !strcmp(device, "host"))
+        skip();
+    setenv("LD_PRELOAD", CONVOY_BINARY_DIR "/libwrong.so", 1);
+    assert_true(json_is_null(first_parted(tiny, 0)));
+    expect_pass(tiny, "gather", "7", "data");
+    expect_pass(tiny, "loss", "8", "loss");
+    expect_pass(tiny, "adam", "0", "update");
+    unsetenv("LD_PRELOAD");
+    const test_output *r = RUN("diff", tiny, "--device", "host");
+    assert_int_equal(r->code, 2);
+    assert_non_null(strstr(r->err, "--device is given 1 times"));
+}
+
 int main(void) {
     if (!cvy_file_exists(CONVOY_BINARY_DIR "/libwrong.so"))
         return 77; /* sanitizers want to come first */
-    const struct CMUnitTest tests[] = {cmocka_unit_test(wrong_values_are_noticed)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(wrong_values_are_noticed),
+                                       cmocka_unit_test(diff_names_where_devices_part)};
     return cmocka_run_group_tests_name("wrong", tests, set_up, tear_down);
 }

@@ -1,5 +1,5 @@
-/* Preloaded into `convoy` (not into its children): a driver that computes wrong values. Behind every launch
-   of one kernel, one of the buffers that it was given is spoilt.
+/* Preloaded into `convoy` and its helper: a driver that computes wrong values. Behind every launch of one
+   kernel, one of the buffers that it was given is spoilt.
 
      WRONG_LIST      a file that gets a line "kernel argument" for each buffer that a kernel was launched with
      WRONG_KERNEL    its name
@@ -36,7 +36,7 @@ static int is_command(void) {
     const ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
     path[length > 0 ? length : 0] = '\0';
     const char *name = strrchr(path, '/');
-    return name && strcmp(name, "/convoy") == 0;
+    return name && (strcmp(name, "/convoy") == 0 || strcmp(name, "/convoy-helper") == 0);
 }
 
 static cl_mem note_buffer(cl_mem buffer) {
