@@ -144,7 +144,8 @@ static convoy_status run(cli_call *call) {
                                 .test_fraction = o->test_fraction,
                                 .train = training,
                                 .test = !training,
-                                .validation = o->split == 2};
+                                .validation = o->split == 2,
+                                .evaluation = !training};
     convoy_status status = cvy_canvas_check();
     if (!status)
         status = cli_load(call, &request, &model, training ? &set : NULL, training ? NULL : &set);

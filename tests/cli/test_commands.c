@@ -281,6 +281,20 @@ static void training_is_judged_by_a_validation_set(void **state) {
     r = RUN(TRAIN, data, "--val-fraction", "0.3", "--out", out[1], "--json");
     assert_non_null(strstr(r->err, " validation and "));
     assert_true(is_fraction(json_object_get(r->json, "val_accuracy")));
+    /* What the run called validation and training is evaluated as such. */
+    const double judged = json_real_value(json_object_get(r->json, "val_loss"));
+    const char *own = test_path(out[1], "model.yaml"), *w = test_path(out[1], "last.safetensors");
+    const json_t *json =
+        json_of(RUN("eval", own, "--weights", w, "--split", "val", "--device", "host", "--json"));
+    assert_true(fabs(json_real_value(json_object_get(json, "loss")) - judged) < 1e-6);
+    const json_int_t part = json_integer_value(json_object_get(json, "images"));
+    json = json_of(RUN("eval", own, "--weights", w, "--split", "train", "--device", "host", "--json"));
+    const json_int_t rest = json_integer_value(json_object_get(json, "images"));
+    json = json_of(RUN("eval", own, "--weights", w, "--split", "train", "--device", "host", "--json", "--set",
+                       "val_fraction=0"));
+    assert_int_equal(json_integer_value(json_object_get(json, "images")), part + rest);
+    r = RUN("eval", own, "--weights", w, "--split", "val", "--limit", "2");
+    assert_true(r->code == 2 && strstr(r->err, "leave out --limit"));
     r = RUN(TRAIN, data, "--val-fraction", "0.001");
     assert_true(r->code == 2 && strstr(r->err, "is empty"));
     r = RUN(TRAIN, data, "--set", "scheduler=StepRL");
