@@ -337,6 +337,7 @@ static convoy_status choose_shape(const convoy_dataset_options *options, convoy_
     if (dataset->channels && dataset->height)
         return CONVOY_OK;
     cvy_pixels first;
+    /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): thin_out keeps paths[0] */
     convoy_status status = cvy_image_read(dataset->paths[0], (cvy_wanted){0}, &first);
     if (status)
         return status;
