@@ -4,6 +4,7 @@
 #
 #   tools/install_packages.sh build   compilers, libraries, PoCL (the CPU's OpenCL driver), Fashion-MNIST
 #   tools/install_packages.sh test    the same and what tools/test.sh needs on top
+#   tools/install_packages.sh static  the same and what `tools/test.sh static` needs, which is run by hand
 #
 # Downloads go through apt-get. On another system it prints what to install and fails.
 set -eu
@@ -14,12 +15,14 @@ libwebp-dev libtiff-dev libgif-dev dataset-fashion-mnist"
 test="libcmocka-dev g++ clang clang-format shellcheck pyflakes3 clang-15 lld-15 libclc-15 rocm-device-libs llvm-spirv-15
 spirv-tools intel-opencl-icd oclgrind mesa-opencl-icd ocl-icd-libopencl1 git locales
 libopenmpi-dev openmpi-bin libmpich-dev mpich"
+static="clang-tidy python3"
 
 case "${1:-}" in
 build) wanted=$build ;;
 test) wanted="$build $test" ;;
+static) wanted="$build $test $static" ;;
 *)
-    sed -n '2,8s/^# \{0,1\}//p' "$0" >&2
+    sed -n '2,9s/^# \{0,1\}//p' "$0" >&2
     exit 2
     ;;
 esac

@@ -17,6 +17,8 @@
 # Only where they are asked for, as before a release:
 #   faults     500 calls of OpenCL, of the system and of the allocator fail, one in each run; and every buffer of every
 #              kernel is spoilt, which --verify has to notice (tests/faults/)
+#   kills      1,000 runs are killed at random instants and go on to the same bits (KILLS: another number)
+#   static     clang-tidy with .clang-tidy, gcc -fanalyzer and shellcheck on all that is ours, and the part `threads`
 #   fuzz       libFuzzer on every parser (tests/fuzz/), FUZZ_SECONDS each (60); what it finds lies in build-test/fuzz-found/
 #
 # Missing Debian packages are installed first (tools/install_packages.sh test) unless --no-install is given. Builds,
@@ -29,7 +31,7 @@ out=$root/build-test
 logs=$out/logs
 
 usage() {
-    sed -n '2,25s/^# \{0,1\}//p' "$0"
+    sed -n '2,26s/^# \{0,1\}//p' "$0"
 }
 
 jobs=$(nproc)
@@ -46,7 +48,7 @@ while [ $# -gt 0 ]; do
         usage
         exit 0
         ;;
-    source | gcc | targets | install | rusticl | devices | clang | threads | sanitize | oclgrind | faults | fuzz) parts+=("$1") ;;
+    source | gcc | targets | install | rusticl | devices | clang | threads | sanitize | oclgrind | faults | kills | static | fuzz) parts+=("$1") ;;
     *)
         echo "test.sh: what is '$1'? Try --help." >&2
         exit 2
@@ -211,6 +213,47 @@ part_faults() {
         WRONG=training,evaluation OCL_ICD_VENDORS=/etc/OpenCL/vendors/pocl.icd CONVOY_TEST_DEVICE=cpu \
             step faults-wrong "$out/gcc/faults_test_wrong"
     grep -h 'noticed' "$logs/faults-wrong.log" | sed 's/^/    /'
+}
+
+part_kills() {
+    step kills-build build gcc -DCMAKE_C_COMPILER=gcc &&
+        KILLS=${KILLS:-1000} CONVOY_DEVICE=host CONVOY_TEST_DEVICE=host step kills "$out/gcc/cli_test_interrupt"
+}
+
+# Files of host/, a line each, but for those that define what tools/analysis.h replaces.
+list_sources() {
+    git ls-files 'host/*.c' | grep -v '^host/base/\(status\|node\|given\)\.c$'
+}
+
+tidy() { # a file is compiled for several targets: once is enough
+    python3 - "$out/gcc/compile_commands.json" "$out/tidy/compile_commands.json" <<'PYTHON'
+import json, sys
+commands = {entry["file"]: entry for entry in json.load(open(sys.argv[1]))}
+json.dump(list(commands.values()), open(sys.argv[2], "w"))
+PYTHON
+    list_sources | xargs -P "$jobs" -n 4 clang-tidy --quiet -p "$out/tidy" --extra-arg=-include \
+        --extra-arg="$root/tools/analysis.h" --extra-arg="-I$root/host" --extra-arg="-I$root/include"
+}
+
+# The warnings that are left out are mostly wrong in gcc 12: it loses allocations that a longer-lived struct holds, and
+# what a function that it does not see has written (tools/docs/fuzzing.md).
+analyze() {
+    list_sources | xargs -P "$jobs" -I @ gcc -fanalyzer -Werror -std=c11 -O1 -D_GNU_SOURCE -DCL_TARGET_OPENCL_VERSION=120 \
+        -Wno-analyzer-malloc-leak -Wno-analyzer-use-of-uninitialized-value -Wno-analyzer-null-dereference \
+        -Ihost -Iinclude -include tools/analysis.h -c -o /dev/null @
+}
+
+part_static() {
+    mkdir -p "$out/tidy"
+    if [ "$install" = yes ] && ! tools/install_packages.sh static; then
+        step static-packages false
+        return
+    fi
+    step static-configure cmake -S . -B "$out/gcc" -G Ninja -DCONVOY_TESTS=ON -DCMAKE_C_COMPILER=gcc || return
+    step static-tidy tidy
+    step static-analyzer analyze
+    step static-scripts tools/check_source.sh scripts
+    part_threads
 }
 
 part_fuzz() {

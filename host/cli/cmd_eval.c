@@ -41,25 +41,44 @@ static const cvy_param params[] = {
     CVY_PARAM_END,
 };
 
+/* A row for each class; of so many that it were mostly zeros, [class, answer, images] for each that is none.
+ */
+static json_t *confusion_json(const convoy_evaluation *e) {
+    enum { MOST_ROWS = 1000 };
+    json_t *confusion = json_array();
+    const size_t classes = (size_t)e->class_count;
+    for (size_t c = 0; c < classes; c++) {
+        json_t *row = classes > MOST_ROWS ? NULL : json_array();
+        for (size_t answer = 0; answer < classes; answer++) {
+            const unsigned long long images = e->confusion[c * classes + answer];
+            if (row)
+                json_array_append_new(row, json_integer((json_int_t)images));
+            else if (images)
+                json_array_append_new(
+                    confusion, json_pack("[I, I, I]", (json_int_t)c, (json_int_t)answer, (json_int_t)images));
+        }
+        if (row)
+            json_array_append_new(confusion, row);
+    }
+    return confusion;
+}
+
 static json_t *evaluation_json(const convoy_model *model, const convoy_device *device,
                                const convoy_evaluation *e) {
-    json_t *classes = json_array(), *confusion = json_array();
+    json_t *classes = json_array();
     for (int c = 0; c < e->class_count; c++) {
         const convoy_class_result *r = e->classes[c];
-        json_t *row = json_array();
-        for (int answer = 0; answer < e->class_count; answer++)
-            json_array_append_new(row, json_integer((json_int_t)e->confusion[c * e->class_count + answer]));
-        json_array_append_new(confusion, row);
         json_array_append_new(classes,
                               json_pack("{s:o, s:o, s:o, s:o, s:I, s:o}", "name", cli_string(r->name),
                                         "precision", cli_number(r->precision), "recall",
                                         cli_number(r->recall), "f1", cli_number(r->f1), "support",
                                         (json_int_t)r->support, "roc_auc", cli_number(r->roc_auc)));
     }
-    json_t *result = json_pack(
-        "{s:o, s:o, s:I, s:o, s:o, s:o, s:o}", "model", cli_string(convoy_model_name(model)), "device",
-        cli_string(convoy_device_get_info(device)->name), "images", (json_int_t)e->images, "loss",
-        cli_number(e->loss), "accuracy", cli_number(e->accuracy), "classes", classes, "confusion", confusion);
+    json_t *result =
+        json_pack("{s:o, s:o, s:I, s:o, s:o, s:o, s:o}", "model", cli_string(convoy_model_name(model)),
+                  "device", cli_string(convoy_device_get_info(device)->name), "images", (json_int_t)e->images,
+                  "loss", cli_number(e->loss), "accuracy", cli_number(e->accuracy), "classes", classes,
+                  "confusion", confusion_json(e));
     const struct {
         const char *key;
         double value;

@@ -147,7 +147,8 @@ static convoy_status run(cli_call *call) {
                                 .train = training,
                                 .test = !training,
                                 .validation = o->split == 2,
-                                .all = o->split == 3};
+                                .all = o->split == 3,
+                                .evaluation = !training};
     convoy_status status = cvy_canvas_check();
     if (!status)
         status = cli_load(call, &request, &model, training ? &set : NULL, training ? NULL : &set);

@@ -106,6 +106,25 @@ static convoy_status open_split(const convoy_model *model, const cli_data_reques
     return convoy_dataset_open(what, split, &options, set);
 }
 
+/* Where a run was judged by a part of the training images, that part is what `val` means, and the rest is
+   what it was trained on. */
+static convoy_status open_as_trained(const convoy_model *model, const cli_data_request *request,
+                                     const char *what, int classes, convoy_dataset **set) {
+    convoy_dataset *rest = NULL, *part = NULL;
+    if (request->limit_test || request->limit_train)
+        return cvy_fail(
+            CONVOY_INVALID,
+            "the validation images of %s are a part of its training images (val_fraction %g), which a "
+            "limit would change: leave out --limit, or evaluate the test images",
+            what, cvy_model_recipe(model)->val_fraction);
+    convoy_status status = open_split(model, request, what, classes, "train", &rest);
+    if (!status)
+        status = convoy_dataset_split(rest, cvy_model_recipe(model)->val_fraction, 0, &part);
+    *set = request->validation ? part : rest;
+    convoy_dataset_free(request->validation ? rest : part);
+    return status;
+}
+
 /* A validation set of its own folder, or of the training images. */
 static convoy_status open_judge(const convoy_model *model, const cli_data_request *request, const char *what,
                                 bool folder, convoy_dataset *sets[2]) {
@@ -139,11 +158,16 @@ static convoy_status load(const cli_call *call, const cli_data_request *request,
     if (synthetic)
         status = cvy_model_complete(*model, 0);
     int classes = synthetic && !status ? convoy_model_classes(*model) : 0;
-    if (!status && request->train)
+    const bool parted = !request->judge && cvy_model_recipe(*model)->val_fraction > 0 &&
+                        (request->validation || (request->train && request->evaluation)) &&
+                        !cvy_folder_has_validation(what);
+    if (!status && parted)
+        status = open_as_trained(*model, request, what, classes, &sets[request->validation]);
+    else if (!status && request->train)
         status = open_split(*model, request, what, classes, "train", &sets[0]);
     const bool three = !status && request->judge && cvy_folder_has_validation(what);
     const char *test = request->all ? "all" : request->validation && !three ? "val" : "test";
-    if (!status && request->test)
+    if (!status && request->test && !sets[1])
         status = open_split(*model, request, what, classes, test, &sets[1]);
     if (!status && request->judge)
         status = open_judge(*model, request, what, three, sets);

@@ -15,7 +15,8 @@ static const double pi = 3.14159265358979323846;
 
 static double step_rate(const cvy_schedule *s, double base, ticks t, ticks length) {
     (void)length;
-    return base * pow(s->gamma, (double)(t / (ticks)s->step_size));
+    const ticks decays = t / (ticks)s->step_size;
+    return base * pow(s->gamma, (double)decays);
 }
 
 /* The number of milestones that were reached. */

@@ -125,7 +125,7 @@ convoy_status cvy_network_serve_ahead(cvy_child *parent, char *const *arguments)
         if (!arguments[i])
             return cvy_fail(CONVOY_INVALID,
                             "building wants a device, its name, a batch and what to do with it");
-    options.batch_size = atoi(arguments[2]);
+    options.batch_size = (int)strtol(arguments[2], NULL, 10);
     options.training = strcmp(arguments[3], "1") == 0;
     options.variant = arguments[4];
     convoy_status status = read_model(parent, &model);

@@ -22,13 +22,33 @@ static double ratio(unsigned long long part, unsigned long long whole) {
     return whole ? (double)part / (double)whole : 0;
 }
 
+/* Sums of a few rows and columns at a time: a column of ten thousand classes alone would read a page for
+ * each. */
+enum { BLOCK = 64 };
+
+typedef struct sums {
+    size_t count;
+    unsigned long long images[BLOCK], answers[BLOCK];
+} sums;
+
+static sums sum_classes(size_t classes, const unsigned long long *confusion, size_t first) {
+    sums s = {.count = classes - first < BLOCK ? classes - first : BLOCK};
+    for (size_t i = 0; i < s.count; i++)
+        for (size_t other = 0; other < classes; other++)
+            s.images[i] += confusion[(first + i) * classes + other];
+    for (size_t other = 0; other < classes; other++)
+        for (size_t i = 0; i < s.count; i++)
+            s.answers[i] += confusion[other * classes + first + i];
+    return s;
+}
+
 void cvy_class_results(size_t classes, const unsigned long long *confusion, convoy_class_result *results) {
+    sums s = {0};
     for (size_t c = 0; c < classes; c++) {
-        unsigned long long right = confusion[c * classes + c], images = 0, answers = 0;
-        for (size_t other = 0; other < classes; other++) {
-            images += confusion[c * classes + other];
-            answers += confusion[other * classes + c];
-        }
+        if (c % BLOCK == 0)
+            s = sum_classes(classes, confusion, c);
+        const unsigned long long right = confusion[c * classes + c], images = s.images[c % BLOCK],
+                                 answers = s.answers[c % BLOCK];
         results[c].precision = ratio(right, answers);
         results[c].recall = ratio(right, images);
         results[c].f1 = ratio(2 * right, images + answers);
@@ -39,12 +59,12 @@ void cvy_class_results(size_t classes, const unsigned long long *confusion, conv
 void cvy_class_averages(size_t classes, const unsigned long long *confusion, cvy_averages *averages) {
     double present = 0, supported = 0, images = 0;
     cvy_averages a = {0};
+    sums s = {0};
     for (size_t c = 0; c < classes; c++) {
-        unsigned long long right = confusion[c * classes + c], support = 0, answers = 0;
-        for (size_t other = 0; other < classes; other++) {
-            support += confusion[c * classes + other];
-            answers += confusion[other * classes + c];
-        }
+        if (c % BLOCK == 0)
+            s = sum_classes(classes, confusion, c);
+        const unsigned long long right = confusion[c * classes + c], support = s.images[c % BLOCK],
+                                 answers = s.answers[c % BLOCK];
         const double precision = ratio(right, answers), recall = ratio(right, support),
                      f1 = ratio(2 * right, support + answers), weight = (double)support;
         present += support || answers;

@@ -281,6 +281,20 @@ static void training_is_judged_by_a_validation_set(void **state) {
     r = RUN(TRAIN, data, "--val-fraction", "0.3", "--out", out[1], "--json");
     assert_non_null(strstr(r->err, " validation and "));
     assert_true(is_fraction(json_object_get(r->json, "val_accuracy")));
+    /* What the run called validation and training is evaluated as such. */
+    const double judged = json_real_value(json_object_get(r->json, "val_loss"));
+    const char *own = test_path(out[1], "model.yaml"), *w = test_path(out[1], "last.safetensors");
+    const json_t *json =
+        json_of(RUN("eval", own, "--weights", w, "--split", "val", "--device", "host", "--json"));
+    assert_true(fabs(json_real_value(json_object_get(json, "loss")) - judged) < 1e-6);
+    const json_int_t part = json_integer_value(json_object_get(json, "images"));
+    json = json_of(RUN("eval", own, "--weights", w, "--split", "train", "--device", "host", "--json"));
+    const json_int_t rest = json_integer_value(json_object_get(json, "images"));
+    json = json_of(RUN("eval", own, "--weights", w, "--split", "train", "--device", "host", "--json", "--set",
+                       "val_fraction=0"));
+    assert_int_equal(json_integer_value(json_object_get(json, "images")), part + rest);
+    r = RUN("eval", own, "--weights", w, "--split", "val", "--limit", "2");
+    assert_true(r->code == 2 && strstr(r->err, "leave out --limit"));
     r = RUN(TRAIN, data, "--val-fraction", "0.001");
     assert_true(r->code == 2 && strstr(r->err, "is empty"));
     r = RUN(TRAIN, data, "--set", "scheduler=StepRL");
@@ -432,6 +446,33 @@ static void an_evaluation_augments_nothing(void **state) {
     assert_true(losses[0] > 0 && losses[0] == losses[1]);
 }
 
+/* Of so many classes the matrix were millions of zeros. */
+static void a_confusion_of_many_classes_is_short(void **state) {
+    (void)state;
+    enum { CLASSES = 1001, IMAGES = 10 };
+    const char *many = test_write(folder, "many.yaml",
+                                  "name: many\ninput: [1, 8, 8]\nlayers:\n  - Flatten\n"
+                                  "  - Linear: {out_features: 1001}\n"
+                                  "recipe: {data: synthetic, optimizer: {SGD: {lr: 0.1}}, batch_size: 20}\n"),
+               *out = test_path(folder, "many-run"), *w = test_path(out, "last.safetensors");
+    json_of(RUN("train", many, "--limit-train", "20", "--limit-test", "10", "--epochs", "1", "--out", out,
+                "--json"));
+    const json_t *json = json_of(RUN("eval", many, "--weights", w, "--limit", "10", "--json")), *entry;
+    size_t at;
+    long long images = 0, right = 0;
+    json_array_foreach(json_object_get(json, "confusion"), at, entry) {
+        assert_int_equal(json_array_size(entry), 3);
+        const long long found = json_integer_value(json_array_get(entry, 2)),
+                        class = json_integer_value(json_array_get(entry, 0));
+        assert_true(found > 0 && class < CLASSES);
+        images += found;
+        right += class == json_integer_value(json_array_get(entry, 1)) ? found : 0;
+    }
+    assert_int_equal(images, IMAGES);
+    assert_true(fabs(json_real_value(json_object_get(json, "accuracy")) - (double)right / IMAGES) < 1e-9);
+    assert_int_equal(json_array_size(json_object_get(json, "classes")), CLASSES);
+}
+
 static void predict_answers_what_it_can(void **state) {
     (void)state;
     const char *bad = test_path(folder, "mixed/bad.png");
@@ -545,6 +586,7 @@ int main(void) {
         cmocka_unit_test(predict),
         cmocka_unit_test(predict_sees_what_eval_sees),
         cmocka_unit_test(an_evaluation_augments_nothing),
+        cmocka_unit_test(a_confusion_of_many_classes_is_short),
         cmocka_unit_test(predict_answers_what_it_can),
         cmocka_unit_test(what_is_not_finite_is_no_answer),
         cmocka_unit_test(bench),

@@ -35,6 +35,31 @@ static void is_zero_where_undefined(void **state) {
     assert_true(r[3].precision == 0 && r[3].recall == 0 && r[3].f1 == 0 && r[3].support == 0);
 }
 
+/* More classes than are summed at a time: class c has c images, all of which are answered with the class
+ * after it. */
+static void many_classes(void **state) {
+    (void)state;
+    enum { CLASSES = 150 };
+    unsigned long long *confusion = calloc(CLASSES * CLASSES, sizeof *confusion);
+    convoy_class_result r[CLASSES];
+    cvy_averages averages;
+    for (int c = 0; c < CLASSES; c++) {
+        confusion[c * CLASSES + (c + 1) % CLASSES] = (unsigned long long)c;
+        confusion[c * CLASSES + c] = 3;
+    }
+    cvy_class_results(CLASSES, confusion, r);
+    cvy_class_averages(CLASSES, confusion, &averages);
+    double recalls = 0;
+    for (int c = 0; c < CLASSES; c++) {
+        assert_int_equal(r[c].support, c + 3);
+        assert_true(fabs(r[c].recall - 3.0 / (c + 3)) < 1e-15);
+        assert_true(fabs(r[c].precision - 3.0 / (3 + (c + CLASSES - 1) % CLASSES)) < 1e-15);
+        recalls += r[c].recall;
+    }
+    assert_true(fabs(averages.macro_recall - recalls / CLASSES) < 1e-12);
+    free(confusion);
+}
+
 static void refuses_classes_that_do_not_exist(void **state) {
     (void)state;
     unsigned long long confusion[4] = {0};
@@ -107,6 +132,7 @@ int main(void) {
         cmocka_unit_test(counts_answers),
         cmocka_unit_test(follows_from_the_matrix),
         cmocka_unit_test(is_zero_where_undefined),
+        cmocka_unit_test(many_classes),
         cmocka_unit_test(refuses_classes_that_do_not_exist),
         cmocka_unit_test(each_figure_is_scikit_learns),
     };
