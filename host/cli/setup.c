@@ -140,7 +140,8 @@ static convoy_status load(const cli_call *call, const cli_data_request *request,
     int classes = synthetic && !status ? convoy_model_classes(*model) : 0;
     if (!status && request->train)
         status = open_split(*model, request, what, classes, "train", &sets[0]);
-    const bool three = !status && request->judge && cvy_folder_has_validation(what);
+    const bool three =
+        !status && request->judge && (cvy_folder_has_validation(what) || cvy_list_has_validation(what));
     const char *test = request->all ? "all" : request->validation && !three ? "val" : "test";
     if (!status && request->test)
         status = open_split(*model, request, what, classes, test, &sets[1]);
