@@ -108,6 +108,11 @@ def files():
     yield "plain.gif", saved(first, "GIF", interlace=0)
     yield "interlaced.gif", saved(first, "GIF", interlace=1)
     yield "clear.gif", saved(first, "GIF", transparency=3)
+    inner = bytearray(saved(first.crop((0, 0, 5, 3)), "GIF"))  # on a canvas that it does not cover
+    inner[6:10] = struct.pack("<HH", WIDTH, HEIGHT)
+    at = inner.index(struct.pack("<BHHHH", 0x2c, 0, 0, 5, 3))
+    inner[at:at + 5] = struct.pack("<BHH", 0x2c, 1, 2)
+    yield "inner.gif", bytes(inner)
     yield "frames.gif", saved(first, "GIF", save_all=True, append_images=[second], duration=50)
     for orientation in range(2, 9):
         yield f"turned_{orientation}.png", saved(picture(), "PNG", exif=exif(orientation))

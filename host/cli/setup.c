@@ -165,7 +165,8 @@ static convoy_status load(const cli_call *call, const cli_data_request *request,
         status = open_as_trained(*model, request, what, classes, &sets[request->validation]);
     else if (!status && request->train)
         status = open_split(*model, request, what, classes, "train", &sets[0]);
-    const bool three = !status && request->judge && cvy_folder_has_validation(what);
+    const bool three =
+        !status && request->judge && (cvy_folder_has_validation(what) || cvy_list_has_validation(what));
     const char *test = request->all ? "all" : request->validation && !three ? "val" : "test";
     if (!status && request->test && !sets[1])
         status = open_split(*model, request, what, classes, test, &sets[1]);

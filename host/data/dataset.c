@@ -18,9 +18,10 @@ static const cvy_dataset_format formats[] = {
     {"IDX files", cvy_idx_recognise, cvy_idx_open, false},
     {"CIFAR-10 binary batches", cvy_cifar10_recognise, cvy_cifar10_open, false},
     {"CIFAR-100 binary batches", cvy_cifar100_recognise, cvy_cifar100_open, false},
+    {"lists of pictures (train.csv)", cvy_list_recognise, cvy_list_open, true},
     {"one subfolder of images per class", cvy_folder_recognise, cvy_folder_open, true},
 };
-enum { FORMATS = sizeof formats / sizeof *formats };
+enum { FORMATS = sizeof formats / sizeof *formats, LISTS = 3 /* a file is one */ };
 
 /* Names that need no path. `folders`: what the set's own archive or torchvision calls its folder. */
 typedef struct known_set {
@@ -244,9 +245,11 @@ static convoy_status find_folder(const char *what, char **folder, const char **m
         if (status)
             return status;
     } else if (!cvy_folder_exists(what)) {
-        return cvy_file_exists(what)
-                   ? cvy_fail(CONVOY_INVALID, "data %s: a folder is expected, this is a file", what)
-                   : find_member(what, folder, member, format);
+        if (!cvy_file_exists(what))
+            return find_member(what, folder, member, format);
+        *folder = strdup(what);
+        *format = &formats[LISTS];
+        return *folder ? CONVOY_OK : cvy_fail_memory("a path", strlen(what));
     } else {
         *folder = strdup(what);
     }

@@ -76,6 +76,12 @@ convoy_status cvy_dataset_fold(convoy_dataset *set, int fold, int folds, uint64_
                                convoy_dataset **part);
 /* Does a folder (not a known name) have a validation split beside its test split? */
 bool cvy_folder_has_validation(const char *folder);
+/* Does it have a training split with class folders? */
+bool cvy_folder_has_training(const char *folder);
+bool cvy_list_recognise(const char *folder);
+convoy_status cvy_list_open(const cvy_dataset_request *request, convoy_dataset *dataset);
+/* Does a list, or what a folder's lists name, have all three splits? */
+bool cvy_list_has_validation(const char *what);
 convoy_status cvy_synthetic_open(const cvy_dataset_request *request, convoy_dataset *dataset);
 /* Classes 0, 1, ... of which nobody knows the names. */
 void cvy_dataset_number_classes(convoy_dataset *dataset, int classes);

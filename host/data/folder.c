@@ -231,6 +231,15 @@ static convoy_status find_layout(const char *folder, layout *found) {
     return CONVOY_OK;
 }
 
+bool cvy_folder_has_training(const char *folder) {
+    layout found;
+    if (find_layout(folder, &found))
+        return false;
+    const bool training = found.names[TRAIN];
+    layout_free(&found);
+    return training;
+}
+
 bool cvy_folder_has_validation(const char *folder) {
     layout found;
     if (find_layout(folder, &found))
@@ -268,7 +277,10 @@ static convoy_status choose_place(const cvy_dataset_request *request, const layo
     const char *train = layout->names[TRAIN], *name = split == SPLITS ? NULL : layout->names[split];
     if (status)
         return status;
-    if (name)
+    if (request->validation && train && layout->names[TEST] && layout->names[VAL])
+        cvy_info("%s: %s/ judges the training, %s/ is left for its end", request->folder, layout->names[VAL],
+                 layout->names[TEST]);
+    else if (name)
         cvy_info("%s: %s images are those of %s/", request->folder,
                  request->training     ? "training"
                  : request->validation ? "validation"

@@ -190,8 +190,8 @@ static bool take_run(const bitmap *map, cvy_pixels *pixels, run *r, bool *done) 
 static convoy_status take_runs(const bitmap *map, cvy_pixels *pixels) {
     run r = {map->begin, map->file + map->size, 0, 0};
     bool done = false;
-    for (size_t p = 0; p < map->height * map->width; p++)
-        paint(map, 0, pixels->data + 3 * p);
+    paint(map, 0, pixels->data);
+    cvy_pixels_spread(pixels);
     while (r.y < map->height && take_run(map, pixels, &r, &done))
         ;
     return done || r.y >= map->height || (r.y + 1 == map->height && r.x >= map->width)

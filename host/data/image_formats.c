@@ -76,6 +76,13 @@ convoy_status cvy_pixels_create(const char *path, int channels, size_t height, s
     return pixels->data ? CONVOY_OK : cvy_fail_memory(path, height * width * (size_t)channels);
 }
 
+/* Each copy doubles what is there: a file of some bytes may claim a hundred million blank pixels. */
+void cvy_pixels_spread(cvy_pixels *pixels) {
+    const size_t all = (size_t)pixels->height * (size_t)pixels->width * (size_t)pixels->channels;
+    for (size_t done = (size_t)pixels->channels; done < all; done *= 2)
+        memcpy(pixels->data + done, pixels->data, done < all - done ? done : all - done);
+}
+
 /* ---- Orientation ---- */
 
 static unsigned whole(const uint8_t *at, int bytes, bool little) {

@@ -15,6 +15,9 @@ cvy_decoder cvy_jpeg_decode, cvy_png_decode, cvy_webp_decode, cvy_bmp_decode, cv
 convoy_status cvy_pixels_create(const char *path, int channels, size_t height, size_t width,
                                 cvy_pixels *pixels);
 
+/* All pixels as the first one. */
+void cvy_pixels_spread(cvy_pixels *pixels);
+
 /* The orientation, 1 to 8, that an EXIF block tells; 0: none. "Exif\0\0" in front is passed over. */
 int cvy_exif_orientation(const uint8_t *exif, size_t size);
 

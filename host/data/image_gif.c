@@ -85,8 +85,10 @@ static convoy_status decode(const char *path, GifFileType *gif, cvy_pixels *pixe
     uint8_t *row = status ? NULL : malloc((size_t)gif->Image.Width);
     if (!status && !row)
         status = cvy_fail_memory(path, (size_t)gif->Image.Width);
-    for (size_t p = 0; !status && p < (size_t)pixels->height * (size_t)pixels->width; p++)
-        paint(colours, clear, pixels->data + 3 * p);
+    if (!status) {
+        paint(colours, clear, pixels->data);
+        cvy_pixels_spread(pixels);
+    }
     if (!status)
         status = read_rows(path, gif, colours, row, pixels);
     free(row);

@@ -2,6 +2,7 @@
 #include "data/image_formats.h"
 
 #ifdef CONVOY_WEBP
+#include <string.h>
 #include <webp/decode.h>
 #include <webp/demux.h>
 
@@ -18,8 +19,8 @@ static convoy_status decode_frame(const char *path, WebPDemuxer *demuxer, cvy_pi
     const size_t top = (size_t)frame.y_offset, left = (size_t)frame.x_offset;
     const bool whole = (size_t)frame.height == height && (size_t)frame.width == width;
     const bool inside = top + (size_t)frame.height <= height && left + (size_t)frame.width <= width;
-    for (size_t i = 0; i < height * row && !whole; i++)
-        pixels->data[i] = 0;
+    if (!whole)
+        memset(pixels->data, 0, height * row);
     const size_t begin = inside ? top * row + left * 3 : 0;
     if (!inside || !WebPDecodeRGBInto(frame.fragment.bytes, frame.fragment.size, pixels->data + begin,
                                       height * row - begin, (int)row))

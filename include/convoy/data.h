@@ -69,7 +69,8 @@ typedef struct convoy_dataset_options {
    images that are made up, learnable, and the same on every machine; or a folder, recognised by what it
    holds: IDX files (train-images-idx3-ubyte, ..., plain or gzipped; of several sets in it one is
    "FOLDER/emnist-letters"), CIFAR-10 or CIFAR-100 in its binary form, or one subfolder of photographs per
-   class, either below train/ and test/ (or val/, valid/ or validation/) or split here by test_fraction. Of
+   class, either below train/ and test/ (or val/, valid/ or validation/) or split here by test_fraction;
+   or a CSV, TSV or text file of paths and classes, or a folder with train.csv. Of
    photographs "all" is one set of all there are.
 
    `options` may be NULL. CONVOY_INVALID: nothing there, not recognised, or bad contents; CONVOY_IO: not

@@ -56,7 +56,7 @@ static void unrecognised_folders_say_what_they_hold(void **state) {
     assert_non_null(strstr(convoy_error_message(), "one subfolder of images per class"));
     char *file = cvy_path_join(folder, "a.txt");
     assert_fails(convoy_dataset_open(file, "train", NULL, &set), CONVOY_INVALID,
-                 "a folder is expected, this is a file");
+                 "a.txt:1:1: a picture and its class are expected, or a header");
     free(file);
 }
 

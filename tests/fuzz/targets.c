@@ -17,6 +17,7 @@
 #include "convoy.h"
 #include "data/idx.h"
 #include "data/image.h"
+#include "data/list_rows.h"
 #include "device/opencl.h"
 #include "ops/choice.h"
 #include "report/history.h"
@@ -115,6 +116,15 @@ static void run_idx(const uint8_t *data, size_t size) {
     }
 }
 
+static void run_list(const uint8_t *data, size_t size) {
+    cvy_arena *arena = cvy_arena_create();
+    cvy_rows rows = {0};
+    if (arena)
+        cvy_rows_read(write_input("input", data, size), CVY_NO_SPLIT, arena, &rows);
+    free(rows.rows);
+    cvy_arena_free(arena);
+}
+
 static void run_cifar(const uint8_t *data, size_t size) {
     convoy_dataset *set = NULL;
     write_input("data_batch_1.bin", data, size);
@@ -196,6 +206,7 @@ const fuzz_target fuzz_targets[] = {
     {"node", run_node},
     {"weights", run_weights},
     {"idx", run_idx},
+    {"list", run_list},
     {"cifar", run_cifar},
     {"image", run_image},
     {"tuning", run_tuning},
