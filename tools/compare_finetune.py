@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Fine-tunes ResNet-18 with Convoy and with PyTorch from the same file, and compares what they reach.
 
-    tools/compare_finetune.py [--convoy build/convoy] [--device D] [--size 32] [--images 800] [--few 200] [--test 400]
-                              [--epochs 4] [--seeds 3]
+    tools/compare_finetune.py [--convoy build/convoy] [--device D] [--size 32] [--images 480] [--few 160] [--test 200]
+                              [--epochs 3] [--seeds 3]
 
 Convoy trains models/resnet18.yaml on eight classes of Fashion-MNIST, as colour pictures of SIZE x SIZE; `convoy convert`
 makes a .pth file of the weights, which torchvision's resnet18 takes with strict=True. From that file both are trained on
@@ -12,7 +12,7 @@ with nothing frozen (models/resnet18.yaml). Each runs with several seeds, of the
 
 Prints a table, and exits with 1 where the means of the test accuracies differ by more than the wider of the two spreads
 (largest less smallest) and by more than 0.02. Needs torch, torchvision, Pillow and PyYAML; the images are Debian's
-(dataset-fashion-mnist) or in --data. At its defaults it takes two to three minutes of one core.
+(dataset-fashion-mnist) or in --data. At its defaults it takes two minutes of one core.
 """
 import argparse
 import copy
@@ -125,7 +125,7 @@ def main():
     parser.add_argument("--convoy", default=str(ROOT / "build" / "convoy"))
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--data", default="/usr/share/datasets/fashion-mnist")
-    for name, value in (("size", 32), ("images", 800), ("few", 200), ("test", 400), ("epochs", 4), ("seeds", 3)):
+    for name, value in (("size", 32), ("images", 480), ("few", 160), ("test", 200), ("epochs", 3), ("seeds", 3)):
         parser.add_argument(f"--{name}", type=int, default=value)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -153,7 +153,7 @@ def main():
             bad |= abs(np.mean(here) - np.mean(there)) > max(spread, 0.02)
             print(f"| {title} | " + " | ".join(f"{np.mean(part):.3f} ({min(part):.3f} to {max(part):.3f})"
                                                for part in (here, there)) + " |", flush=True)
-    sys.exit(bad)
+    sys.exit(int(bad))
 
 
 if __name__ == "__main__":
