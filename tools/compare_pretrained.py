@@ -96,7 +96,7 @@ def main():
         answer = CLASSES[five(found[i])[0]]
         print(f"| {os.path.basename(file)} | {answer} | {here:.1e} | {there:.1e} | {'yes' if same else 'NO'} | "
               f"{shared} of 5 |")
-    sys.exit(bad)
+    sys.exit(int(bad))
 
 
 if __name__ == "__main__":

@@ -250,6 +250,35 @@ static void heads_stand_beside(void **state) {
     convoy_model_free(model);
 }
 
+/* What is frozen, and what is in the group that learns slowly, by what names begin with. */
+static void recipes_that_finetune(void **state) {
+    (void)state;
+    static const struct {
+        const char *name, *slow, *quick;
+    } expected[] = {{"resnet18_finetune", "layer4.", "fc."},
+                    {"mobilenet_v3_finetune", "features.1", "classifier."}};
+    for (size_t i = 0; i < 2; i++) {
+        convoy_model *model = load(expected[i].name, NULL);
+        size_t groups[2] = {0}, frozen = 0;
+        for (size_t t = 0; t < model->tensor_count; t++) {
+            const cvy_model_tensor *tensor = &model->tensors[t];
+            const bool slow = !strncmp(tensor->name, expected[i].slow, strlen(expected[i].slow)) &&
+                              strncmp(tensor->name, "features.1.", 11) != 0;
+            const bool quick = !strncmp(tensor->name, expected[i].quick, strlen(expected[i].quick));
+            assert_true(tensor->frozen == !(slow || quick));
+            if (tensor->about->role == CVY_TRAINABLE && !tensor->frozen)
+                groups[tensor->group]++;
+            frozen += tensor->frozen;
+        }
+        assert_true(frozen > 40 && groups[0] == (i ? 4 : 2) && groups[1] == (i ? 29 : 15));
+        assert_true(model->groups[1].lr == 0.001 && model->groups[0].lr == 0.01);
+        for (size_t s = 0; s < model->step_count; s++) /* batch-norms keep their statistics */
+            if (model->steps[s].facts.counts_batches)
+                assert_true(model->steps[s].frozen == model->tensors[model->steps[s].first_tensor].frozen);
+        convoy_model_free(model);
+    }
+}
+
 static void names_replace_indices(void **state) {
     (void)state;
     convoy_model *model =
@@ -553,6 +582,7 @@ int main(void) {
         cmocka_unit_test(layers_repeat),
         cmocka_unit_test(torchvisions_networks),
         cmocka_unit_test(heads_stand_beside),
+        cmocka_unit_test(recipes_that_finetune),
         cmocka_unit_test(blocks_take_parameters),
         cmocka_unit_test(printed_models_are_the_same),
         cmocka_unit_test(recipes_have_defaults),

@@ -298,11 +298,21 @@ static void test_huge_shapes(void **state) {
     assert_true(described >= 4);
 }
 
+/* The one variant of Winograd's that takes kernels of other heights, of which the shared shapes have none. */
+static void test_row_of_three(void **state) {
+    (void)state;
+    static const conv_case row = {"a row of 3", 20, 6, 10, 1, 7, 9, {1, 3}, {1, 1}, {0, 1}, {1, 1}, CVY_RELU};
+    if (!cvy_device_get_traits(test_device())->cpu || test_quick())
+        skip();
+    assert_true(conv_check_case(&row, "winograd1d_cpu"));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_variants),    cmocka_unit_test(test_deterministic),
-        cmocka_unit_test(test_host_device), cmocka_unit_test(test_checks),
-        cmocka_unit_test(test_huge_shapes), cmocka_unit_test(test_choice)};
+        cmocka_unit_test(test_variants),      cmocka_unit_test(test_row_of_three),
+        cmocka_unit_test(test_deterministic), cmocka_unit_test(test_host_device),
+        cmocka_unit_test(test_checks),        cmocka_unit_test(test_huge_shapes),
+        cmocka_unit_test(test_choice)};
     const struct CMUnitTest built_plainly[] = {
         cmocka_unit_test(test_streamed), cmocka_unit_test(test_few_images), cmocka_unit_test(test_pooled)};
     int failed = cmocka_run_group_tests_name("conv2d", tests, NULL, NULL);
