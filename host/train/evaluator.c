@@ -364,8 +364,8 @@ static convoy_status run_part(cvy_evaluator *e, const volatile int *interrupt) {
     return status ? status : read_batches(e);
 }
 
-convoy_status cvy_evaluator_run(cvy_evaluator *e, const volatile int *interrupt, double *loss,
-                                double *accuracy) {
+static convoy_status evaluate_all(cvy_evaluator *e, const volatile int *interrupt, double *loss,
+                                  double *accuracy) {
     e->looked = e->taken = 0;
     e->statistics.pending = 0; /* of a run that failed in its middle */
     cvy_statistics_reset(&e->statistics);
@@ -380,6 +380,33 @@ convoy_status cvy_evaluator_run(cvy_evaluator *e, const volatile int *interrupt,
                      e->statistics.first_bad);
     *loss = cvy_statistics_loss(&e->statistics);
     *accuracy = cvy_statistics_accuracy(&e->statistics);
+    return status;
+}
+
+/* malloc'ed */
+static convoy_status read_parameters(const cvy_evaluator *e, char **data) {
+    cvy_buffer *parameters = cvy_network_parameters(e->network);
+    const size_t bytes = cvy_buffer_bytes(parameters);
+    *data = malloc(bytes ? bytes : 1);
+    return *data ? cvy_buffer_read(parameters, 0, *data, bytes) : cvy_fail_memory("the parameters", bytes);
+}
+
+/* On a device that is watched: what learns in between is not touched by an evaluation. */
+convoy_status cvy_evaluator_run(cvy_evaluator *e, const volatile int *interrupt, double *loss,
+                                double *accuracy) {
+    char *before = NULL, *after = NULL;
+    convoy_status status = e->verifier ? read_parameters(e, &before) : CONVOY_OK;
+    if (!status)
+        status = evaluate_all(e, interrupt, loss, accuracy);
+    if (!status && e->verifier)
+        status = read_parameters(e, &after);
+    if (!status && e->verifier &&
+        memcmp(before, after, cvy_buffer_bytes(cvy_network_parameters(e->network))) != 0)
+        status = cvy_verifier_fail(
+            e->verifier, "the evaluation",
+            &(cvy_difference){.text = "the weights are behind it not what they were in front of it"});
+    free(before);
+    free(after);
     return status;
 }
 

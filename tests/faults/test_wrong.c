@@ -49,7 +49,7 @@ static const test_output *run(const subject *s, bool verify) {
                ? RUN("eval", s->model, "-d", device, "--data", "synthetic", "--weights", weights, "--limit",
                      images, "--batch-size", "16", "--json", verify ? "--verify" : NULL, "1")
                : RUN("train", s->model, "-d", device, "--data", "synthetic", "--epochs", "1", "--limit-train",
-                     images, "--limit-test", "16", "--batch-size", "16", "--out", out, "--no-pictures",
+                     images, "--limit-test", "160", "--batch-size", "16", "--out", out, "--no-pictures",
                      "--no-shuffle", verify ? "--verify" : NULL, "1");
 }
 
