@@ -31,7 +31,7 @@ const cvy_conv2d_case cvy_conv2d_cases[] = {
     {"5x5, tiles cut off at two edges", 33, 5, 25, 1, 13, 15, {5, 5}, {1, 1}, {2, 2}, {1, 1}, CVY_SIGMOID},
     {"5x5, padding by axis", 16, 35, 25, 1, 9, 7, {5, 5}, {1, 1}, {0, 4}, {1, 1}, CVY_IDENTITY},
     {"depthwise", 5, 7, 7, 7, 6, 5, {3, 3}, {1, 1}, {1, 1}, {1, 1}, CVY_IDENTITY},
-    {"1x1 kernel", 20, 9, 14, 1, 4, 5, {1, 1}, {1, 1}, {0, 0}, {1, 1}, CVY_TANH},
+    {"1x1 kernel", 20, 9, 14, 1, 4, 5, {1, 1}, {1, 1}, {0, 0}, {1, 1}, CVY_HARDSIGMOID},
     {"1x1 kernel, stride 2", 16, 8, 8, 1, 7, 7, {1, 1}, {2, 2}, {0, 0}, {1, 1}, CVY_IDENTITY},
     {"kernel and stride differ by axis", 16, 3, 12, 1, 7, 12, {1, 4}, {1, 3}, {0, 2}, {1, 1}, CVY_IDENTITY},
     {"output of one pixel", 33, 5, 9, 1, 5, 5, {5, 5}, {1, 1}, {0, 0}, {1, 1}, CVY_IDENTITY},
@@ -51,7 +51,7 @@ const cvy_conv2d_case cvy_conv2d_cases[] = {
      {1, 1},
      CVY_IDENTITY},
     {"the same, several tiles", 33, 70, 60, 1, 9, 8, {3, 3}, {1, 1}, {1, 1}, {1, 1}, CVY_RELU},
-    {"padding wider than the kernel", 16, 2, 3, 1, 4, 4, {2, 2}, {1, 1}, {3, 3}, {1, 1}, CVY_IDENTITY},
+    {"padding wider than the kernel", 16, 2, 3, 1, 4, 4, {2, 2}, {1, 1}, {3, 3}, {1, 1}, CVY_TANH},
     {"1x1 kernel, groups", 16, 6, 9, 3, 3, 4, {1, 1}, {1, 1}, {0, 0}, {1, 1}, CVY_RELU},
 };
 const size_t cvy_conv2d_case_count = sizeof cvy_conv2d_cases / sizeof *cvy_conv2d_cases;

@@ -129,7 +129,8 @@ static convoy_status prepare(const cvy_job *job, void *prepared, cvy_needs *need
     const tiling t = choose_tiling(job->traits);
     p->shape = *(const cvy_gemm_shape *)job->shape;
     p->cut = choose_cut(s, &t, job->traits, job->room);
-    p->activates = needs->fuses = p->cut.parts == 1 && s->n % t.vector == 0;
+    p->activates = needs->fuses =
+        p->cut.parts == 1 && s->n % t.vector == 0 && s->activation < CVY_FIRST_FURTHER;
     if (p->cut.parts > 1)
         needs->workspace = p->cut.parts * s->m * s->n * sizeof(float);
     if (job->describes)
