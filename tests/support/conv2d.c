@@ -161,7 +161,7 @@ bool conv_skipped(const conv_case *c, const char *variant) {
     const long pixels = (long)s.out_height * s.out_width;
     const long products =
         pixels * s.out_channels * s.in_channels / s.groups * s.kernel[0] * s.kernel[1] * s.pitch;
-    if (strcmp(getenv("CONVOY_TEST_QUICK"), "tiny") == 0 && products > 50000)
+    if (test_shortest() && products > 32000)
         return true;
     if (strncmp(variant, "winograd", 8) == 0)
         return (s.out_height + 3) / 4 * ((s.out_width + 3) / 4) * s.pitch > 32;

@@ -35,6 +35,11 @@ bool test_quick(void) {
     return quick && strcmp(quick, "0") != 0;
 }
 
+bool test_shortest(void) {
+    const char *quick = getenv("CONVOY_TEST_QUICK");
+    return quick && strcmp(quick, "tiny") == 0;
+}
+
 int test_build_plainly(void **state) {
     (void)state;
     test_build(true);

@@ -59,6 +59,8 @@ void test_device_close(void);
 /* Whether CONVOY_TEST_QUICK asks for the short run: every kernel still runs, over few shapes. For Oclgrind,
    which is a thousand times slower than a compiled kernel, and for sanitizers. */
 bool test_quick(void);
+/* Whether it asks for the shortest: "tiny", for devices that take seconds to compile a kernel. */
+bool test_shortest(void);
 /* For kernels for GPUs where a compiling CPU stands in: from here on they are built without optimization, in
    a quarter of the time. Not under Oclgrind, which interprets them: four times as long. */
 void test_build(bool plainly);

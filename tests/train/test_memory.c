@@ -116,8 +116,7 @@ static void plan_is_complete(void **state) {
 
 static const memory_case cases[] = {
     {"lenet", 20, 0, NULL, false},       {"lenet", 40, 16, NULL, true},
-    {"lenet", 20, 0, "host", true},      {"mnist_cnn", 33, 0, NULL, false},
-    {"digits_cnn", 16, 0, NULL, false},  {"lenet5", 10, 0, NULL, false},
+    {"lenet", 20, 0, "host", true},      {"lenet5", 10, 0, NULL, false},
     {"resnet_mini", 16, 0, NULL, false}, {"densenet_mini", 16, 0, NULL, false},
 };
 
