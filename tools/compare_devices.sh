@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The same training run on every OpenCL device of this machine, on Mesa's Rusticl and Oclgrind where installed, and on
 # the host: LeNet, 20 steps of 16 images of Fashion-MNIST, whose losses have to agree with the host's within 1e-4.
-# Oclgrind interprets every instruction, so its run is 2 steps of LeNet-5, of 8 images each, compared with the same run
+# Oclgrind interprets every instruction, so its run is 2 steps of mnist_cnn, of 8 images each, compared with the same run
 # on the host.
 #
 #   tools/compare_devices.sh [CONVOY]     the command, by default build/convoy
@@ -68,7 +68,7 @@ tr '\n' ' ' <"$runs/devices.json" | sed 's/}/}\n/g' |
 
 echo "| device | model | steps × batch | largest difference of a loss | |"
 echo "|---|---|---|---|---|"
-if ! train host lenet 20 16 host || ! train host_tiny lenet5 2 8 host; then
+if ! train host lenet 20 16 host || ! train host_tiny mnist_cnn 2 8 host; then
     echo "| host | | | | failed: $(cat "$runs"/host*.log | tail -n 1) |"
     exit 1
 fi
@@ -77,7 +77,7 @@ while IFS=$'\t' read -r id title; do
     [ "$id" = host ] || start_row "$title" "device_${id/:/_}" host lenet 20 16 "$id"
 done <"$runs/devices"
 ! command -v oclgrind >/dev/null ||
-    start_row Oclgrind oclgrind host_tiny lenet5 2 8 Oclgrind oclgrind --log "$runs/oclgrind.found"
+    start_row Oclgrind oclgrind host_tiny mnist_cnn 2 8 Oclgrind oclgrind --log "$runs/oclgrind.found"
 finish_rows
 for driver in "Portable Computing Language" rusticl; do
     grep -qi "$driver" "$runs/devices" || echo "| $driver | | | | absent: not installed |"

@@ -296,9 +296,9 @@ no_kernel_left_out() { # FOLDER
 # A device of small work-groups and little local memory, on which CLBlast does not run.
 tight=(--max-wgsize 64 --local-mem-size 16384)
 
-# It trains LeNet-5 with the variants for GPUs, and Oclgrind finds nothing.
+# It trains mnist_cnn with the variants for GPUs, and Oclgrind finds nothing.
 train_under_tight_limits() { # FOLDER
-    oclgrind "${tight[@]}" --log "$1/train" "$out/gcc/convoy" train models/lenet5.yaml --data fashion-mnist \
+    oclgrind "${tight[@]}" --log "$1/train" "$out/gcc/convoy" train models/mnist_cnn.yaml --data fashion-mnist \
         --device Oclgrind --variant conv2d=tile_gpu,gemm=tile_gpu --epochs 1 --batch-size 8 --limit-train 8 \
         --limit-test 8 --out "$1/run" && [ ! -s "$1/train" ]
 }
