@@ -178,6 +178,32 @@ static void missing_pictures_are_named(void **state) {
     convoy_dataset_free(set);
 }
 
+/* Once for a set, where its two classes are told; not for files of one name beside two lists. */
+static void repeats_are_warned_of(void **state) {
+    (void)state;
+    const uint8_t pixels[16] = {90};
+    test_write(folder, "x.csv",
+               "path,label\npictures/1.png,a\npictures/2.png,b\npictures/3.png,b\npictures/1.png,a\n"
+               "pictures/2.png,a\npictures/4.png,a\n");
+    *warned = '\0';
+    contents("x.csv", "test");
+    assert_string_equal(warned, "");
+    contents("x.csv", "train");
+    assert_non_null(strstr(warned, "listed again: 2, such as pictures/2.png as b in "));
+    assert_non_null(strstr(warned, "x.csv:3 and as a in "));
+    assert_non_null(strstr(warned, "x.csv:6;"));
+    test_write_png(folder, "train/9.png", 4, 4, PNG_COLOR_TYPE_GRAY, 8, 0, pixels);
+    test_write_png(folder, "test/9.png", 4, 4, PNG_COLOR_TYPE_GRAY, 8, 0, pixels);
+    test_write(folder, "train.csv", "image,label\n9.png,b\npictures/1.png,a\n");
+    test_write(folder, "test.csv", "image,label\n9.png,b\n");
+    *warned = '\0';
+    contents("train.csv", "train");
+    assert_string_equal(warned, "");
+    test_write(folder, "test.csv", "image,label\npictures/1.png,a\n");
+    contents("train.csv", "train");
+    assert_non_null(strstr(warned, "test.csv:2"));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(csv_with_a_header, setup, teardown),
@@ -186,6 +212,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(a_folder_of_lists, setup, teardown),
         cmocka_unit_test_setup_teardown(bad_lists_are_refused_by_line_and_column, setup, teardown),
         cmocka_unit_test_setup_teardown(missing_pictures_are_named, setup, teardown),
+        cmocka_unit_test_setup_teardown(repeats_are_warned_of, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
