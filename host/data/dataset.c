@@ -124,8 +124,9 @@ static convoy_status not_found(const char *what) {
     }
     const char *nearest = cvy_text_nearest(what, names, KNOWN_SETS + 1);
     convoy_status status = cvy_fail(
-        CONVOY_INVALID, "data %s: no such folder, and not one of the known names (%ssynthetic)%s%s%s", what,
-        cvy_text_get(&list), nearest ? "; did you mean " : "", nearest ? nearest : "", nearest ? "?" : "");
+        CONVOY_INVALID, "data %s: no such folder or list, and not one of the known names (%ssynthetic)%s%s%s",
+        what, cvy_text_get(&list), nearest ? "; did you mean " : "", nearest ? nearest : "",
+        nearest ? "?" : "");
     cvy_text_free(&list);
     return status;
 }

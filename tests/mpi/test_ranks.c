@@ -315,6 +315,11 @@ static void a_launcher_that_is_absent_is_said(void **state) {
     r = RUN("train", model, SMALL, "--devices", "host,host", "--device", "host");
     assert_int_equal(r->code, 2);
     assert_non_null(strstr(r->err, "give --device or --devices"));
+    for (size_t i = 0; i < 3; i++) {
+        r = RUN("train", model, SMALL, "--devices", (const char *const[]){"host,", ",host", "host,,host"}[i]);
+        assert_int_equal(r->code, 2);
+        assert_non_null(strstr(r->err, "a device is missing"));
+    }
 }
 
 /* A batch-norm behind a pooling to one pixel: 43 images in batches of 20 and pieces of 5 end with 3; 41
