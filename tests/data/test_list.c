@@ -114,6 +114,8 @@ static void one_list_is_divided(void **state) {
         }
         convoy_dataset_free(set);
     }
+    expect_failure("path,class\npictures/0.png,a\npictures/1.png,b\n", "test",
+                   "bad.csv: no images for the test split: no class has more than one image");
 }
 
 /* A folder with train.csv and test.csv; pictures may lie in a folder that is called as the list. */
