@@ -77,6 +77,8 @@ static void csv_with_a_header(void **state) {
     assert_string_equal(contents("x.csv", "test"), "cat, small:5");
     assert_string_equal(contents("x.csv", "all"), "cat, small:3 the \"dog\":1 cat, small:4 cat, small:5");
     assert_true(cvy_list_has_validation(test_path(folder, "x.csv")));
+    test_write(folder, "y.csv", "file;label\npictures/3.png;\"cat; small\"\npictures/1.png;a, b\n");
+    assert_string_equal(contents("y.csv", "all"), "cat; small:3 a, b:1");
 }
 
 /* A path and a class's number on each line, as Caffe's lists; paths may have spaces. */
