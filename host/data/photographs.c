@@ -132,7 +132,8 @@ convoy_status cvy_listing_split(cvy_listing *list, int classes, const cvy_datase
                : cvy_fail(
                      CONVOY_INVALID,
                      "%s: no images for the test split: no class has more than one image, which training "
-                     "keeps; add images, or say which ones are for testing",
+                     "keeps; add images, say which ones are for testing, or evaluate all of them (--split "
+                     "all)",
                      request->folder);
 }
 

@@ -118,6 +118,7 @@ static void one_list_is_divided(void **state) {
     }
     expect_failure("path,class\npictures/0.png,a\npictures/1.png,b\n", "test",
                    "bad.csv: no images for the test split: no class has more than one image");
+    assert_non_null(strstr(convoy_error_message(), "evaluate all of them (--split all)"));
 }
 
 /* A folder with train.csv and test.csv; pictures may lie in a folder that is called as the list. */
