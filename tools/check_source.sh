@@ -42,6 +42,10 @@ list_kernel_files() {
 check_scripts() {
     shellcheck -S warning tools/*.sh || complain "scripts: see above"
     pyflakes3 tools/*.py || complain "scripts: see above"
+    local script
+    for script in tools/compare_*.py; do # without any package
+        [[ $(python3 -S "$script" --help 2>&1) != *Traceback* ]] || complain "scripts: $script does not say what it needs"
+    done
 }
 
 # A function begins with a line in column 0 that leads to a {, and ends with a } there: clang-format sees to that.
@@ -175,7 +179,7 @@ check_matrix() {
     local row before
     for row in tests/matrix/*.json; do
         case $row in */schema.json | */known_bad.json | */compiled.json) continue ;; esac
-        tools/matrix.sh check "$row" >/dev/null || complain "matrix: tools/matrix.sh check $row"
+        (cd tests && ../tools/matrix.sh check "../$row") >/dev/null || complain "matrix: tools/matrix.sh check $row"
     done
     before=$(cat tests/matrix/README.md tests/matrix/known_bad.json)
     tools/matrix.sh page

@@ -15,6 +15,10 @@ import subprocess
 import sys
 import tempfile
 
+import needs
+
+needs.packages(__doc__, "torch", "numpy", "safetensors")
+
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -124,6 +128,7 @@ def main():
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
+    needs.command(options.convoy)
     print("| network | parameter | DDP, float32 | Convoy | |\n|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         good = [compare(options, name, folder) for name in NETWORKS]

@@ -24,6 +24,10 @@ import subprocess
 import sys
 import tempfile
 
+import needs
+
+needs.packages(__doc__, "numpy", "torch", "torchvision", "yaml", "PIL")
+
 import numpy as np
 import torch
 import torchvision
@@ -128,6 +132,7 @@ def main():
     for name, value in (("size", 32), ("images", 480), ("few", 160), ("test", 200), ("epochs", 3), ("seeds", 3)):
         parser.add_argument(f"--{name}", type=int, default=value)
     arguments = parser.parse_args()
+    needs.command(arguments.convoy)
     torch.set_num_threads(1)
     bad = False
     with tempfile.TemporaryDirectory() as folder:

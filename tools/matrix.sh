@@ -13,6 +13,7 @@
 # LEVEL says how thorough it is (--quick; "" for all shapes, --full). Oclgrind, which is a thousand times slower, llvmpipe,
 # which takes seconds to compile a kernel, and the host are always asked for --quick.
 set -uo pipefail
+from=$PWD
 cd "$(dirname "$0")/.." || exit
 convoy=${CONVOY:-build/convoy}
 level=${LEVEL-}
@@ -116,7 +117,10 @@ json.dump(sorted(others + list(rows.values()), key=lambda row: row["target"]), o
 }
 
 case ${1-} in
-check | add | page) exec python3 tools/matrix.py "$@" ;;
+check | add | page)
+    root=$PWD
+    cd "$from" && exec python3 "$root/tools/matrix.py" "$@"
+    ;;
 run)
     shift
     mkdir -p "$out"

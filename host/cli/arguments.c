@@ -103,7 +103,9 @@ static convoy_status read_option(cli_call *call, int count, char **arguments, in
         return set_option(call, row, "true");
     }
     if (!value) {
-        if (*i + 1 >= count)
+        /* What looks like the next option is none: --json=--quick would be a file called so. */
+        const char *next = *i + 1 < count ? arguments[*i + 1] : "--";
+        if (strcmp(next, "--") == 0 || (strncmp(next, "--", 2) == 0 && find_row(call->command, next + 2)))
             return cvy_fail(CONVOY_INVALID, "convoy %s: %s needs a value (%s)", call->command->name, given,
                             row->help);
         value = arguments[++*i];

@@ -68,6 +68,9 @@ typedef struct cli_common {
             "op=name forces a kernel variant, as conv2d=im2col_gemm; may be repeated"                        \
     }
 
+#define CLI_DATA_TEXT                                                                                        \
+    "a folder, a list of pictures (CSV), a known set as fashion-mnist, or synthetic; default: the recipe's"
+
 typedef struct cli_call cli_call;
 
 typedef struct cli_command {

@@ -18,8 +18,7 @@ typedef struct options {
 static const cvy_param params[] = {
     {"device", CVY_TEXT, offsetof(cli_common, device), "", 0, 0, NULL,
      "given twice: the device to compare with, and the one in question"},
-    {"data", CVY_TEXT, offsetof(options, data), "", 0, 0, NULL,
-     "a folder, fashion-mnist, mnist, cifar10, cifar100 or synthetic; default: the recipe's"},
+    {"data", CVY_TEXT, offsetof(options, data), "", 0, 0, NULL, CLI_DATA_TEXT},
     {"weights", CVY_TEXT, offsetof(options, weights), "", 0, 0, NULL,
      "to begin with (safetensors or .pth); default: new ones from the seed"},
     {"batch-size", CVY_INT, offsetof(options, batch_size), "", 1, 1 << 20, NULL,

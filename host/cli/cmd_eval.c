@@ -19,8 +19,7 @@ typedef struct options {
 static const cvy_param params[] = {
     {"weights", CVY_TEXT, offsetof(options, weights), "", 0, 0, NULL,
      "safetensors file, as a run's best.safetensors"},
-    {"data", CVY_TEXT, offsetof(options, data), "", 0, 0, NULL,
-     "a folder, fashion-mnist, mnist, cifar10, cifar100 or synthetic; default: the recipe's"},
+    {"data", CVY_TEXT, offsetof(options, data), "", 0, 0, NULL, CLI_DATA_TEXT},
     {"split", CVY_CHOICE, offsetof(options, split), "test", 0, 0, "train|test|val|all",
      "which images; all: of photographs that are no split"},
     {"limit", CVY_SIZE, offsetof(options, limit), "", 1, 9e18, NULL, "use only so many images"},

@@ -17,8 +17,7 @@ typedef struct options {
 } options;
 
 static const cvy_param params[] = {
-    {"data", CVY_TEXT, offsetof(options, data), "", 0, 0, NULL,
-     "a folder, fashion-mnist, mnist, cifar10, cifar100 or synthetic; default: the recipe's"},
+    {"data", CVY_TEXT, offsetof(options, data), "", 0, 0, NULL, CLI_DATA_TEXT},
     {"out", CVY_TEXT, offsetof(options, out), "grid.png", 0, 0, NULL, "the picture, a PNG"},
     {"split", CVY_CHOICE, offsetof(options, split), "train", 0, 0, "train|test|val|all",
      "which images: train as training sees them, the others as evaluation does"},

@@ -25,8 +25,7 @@ typedef struct options {
 #define MANY 9e18
 
 static const cvy_param params[] = {
-    {"data", CVY_TEXT, offsetof(options, data), "", 0, 0, NULL,
-     "a folder, fashion-mnist, mnist, cifar10, cifar100 or synthetic; default: the recipe's"},
+    {"data", CVY_TEXT, offsetof(options, data), "", 0, 0, NULL, CLI_DATA_TEXT},
     CLI_ROW_DEVICE,
     {"devices", CVY_TEXT, offsetof(options, devices), "", 0, 0, NULL,
      "as 0:0,1:0: a rank on each, started with mpirun, and one of them for each rank of a machine under "

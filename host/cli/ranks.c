@@ -50,6 +50,10 @@ static size_t count_devices(const char *list) {
     return count;
 }
 
+static bool has_gap(const char *list) {
+    return *list == ',' || strstr(list, ",,") || list[strlen(list) - 1] == ',';
+}
+
 /* The entry of the list for a process of this machine. */
 static const char *pick_device(cvy_arena *arena, const char *list, size_t place) {
     for (place %= count_devices(list); place; place--)
@@ -118,11 +122,29 @@ static convoy_status load_plugin(const char *mpi, cvy_transport *transport) {
     return status;
 }
 
+/* Alone in the world of its MPI, where a list of devices or a launcher says otherwise, a process would train
+   a network of its own, as would each of the others. */
+static convoy_status check_company(const char *mpi, const char *devices) {
+    long most = devices ? (long)count_devices(devices) : 1;
+    for (int i = 0; i < LAUNCHERS; i++)
+        most = read_number(launchers[i].size) > most ? read_number(launchers[i].size) : most;
+    return cvy_ranks(&ranks) > 1 || most < 2
+               ? CONVOY_OK
+               : cvy_fail(CONVOY_INVALID,
+                          "this process is alone in %s, and not one of %ld ranks: leave out --mpi, so that "
+                          "--devices starts them, or use the mpirun of that MPI",
+                          mpi, most);
+}
+
 convoy_status cli_ranks_join(cli_call *call, int mpi, const char *devices) {
     const launcher *by = find_launcher(mpi);
     cvy_transport transport;
     if (devices && cli_common_of(call)->device)
         return cvy_fail(CONVOY_INVALID, "convoy %s: give --device or --devices", call->command->name);
+    if (devices && has_gap(devices))
+        return cvy_fail(CONVOY_INVALID,
+                        "convoy %s: --devices `%s`: a device is missing; a list as 0:0,1:0 is expected",
+                        call->command->name, devices);
     if (devices && !by && count_devices(devices) > 1)
         return start_ranks(call, count_devices(devices));
     if (devices)
@@ -139,7 +161,7 @@ convoy_status cli_ranks_join(cli_call *call, int mpi, const char *devices) {
     ranks.patient = true;
     ranks.interrupt = cli_catch_signals();
     cli_quiet = cvy_rank(&ranks) > 0;
-    return CONVOY_OK;
+    return check_company(by->mpi, devices);
 }
 
 convoy_status cli_ranks_name(const convoy_device *device) {

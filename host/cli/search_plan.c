@@ -76,28 +76,44 @@ static const char *draw(cvy_arena *arena, const search_axis *axis, cvy_rng *rng)
     return cvy_arena_printf(arena, "%.4g", axis->low * pow(axis->high / axis->low, part));
 }
 
-/* Does the model take this value? */
-static convoy_status try_value(const cli_call *call, const search_axis *axis, const char *value) {
-    convoy_model *model = NULL;
-    const char **settings = cvy_arena_alloc(call->arena, (call->setting_count + 1) * sizeof *settings);
-    memcpy(settings, call->settings, call->setting_count * sizeof *settings);
-    settings[call->setting_count] = cvy_arena_printf(call->arena, "%s=%s", axis->key, value);
-    const convoy_model_options options = {.settings = settings, .setting_count = call->setting_count + 1};
-    convoy_status status = cvy_model_read(call->operands[0], &options, &model);
-    if (!status)
-        convoy_model_free(model);
-    else
-        status = fail_axis(axis, cvy_arena_strdup(call->arena, convoy_error_message()));
-    return status;
+static const char *end_of(const cli_call *call, double end) {
+    return cvy_arena_printf(call->arena, "%.4g", end);
 }
 
-static convoy_status try_axis(const cli_call *call, const search_axis *axis) {
+/* Does the model take this value, by itself or beside the first values of the other axes? SGD, for one, needs
+   an lr. */
+static convoy_status try_value(const cli_call *call, const search_plan *plan, const search_axis *axis,
+                               const char *value) {
+    const char **settings =
+        cvy_arena_alloc(call->arena, (call->setting_count + plan->axis_count) * sizeof *settings);
+    convoy_model_options options = {.settings = settings, .setting_count = call->setting_count + 1};
+    convoy_model *model = NULL;
+    memcpy(settings, call->settings, call->setting_count * sizeof *settings);
+    settings[call->setting_count] = cvy_arena_printf(call->arena, "%s=%s", axis->key, value);
+    convoy_status status = cvy_model_read(call->operands[0], &options, &model);
+    if (status) {
+        const char *reason = cvy_arena_strdup(call->arena, convoy_error_message());
+        for (size_t i = 0; i < plan->axis_count; i++) {
+            const search_axis *other = &plan->axes[i];
+            if (other != axis)
+                settings[options.setting_count++] = cvy_arena_printf(
+                    call->arena, "%s=%s", other->key,
+                    other->kind == SEARCH_GRID ? other->values[0] : end_of(call, other->low));
+        }
+        if (cvy_model_read(call->operands[0], &options, &model))
+            return fail_axis(axis, reason);
+    }
+    convoy_model_free(model);
+    return CONVOY_OK;
+}
+
+static convoy_status try_axis(const cli_call *call, const search_plan *plan, const search_axis *axis) {
     convoy_status status = CONVOY_OK;
     for (size_t i = 0; i < axis->count && !status; i++)
-        status = try_value(call, axis, axis->values[i]);
+        status = try_value(call, plan, axis, axis->values[i]);
     const double ends[2] = {axis->low, axis->high};
     for (int i = 0; i < 2 && axis->kind != SEARCH_GRID && !status; i++)
-        status = try_value(call, axis, cvy_arena_printf(call->arena, "%.4g", ends[i]));
+        status = try_value(call, plan, axis, end_of(call, ends[i]));
     return status;
 }
 
@@ -116,9 +132,9 @@ static convoy_status read_axes(cli_call *call, bool random, search_plan *plan) {
         for (size_t k = 0; k < i && !status; k++)
             if (strcmp(plan->axes[k].key, axis->key) == 0)
                 status = fail_axis(axis, "this key was given before");
-        if (!status)
-            status = try_axis(call, axis);
     }
+    for (size_t i = 0; i < plan->axis_count && !status; i++)
+        status = try_axis(call, plan, &plan->axes[i]);
     return status;
 }
 

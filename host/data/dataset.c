@@ -86,6 +86,11 @@ static const cvy_dataset_format *recognise(const char *folder) {
     return NULL;
 }
 
+/* EMNIST's archive unpacks into gzip/: the folder around it is not the set. */
+static bool holds(const char *folder, const known_set *known) {
+    return known->member ? cvy_idx_has_member(folder, known->member) : recognise(folder) != NULL;
+}
+
 /* The first place that holds the set; otherwise says where it looked and how to get it. */
 static convoy_status find_known_folder(const known_set *known, char **folder) {
     const char *const roots[] = {getenv("CONVOY_DATA"), "data", "/usr/share/datasets"};
@@ -95,7 +100,7 @@ static convoy_status find_known_folder(const known_set *known, char **folder) {
             if (!known->folders[f])
                 continue;
             char *path = cvy_path_join(roots[r], known->folders[f]);
-            if (cvy_folder_exists(path) && recognise(path)) {
+            if (cvy_folder_exists(path) && holds(path, known)) {
                 *folder = path;
                 cvy_text_free(&looked);
                 return CONVOY_OK;
@@ -124,8 +129,9 @@ static convoy_status not_found(const char *what) {
     }
     const char *nearest = cvy_text_nearest(what, names, KNOWN_SETS + 1);
     convoy_status status = cvy_fail(
-        CONVOY_INVALID, "data %s: no such folder, and not one of the known names (%ssynthetic)%s%s%s", what,
-        cvy_text_get(&list), nearest ? "; did you mean " : "", nearest ? nearest : "", nearest ? "?" : "");
+        CONVOY_INVALID, "data %s: no such folder or list, and not one of the known names (%ssynthetic)%s%s%s",
+        what, cvy_text_get(&list), nearest ? "; did you mean " : "", nearest ? nearest : "",
+        nearest ? "?" : "");
     cvy_text_free(&list);
     return status;
 }

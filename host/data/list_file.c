@@ -259,6 +259,51 @@ static convoy_status list_pictures(const cvy_rows *rows, const choice *c, bool s
     return status;
 }
 
+/* ---- Repeats ---- */
+
+static int by_picture(const void *a, const void *b) {
+    const cvy_row *x = *(const cvy_row *const *)a, *y = *(const cvy_row *const *)b;
+    const int order = strcmp(x->picture, y->picture);
+    return order ? order : x < y ? -1 : x > y;
+}
+
+static bool same_file(const cvy_row *x, const cvy_row *y) {
+    char *one = find_picture(x), *other = find_picture(y);
+    const bool same = one && other && strcmp(one, other) == 0;
+    free(one);
+    free(other);
+    return same;
+}
+
+/* A picture that is listed twice may be learned from and judged by, or have two classes. */
+static convoy_status warn_of_repeats(const cvy_rows *rows, const convoy_dataset *dataset) {
+    const cvy_row **sorted = malloc((rows->count + 1) * sizeof *sorted), *first = NULL, *second = NULL;
+    size_t count = 0;
+    if (!sorted)
+        return cvy_fail_memory("the pictures of a list", rows->count * sizeof *sorted);
+    for (size_t i = 0; i < rows->count; i++)
+        sorted[i] = &rows->rows[i];
+    qsort(sorted, rows->count, sizeof *sorted, by_picture);
+    for (size_t i = 1; i < rows->count; i++) {
+        const cvy_row *x = sorted[i - 1], *y = sorted[i];
+        if (strcmp(x->picture, y->picture) != 0 || !same_file(x, y))
+            continue;
+        count++;
+        if (!first || (strcmp(first->class, second->class) == 0 && strcmp(x->class, y->class) != 0)) {
+            first = x;
+            second = y;
+        }
+    }
+    if (count)
+        cvy_warning(
+            "%s: pictures that are listed again: %zu, such as %s as %s in %s:%zu and as %s in %s:%zu; the "
+            "network may be judged by what it has learned from",
+            dataset->source, count, first->picture, first->class, first->list, first->line, second->class,
+            second->list, second->line);
+    free(sorted);
+    return CONVOY_OK;
+}
+
 convoy_status cvy_list_open(const cvy_dataset_request *request, convoy_dataset *dataset) {
     cvy_arena *arena = cvy_arena_create();
     cvy_rows rows = {0};
@@ -271,6 +316,8 @@ convoy_status cvy_list_open(const cvy_dataset_request *request, convoy_dataset *
         status = find_classes(&rows, &c, dataset);
     if (!status)
         status = list_pictures(&rows, &c, request->options.skip_damaged, dataset, &images);
+    if (!status && request->training)
+        status = warn_of_repeats(&rows, dataset);
     if (!status && c.divided)
         status = cvy_listing_split(&images, dataset->classes, request);
     if (!status)

@@ -221,7 +221,7 @@ static char delimiter_of(const char *path, const char *text) {
     const char *dot = strrchr(path, '.');
     const size_t length = strcspn(text, "\n");
     if (dot && strcasecmp(dot, ".csv") == 0)
-        return ',';
+        return memchr(text, ';', length) && !memchr(text, ',', length) ? ';' : ',';
     if ((dot && strcasecmp(dot, ".tsv") == 0) || memchr(text, '\t', length))
         return '\t';
     return memchr(text, ',', length) ? ',' : ' ';

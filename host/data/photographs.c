@@ -125,7 +125,16 @@ convoy_status cvy_listing_split(cvy_listing *list, int classes, const cvy_datase
     free(counts);
     free(places);
     free(held);
-    return allocated ? CONVOY_OK : cvy_fail_memory("splitting a folder", total * sizeof *places);
+    if (!allocated)
+        return cvy_fail_memory("splitting a folder", total * sizeof *places);
+    return list->count || !total
+               ? CONVOY_OK
+               : cvy_fail(
+                     CONVOY_INVALID,
+                     "%s: no images for the test split: no class has more than one image, which training "
+                     "keeps; add images, say which ones are for testing, or evaluate all of them (--split "
+                     "all)",
+                     request->folder);
 }
 
 /* With a limit, evenly spread over the list, so that every class keeps its share. */

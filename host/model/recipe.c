@@ -20,7 +20,9 @@ typedef struct fields {
 #define NODE(key, text) CVY_PARAM(fields, key, CVY_NODE, .fallback = "", .help = text)
 
 const cvy_param cvy_recipe_params[] = {
-    ROW(data, CVY_TEXT, .fallback = "", .help = "a path, fashion-mnist, mnist, cifar10 or synthetic"),
+    ROW(data, CVY_TEXT, .fallback = "",
+        .help =
+            "a folder, a list of pictures, a known set as fashion-mnist, or synthetic: tools/docs/data.md"),
     ROW(loss, CVY_CHOICE, .fallback = "CrossEntropyLoss", .choices = CVY_LOSS_NAMES,
         .help = "what is minimised"),
     NODE(optimizer, "one name with its parameters, as {SGD: {lr: 0.1}}"),

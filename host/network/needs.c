@@ -1,6 +1,7 @@
 /* What each layer of a network is to do, what that needs of the device, and the plan that follows from it. No
    kernel is built, and no device needed: its traits will do. */
 #include "base/integer.h"
+#include "base/log.h"
 #include "network/inside.h"
 
 /* ---- what the layers are to do ---- */
@@ -60,12 +61,22 @@ static convoy_status force(convoy_network *network, const cvy_op *op) {
             }
         }
     }
+    const char *where = network->device ? convoy_device_get_info(network->device)->name : "this device";
+    if (!served && network->options.where_possible) {
+        *cvy_forced_of(&network->forced, op) = NULL;
+        cvy_warning("variant %s=%s runs no layer on %s, which chooses by itself", op->name, variant->name,
+                    where);
+        return CONVOY_OK;
+    }
     return served
                ? CONVOY_OK
                : cvy_fail(CONVOY_DEVICE,
                           "variant %s=%s runs no layer of %s with batches of %d on %s; leave the choice open",
-                          op->name, variant->name, network->model->name, network->options.batch_size,
-                          network->device ? convoy_device_get_info(network->device)->name : "this device");
+                          op->name, variant->name, network->model->name, network->options.batch_size, where);
+}
+
+const cvy_variant *cvy_network_forced(const convoy_network *network, const cvy_op *op) {
+    return *cvy_forced_of((cvy_forced *)&network->forced, op);
 }
 
 /* ---- what they need ---- */

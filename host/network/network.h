@@ -22,6 +22,7 @@ typedef struct cvy_network_options {
     uint64_t seed;   /* of dropout */
     const char
         *variant; /* "op=name[,op=name]" forces kernel variants, e.g. "conv2d=im2col_gemm"; NULL: choose */
+    bool where_possible;     /* a variant that no layer can run here is not forced, with a warning */
     const cvy_sizes *beside; /* what the caller will make on the device beside the network; or NULL */
 } cvy_network_options;
 
@@ -37,6 +38,9 @@ convoy_status cvy_network_tasks(convoy_model *model, convoy_device *device,
 convoy_model *cvy_network_model(const convoy_network *network);
 int cvy_network_batch_size(const convoy_network *network);
 int cvy_network_pitch(const convoy_network *network);
+
+/* The variant that is forced on the op; NULL: none, or no layer can run it. */
+const cvy_variant *cvy_network_forced(const convoy_network *network, const cvy_op *op);
 
 /* The columns of the batch axis that such a network will have. */
 int cvy_network_pitch_of(const cvy_device_traits *traits, int batch_size, bool training);

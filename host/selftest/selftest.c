@@ -317,5 +317,7 @@ convoy_status cvy_selftest_run(const convoy_device_info *device, const cvy_selft
         kept++;
     }
     result->count = kept;
-    return CONVOY_OK;
+    return result->cases ? CONVOY_OK
+                         : cvy_fail(CONVOY_INVALID, "no case of part \"%s\" runs on this device",
+                                    options->only ? options->only : "");
 }

@@ -26,6 +26,7 @@ typedef struct side {
     size_t compared;
     double tolerance;
     cvy_diff *diff;
+    cvy_forced forced; /* variants that one of both runs */
 } side;
 
 /* [rows][pitch] -> [rows][n], or the other way with zeros in the padding. */
@@ -156,14 +157,35 @@ static convoy_status take_step(side *s, cvy_training *t, cvy_loader *loader) {
     return status ? status : see_alone(s, "update", "weights", cvy_network_parameters(t->network), 1, 1);
 }
 
+/* A variant that is asked for and that neither device runs is not to be had. */
+static convoy_status check_forced(side *s, const convoy_network *network, const cvy_diff_options *o) {
+    cvy_forced asked;
+    convoy_status status = cvy_forced_read(o->variant, &asked);
+    for (size_t i = 0; cvy_ops[i] && !status; i++) {
+        if (cvy_network_forced(network, cvy_ops[i]))
+            s->forced.variants[i] = asked.variants[i];
+        if (s->which && asked.variants[i] && !s->forced.variants[i])
+            status = cvy_fail(CONVOY_DEVICE,
+                              "variant %s=%s runs no layer with batches of %d on either device; leave the "
+                              "choice open",
+                              cvy_ops[i]->name, asked.variants[i]->name, o->batch_size);
+    }
+    return status;
+}
+
 static convoy_status run_side(side *s, convoy_model *model, convoy_device *device, const convoy_dataset *set,
                               const cvy_diff_options *o) {
     convoy_network *network = NULL;
     cvy_training training = {0};
     cvy_loader *loader = NULL;
-    const cvy_network_options options = {
-        .batch_size = o->batch_size, .training = true, .seed = o->seed, .variant = o->variant};
+    const cvy_network_options options = {.batch_size = o->batch_size,
+                                         .training = true,
+                                         .seed = o->seed,
+                                         .variant = o->variant,
+                                         .where_possible = true};
     convoy_status status = cvy_network_create(model, device, &options, &network);
+    if (!status)
+        status = check_forced(s, network, o);
     if (!status)
         status = cvy_training_create(network, device, o->batch_size, &training);
     if (!status)

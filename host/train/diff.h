@@ -28,7 +28,7 @@ typedef struct cvy_diff_options {
     int batch_size;
     uint64_t seed;
     double tolerance;
-    const char *variant; /* as cvy_network_options.variant */
+    const char *variant; /* as cvy_network_options.variant, where a device has it: one of both must */
 } cvy_diff_options;
 
 /* The first step on the first batch of the set. The second device is given each value that the first one made

@@ -41,6 +41,8 @@ static void usage(void **state) {
     expect(RUN("train", model, "--zzz"), 2, "unknown option --zzz");
     expect(RUN("train", model, "-q"), 2, "unknown option -q");
     expect(RUN("train", model, "--epochs"), 2, "--epochs needs a value");
+    expect(RUN("selftest", "--json", "--quick"), 2, "--json needs a value (write the result to this file");
+    expect(RUN("train", model, "--out", "--resume"), 2, "--out needs a value");
     expect(RUN("train", model, "--epochs", "many"), 2, "found `many`");
     expect(RUN("train", model, "--epochs", "0"), 2, "found `0`");
     expect(RUN("train", model, "--epochs=-4"), 2, "found `-4`");

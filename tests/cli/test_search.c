@@ -188,6 +188,18 @@ static void failing_trials_are_passed_over(void **state) {
     assert_non_null(strstr(r->err, "trial 1 failed: the loss became NaN"));
 }
 
+/* SGD has no lr of its own, but the search gives it one. */
+static void keys_that_need_each_other(void **state) {
+    (void)state;
+    const char *const optimizers[] = {"optimizer=SGD,Adam", "optimizer=Adam,SGD"};
+    for (int i = 0; i < 2; i++) {
+        const test_output *r = RUN(SEARCH, test_path(folder, optimizers[i]), "--random", "2", "--epochs", "1",
+                                   "--grid", optimizers[i], "--range", "lr=log:1e-2:1");
+        if (r->code)
+            fail_msg("%s", r->err);
+    }
+}
+
 static void says_what_is_wrong(void **state) {
     (void)state;
     static const struct {
@@ -198,6 +210,7 @@ static void says_what_is_wrong(void **state) {
          "--grid lrr=0.1: setting `lrr`: neither a key of the recipe nor a parameter of the "
          "model; did you mean `lr`?"},
         {{"--grid", "lr=0.1,x"}, "--grid lr=0.1,x: setting lr: SGD: `lr` must be a number"},
+        {{"--grid", "optimizer=SGD,Adam"}, "setting optimizer: SGD: `lr` is missing"},
         {{"--grid", "lr"}, "expected key=value,value"},
         {{"--grid", "lr=1,,2"}, "a value is empty"},
         {{"--range", "lr=log:1e-3:1"}, "say how often with --random N"},
@@ -224,9 +237,10 @@ static void says_what_is_wrong(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_grid_is_tried_once), cmocka_unit_test(a_killed_search_goes_on),
-        cmocka_unit_test(a_third_goes_on),      cmocka_unit_test(folds_are_averaged),
-        cmocka_unit_test(says_what_is_wrong),   cmocka_unit_test(failing_trials_are_passed_over),
+        cmocka_unit_test(a_grid_is_tried_once),      cmocka_unit_test(a_killed_search_goes_on),
+        cmocka_unit_test(a_third_goes_on),           cmocka_unit_test(folds_are_averaged),
+        cmocka_unit_test(says_what_is_wrong),        cmocka_unit_test(failing_trials_are_passed_over),
+        cmocka_unit_test(keys_that_need_each_other),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

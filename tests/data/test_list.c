@@ -77,6 +77,8 @@ static void csv_with_a_header(void **state) {
     assert_string_equal(contents("x.csv", "test"), "cat, small:5");
     assert_string_equal(contents("x.csv", "all"), "cat, small:3 the \"dog\":1 cat, small:4 cat, small:5");
     assert_true(cvy_list_has_validation(test_path(folder, "x.csv")));
+    test_write(folder, "y.csv", "file;label\npictures/3.png;\"cat; small\"\npictures/1.png;a, b\n");
+    assert_string_equal(contents("y.csv", "all"), "cat; small:3 a, b:1");
 }
 
 /* A path and a class's number on each line, as Caffe's lists; paths may have spaces. */
@@ -114,6 +116,9 @@ static void one_list_is_divided(void **state) {
         }
         convoy_dataset_free(set);
     }
+    expect_failure("path,class\npictures/0.png,a\npictures/1.png,b\n", "test",
+                   "bad.csv: no images for the test split: no class has more than one image");
+    assert_non_null(strstr(convoy_error_message(), "evaluate all of them (--split all)"));
 }
 
 /* A folder with train.csv and test.csv; pictures may lie in a folder that is called as the list. */
@@ -178,6 +183,32 @@ static void missing_pictures_are_named(void **state) {
     convoy_dataset_free(set);
 }
 
+/* Once for a set, where its two classes are told; not for files of one name beside two lists. */
+static void repeats_are_warned_of(void **state) {
+    (void)state;
+    const uint8_t pixels[16] = {90};
+    test_write(folder, "x.csv",
+               "path,label\npictures/1.png,a\npictures/2.png,b\npictures/3.png,b\npictures/1.png,a\n"
+               "pictures/2.png,a\npictures/4.png,a\n");
+    *warned = '\0';
+    contents("x.csv", "test");
+    assert_string_equal(warned, "");
+    contents("x.csv", "train");
+    assert_non_null(strstr(warned, "listed again: 2, such as pictures/2.png as b in "));
+    assert_non_null(strstr(warned, "x.csv:3 and as a in "));
+    assert_non_null(strstr(warned, "x.csv:6;"));
+    test_write_png(folder, "train/9.png", 4, 4, PNG_COLOR_TYPE_GRAY, 8, 0, pixels);
+    test_write_png(folder, "test/9.png", 4, 4, PNG_COLOR_TYPE_GRAY, 8, 0, pixels);
+    test_write(folder, "train.csv", "image,label\n9.png,b\npictures/1.png,a\n");
+    test_write(folder, "test.csv", "image,label\n9.png,b\n");
+    *warned = '\0';
+    contents("train.csv", "train");
+    assert_string_equal(warned, "");
+    test_write(folder, "test.csv", "image,label\npictures/1.png,a\n");
+    contents("train.csv", "train");
+    assert_non_null(strstr(warned, "test.csv:2"));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(csv_with_a_header, setup, teardown),
@@ -186,6 +217,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(a_folder_of_lists, setup, teardown),
         cmocka_unit_test_setup_teardown(bad_lists_are_refused_by_line_and_column, setup, teardown),
         cmocka_unit_test_setup_teardown(missing_pictures_are_named, setup, teardown),
+        cmocka_unit_test_setup_teardown(repeats_are_warned_of, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -223,10 +223,28 @@ static void diff_names_where_devices_part(void **state) {
     assert_non_null(strstr(r->err, "--device is given 1 times"));
 }
 
+/* What the host alone runs is forced there, and what no device here has is refused. */
+static void diff_forces_a_variant_where_it_can(void **state) {
+    (void)state;
+    const char *tiny = test_tiny_model(folder, "forced.yaml", "  optimizer: Adam\n");
+    const test_output *r =
+        RUN("diff", tiny, "--device", "host", "--device", "host", "--variant", "conv2d=direct_cpu");
+    assert_int_equal(r->code, 3);
+    assert_non_null(
+        strstr(r->err, "variant conv2d=direct_cpu runs no layer with batches of 16 on either device"));
+    if (!device || !strcmp(device, "host"))
+        skip();
+    r = RUN("diff", tiny, "--device", device, "--device", "host", "--variant", "conv2d=reference", "--json");
+    assert_int_equal(r->code, 0);
+    assert_non_null(strstr(r->err, "variant conv2d=reference runs no layer on "));
+    assert_null(strstr(r->err, "on Host CPU without OpenCL, which chooses by itself"));
+}
+
 int main(void) {
     if (!cvy_file_exists(CONVOY_BINARY_DIR "/libwrong.so"))
         return 77; /* sanitizers want to come first */
     const struct CMUnitTest tests[] = {cmocka_unit_test(wrong_values_are_noticed),
-                                       cmocka_unit_test(diff_names_where_devices_part)};
+                                       cmocka_unit_test(diff_names_where_devices_part),
+                                       cmocka_unit_test(diff_forces_a_variant_where_it_can)};
     return cmocka_run_group_tests_name("wrong", tests, set_up, tear_down);
 }

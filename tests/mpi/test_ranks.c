@@ -315,6 +315,11 @@ static void a_launcher_that_is_absent_is_said(void **state) {
     r = RUN("train", model, SMALL, "--devices", "host,host", "--device", "host");
     assert_int_equal(r->code, 2);
     assert_non_null(strstr(r->err, "give --device or --devices"));
+    for (size_t i = 0; i < 3; i++) {
+        r = RUN("train", model, SMALL, "--devices", (const char *const[]){"host,", ",host", "host,,host"}[i]);
+        assert_int_equal(r->code, 2);
+        assert_non_null(strstr(r->err, "a device is missing"));
+    }
 }
 
 /* A batch-norm behind a pooling to one pixel: 43 images in batches of 20 and pieces of 5 end with 3; 41
@@ -336,6 +341,17 @@ static void a_batch_norm_of_one_value_is_refused(void **state) {
     assert_int_equal(r->code, 0);
 }
 
+/* It would train on the first device of the list, and say nothing of the others. */
+static void a_rank_that_is_alone_is_refused(void **state) {
+    (void)state;
+    const char *mpi = has("mpich") ? "mpich" : "openmpi";
+    if (!has(mpi))
+        skip();
+    const test_output *r = RUN("train", model, SMALL, "--devices", "host,host", "--mpi", mpi);
+    assert_int_equal(r->code, 2);
+    assert_non_null(strstr(r->err, "and not one of 2 ranks: leave out --mpi"));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(same_bits_for_any_number_of_ranks),
@@ -348,6 +364,7 @@ int main(void) {
         cmocka_unit_test(what_differs_is_refused_by_name),
         cmocka_unit_test(a_launcher_that_is_absent_is_said),
         cmocka_unit_test(a_batch_norm_of_one_value_is_refused),
+        cmocka_unit_test(a_rank_that_is_alone_is_refused),
     };
     if (!has("openmpi") && !has("mpich"))
         print_message("no MPI is installed, or no plugin built for it: most of this is skipped\n");

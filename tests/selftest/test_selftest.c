@@ -38,6 +38,9 @@ static void a_good_device_passes(void **state) {
     assert_int_equal(part_of(&result, "sums")->failed, 0);
     assert_fails(run(convoy_device_get_info(test_device()), "sms", 120, &heard), CONVOY_INVALID,
                  "no part \"sms\"");
+    if (strcmp(convoy_device_get_info(test_device())->type, "host") != 0)
+        assert_fails(run(convoy_device_get_info(test_device()), "conv2d:reference", 120, &heard),
+                     CONVOY_INVALID, "no case of part \"conv2d:reference\" runs on this device");
 }
 
 /* The host is the reference; what it is compared with is PyTorch. */
