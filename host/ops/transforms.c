@@ -230,6 +230,13 @@ static convoy_status check_colours(const cvy_transform *t, cvy_frame *frame) {
     for (int i = 0; i < 3; i++)
         if (ranges[i][0] < 0)
             return cvy_fail(CONVOY_INVALID, "a factor of %g: they must not be below 0", ranges[i][0]);
+    frame->colours = true;
+    frame->fill_last = false;
+    frame->contrasts = frame->contrasts || given(t->contrast);
+    return CONVOY_OK;
+}
+
+static convoy_status check_jitter(const cvy_transform *t, cvy_frame *frame) {
     if (isnan(t->hue[1]) && t->hue[0] < 0)
         return cvy_fail(CONVOY_INVALID, "`hue` of %g: one number must not be below 0; two are a range",
                         t->hue[0]);
@@ -237,10 +244,7 @@ static convoy_status check_colours(const cvy_transform *t, cvy_frame *frame) {
         return cvy_fail(CONVOY_INVALID,
                         "`hue`, but a transform before it changes hues too: one of a list can");
     frame->hues = frame->hues || (given(t->hue) && frame->channels == 3);
-    frame->colours = true;
-    frame->fill_last = false;
-    frame->contrasts = frame->contrasts || given(t->contrast);
-    return CONVOY_OK;
+    return check_colours(t, frame);
 }
 
 /* b: a factor of 1 - b, but at least 0, to 1 + b. */
@@ -348,7 +352,7 @@ const cvy_transform_type cvy_transform_types[] = {
     {"RandomRotation", rotation_params, check_turn, draw_rotation, false},
     {"RandomAffine", affine_params, check_turn, draw_affine, false},
     {"RandomResizedCrop", resized_crop_params, check_resized_crop, draw_resized_crop, false},
-    {"ColorJitter", jitter_params, check_colours, draw_jitter, false},
+    {"ColorJitter", jitter_params, check_jitter, draw_jitter, false},
     {"RandomGrayscale", grayscale_params, check_colours, draw_grayscale, false},
     {"RandomErasing", erasing_params, check_erasing, draw_erasing, false},
     {.name = NULL},
