@@ -317,15 +317,6 @@ static floatv sample(global const PIXEL *images, const ulong *starts, const look
     x = fold(x, l->folds[0], l->folds[2]);
     y = fold(y, l->folds[1], l->folds[3]);
 #endif
-#if FOLD && RESIZED
-#if SMOOTH
-    x = max(min(x, convert_floatv(l->range[2])), convert_floatv(l->range[0]));
-    y = max(min(y, convert_floatv(l->range[3])), convert_floatv(l->range[1]));
-#else
-    x = within(x, l->range[0], l->range[2]);
-    y = within(y, l->range[1], l->range[3]);
-#endif
-#endif
 #if TAPS > 2
     mix_many(images, starts, l, x, y, in_width, plane, value);
 #elif RESIZED

@@ -273,8 +273,7 @@ static double fold(const looking *l, size_t axis, double at) {
                  last = is_smooth ? real(l, which + 2) : word(l, which + 2);
     if (l->shape->frame.fold == CVY_FOLD_MIRROR)
         at = fmin(fmax(at, 2 * first - at), 2 * last - fmax(at, 2 * first - at));
-    at = settle(l, fmax(fmin(at, last), first));
-    return taps(l->shape) > 2 ? at : fmax(fmin(at, word(l, RANGE + axis + 2)), word(l, RANGE + axis));
+    return settle(l, fmax(fmin(at, last), first));
 }
 
 /* How much of the picture is seen from there, along an axis. */
