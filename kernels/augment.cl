@@ -31,6 +31,12 @@
 #ifndef ERASES
 #define ERASES 0 /* a box is covered */
 #endif
+#ifndef FOLD
+#define FOLD 0 /* beside the picture lie 1: its last pixels, 2: itself, mirrored */
+#endif
+#ifndef HUES
+#define HUES 0 /* colours change in two steps, between which the hue turns; of 3 channels */
+#endif
 #if FLOATS
 #define PIXEL float
 #else
@@ -48,6 +54,18 @@
 #define COLOUR (!SMOOTH ? 15 : TAPS > 2 ? 24 : 22)
 #define PIVOT (COLOUR + CHANNELS * CHANNELS)
 #define ERASED (COLOURS ? PIVOT + CHANNELS * CHANNELS : COLOUR)
+#define FOLDS (ERASES ? ERASED + 4 : ERASED)
+#define UNFOLDED (FOLDS + 4)
+#define EARLY (FOLD ? FOLDS + 8 : FOLDS)
+#define HUE (EARLY + 2 * CHANNELS * CHANNELS)
+
+#if SMOOTH
+#define placev floatv
+#define place_word real_word
+#else
+#define placev intv
+#define place_word word
+#endif
 
 /* VW looks at one row. Boxes are first column, first row, last column, last row. */
 typedef struct looks_at {
@@ -59,6 +77,13 @@ typedef struct looks_at {
 #endif
     intv range[4], shown[4], erased[4];
     floatv colour[CHANNELS * CHANNELS], pivot[CHANNELS];
+#if FOLD
+    placev folds[4];
+    intv unfolded[4];
+#endif
+#if HUES
+    floatv early[CHANNELS * CHANNELS], early_pivot[CHANNELS], hue;
+#endif
 } looks_at;
 
 /* One word of VW looks, of which `left` are there. Oclgrind's counter of instructions breaks where it is a call. */
@@ -79,8 +104,51 @@ word(global const int *words, ulong room, int left, int which) {
 }
 #define real_word(words, room, left, which) as_floatv(word(words, room, left, which))
 
-/* means: of the images' channels. */
-static void load_looks(global const int *words, ulong room, int left, int row, const floatv *means, looks_at *l) {
+static void load_colours(global const int *words, ulong room, int left, int first, const floatv *means, floatv *colour,
+                         floatv *pivot) {
+    for (int c = 0; c < CHANNELS && COLOURS; c++) {
+        pivot[c] = 0;
+        for (int j = 0; j < CHANNELS; j++) {
+            colour[c * CHANNELS + j] = real_word(words, room, left, first + c * CHANNELS + j);
+            if (CONTRASTS)
+                pivot[c] = fma(real_word(words, room, left, first + CHANNELS * (CHANNELS + c) + j), means[j], pivot[c]);
+        }
+    }
+}
+
+/* white: the largest level. */
+static void paint(const floatv *colour, const floatv *pivot, float white, floatv *value) {
+    floatv before[CHANNELS];
+    for (int c = 0; c < CHANNELS; c++)
+        before[c] = value[c];
+    for (int c = 0; c < CHANNELS && COLOURS; c++) {
+        floatv sum = pivot[c];
+        for (int j = 0; j < CHANNELS; j++)
+            sum = fma(colour[c * CHANNELS + j], before[j], sum);
+        value[c] = max(min(sum, (floatv)white), (floatv)0);
+    }
+}
+
+#if HUES
+/* From RGB through HSV and back, without its divisions: places on the circle, six of which are whole, are multiplied by
+   the chroma. turn: of 0..6. */
+static void turn_hue(floatv turn, floatv *value) {
+    floatv high = max(max(value[0], value[1]), value[2]), low = min(min(value[0], value[1]), value[2]);
+    floatv chroma = high - low, all = 6 * chroma;
+    floatv hue = select(value[0] - value[1] + 4 * chroma, value[2] - value[0] + 2 * chroma, value[1] == high);
+    hue = fma(turn, chroma, select(hue, value[1] - value[2], value[0] == high));
+    for (int c = 0; c < CHANNELS; c++) {
+        floatv at = hue + (5 - 2 * c) * chroma;
+        at = select(at, at - all, at >= all);
+        at = select(at, at - all, at >= all);
+        value[c] = high - max(min(min(at, 4 * chroma - at), chroma), (floatv)0);
+    }
+}
+#endif
+
+/* means: of the images' channels; white: the largest level. */
+static void load_looks(global const int *words, ulong room, int left, int row, floatv *means, float white,
+                       looks_at *l) {
 #if SMOOTH
     l->step_x = real_word(words, room, left, MAP);
     l->step_y = real_word(words, room, left, MAP + 3);
@@ -107,14 +175,21 @@ static void load_looks(global const int *words, ulong room, int left, int row, c
         if (ERASES)
             l->erased[side] = word(words, room, left, ERASED + side);
     }
-    for (int c = 0; c < CHANNELS && COLOURS; c++) {
-        l->pivot[c] = 0;
-        for (int j = 0; j < CHANNELS; j++) {
-            l->colour[c * CHANNELS + j] = real_word(words, room, left, COLOUR + c * CHANNELS + j);
-            if (CONTRASTS)
-                l->pivot[c] = fma(real_word(words, room, left, PIVOT + c * CHANNELS + j), means[j], l->pivot[c]);
-        }
+#if FOLD
+    for (int side = 0; side < 4; side++) {
+        l->folds[side] = place_word(words, room, left, FOLDS + side);
+        l->unfolded[side] = word(words, room, left, UNFOLDED + side);
     }
+#endif
+#if HUES
+    l->hue = real_word(words, room, left, HUE);
+    load_colours(words, room, left, EARLY, means, l->early, l->early_pivot);
+    if (CONTRASTS) {
+        paint(l->early, l->early_pivot, white, means);
+        turn_hue(l->hue, means);
+    }
+#endif
+    load_colours(words, room, left, COLOUR, means, l->colour, l->pivot);
 }
 
 static intv in_box(const intv *box, int column, int row) {
@@ -134,6 +209,17 @@ static floatv pixels(global const PIXEL *images, const ulong *starts, intv place
 static intv within(intv value, intv first, intv last) {
     return max(min(value, last), first);
 }
+
+#if FOLD
+/* What lies there of a picture that ends at `first` and `last`. */
+static placev fold(placev at, placev first, placev last) {
+#if FOLD == 2
+    at = max(at, 2 * first - at);
+    at = min(at, 2 * last - at);
+#endif
+    return max(min(at, last), first);
+}
+#endif
 
 #if TAPS > 2
 /* Along a side, the first pixel that counts at `at`, and how much it and those behind it do: a triangle as wide as what
@@ -212,9 +298,24 @@ static floatv sample(global const PIXEL *images, const ulong *starts, const look
     for (int edge = 0; edge < 4; edge++) /* the slopes of the far edges are negative */
         seen *= max(min(((edge & 1 ? y : x) - l->edges[edge]) * l->slopes[edge] + 0.5f, (floatv)1), (floatv)0);
 #else
-    intv x = (l->step_x * column + l->begin_x) >> l->bits, y = (l->step_y * column + l->begin_y) >> l->bits;
-    seen =
-        select((floatv)0, seen, (x >= l->range[0]) && (x <= l->range[2]) && (y >= l->range[1]) && (y <= l->range[3]));
+    intv x = l->step_x * column + l->begin_x, y = l->step_y * column + l->begin_y;
+#if FOLD
+    const intv *range = l->unfolded;
+    intv far_x = x >> l->bits, far_y = y >> l->bits;
+    x = fold(x, l->folds[0], l->folds[2]) >> l->bits;
+    y = fold(y, l->folds[1], l->folds[3]) >> l->bits;
+#else
+    const intv *range = l->range;
+    x >>= l->bits;
+    y >>= l->bits;
+    intv far_x = x, far_y = y;
+#endif
+    seen = select((floatv)0, seen,
+                  (far_x >= range[0]) && (far_x <= range[2]) && (far_y >= range[1]) && (far_y <= range[3]));
+#endif
+#if FOLD && SMOOTH
+    x = fold(x, l->folds[0], l->folds[2]);
+    y = fold(y, l->folds[1], l->folds[3]);
 #endif
 #if TAPS > 2
     mix_many(images, starts, l, x, y, in_width, plane, value);
@@ -232,17 +333,12 @@ static floatv sample(global const PIXEL *images, const ulong *starts, const look
     return seen;
 }
 
-/* white: the largest level. */
-static void paint(const looks_at *l, float white, floatv *value) {
-    floatv before[CHANNELS];
-    for (int c = 0; c < CHANNELS; c++)
-        before[c] = value[c];
-    for (int c = 0; c < CHANNELS && COLOURS; c++) {
-        floatv sum = l->pivot[c];
-        for (int j = 0; j < CHANNELS; j++)
-            sum = fma(l->colour[c * CHANNELS + j], before[j], sum);
-        value[c] = max(min(sum, (floatv)white), (floatv)0);
-    }
+static void recolour(const looks_at *l, float white, floatv *value) {
+#if HUES
+    paint(l->early, l->early_pivot, white, value);
+    turn_hue(l->hue, value);
+#endif
+    paint(l->colour, l->pivot, white, value);
 }
 
 /* Where the images of a vector begin, their labels, and their channels' means. */
@@ -279,7 +375,7 @@ kernel void augment(global const PIXEL *images, global const int *all_labels, gl
     looks_at l;
     choose(all_labels, indices + index_offset, all_means, vector * VW, n, white, (ulong)CHANNELS * in_height * in_width,
            row == -border && start == 0 ? labels : 0, starts, means);
-    load_looks(words + look_offset + vector * VW, room, left, row, means, &l);
+    load_looks(words + look_offset + vector * VW, room, left, row, means, white, &l);
     for (int column = start - border; column < min(start + length, width) - border; column++) {
         floatv value[CHANNELS];
         for (int c = 0; c < CHANNELS; c++)
@@ -288,11 +384,11 @@ kernel void augment(global const PIXEL *images, global const int *all_labels, gl
             floatv seen = sample(images, starts, &l, column, in_height, in_width, (float2)(ratio_x, ratio_y), value);
             seen = select((floatv)0, seen, in_box(l.shown, column, row));
             if (FILL_LAST)
-                paint(&l, white, value);
+                recolour(&l, white, value);
             for (int c = 0; c < CHANNELS; c++)
                 value[c] = mix((floatv)fill, value[c], seen);
             if (!FILL_LAST)
-                paint(&l, white, value);
+                recolour(&l, white, value);
             for (int c = 0; c < CHANNELS && ERASES; c++)
                 value[c] = select(value[c], (floatv)erased, in_box(l.erased, column, row));
         }

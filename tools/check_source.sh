@@ -105,7 +105,7 @@ list_programs() {
         echo "$file"
         ! grep -q '"local_tile.clh"' "$file" || printf '%s -DMMA=%d\n' "$file" 1 "$file" 2
     done
-    echo kernels/augment.cl -DVW=1 -DCHANNELS=3 -DSMOOTH=1 -DTAPS=3 -DCOLOURS=1 -DCONTRASTS=1 -DERASES=1
+    echo kernels/augment.cl -DVW=1 -DCHANNELS=3 -DSMOOTH=1 -DTAPS=3 -DCOLOURS=1 -DCONTRASTS=1 -DERASES=1 -DHUES=1 -DFOLD=2
     for precision in float32 tf32 bf16; do
         "$build/gpu_programs" $precision models/alexnet.yaml models/monkeypox_bn.yaml
     done | sed 's|^\([^\t]*\)\t\(.*\)$|kernels/\1.cl \2|; s| *$||'

@@ -1,4 +1,5 @@
 /* The recipe's list of transforms: reading it and printing it back. */
+#include <math.h>
 #include <string.h>
 
 #include "model/graph.h"
@@ -82,12 +83,21 @@ convoy_status cvy_augment_read(convoy_model *model, const cvy_node *node) {
     return status;
 }
 
+/* Rows that came later stand only where something is asked of them: resuming compares texts with older ones.
+ */
+static bool is_silent(const cvy_param *row, const cvy_transform *t) {
+    return (row->offset == offsetof(cvy_transform, padding_mode) && t->padding_mode == CVY_PAD_CONSTANT) ||
+           (row->offset == offsetof(cvy_transform, hue) && t->hue[0] == 0 && isnan(t->hue[1]));
+}
+
 void cvy_augment_print(const cvy_transforms *transforms, cvy_text *text) {
     cvy_text_add(text, "[");
     for (size_t i = 0; i < transforms->count; i++) {
         const cvy_transform *t = &transforms->list[i];
         cvy_text_add(text, "%s{%s: {", i ? ", " : "", t->type->name);
         for (const cvy_param *row = t->type->params; row->name; row++) {
+            if (is_silent(row, t))
+                continue;
             cvy_text_add(text, "%s%s: ", row == t->type->params ? "" : ", ", row->name);
             cvy_params_print(row, t, text);
         }

@@ -18,9 +18,11 @@ enum {
     SUPPORTS = 22, /* where more than two neighbours are mixed */
     WHOLE_WORDS = 15,
     SMOOTH_WORDS = 22,
-    SHRINKING_WORDS = 24
-    /* Behind them the colours and the pivots, [channel][channel] each, if there are any, and then what is
-       erased: x, y, x, y. */
+    SHRINKING_WORDS = 24,
+    /* Behind them, each if there are any: the colours and the pivots, [channel][channel] each; what is
+       erased: x, y, x, y; */
+    FOLD_WORDS = 8, /* where the picture folds and what may be seen of the unfolded, x, y, x, y each; */
+    HUE_WORDS = 1   /* colours and pivots before the hue turns, and by how much it does */
 };
 
 /* ---- Shapes ---- */
@@ -110,8 +112,20 @@ static size_t erased_word(const cvy_augment_shape *shape) {
     return colour_word(shape) + 2 * matrix_words(shape);
 }
 
-size_t cvy_look_words(const cvy_augment_shape *shape) {
+static size_t fold_word(const cvy_augment_shape *shape) {
     return erased_word(shape) + (shape->frame.erases ? 4 : 0);
+}
+
+static size_t early_word(const cvy_augment_shape *shape) {
+    return fold_word(shape) + (shape->frame.fold ? FOLD_WORDS : 0);
+}
+
+static size_t hue_word(const cvy_augment_shape *shape) {
+    return early_word(shape) + 2 * matrix_words(shape);
+}
+
+size_t cvy_look_words(const cvy_augment_shape *shape) {
+    return shape->frame.hues ? hue_word(shape) + HUE_WORDS : early_word(shape);
 }
 
 static int32_t word_of(double value) {
@@ -131,65 +145,83 @@ static int32_t whole(double value) {
     return (int32_t)fmax(fmin(value, 1 << 30), -(1 << 30));
 }
 
-/* As many binary digits, at most 16, as leave every place within 2^30. */
-static int bits_of(const cvy_look *look) {
+/* As many binary digits, at most 16, as leave every place within 2^30, and its mirror image. */
+static int bits_of(const cvy_look *look, bool folds) {
     double most = 1;
     for (int i = 0; i < 6; i += 3)
         most = fmax(most, fabs(look->place[i]) * look->width + fabs(look->place[i + 1]) * look->height +
                               fabs(look->place[i + 2]) + 1);
+    for (int i = 0; i < 4 && folds; i++)
+        most = fmax(most, fabs(look->fold[i]) + 1);
+    most *= folds ? 4 : 1;
     int bits = 16;
     while (bits > 0 && ldexp(most, bits) > 1 << 30)
         bits--;
     return bits;
 }
 
-static void pack_whole(const cvy_look *look, int32_t *words, size_t room) {
-    const int bits = bits_of(look);
+static void pack_whole(const cvy_augment_shape *shape, const cvy_look *look, int32_t *words, size_t room) {
+    const int bits = bits_of(look, shape->frame.fold);
     for (size_t i = 0; i < 6; i++) {
         const double half = i % 3 == 2 ? 0.5 : 0; /* so that cutting off rounds */
         words[(MAP + i) * room] = whole(rint(ldexp(look->place[i] + half, bits)));
     }
+    for (size_t i = 0; i < 4 && shape->frame.fold; i++)
+        words[(fold_word(shape) + i) * room] = whole(rint(ldexp(look->fold[i] + 0.5, bits)));
     words[BITS * room] = bits;
 }
 
-static void pack_smooth(const cvy_look *look, int32_t *words, size_t room) {
+static void pack_smooth(const cvy_augment_shape *shape, const cvy_look *look, int32_t *words, size_t room) {
     for (size_t i = 0; i < 6; i++)
         words[(MAP + i) * room] = word_of(look->place[i]);
     for (size_t edge = 0; edge < 4; edge++) {
         const cvy_edge *e = &look->inside[edge];
         words[(EDGES + edge) * room] = word_of(e->at);
         words[(SLOPES + edge) * room] = word_of((edge < 2 ? 1 : -1) / e->step);
+        if (shape->frame.fold)
+            words[(fold_word(shape) + edge) * room] = word_of(look->fold[edge]);
     }
 }
 
-static void pack_colours(const cvy_augment_shape *shape, const cvy_look *look, int32_t *words, size_t room) {
-    const size_t first = colour_word(shape), count = matrix_words(shape),
-                 channels = (size_t)shape->gather.image.channels;
+static void pack_colours(const cvy_augment_shape *shape, const double colour[3][3], const double pivot[3][3],
+                         int32_t *words, size_t room) {
+    const size_t count = matrix_words(shape), channels = (size_t)shape->gather.image.channels;
     for (size_t i = 0; i < count; i++) {
-        words[(first + i) * room] = word_of(look->colour[i / channels][i % channels]);
-        words[(first + count + i) * room] = word_of(look->pivot[i / channels][i % channels]);
+        words[i * room] = word_of(colour[i / channels][i % channels]);
+        words[(count + i) * room] = word_of(pivot[i / channels][i % channels]);
     }
+}
+
+/* Both parts of a range that a picture has, of which nothing is left where the last is before the first. */
+static void pack_range(const double from[4], size_t axis, int most, int32_t *words, size_t room) {
+    words[axis * room] = whole(fmin(fmax(ceil(from[axis]), 0), most));
+    words[(axis + 2) * room] = whole(fmin(fmax(floor(from[axis + 2]), -1), most));
 }
 
 void cvy_look_pack(const cvy_augment_shape *shape, const cvy_look *look, int32_t *words, size_t room,
                    size_t at) {
     const int most[2] = {shape->width - 1, shape->height - 1};
+    const double inside[4] = {look->inside[0].at, look->inside[1].at, look->inside[2].at, look->inside[3].at};
     words += at;
     if (shape->frame.smooth)
-        pack_smooth(look, words, room);
+        pack_smooth(shape, look, words, room);
     else
-        pack_whole(look, words, room);
+        pack_whole(shape, look, words, room);
     for (size_t axis = 0; axis < 2; axis++) {
-        /* Nothing is seen where the last is before the first, which is one of the picture even so. */
-        const double first = ceil(look->inside[axis].at), last = floor(look->inside[axis + 2].at);
-        words[(RANGE + axis) * room] = whole(fmin(fmax(first, 0), most[axis]));
-        words[(RANGE + axis + 2) * room] = whole(fmin(fmax(last, -1), most[axis]));
+        pack_range(shape->frame.fold ? look->box : inside, axis, most[axis], words + RANGE * room, room);
+        for (size_t end = axis; end < 4 && shape->frame.fold; end += 2)
+            words[(fold_word(shape) + 4 + end) * room] =
+                whole(end < 2 ? ceil(inside[end]) : floor(inside[end]));
         words[(SHOWN + axis) * room] = whole(ceil(look->shown[axis]));
         words[(SHOWN + axis + 2) * room] = whole(floor(look->shown[axis + 2]));
         if (colour_word(shape) == SHRINKING_WORDS)
             words[(SUPPORTS + axis) * room] = word_of(fmax(look->blur[axis], 1));
     }
-    pack_colours(shape, look, words, room);
+    pack_colours(shape, look->colour, look->pivot, words + colour_word(shape) * room, room);
+    if (shape->frame.hues) {
+        pack_colours(shape, look->early_colour, look->early_pivot, words + early_word(shape) * room, room);
+        words[hue_word(shape) * room] = word_of(6 * (look->hue < 0 ? look->hue + 1 : look->hue));
+    }
     for (size_t i = 0; i < 4 && shape->frame.erases; i++)
         words[(erased_word(shape) + i) * room] = look->erased[i];
 }
@@ -218,21 +250,38 @@ static bool in_box(const looking *l, size_t box, int column, int row) {
            row <= word(l, box + 3);
 }
 
-/* Where pixel (column, row) lies in the picture, along an axis. */
+/* Where pixel (column, row) lies in the picture, along an axis; of a whole-numbered map, with all its digits.
+ */
 static double place(const looking *l, size_t axis, int column, int row) {
     const size_t at = MAP + 3 * axis;
     if (l->shape->frame.smooth)
         return real(l, at) * column + real(l, at + 1) * row + real(l, at + 2);
     const int64_t sum =
         (int64_t)word(l, at) * column + (int64_t)word(l, at + 1) * row + (int64_t)word(l, at + 2);
-    return floor(ldexp((double)sum, -word(l, BITS)));
+    return (double)sum;
+}
+
+static double settle(const looking *l, double at) {
+    return l->shape->frame.smooth ? at : floor(ldexp(at, -word(l, BITS)));
+}
+
+/* What lies there of a picture that is padded with itself. */
+static double fold(const looking *l, size_t axis, double at) {
+    const size_t which = fold_word(l->shape) + axis;
+    const bool is_smooth = l->shape->frame.smooth;
+    const double first = is_smooth ? real(l, which) : word(l, which),
+                 last = is_smooth ? real(l, which + 2) : word(l, which + 2);
+    if (l->shape->frame.fold == CVY_FOLD_MIRROR)
+        at = fmin(fmax(at, 2 * first - at), 2 * last - fmax(at, 2 * first - at));
+    return settle(l, fmax(fmin(at, last), first));
 }
 
 /* How much of the picture is seen from there, along an axis. */
 static double inside(const looking *l, size_t axis, double at) {
+    const size_t range = l->shape->frame.fold ? fold_word(l->shape) + 4 : RANGE;
     double all = 1;
     if (!l->shape->frame.smooth)
-        return at >= word(l, RANGE + axis) && at <= word(l, RANGE + axis + 2);
+        return at >= word(l, range + axis) && at <= word(l, range + axis + 2);
     for (size_t edge = axis; edge < 4; edge += 2) {
         const double beyond = (at - real(l, EDGES + edge)) * real(l, SLOPES + edge) + 0.5;
         all *= fmin(fmax(beyond, 0), 1);
@@ -281,8 +330,11 @@ static double pixel_at(const looking *l, size_t at) {
 /* The pixel of all channels, and how much of it is seen. */
 static double sample(const looking *l, int column, int row, double value[4]) {
     const cvy_gather_shape *gather = &l->shape->gather;
-    const double x = place(l, 0, column, row), y = place(l, 1, column, row);
-    const mixing columns = mix_at(l, 0, x), rows = mix_at(l, 1, y);
+    const bool folds = l->shape->frame.fold;
+    const double at_x = place(l, 0, column, row), at_y = place(l, 1, column, row), x = settle(l, at_x),
+                 y = settle(l, at_y);
+    const mixing columns = mix_at(l, 0, folds ? fold(l, 0, at_x) : x),
+                 rows = mix_at(l, 1, folds ? fold(l, 1, at_y) : y);
     for (int c = 0; c < gather->image.channels; c++) {
         value[c] = 0;
         for (int i = 0; i < rows.count; i++)
@@ -295,20 +347,48 @@ static double sample(const looking *l, int column, int row, double value[4]) {
     return in_box(l, SHOWN, column, row) ? inside(l, 0, x) * inside(l, 1, y) : 0;
 }
 
-static void colour(const looking *l, double value[4]) {
-    const size_t channels = (size_t)l->shape->gather.image.channels, count = matrix_words(l->shape),
-                 first = colour_word(l->shape);
+/* Means: of 0..white; NULL: nobody looks at them. */
+static void paint(const looking *l, size_t first, const double *means, double value[4]) {
+    const size_t channels = (size_t)l->shape->gather.image.channels, count = matrix_words(l->shape);
     double before[4];
     memcpy(before, value, sizeof before);
     for (size_t c = 0; c < channels && count; c++) {
         double sum = 0;
         for (size_t j = 0; j < channels; j++) {
             sum += real(l, first + c * channels + j) * before[j];
-            if (l->means)
-                sum += real(l, first + count + c * channels + j) * (double)l->means[j] * white(l->shape);
+            if (means)
+                sum += real(l, first + count + c * channels + j) * means[j];
         }
         value[c] = fmax(fmin(sum, white(l->shape)), 0);
     }
+}
+
+/* From RGB through HSV and back: turn is in sixths of the circle. */
+static void turn_hue(double turn, double value[4]) {
+    const double r = value[0], g = value[1], b = value[2], high = fmax(fmax(r, g), b),
+                 chroma = high - fmin(fmin(r, g), b);
+    if (chroma <= 0)
+        return;
+    const double hue = r == high ? (g - b) / chroma : g == high ? 2 + (b - r) / chroma : 4 + (r - g) / chroma;
+    for (int c = 0; c < 3; c++) {
+        const double at = fmod(hue + turn + 5 - 2 * c, 6);
+        value[c] = high - chroma * fmax(fmin(fmin(at, 4 - at), 1), 0);
+    }
+}
+
+static void colour(const looking *l, double value[4]) {
+    const size_t early = early_word(l->shape);
+    double means[4] = {0}, *known = l->means ? means : NULL;
+    for (int c = 0; c < l->shape->gather.image.channels && known; c++)
+        means[c] = (double)l->means[c] * white(l->shape);
+    if (l->shape->frame.hues) {
+        const double turn = real(l, hue_word(l->shape)), first[4] = {means[0], means[1], means[2]};
+        paint(l, early, known ? first : NULL, value);
+        turn_hue(turn, value);
+        paint(l, early, known ? first : NULL, means);
+        turn_hue(turn, means);
+    }
+    paint(l, colour_word(l->shape), known, value);
 }
 
 static void see(const looking *l, int column, int row, double value[4]) {
@@ -395,7 +475,8 @@ static convoy_status prepare(cvy_augment *op) {
         CVY_OPTIONS({"VW", width}, {"CHANNELS", gather->image.channels}, {"FLOATS", gather->floats},
                     {"SMOOTH", frame->smooth}, {"RESIZED", resized(&op->shape)}, {"TAPS", taps(&op->shape)},
                     {"COLOURS", frame->colours}, {"CONTRASTS", frame->contrasts},
-                    {"FILL_LAST", frame->fill_last}, {"ERASES", frame->erases}),
+                    {"FILL_LAST", frame->fill_last}, {"ERASES", frame->erases}, {"FOLD", frame->fold},
+                    {"HUES", frame->hues}),
         &op->kernel);
     if (status)
         return status;

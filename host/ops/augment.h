@@ -15,9 +15,9 @@
 typedef struct cvy_transform {
     const struct cvy_transform_type *type;
     double p;
-    int size[2], padding; /* height, width; 0: the model's image */
+    int size[2], padding, padding_mode; /* height, width; 0: the model's image */
     double degrees[2], translate[2], shear[2], scale[2], ratio[2];
-    double brightness[2], contrast[2], saturation[2];
+    double brightness[2], contrast[2], saturation[2], hue[2];
     int interpolation;
     bool antialias;
     double fill, value;
@@ -29,6 +29,8 @@ typedef struct cvy_transforms {
 } cvy_transforms;
 
 enum { CVY_NEAREST, CVY_BILINEAR };
+enum { CVY_PAD_CONSTANT, CVY_PAD_EDGE, CVY_PAD_REFLECT, CVY_PAD_SYMMETRIC };
+enum { CVY_FOLD_NONE, CVY_FOLD_EDGE, CVY_FOLD_MIRROR };
 
 /* What a list needs of the kernel, and the size of the picture behind the transforms that were looked at. */
 typedef struct cvy_frame {
@@ -37,10 +39,12 @@ typedef struct cvy_frame {
                       or 1 */
     bool smooth;   /* one of them interpolates */
     double shrink; /* most pixels that are mixed to one, along a side; 1: no more than two neighbours are */
+    int fold;      /* CVY_FOLD_...: what one of them shows beside the picture, of the picture itself */
     bool fills;    /* one of them can look beside the picture: */
     double fill;   /* there is this level, of 0..255 */
     bool colours;  /* one of them changes colours, */
     bool contrasts; /* looking at the image's mean, */
+    bool hues;      /* in two steps, with a change of hue between them, */
     bool fill_last; /* and not those of the fill, which comes later */
     bool erases;    /* the last one covers a box: */
     double erased;  /* with this level */
@@ -63,10 +67,15 @@ typedef struct cvy_look {
     double blur[2];    /* pixels of the first picture that are mixed to one, across and down */
     cvy_edge inside[4]; /* left, top, right, bottom of what may be seen of the first picture */
     double shown[4];    /* and of the part of the picture so far that may show anything */
+    double fold[4];     /* and where a first picture that was padded with itself ends, beyond which it begins
+                           again; then `inside` is of what it became, */
+    double box[4];      /* and this of what it was: first column and row, last ones */
     int channels;
     double colour[3][3]; /* a pixel's channels are those of the first picture's, multiplied by this, */
     double pivot[3][3];  /* and its mean, by this */
-    int erased[4];       /* first column and row, and last ones, of what is covered */
+    double hue;          /* what a hue was moved by, of -0.5..0.5 of a whole turn, */
+    double early_colour[3][3], early_pivot[3][3]; /* behind these, and before those */
+    int erased[4]; /* first column and row, and last ones, of what is covered */
 } cvy_look;
 
 /* What torchvision's functional.affine takes: degrees clockwise, columns and rows, a factor, degrees. */
@@ -78,6 +87,9 @@ void cvy_look_begin(cvy_look *look, int channels, int height, int width);
 void cvy_look_flip(cvy_look *look, bool across, bool down); /* left and right; top and bottom */
 /* May reach beyond the picture. */
 void cvy_look_crop(cvy_look *look, int top, int left, int height, int width);
+/* Surrounds a picture that nothing was filled beside with itself: CVY_PAD_EDGE, _REFLECT or _SYMMETRIC. Once
+   at most. */
+void cvy_look_pad(cvy_look *look, int padding, int mode);
 /* Mixes the pixels that become one, if `antialias`. */
 void cvy_look_resize(cvy_look *look, int height, int width, bool antialias);
 void cvy_look_turn(cvy_look *look, const cvy_turn *turn);
@@ -86,6 +98,9 @@ void cvy_look_turn(cvy_look *look, const cvy_turn *turn);
 void cvy_look_brighten(cvy_look *look, double factor);
 void cvy_look_contrast(cvy_look *look, double factor);
 void cvy_look_saturate(cvy_look *look, double factor);
+/* Turns the hue, by at most half a turn either way. Once at most; contrast behind it takes the mean to turn
+   as a pixel of that colour would. */
+void cvy_look_hue(cvy_look *look, double turn);
 /* The last of all. */
 void cvy_look_erase(cvy_look *look, int top, int left, int height, int width);
 

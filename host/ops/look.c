@@ -22,7 +22,10 @@ void cvy_look_begin(cvy_look *look, int channels, int height, int width) {
                        .blur = {1, 1},
                        .channels = channels,
                        .colour = {{1, 0, 0}, {0, 1, 0}, {0, 0, 1}},
+                       .early_colour = {{1, 0, 0}, {0, 1, 0}, {0, 0, 1}},
                        .erased = {0, 0, -1, -1},
+                       .fold = {-0.5, -0.5, width - 0.5, height - 0.5},
+                       .box = {-0.5, -0.5, width - 0.5, height - 0.5},
                        .inside = {{-0.5, 1}, {-0.5, 1}, {width - 0.5, 1}, {height - 0.5, 1}}};
     show_all(look);
 }
@@ -83,6 +86,26 @@ void cvy_look_crop(cvy_look *look, int top, int left, int height, int width) {
     follow_upright(look, (const double[2]){1, 1}, (const double[2]){left, top});
     look->height = height;
     look->width = width;
+}
+
+/* All that lies beside the picture is in it, so that nothing is left to fill. */
+void cvy_look_pad(cvy_look *look, int padding, int mode) {
+    const double half = mode == CVY_PAD_SYMMETRIC ? 0.5 : 0;
+    const int size[2] = {look->width, look->height};
+    keep_inside(look);
+    for (int axis = 0; axis < 2; axis++) {
+        const double scale = look->place[4 * axis], first = look->place[2 + 3 * axis] - half * scale,
+                     last = first + (size[axis] - 1 + 2 * half) * scale;
+        look->fold[axis] = fmin(first, last);
+        look->fold[axis + 2] = fmax(first, last);
+        look->box[axis] = look->inside[axis].at;
+        look->box[axis + 2] = look->inside[axis + 2].at;
+        look->inside[axis] = (cvy_edge){-far, 1};
+        look->inside[axis + 2] = (cvy_edge){far, 1};
+    }
+    follow_upright(look, (const double[2]){1, 1}, (const double[2]){-padding, -padding});
+    look->width += 2 * padding;
+    look->height += 2 * padding;
 }
 
 void cvy_look_resize(cvy_look *look, int height, int width, bool antialias) {
@@ -153,6 +176,17 @@ void cvy_look_contrast(cvy_look *look, double factor) {
 void cvy_look_saturate(cvy_look *look, double factor) {
     if (look->channels == 3)
         blend(look, factor, false);
+}
+
+void cvy_look_hue(cvy_look *look, double turn) {
+    static const double same[3][3] = {{1, 0, 0}, {0, 1, 0}, {0, 0, 1}};
+    if (look->channels != 3)
+        return;
+    memcpy(look->early_colour, look->colour, sizeof look->colour);
+    memcpy(look->early_pivot, look->pivot, sizeof look->pivot);
+    memcpy(look->colour, same, sizeof same);
+    memset(look->pivot, 0, sizeof look->pivot);
+    look->hue = turn;
 }
 
 void cvy_look_erase(cvy_look *look, int top, int left, int height, int width) {

@@ -48,6 +48,33 @@ static void draw_vertical_flip(const cvy_transform *t, cvy_rng *rng, cvy_look *l
 
 /* ---- RandomCrop ---- */
 
+/* What padding shows of the picture itself is looked up in the first one, once. */
+static convoy_status check_fold(const cvy_transform *t, cvy_frame *frame) {
+    static const char *const modes[] = {"constant", "edge", "reflect", "symmetric"};
+    const char *mode = modes[t->padding_mode];
+    const int side = frame->height < frame->width ? frame->height : frame->width,
+              most = t->padding_mode == CVY_PAD_REFLECT ? side - 1 : side;
+    if (t->padding_mode != CVY_PAD_EDGE && t->padding > most)
+        return cvy_fail(
+            CONVOY_INVALID,
+            "`padding` of %d with `padding_mode: %s`: a picture of %dx%d has at most %d to mirror",
+            t->padding, mode, frame->height, frame->width, most);
+    if (frame->fold)
+        return cvy_fail(
+            CONVOY_INVALID,
+            "`padding_mode: %s`, but a transform before it pads with the picture too: one of a list "
+            "can",
+            mode);
+    if (frame->fills)
+        return cvy_fail(
+            CONVOY_INVALID,
+            "`padding_mode: %s` behind a transform that shows `fill` beside the picture: put it before "
+            "that",
+            mode);
+    frame->fold = t->padding_mode == CVY_PAD_EDGE ? CVY_FOLD_EDGE : CVY_FOLD_MIRROR;
+    return CONVOY_OK;
+}
+
 static convoy_status check_crop(const cvy_transform *t, cvy_frame *frame) {
     const int height = frame->height + 2 * t->padding, width = frame->width + 2 * t->padding;
     if (t->size[0] > height || t->size[1] > width)
@@ -55,16 +82,23 @@ static convoy_status check_crop(const cvy_transform *t, cvy_frame *frame) {
             CONVOY_INVALID,
             "a crop of %dx%d is larger than the picture, %dx%d%s: give a smaller `size` or more `padding`",
             t->size[0], t->size[1], height, width, t->padding ? " with its padding" : "");
+    convoy_status status = !t->padding       ? CONVOY_OK
+                           : t->padding_mode ? check_fold(t, frame)
+                                             : fill_with(t, frame);
     frame->height = t->size[0];
     frame->width = t->size[1];
     frame->longer = 1;
-    return t->padding ? fill_with(t, frame) : CONVOY_OK;
+    return status;
 }
 
 static void draw_crop(const cvy_transform *t, cvy_rng *rng, cvy_look *look) {
     const int top = whole(rng, look->height + 2 * t->padding - t->size[0]) - t->padding,
               left = whole(rng, look->width + 2 * t->padding - t->size[1]) - t->padding;
-    cvy_look_crop(look, top, left, t->size[0], t->size[1]);
+    if (t->padding && t->padding_mode) {
+        cvy_look_pad(look, t->padding, t->padding_mode);
+        cvy_look_crop(look, top + t->padding, left + t->padding, t->size[0], t->size[1]);
+    } else
+        cvy_look_crop(look, top, left, t->size[0], t->size[1]);
 }
 
 /* ---- RandomRotation and RandomAffine ---- */
@@ -202,6 +236,17 @@ static convoy_status check_colours(const cvy_transform *t, cvy_frame *frame) {
     return CONVOY_OK;
 }
 
+static convoy_status check_jitter(const cvy_transform *t, cvy_frame *frame) {
+    if (isnan(t->hue[1]) && t->hue[0] < 0)
+        return cvy_fail(CONVOY_INVALID, "`hue` of %g: one number must not be below 0; two are a range",
+                        t->hue[0]);
+    if (frame->hues && given(t->hue))
+        return cvy_fail(CONVOY_INVALID,
+                        "`hue`, but a transform before it changes hues too: one of a list can");
+    frame->hues = frame->hues || (given(t->hue) && frame->channels == 3);
+    return check_colours(t, frame);
+}
+
 /* b: a factor of 1 - b, but at least 0, to 1 + b. */
 static double factor(cvy_rng *rng, const double range[2]) {
     double ends[2];
@@ -213,10 +258,15 @@ static void draw_jitter(const cvy_transform *t, cvy_rng *rng, cvy_look *look) {
     static void (*const apply[3])(cvy_look *, double) = {cvy_look_brighten, cvy_look_contrast,
                                                          cvy_look_saturate};
     const double *const ranges[3] = {t->brightness, t->contrast, t->saturation};
-    uint32_t order[3];
-    cvy_rng_shuffle(rng, order, 3);
-    for (int i = 0; i < 3; i++)
-        if (given(ranges[order[i]]))
+    const uint32_t count = given(t->hue) ? 4 : 3;
+    uint32_t order[4];
+    double turns[2];
+    about(t->hue, 0, turns);
+    cvy_rng_shuffle(rng, order, count);
+    for (uint32_t i = 0; i < count; i++)
+        if (order[i] == 3)
+            cvy_look_hue(look, uniform(rng, turns[0], turns[1]));
+        else if (given(ranges[order[i]]))
             apply[order[i]](look, factor(rng, ranges[order[i]]));
 }
 
@@ -245,7 +295,11 @@ static void draw_grayscale(const cvy_transform *t, cvy_rng *rng, cvy_look *look)
 static const cvy_param flip_params[] = {P("0.5"), CVY_PARAM_END};
 static const cvy_param crop_params[] = {
     SIZE,
-    PARAM(padding, CVY_INT, "0", .maximum = 1 << 12, .help = "pixels of `fill` around the picture"),
+    PARAM(padding, CVY_INT, "0", .maximum = 1 << 12, .help = "pixels around the picture"),
+    PARAM(padding_mode, CVY_CHOICE, "constant", .choices = "constant|edge|reflect|symmetric",
+          .help =
+              "what they show: `fill`, the picture's last pixels, or the picture mirrored without or with "
+              "those"),
     FILL,
     CVY_PARAM_END,
 };
@@ -279,6 +333,8 @@ static const cvy_param jitter_params[] = {
     FACTOR(brightness, "blends with black"),
     FACTOR(contrast, "blends with the mean of the picture's grey"),
     FACTOR(saturation, "blends with its grey"),
+    PARAM(hue, CVY_RANGE, "0", .minimum = -0.5, .maximum = 0.5,
+          .help = "turns it, by parts of a whole turn: a number h for -h..h, or a range"),
     CVY_PARAM_END,
 };
 static const cvy_param grayscale_params[] = {P("0.1"), CVY_PARAM_END};
@@ -296,7 +352,7 @@ const cvy_transform_type cvy_transform_types[] = {
     {"RandomRotation", rotation_params, check_turn, draw_rotation, false},
     {"RandomAffine", affine_params, check_turn, draw_affine, false},
     {"RandomResizedCrop", resized_crop_params, check_resized_crop, draw_resized_crop, false},
-    {"ColorJitter", jitter_params, check_colours, draw_jitter, false},
+    {"ColorJitter", jitter_params, check_jitter, draw_jitter, false},
     {"RandomGrayscale", grayscale_params, check_colours, draw_grayscale, false},
     {"RandomErasing", erasing_params, check_erasing, draw_erasing, false},
     {.name = NULL},

@@ -219,7 +219,8 @@ static void batches_are_augmented(void **state) {
                             {.type = &cvy_transform_types[6],
                              .brightness = {0, NAN},
                              .contrast = {0.5, 1.5},
-                             .saturation = {0, NAN}}};
+                             .saturation = {0, NAN},
+                             .hue = {0, NAN}}};
     const cvy_transforms augment = {list, 3};
     convoy_dataset *set = open_set(0);
     for (int w = 0; w < WAYS; w++) {
@@ -540,8 +541,8 @@ static void photographs_are_kept_whole(void **state) {
     test_close("the centre", same, centre, count, 1.01 / 255);
     free(centre), free(same);
     cvy_transform crop = {.type = &cvy_transform_types[2], .size = {10, 10}}, list[2] = {crop};
-    list[1] =
-        (cvy_transform){.type = &cvy_transform_types[6], .brightness = {0, NAN}, .saturation = {0, NAN}};
+    list[1] = (cvy_transform){
+        .type = &cvy_transform_types[6], .brightness = {0, NAN}, .saturation = {0, NAN}, .hue = {0, NAN}};
     const cvy_transforms augment = {list, 2};
     options.augment = &augment;
     for (uint32_t epoch = 0; epoch < 2;

@@ -406,20 +406,27 @@ static void recipes_are_read(void **state) {
 static void lists_of_transforms_are_read(void **state) {
     (void)state;
     convoy_model *model = NULL, *again = NULL;
-    assert_ok(
-        load_with("{augment: [{RandomCrop: {padding: 1}}, RandomHorizontalFlip, {RandomAffine: {degrees: 5, "
-                  "scale: [0.5, 2], shear: [-3, 4]}}], border: 1}",
-                  NULL, 0, &model));
+    assert_ok(load_with("{augment: [{RandomCrop: {padding: 1, padding_mode: reflect}}, RandomHorizontalFlip, "
+                        "{RandomAffine: {degrees: 5, scale: [0.5, 2], shear: [-3, 4]}}, "
+                        "RandomGrayscale, {ColorJitter: {hue: [-0.5, 0.25]}}, {RandomCrop: {padding: 0}}, "
+                        "ColorJitter], border: 1}",
+                        NULL, 0, &model));
     const cvy_transforms *list = &cvy_model_recipe(model)->augment;
-    assert_int_equal(list->count, 3);
+    assert_int_equal(list->count, 7);
     assert_string_equal(list->list[1].type->name, "RandomHorizontalFlip");
     assert_true(list->list[1].p == 0.5 && list->list[2].scale[1] == 2 && list->list[2].shear[0] == -3);
     assert_true(list->list[0].padding == 1 && list->list[0].size[0] == 2); /* the image, without the border */
+    assert_true(list->list[0].padding_mode == CVY_PAD_REFLECT && list->list[4].hue[1] == 0.25);
     char *text = cvy_model_print(model);
-    assert_non_null(
-        strstr(text, "\n  augment: [{RandomCrop: {size: 2, padding: 1, fill: 0}}, {RandomHorizontalFlip: "
-                     "{p: 0.5}}, {RandomAffine: {degrees: 5, translate: [0, 0], scale: [0.5, 2], "
-                     "shear: [-3, 4], interpolation: nearest, fill: 0}}]\n"));
+    assert_non_null(strstr(text,
+                           "\n  augment: [{RandomCrop: {size: 2, padding: 1, padding_mode: reflect, fill: "
+                           "0}}, {RandomHorizontalFlip: "
+                           "{p: 0.5}}, {RandomAffine: {degrees: 5, translate: [0, 0], scale: [0.5, 2], "
+                           "shear: [-3, 4], interpolation: nearest, fill: 0}}, {RandomGrayscale: {p: 0.1}}, "
+                           "{ColorJitter: {brightness: 0, "
+                           "contrast: 0, saturation: 0, hue: [-0.5, 0.25]}}, "
+                           "{RandomCrop: {size: 2, padding: 0, fill: 0}}, {ColorJitter: {brightness: 0, "
+                           "contrast: 0, saturation: 0}}]\n"));
     again = test_model(text);
     char *second = cvy_model_print(again);
     assert_string_equal(text, second);

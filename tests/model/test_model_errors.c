@@ -298,6 +298,29 @@ static void recipes(void **state) {
          "4:12: augment: the pictures become 6x6, but the model takes 8x8"},
         {RECIPE "  augment: [{RandomCrop: {padding: 2}}, {RandomRotation: {degrees: 3, fill: 9}}]\n",
          "4:41: RandomRotation: `fill` is 9, but a transform before it has 0"},
+        {RECIPE "  augment: [{RandomCrop: {padding: 2, padding_mode: mirror}}]\n",
+         "4:53: RandomCrop: `padding_mode` must be one of constant, edge, reflect, symmetric"},
+        {RECIPE "  augment: [{RandomCrop: {padding: 8, padding_mode: reflect}}]\n",
+         "4:13: RandomCrop: `padding` of 8 with `padding_mode: reflect`: a picture of 8x8 has at most 7 to "
+         "mirror"},
+        {RECIPE "  augment: [{RandomCrop: {padding: 9, padding_mode: symmetric}}]\n",
+         "4:13: RandomCrop: `padding` of 9 with `padding_mode: symmetric`: a picture of 8x8 has at most 8"},
+        {RECIPE
+         "  augment: [{RandomRotation: {degrees: 3}}, {RandomCrop: {padding: 9, padding_mode: edge}}]\n",
+         "4:45: RandomCrop: `padding_mode: edge` behind a transform that shows `fill` beside the picture: "
+         "put it "
+         "before that"},
+        {RECIPE "  augment: [{RandomCrop: {padding: 1, padding_mode: edge}}, {RandomCrop: {padding: 1, "
+                "padding_mode: reflect}}]\n",
+         "4:61: RandomCrop: `padding_mode: reflect`, but a transform before it pads with the picture too"},
+        {RECIPE "  augment: [{ColorJitter: {hue: 0.6}}]\n",
+         "4:33: ColorJitter: `hue` must be a number, or two as [low, high], between -0.5 and 0.5"},
+        {RECIPE "  augment: [{ColorJitter: {hue: -0.1}}]\n",
+         "4:13: ColorJitter: `hue` of -0.1: one number must not be below 0"},
+        {"input: [3, 8, 8]\nlayers:\n  - ReLU\nrecipe:\n  augment: [{ColorJitter: {hue: 0.1}}, {ColorJitter: "
+         "{hue: "
+         "0.1}}]\n",
+         "5:40: ColorJitter: `hue`, but a transform before it changes hues too: one of a list can"},
         {RECIPE "  augment: [RandomErasing, RandomVerticalFlip]\n",
          "4:28: RandomVerticalFlip: RandomErasing comes last"},
         {RECIPE "  augment: [{RandomResizedCrop: {scale: [0.5, 0.2]}}]\n",

@@ -82,7 +82,7 @@ static void check(const char *what, cvy_frame frame, const cvy_look *look, const
     frame.channels = 3;
     const cvy_augment_shape shape = shape_of(frame, HEIGHT, WIDTH, look->height, look->width);
     const int32_t label = 3;
-    int32_t words[64] = {0}, labels[16];
+    int32_t words[96] = {0}, labels[16];
     double sum = 0;
     cvy_look_pack(&shape, look, words, 1, 0);
     float *y = refer(&shape, picture, &label, words, labels);
@@ -117,6 +117,33 @@ static void test_flips_and_crops(void **state) {
         cvy_look_crop(&look, 1 - 4, 7 - 4, 19, 23);
         check("a crop", frames[f], &look, cropped, exact, exact);
     }
+}
+
+/* A crop of a flipped picture that its own pixels surround; and what a turn shows beside such a crop, which
+   is not what was cut off there. */
+static void test_padding(void **state) {
+    (void)state;
+    const uint8_t *const expected[] = {[CVY_PAD_EDGE] = cropped_edge,
+                                       [CVY_PAD_REFLECT] = cropped_reflect,
+                                       [CVY_PAD_SYMMETRIC] = cropped_symmetric};
+    const cvy_turn turn = {.angle = -12, .scale = 1};
+    cvy_look look;
+    for (int mode = CVY_PAD_EDGE; mode <= CVY_PAD_SYMMETRIC; mode++)
+        for (int f = 0; f < 2; f++) {
+            cvy_frame frame = f ? smooth : whole_pixels;
+            frame.fold = mode == CVY_PAD_EDGE ? CVY_FOLD_EDGE : CVY_FOLD_MIRROR;
+            cvy_look_begin(&look, 3, HEIGHT, WIDTH);
+            cvy_look_flip(&look, true, false);
+            cvy_look_pad(&look, 9, mode);
+            cvy_look_crop(&look, 3, 16, 19, 23);
+            check("a padded crop", frame, &look, expected[mode], exact, exact);
+        }
+    cvy_look_begin(&look, 3, HEIGHT, WIDTH);
+    cvy_look_pad(&look, 9, CVY_PAD_REFLECT);
+    cvy_look_crop(&look, 3, 16, HEIGHT, WIDTH);
+    cvy_look_turn(&look, &turn);
+    check("a padded crop, turned", (cvy_frame){.shrink = 1, .fill = 90, .fold = CVY_FOLD_MIRROR}, &look,
+          turned_reflection, exact, exact);
 }
 
 static void test_turns(void **state) {
@@ -195,6 +222,30 @@ static void test_colours(void **state) {
     }
 }
 
+/* torchvision cuts off to bytes behind each change. The last looks at the mean, which the hue moves. */
+static void test_hues(void **state) {
+    (void)state;
+    const struct {
+        const char *what;
+        double before, turn, brightness, contrast;
+        const uint8_t *expected;
+        double most, mean;
+    } cases[] = {{"hue", 1, 0.3, 1, 1, hued, 1, 0.2},
+                 {"hue, back", 1, -0.45, 1, 1, hued_back, 1, 0.2},
+                 {"saturation, hue, brightness", 0.7, 0.1, 1.2, 1, jittered, 3, 0.8},
+                 {"hue, contrast", 1, 0.3, 1, 0.4, hue_contrast, 2, 0.8}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        cvy_look look;
+        cvy_look_begin(&look, 3, HEIGHT, WIDTH);
+        cvy_look_saturate(&look, cases[i].before);
+        cvy_look_hue(&look, cases[i].turn);
+        cvy_look_brighten(&look, cases[i].brightness);
+        cvy_look_contrast(&look, cases[i].contrast);
+        check(cases[i].what, (cvy_frame){.shrink = 1, .colours = true, .contrasts = true, .hues = true},
+              &look, cases[i].expected, cases[i].most, cases[i].mean);
+    }
+}
+
 /* Three greys of which the mean is known, and a fill that is coloured or not. */
 static void test_order_of_fill(void **state) {
     (void)state;
@@ -249,15 +300,25 @@ static const kind kinds[] = {
       .fill = 90,
       .colours = true,
       .contrasts = true,
+      .hues = true,
       .fill_last = true,
-      .erases = true},
+      .erases = true,
+      .fold = CVY_FOLD_MIRROR},
      13,
      17,
      13,
      17,
      0,
      false},
-    {"resized, of floats", {.channels = 1, .shrink = 1, .colours = true}, 7, 9, 14, 12, 2, true},
+    {"resized, of floats",
+     {.channels = 1, .shrink = 1, .colours = true, .fold = CVY_FOLD_MIRROR},
+     7,
+     9,
+     14,
+     12,
+     2,
+     true},
+    {"edges", {.channels = 1, .shrink = 1, .fold = CVY_FOLD_EDGE}, 13, 17, 13, 17, 0, false},
 };
 
 static void draw(const cvy_augment_shape *shape, uint32_t index, cvy_look *look) {
@@ -266,9 +327,15 @@ static void draw(const cvy_augment_shape *shape, uint32_t index, cvy_look *look)
     cvy_look_begin(look, image->channels, shape->height, shape->width);
     if (index % 4 == 1)
         cvy_look_flip(look, true, index % 8 == 1);
-    if (index % 4 != 3)
-        cvy_look_crop(look, (int)cvy_rng_below(&rng, 7) - 3, (int)cvy_rng_below(&rng, 7) - 3, image->height,
-                      image->width);
+    const int pad = shape->frame.fold ? 5 : 0;
+    if (pad)
+        cvy_look_pad(look, pad,
+                     shape->frame.fold == CVY_FOLD_EDGE ? CVY_PAD_EDGE
+                     : index % 3 == 2                   ? CVY_PAD_SYMMETRIC
+                                                        : CVY_PAD_REFLECT);
+    if (index % 4 != 3 || pad)
+        cvy_look_crop(look, pad + (int)cvy_rng_below(&rng, 7) - 3, pad + (int)cvy_rng_below(&rng, 7) - 3,
+                      image->height, image->width);
     if (index % 3 == 1 && shape->frame.smooth)
         cvy_look_resize(look, 6 + (int)(index % 5) * 4, 9 + (int)(index % 7) * 3, shape->frame.shrink > 1);
     if (index % 2 == 0)
@@ -279,6 +346,10 @@ static void draw(const cvy_augment_shape *shape, uint32_t index, cvy_look *look)
     cvy_look_brighten(look, 0.5 + (double)cvy_rng_uniform(&rng));
     if (shape->frame.contrasts)
         cvy_look_contrast(look, 2 * (double)cvy_rng_uniform(&rng));
+    if (shape->frame.hues) {
+        cvy_look_hue(look, (double)cvy_rng_uniform(&rng) - 0.5);
+        cvy_look_contrast(look, 2 * (double)cvy_rng_uniform(&rng));
+    }
     cvy_look_saturate(look, 2 * (double)cvy_rng_uniform(&rng));
     if (index % 3)
         cvy_look_erase(look, 2, (int)(index % 5), 3, 4);
@@ -394,6 +465,10 @@ static double saturation_of(const cvy_look *look) {
     return (look->colour[1][1] - 0.587) / (1 - 0.587);
 }
 
+static double hue_of(const cvy_look *look) {
+    return look->hue;
+}
+
 static void test_uniform_draws(void **state) {
     (void)state;
     const struct {
@@ -409,13 +484,15 @@ static void test_uniform_draws(void **state) {
         {"ColorJitter", {.brightness = {0.4, NAN}}, brightness_of, 0.6, 1.4},
         {"ColorJitter", {.contrast = {0.4, 0.9}}, pivot_of, 0.4, 0.9},
         {"ColorJitter", {.saturation = {1.5, NAN}}, saturation_of, 0, 2.5},
+        {"ColorJitter", {.hue = {0.1, NAN}}, hue_of, -0.1, 0.1},
+        {"ColorJitter", {.hue = {-0.3, 0.5}}, hue_of, -0.3, 0.5},
     };
     for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
         cvy_transform t = cases[c].transform;
         double values[DRAWS];
         t.type = type_of(cases[c].name);
-        double *const factors[3] = {t.brightness, t.contrast, t.saturation};
-        for (int f = 0; f < 3; f++)
+        double *const factors[4] = {t.brightness, t.contrast, t.saturation, t.hue};
+        for (int f = 0; f < 4; f++)
             if (factors[f][0] == 0 && factors[f][1] == 0)
                 factors[f][1] = NAN; /* none */
         for (uint32_t i = 0; i < DRAWS; i++) {
@@ -424,6 +501,28 @@ static void test_uniform_draws(void **state) {
         }
         check_uniform(cases[c].name, values, cases[c].low, cases[c].high);
     }
+}
+
+/* Each of a jitter's changes comes as often before another as behind it. */
+static void test_order_of_jitter(void **state) {
+    (void)state;
+    const cvy_transform t = {.type = type_of("ColorJitter"),
+                             .brightness = {0, NAN},
+                             .contrast = {0.5, 0.5},
+                             .saturation = {0.5, 0.5},
+                             .hue = {0.1, 0.1}};
+    size_t early[3] = {0, 0, 0};
+    for (uint32_t i = 0; i < DRAWS; i++) {
+        const cvy_look look = draw_one(&t, i);
+        const bool contrast = look.early_pivot[0][0] != 0, saturation = look.early_colour[0][1] != 0;
+        early[0] += contrast;
+        early[1] += saturation;
+        early[2] += contrast && saturation;
+        assert_true((look.pivot[0][0] != 0) != contrast && (look.colour[0][1] != 0) != saturation);
+    }
+    const double expected[3] = {1.0 / 2, 1.0 / 2, 1.0 / 3};
+    for (size_t i = 0; i < 3; i++)
+        assert_true(fabs((double)early[i] / DRAWS - expected[i]) < 0.03);
 }
 
 /* Whole numbers [DRAWS][4] against recorded counts [4][25] of 20000 draws. */
@@ -482,6 +581,7 @@ static void test_whole_draws(void **state) {
     } cases[] = {
         {"RandomCrop", {.size = {HEIGHT, WIDTH}, .padding = 3}, 0, -3, 3},
         {"RandomCrop", {.size = {HEIGHT, WIDTH}, .padding = 3}, 1, -3, 3},
+        {"RandomCrop", {.size = {HEIGHT, WIDTH}, .padding = 3, .padding_mode = CVY_PAD_REFLECT}, 1, -3, 3},
         {"RandomHorizontalFlip", {.p = 0.5}, 0, 0, WIDTH - 1},
         {"RandomVerticalFlip", {.p = 0.5}, 1, 0, HEIGHT - 1},
     };
@@ -533,11 +633,19 @@ static void test_draws_are_of_their_keys(void **state) {
 int main(void) {
     const struct CMUnitTest augment[] = {cmocka_unit_test(test_against_reference)};
     const struct CMUnitTest reference[] = {
-        cmocka_unit_test(test_flips_and_crops), cmocka_unit_test(test_turns),
-        cmocka_unit_test(test_compositions),    cmocka_unit_test(test_resized_crop),
-        cmocka_unit_test(test_colours),         cmocka_unit_test(test_order_of_fill),
-        cmocka_unit_test(test_uniform_draws),   cmocka_unit_test(test_draws_of_areas),
-        cmocka_unit_test(test_whole_draws),     cmocka_unit_test(test_draws_are_of_their_keys),
+        cmocka_unit_test(test_flips_and_crops),
+        cmocka_unit_test(test_padding),
+        cmocka_unit_test(test_turns),
+        cmocka_unit_test(test_compositions),
+        cmocka_unit_test(test_resized_crop),
+        cmocka_unit_test(test_colours),
+        cmocka_unit_test(test_hues),
+        cmocka_unit_test(test_order_of_jitter),
+        cmocka_unit_test(test_order_of_fill),
+        cmocka_unit_test(test_uniform_draws),
+        cmocka_unit_test(test_draws_of_areas),
+        cmocka_unit_test(test_whole_draws),
+        cmocka_unit_test(test_draws_are_of_their_keys),
     };
     RUN_ON_DEVICES(augment);
     return cmocka_run_group_tests(reference, NULL, NULL);
