@@ -125,14 +125,19 @@ static convoy_status open_as_trained(const convoy_model *model, const cli_data_r
     return status;
 }
 
-/* A validation set of its own folder, or of the training images. */
+/* Beside its training and test images. */
+static bool has_validation(const char *what) {
+    return cvy_folder_has_validation(what) || cvy_list_has_validation(what);
+}
+
+/* A validation set of its own, or of the training images. */
 static convoy_status open_judge(const convoy_model *model, const cli_data_request *request, const char *what,
-                                bool folder, convoy_dataset *sets[2]) {
+                                bool own, convoy_dataset *sets[2]) {
     const double fraction = cvy_model_recipe(model)->val_fraction;
-    if (folder && fraction > 0)
+    if (own && fraction > 0)
         return cvy_fail(CONVOY_INVALID,
-                        "%s has a validation folder: leave out --val-fraction (val_fraction: 0)", what);
-    if (folder)
+                        "%s has validation images: leave out --val-fraction (val_fraction: 0)", what);
+    if (own)
         return open_split(model, request, what, 0, "val", request->judge);
     return fraction > 0 ? convoy_dataset_split(sets[0], fraction, 0, request->judge) : CONVOY_OK;
 }
@@ -160,13 +165,12 @@ static convoy_status load(const cli_call *call, const cli_data_request *request,
     int classes = synthetic && !status ? convoy_model_classes(*model) : 0;
     const bool parted = !request->judge && cvy_model_recipe(*model)->val_fraction > 0 &&
                         (request->validation || (request->train && request->evaluation)) &&
-                        !cvy_folder_has_validation(what);
+                        !has_validation(what);
     if (!status && parted)
         status = open_as_trained(*model, request, what, classes, &sets[request->validation]);
     else if (!status && request->train)
         status = open_split(*model, request, what, classes, "train", &sets[0]);
-    const bool three =
-        !status && request->judge && (cvy_folder_has_validation(what) || cvy_list_has_validation(what));
+    const bool three = !status && request->judge && has_validation(what);
     const char *test = request->all ? "all" : request->validation && !three ? "val" : "test";
     if (!status && request->test && !sets[1])
         status = open_split(*model, request, what, classes, test, &sets[1]);
