@@ -395,6 +395,13 @@ void cvy_dataset_number_classes(convoy_dataset *dataset, int classes) {
         dataset->class_names[i] = cvy_arena_printf(dataset->arena, "%d", i);
 }
 
+void cvy_dataset_name_classes(convoy_dataset *dataset, const char *const *names, int classes) {
+    dataset->classes = classes;
+    dataset->class_names = cvy_arena_alloc(dataset->arena, (size_t)classes * sizeof(char *));
+    for (int i = 0; i < classes; i++)
+        dataset->class_names[i] = cvy_arena_strdup(dataset->arena, names[i]);
+}
+
 cvy_classes cvy_dataset_classes(const convoy_dataset *dataset) {
     return (cvy_classes){dataset->classes, dataset->numbered ? NULL : dataset->class_names};
 }

@@ -85,6 +85,8 @@ bool cvy_list_has_validation(const char *what);
 convoy_status cvy_synthetic_open(const cvy_dataset_request *request, convoy_dataset *dataset);
 /* Classes 0, 1, ... of which nobody knows the names. */
 void cvy_dataset_number_classes(convoy_dataset *dataset, int classes);
+/* Classes of these names, which are copied. */
+void cvy_dataset_name_classes(convoy_dataset *dataset, const char *const *names, int classes);
 /* For the set's lifetime, unless it is re-ordered. */
 cvy_classes cvy_dataset_classes(const convoy_dataset *dataset);
 /* Makes class i of the set the one that `wanted` calls i: labels and names follow. CONVOY_INVALID names what

@@ -304,10 +304,7 @@ static convoy_status name_classes(const char *root, char *const *classes, size_t
                         "%s: %zu class folder%s; a classifier needs at least two (one subfolder of "
                         "images per class)",
                         root, count, count == 1 ? "" : "s");
-    dataset->classes = (int)count;
-    dataset->class_names = cvy_arena_alloc(dataset->arena, count * sizeof(char *));
-    for (size_t i = 0; i < count; i++)
-        dataset->class_names[i] = cvy_arena_strdup(dataset->arena, classes[i]);
+    cvy_dataset_name_classes(dataset, (const char *const *)classes, (int)count);
     return CONVOY_OK;
 }
 
@@ -347,24 +344,6 @@ static convoy_status list_place(const cvy_dataset_request *request, const layout
     return status;
 }
 
-/* What training learns and these images do not have is said. */
-static void say_missing(const cvy_dataset_request *request, const convoy_dataset *dataset,
-                        const cvy_listing *images) {
-    size_t missing = 0;
-    int first = 0;
-    bool *found = calloc((size_t)dataset->classes, sizeof *found);
-    for (size_t i = 0; found && i < images->count; i++)
-        found[images->labels[i]] = true;
-    for (int c = dataset->classes; found && c-- > 0;) {
-        missing += !found[c];
-        first = found[c] ? first : c;
-    }
-    free(found);
-    if (missing)
-        cvy_info("%s: %zu of %d classes have no %s images, such as %s", request->folder, missing,
-                 dataset->classes, request->training ? "training" : "test", dataset->class_names[first]);
-}
-
 convoy_status cvy_folder_open(const cvy_dataset_request *request, convoy_dataset *dataset) {
     search found = {0};
     layout layout;
@@ -374,11 +353,6 @@ convoy_status cvy_folder_open(const cvy_dataset_request *request, convoy_dataset
         status = choose_place(request, &layout, &place);
     if (!status)
         status = list_place(request, &layout, &place, dataset, &found);
-    if (!status && !found.images.count)
-        status = cvy_fail(CONVOY_INVALID, "%s: no images for the %s split", request->folder,
-                          request->training ? "training" : "test");
-    if (!status)
-        say_missing(request, dataset, &found.images);
     if (!status)
         status = cvy_photographs_open(request, &found.images, dataset);
     cvy_listing_free(&found.images);

@@ -171,15 +171,10 @@ static convoy_status find_classes(const cvy_rows *rows, const choice *c, convoy_
     for (size_t i = 0; i < count; i++)
         if (i == 0 || strcmp(names[i], names[kept - 1]) != 0)
             names[kept++] = names[i];
-    dataset->numbered = numbers;
-    if (numbers) {
+    if (numbers)
         cvy_dataset_number_classes(dataset, highest + 1);
-    } else {
-        dataset->classes = (int)kept;
-        dataset->class_names = cvy_arena_alloc(dataset->arena, (kept + 1) * sizeof(char *));
-        for (size_t i = 0; i < kept; i++)
-            dataset->class_names[i] = cvy_arena_strdup(dataset->arena, names[i]);
-    }
+    else
+        cvy_dataset_name_classes(dataset, names, (int)kept);
     free(names);
     return kept < 2 || dataset->classes > MOST_CLASSES
                ? cvy_fail(CONVOY_INVALID, "%s: %zu class%s; a classifier needs at least two", dataset->source,
@@ -254,8 +249,6 @@ static convoy_status list_pictures(const cvy_rows *rows, const choice *c, bool s
         status = cvy_fail(CONVOY_INVALID, "%s: missing pictures: %zu (--skip-damaged leaves them out)%s%s",
                           dataset->source, count, cvy_text_get(&missing), count > SHOWN ? "\n  ..." : "");
     cvy_text_free(&missing);
-    if (!status && !images->count)
-        status = cvy_fail(CONVOY_INVALID, "%s: it lists no pictures", dataset->source);
     return status;
 }
 

@@ -183,6 +183,24 @@ static convoy_status choose_shape(const convoy_dataset_options *options, convoy_
     return CONVOY_OK;
 }
 
+/* What training learns and these images do not have is said. */
+static void say_missing(const cvy_dataset_request *request, const convoy_dataset *dataset,
+                        const cvy_listing *images) {
+    size_t missing = 0;
+    int first = 0;
+    bool *found = calloc((size_t)dataset->classes, sizeof *found);
+    for (size_t i = 0; found && i < images->count; i++)
+        found[images->labels[i]] = true;
+    for (int c = dataset->classes; found && c-- > 0;) {
+        missing += !found[c];
+        first = found[c] ? first : c;
+    }
+    free(found);
+    if (missing)
+        cvy_info("%s: %zu of %d classes have no %s images, such as %s", request->folder, missing,
+                 dataset->classes, request->training ? "training" : "test", dataset->class_names[first]);
+}
+
 /* What was left out may have been all there was of a class to learn from. */
 static convoy_status check_classes(const convoy_dataset *dataset) {
     size_t *members = calloc((size_t)dataset->classes + 1, sizeof *members);
@@ -200,6 +218,10 @@ static convoy_status check_classes(const convoy_dataset *dataset) {
 convoy_status cvy_photographs_open(const cvy_dataset_request *request, cvy_listing *list,
                                    convoy_dataset *dataset) {
     const convoy_dataset_options *options = &request->options;
+    if (!list->count)
+        return cvy_fail(CONVOY_INVALID, "%s: no images for the %s split", request->folder,
+                        request->training ? "training" : "test");
+    say_missing(request, dataset, list);
     thin_out(list, options->limit);
     dataset->count = list->count;
     dataset->paths = list->paths;

@@ -67,9 +67,7 @@ static convoy_status create_part(const convoy_dataset *set, size_t count, convoy
     }
     part->name = cvy_arena_strdup(arena, set->name);
     part->source = set->source ? cvy_arena_strdup(arena, set->source) : NULL;
-    part->class_names = cvy_arena_alloc(arena, ((size_t)set->classes + 1) * sizeof *part->class_names);
-    for (int c = 0; c < set->classes; c++)
-        part->class_names[c] = cvy_arena_strdup(arena, set->class_names[c]);
+    cvy_dataset_name_classes(part, set->class_names, set->classes);
     convoy_status status = cvy_dataset_reserve_labels(part, count);
     if (!status && set->images)
         status = cvy_dataset_reserve_images(part);
