@@ -214,11 +214,6 @@ convoy_status cvy_image_bring(const cvy_pixels *pixels, const cvy_fitting *fitti
     return status;
 }
 
-convoy_status cvy_image_fit(const cvy_pixels *pixels, int channels, int height, int width, uint8_t *image) {
-    return cvy_image_bring(pixels, &(cvy_fitting){.channels = channels, .height = height, .width = width},
-                           image);
-}
-
 convoy_status cvy_image_load(const char *path, const cvy_fitting *fitting, uint8_t *image) {
     const int least = fitting->short_side, channels = fitting->channels, height = fitting->height,
               width = fitting->width;

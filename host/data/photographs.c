@@ -4,10 +4,22 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/log.h"
 #include "base/rng.h"
 #include "data/image.h"
+
+const char *const cvy_split_names[CVY_NO_SPLIT][CVY_SPLIT_NAMES] = {
+    {"train", "training"}, {"test", "testing"}, {"val", "valid", "validation"}};
+
+cvy_split cvy_split_of(const char *word) {
+    for (int s = 0; s < CVY_NO_SPLIT; s++)
+        for (int n = 0; n < CVY_SPLIT_NAMES && cvy_split_names[s][n]; n++)
+            if (strcasecmp(word, cvy_split_names[s][n]) == 0)
+                return (cvy_split)s;
+    return CVY_NO_SPLIT;
+}
 
 void cvy_listing_free(cvy_listing *list) {
     for (size_t i = 0; i < list->count; i++)

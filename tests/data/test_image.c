@@ -265,7 +265,8 @@ static void orientation_can_be_left_alone(void **state) {
 
 static void fit(int in_height, int in_width, const uint8_t *data, int height, int width, uint8_t *image) {
     cvy_pixels pixels = {.channels = 1, .height = in_height, .width = in_width, .data = (uint8_t *)data};
-    assert_ok(cvy_image_fit(&pixels, 1, height, width, image));
+    assert_ok(
+        cvy_image_bring(&pixels, &(cvy_fitting){.channels = 1, .height = height, .width = width}, image));
 }
 
 static void the_centre_is_cropped(void **state) {
@@ -519,7 +520,7 @@ static void try_bytes(const uint8_t *file, size_t size) {
     const cvy_wanted wanted = {.channels = 3, .height = 5, .width = 5};
     convoy_status status = cvy_image_decode("try", exact, size, wanted, &pixels);
     if (status == CONVOY_OK)
-        assert_ok(cvy_image_fit(&pixels, 3, 5, 5, image));
+        assert_ok(cvy_image_bring(&pixels, &(cvy_fitting){.channels = 3, .height = 5, .width = 5}, image));
     else
         assert_non_null(strstr(convoy_error_message(), "try: "));
     free(pixels.data);
