@@ -50,6 +50,10 @@ static size_t count_devices(const char *list) {
     return count;
 }
 
+static bool has_gap(const char *list) {
+    return !*list || *list == ',' || list[strlen(list) - 1] == ',' || strstr(list, ",,");
+}
+
 /* The entry of the list for a process of this machine. */
 static const char *pick_device(cvy_arena *arena, const char *list, size_t place) {
     for (place %= count_devices(list); place; place--)
@@ -122,6 +126,10 @@ convoy_status cli_ranks_join(cli_call *call, int mpi, const char *devices) {
     cvy_transport transport;
     if (devices && cli_common_of(call)->device)
         return cvy_fail(CONVOY_INVALID, "convoy %s: give --device or --devices", call->command->name);
+    if (devices && has_gap(devices))
+        return cvy_fail(CONVOY_INVALID,
+                        "convoy %s: --devices `%s`: a device is missing beside a comma; as 0:0,1:0",
+                        call->command->name, devices);
     if (devices && !by && count_devices(devices) > 1)
         return start_ranks(call, count_devices(devices));
     if (devices)
