@@ -9,6 +9,7 @@
 #include "base/status.h"
 #include "cli/cli.h"
 #include "data/dataset.h"
+#include "data/files.h"
 #include "device/device.h"
 #include "model/model.h"
 #include "train/evaluator.h"
@@ -61,6 +62,17 @@ convoy_dataset_options cli_dataset_options(const convoy_model *model) {
                                     .skip_damaged = cvy_model_recipe(model)->skip_damaged,
                                     .fast_decode = cvy_model_recipe(model)->fast_decode,
                                     .as_stored = !cvy_model_recipe(model)->exif_orientation};
+}
+
+cvy_files_options cli_files_options(const convoy_model *model) {
+    const convoy_dataset_options wanted = cli_dataset_options(model);
+    return (cvy_files_options){.channels = wanted.channels,
+                               .height = wanted.height,
+                               .width = wanted.width,
+                               .resize = (cvy_resize_mode)wanted.resize,
+                               .short_side = wanted.short_side,
+                               .fast_decode = wanted.fast_decode,
+                               .as_stored = wanted.as_stored};
 }
 
 /* Is this the folder of a run that began before recipes had `test_split`? Then its sets are divided as they
