@@ -70,6 +70,9 @@ bool cvy_cifar100_recognise(const char *folder);
 convoy_status cvy_cifar100_open(const cvy_dataset_request *request, convoy_dataset *dataset);
 bool cvy_folder_recognise(const char *folder);
 convoy_status cvy_folder_open(const cvy_dataset_request *request, convoy_dataset *dataset);
+/* Images by class, in their order: those of class c are places[begins[c]] ... places[begins[c + 1] - 1].
+   begins has classes + 1 entries, places as many as there are labels. */
+void cvy_list_by_class(const int32_t *labels, size_t count, int classes, size_t *begins, uint32_t *places);
 /* Takes one of `folds` parts out of the set, as equal as whole images of each class can be; all of them
    together are the set. */
 convoy_status cvy_dataset_fold(convoy_dataset *set, int fold, int folds, uint64_t seed,

@@ -82,24 +82,21 @@ static void choose_counts(const cvy_dataset_request *request, const size_t *memb
     }
 }
 
-/* What a division is made with: counts, how many are held out, and where the next one stands, by class;
-   places in the list, by class; room to shuffle; and of each image whether it is held out. */
+/* What a division is made with: counts, how many are held out, and where they begin, by class; places in the
+   list, by class; room to shuffle; and of each image whether it is held out. */
 typedef struct division {
-    size_t *members, *chosen, *next;
+    size_t *members, *chosen, *begins;
     uint32_t *places, *order;
     bool *held;
 } division;
 
 static void draw(const cvy_listing *list, int classes, const cvy_dataset_request *request, division *d) {
-    for (size_t i = 0; i < list->count; i++)
-        d->members[list->labels[i]]++;
+    cvy_list_by_class(list->labels, list->count, classes, d->begins, d->places);
+    for (int c = 0; c < classes; c++)
+        d->members[c] = d->begins[c + 1] - d->begins[c];
     choose_counts(request, d->members, classes, list->count, d->chosen);
-    for (int c = 1; c < classes; c++)
-        d->next[c] = d->next[c - 1] + d->members[c - 1];
-    for (size_t i = 0; i < list->count; i++)
-        d->places[d->next[list->labels[i]]++] = (uint32_t)i;
     for (int c = 0; c < classes; c++) {
-        const uint32_t *places = d->places + d->next[c] - d->members[c];
+        const uint32_t *places = d->places + d->begins[c];
         cvy_rng rng = cvy_rng_stream(request->options.seed, CVY_RNG_SPLIT, (uint32_t)c);
         cvy_rng_shuffle(&rng, d->order, d->members[c]);
         for (size_t i = 0; i < d->chosen[c]; i++)
