@@ -138,6 +138,7 @@ convoy_status cli_load(const cli_call *call, const cli_data_request *request, co
                        convoy_dataset **train, convoy_dataset **test);
 /* Images as the model wants them. */
 convoy_dataset_options cli_dataset_options(const convoy_model *model);
+struct cvy_files_options cli_files_options(const convoy_model *model);
 /* CONVOY_INVALID when there is no such file: a wrong name on the command line is bad usage, not a failed
  * disk. */
 convoy_status cli_check_file(const cli_call *call, const char *what, const char *path);

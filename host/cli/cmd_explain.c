@@ -83,17 +83,10 @@ static void refuse(void *context, const char *path, convoy_status status, const 
 
 static convoy_status open_image(const cli_call *call, const convoy_model *model, cvy_files **files,
                                 cvy_chunk *chunk) {
-    const convoy_dataset_options wanted = cli_dataset_options(model);
     failure refused = {CONVOY_OK};
-    const cvy_files_options options = {.channels = wanted.channels,
-                                       .height = wanted.height,
-                                       .width = wanted.width,
-                                       .resize = (cvy_resize_mode)wanted.resize,
-                                       .short_side = wanted.short_side,
-                                       .fast_decode = wanted.fast_decode,
-                                       .as_stored = wanted.as_stored,
-                                       .refuse = refuse,
-                                       .context = &refused};
+    cvy_files_options options = cli_files_options(model);
+    options.refuse = refuse;
+    options.context = &refused;
     convoy_status status = cvy_files_open(call->operands + 1, 1, &options, files);
     if (!status)
         status = cvy_files_next(*files, chunk);

@@ -225,16 +225,9 @@ static convoy_status load_model(prediction *x) {
 }
 
 static convoy_status open_images(prediction *x) {
-    const convoy_dataset_options wanted = cli_dataset_options(x->model);
-    const cvy_files_options options = {.channels = wanted.channels,
-                                       .height = wanted.height,
-                                       .width = wanted.width,
-                                       .resize = (cvy_resize_mode)wanted.resize,
-                                       .short_side = wanted.short_side,
-                                       .fast_decode = wanted.fast_decode,
-                                       .as_stored = wanted.as_stored,
-                                       .refuse = refuse,
-                                       .context = x};
+    cvy_files_options options = cli_files_options(x->model);
+    options.refuse = refuse;
+    options.context = x;
     return cvy_files_open(x->call->operands + 1, x->call->operand_count - 1, &options, &x->files);
 }
 

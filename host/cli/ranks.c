@@ -51,7 +51,7 @@ static size_t count_devices(const char *list) {
 }
 
 static bool has_gap(const char *list) {
-    return *list == ',' || strstr(list, ",,") || list[strlen(list) - 1] == ',';
+    return !*list || *list == ',' || list[strlen(list) - 1] == ',' || strstr(list, ",,");
 }
 
 /* The entry of the list for a process of this machine. */
@@ -79,11 +79,10 @@ static convoy_status start_ranks(const cli_call *call, size_t count) {
     command[at++] = "mpirun";
     command[at++] = "-n";
     command[at++] = cvy_arena_printf(call->arena, "%zu", count);
-    command[at++] = "/proc/self/exe";
+    char *self = realpath("/proc/self/exe", NULL);
+    command[at++] = self ? self : call->argv[0];
     for (int i = 1; i < call->argc; i++)
         command[at++] = call->argv[i];
-    char *self = realpath("/proc/self/exe", NULL);
-    command[3] = self ? self : call->argv[0];
     execvp(command[0], (char *const *)(uintptr_t)command);
     const int reason = errno;
     free(self);

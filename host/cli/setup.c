@@ -9,6 +9,7 @@
 #include "base/status.h"
 #include "cli/cli.h"
 #include "data/dataset.h"
+#include "data/files.h"
 #include "device/device.h"
 #include "model/model.h"
 #include "train/evaluator.h"
@@ -61,6 +62,17 @@ convoy_dataset_options cli_dataset_options(const convoy_model *model) {
                                     .skip_damaged = cvy_model_recipe(model)->skip_damaged,
                                     .fast_decode = cvy_model_recipe(model)->fast_decode,
                                     .as_stored = !cvy_model_recipe(model)->exif_orientation};
+}
+
+cvy_files_options cli_files_options(const convoy_model *model) {
+    const convoy_dataset_options wanted = cli_dataset_options(model);
+    return (cvy_files_options){.channels = wanted.channels,
+                               .height = wanted.height,
+                               .width = wanted.width,
+                               .resize = (cvy_resize_mode)wanted.resize,
+                               .short_side = wanted.short_side,
+                               .fast_decode = wanted.fast_decode,
+                               .as_stored = wanted.as_stored};
 }
 
 /* Is this the folder of a run that began before recipes had `test_split`? Then its sets are divided as they
@@ -125,14 +137,19 @@ static convoy_status open_as_trained(const convoy_model *model, const cli_data_r
     return status;
 }
 
-/* A validation set of its own folder, or of the training images. */
+/* Beside its training and test images. */
+static bool has_validation(const char *what) {
+    return cvy_folder_has_validation(what) || cvy_list_has_validation(what);
+}
+
+/* A validation set of its own, or of the training images. */
 static convoy_status open_judge(const convoy_model *model, const cli_data_request *request, const char *what,
-                                bool folder, convoy_dataset *sets[2]) {
+                                bool own, convoy_dataset *sets[2]) {
     const double fraction = cvy_model_recipe(model)->val_fraction;
-    if (folder && fraction > 0)
+    if (own && fraction > 0)
         return cvy_fail(CONVOY_INVALID,
-                        "%s has a validation folder: leave out --val-fraction (val_fraction: 0)", what);
-    if (folder)
+                        "%s has validation images: leave out --val-fraction (val_fraction: 0)", what);
+    if (own)
         return open_split(model, request, what, 0, "val", request->judge);
     return fraction > 0 ? convoy_dataset_split(sets[0], fraction, 0, request->judge) : CONVOY_OK;
 }
@@ -160,13 +177,12 @@ static convoy_status load(const cli_call *call, const cli_data_request *request,
     int classes = synthetic && !status ? convoy_model_classes(*model) : 0;
     const bool parted = !request->judge && cvy_model_recipe(*model)->val_fraction > 0 &&
                         (request->validation || (request->train && request->evaluation)) &&
-                        !cvy_folder_has_validation(what);
+                        !has_validation(what);
     if (!status && parted)
         status = open_as_trained(*model, request, what, classes, &sets[request->validation]);
     else if (!status && request->train)
         status = open_split(*model, request, what, classes, "train", &sets[0]);
-    const bool three =
-        !status && request->judge && (cvy_folder_has_validation(what) || cvy_list_has_validation(what));
+    const bool three = !status && request->judge && has_validation(what);
     const char *test = request->all ? "all" : request->validation && !three ? "val" : "test";
     if (!status && request->test && !sets[1])
         status = open_split(*model, request, what, classes, test, &sets[1]);

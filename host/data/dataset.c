@@ -401,6 +401,26 @@ void cvy_dataset_number_classes(convoy_dataset *dataset, int classes) {
         dataset->class_names[i] = cvy_arena_printf(dataset->arena, "%d", i);
 }
 
+void cvy_dataset_name_classes(convoy_dataset *dataset, const char *const *names, int classes) {
+    dataset->classes = classes;
+    dataset->class_names = cvy_arena_alloc(dataset->arena, (size_t)classes * sizeof(char *));
+    for (int i = 0; i < classes; i++)
+        dataset->class_names[i] = cvy_arena_strdup(dataset->arena, names[i]);
+}
+
+void cvy_list_by_class(const int32_t *labels, size_t count, int classes, size_t *begins, uint32_t *places) {
+    memset(begins, 0, ((size_t)classes + 1) * sizeof *begins);
+    for (size_t i = 0; i < count; i++)
+        begins[labels[i] + 1]++;
+    for (int c = 0; c < classes; c++)
+        begins[c + 1] += begins[c];
+    for (size_t i = 0; i < count; i++)
+        places[begins[labels[i]]++] = (uint32_t)i;
+    for (int c = classes; c > 0; c--) /* each has become where the next one begins */
+        begins[c] = begins[c - 1];
+    begins[0] = 0;
+}
+
 cvy_classes cvy_dataset_classes(const convoy_dataset *dataset) {
     return (cvy_classes){dataset->classes, dataset->numbered ? NULL : dataset->class_names};
 }

@@ -70,6 +70,9 @@ bool cvy_cifar100_recognise(const char *folder);
 convoy_status cvy_cifar100_open(const cvy_dataset_request *request, convoy_dataset *dataset);
 bool cvy_folder_recognise(const char *folder);
 convoy_status cvy_folder_open(const cvy_dataset_request *request, convoy_dataset *dataset);
+/* Images by class, in their order: those of class c are places[begins[c]] ... places[begins[c + 1] - 1].
+   begins has classes + 1 entries, places as many as there are labels. */
+void cvy_list_by_class(const int32_t *labels, size_t count, int classes, size_t *begins, uint32_t *places);
 /* Takes one of `folds` parts out of the set, as equal as whole images of each class can be; all of them
    together are the set. */
 convoy_status cvy_dataset_fold(convoy_dataset *set, int fold, int folds, uint64_t seed,
@@ -85,6 +88,8 @@ bool cvy_list_has_validation(const char *what);
 convoy_status cvy_synthetic_open(const cvy_dataset_request *request, convoy_dataset *dataset);
 /* Classes 0, 1, ... of which nobody knows the names. */
 void cvy_dataset_number_classes(convoy_dataset *dataset, int classes);
+/* Classes of these names, which are copied. */
+void cvy_dataset_name_classes(convoy_dataset *dataset, const char *const *names, int classes);
 /* For the set's lifetime, unless it is re-ordered. */
 cvy_classes cvy_dataset_classes(const convoy_dataset *dataset);
 /* Makes class i of the set the one that `wanted` calls i: labels and names follow. CONVOY_INVALID names what

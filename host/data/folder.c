@@ -171,21 +171,15 @@ static convoy_status list_images(const char *root, bool training, char *const *c
 
 /* ---- Layouts ---- */
 
-enum { TRAIN, TEST, VAL, SPLITS, SPLIT_NAMES = 3 };
-
-/* What the folders of the splits are called, in upper or lower case; the first goes first. */
-static const char *const split_names[SPLITS][SPLIT_NAMES] = {
-    {"train", "training"}, {"test", "testing"}, {"val", "valid", "validation"}};
-
 /* The splits that a folder has: their names, malloc'ed, NULL where it has none. `others`: subfolders beside
    them. */
 typedef struct layout {
-    char *names[SPLITS];
+    char *names[CVY_NO_SPLIT];
     size_t others;
 } layout;
 
 static void layout_free(layout *layout) {
-    for (int s = 0; s < SPLITS; s++)
+    for (int s = 0; s < CVY_NO_SPLIT; s++)
         free(layout->names[s]);
 }
 
@@ -200,12 +194,12 @@ static bool has_subfolders(const char *folder, const char *name) {
 }
 
 static const char *find_split(char *const *names, size_t count, int split) {
-    for (size_t n = 0; n < SPLIT_NAMES && split_names[split][n]; n++) {
+    for (size_t n = 0; n < CVY_SPLIT_NAMES && cvy_split_names[split][n]; n++) {
         for (size_t i = 0; i < count; i++)
-            if (strcmp(names[i], split_names[split][n]) == 0)
+            if (strcmp(names[i], cvy_split_names[split][n]) == 0)
                 return names[i];
         for (size_t i = 0; i < count; i++)
-            if (strcasecmp(names[i], split_names[split][n]) == 0)
+            if (strcasecmp(names[i], cvy_split_names[split][n]) == 0)
                 return names[i];
     }
     return NULL;
@@ -219,7 +213,7 @@ static convoy_status find_layout(const char *folder, layout *found) {
     if (status)
         return status;
     size_t splits = 0;
-    for (int s = 0; s < SPLITS; s++) {
+    for (int s = 0; s < CVY_NO_SPLIT; s++) {
         const char *name = find_split(names, count, s);
         if (name && has_subfolders(folder, name)) {
             found->names[s] = strdup(name);
@@ -235,7 +229,7 @@ bool cvy_folder_has_training(const char *folder) {
     layout found;
     if (find_layout(folder, &found))
         return false;
-    const bool training = found.names[TRAIN];
+    const bool training = found.names[CVY_TRAIN];
     layout_free(&found);
     return training;
 }
@@ -244,23 +238,24 @@ bool cvy_folder_has_validation(const char *folder) {
     layout found;
     if (find_layout(folder, &found))
         return false;
-    const bool all = found.names[TRAIN] && found.names[TEST] && found.names[VAL];
+    const bool all = found.names[CVY_TRAIN] && found.names[CVY_TEST] && found.names[CVY_VAL];
     layout_free(&found);
     return all;
 }
 
-/* Which of the splits is read; SPLITS: the folder itself, which is divided here or is one set. */
+/* Which of the splits is read; CVY_NO_SPLIT: the folder itself, which is divided here or is one set. */
 static convoy_status choose_split(const cvy_dataset_request *request, const layout *layout, int *split) {
     char *const *names = layout->names;
-    const int judges[2] = {request->validation ? VAL : TEST, request->validation ? TEST : VAL};
-    const int judge = names[judges[0]] ? judges[0] : names[judges[1]] ? judges[1] : SPLITS;
-    const bool held_out = !names[TRAIN] && !layout->others; /* nothing but folders to test with */
-    *split = SPLITS;
-    if (held_out && request->training && judge != SPLITS)
+    const int judges[2] = {request->validation ? CVY_VAL : CVY_TEST,
+                           request->validation ? CVY_TEST : CVY_VAL};
+    const int judge = names[judges[0]] ? judges[0] : names[judges[1]] ? judges[1] : CVY_NO_SPLIT;
+    const bool held_out = !names[CVY_TRAIN] && !layout->others; /* nothing but folders to test with */
+    *split = CVY_NO_SPLIT;
+    if (held_out && request->training && judge != CVY_NO_SPLIT)
         return cvy_fail(CONVOY_INVALID, "%s: there is %s/ to test with, but no train/", request->folder,
                         names[judge]);
-    if (!request->all && (held_out || (names[TRAIN] && judge != SPLITS)))
-        *split = request->training ? TRAIN : judge;
+    if (!request->all && (held_out || (names[CVY_TRAIN] && judge != CVY_NO_SPLIT)))
+        *split = request->training ? CVY_TRAIN : judge;
     return CONVOY_OK;
 }
 
@@ -274,12 +269,12 @@ typedef struct place {
 static convoy_status choose_place(const cvy_dataset_request *request, const layout *layout, place *place) {
     int split;
     convoy_status status = choose_split(request, layout, &split);
-    const char *train = layout->names[TRAIN], *name = split == SPLITS ? NULL : layout->names[split];
+    const char *train = layout->names[CVY_TRAIN], *name = split == CVY_NO_SPLIT ? NULL : layout->names[split];
     if (status)
         return status;
-    if (request->validation && train && layout->names[TEST] && layout->names[VAL])
-        cvy_info("%s: %s/ judges the training, %s/ is left for its end", request->folder, layout->names[VAL],
-                 layout->names[TEST]);
+    if (request->validation && train && layout->names[CVY_TEST] && layout->names[CVY_VAL])
+        cvy_info("%s: %s/ judges the training, %s/ is left for its end", request->folder,
+                 layout->names[CVY_VAL], layout->names[CVY_TEST]);
     else if (name)
         cvy_info("%s: %s images are those of %s/", request->folder,
                  request->training     ? "training"
@@ -304,10 +299,7 @@ static convoy_status name_classes(const char *root, char *const *classes, size_t
                         "%s: %zu class folder%s; a classifier needs at least two (one subfolder of "
                         "images per class)",
                         root, count, count == 1 ? "" : "s");
-    dataset->classes = (int)count;
-    dataset->class_names = cvy_arena_alloc(dataset->arena, count * sizeof(char *));
-    for (size_t i = 0; i < count; i++)
-        dataset->class_names[i] = cvy_arena_strdup(dataset->arena, classes[i]);
+    cvy_dataset_name_classes(dataset, (const char *const *)classes, (int)count);
     return CONVOY_OK;
 }
 
@@ -315,7 +307,7 @@ static convoy_status name_classes(const char *root, char *const *classes, size_t
 static convoy_status list_all(const cvy_dataset_request *request, const layout *layout, const place *place,
                               char *const *classes, size_t count, search *found) {
     convoy_status status = list_images(place->root, true, classes, count, found);
-    for (int s = TEST; s < SPLITS && !status && layout->names[TRAIN]; s++) {
+    for (int s = CVY_TEST; s < CVY_NO_SPLIT && !status && layout->names[CVY_TRAIN]; s++) {
         char *path = layout->names[s] ? cvy_path_join(request->folder, layout->names[s]) : NULL;
         if (path)
             status = list_images(path, false, classes, count, found);
@@ -347,24 +339,6 @@ static convoy_status list_place(const cvy_dataset_request *request, const layout
     return status;
 }
 
-/* What training learns and these images do not have is said. */
-static void say_missing(const cvy_dataset_request *request, const convoy_dataset *dataset,
-                        const cvy_listing *images) {
-    size_t missing = 0;
-    int first = 0;
-    bool *found = calloc((size_t)dataset->classes, sizeof *found);
-    for (size_t i = 0; found && i < images->count; i++)
-        found[images->labels[i]] = true;
-    for (int c = dataset->classes; found && c-- > 0;) {
-        missing += !found[c];
-        first = found[c] ? first : c;
-    }
-    free(found);
-    if (missing)
-        cvy_info("%s: %zu of %d classes have no %s images, such as %s", request->folder, missing,
-                 dataset->classes, request->training ? "training" : "test", dataset->class_names[first]);
-}
-
 convoy_status cvy_folder_open(const cvy_dataset_request *request, convoy_dataset *dataset) {
     search found = {0};
     layout layout;
@@ -374,11 +348,6 @@ convoy_status cvy_folder_open(const cvy_dataset_request *request, convoy_dataset
         status = choose_place(request, &layout, &place);
     if (!status)
         status = list_place(request, &layout, &place, dataset, &found);
-    if (!status && !found.images.count)
-        status = cvy_fail(CONVOY_INVALID, "%s: no images for the %s split", request->folder,
-                          request->training ? "training" : "test");
-    if (!status)
-        say_missing(request, dataset, &found.images);
     if (!status)
         status = cvy_photographs_open(request, &found.images, dataset);
     cvy_listing_free(&found.images);

@@ -132,8 +132,8 @@ static part covering(const cvy_pixels *from, int height, int width) {
 /* torchvision's Resize to this short side, and CenterCrop: both sides and the crop are whole pixels. */
 static part cropped(const cvy_pixels *from, int short_side, int height, int width) {
     const bool upright = from->height > from->width;
-    const int shorter = upright ? from->width : from->height, longer = upright ? from->height : from->width,
-              long_side = (int)((double)short_side * longer / shorter);
+    const int shorter = upright ? from->width : from->height, longer = upright ? from->height : from->width;
+    const double long_side = trunc((double)short_side * longer / shorter); /* more than an int holds */
     const double scale_x = (double)from->width / (upright ? short_side : long_side),
                  scale_y = (double)from->height / (upright ? long_side : short_side);
     const double left = nearbyint(((upright ? short_side : long_side) - width) / 2.0),
@@ -212,11 +212,6 @@ convoy_status cvy_image_bring(const cvy_pixels *pixels, const cvy_fitting *fitti
         to_planes(fitted.data, fitted.channels, count, channels, image);
     free(fitted.data);
     return status;
-}
-
-convoy_status cvy_image_fit(const cvy_pixels *pixels, int channels, int height, int width, uint8_t *image) {
-    return cvy_image_bring(pixels, &(cvy_fitting){.channels = channels, .height = height, .width = width},
-                           image);
 }
 
 convoy_status cvy_image_load(const char *path, const cvy_fitting *fitting, uint8_t *image) {

@@ -52,11 +52,6 @@ convoy_status cvy_image_bring(const cvy_pixels *pixels, const cvy_fitting *fitti
 /* The same for a file. */
 convoy_status cvy_image_load(const char *path, const cvy_fitting *fitting, uint8_t *image);
 
-/* Resizes so that the image just covers height x width (a triangle filter as wide as the reduction: bilinear
-   with antialiasing), crops the centre, converts between grey and RGB, and writes [channels][height][width].
- */
-convoy_status cvy_image_fit(const cvy_pixels *pixels, int channels, int height, int width, uint8_t *image);
-
 /* ITU-R BT.601 luma in 16 bits, as libjpeg and the Python imaging library compute it. */
 uint8_t cvy_luma(uint8_t red, uint8_t green, uint8_t blue);
 

@@ -81,6 +81,9 @@ static convoy_status decode(const char *path, GifFileType *gif, cvy_pixels *pixe
     const ColorMapObject *colours = gif->Image.ColorMap ? gif->Image.ColorMap : gif->SColorMap;
     if (!colours || gif->Image.Width < 1 || gif->Image.Height < 1)
         return cvy_fail(CONVOY_INVALID, "%s: damaged GIF image: no colours or no pixels", path);
+    if ((size_t)gif->Image.Height * (size_t)gif->Image.Width > CVY_MOST_PIXELS) /* be they seen or not */
+        return cvy_pixels_create(path, 3, (size_t)gif->Image.Height, (size_t)gif->Image.Width,
+                                 pixels); /* fails with its message */
     convoy_status status = cvy_pixels_create(path, 3, (size_t)gif->SHeight, (size_t)gif->SWidth, pixels);
     uint8_t *row = status ? NULL : malloc((size_t)gif->Image.Width);
     if (!status && !row)

@@ -6,7 +6,6 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "data/list_rows.h"
-#include "data/photographs.h"
 
 enum { SHOWN = 20, MOST_CLASSES = 1000000 };
 
@@ -16,7 +15,7 @@ static const char *const endings[] = {".csv", ".tsv", ".txt"};
 enum { ENDINGS = sizeof endings / sizeof *endings };
 
 /* The split that a list's name means. */
-static cvy_list_split split_of_file(const char *name) {
+static cvy_split split_of_file(const char *name) {
     char stem[16];
     const char *dot = strrchr(name, '.');
     const size_t length = dot ? (size_t)(dot - name) : 0;
@@ -26,7 +25,7 @@ static cvy_list_split split_of_file(const char *name) {
     stem[length] = '\0';
     for (size_t e = 0; e < ENDINGS; e++)
         if (strcmp(dot, endings[e]) == 0)
-            return cvy_list_split_of(stem);
+            return cvy_split_of(stem);
     return CVY_NO_SPLIT;
 }
 
@@ -37,7 +36,7 @@ static void find_lists(const char *folder, const char *ending, char *lists[CVY_N
     if (cvy_folder_list(folder, &names, &count) != CONVOY_OK)
         return;
     for (size_t i = 0; i < count; i++) {
-        const cvy_list_split split = split_of_file(names[i]);
+        const cvy_split split = split_of_file(names[i]);
         if (split == CVY_NO_SPLIT || lists[split] || (ending && !strstr(names[i], ending)))
             continue;
         char *path = cvy_path_join(folder, names[i]);
@@ -76,7 +75,7 @@ static convoy_status read_lists(const char *what, cvy_arena *arena, cvy_rows *ro
         return cvy_rows_read(what, CVY_NO_SPLIT, arena, rows);
     for (int s = 0; s < CVY_NO_SPLIT && !status; s++)
         if (lists[s])
-            status = cvy_rows_read(lists[s], (cvy_list_split)s, arena, rows);
+            status = cvy_rows_read(lists[s], (cvy_split)s, arena, rows);
     free_lists(lists);
     return status;
 }
@@ -104,18 +103,18 @@ bool cvy_list_has_validation(const char *what) {
 /* The rows that name the classes, those that are wanted, and whether they are divided here. `wanted`
    CVY_NO_SPLIT: all. */
 typedef struct choice {
-    cvy_list_split classes, wanted;
+    cvy_split classes, wanted;
     bool divided;
 } choice;
 
 static convoy_status choose(const cvy_dataset_request *request, const cvy_rows *rows, choice *c) {
     size_t counts[CVY_NO_SPLIT + 1];
     count_splits(rows, counts);
-    const cvy_list_split first = request->validation ? CVY_VAL : CVY_TEST,
-                         second = request->validation ? CVY_TEST : CVY_VAL,
-                         judge = counts[first]    ? first
-                                 : counts[second] ? second
-                                                  : CVY_NO_SPLIT;
+    const cvy_split first = request->validation ? CVY_VAL : CVY_TEST,
+                    second = request->validation ? CVY_TEST : CVY_VAL,
+                    judge = counts[first]    ? first
+                            : counts[second] ? second
+                                             : CVY_NO_SPLIT;
     *c = (choice){counts[CVY_TRAIN] ? CVY_TRAIN : CVY_NO_SPLIT, CVY_NO_SPLIT, false};
     if (request->all)
         return CONVOY_OK;
@@ -139,7 +138,7 @@ static convoy_status choose(const cvy_dataset_request *request, const cvy_rows *
     return CONVOY_OK;
 }
 
-static bool is_of(const cvy_row *row, cvy_list_split split) {
+static bool is_of(const cvy_row *row, cvy_split split) {
     return split == CVY_NO_SPLIT || row->split == split;
 }
 
@@ -171,15 +170,10 @@ static convoy_status find_classes(const cvy_rows *rows, const choice *c, convoy_
     for (size_t i = 0; i < count; i++)
         if (i == 0 || strcmp(names[i], names[kept - 1]) != 0)
             names[kept++] = names[i];
-    dataset->numbered = numbers;
-    if (numbers) {
+    if (numbers)
         cvy_dataset_number_classes(dataset, highest + 1);
-    } else {
-        dataset->classes = (int)kept;
-        dataset->class_names = cvy_arena_alloc(dataset->arena, (kept + 1) * sizeof(char *));
-        for (size_t i = 0; i < kept; i++)
-            dataset->class_names[i] = cvy_arena_strdup(dataset->arena, names[i]);
-    }
+    else
+        cvy_dataset_name_classes(dataset, names, (int)kept);
     free(names);
     return kept < 2 || dataset->classes > MOST_CLASSES
                ? cvy_fail(CONVOY_INVALID, "%s: %zu class%s; a classifier needs at least two", dataset->source,
@@ -254,8 +248,6 @@ static convoy_status list_pictures(const cvy_rows *rows, const choice *c, bool s
         status = cvy_fail(CONVOY_INVALID, "%s: missing pictures: %zu (--skip-damaged leaves them out)%s%s",
                           dataset->source, count, cvy_text_get(&missing), count > SHOWN ? "\n  ..." : "");
     cvy_text_free(&missing);
-    if (!status && !images->count)
-        status = cvy_fail(CONVOY_INVALID, "%s: it lists no pictures", dataset->source);
     return status;
 }
 

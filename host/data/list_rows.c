@@ -27,18 +27,6 @@ static convoy_status fail_at(const reader *r, size_t line, size_t column, const 
     return cvy_fail(CONVOY_INVALID, "%s:%zu:%zu: %s", r->path, line, column, what);
 }
 
-cvy_list_split cvy_list_split_of(const char *word) {
-    static const struct {
-        const char *word;
-        cvy_list_split split;
-    } known[] = {{"train", CVY_TRAIN}, {"training", CVY_TRAIN}, {"test", CVY_TEST},     {"testing", CVY_TEST},
-                 {"val", CVY_VAL},     {"valid", CVY_VAL},      {"validation", CVY_VAL}};
-    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-        if (strcasecmp(word, known[i].word) == 0)
-            return known[i].split;
-    return CVY_NO_SPLIT;
-}
-
 /* ---- Fields ---- */
 
 static void trim(char *text) {
@@ -160,14 +148,14 @@ static bool read_header(const field *fields, size_t count, size_t places[COLUMNS
 }
 
 static convoy_status add_row(const reader *r, const field *fields, size_t count, const size_t places[COLUMNS],
-                             cvy_list_split split, cvy_rows *rows) {
+                             cvy_split split, cvy_rows *rows) {
     const field *picture = &fields[places[PICTURE]], *class = &fields[places[CLASS]];
     if (places[PICTURE] >= count || places[CLASS] >= count || !*picture->text)
         return fail_at(r, fields[0].line, fields[0].column, "a picture and its class are expected");
     if (!*class->text)
         return fail_at(r, class->line, class->column, "the class is missing");
     if (places[SPLIT] < count) {
-        split = cvy_list_split_of(fields[places[SPLIT]].text);
+        split = cvy_split_of(fields[places[SPLIT]].text);
         if (split == CVY_NO_SPLIT)
             return cvy_fail(CONVOY_INVALID, "%s:%zu:%zu: split `%s`: expected train, val or test", r->path,
                             fields[places[SPLIT]].line, fields[places[SPLIT]].column,
@@ -187,7 +175,7 @@ static convoy_status add_row(const reader *r, const field *fields, size_t count,
 }
 
 /* The first line is a header, or names a picture. */
-static convoy_status read_records(reader *r, cvy_list_split split, cvy_rows *rows) {
+static convoy_status read_records(reader *r, cvy_split split, cvy_rows *rows) {
     field fields[MOST_FIELDS];
     size_t count, wanted = 0, places[COLUMNS] = {0, 1, MOST_FIELDS};
     convoy_status status = next_record(r, fields, &count);
@@ -227,7 +215,7 @@ static char delimiter_of(const char *path, const char *text) {
     return memchr(text, ',', length) ? ',' : ' ';
 }
 
-convoy_status cvy_rows_read(const char *path, cvy_list_split split, cvy_arena *arena, cvy_rows *rows) {
+convoy_status cvy_rows_read(const char *path, cvy_split split, cvy_arena *arena, cvy_rows *rows) {
     char *data = NULL;
     size_t size = 0;
     convoy_status status = cvy_file_read_regular(path, LARGEST_LIST, &data, &size);

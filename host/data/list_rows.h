@@ -5,20 +5,13 @@
 
 #include <stddef.h>
 
-#include "base/arena.h"
-#include "base/status.h"
-
-/* Which images a row belongs to; CVY_NO_SPLIT: it does not say. */
-typedef enum cvy_list_split { CVY_TRAIN, CVY_TEST, CVY_VAL, CVY_NO_SPLIT } cvy_list_split;
-
-/* The split that a word means ("train", "Testing", "valid"); CVY_NO_SPLIT: none. */
-cvy_list_split cvy_list_split_of(const char *word);
+#include "data/photographs.h"
 
 typedef struct cvy_row {
     const char *list;    /* the file that has it, */
     size_t line, column; /* and where its class stands */
     const char *picture, *class;
-    cvy_list_split split;
+    cvy_split split; /* CVY_NO_SPLIT: it does not say */
 } cvy_row;
 
 typedef struct cvy_rows {
@@ -28,6 +21,6 @@ typedef struct cvy_rows {
 
 /* Adds the rows of a file, all of one split unless a column says which; texts are the arena's. CONVOY_INVALID
    names file, line and column of what cannot be. */
-convoy_status cvy_rows_read(const char *path, cvy_list_split split, cvy_arena *arena, cvy_rows *rows);
+convoy_status cvy_rows_read(const char *path, cvy_split split, cvy_arena *arena, cvy_rows *rows);
 
 #endif

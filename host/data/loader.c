@@ -260,15 +260,10 @@ static convoy_status list_members(cvy_loader *loader) {
     loader->begins = calloc((size_t)set->classes + 1, sizeof *loader->begins);
     if (!loader->members || !loader->begins)
         return cvy_fail_memory("the images by class", set->count * sizeof *loader->members);
-    size_t listed = 0;
-    for (int c = 0; c < set->classes; c++) {
-        const size_t first = listed;
-        for (size_t i = 0; i < set->count; i++)
-            if (set->labels[i] == c)
-                loader->members[listed++] = (uint32_t)i;
-        if (listed > first)
-            loader->begins[++loader->classes] = listed;
-    }
+    cvy_list_by_class(set->labels, set->count, set->classes, loader->begins, loader->members);
+    for (int c = 0; c < set->classes; c++)
+        if (loader->begins[c + 1] > loader->begins[c])
+            loader->begins[++loader->classes] = loader->begins[c + 1];
     return CONVOY_OK;
 }
 

@@ -4,10 +4,22 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/log.h"
 #include "base/rng.h"
 #include "data/image.h"
+
+const char *const cvy_split_names[CVY_NO_SPLIT][CVY_SPLIT_NAMES] = {
+    {"train", "training"}, {"test", "testing"}, {"val", "valid", "validation"}};
+
+cvy_split cvy_split_of(const char *word) {
+    for (int s = 0; s < CVY_NO_SPLIT; s++)
+        for (int n = 0; n < CVY_SPLIT_NAMES && cvy_split_names[s][n]; n++)
+            if (strcasecmp(word, cvy_split_names[s][n]) == 0)
+                return (cvy_split)s;
+    return CVY_NO_SPLIT;
+}
 
 void cvy_listing_free(cvy_listing *list) {
     for (size_t i = 0; i < list->count; i++)
@@ -70,24 +82,21 @@ static void choose_counts(const cvy_dataset_request *request, const size_t *memb
     }
 }
 
-/* What a division is made with: counts, how many are held out, and where the next one stands, by class;
-   places in the list, by class; room to shuffle; and of each image whether it is held out. */
+/* What a division is made with: counts, how many are held out, and where they begin, by class; places in the
+   list, by class; room to shuffle; and of each image whether it is held out. */
 typedef struct division {
-    size_t *members, *chosen, *next;
+    size_t *members, *chosen, *begins;
     uint32_t *places, *order;
     bool *held;
 } division;
 
 static void draw(const cvy_listing *list, int classes, const cvy_dataset_request *request, division *d) {
-    for (size_t i = 0; i < list->count; i++)
-        d->members[list->labels[i]]++;
+    cvy_list_by_class(list->labels, list->count, classes, d->begins, d->places);
+    for (int c = 0; c < classes; c++)
+        d->members[c] = d->begins[c + 1] - d->begins[c];
     choose_counts(request, d->members, classes, list->count, d->chosen);
-    for (int c = 1; c < classes; c++)
-        d->next[c] = d->next[c - 1] + d->members[c - 1];
-    for (size_t i = 0; i < list->count; i++)
-        d->places[d->next[list->labels[i]]++] = (uint32_t)i;
     for (int c = 0; c < classes; c++) {
-        const uint32_t *places = d->places + d->next[c] - d->members[c];
+        const uint32_t *places = d->places + d->begins[c];
         cvy_rng rng = cvy_rng_stream(request->options.seed, CVY_RNG_SPLIT, (uint32_t)c);
         cvy_rng_shuffle(&rng, d->order, d->members[c]);
         for (size_t i = 0; i < d->chosen[c]; i++)
@@ -192,6 +201,24 @@ static convoy_status choose_shape(const convoy_dataset_options *options, convoy_
     return CONVOY_OK;
 }
 
+/* What training learns and these images do not have is said. */
+static void say_missing(const cvy_dataset_request *request, const convoy_dataset *dataset,
+                        const cvy_listing *images) {
+    size_t missing = 0;
+    int first = 0;
+    bool *found = calloc((size_t)dataset->classes, sizeof *found);
+    for (size_t i = 0; found && i < images->count; i++)
+        found[images->labels[i]] = true;
+    for (int c = dataset->classes; found && c-- > 0;) {
+        missing += !found[c];
+        first = found[c] ? first : c;
+    }
+    free(found);
+    if (missing)
+        cvy_info("%s: %zu of %d classes have no %s images, such as %s", request->folder, missing,
+                 dataset->classes, request->training ? "training" : "test", dataset->class_names[first]);
+}
+
 /* What was left out may have been all there was of a class to learn from. */
 static convoy_status check_classes(const convoy_dataset *dataset) {
     size_t *members = calloc((size_t)dataset->classes + 1, sizeof *members);
@@ -209,6 +236,10 @@ static convoy_status check_classes(const convoy_dataset *dataset) {
 convoy_status cvy_photographs_open(const cvy_dataset_request *request, cvy_listing *list,
                                    convoy_dataset *dataset) {
     const convoy_dataset_options *options = &request->options;
+    if (!list->count)
+        return cvy_fail(CONVOY_INVALID, "%s: no images for the %s split", request->folder,
+                        request->training ? "training" : "test");
+    say_missing(request, dataset, list);
     thin_out(list, options->limit);
     dataset->count = list->count;
     dataset->paths = list->paths;

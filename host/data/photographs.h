@@ -5,6 +5,14 @@
 
 #include "data/dataset.h"
 
+/* What images are for; CVY_NO_SPLIT: nothing says so. */
+typedef enum cvy_split { CVY_TRAIN, CVY_TEST, CVY_VAL, CVY_NO_SPLIT } cvy_split;
+enum { CVY_SPLIT_NAMES = 3 };
+/* What each is called, in upper or lower case, NULL where there are fewer names; the first goes first. */
+extern const char *const cvy_split_names[CVY_NO_SPLIT][CVY_SPLIT_NAMES];
+/* The split that a word means. */
+cvy_split cvy_split_of(const char *word);
+
 /* {0} is an empty one. */
 typedef struct cvy_listing {
     char **paths; /* malloc'ed, as is each */

@@ -24,27 +24,28 @@ static bool is_cut(const cut *cut, size_t i, size_t found) {
 static convoy_status draw(const convoy_dataset *set, const cut *cut, bool *drawn, size_t *count) {
     uint32_t *members = malloc((set->count + 1) * sizeof *members);
     uint32_t *order = malloc((set->count + 1) * sizeof *order);
+    size_t *begins = malloc(((size_t)set->classes + 1) * sizeof *begins);
     *count = 0;
-    if (!members || !order) {
+    if (!members || !order || !begins) {
         free(members);
         free(order);
+        free(begins);
         return cvy_fail_memory("splitting a set", 2 * set->count * sizeof *members);
     }
+    cvy_list_by_class(set->labels, set->count, set->classes, begins, members);
     for (int c = 0; c < set->classes; c++) {
-        size_t found = 0;
-        for (size_t i = 0; i < set->count; i++)
-            if (set->labels[i] == c)
-                members[found++] = (uint32_t)i;
+        const size_t found = begins[c + 1] - begins[c];
         cvy_rng rng = cvy_rng_stream(cut->seed, CVY_RNG_VALIDATION, (uint32_t)c);
         cvy_rng_shuffle(&rng, order, found);
         for (size_t i = 0; i < found; i++)
             if (is_cut(cut, i, found)) {
-                drawn[members[order[i]]] = true;
+                drawn[members[begins[c] + order[i]]] = true;
                 ++*count;
             }
     }
     free(members);
     free(order);
+    free(begins);
     return CONVOY_OK;
 }
 
@@ -67,9 +68,7 @@ static convoy_status create_part(const convoy_dataset *set, size_t count, convoy
     }
     part->name = cvy_arena_strdup(arena, set->name);
     part->source = set->source ? cvy_arena_strdup(arena, set->source) : NULL;
-    part->class_names = cvy_arena_alloc(arena, ((size_t)set->classes + 1) * sizeof *part->class_names);
-    for (int c = 0; c < set->classes; c++)
-        part->class_names[c] = cvy_arena_strdup(arena, set->class_names[c]);
+    cvy_dataset_name_classes(part, set->class_names, set->classes);
     convoy_status status = cvy_dataset_reserve_labels(part, count);
     if (!status && set->images)
         status = cvy_dataset_reserve_images(part);

@@ -267,6 +267,14 @@ void cvy_model_set_pieces(convoy_model *model, int pieces) {
     model->recipe.pieces = pieces;
 }
 
+const char *cvy_model_lonely_norm(const convoy_model *model) {
+    for (size_t s = 0; s < model->step_count; s++)
+        if (model->steps[s].kind == CVY_STEP_LAYER && model->steps[s].facts.pooled_values == 1 &&
+            !model->steps[s].frozen)
+            return model->steps[s].name;
+    return NULL;
+}
+
 /* One layer per line; members of constructs stay in flow style behind their layer. */
 char *cvy_model_print(const convoy_model *model) {
     cvy_text text = {0};

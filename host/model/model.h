@@ -66,8 +66,11 @@ bool cvy_model_layer_is_auxiliary(const convoy_model *model, size_t index);
 /* What image the model wants, in the one place that says so. */
 cvy_image_spec cvy_model_image(const convoy_model *model);
 const cvy_recipe *cvy_model_recipe(const convoy_model *model);
-void cvy_model_set_pieces(convoy_model *model,
-                          int pieces); /* what the run chose for a recipe that leaves it open */
+/* What the run chose for a recipe that leaves it open. */
+void cvy_model_set_pieces(convoy_model *model, int pieces);
+/* Does a batch-norm in training see but one value of a channel where there is one image? Its name, or NULL.
+ */
+const char *cvy_model_lonely_norm(const convoy_model *model);
 /* The optimizers of the parameter groups, the recipe's own first; how many. */
 enum { CVY_GROUPS = 64 };
 size_t cvy_model_groups(const convoy_model *model, const cvy_optimizer **optimizers);

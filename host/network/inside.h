@@ -125,6 +125,9 @@ void cvy_network_unbind(convoy_network *network);
 
 /* Has a child process build kernels beside this one (ahead.c), once, where the driver is seen to compile. */
 void cvy_network_build_ahead(convoy_network *network);
+/* What the layer of a step that was opened says of itself, `folded`: as the one that evaluation runs; nothing
+   where it says nothing. report.variant is the caller's. */
+cvy_layer_report cvy_network_report(const convoy_network *network, size_t s, bool folded);
 /* "layer 3 (Conv2d, direct_cpu)" */
 void cvy_network_name(const convoy_network *network, const cvy_bound_action *bound, cvy_text *text);
 /* verify.c: runs one action, a result of which the host may compute once more, where it is its turn. */

@@ -88,11 +88,3 @@ void cvy_moving_apply(cvy_moving *m, const float *moved, int forwards) {
         if (m->momentum[i] > 0)
             m->now[i] = (float)(pow(1 - (double)m->momentum[i], forwards) * m->now[i] + moved[i]);
 }
-
-const char *cvy_model_lonely_norm(const convoy_model *model) {
-    for (size_t s = 0; s < model->step_count; s++)
-        if (model->steps[s].kind == CVY_STEP_LAYER && model->steps[s].facts.pooled_values == 1 &&
-            !model->steps[s].frozen)
-            return model->steps[s].name;
-    return NULL;
-}

@@ -140,9 +140,6 @@ void cvy_moving_apply(cvy_moving *moving, const float *moved, int forwards);
    all pieces, whoever did them. */
 convoy_status cvy_moving_fetch(cvy_moving *moving);
 convoy_status cvy_moving_give(const cvy_moving *moving, int forwards);
-/* Does a batch-norm in training see but one value of a channel where there is one image? Its name, or NULL.
- */
-const char *cvy_model_lonely_norm(const convoy_model *model);
 
 /* Which action of a network makes the first value that is not finite, in words. */
 typedef struct cvy_trace {

@@ -10,34 +10,24 @@ void cvy_network_observe(convoy_network *network, cvy_observer *observer, void *
     network->observer_context = context;
 }
 
-/* The step's layer alone, as `variant` [size] has it. */
-static void name_variant(const convoy_network *network, size_t s, char *variant, size_t size) {
-    const cvy_step *step = &network->model->steps[s];
-    const cvy_bound_step *ready = &network->steps[s];
-    cvy_layer_report report = {0};
-    if (step->type && step->type->report && ready->state)
-        step->type->report(ready->state, &ready->setup, &report);
-    snprintf(variant, size, "%s", cvy_text_get(&report.variant));
-    cvy_text_free(&report.variant);
-}
-
 static convoy_status show(convoy_network *network, size_t s, cvy_seen seen, size_t n) {
     const cvy_step *step = &network->model->steps[s];
-    char variant[96];
     if (!seen.buffer)
         return CONVOY_OK;
-    name_variant(network, s, variant, sizeof variant);
+    cvy_layer_report report = cvy_network_report(network, s, false);
     seen.step = s;
     seen.layer = step->name;
     seen.type = step->type_name;
-    seen.variant = variant;
+    seen.variant = cvy_text_get(&report.variant);
     if (seen.pitch == 0) {
         seen.pitch = seen.n = 1;
     } else {
         seen.pitch = (size_t)network->pitch;
         seen.n = n;
     }
-    return network->observer(network->observer_context, &seen);
+    const convoy_status status = network->observer(network->observer_context, &seen);
+    cvy_text_free(&report.variant);
+    return status;
 }
 
 /* Sums over the gradient behind the layer, a channel each: a bias in front of a batch-norm has one of 0, and

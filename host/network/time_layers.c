@@ -70,20 +70,6 @@ static void describe(convoy_network *network, size_t s, cvy_layer_timing *row) {
         (cvy_cost){report.cost.flops - report.forward.flops, report.cost.bytes - report.forward.bytes};
 }
 
-void cvy_network_print_variants(const convoy_network *network, cvy_text *text) {
-    for (size_t s = 0; s < network->model->step_count; s++) {
-        const cvy_step *step = &network->model->steps[s];
-        const cvy_bound_step *bound = &network->steps[s];
-        cvy_layer_report report = {0};
-        if (!step->type || !step->type->report || !bound->state)
-            continue;
-        step->type->report(bound->state, &bound->setup, &report);
-        cvy_text_add(text, "%s %s %s\n", step->name, report.op ? report.op : step->type_name,
-                     cvy_text_get(&report.variant));
-        cvy_text_free(&report.variant);
-    }
-}
-
 convoy_status cvy_network_time_layers(convoy_network *network, int repeats, double wait,
                                       cvy_layer_timing **rows, size_t *count) {
     size_t steps = network->model->step_count;

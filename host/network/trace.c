@@ -47,21 +47,6 @@ static const char *word(float value) {
     return isnan(value) ? "NaN" : value > 0 ? "infinity" : "-infinity";
 }
 
-void cvy_network_name(const convoy_network *network, const cvy_bound_action *bound, cvy_text *text) {
-    const cvy_step *step = &network->model->steps[bound->action->step];
-    const cvy_bound_step *ready = &network->steps[bound->action->step];
-    cvy_layer_report report = {0};
-    const bool folded = bound->action->kind == CVY_DO_FOLDED;
-    const void *state = folded ? ready->folded_state : ready->state;
-    if (step->type && step->type->report && state)
-        step->type->report(state, folded ? &ready->folded : &ready->setup, &report);
-    cvy_text_add(text, "layer %s (%s", step->name, step->type_name);
-    if (report.variant.length)
-        cvy_text_add(text, ", %s", report.variant.data);
-    cvy_text_add(text, ")");
-    cvy_text_free(&report.variant);
-}
-
 static void tell(const convoy_network *network, const cvy_bound_action *bound, const char *what, float value,
                  const finding *input) {
     cvy_trace *trace = network->watch;

@@ -28,8 +28,9 @@ struct cvy_verifier {
     bool due;
     copied copies[CVY_VERIFIED];
     twin twins[2 * CVY_VERIFIED];
-    cvy_expected expected[CVY_VERIFIED];
+    cvy_expected expected[CVY_EXPECTED];
     size_t copy_count, twin_count, expected_count;
+    bool crowded;                /* more is expected than there is room for */
     unsigned long long verified; /* results */
     double worst;                /* of what was right, relative to what is allowed */
     char worst_at[160];
@@ -108,6 +109,7 @@ void cvy_verifier_start(cvy_verifier *v) {
     for (size_t i = 0; i < v->twin_count; i++)
         cvy_buffer_free(v->twins[i].host);
     v->copy_count = v->twin_count = v->expected_count = 0;
+    v->crowded = false;
 }
 
 static convoy_status read_whole(cvy_buffer *buffer, char **data) {
@@ -128,9 +130,13 @@ const void *cvy_verifier_before(const cvy_verifier *v, const cvy_buffer *buffer)
     return copy ? copy->before : NULL;
 }
 
+static convoy_status fail_crowded(void) {
+    return cvy_fail(CONVOY_FAILED, "internal error: a result has more operands than can be verified");
+}
+
 convoy_status cvy_verifier_scratch(cvy_verifier *v, size_t bytes, cvy_buffer **host) {
     if (v->twin_count == sizeof v->twins / sizeof *v->twins)
-        return cvy_fail(CONVOY_FAILED, "internal error: a result has more operands than can be verified");
+        return fail_crowded();
     const convoy_status status = cvy_buffer_create(v->host, bytes, "a result to compare with", host);
     if (!status)
         v->twins[v->twin_count++] = (twin){.host = *host};
@@ -158,7 +164,7 @@ convoy_status cvy_verifier_copy(cvy_verifier *v, cvy_buffer *buffer, cvy_cut cut
     copied *copy = find(v, buffer);
     convoy_status status = CONVOY_OK;
     if (!copy && v->copy_count == CVY_VERIFIED)
-        return cvy_fail(CONVOY_FAILED, "internal error: a result has more operands than can be verified");
+        return fail_crowded();
     if (!copy) {
         copy = &v->copies[v->copy_count++];
         *copy = (copied){.buffer = buffer};
@@ -175,7 +181,8 @@ convoy_status cvy_verifier_copy(cvy_verifier *v, cvy_buffer *buffer, cvy_cut cut
 }
 
 void cvy_verifier_expect(cvy_verifier *v, const cvy_expected *expected) {
-    if (expected->device && v->expected_count < CVY_VERIFIED)
+    v->crowded = v->crowded || v->expected_count == CVY_EXPECTED;
+    if (expected->device && !v->crowded)
         v->expected[v->expected_count++] = *expected;
 }
 
@@ -314,7 +321,7 @@ static bool inputs_are_whole(const cvy_verifier *v, cvy_difference *difference) 
 
 convoy_status cvy_verifier_compare(cvy_verifier *v, const char *what, bool *found,
                                    cvy_difference *difference) {
-    convoy_status status = CONVOY_OK;
+    convoy_status status = v->crowded ? fail_crowded() : CONVOY_OK;
     bool right = true;
     *difference = (cvy_difference){.at = NULL};
     for (size_t i = 0; i < v->copy_count && !status; i++)

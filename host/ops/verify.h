@@ -46,7 +46,8 @@ typedef struct cvy_expected {
     bool changes;     /* the values are what was there and a change, to which the tolerance is relative */
 } cvy_expected;
 
-enum { CVY_VERIFIED = 40 };
+/* Of one result: buffers that are copied, and comparisons, of which an update has some for each group. */
+enum { CVY_VERIFIED = 40, CVY_EXPECTED = 256 };
 
 /* Where they part. */
 typedef struct cvy_difference {
@@ -65,7 +66,7 @@ convoy_status cvy_verifier_copy(cvy_verifier *verifier, cvy_buffer *buffer, cvy_
 const void *cvy_verifier_before(const cvy_verifier *verifier, const cvy_buffer *buffer);
 /* Memory on the host, zeroed, until the next start. */
 convoy_status cvy_verifier_scratch(cvy_verifier *verifier, size_t bytes, cvy_buffer **host);
-/* At most CVY_VERIFIED; after the copies, before the launches or behind them. */
+/* After the copies, before the launches or behind them. */
 void cvy_verifier_expect(cvy_verifier *verifier, const cvy_expected *expected);
 /* After the launches on both: reads what the device made. *found: does it part from the host's? Copied
    buffers of which nothing is expected must not have changed. `what` names the result for a note on the

@@ -140,7 +140,8 @@ static convoy_status compare(const cvy_collective *c, const digest (*all)[FIELDS
     return CONVOY_OK;
 }
 
-convoy_status cvy_handshake(convoy_trainer *t, convoy_status own, bool *unlike) {
+convoy_status cvy_handshake(convoy_trainer *t, bool *unlike) {
+    convoy_status own = CONVOY_OK;
     digest mine[FIELDS] = {{0}}, (*all)[FIELDS] = calloc((size_t)cvy_ranks(t->collective), sizeof *all);
     if (!all)
         return cvy_fail_memory("the handshake of ranks", sizeof mine);

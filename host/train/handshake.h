@@ -5,7 +5,7 @@
 #include "train/trainer.h"
 
 /* CONVOY_INVALID names what differs, and whose; all ranks come to that together. *unlike: they compute on
-   devices that are not alike, so that they agree only to rounding. `own`: how this rank fares. */
-convoy_status cvy_handshake(convoy_trainer *trainer, convoy_status own, bool *unlike);
+   devices that are not alike, so that they agree only to rounding. */
+convoy_status cvy_handshake(convoy_trainer *trainer, bool *unlike);
 
 #endif

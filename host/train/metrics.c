@@ -42,18 +42,22 @@ static sums sum_classes(size_t classes, const unsigned long long *confusion, siz
     return s;
 }
 
+/* Of class after class, from the first on: `s` goes along. */
+static convoy_class_result result_of(size_t classes, const unsigned long long *confusion, size_t c, sums *s) {
+    if (c % BLOCK == 0)
+        *s = sum_classes(classes, confusion, c);
+    const unsigned long long right = confusion[c * classes + c], images = s->images[c % BLOCK],
+                             answers = s->answers[c % BLOCK];
+    return (convoy_class_result){.precision = ratio(right, answers),
+                                 .recall = ratio(right, images),
+                                 .f1 = ratio(2 * right, images + answers),
+                                 .support = images};
+}
+
 void cvy_class_results(size_t classes, const unsigned long long *confusion, convoy_class_result *results) {
     sums s = {0};
-    for (size_t c = 0; c < classes; c++) {
-        if (c % BLOCK == 0)
-            s = sum_classes(classes, confusion, c);
-        const unsigned long long right = confusion[c * classes + c], images = s.images[c % BLOCK],
-                                 answers = s.answers[c % BLOCK];
-        results[c].precision = ratio(right, answers);
-        results[c].recall = ratio(right, images);
-        results[c].f1 = ratio(2 * right, images + answers);
-        results[c].support = images;
-    }
+    for (size_t c = 0; c < classes; c++)
+        results[c] = result_of(classes, confusion, c, &s);
 }
 
 void cvy_class_averages(size_t classes, const unsigned long long *confusion, cvy_averages *averages) {
@@ -61,21 +65,17 @@ void cvy_class_averages(size_t classes, const unsigned long long *confusion, cvy
     cvy_averages a = {0};
     sums s = {0};
     for (size_t c = 0; c < classes; c++) {
-        if (c % BLOCK == 0)
-            s = sum_classes(classes, confusion, c);
-        const unsigned long long right = confusion[c * classes + c], support = s.images[c % BLOCK],
-                                 answers = s.answers[c % BLOCK];
-        const double precision = ratio(right, answers), recall = ratio(right, support),
-                     f1 = ratio(2 * right, support + answers), weight = (double)support;
-        present += support || answers;
-        supported += support > 0;
+        const convoy_class_result r = result_of(classes, confusion, c, &s);
+        const double weight = (double)r.support;
+        present += r.support || s.answers[c % BLOCK];
+        supported += r.support > 0;
         images += weight;
-        a.macro_precision += precision;
-        a.macro_recall += recall;
-        a.macro_f1 += f1;
-        a.weighted_precision += weight * precision;
-        a.weighted_recall += weight * recall;
-        a.weighted_f1 += weight * f1;
+        a.macro_precision += r.precision;
+        a.macro_recall += r.recall;
+        a.macro_f1 += r.f1;
+        a.weighted_precision += weight * r.precision;
+        a.weighted_recall += weight * r.recall;
+        a.weighted_f1 += weight * r.f1;
     }
     a.balanced_accuracy = supported > 0 ? a.macro_recall / supported : 0;
     double *const macro[] = {&a.macro_precision, &a.macro_recall, &a.macro_f1}, *const weighted[] = {

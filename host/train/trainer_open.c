@@ -324,7 +324,7 @@ static convoy_status begin(convoy_trainer *t) {
     cvy_tensor_file_free(t->resumed);
     t->resumed = NULL;
     if (!status && cvy_ranks(t->collective) > 1)
-        status = cvy_handshake(t, CONVOY_OK, &t->unlike);
+        status = cvy_handshake(t, &t->unlike);
     if (status)
         return status;
     if (t->unlike)

@@ -59,7 +59,7 @@ typedef enum convoy_precision {
    CONVOY_DEVICE. Layers that have no kernel for tensor cores stay float32. */
 CONVOY_API convoy_status convoy_device_set_precision(convoy_device *device, convoy_precision precision);
 
-/* Of training, evaluation and prediction that begin from now on, one result of every `every`-th batch is
+/* Of training and evaluation that begin from now on, one result of every `every`-th batch is
    computed once more by the host's references before it is used: each kernel of a batch takes its turn. Where
    they part, a kernel that has another variant is replaced by that, with a warning, and its result repeated;
    else the call that computes ends with CONVOY_DEVICE and says which kernel it is. Right results keep their

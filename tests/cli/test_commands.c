@@ -277,7 +277,7 @@ static void training_is_judged_by_a_validation_set(void **state) {
     assert_non_null(strstr(strstr(metrics, "\n1,"), ",,,")); /* no test figures in the first row */
     free(metrics);
     r = RUN(TRAIN, data, "--val-fraction", "0.3");
-    assert_true(r->code == 2 && strstr(r->err, "has a validation folder: leave out --val-fraction"));
+    assert_true(r->code == 2 && strstr(r->err, "has validation images: leave out --val-fraction"));
     data = test_path(folder, "shades");
     r = RUN(TRAIN, data, "--val-fraction", "0.3", "--out", out[1], "--json");
     assert_non_null(strstr(r->err, " validation and "));

@@ -71,6 +71,23 @@ static void an_older_run_keeps_its_split(void **state) {
            "4 of 18 images are held out");
 }
 
+/* What `val` means is what the data says, be it in folders or lists; a recipe's val_fraction is for others.
+ */
+static void validation_images_of_a_list_are_evaluated(void **state) {
+    (void)state;
+    const char *out = test_path(folder, "run"), *weights = test_path(folder, "run/last.safetensors");
+    const char *list = test_write(folder, "three.csv",
+                                  "path,label,split\nset/a/00.png,a,train\nset/a/01.png,a,train\n"
+                                  "set/b/12.png,b,train\nset/b/13.png,b,train\nset/a/02.png,a,test\n"
+                                  "set/a/03.png,a,val\nset/b/14.png,b,val\nset/b/15.png,b,val\n");
+    expect(RUN("train", model, "--data", list, "--out", out, "--device", "host"), 0,
+           "4 training, 3 validation and 1 test images");
+    const test_output *r = RUN("eval", model, "--data", list, "--weights", weights, "--split", "val",
+                               "--device", "host", "--set", "val_fraction=0.5");
+    expect(r, 0, "");
+    assert_non_null(strstr(r->out, "3 images: loss"));
+}
+
 static void photographs_are_read_as_the_options_say(void **state) {
     (void)state;
     const char *out = test_path(folder, "run");
@@ -95,6 +112,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(the_split_that_is_read_is_said, setup, teardown),
         cmocka_unit_test_setup_teardown(an_older_run_keeps_its_split, setup, teardown),
+        cmocka_unit_test_setup_teardown(validation_images_of_a_list_are_evaluated, setup, teardown),
         cmocka_unit_test_setup_teardown(photographs_are_read_as_the_options_say, setup, teardown),
     };
     const int failed = cmocka_run_group_tests(tests, NULL, NULL);

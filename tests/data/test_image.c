@@ -265,7 +265,8 @@ static void orientation_can_be_left_alone(void **state) {
 
 static void fit(int in_height, int in_width, const uint8_t *data, int height, int width, uint8_t *image) {
     cvy_pixels pixels = {.channels = 1, .height = in_height, .width = in_width, .data = (uint8_t *)data};
-    assert_ok(cvy_image_fit(&pixels, 1, height, width, image));
+    assert_ok(
+        cvy_image_bring(&pixels, &(cvy_fitting){.channels = 1, .height = height, .width = width}, image));
 }
 
 static void the_centre_is_cropped(void **state) {
@@ -478,6 +479,20 @@ static void pixels_of_eight_bytes_are_bounded(void **state) {
     free(file);
 }
 
+/* What of an image lies beyond the canvas is unpacked too. */
+static void a_gif_of_many_pixels_on_a_small_canvas_is_refused(void **state) {
+    (void)state;
+    static const uint8_t file[] = {'G',  'I',  'F',  '8',  '9', 'a', 1, 0,   1, 0,  0x80, 0,
+                                   0,    0,    0,    0,    9,   9,   9, ',', 0, 0,  0,    0,
+                                   0xff, 0xff, 0xff, 0xff, 0,   2,   1, 4,   0, ';'};
+    uint8_t image[PIXELS];
+    test_write_file(folder, "x.gif", file, sizeof file);
+    assert_int_equal(load("x.gif", 3, HEIGHT, WIDTH, image), CONVOY_INVALID);
+    if (strstr(convoy_error_message(), "was built without"))
+        skip();
+    assert_non_null(strstr(convoy_error_message(), "65535 x 65535 pixels; at most 100 megapixels are read"));
+}
+
 /* A few kilobytes of packed text are not unpacked: 20 texts of 7.9 MB each. */
 static void texts_are_not_unpacked(void **state) {
     (void)state;
@@ -519,7 +534,7 @@ static void try_bytes(const uint8_t *file, size_t size) {
     const cvy_wanted wanted = {.channels = 3, .height = 5, .width = 5};
     convoy_status status = cvy_image_decode("try", exact, size, wanted, &pixels);
     if (status == CONVOY_OK)
-        assert_ok(cvy_image_fit(&pixels, 3, 5, 5, image));
+        assert_ok(cvy_image_bring(&pixels, &(cvy_fitting){.channels = 3, .height = 5, .width = 5}, image));
     else
         assert_non_null(strstr(convoy_error_message(), "try: "));
     free(pixels.data);
@@ -598,6 +613,7 @@ int main(void) {
         cmocka_unit_test(resizing_is_bilinear_with_antialiasing),
         cmocka_unit_test_setup_teardown(bad_files_are_named, setup, teardown),
         cmocka_unit_test_setup_teardown(a_damaged_jpeg_is_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_gif_of_many_pixels_on_a_small_canvas_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(texts_are_not_unpacked, setup, teardown),
         cmocka_unit_test_setup_teardown(a_very_large_jpeg_is_reduced, setup, teardown),
         cmocka_unit_test_setup_teardown(endless_scans_are_refused, setup, teardown),

@@ -161,6 +161,8 @@ static void bad_lists_are_refused_by_line_and_column(void **state) {
         "bad.csv:4:16: there is no class c among the training images");
     expect_failure("path,label,split\npictures/1.png,a,test\npictures/2.png,b,test\n", "train",
                    "it lists pictures to test with, but none to train with");
+    expect_failure("path,label\npictures/1.png,a\npictures/2.png,b\n", "test",
+                   "bad.csv: no images for the test split");
     convoy_dataset *set;
     test_write_file(folder, "x.bin", "a\0b", 3);
     assert_fails(convoy_dataset_open(test_path(folder, "x.bin"), "train", NULL, &set), CONVOY_INVALID,

@@ -138,7 +138,7 @@ static void run_image(const uint8_t *data, size_t size) {
     cvy_pixels pixels = {0};
     const cvy_wanted wanted = {.channels = 3, .height = 8, .width = 8};
     if (!cvy_image_decode("input", data, size, wanted, &pixels))
-        cvy_image_fit(&pixels, 3, 8, 8, out);
+        cvy_image_bring(&pixels, &(cvy_fitting){.channels = 3, .height = 8, .width = 8}, out);
     free(pixels.data);
 }
 
