@@ -209,6 +209,18 @@ void cvy_prepared_close(cvy_prepared *p) {
 
 /* ---- Running ---- */
 
+/* Is the variant made ready in the place of another one, with no more workspace than that had? */
+static bool take_place(cvy_prepared *p, const cvy_prepared *of, const cvy_variant *variant) {
+    *p = (cvy_prepared){.op = of->op, .job = of->job, .variant = variant};
+    p->job.room = of->needs.workspace;
+    if (make_ready(p))
+        return false;
+    if (p->needs.workspace <= p->job.room)
+        return true;
+    close_state(p);
+    return false;
+}
+
 /* In the place of a variant that failed, the first other one that makes do with its workspace and runs now.
    Where none does, the device is at fault and not the variant. */
 static convoy_status replace(cvy_prepared *p, const void *operands, convoy_status failure) {
@@ -219,11 +231,9 @@ static convoy_status replace(cvy_prepared *p, const void *operands, convoy_statu
     for (size_t i = 0; p->op->variants[i]; i++) {
         if (p->op->variants[i] == failed.variant || !may_serve(p->op->variants[i], &p->job, &key, false))
             continue;
-        *p = (cvy_prepared){.op = failed.op, .job = failed.job, .variant = failed.op->variants[i]};
-        p->job.room = failed.needs.workspace;
-        if (make_ready(p))
+        if (!take_place(p, &failed, failed.op->variants[i]))
             continue;
-        if (p->needs.workspace > p->job.room || p->variant->run(p->state, operands)) {
+        if (p->variant->run(p->state, operands)) {
             close_state(p);
             continue;
         }
@@ -259,11 +269,9 @@ convoy_status cvy_prepared_replace(cvy_prepared *p, const char *reason) {
         for (size_t i = 0; p->op->variants[i]; i++) {
             if (p->op->variants[i] == wrong.variant || !may_serve(p->op->variants[i], &p->job, &key, any))
                 continue;
-            *p = (cvy_prepared){.op = wrong.op, .job = wrong.job, .variant = wrong.op->variants[i]};
-            p->job.room = wrong.needs.workspace;
-            if (make_ready(p))
+            if (!take_place(p, &wrong, wrong.op->variants[i]))
                 continue;
-            if (p->needs.workspace <= p->job.room && p->needs.fuses == wrong.needs.fuses) {
+            if (p->needs.fuses == wrong.needs.fuses) {
                 cvy_prepared left = wrong;
                 close_state(&left);
                 return CONVOY_OK;
