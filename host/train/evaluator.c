@@ -16,8 +16,8 @@
 struct cvy_evaluator {
     convoy_network *network;
     cvy_loader *loader;
-    cvy_loss_op *loss;
-    cvy_buffer *labels; /* int32 [pitch] */
+    cvy_loss_op *loss, *host_loss; /* the host's is there with a verifier */
+    cvy_buffer *labels;            /* int32 [pitch] */
     cvy_statistics statistics;
     cvy_buffer *truth, *answers; /* int32 [images]; NULL where not wanted */
     size_t images, classes;
@@ -122,13 +122,10 @@ static cvy_size outputs_of(const convoy_model *model, int pitch) {
                       CVY_FIXED_SIZE};
 }
 
-static cvy_loss loss_of(const cvy_evaluator *e) {
-    return (cvy_loss)cvy_model_recipe(cvy_network_model(e->network))->loss;
-}
-
 convoy_status cvy_evaluator_create(convoy_network *network, convoy_device *device, const convoy_dataset *set,
                                    bool answers, cvy_evaluator **evaluator) {
     const convoy_model *model = cvy_network_model(network);
+    const cvy_loss kind = (cvy_loss)cvy_model_recipe(model)->loss;
     int pitch = cvy_network_pitch(network);
     cvy_evaluator *e = *evaluator = NULL;
     if (convoy_dataset_classes(set) == 0)
@@ -145,7 +142,10 @@ convoy_status cvy_evaluator_create(convoy_network *network, convoy_device *devic
     if (!status)
         status = cvy_verifier_create(device, &e->verifier);
     if (!status)
-        status = cvy_loss_create(device, loss_of(e), convoy_model_classes(model), pitch, &e->loss);
+        status = cvy_loss_create(device, kind, convoy_model_classes(model), pitch, &e->loss);
+    if (!status && e->verifier)
+        status = cvy_loss_create(cvy_verifier_host(e->verifier), kind, convoy_model_classes(model), pitch,
+                                 &e->host_loss);
     if (!status)
         status = cvy_size_create(device, &cvy_loader_labels, (size_t)pitch, &e->labels);
     if (!status)
@@ -182,6 +182,7 @@ void cvy_evaluator_free(cvy_evaluator *e) {
     if (!e)
         return;
     cvy_loader_free(e->loader);
+    cvy_loss_free(e->host_loss);
     cvy_loss_free(e->loss);
     cvy_verifier_free(e->verifier);
     cvy_buffer_free(e->labels);
@@ -259,18 +260,6 @@ static convoy_status keep_outputs(cvy_evaluator *e) {
                       : cvy_fail_memory("the outputs", e->images * e->classes * sizeof *e->outputs);
 }
 
-static convoy_status run_loss(cvy_evaluator *e, const cvy_loss_operands *on) {
-    cvy_loss_op *host = NULL;
-    if (!cvy_verifier_takes(e->verifier))
-        return cvy_loss_run(e->loss, on);
-    convoy_status status = cvy_loss_create(cvy_verifier_host(e->verifier), loss_of(e), (int)e->classes,
-                                           cvy_network_pitch(e->network), &host);
-    if (!status)
-        status = cvy_loss_run_verified(e->verifier, e->loss, host, e->statistics.parts, on);
-    cvy_loss_free(host);
-    return status;
-}
-
 static convoy_status evaluate_batch(cvy_evaluator *e, int n, size_t done) {
     const size_t bytes = e->recent ? cvy_buffer_bytes(e->recent) / e->slots : 0;
     convoy_status status = cvy_network_forward(e->network, n, false, 0);
@@ -278,14 +267,16 @@ static convoy_status evaluate_batch(cvy_evaluator *e, int n, size_t done) {
         status = cvy_buffer_copy(cvy_network_output(e->network), 0, e->recent, e->statistics.pending * bytes,
                                  bytes);
     if (!status)
-        status = run_loss(e, &(cvy_loss_operands){.n = n,
-                                                  .output = cvy_network_output(e->network),
-                                                  .labels = e->labels,
-                                                  .grad_scale = 1,
-                                                  .statistics = e->statistics.ring,
-                                                  .slot = cvy_statistics_next_slot(&e->statistics, n),
-                                                  .predictions = e->answers,
-                                                  .prediction_offset = done});
+        status =
+            cvy_loss_run_verified(e->verifier, e->loss, e->host_loss, e->statistics.parts,
+                                  &(cvy_loss_operands){.n = n,
+                                                       .output = cvy_network_output(e->network),
+                                                       .labels = e->labels,
+                                                       .grad_scale = 1,
+                                                       .statistics = e->statistics.ring,
+                                                       .slot = cvy_statistics_next_slot(&e->statistics, n),
+                                                       .predictions = e->answers,
+                                                       .prediction_offset = done});
     if (!status && e->truth)
         status = cvy_buffer_copy(e->labels, 0, e->truth, done * sizeof(int32_t), (size_t)n * sizeof(int32_t));
     return status;

@@ -8,7 +8,7 @@
 
 /* ---- creation ---- */
 
-convoy_status cvy_training_create_loss(const cvy_training *t, convoy_device *device, cvy_loss_op **loss) {
+static convoy_status create_loss(const cvy_training *t, convoy_device *device, cvy_loss_op **loss) {
     const cvy_recipe *recipe = t->recipe;
     const int classes = convoy_model_classes(cvy_network_model(t->network)),
               pitch = cvy_network_pitch(t->network);
@@ -97,7 +97,9 @@ convoy_status cvy_training_create_weighted(convoy_network *network, convoy_devic
     if (!status)
         status = cvy_verifier_create(device, &training->verifier);
     if (!status)
-        status = cvy_training_create_loss(training, device, &training->loss);
+        status = create_loss(training, device, &training->loss);
+    if (!status && training->verifier)
+        status = create_loss(training, cvy_verifier_host(training->verifier), &training->host_loss);
     if (!status)
         status = create_groups(training);
     if (!status)
@@ -137,6 +139,7 @@ void cvy_training_free(cvy_training *training) {
     free(training->class_weights);
     cvy_buffer_free(training->state);
     cvy_buffer_free(training->labels);
+    cvy_loss_free(training->host_loss);
     cvy_loss_free(training->loss);
     *training = (cvy_training){0};
 }
@@ -150,14 +153,7 @@ static convoy_status load(cvy_training *t, cvy_loader *loader, int n) {
 }
 
 static convoy_status run_loss(cvy_training *t, const cvy_loss_operands *on) {
-    cvy_loss_op *host = NULL;
-    if (!cvy_verifier_takes(t->verifier))
-        return cvy_loss_run(t->loss, on);
-    convoy_status status = cvy_training_create_loss(t, cvy_verifier_host(t->verifier), &host);
-    if (!status)
-        status = cvy_loss_run_verified(t->verifier, t->loss, host, t->statistics.parts, on);
-    cvy_loss_free(host);
-    return status;
+    return cvy_loss_run_verified(t->verifier, t->loss, t->host_loss, t->statistics.parts, on);
 }
 
 convoy_status cvy_training_loss(cvy_training *t, int n, float scale, size_t slot, bool accumulate) {

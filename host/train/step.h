@@ -29,8 +29,8 @@ typedef struct cvy_training {
     const cvy_recipe *recipe;
     unsigned forwards;  /* of a full batch that is one piece */
     cvy_pieces *pieces; /* the caller's; NULL: a batch is one piece, and this process alone computes it */
-    cvy_loss_op *loss;
-    float *class_weights; /* [classes], or NULL */
+    cvy_loss_op *loss, *host_loss; /* the host's is there with a verifier */
+    float *class_weights;          /* [classes], or NULL */
     cvy_group groups[CVY_GROUPS];
     size_t group_count;
     cvy_buffer *labels;        /* int32 [pitch] */
@@ -89,10 +89,8 @@ convoy_status cvy_training_update(cvy_training *training, unsigned long long ste
 
 /* ---- verify.c: what the host computes once more (ops/verify.h) ---- */
 
-/* The loss of a training on a device of one's own. */
-convoy_status cvy_training_create_loss(const cvy_training *training, convoy_device *device,
-                                       cvy_loss_op **loss);
-/* The loss on the device, and on the host's twin of it; `parts`: pairs of a slot of the statistics. */
+/* The loss on the device, and, where it is its turn, on the host's twin of it; `parts`: pairs of a slot of
+   the statistics. */
 convoy_status cvy_loss_run_verified(cvy_verifier *verifier, cvy_loss_op *loss, cvy_loss_op *host,
                                     size_t parts, const cvy_loss_operands *on);
 /* Clipping, the optimizer and averaging; `run` launches them. */

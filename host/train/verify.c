@@ -80,6 +80,8 @@ convoy_status cvy_loss_run_verified(cvy_verifier *v, cvy_loss_op *loss, cvy_loss
     cvy_difference difference;
     float *before = NULL;
     bool found = false;
+    if (!cvy_verifier_takes(v))
+        return cvy_loss_run(loss, on);
     cvy_verifier_start(v);
     convoy_status status = copy(v, on->output, &host.output);
     if (!status)
