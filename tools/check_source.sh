@@ -27,10 +27,8 @@ complain() {
 }
 
 check_format() {
-    local file
-    while IFS= read -r file; do
-        clang-format --dry-run -Werror "$file" 2>/dev/null || complain "format: clang-format -i $file"
-    done < <(find host include tests tools -name '*.[ch]' -o -name '*.cpp' | sort; list_kernel_files)
+    { find host include tests tools -name '*.[ch]' -o -name '*.cpp' | sort; list_kernel_files; } |
+        xargs -P "$(nproc)" -n 20 clang-format --dry-run -Werror || complain "format: clang-format -i these files"
     list_kernel_files | xargs grep -nE '\b__(kernel|global|local|constant|private)\b' &&
         complain "format: the lines above spell words of OpenCL C with underscores"
 }

@@ -535,7 +535,7 @@ void cvy_names_free(char **names, size_t count) {
     free(names);
 }
 
-enum { LOCK_TRIES = 200 }; /* 10 ms apart */
+enum { LOCK_TRIES = 1000 }; /* 10 ms apart: a holder writes one file, but a disk may be busy */
 
 int cvy_cache_lock(const char *name) {
     const struct timespec pause = {0, 10000000};

@@ -6,15 +6,15 @@
    second-level cache. One work-item (a group of its own) computes a rectangle of C over a range of k and packs for
    itself, so a product is one launch without workspace; where k is split too, gemm/sum.cl adds the parts.
 
-   A is read in place where it is stored [m][k], so a large weight matrix is read once for every NB columns and never
-   copied; with COPY_A its rows are first copied with a stride that does not map them to the same sets of the
-   first-level cache. Where A is stored [k][m] it is packed. B is packed always, and transposed where it is stored
-   [n][k]: `transpose_b`, an argument, because that is all that it changes and compiling the rest again takes longer. */
+   A is read in place, so a large weight matrix is read once for every NB columns and never copied; with COPY_A its rows
+   are first copied with a stride that does not map them to the same sets of the first-level cache. Stored [k][m] it is
+   read in place where caches hold all of it, and packed with PACK_A. B is packed always, and transposed where it is
+   stored [n][k]. How matrices are stored are arguments, because compiling the rest again takes longer. */
 #include "common.clh"
 #include "activation.clh"
 
-#ifndef TRANSPOSE_A /* A is stored [k][m] */
-#define TRANSPOSE_A 0
+#ifndef PACK_A /* A is stored [k][m] */
+#define PACK_A 0
 #endif
 #ifndef COPY_A
 #define COPY_A 0
@@ -43,7 +43,7 @@
 
 /* Where tiles find element (row, k) of A: a[row * A_ROW + k * A_K]. Constants where A was packed or copied, so that
    the twelve addresses of a tile are one pointer and twelve displacements. */
-#if TRANSPOSE_A
+#if PACK_A
 #define A_SPACE local
 #define A_ROW 1
 #define A_K MR
@@ -53,8 +53,8 @@
 #define A_K 1
 #else
 #define A_SPACE global
-#define A_ROW lda
-#define A_K 1
+#define A_ROW a_row
+#define A_K a_k
 #endif
 
 /* TILE(name, ROWS, VECTORS) defines one register tile: `rows` <= ROWS rows of C, `columns` of them (VECTORS vectors
@@ -62,8 +62,8 @@
    are not stored; a tile of MR rows is always full. A macro, because only constant bounds make the array of sums become
    registers. */
 #define TILE(NAME, ROWS, VECTORS)                                                                                      \
-    void NAME(A_SPACE const float *a, ulong lda, uint rows, local const float *b, uint kc, global float *c, ulong ldc, \
-              uint columns, global const float *bias, bool add) {                                                      \
+    void NAME(A_SPACE const float *a, ulong a_row, ulong a_k, uint rows, local const float *b, uint kc,                \
+              global float *c, ulong ldc, uint columns, global const float *bias, bool add) {                          \
         floatv sum[ROWS][VECTORS];                                                                                     \
         A_SPACE const float *from[ROWS];                                                                               \
         _Pragma("unroll") for (uint r = 0; r < ROWS; r++) {                                                            \
@@ -118,11 +118,11 @@ static OUT_OF_LINE void finish(global float *c, ulong ldc, uint rows, uint colum
         }
 }
 
-#if TRANSPOSE_A
+#if PACK_A
 /* a: `kc` rows of A as stored, from the first of `rows` columns on -> [panel][k][MR]. */
-void pack_a(local float *packed, global const float *a, ulong lda, uint rows, uint kc) {
+void pack_a(local float *packed, global const float *a, ulong a_row, ulong a_k, uint rows, uint kc) {
     for (uint k = 0; k < kc; k++) {
-        global const float *row = a + k * lda;
+        global const float *row = a + k * a_k;
         local float *to = packed + k * MR;
         uint i = 0;
         for (; i + MR <= rows; i += MR, to += A_PANEL) {
@@ -140,8 +140,8 @@ void pack_a(local float *packed, global const float *a, ulong lda, uint rows, ui
 }
 #elif COPY_A
 /* a: `rows` rows of A, from the first of `kc` values on -> [row][COPY_STRIDE]. */
-void pack_a(local float *packed, global const float *a, ulong lda, uint rows, uint kc) {
-    for (uint i = 0; i < rows; i++, a += lda, packed += COPY_STRIDE) {
+void pack_a(local float *packed, global const float *a, ulong a_row, ulong a_k, uint rows, uint kc) {
+    for (uint i = 0; i < rows; i++, a += a_row, packed += COPY_STRIDE) {
         uint k = 0;
         for (; k + VW <= kc; k += VW)
             vstorev(vloadv(0, a + k), 0, packed + k);
@@ -207,9 +207,10 @@ static inline void pack_b(local float *packed, global const float *b, ulong ldb,
 }
 
 /* The tiles of `rows` x `columns` of C over `kc` of k: `rows` of them from a panel's start, b packed. */
-void block(A_SPACE const float *a, ulong lda, local const float *b, uint rows, uint columns, uint kc, global float *c,
-           ulong ldc, global const float *bias, bool add, int activation, int gradient_of, global const float *made) {
-    const ulong panel = TRANSPOSE_A ? A_PANEL : A_ROW * MR;
+void block(A_SPACE const float *a, ulong a_row, ulong a_k, local const float *b, uint rows, uint columns, uint kc,
+           global float *c, ulong ldc, global const float *bias, bool add, int activation, int gradient_of,
+           global const float *made) {
+    const ulong panel = PACK_A ? A_PANEL : A_ROW * MR;
     for (uint i = 0, step; i < rows; i += step) {
         const bool full = rows - i >= MR;
         const uint height = full ? MR : min((uint)MS, rows - i);
@@ -221,13 +222,13 @@ void block(A_SPACE const float *a, ulong lda, local const float *b, uint rows, u
             global float *to = c + i * ldc + j;
             const uint width = columns - j;
             if (full && width > VW)
-                full_two(left, lda, height, right, kc, to, ldc, width, start, add);
+                full_two(left, a_row, a_k, height, right, kc, to, ldc, width, start, add);
             else if (full)
-                full_one(left, lda, height, right, kc, to, ldc, width, start, add);
+                full_one(left, a_row, a_k, height, right, kc, to, ldc, width, start, add);
             else if (width > VW)
-                small_two(left, lda, height, right, kc, to, ldc, width, start, add);
+                small_two(left, a_row, a_k, height, right, kc, to, ldc, width, start, add);
             else
-                small_one(left, lda, height, right, kc, to, ldc, width, start, add);
+                small_one(left, a_row, a_k, height, right, kc, to, ldc, width, start, add);
             if (activation || gradient_of)
                 finish(to, ldc, height, min(width, (uint)NR), activation, gradient_of,
                        gradient_of ? made + i * ldc + j : 0);
@@ -239,8 +240,8 @@ void block(A_SPACE const float *a, ulong lda, local const float *b, uint rows, u
    With several ranges of k, c is the workspace, and part z lies at z * m * ldc. bias may be null; made, with the rows
    of C, is read for gradient_of. Either activation only where n is a multiple of VW. */
 kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
-gemm_tile(global const float *a, ulong a_offset, ulong lda, global const float *b, ulong b_offset, ulong ldb,
-          global float *c, ulong c_offset, ulong ldc, global const float *bias, ulong m, ulong n, ulong k,
+gemm_tile(global const float *a, ulong a_offset, ulong a_row, ulong a_k, global const float *b, ulong b_offset,
+          ulong ldb, global float *c, ulong c_offset, ulong ldc, global const float *bias, ulong m, ulong n, ulong k,
           ulong item_rows, ulong item_columns, ulong item_k, int transpose_b, int accumulate, int activation,
           int gradient_of, global const float *made) {
     const ulong m0 = get_global_id(0) * item_rows, n0 = get_global_id(1) * item_columns;
@@ -250,8 +251,8 @@ gemm_tile(global const float *a, ulong a_offset, ulong lda, global const float *
     const ulong k_blocks = (k_last - k_first + KC - 1) / KC;
     const ulong k_step = ((k_last - k_first + k_blocks - 1) / k_blocks + VW - 1) / VW * VW;
     local float packed_b[NB / NR * B_PANEL];
-#if TRANSPOSE_A || COPY_A
-    local float packed_a[TRANSPOSE_A ? MB / MR * A_PANEL : MB * COPY_STRIDE];
+#if PACK_A || COPY_A
+    local float packed_a[PACK_A ? MB / MR * A_PANEL : MB * COPY_STRIDE];
 #endif
     a += a_offset;
     b += b_offset;
@@ -266,15 +267,15 @@ gemm_tile(global const float *a, ulong a_offset, ulong lda, global const float *
                 pack_transposed_b(packed_b, b + j * ldb + k0, ldb, columns, kc);
             else
                 pack_b(packed_b, b + k0 * ldb + j, ldb, columns, kc);
-#if TRANSPOSE_A || COPY_A
+#if PACK_A || COPY_A
             for (ulong i = m0; i < m1; i += MB) {
                 const uint rows = min((ulong)MB, m1 - i);
-                pack_a(packed_a, TRANSPOSE_A ? a + k0 * lda + i : a + i * lda + k0, lda, rows, kc);
-                block(packed_a, lda, packed_b, rows, columns, kc, c + i * ldc + j, ldc, bias && first ? bias + i : 0,
-                      add, activates, derives, derives ? made + i * ldc + j : 0);
+                pack_a(packed_a, a + i * a_row + k0 * a_k, a_row, a_k, rows, kc);
+                block(packed_a, a_row, a_k, packed_b, rows, columns, kc, c + i * ldc + j, ldc,
+                      bias && first ? bias + i : 0, add, activates, derives, derives ? made + i * ldc + j : 0);
             }
 #else
-            block(a + m0 * lda + k0, lda, packed_b, m1 - m0, columns, kc, c + m0 * ldc + j, ldc,
+            block(a + m0 * a_row + k0 * a_k, a_row, a_k, packed_b, m1 - m0, columns, kc, c + m0 * ldc + j, ldc,
                   bias && first ? bias + m0 : 0, add, activates, derives, derives ? made + m0 * ldc + j : 0);
 #endif
         }

@@ -203,7 +203,7 @@ static void a_run_goes_on_without_it(void **state) {
 static void hangs(void **state) {
     (void)state;
     sabotage("conv2d/im2col_gemm.cl", "conv2d_im2col(", " volatile int turn = 0; while (!turn) ;");
-    const test_output *r = RUN("tune", model, "--seconds", "0.001", "--build-limit", "4", "--json");
+    const test_output *r = RUN("tune", model, "--seconds", "0.001", "--build-limit", "2", "--json");
     const json_t *bad = variant_of(shape_of(r, "forward"), "im2col_gemm");
     assert_string_equal(text_of(bad, "outcome"), "set aside");
     assert_non_null(strstr(text_of(bad, "reason"), "it hung: the first run"));
@@ -220,7 +220,7 @@ static void hangs_later(void **state) {
                          (double)(2 * cvy_rng_uniform(&rng) - 1)) > 0);
     assert_int_equal(RUN("tune", "--forget")->code, 0);
     sabotage("conv2d/im2col_gemm.cl", "conv2d_im2col(", text);
-    const test_output *r = RUN("tune", model, "--seconds", "0.001", "--limit", "2", "--json");
+    const test_output *r = RUN("tune", model, "--seconds", "0.001", "--limit", "1", "--json");
     const json_t *bad = variant_of(shape_of(r, "forward"), "im2col_gemm");
     assert_non_null(strstr(text_of(bad, "reason"), "it hung: running it on a small shape"));
     copy_kernels();

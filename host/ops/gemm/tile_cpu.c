@@ -45,6 +45,12 @@ static bool rows_collide(const cvy_gemm_shape *s) {
     return !s->transpose_a && s->lda % 1024 == 0;
 }
 
+/* A that is stored [k][m] is read in place where a second-level cache holds all of it, so that a small
+   network builds one program less. */
+static bool is_packed(const cvy_gemm_shape *s) {
+    return s->transpose_a && (s->m * s->k > 64 << 10 || s->lda % 1024 == 0);
+}
+
 /* Cycles for one part of the cut on all cores: products, packing, C's traffic, and the launch of a work-item.
    The factors are of an AVX-512 core; only their ratios matter. */
 static double cost(const cvy_gemm_shape *s, const tiling *t, const cvy_device_traits *traits,
@@ -139,7 +145,7 @@ static convoy_status prepare(const cvy_job *job, void *prepared, cvy_needs *need
         cvy_kernel_build(job->device, "gemm/tile_cpu", "gemm_tile",
                          CVY_OPTIONS({"VW", t.vector}, {"MR", t.rows}, {"MS", t.small_rows},
                                      {"MB", t.row_block}, {"NB", t.column_block}, {"KC", t.depth},
-                                     {"TRANSPOSE_A", s->transpose_a}, {"COPY_A", rows_collide(s)}),
+                                     {"PACK_A", is_packed(s)}, {"COPY_A", rows_collide(s)}),
                          &p->tile);
     return status ? status : cvy_kernel_get_simple(job->device, "gemm/sum", "gemm_sum", &p->sum);
 }
@@ -152,7 +158,8 @@ static convoy_status run(void *prepared, const void *given) {
     bool split = cut->parts > 1;
     convoy_status status = CVY_LAUNCH(
         p->tile, cvy_singles(cut->row_items, cut->column_items, cut->parts), cvy_buf(operands->a),
-        cvy_ulong(operands->a_offset), cvy_ulong(s->lda), cvy_buf(operands->b), cvy_ulong(operands->b_offset),
+        cvy_ulong(operands->a_offset), cvy_ulong(s->transpose_a ? 1 : s->lda),
+        cvy_ulong(s->transpose_a ? s->lda : 1), cvy_buf(operands->b), cvy_ulong(operands->b_offset),
         cvy_ulong(s->ldb), cvy_buf(split ? operands->workspace : operands->c),
         cvy_ulong(split ? 0 : operands->c_offset), cvy_ulong(split ? s->n : s->ldc),
         cvy_buf(split ? NULL : operands->bias), cvy_ulong(s->m), cvy_ulong(s->n), cvy_ulong(s->k),
