@@ -1,5 +1,8 @@
 /* The same picture through the library, through `convoy predict` on its PNG, and through `convoy eval
    --logits` on a folder of it: one way to resize, crop, convert and normalise, whoever asks. */
+#include <fcntl.h>
+#include <unistd.h>
+
 #include "convoy.h"
 #include "data/image.h"
 #include "support/command.h"
@@ -123,6 +126,104 @@ static void three_ways_give_one_answer(void **state) {
     convoy_model_free(model);
 }
 
+/* ---- what lies in the network's input ---- */
+
+enum { VALUES = 3 * 34 * 44, MOST = 32 };
+
+/* Every image that a network was given while `heard` was listening. */
+static struct {
+    float inputs[MOST][VALUES];
+    int count, launches;
+} * heard;
+
+convoy_status __real_cvy_network_forward(convoy_network *network, int n, bool training, uint32_t step);
+convoy_status __wrap_cvy_network_forward(convoy_network *network, int n, bool training, uint32_t step);
+convoy_status __wrap_cvy_network_forward(convoy_network *network, int n, bool training, uint32_t step) {
+    if (heard) {
+        const size_t pitch = (size_t)cvy_network_pitch(network);
+        float *columns = test_read(cvy_network_input(network), VALUES * pitch);
+        assert_true(heard->count + n <= MOST);
+        for (size_t i = 0; i < (size_t)n; i++)
+            for (size_t v = 0; v < VALUES; v++)
+                heard->inputs[heard->count + (int)i][v] = columns[v * pitch + i];
+        heard->count += n;
+        heard->launches++;
+        free(columns);
+    }
+    return __real_cvy_network_forward(network, n, training, step);
+}
+
+static void listen(void) {
+    heard = heard ? heard : malloc(sizeof *heard);
+    heard->count = heard->launches = 0;
+}
+
+int convoy_main(int argc, char **argv);
+
+/* A command in this process. */
+static void command(const char *const *words) {
+    char *argv[16] = {(char *)(uintptr_t) "convoy"};
+    int argc = 1;
+    for (; words[argc - 1]; argc++)
+        argv[argc] = (char *)(uintptr_t)words[argc - 1];
+    fflush(NULL);
+    const int nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC), kept[2] = {dup(1), dup(2)};
+    dup2(nowhere, 1);
+    dup2(nowhere, 2);
+    listen();
+    const int code = convoy_main(argc, argv);
+    fflush(NULL);
+    dup2(kept[0], 1);
+    dup2(kept[1], 2);
+    close(kept[0]);
+    close(kept[1]);
+    close(nowhere);
+    assert_int_equal(code, 0);
+}
+
+static void inputs_are_equal(const fixture *f, const char *device) {
+    convoy_device *opened = NULL;
+    convoy_model *model = load(f);
+    convoy_predictor *predictor = NULL;
+    convoy_picture rgb = picture_of(f, 1), grey = picture_of(f, 0);
+    const convoy_picture *pictures[] = {&rgb, &grey};
+    float(*expected)[VALUES] = malloc(2 * sizeof *expected);
+    listen();
+    assert_ok(convoy_device_open(device, &opened));
+    assert_ok(convoy_predictor_open(model, opened, 0, &predictor));
+    assert_ok(convoy_predictor_run(predictor, pictures, 2, NULL, NULL));
+    assert_int_equal(heard->count, 2);
+    memcpy(expected, heard->inputs, 2 * sizeof *expected);
+    assert_true(memcmp(expected[0], expected[1], sizeof *expected) != 0);
+    convoy_predictor_close(predictor);
+    convoy_model_free(model);
+    convoy_device_close(opened);
+
+    const char *const files[] = {test_path(f->folder, "set/test/a/rgb.png"),
+                                 test_path(f->folder, "set/test/b/grey.png")};
+    command((const char *[]){"predict", f->model, "--weights", f->weights, "--device", device, files[0],
+                             files[1], NULL});
+    assert_int_equal(heard->count, 2);
+    assert_memory_equal(heard->inputs, expected, 2 * sizeof *expected);
+
+    command((const char *[]){"eval", f->model, "--weights", f->weights, "--device", device, "--data",
+                             test_path(f->folder, "set"), "--logits", test_path(f->folder, "device.csv"),
+                             NULL});
+    /* In the set's order, and once: a/rgb.png, and grey.png of all other classes. */
+    assert_true(heard->count == CLASSES && heard->launches == 3);
+    for (int i = 0; i < CLASSES; i++)
+        assert_memory_equal(heard->inputs[i], expected[i > 0], sizeof *expected);
+    free(expected);
+    free(heard);
+    heard = NULL;
+}
+
+static void networks_are_given_the_same_bits(void **state) {
+    inputs_are_equal(*state, "host");
+    if (!cvy_device_get_traits(test_device())->host)
+        inputs_are_equal(*state, convoy_device_get_info(test_device())->id);
+}
+
 /* What the network gets: the pixels of the file that a set decodes, bit by bit, with border and
  * normalisation. */
 static void inputs_are_those_of_a_set(void **state) {
@@ -204,9 +305,8 @@ static void impossible_pictures_are_named(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(three_ways_give_one_answer),
-        cmocka_unit_test(inputs_are_those_of_a_set),
-        cmocka_unit_test(rows_may_be_padded),
+        cmocka_unit_test(three_ways_give_one_answer),    cmocka_unit_test(networks_are_given_the_same_bits),
+        cmocka_unit_test(inputs_are_those_of_a_set),     cmocka_unit_test(rows_may_be_padded),
         cmocka_unit_test(impossible_pictures_are_named),
     };
     int failed = cmocka_run_group_tests(tests, open_fixture, close_fixture);
