@@ -271,57 +271,103 @@ struct cvy_resample {
     cvy_gather_shape shape;
     cvy_resampling tables;
     bool host;
-    cvy_kernel *kernel;
-    size_t group_size;
-    cvy_buffer *lines; /* the tables: see kernels/resample.cl */
-    cvy_buffer *made;
+    cvy_kernel *mix_columns, *mix_rows;
+    int length, lanes;          /* columns that a work-item makes */
+    cvy_buffer *columns, *rows; /* the tables: see kernels/resample.cl */
+    cvy_buffer *narrow, *made;
 };
 
-/* Each output line's first input and the weights behind it, of rows and then columns. */
-static cvy_size lines_size(const cvy_gather_shape *shape) {
-    const part part = part_of(&shape->image, shape->in_height, shape->in_width);
-    const size_t rows = (size_t)part.height * (1 + taps_of(part.scale_y, (size_t)shape->in_height)),
-                 columns = (size_t)part.width * (1 + taps_of(part.scale_x, (size_t)shape->in_width));
-    return (cvy_size){.what = "tables of a resize", .bytes = (rows + columns) * sizeof(int32_t)};
+enum { LANES = 16 };
+
+/* Each output line's first input, and the weights behind it. */
+static cvy_size lines_size(const char *what, int count, double scale, int inputs) {
+    return (cvy_size){.what = what,
+                      .bytes = (size_t)count * (1 + taps_of(scale, (size_t)inputs)) * sizeof(int32_t)};
 }
 
-static cvy_size made_size(const cvy_gather_shape *shape) {
-    return (cvy_size){"resized images",
-                      (size_t)shape->image.channels * (size_t)shape->image.height *
-                          (size_t)shape->image.width * pixel_bytes(shape),
-                      CVY_PER_COLUMN};
+/* Of an image, beside the tables. */
+typedef struct needs {
+    cvy_size columns, rows, narrow, made;
+} needs;
+
+static size_t narrow_pitch(size_t columns) {
+    return (columns + LANES - 1) / LANES * LANES;
+}
+
+static needs needs_of(const cvy_gather_shape *shape) {
+    const part part = part_of(&shape->image, shape->in_height, shape->in_width);
+    const size_t channels = (size_t)shape->image.channels, pixel = pixel_bytes(shape);
+    return (needs){lines_size("columns of a resize", part.width, part.scale_x, shape->in_width),
+                   lines_size("rows of a resize", part.height, part.scale_y, shape->in_height),
+                   {"rows of resized images",
+                    channels * (size_t)shape->in_height * narrow_pitch((size_t)part.width) *
+                        (shape->floats ? sizeof(float) : sizeof(uint16_t)),
+                    CVY_PER_COLUMN},
+                   {"resized images",
+                    channels * (size_t)shape->image.height * (size_t)shape->image.width * pixel,
+                    CVY_PER_COLUMN}};
 }
 
 void cvy_resample_sizes(const cvy_device_traits *traits, const cvy_gather_shape *shape, cvy_sizes *sizes) {
-    if (!traits->host)
-        cvy_sizes_add(sizes, lines_size(shape));
-    cvy_sizes_add(sizes, made_size(shape));
-}
-
-static int32_t *put_lines(const cvy_mixing *mixing, int32_t *lines) {
-    for (size_t i = 0; i < mixing->count; i++) {
-        *lines++ = mixing->first[i];
-        for (size_t t = 0; t < mixing->taps; t++)
-            *lines++ = mixing->weights[i * mixing->taps + t];
+    const needs needs = needs_of(shape);
+    if (!traits->host) {
+        cvy_sizes_add(sizes, needs.columns);
+        cvy_sizes_add(sizes, needs.rows);
+        cvy_sizes_add(sizes, needs.narrow);
     }
-    return lines;
+    cvy_sizes_add(sizes, needs.made);
 }
 
-static convoy_status prepare(cvy_resample *op) {
-    const cvy_size size = lines_size(&op->shape);
-    convoy_status status = cvy_kernel_build(op->device, "resample", "resample",
-                                            CVY_OPTIONS({"FLOATS", op->shape.floats}), &op->kernel);
-    int32_t *lines = malloc(size.bytes);
-    if (!status && !lines)
-        status = cvy_fail_memory(size.what, size.bytes);
-    if (!status) {
-        op->group_size = cvy_group_size(op->device, op->kernel, (size_t)op->shape.image.width);
-        put_lines(&op->tables.columns, put_lines(&op->tables.rows, lines));
-        status = cvy_size_create(op->device, &size, 1, &op->lines);
+static convoy_status upload_lines(convoy_device *device, const cvy_mixing *mixing, const cvy_size *size,
+                                  cvy_buffer **buffer) {
+    int32_t *lines = malloc(size->bytes), *line = lines;
+    convoy_status status =
+        lines ? cvy_size_create(device, size, 1, buffer) : cvy_fail_memory(size->what, size->bytes);
+    for (size_t i = 0; i < mixing->count && !status; i++) {
+        *line++ = mixing->first[i];
+        for (size_t t = 0; t < mixing->taps; t++)
+            *line++ = mixing->weights[i * mixing->taps + t];
     }
     if (!status)
-        status = cvy_buffer_write(op->lines, 0, lines, size.bytes);
+        status = cvy_buffer_write(*buffer, 0, lines, size->bytes);
     free(lines);
+    return status;
+}
+
+/* What lies beside the pictures is written once, and stays. */
+static convoy_status clear(cvy_buffer *buffer, size_t bytes, size_t count) {
+    char *zeros = calloc(bytes, 1);
+    convoy_status status = zeros ? CONVOY_OK : cvy_fail_memory("an image", bytes);
+    for (size_t i = 0; i < count && !status; i++)
+        status = cvy_buffer_write(buffer, i * bytes, zeros, bytes);
+    free(zeros);
+    return status;
+}
+
+/* A core makes whole rows, and those of neighbours in vectors; neighbours on a GPU each have their work-item.
+ */
+static convoy_status prepare(cvy_resample *op, const needs *needs) {
+    convoy_device *device = op->device;
+    const bool cpu = cvy_device_get_traits(device)->cpu;
+    const size_t pitch = (size_t)op->shape.pitch;
+    const cvy_resampling *r = &op->tables;
+    op->length = cpu ? (int)r->columns.count : 1;
+    op->lanes = cpu ? LANES : 1;
+    convoy_status status =
+        cvy_kernel_build(device, "resample", "resample_columns",
+                         CVY_OPTIONS({"FLOATS", op->shape.floats}, {"LANES", op->lanes}), &op->mix_columns);
+    if (!status)
+        status =
+            cvy_kernel_build(device, "resample", "resample_rows",
+                             CVY_OPTIONS({"FLOATS", op->shape.floats}, {"LANES", op->lanes}), &op->mix_rows);
+    if (!status)
+        status = upload_lines(device, &r->columns, &needs->columns, &op->columns);
+    if (!status)
+        status = upload_lines(device, &r->rows, &needs->rows, &op->rows);
+    if (!status)
+        status = cvy_size_create(device, &needs->narrow, pitch, &op->narrow);
+    if (!status && (r->rows.count < (size_t)r->height || r->columns.count < (size_t)r->width))
+        status = clear(op->made, needs->made.bytes, pitch);
     return status;
 }
 
@@ -329,14 +375,14 @@ convoy_status cvy_resample_create(convoy_device *device, const cvy_gather_shape 
     cvy_resample *op = calloc(1, sizeof *op);
     if (!op)
         return cvy_fail_memory("a resize", sizeof *op);
-    const cvy_size made = made_size(shape);
+    const needs needs = needs_of(shape);
     *op = (cvy_resample){.device = device, .shape = *shape, .host = cvy_device_get_traits(device)->host};
     convoy_status status =
         cvy_resampling_create(&shape->image, shape->in_height, shape->in_width, &op->tables);
-    if (!status && !op->host)
-        status = prepare(op);
     if (!status)
-        status = cvy_size_create(device, &made, (size_t)shape->pitch, &op->made);
+        status = cvy_size_create(device, &needs.made, (size_t)shape->pitch, &op->made);
+    if (!status && !op->host)
+        status = prepare(op, &needs);
     if (!status)
         *out = op;
     else
@@ -348,13 +394,24 @@ void cvy_resample_free(cvy_resample *op) {
     if (!op)
         return;
     cvy_resampling_free(&op->tables);
-    cvy_buffer_free(op->lines);
+    cvy_buffer_free(op->columns);
+    cvy_buffer_free(op->rows);
+    cvy_buffer_free(op->narrow);
     cvy_buffer_free(op->made);
     free(op);
 }
 
 const cvy_resampling *cvy_resample_tables(const cvy_resample *op) {
     return &op->tables;
+}
+
+/* `rows` rows of each plane, in parts whose items make so many columns each. */
+static cvy_grid groups_of(const cvy_resample *op, cvy_kernel *kernel, int columns, size_t planes, int rows,
+                          int *parts) {
+    const size_t items = (op->tables.columns.count + (size_t)columns - 1) / (size_t)columns,
+                 size = cvy_group_size(op->device, kernel, items);
+    *parts = (int)((items + size - 1) / size);
+    return cvy_groups(size, planes * (size_t)*parts, (size_t)rows, 1);
 }
 
 convoy_status cvy_resample_run(cvy_resample *op, int n, cvy_buffer *images, cvy_buffer *indices,
@@ -365,13 +422,20 @@ convoy_status cvy_resample_run(cvy_resample *op, int n, cvy_buffer *images, cvy_
     if (op->host)
         return refer(r, shape, n, cvy_buffer_host(images),
                      (const uint32_t *)cvy_buffer_host(indices) + index_offset, cvy_buffer_host(op->made));
-    const size_t size = op->group_size, parts = ((size_t)r->width + size - 1) / size,
-                 planes = (size_t)n * (size_t)shape->image.channels;
-    const cvy_grid grid = cvy_groups(size, planes * parts, (size_t)r->height, 1);
-    return CVY_LAUNCH(op->kernel, grid, cvy_buf(images), cvy_buf(indices), cvy_ulong(index_offset),
-                      cvy_buf(op->lines), cvy_buf(op->made), cvy_int(shape->image.channels),
-                      cvy_int(r->from_height), cvy_int(r->from_width), cvy_int(r->height), cvy_int(r->width),
-                      cvy_int(r->top), cvy_int(r->left), cvy_int((int)r->rows.count),
-                      cvy_int((int)r->columns.count), cvy_int((int)r->rows.taps),
-                      cvy_int((int)r->columns.taps), cvy_int((int)parts));
+    const size_t columns = r->columns.count, planes = (size_t)n * (size_t)shape->image.channels;
+    const int pitch = (int)narrow_pitch(columns);
+    int parts;
+    cvy_grid grid = groups_of(op, op->mix_columns, op->length, planes, shape->in_height, &parts);
+    convoy_status status =
+        CVY_LAUNCH(op->mix_columns, grid, cvy_buf(images), cvy_buf(indices), cvy_ulong(index_offset),
+                   cvy_buf(op->columns), cvy_buf(op->narrow), cvy_int(shape->image.channels),
+                   cvy_int(shape->in_height), cvy_int(shape->in_width), cvy_int((int)columns), cvy_int(pitch),
+                   cvy_int((int)r->columns.taps), cvy_int(parts), cvy_int(op->length));
+    if (status)
+        return status;
+    grid = groups_of(op, op->mix_rows, op->lanes, planes, (int)r->rows.count, &parts);
+    return CVY_LAUNCH(op->mix_rows, grid, cvy_buf(op->narrow), cvy_buf(op->rows), cvy_buf(op->made),
+                      cvy_int(shape->in_height), cvy_int((int)columns), cvy_int(pitch), cvy_int(r->height),
+                      cvy_int(r->width), cvy_int(r->top), cvy_int(r->left), cvy_int((int)r->rows.taps),
+                      cvy_int(parts));
 }
