@@ -13,9 +13,6 @@
 #ifndef SMOOTH
 #define SMOOTH 0 /* places lie between pixels */
 #endif
-#ifndef RESIZED
-#define RESIZED 0 /* the picture is the set's image, resized */
-#endif
 #ifndef TAPS
 #define TAPS 2 /* neighbours that can count along a side; more than two where pixels shrink */
 #endif
@@ -288,9 +285,9 @@ static void mix_four(global const PIXEL *images, const ulong *starts, floatv x, 
 }
 
 /* The pixel of the picture at `column`, and how much of it is seen: beyond the picture's edges it fades. in_height,
-   in_width: of the set's images; ratio: theirs to the picture's. */
+   in_width: of the set's images. */
 static floatv sample(global const PIXEL *images, const ulong *starts, const looks_at *l, int column, int in_height,
-                     int in_width, float2 ratio, floatv *value) {
+                     int in_width, floatv *value) {
     const int plane = in_height * in_width;
     floatv seen = 1;
 #if SMOOTH
@@ -319,10 +316,6 @@ static floatv sample(global const PIXEL *images, const ulong *starts, const look
 #endif
 #if TAPS > 2
     mix_many(images, starts, l, x, y, in_width, plane, value);
-#elif RESIZED
-    const intv all[4] = {0, 0, in_width - 1, in_height - 1};
-    mix_four(images, starts, fma(convert_floatv(x) + 0.5f, (floatv)ratio.x, (floatv)-0.5f),
-             fma(convert_floatv(y) + 0.5f, (floatv)ratio.y, (floatv)-0.5f), all, in_width, plane, value);
 #elif SMOOTH
     mix_four(images, starts, x, y, l->range, in_width, plane, value);
 #else
@@ -341,13 +334,14 @@ static void recolour(const looks_at *l, float white, floatv *value) {
     paint(l->colour, l->pivot, white, value);
 }
 
-/* Where the images of a vector begin, their labels, and their channels' means. */
+/* Where the images of a vector begin, their labels, and their channels' means. in_order: as in kernels/gather.cl. */
 static void choose(global const int *all_labels, global const uint *indices, global const float *all_means, int first,
-                   int n, float white, ulong image_size, global int *labels, ulong *starts, floatv *means) {
+                   int n, int in_order, float white, ulong image_size, global int *labels, ulong *starts,
+                   floatv *means) {
     float lanes[CHANNELS][VW];
     for (int lane = 0; lane < VW; lane++) {
         uint chosen = first + lane < n ? indices[first + lane] : 0;
-        starts[lane] = chosen * image_size;
+        starts[lane] = (in_order ? min(first + lane, n - 1) : chosen) * image_size;
         for (int c = 0; c < CHANNELS && CONTRASTS; c++)
             lanes[c][lane] = all_means[(ulong)chosen * CHANNELS + c] * white;
         if (labels)
@@ -360,10 +354,10 @@ static void choose(global const int *all_labels, global const uint *indices, glo
 /* Item x is the vector, group y the row with its border, group z the part of the row. factor_shift: each channel's
    factor, then each one's shift, which bring a pixel to its normalised value. */
 kernel void augment(global const PIXEL *images, global const int *all_labels, global const uint *indices,
-                    ulong index_offset, int n, global const float *all_means, global const int *words, ulong room,
-                    ulong look_offset, global const float *factor_shift, global float *y, global int *labels,
-                    int in_height, int in_width, int out_height, int out_width, int border, float ratio_x,
-                    float ratio_y, float fill, float erased, float white, int vectors, int length) {
+                    ulong index_offset, int n, int in_order, global const float *all_means, global const int *words,
+                    ulong room, ulong look_offset, global const float *factor_shift, global float *y,
+                    global int *labels, int in_height, int in_width, int out_height, int out_width, int border,
+                    float fill, float erased, float white, int vectors, int length) {
     const int vector = get_global_id(0), row = get_group_id(1) - border, start = get_group_id(2) * length;
     const int width = out_width + 2 * border, height = out_height + 2 * border;
     if (vector >= vectors)
@@ -373,15 +367,15 @@ kernel void augment(global const PIXEL *images, global const int *all_labels, gl
     ulong starts[VW];
     floatv means[CHANNELS];
     looks_at l;
-    choose(all_labels, indices + index_offset, all_means, vector * VW, n, white, (ulong)CHANNELS * in_height * in_width,
-           row == -border && start == 0 ? labels : 0, starts, means);
+    choose(all_labels, indices + index_offset, all_means, vector * VW, n, in_order, white,
+           (ulong)CHANNELS * in_height * in_width, row == -border && start == 0 ? labels : 0, starts, means);
     load_looks(words + look_offset + vector * VW, room, left, row, means, white, &l);
     for (int column = start - border; column < min(start + length, width) - border; column++) {
         floatv value[CHANNELS];
         for (int c = 0; c < CHANNELS; c++)
             value[c] = 0;
         if (left > 0 && row >= 0 && row < out_height && column >= 0 && column < out_width) {
-            floatv seen = sample(images, starts, &l, column, in_height, in_width, (float2)(ratio_x, ratio_y), value);
+            floatv seen = sample(images, starts, &l, column, in_height, in_width, value);
             seen = select((floatv)0, seen, in_box(l.shown, column, row));
             if (FILL_LAST)
                 recolour(&l, white, value);

@@ -138,7 +138,7 @@ for name in "${checks[@]}"; do
     byhand)
         check byhand 1200 "tools/install_packages.sh build
             $install
-            cmake -S . -B /tmp/tests -G Ninja -DCONVOY_TESTS=ON 2>&1 | grep libcmocka-dev
+            cmake -C tools/presets/gcc.cmake -S . -B /tmp/tests -G Ninja 2>&1 | grep libcmocka-dev
             convoy devices
             cd /tmp
             $embedding" || wrong=1

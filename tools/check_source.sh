@@ -5,7 +5,8 @@
 #
 # format   clang-format would change nothing, and kernels say kernel, global and local instead of __kernel and so on
 # scripts  shellcheck and pyflakes find nothing in the scripts
-# lengths  no function is longer than 60 lines, and none in host/ has more than nine parameters
+# lengths  no function is longer than 60 lines, and none in host/ has more than nine parameters; README.md has
+#          150 lines at most
 # kernels  every kernel file compiles alone as OpenCL C 1.2, with the defaults of its macros,
 #          and with no built-in function but those of kernels/builtins.clh, which the language has
 # targets  every kernel file compiles for GPUs that need not be here (tools/compile_offline.sh), with the defaults of
@@ -80,6 +81,7 @@ check_lengths() {
         }')
     [ -z "$lines" ] || complain "$lines
 lengths: at most 60 lines to a function, and nine parameters"
+    [ "$(wc -l <README.md)" -le 150 ] || complain "lengths: README.md has more than 150 lines: tools/docs/ has room"
 }
 
 check_kernels() {

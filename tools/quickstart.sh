@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 tools/install_packages.sh build
 
 # Tests need more packages (tools/test.sh installs them). A build folder that is there keeps its settings.
-[ -e build/CMakeCache.txt ] || cmake -S . -B build -G Ninja -DCONVOY_TESTS=OFF
+[ -e build/CMakeCache.txt ] || cmake -C tools/presets/release.cmake -S . -B build -G Ninja
 cmake --build build
 
 result=$(mktemp)

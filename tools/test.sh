@@ -98,10 +98,8 @@ step() {
     return 1
 }
 
-build() { # FOLDER CMAKE-OPTION...
-    local folder=$out/$1
-    shift
-    cmake -S . -B "$folder" -G Ninja -DCONVOY_WERROR=ON -DCONVOY_TESTS=ON "$@" && ninja -C "$folder" -j "$jobs"
+build() { # PRESET [TARGET...], in a folder of the preset's name
+    cmake -C "tools/presets/$1.cmake" -S . -B "$out/$1" -G Ninja && ninja -C "$out/$1" -j "$jobs" "${@:2}"
 }
 
 # Every test of one build; each counts by itself.
@@ -151,51 +149,47 @@ part_source() {
 }
 
 part_gcc() {
-    step gcc-build build gcc -DCMAKE_C_COMPILER=gcc && run_pocl_tests gcc-tests gcc
+    step gcc-build build gcc && run_pocl_tests gcc-tests gcc
 }
 
 part_targets() {
-    step targets-build build gcc -DCMAKE_C_COMPILER=gcc &&
+    step targets-build build gcc &&
         CONVOY_BUILD=$out/gcc step targets tools/check_source.sh targets
 }
 
 part_install() {
-    step install-build build gcc -DCMAKE_C_COMPILER=gcc &&
+    step install-build build gcc &&
         OCL_ICD_VENDORS=/etc/OpenCL/vendors/pocl.icd CONVOY_DEVICE=cpu step install-use tools/test_install.sh "$out/gcc"
 }
 
 part_rusticl() {
-    step rusticl-build build gcc -DCMAKE_C_COMPILER=gcc &&
+    step rusticl-build build gcc &&
         OCL_ICD_VENDORS=/etc/OpenCL/vendors/rusticl.icd RUSTICL_ENABLE=llvmpipe CONVOY_TEST_DEVICE=llvmpipe \
             MESA_SHADER_CACHE_DIR=$out/cache/mesa CONVOY_TEST_QUICK=tiny run_ctest rusticl-tests gcc \
             -R '^ops/test_(conv2d_gpu|gemm|gemm_batched|pool2d|batchnorm|loss|elementwise|optimizer)$'
 }
 
 part_devices() {
-    step devices-build build gcc -DCMAKE_C_COMPILER=gcc || return
+    step devices-build build gcc || return
     step devices-agree tools/compare_devices.sh "$out/gcc/convoy"
     # Which drivers there were, and which were absent, belongs in the report.
     grep '^|' "$logs/devices-agree.log" | sed 's/^/    /'
 }
 
-# clang's warnings do not depend on optimisation, which takes half of the build's time.
 part_clang() {
-    step clang-build build clang -DCMAKE_C_COMPILER=clang -DCMAKE_BUILD_TYPE=Debug
+    step clang-build build clang
 }
 
 # The library and the one test that is about threads. tools/tsan.supp names the drivers, which no sanitizer sees into.
 part_threads() {
-    step threads-configure cmake -S . -B "$out/threads" -G Ninja -DCONVOY_TESTS=ON -DCONVOY_SANITIZE=thread \
-        -DCMAKE_C_COMPILER=gcc &&
-        step threads-build ninja -C "$out/threads" -j "$jobs" train_test_threads &&
+    step threads-build build threads train_test_threads &&
         TSAN_OPTIONS=suppressions=$root/tools/tsan.supp:exitcode=66 OCL_ICD_VENDORS=/etc/OpenCL/vendors/pocl.icd \
             CONVOY_TEST_DEVICE=cpu step threads-train "$out/threads/train_test_threads"
 }
 
 part_sanitize() {
-    # -O1, at which gcc warns of what is not so: the builds of gcc and clang are for warnings.
     # Drivers leak by design; tools/lsan.supp names them, so that Convoy's own leaks still fail a test.
-    step sanitize-build build sanitize -DCMAKE_C_COMPILER=gcc -DCONVOY_SANITIZE=ON -DCONVOY_WERROR=OFF &&
+    step sanitize-build build sanitize &&
         CONVOY_TEST_QUICK=1 ASAN_OPTIONS=detect_leaks=1:use_sigaltstack=0 UBSAN_OPTIONS=print_stacktrace=1 \
             LSAN_OPTIONS=suppressions=$root/tools/lsan.supp:print_suppressions=0 run_pocl_tests sanitize-tests sanitize
 }
@@ -207,7 +201,7 @@ fuzz_target() { # TARGET
 }
 
 part_faults() {
-    step faults-build build gcc -DCMAKE_C_COMPILER=gcc &&
+    step faults-build build gcc &&
         FAULTS=500 OCL_ICD_VENDORS=/etc/OpenCL/vendors/pocl.icd CONVOY_TEST_DEVICE=cpu \
             step faults-long "$out/gcc/faults_test_faults" &&
         WRONG=training,evaluation OCL_ICD_VENDORS=/etc/OpenCL/vendors/pocl.icd CONVOY_TEST_DEVICE=cpu \
@@ -216,7 +210,7 @@ part_faults() {
 }
 
 part_kills() {
-    step kills-build build gcc -DCMAKE_C_COMPILER=gcc &&
+    step kills-build build gcc &&
         KILLS=${KILLS:-1000} CONVOY_DEVICE=host CONVOY_TEST_DEVICE=host step kills "$out/gcc/cli_test_interrupt"
 }
 
@@ -249,7 +243,7 @@ part_static() {
         step static-packages false
         return
     fi
-    step static-configure cmake -S . -B "$out/gcc" -G Ninja -DCONVOY_TESTS=ON -DCMAKE_C_COMPILER=gcc || return
+    step static-configure cmake -C tools/presets/gcc.cmake -S . -B "$out/gcc" -G Ninja || return
     step static-tidy tidy
     step static-analyzer analyze
     step static-scripts tools/check_source.sh scripts
@@ -263,7 +257,7 @@ part_fuzz() {
         skipped=$((skipped + 1))
         return
     fi
-    step fuzz-build build fuzz -DCMAKE_C_COMPILER=clang -DCONVOY_FUZZ=ON -DCONVOY_WERROR=OFF || return
+    step fuzz-build build fuzz || return
     for target in tests/fuzz/corpus/*; do
         target=$(basename "$target")
         step "fuzz-$target" fuzz_target "$target"
@@ -312,7 +306,7 @@ finish_training() { # PROCESS FOLDER
 
 part_oclgrind() {
     local folder=$out/oclgrind training line
-    step oclgrind-build build gcc -DCMAKE_C_COMPILER=gcc || return
+    step oclgrind-build build gcc || return
     rm -rf "$folder"
     mkdir -p "$folder"
     # On one core, beside the tests.

@@ -6,7 +6,7 @@
 #include "base/status.h"
 #include "cli/cli.h"
 #include "model/model.h"
-#include "train/predictor.h"
+#include "train/evaluator.h"
 
 typedef struct options {
     cli_common common;
@@ -164,26 +164,12 @@ static void add_table(cvy_text *text, const convoy_model *model, const convoy_da
 }
 
 /* Nine digits: what is read back is the same float. */
-static convoy_status write_logits(const options *o, convoy_model *model, convoy_device *device,
-                                  const convoy_dataset *set) {
-    const size_t images = convoy_dataset_count(set), classes = (size_t)convoy_model_classes(model);
-    const int batch = o->batch_size ? o->batch_size : cvy_model_recipe(model)->batch_size;
-    convoy_predictor *predictor = NULL;
+static convoy_status write_logits(const char *path, const convoy_model *model, const convoy_dataset *set,
+                                  const float *outputs) {
     cvy_text text = {0};
-    float *outputs = malloc(images * classes * sizeof *outputs);
-    convoy_status status =
-        outputs
-            ? cvy_predictor_open(model, device, set, images < (size_t)batch ? (int)images : batch, &predictor)
-            : cvy_fail_memory("the outputs", images * classes * sizeof *outputs);
-    if (!status)
-        status = cvy_predictor_run(predictor, set, outputs);
-    if (!status) {
-        add_table(&text, model, set, outputs);
-        status = cvy_file_write(o->logits, cvy_text_get(&text), text.length);
-    }
+    add_table(&text, model, set, outputs);
+    convoy_status status = cvy_file_write(path, cvy_text_get(&text), text.length);
     cvy_text_free(&text);
-    convoy_predictor_close(predictor);
-    free(outputs);
     return status;
 }
 
@@ -193,6 +179,7 @@ static convoy_status run(cli_call *call) {
     convoy_device *device = NULL;
     convoy_dataset *set = NULL;
     const convoy_evaluation *evaluation = NULL;
+    float *outputs = NULL;
     bool training = o->split == 0;
     cli_data_request request = {.data = o->data,
                                 .limit_train = (size_t)o->limit,
@@ -216,10 +203,10 @@ static convoy_status run(cli_call *call) {
     if (status)
         goto done;
     do
-        status = convoy_evaluate(model, device, set, o->batch_size, &evaluation);
+        status = cvy_evaluate(model, device, set, o->batch_size, o->logits ? &outputs : NULL, &evaluation);
     while (cli_fall_back(call, status, &device));
     if (!status && o->logits)
-        status = write_logits(o, model, device, set);
+        status = write_logits(o->logits, model, set, outputs);
     if (status)
         goto done;
     if (o->common.json)
@@ -227,6 +214,7 @@ static convoy_status run(cli_call *call) {
     else
         print_evaluation(call->arena, evaluation);
 done:
+    free(outputs);
     convoy_evaluation_free(evaluation);
     convoy_dataset_free(set);
     convoy_model_free(model);

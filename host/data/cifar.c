@@ -159,6 +159,7 @@ static convoy_status cifar_open(const layout *layout, const cvy_dataset_request 
         total = request->options.limit;
     dataset->channels = CHANNELS;
     dataset->height = dataset->width = SIDE;
+    dataset->unfitted = true;
     status = cvy_dataset_reserve_labels(dataset, total);
     if (!status)
         status = cvy_dataset_reserve_images(dataset);

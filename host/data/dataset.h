@@ -24,6 +24,7 @@ struct convoy_dataset {
     bool floats;            /* pixels are float32, not bytes */
     uint8_t *images;        /* [count][channels][height][width]; NULL: made by fetch or fill */
     bool borrowed;          /* `images` belong to the program */
+    bool unfitted;          /* they are as they came: the recipe's `resize` was not applied */
     char **paths;           /* [count], a file each, malloc'ed; NULL: all from `source` */
     cvy_resize_mode resize; /* of photographs, as in cvy_fitting */
     int short_side;

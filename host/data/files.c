@@ -171,8 +171,10 @@ static convoy_status next_of_idx(cvy_files *files, cvy_chunk *chunk) {
     if (!status)
         status =
             begin_set(files, idx->about.stored - first, 1, (int)idx->about.height, (int)idx->about.width);
-    if (!status)
+    if (!status) {
+        files->set->unfitted = true;
         status = cvy_idx_next(idx, files->set->count, files->set->images);
+    }
     if (!status)
         status = cvy_dataset_convert(files->set, files->options.channels);
     *chunk = (cvy_chunk){files->set, idx->about.stored > 1, first};

@@ -298,6 +298,7 @@ convoy_status cvy_idx_open(const cvy_dataset_request *request, convoy_dataset *d
         goto done;
     dataset->channels = 1;
     dataset->height = (int)images.height;
+    dataset->unfitted = true;
     dataset->width = (int)images.width;
     dataset->images = images.data;
     images.data = NULL;

@@ -1,7 +1,6 @@
 /* The order of an epoch, and its way to the device. */
 #include "data/loader.h"
 
-#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +11,7 @@
 #include "data/dataset.h"
 #include "data/looks.h"
 #include "data/prefetch.h"
+#include "ops/resample.h"
 
 /* Images on the device as bytes, and their labels. */
 typedef struct store {
@@ -41,7 +41,8 @@ struct cvy_loader {
     size_t *begins;      /* [classes + 1]: where each class that has images begins in them, and the end */
     size_t classes;      /* that have images */
     cvy_prefetch *ahead; /* NULL: the set is on the device */
-    cvy_gather *gather;  /* NULL where `looks` are looked at */
+    cvy_resample *resample; /* NULL: images have the size of the model's */
+    cvy_gather *gather;     /* NULL where `looks` are looked at */
     cvy_looks *looks;
     bool means; /* they ask for the images' */
     /* Resident: the whole set in the first, and the epoch's order. Otherwise batch b in stores[b % STORES],
@@ -54,12 +55,32 @@ struct cvy_loader {
 
 /* ---- Creation ---- */
 
-static cvy_gather_shape gather_shape(const convoy_dataset *dataset, const cvy_image_spec *image, int pitch) {
+/* As the set has its images. */
+static cvy_gather_shape set_shape(const convoy_dataset *dataset, const cvy_image_spec *image, int pitch) {
     return (cvy_gather_shape){.pitch = pitch,
                               .in_height = dataset->height,
                               .in_width = dataset->width,
                               .image = *image,
                               .floats = dataset->floats};
+}
+
+/* Are they brought to the model's size here? Those that the recipe's `resize` made have it. */
+static bool is_resized(const convoy_dataset *dataset, const cvy_image_spec *image) {
+    if (dataset->extents)
+        return false;
+    return dataset->height != image->height || dataset->width != image->width ||
+           (dataset->unfitted && cvy_resampling_needed(image, dataset->height, dataset->width));
+}
+
+/* As they are made a batch of. */
+static cvy_gather_shape gather_shape(const convoy_dataset *dataset, const cvy_image_spec *image, int pitch) {
+    cvy_gather_shape shape = set_shape(dataset, image, pitch);
+    if (is_resized(dataset, image)) {
+        shape.in_height = image->height;
+        shape.in_width = image->width;
+        shape.in_order = true;
+    }
+    return shape;
 }
 
 static convoy_status check(const convoy_dataset *dataset, const cvy_loader_options *options) {
@@ -70,7 +91,7 @@ static convoy_status check(const convoy_dataset *dataset, const cvy_loader_optio
     if (dataset->channels != options->image.channels)
         return cvy_fail(CONVOY_INVALID, "%s has %d channels, not %d", dataset->name, dataset->channels,
                         options->image.channels);
-    const cvy_gather_shape shape = gather_shape(dataset, &options->image, options->pitch);
+    const cvy_gather_shape shape = set_shape(dataset, &options->image, options->pitch);
     return cvy_gather_check(&shape);
 }
 
@@ -156,7 +177,9 @@ static bool fits(const convoy_dataset *dataset, bool means, size_t budget, const
 
 void cvy_loader_sizes(convoy_device *device, const convoy_dataset *dataset, const cvy_image_spec *image,
                       const cvy_transforms *augment, cvy_growth growth, cvy_sizes *sizes) {
-    const cvy_gather_shape shape = gather_shape(dataset, image, 0);
+    const cvy_gather_shape shape = gather_shape(dataset, image, 0), stored = set_shape(dataset, image, 0);
+    if (is_resized(dataset, image))
+        cvy_resample_sizes(cvy_device_get_traits(device), &stored, sizes);
     cvy_augment_shape about = {.frame = {.contrasts = false}};
     if (describe_looks(dataset, &shape, augment, &about))
         cvy_looks_sizes(device, &about, growth, sizes);
@@ -172,12 +195,19 @@ void cvy_loader_sizes(convoy_device *device, const convoy_dataset *dataset, cons
 static void compute_means(const cvy_loader *loader, const store *store, const uint8_t *images,
                           const uint32_t *order, size_t count) {
     const convoy_dataset *dataset = loader->dataset;
-    const cvy_gather_shape shape = gather_shape(dataset, &loader->options.image, loader->options.pitch);
+    const cvy_gather_shape shape = set_shape(dataset, &loader->options.image, loader->options.pitch);
+    const size_t bytes = cvy_dataset_image_bytes(dataset), channels = (size_t)dataset->channels;
     const int all[2] = {dataset->height, dataset->width};
     for (size_t i = 0; i < count; i++) {
+        const uint8_t *image = images + i * bytes;
+        float *means = store->host_means + i * channels;
         const int *extent = dataset->extents ? dataset->extents[order ? order[i] : i] : all;
-        cvy_augment_means(&shape, images + i * cvy_dataset_image_bytes(dataset), extent[0], extent[1],
-                          store->host_means + i * (size_t)dataset->channels);
+        if (!loader->resample)
+            cvy_augment_means(&shape, image, extent[0], extent[1], means);
+        for (size_t c = 0; c < channels && loader->resample; c++)
+            means[c] = (float)(cvy_resample_mean(cvy_resample_tables(loader->resample),
+                                                 image + c * (bytes / channels), dataset->floats) /
+                               (dataset->floats ? 1 : 255));
     }
 }
 
@@ -229,28 +259,6 @@ static convoy_status prepare_stream(cvy_loader *loader, convoy_device *device) {
     return status;
 }
 
-/* Are the classes digits or letters, as far as their names tell? */
-static bool classes_are_characters(const convoy_dataset *dataset) {
-    for (int c = 0; c < dataset->classes; c++)
-        if (!isalnum((unsigned char)dataset->class_names[c][0]) || dataset->class_names[c][1])
-            return false;
-    return dataset->classes > 1;
-}
-
-static void warn_of_mirrors(const convoy_dataset *dataset, const cvy_transforms *augment) {
-    for (size_t i = 0; i < augment->count; i++) {
-        const cvy_transform *t = &augment->list[i];
-        if (t->type->mirrors && t->p > 0 && classes_are_characters(dataset)) {
-            cvy_warning(
-                "%s: the classes, %s to %s, look like digits or letters, of which %s can make others: leave "
-                "it out of `augment` if they are",
-                dataset->name, dataset->class_names[0], dataset->class_names[dataset->classes - 1],
-                t->type->name);
-            return;
-        }
-    }
-}
-
 /* Lists the images by class; classes without images are left out. */
 static convoy_status list_members(cvy_loader *loader) {
     const convoy_dataset *set = loader->dataset;
@@ -275,22 +283,34 @@ static void draw_balanced(cvy_loader *loader, uint32_t epoch) {
     }
 }
 
+/* What draws for each image, and looks at it so. */
+static convoy_status create_looks(cvy_loader *loader, convoy_device *device, const cvy_gather_shape *shape) {
+    const cvy_loader_options *options = &loader->options;
+    const convoy_dataset *dataset = loader->dataset;
+    const cvy_transforms *augment = options->augment ? options->augment : &nothing;
+    cvy_augment_shape about;
+    loader->means = describe_looks(dataset, shape, augment, &about) && about.frame.contrasts;
+    return cvy_looks_create(device, dataset, shape, augment, options->seed, options->batch_size,
+                            &loader->looks);
+}
+
 /* What makes a batch. The set is kept on the device where half of what is left behind that is enough. */
 static convoy_status create_launch(cvy_loader *loader, convoy_device *device) {
     const cvy_loader_options *options = &loader->options;
     const convoy_dataset *dataset = loader->dataset;
-    const cvy_gather_shape shape = gather_shape(dataset, &options->image, options->pitch);
-    if (!has_looks(dataset, options->augment))
-        return cvy_gather_create(device, &shape, &loader->gather);
-    const cvy_transforms *augment = options->augment ? options->augment : &nothing;
+    const cvy_gather_shape shape = gather_shape(dataset, &options->image, options->pitch),
+                           stored = set_shape(dataset, &options->image, options->pitch);
     const size_t before = cvy_device_get_counters(device).bytes;
-    cvy_augment_shape about;
-    loader->means = describe_looks(dataset, &shape, augment, &about) && about.frame.contrasts;
-    warn_of_mirrors(dataset, augment);
-    convoy_status status = cvy_looks_create(device, dataset, &shape, augment, options->seed,
-                                            options->batch_size, &loader->looks);
+    convoy_status status = CONVOY_OK;
+    if (is_resized(dataset, &options->image))
+        status = cvy_resample_create(device, &stored, &loader->resample);
+    if (!status && !has_looks(dataset, options->augment))
+        status = cvy_gather_create(device, &shape, &loader->gather);
+    else if (!status)
+        status = create_looks(loader, device, &shape);
     const size_t half = (cvy_device_get_counters(device).bytes - before + 1) / 2;
-    loader->options.device_budget -= half < options->device_budget ? half : options->device_budget;
+    if (!loader->gather || loader->resample)
+        loader->options.device_budget -= half < options->device_budget ? half : options->device_budget;
     return status;
 }
 
@@ -335,6 +355,7 @@ void cvy_loader_free(cvy_loader *loader) {
         return;
     free_buffers(loader); /* uploads read the memory of `ahead` */
     cvy_prefetch_free(loader->ahead);
+    cvy_resample_free(loader->resample);
     cvy_gather_free(loader->gather);
     cvy_looks_free(loader->looks);
     free(loader->order);
@@ -479,11 +500,18 @@ static convoy_status begin_batch(cvy_loader *loader) {
 /* `count` images of the batch in progress, whose indices begin at `offset`. */
 static convoy_status make_images(cvy_loader *loader, const store *store, size_t count, size_t offset,
                                  cvy_buffer *input, cvy_buffer *labels) {
+    cvy_buffer *images = store->images;
+    convoy_status status = CONVOY_OK;
+    if (loader->resample)
+        status =
+            cvy_resample_run(loader->resample, (int)count, store->images, loader->indices, offset, &images);
+    if (status)
+        return status;
     if (!loader->looks)
-        return cvy_gather_run(loader->gather, (int)count, store->images, store->labels, loader->indices,
-                              offset, input, labels);
+        return cvy_gather_run(loader->gather, (int)count, images, store->labels, loader->indices, offset,
+                              input, labels);
     cvy_augment_operands on = {.n = (int)count,
-                               .images = store->images,
+                               .images = images,
                                .all_labels = store->labels,
                                .indices = loader->indices,
                                .index_offset = offset,
@@ -589,11 +617,31 @@ static convoy_status source_of(const cvy_loader *loader, const store *store, siz
     return CONVOY_OK;
 }
 
+/* Images of another size than the model's, as the host makes them of those of the batch. */
+static convoy_status resize_here(const cvy_loader *loader, size_t count, const cvy_augment_source *from,
+                                 cvy_augment_source *made) {
+    const cvy_image_spec *image = &loader->options.image;
+    const cvy_gather_shape stored = set_shape(loader->dataset, image, loader->options.pitch);
+    cvy_buffer *images;
+    *made = *from;
+    if (!loader->resample)
+        return CONVOY_OK;
+    convoy_status status =
+        cvy_verifier_scratch(loader->verifier,
+                             count * (size_t)image->channels * (size_t)image->height * (size_t)image->width *
+                                 (stored.floats ? sizeof(float) : 1),
+                             &images);
+    if (status)
+        return status;
+    made->images = cvy_buffer_host(images);
+    return cvy_resample_reference(&stored, (int)count, from->images, from->indices, cvy_buffer_host(images));
+}
+
 static convoy_status make_verified(cvy_loader *loader, const store *store, size_t count, size_t offset,
                                    cvy_buffer *input, cvy_buffer *labels) {
     const cvy_gather_shape shape =
         gather_shape(loader->dataset, &loader->options.image, loader->options.pitch);
-    cvy_augment_source from;
+    cvy_augment_source from, made;
     cvy_buffer *images = NULL, *classes = NULL;
     cvy_difference difference;
     bool found = false;
@@ -605,13 +653,15 @@ static convoy_status make_verified(cvy_loader *loader, const store *store, size_
         status = expect(loader, "list of labels", labels, true, &classes);
     if (!status)
         status = make_images(loader, store, count, offset, input, labels);
+    if (!status)
+        status = resize_here(loader, count, &from, &made);
     if (status)
         return status;
     if (loader->looks)
-        cvy_looks_reference(loader->looks, loader->begin, (int)count, &from, cvy_buffer_host(images),
+        cvy_looks_reference(loader->looks, loader->begin, (int)count, &made, cvy_buffer_host(images),
                             cvy_buffer_host(classes));
     else
-        cvy_gather_reference(&shape, (int)count, from.images, from.all_labels, from.indices,
+        cvy_gather_reference(&shape, (int)count, made.images, made.all_labels, made.indices,
                              cvy_buffer_host(images), cvy_buffer_host(classes));
     status = cvy_verifier_compare(loader->verifier, "the making of a batch", &found, &difference);
     if (!status && found)

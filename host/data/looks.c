@@ -2,9 +2,11 @@
    into the other. */
 #include "data/looks.h"
 
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "data/dataset.h"
 
 /* Not a power of two: words of an image would fall on the same line of a cache. */
@@ -36,6 +38,28 @@ static cvy_size window_size(const cvy_augment_shape *shape, cvy_growth growth) {
                       growth};
 }
 
+/* Are the classes digits or letters, as far as their names tell? */
+static bool classes_are_characters(const convoy_dataset *dataset) {
+    for (int c = 0; c < dataset->classes; c++)
+        if (!isalnum((unsigned char)dataset->class_names[c][0]) || dataset->class_names[c][1])
+            return false;
+    return dataset->classes > 1;
+}
+
+static void warn_of_mirrors(const convoy_dataset *dataset, const cvy_transforms *augment) {
+    for (size_t i = 0; i < augment->count; i++) {
+        const cvy_transform *t = &augment->list[i];
+        if (t->type->mirrors && t->p > 0 && classes_are_characters(dataset)) {
+            cvy_warning(
+                "%s: the classes, %s to %s, look like digits or letters, of which %s can make others: leave "
+                "it out of `augment` if they are",
+                dataset->name, dataset->class_names[0], dataset->class_names[dataset->classes - 1],
+                t->type->name);
+            return;
+        }
+    }
+}
+
 convoy_status cvy_looks_create(convoy_device *device, const convoy_dataset *dataset,
                                const cvy_gather_shape *shape, const cvy_transforms *transforms, uint64_t seed,
                                int batch_size, cvy_looks **out) {
@@ -43,6 +67,7 @@ convoy_status cvy_looks_create(convoy_device *device, const convoy_dataset *data
     cvy_looks *looks = calloc(1, sizeof *looks);
     if (!looks)
         return cvy_fail_memory("the looks of images", sizeof *looks);
+    warn_of_mirrors(dataset, transforms);
     looks->dataset = dataset;
     looks->transforms = transforms;
     looks->seed = seed;
@@ -103,7 +128,7 @@ static convoy_status next_window(cvy_looks *looks) {
         status = cvy_transfer_finish(window->transfer);
     if (status)
         return status;
-    const int all[2] = {looks->shape.height, looks->shape.width};
+    const int all[2] = {looks->shape.gather.in_height, looks->shape.gather.in_width};
     const size_t left = looks->count - looks->end, n = left < looks->room ? left : looks->room;
     looks->begin = looks->end;
     looks->end += n;

@@ -110,6 +110,7 @@ static convoy_status create(const char *function, const convoy_images *images, c
     set->count = given->count;
     set->channels = given->channels;
     set->height = given->height;
+    set->unfitted = true;
     set->width = given->width;
     set->floats = given->pixel == CONVOY_PIXEL_FLOAT;
     return CONVOY_OK;

@@ -39,7 +39,7 @@ const cvy_param cvy_recipe_params[] = {
         .choices = "default|xavier_uniform|kaiming_uniform|kaiming_normal|lecun",
         .help = "how weights start; default: PyTorch's"),
     ROW(shuffle, CVY_BOOL, .fallback = "true", .help = "a new order each epoch"),
-    NODE(resize, "of photographs of other sizes: short_side (the default), {short_side: PIXELS}, squash or "
+    NODE(resize, "of images of other sizes: short_side (the default), {short_side: PIXELS}, squash or "
                  "letterbox"),
     ROW(fast_decode, CVY_BOOL, .fallback = "false",
         .help = "JPEG images at a half, quarter or eighth of their size where that is enough: faster, not "

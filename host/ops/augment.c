@@ -33,14 +33,10 @@ convoy_status cvy_augment_describe(const cvy_gather_shape *gather, const cvy_tra
     const int height = gather->in_height, width = gather->in_width;
     const int *least = covers ? covers : (const int[2]){image->height, image->width};
     size_t at;
-    *shape = (cvy_augment_shape){.gather = *gather,
-                                 .frame = {.channels = image->channels,
-                                           .height = least[0],
-                                           .width = least[1],
-                                           .longer = 1,
-                                           .shrink = 1},
-                                 .height = covers ? height : image->height,
-                                 .width = covers ? width : image->width};
+    *shape = (cvy_augment_shape){
+        .gather = *gather,
+        .frame = {
+            .channels = image->channels, .height = least[0], .width = least[1], .longer = 1, .shrink = 1}};
     if (covers)
         shape->frame.longer = fmax((double)height / covers[0], (double)width / covers[1]);
     convoy_status status = cvy_gather_check(gather);
@@ -49,19 +45,6 @@ convoy_status cvy_augment_describe(const cvy_gather_shape *gather, const cvy_tra
                           height, width);
     return status ? status
                   : cvy_transforms_check(transforms, image->height, image->width, &shape->frame, &at);
-}
-
-static bool resized(const cvy_augment_shape *shape) {
-    return shape->height != shape->gather.in_height || shape->width != shape->gather.in_width;
-}
-
-/* Of the set's pixels to the picture's. */
-static double ratio_x(const cvy_augment_shape *shape) {
-    return (double)shape->gather.in_width / shape->width;
-}
-
-static double ratio_y(const cvy_augment_shape *shape) {
-    return (double)shape->gather.in_height / shape->height;
 }
 
 /* What white is in the set. */
@@ -96,7 +79,7 @@ void cvy_augment_means(const cvy_gather_shape *gather, const void *image, int he
 
 /* Neighbours along a side that can count. */
 static int taps(const cvy_augment_shape *shape) {
-    return shape->frame.shrink > 1 && !resized(shape) ? (int)ceil(2 * shape->frame.shrink) : 2;
+    return shape->frame.shrink > 1 ? (int)ceil(2 * shape->frame.shrink) : 2;
 }
 
 static size_t colour_word(const cvy_augment_shape *shape) {
@@ -200,7 +183,7 @@ static void pack_range(const double from[4], size_t axis, int most, int32_t *wor
 
 void cvy_look_pack(const cvy_augment_shape *shape, const cvy_look *look, int32_t *words, size_t room,
                    size_t at) {
-    const int most[2] = {shape->width - 1, shape->height - 1};
+    const int most[2] = {shape->gather.in_width - 1, shape->gather.in_height - 1};
     const double inside[4] = {look->inside[0].at, look->inside[1].at, look->inside[2].at, look->inside[3].at};
     words += at;
     if (shape->frame.smooth)
@@ -298,13 +281,7 @@ typedef struct mixing {
 } mixing;
 
 static mixing mix_at(const looking *l, size_t axis, double at) {
-    const cvy_gather_shape *gather = &l->shape->gather;
-    int first = word(l, RANGE + axis), last = word(l, RANGE + axis + 2);
-    if (resized(l->shape)) {
-        first = 0;
-        last = (axis ? gather->in_height : gather->in_width) - 1;
-        at = (at + 0.5) * (axis ? ratio_y(l->shape) : ratio_x(l->shape)) - 0.5;
-    }
+    const int first = word(l, RANGE + axis), last = word(l, RANGE + axis + 2);
     if (colour_word(l->shape) != SHRINKING_WORDS) {
         at = fmax(fmin(at, last), first);
         const int before = (int)at;
@@ -420,7 +397,8 @@ void cvy_augment_reference(const cvy_augment_shape *shape, int n, const cvy_augm
             const int row = (int)(p / width) - image->border, column = (int)(p % width) - image->border;
             double value[4] = {0};
             if (i < (size_t)n && row >= 0 && row < image->height && column >= 0 && column < image->width)
-                see(&(looking){shape, (const char *)from->images + from->indices[i] * bytes,
+                see(&(looking){shape,
+                               (const char *)from->images + (gather->in_order ? i : from->indices[i]) * bytes,
                                from->means ? from->means + from->indices[i] * channels : NULL,
                                from->looks + i, from->room},
                     column, row, value);
@@ -473,10 +451,9 @@ static convoy_status prepare(cvy_augment *op) {
     convoy_status status = cvy_kernel_build(
         op->device, "augment", "augment",
         CVY_OPTIONS({"VW", width}, {"CHANNELS", gather->image.channels}, {"FLOATS", gather->floats},
-                    {"SMOOTH", frame->smooth}, {"RESIZED", resized(&op->shape)}, {"TAPS", taps(&op->shape)},
-                    {"COLOURS", frame->colours}, {"CONTRASTS", frame->contrasts},
-                    {"FILL_LAST", frame->fill_last}, {"ERASES", frame->erases}, {"FOLD", frame->fold},
-                    {"HUES", frame->hues}),
+                    {"SMOOTH", frame->smooth}, {"TAPS", taps(&op->shape)}, {"COLOURS", frame->colours},
+                    {"CONTRASTS", frame->contrasts}, {"FILL_LAST", frame->fill_last},
+                    {"ERASES", frame->erases}, {"FOLD", frame->fold}, {"HUES", frame->hues}),
         &op->kernel);
     if (status)
         return status;
@@ -525,12 +502,11 @@ convoy_status cvy_augment_run(cvy_augment *op, const cvy_augment_operands *on) {
     const size_t size = op->group_size, groups = ((size_t)op->vectors + size - 1) / size;
     cvy_grid grid = cvy_groups(size, groups, (size_t)(image->height + 2 * image->border), (size_t)parts);
     return CVY_LAUNCH(op->kernel, grid, cvy_buf(on->images), cvy_buf(on->all_labels), cvy_buf(on->indices),
-                      cvy_ulong(on->index_offset), cvy_int(on->n), cvy_buf(on->means), cvy_buf(on->looks),
-                      cvy_ulong(on->room), cvy_ulong(on->look_offset), cvy_buf(op->levels), cvy_buf(on->y),
-                      cvy_buf(on->labels), cvy_int(gather->in_height), cvy_int(gather->in_width),
-                      cvy_int(image->height), cvy_int(image->width), cvy_int(image->border),
-                      cvy_float((float)ratio_x(&op->shape)), cvy_float((float)ratio_y(&op->shape)),
-                      cvy_float((float)level(&op->shape, op->shape.frame.fill)),
+                      cvy_ulong(on->index_offset), cvy_int(on->n), cvy_int(gather->in_order),
+                      cvy_buf(on->means), cvy_buf(on->looks), cvy_ulong(on->room), cvy_ulong(on->look_offset),
+                      cvy_buf(op->levels), cvy_buf(on->y), cvy_buf(on->labels), cvy_int(gather->in_height),
+                      cvy_int(gather->in_width), cvy_int(image->height), cvy_int(image->width),
+                      cvy_int(image->border), cvy_float((float)level(&op->shape, op->shape.frame.fill)),
                       cvy_float((float)level(&op->shape, op->shape.frame.erased)),
                       cvy_float((float)white(&op->shape)), cvy_int(op->vectors), cvy_int(op->length));
 }

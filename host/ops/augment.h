@@ -133,12 +133,10 @@ void cvy_transforms_draw(const cvy_transforms *transforms, uint64_t seed, uint32
 typedef struct cvy_augment_shape {
     cvy_gather_shape gather;
     cvy_frame frame;
-    int height, width; /* of the first picture: the set's images resized */
 } cvy_augment_shape;
 
-/* How images of a set become what the list begins with: the size of the model's image, as in an evaluation;
-   or, where they are whole photographs, each its own, of at least `covers` (NULL: they are not).
-   CONVOY_INVALID: they cannot. */
+/* What the list begins with: images of the size of the model's, as in an evaluation; or, where they are whole
+   photographs, each its own, of at least `covers` (NULL: they are not). CONVOY_INVALID: they cannot. */
 convoy_status cvy_augment_describe(const cvy_gather_shape *gather, const cvy_transforms *transforms,
                                    const int *covers, cvy_augment_shape *shape);
 

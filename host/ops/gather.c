@@ -1,10 +1,9 @@
-/* From images to the network's input: the reference, and kernels/gather.cl with its tables. */
+/* From images to the network's input: the reference, and kernels/gather.cl. */
 #include "ops/gather.h"
 
 #include <math.h>
 #include <stdlib.h>
 
-#include "ops/resize.h"
 #include "ops/vector.h"
 
 /* ---- Checks ---- */
@@ -30,12 +29,6 @@ convoy_status cvy_gather_check(const cvy_gather_shape *shape) {
 
 /* ---- Reference ---- */
 
-/* Where output o lies: ops/resize.h. Beyond the last pixel there is nothing to mix. */
-static double source(int o, int in, int out, int *first) {
-    double part = cvy_resize_source(o, in, out, first);
-    return *first < in - 1 ? part : 0;
-}
-
 static double pixel_at(const cvy_gather_shape *shape, const void *pixels, size_t at) {
     return shape->floats ? (double)((const float *)pixels)[at] : ((const uint8_t *)pixels)[at];
 }
@@ -45,37 +38,22 @@ static double unit(const cvy_gather_shape *shape) {
     return shape->floats ? 1 : 255;
 }
 
-/* The value at (row, column) of the resized image, which begins at `start`; 0 in the border. */
-static double resized(const cvy_gather_shape *shape, const void *pixels, size_t start, int row, int column) {
-    const cvy_image_spec *image = &shape->image;
-    if (row < 0 || row >= image->height || column < 0 || column >= image->width)
-        return 0;
-    int top, left;
-    double down = source(row, shape->in_height, image->height, &top);
-    double right = source(column, shape->in_width, image->width, &left);
-    size_t width = (size_t)shape->in_width, at = start + (size_t)top * width + (size_t)left;
-    size_t below = top + 1 < shape->in_height ? width : 0, beside = left + 1 < shape->in_width ? 1 : 0;
-    double over = pixel_at(shape, pixels, at) * (1 - right) + pixel_at(shape, pixels, at + beside) * right;
-    double under = pixel_at(shape, pixels, at + below) * (1 - right) +
-                   pixel_at(shape, pixels, at + below + beside) * right;
-    return over * (1 - down) + under * down;
-}
-
 void cvy_gather_reference(const cvy_gather_shape *shape, int n, const void *images, const int32_t *all_labels,
                           const uint32_t *indices, float *y, int32_t *labels) {
     const cvy_image_spec *image = &shape->image;
-    size_t plane = (size_t)shape->in_height * (size_t)shape->in_width, channels = (size_t)image->channels;
+    const size_t width = (size_t)image->width, plane = (size_t)image->height * width,
+                 channels = (size_t)image->channels;
     for (size_t c = 0; c < channels; c++)
         for (int row = -image->border; row < image->height + image->border; row++)
             for (int column = -image->border; column < image->width + image->border; column++)
                 for (int i = 0; i < shape->pitch; i++) {
-                    float value = 0;
-                    if (i < n) {
-                        double pixel =
-                            resized(shape, images, (indices[i] * channels + c) * plane, row, column);
-                        value = (float)((pixel / unit(shape) - image->mean[c]) / image->std[c]);
-                    }
-                    *y++ = value;
+                    const size_t which = i >= n ? 0 : shape->in_order ? (size_t)i : indices[i];
+                    double pixel = 0;
+                    if (row >= 0 && row < image->height && column >= 0 && column < image->width)
+                        pixel =
+                            pixel_at(shape, images,
+                                     (which * channels + c) * plane + (size_t)row * width + (size_t)column);
+                    *y++ = i < n ? (float)((pixel / unit(shape) - image->mean[c]) / image->std[c]) : 0;
                 }
     for (int i = 0; i < shape->pitch; i++)
         labels[i] = i < n ? all_labels[indices[i]] : 0;
@@ -89,59 +67,29 @@ struct cvy_gather {
     bool host;
     cvy_kernel *kernel;
     size_t group_size;
-    int length;                 /* pixels of a row that one work-item makes */
-    cvy_buffer *first, *second; /* see kernels/gather.cl */
+    int length;         /* pixels of a row that one work-item makes */
+    cvy_buffer *levels; /* factors and shifts */
 };
 
-static cvy_size first_table(const cvy_gather_shape *shape) {
-    const size_t lines = (size_t)shape->image.height + (size_t)shape->image.width;
-    return (cvy_size){.what = "positions of a resize", .bytes = lines * sizeof(int)};
-}
-
-static cvy_size second_table(const cvy_gather_shape *shape) {
-    const size_t lines = (size_t)shape->image.height + (size_t)shape->image.width;
-    return (cvy_size){.what = "weights of a resize",
-                      .bytes = (lines + 2 * (size_t)shape->image.channels) * sizeof(float)};
+static cvy_size levels_size(const cvy_gather_shape *shape) {
+    return (cvy_size){.what = "levels of images", .bytes = 2 * (size_t)shape->image.channels * sizeof(float)};
 }
 
 void cvy_gather_sizes(const cvy_device_traits *traits, const cvy_gather_shape *shape, cvy_sizes *sizes) {
-    if (traits->host)
-        return;
-    cvy_sizes_add(sizes, first_table(shape));
-    cvy_sizes_add(sizes, second_table(shape));
+    if (!traits->host)
+        cvy_sizes_add(sizes, levels_size(shape));
 }
 
-static convoy_status upload_tables(cvy_gather *op) {
-    const cvy_gather_shape *shape = &op->shape;
-    size_t rows = (size_t)shape->image.height, columns = (size_t)shape->image.width,
-           channels = (size_t)shape->image.channels;
-    const cvy_size sizes[] = {first_table(shape), second_table(shape)};
-    convoy_status status = CONVOY_OK;
-    int *first = malloc(sizes[0].bytes);
-    float *second = malloc(sizes[1].bytes);
-    if (!first || !second) {
-        status = cvy_fail_memory("tables of a resize", sizes[0].bytes + sizes[1].bytes);
-        goto done;
+static convoy_status upload_levels(cvy_gather *op) {
+    const cvy_image_spec *image = &op->shape.image;
+    const cvy_size size = levels_size(&op->shape);
+    float levels[8];
+    for (int c = 0; c < image->channels; c++) {
+        levels[c] = (float)(1 / (unit(&op->shape) * image->std[c]));
+        levels[image->channels + c] = (float)(-(double)image->mean[c] / image->std[c]);
     }
-    for (size_t i = 0; i < rows + columns; i++)
-        second[i] =
-            (float)(i < rows ? source((int)i, shape->in_height, shape->image.height, &first[i])
-                             : source((int)(i - rows), shape->in_width, shape->image.width, &first[i]));
-    for (size_t c = 0; c < channels; c++) {
-        second[rows + columns + c] = (float)(1 / (unit(shape) * shape->image.std[c]));
-        second[rows + columns + channels + c] = (float)(-(double)shape->image.mean[c] / shape->image.std[c]);
-    }
-    status = cvy_size_create(op->device, &sizes[0], 1, &op->first);
-    if (!status)
-        status = cvy_size_create(op->device, &sizes[1], 1, &op->second);
-    if (!status)
-        status = cvy_buffer_write(op->first, 0, first, sizes[0].bytes);
-    if (!status)
-        status = cvy_buffer_write(op->second, 0, second, sizes[1].bytes);
-done:
-    free(first);
-    free(second);
-    return status;
+    convoy_status status = cvy_size_create(op->device, &size, 1, &op->levels);
+    return status ? status : cvy_buffer_write(op->levels, 0, levels, size.bytes);
 }
 
 static convoy_status prepare(cvy_gather *op) {
@@ -158,11 +106,14 @@ static convoy_status prepare(cvy_gather *op) {
     /* A core makes whole rows; a GPU needs more work-items than an image has rows. */
     op->length =
         cvy_device_get_traits(op->device)->cpu ? op->shape.image.width + 2 * op->shape.image.border : 8;
-    return upload_tables(op);
+    return upload_levels(op);
 }
 
 convoy_status cvy_gather_create(convoy_device *device, const cvy_gather_shape *shape, cvy_gather **op) {
     convoy_status status = cvy_gather_check(shape);
+    if (!status && (shape->in_height != shape->image.height || shape->in_width != shape->image.width))
+        status = cvy_fail(CONVOY_INVALID, "images of %dx%d are gathered as %dx%d without being resized",
+                          shape->in_height, shape->in_width, shape->image.height, shape->image.width);
     if (status)
         return status;
     cvy_gather *made = malloc(sizeof *made);
@@ -180,8 +131,7 @@ convoy_status cvy_gather_create(convoy_device *device, const cvy_gather_shape *s
 void cvy_gather_free(cvy_gather *op) {
     if (!op)
         return;
-    cvy_buffer_free(op->first);
-    cvy_buffer_free(op->second);
+    cvy_buffer_free(op->levels);
     free(op);
 }
 
@@ -201,8 +151,8 @@ convoy_status cvy_gather_run(cvy_gather *op, int n, cvy_buffer *images, cvy_buff
         cvy_groups(size, (vectors + size - 1) / size, (size_t)(shape->image.height + 2 * shape->image.border),
                    (size_t)(shape->image.channels * parts));
     return CVY_LAUNCH(op->kernel, grid, cvy_buf(images), cvy_buf(all_labels), cvy_buf(indices),
-                      cvy_ulong(index_offset), cvy_int(n), cvy_buf(op->first), cvy_buf(op->second),
-                      cvy_buf(y), cvy_buf(labels), cvy_int(shape->image.channels), cvy_int(shape->in_height),
-                      cvy_int(shape->in_width), cvy_int(shape->image.height), cvy_int(shape->image.width),
-                      cvy_int(shape->image.border), cvy_int((int)vectors), cvy_int(op->length));
+                      cvy_ulong(index_offset), cvy_int(n), cvy_int(shape->in_order), cvy_buf(op->levels),
+                      cvy_buf(y), cvy_buf(labels), cvy_int(shape->image.channels),
+                      cvy_int(shape->image.height), cvy_int(shape->image.width), cvy_int(shape->image.border),
+                      cvy_int((int)vectors), cvy_int(op->length));
 }

@@ -1,6 +1,6 @@
-/* Brings a batch of images into the network's input: picks rows of a set, resizes (bilinear, as
-   ops/resize.h), scales and normalises: y[c][h][w][i] = (pixel / 255 - mean[c]) / std[c], where pixels are
-   floats without the 255. Padding columns become 0. */
+/* Brings a batch of images into the network's input: picks rows of a set, scales and normalises:
+   y[c][h][w][i] = (pixel / 255 - mean[c]) / std[c], where pixels are floats without the 255. Padding columns
+   become 0. Images of another size are brought to the model's before: ops/resample.h. */
 #ifndef CVY_OPS_GATHER_H
 #define CVY_OPS_GATHER_H
 
@@ -25,7 +25,9 @@ typedef struct cvy_gather_shape {
     int pitch;
     int in_height, in_width; /* of the set: [image][channels][in_height][in_width] */
     cvy_image_spec image;
-    bool floats; /* the set's pixels are float32, not bytes */
+    bool floats;   /* the set's pixels are float32, not bytes */
+    bool in_order; /* the images are those of the batch, one behind the other; indices choose what else there
+                      is of each */
 } cvy_gather_shape;
 
 convoy_status cvy_gather_check(const cvy_gather_shape *shape); /* CONVOY_INVALID: not possible */

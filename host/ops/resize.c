@@ -21,16 +21,13 @@ static convoy_status check(const cvy_resize_shape *shape) {
 
 /* ---- Reference ---- */
 
-double cvy_resize_source(int o, int in, int out, int *first) {
+/* Output o reads the input at (o + 0.5) * in / out - 0.5: pixels [0] and [1] count weight[0] and [1]; at the
+   last pixel there is no next one. */
+static void source(int o, int in, int out, int pixel[2], double weight[2]) {
     double at = (o + 0.5) * in / out - 0.5;
     at = at < 0 ? 0 : at;
-    *first = (int)at < in - 1 ? (int)at : in - 1;
-    return at - *first;
-}
-
-/* Pixels [0] and [1] count weight[0] and [1]. */
-static void source(int o, int in, int out, int pixel[2], double weight[2]) {
-    weight[1] = cvy_resize_source(o, in, out, &pixel[0]);
+    pixel[0] = (int)at < in - 1 ? (int)at : in - 1;
+    weight[1] = at - pixel[0];
     weight[0] = 1 - weight[1];
     pixel[1] = pixel[0] + 1 < in ? pixel[0] + 1 : pixel[0];
 }

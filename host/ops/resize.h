@@ -8,10 +8,6 @@ typedef struct cvy_resize_shape {
     int pitch, channels, in_height, in_width, out_height, out_width;
 } cvy_resize_shape;
 
-/* Output o reads the input at (o + 0.5) * in / out - 0.5: between pixel *first and the next one, which counts
-   the returned part; at the last pixel there is no next one. */
-double cvy_resize_source(int o, int in, int out, int *first);
-
 void cvy_resize_forward_reference(const cvy_resize_shape *shape, const float *x, float *y);
 void cvy_resize_backward_reference(const cvy_resize_shape *shape, const float *gy, float *gx);
 

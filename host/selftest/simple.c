@@ -13,6 +13,7 @@
 #include "ops/linear.h"
 #include "ops/loss.h"
 #include "ops/optimizer.h"
+#include "ops/resample.h"
 #include "ops/resize.h"
 #include "ops/sum_rows.h"
 #include "selftest/cases.h"
@@ -233,6 +234,7 @@ static void gather(probe *p, size_t i, const int batch[2]) {
     int32_t labels[IMAGES];
     uint32_t indices[IMAGES];
     cvy_gather *op = NULL;
+    cvy_resample *resample = NULL;
     s.pitch = batch[1];
     s.floats = batch[0] % 2;
     for (int k = 0; k < IMAGES; k++) {
@@ -243,7 +245,14 @@ static void gather(probe *p, size_t i, const int batch[2]) {
     const size_t pixels = (size_t)(image->channels * s.in_height * s.in_width) * IMAGES,
                  rows = (size_t)(image->channels * (image->height + 2 * image->border) *
                                  (image->width + 2 * image->border));
-    try(p, cvy_gather_create(p->device, &s, &op));
+    cvy_gather_shape made = s;
+    if (cvy_resampling_needed(image, s.in_height, s.in_width)) {
+        try(p, cvy_resample_create(p->device, &s, &resample));
+        made.in_height = image->height;
+        made.in_width = image->width;
+        made.in_order = true;
+    }
+    try(p, cvy_gather_create(p->device, &made, &op));
     cvy_buffer *images = s.floats ? values(p, pixels, 1) : put(p, NULL, pixels);
     unsigned char *bytes = malloc(pixels);
     for (size_t k = 0; bytes && k < pixels; k++)
@@ -253,10 +262,13 @@ static void gather(probe *p, size_t i, const int batch[2]) {
     free(bytes);
     cvy_buffer *all = put(p, labels, sizeof labels), *chosen = put(p, indices, sizeof indices),
                *y = poisoned(p, rows * (size_t)s.pitch), *classes = poisoned(p, (size_t)s.pitch);
+    if (!p->status && resample)
+        p->status = cvy_resample_run(resample, batch[0], images, chosen, 0, &images);
     if (!p->status)
         p->status = cvy_gather_run(op, batch[0], images, all, chosen, 0, y, classes);
     keep(p, y, rows, s.pitch, s.pitch);
     cvy_gather_free(op);
+    cvy_resample_free(resample);
 }
 
 static void resize(probe *p, size_t i, const int batch[2]) {

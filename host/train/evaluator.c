@@ -485,16 +485,21 @@ static void fill_averages(convoy_evaluation *figures) {
     figures->weighted_f1 = a.weighted_f1;
 }
 
+static void negate(const cvy_evaluator *e) {
+    for (size_t i = 0; i < e->images * e->classes; i++)
+        e->outputs[i] = -e->outputs[i];
+}
+
 /* What takes the outputs themselves: how far down the right class stands, and ROC-AUC. */
-static convoy_status fill_ranks(cvy_evaluator *evaluator, const int32_t *truth, bool smallest,
+static convoy_status fill_ranks(const cvy_evaluator *evaluator, const int32_t *truth, bool smallest,
                                 evaluation *e) {
     const size_t classes = evaluator->classes, images = evaluator->images;
     double *areas = malloc(classes * sizeof *areas), sum = 0;
     size_t defined = 0;
     if (!areas)
         return cvy_fail_memory("areas under curves", classes * sizeof *areas);
-    for (size_t i = 0; smallest && i < images * classes; i++)
-        evaluator->outputs[i] = -evaluator->outputs[i];
+    if (smallest)
+        negate(evaluator);
     e->figures.top5_accuracy = cvy_top_k(classes, images, truth, evaluator->outputs, 5);
     convoy_status status = cvy_roc_auc(classes, images, truth, evaluator->outputs, areas);
     for (size_t c = 0; c < classes && !status; c++) {
@@ -503,6 +508,8 @@ static convoy_status fill_ranks(cvy_evaluator *evaluator, const int32_t *truth, 
         defined += !isnan(areas[c]);
     }
     e->figures.roc_auc = defined ? sum / (double)defined : NAN;
+    if (smallest)
+        negate(evaluator);
     free(areas);
     return status;
 }
@@ -539,12 +546,12 @@ static convoy_status check_evaluation(const convoy_model *model, const convoy_de
     return status || !known.count ? status : cvy_dataset_order_classes(set, &known, "the weights");
 }
 
-convoy_status convoy_evaluate(convoy_model *model, convoy_device *device, convoy_dataset *set, int batch_size,
-                              const convoy_evaluation **out) {
+convoy_status cvy_evaluate(convoy_model *model, convoy_device *device, convoy_dataset *set, int batch_size,
+                           float **outputs, const convoy_evaluation **out) {
     convoy_network *network = NULL;
     cvy_evaluator *evaluator = NULL;
     evaluation *result = NULL;
-    convoy_status status = cvy_given_pointer(__func__, "evaluation", out);
+    convoy_status status = cvy_given_pointer("convoy_evaluate", "evaluation", out);
     if (status)
         return status;
     *out = NULL;
@@ -568,6 +575,10 @@ convoy_status convoy_evaluate(convoy_model *model, convoy_device *device, convoy
     const bool smallest = cvy_loss_answer_is_smallest((cvy_loss)cvy_model_recipe(model)->loss);
     if (!status)
         status = fill_evaluation(evaluator, set, smallest, result);
+    if (!status && outputs) {
+        *outputs = evaluator->outputs;
+        evaluator->outputs = NULL;
+    }
     cvy_evaluator_free(evaluator);
     convoy_network_close(network);
     if (status)
@@ -575,6 +586,11 @@ convoy_status convoy_evaluate(convoy_model *model, convoy_device *device, convoy
     else
         *out = &result->figures;
     return status;
+}
+
+convoy_status convoy_evaluate(convoy_model *model, convoy_device *device, convoy_dataset *set, int batch_size,
+                              const convoy_evaluation **evaluation) {
+    return cvy_evaluate(model, device, set, batch_size, NULL, evaluation);
 }
 
 void convoy_evaluation_free(const convoy_evaluation *figures) {

@@ -29,8 +29,8 @@ typedef struct convoy_dataset_options {
     /* Wanted: 1 (grey) or 3 (RGB), converted as needed; 0: as stored. */
     int channels;
     /* Size to which photographs are resized (short side) and cropped (centre), and of synthetic images; 0: as
-       the first image is stored (28x28 for synthetic ones). IDX and CIFAR sets keep their own size: the
-       loader resizes them on the device. */
+       the first image is stored (28x28 for synthetic ones). IDX and CIFAR sets keep their own size, and are
+       brought to the model's on the device, as its recipe's `resize` says. */
     int height, width;
     /* Of each class, for folders without train/ and test/ or val/; 0: 0.2. */
     double test_fraction;
@@ -96,7 +96,8 @@ typedef struct convoy_images {
     size_t size;
     const char *name; /* for messages; NULL: "memory" */
     size_t count;
-    int channels, height, width; /* 1 to 4 channels. Another size than the model's is resized on the device */
+    int channels, height, width; /* 1 to 4 channels. Of another size than the model's: resized on the
+                                    device as the recipe's `resize` says */
     convoy_pixel pixel;
     const void *pixels;    /* [count][channels][height][width]; NULL where a function makes them */
     const int32_t *labels; /* [count], each in 0..classes-1; copied. NULL: none, or the function gives them */

@@ -1,8 +1,12 @@
 /* The same picture through the library, through `convoy predict` on its PNG, and through `convoy eval
    --logits` on a folder of it: one way to resize, crop, convert and normalise, whoever asks. */
+#include <fcntl.h>
+#include <unistd.h>
+
 #include "convoy.h"
 #include "data/image.h"
 #include "support/command.h"
+#include "support/images.h"
 #include "train/evaluator.h"
 
 enum { HEIGHT = 480, WIDTH = 640, CLASSES = 10 };
@@ -123,6 +127,202 @@ static void three_ways_give_one_answer(void **state) {
     convoy_model_free(model);
 }
 
+/* ---- what lies in the network's input ---- */
+
+enum { MOST = 32 };
+
+/* Every image that a network was given while `heard` was listening. */
+static struct heard {
+    float *inputs[MOST];
+    size_t values; /* of each */
+    int count, launches;
+} * heard;
+
+convoy_status __real_cvy_network_forward(convoy_network *network, int n, bool training, uint32_t step);
+convoy_status __wrap_cvy_network_forward(convoy_network *network, int n, bool training, uint32_t step);
+convoy_status __wrap_cvy_network_forward(convoy_network *network, int n, bool training, uint32_t step) {
+    if (heard) {
+        const size_t pitch = (size_t)cvy_network_pitch(network),
+                     values = cvy_buffer_bytes(cvy_network_input(network)) / sizeof(float) / pitch;
+        float *columns = test_read(cvy_network_input(network), values * pitch);
+        assert_true(heard->count + n <= MOST);
+        for (size_t i = 0; i < (size_t)n; i++) {
+            float *input = heard->inputs[heard->count++] = malloc(values * sizeof *input);
+            for (size_t v = 0; v < values; v++)
+                input[v] = columns[v * pitch + i];
+        }
+        heard->values = values;
+        heard->launches++;
+        free(columns);
+    }
+    return __real_cvy_network_forward(network, n, training, step);
+}
+
+static void end_listening(void) {
+    for (int i = 0; heard && i < heard->count; i++)
+        free(heard->inputs[i]);
+    free(heard);
+    heard = NULL;
+}
+
+static void listen(void) {
+    end_listening();
+    heard = calloc(1, sizeof *heard);
+}
+
+/* Image `index` of what was heard is this one. */
+static void heard_is(int index, const float *expected) {
+    assert_true(index < heard->count);
+    assert_memory_equal(heard->inputs[index], expected, heard->values * sizeof *expected);
+}
+
+int convoy_main(int argc, char **argv);
+
+/* A command in this process. */
+static void command(const char *const *words) {
+    char *argv[16] = {(char *)(uintptr_t) "convoy"};
+    int argc = 1;
+    for (; words[argc - 1]; argc++)
+        argv[argc] = (char *)(uintptr_t)words[argc - 1];
+    fflush(NULL);
+    const int nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC), kept[2] = {dup(1), dup(2)};
+    dup2(nowhere, 1);
+    dup2(nowhere, 2);
+    listen();
+    const int code = convoy_main(argc, argv);
+    fflush(NULL);
+    dup2(kept[0], 1);
+    dup2(kept[1], 2);
+    close(kept[0]);
+    close(kept[1]);
+    close(nowhere);
+    assert_int_equal(code, 0);
+}
+
+/* What the network gets of pictures in memory; the caller frees each. */
+static void hear_pictures(convoy_model *model, convoy_device *device, const convoy_picture *const *pictures,
+                          size_t count, float **inputs) {
+    convoy_predictor *predictor = NULL;
+    listen();
+    assert_ok(convoy_predictor_open(model, device, 0, &predictor));
+    assert_ok(convoy_predictor_run(predictor, pictures, count, NULL, NULL));
+    convoy_predictor_close(predictor);
+    assert_int_equal(heard->count, count);
+    for (size_t i = 0; i < count; i++)
+        inputs[i] =
+            memcpy(malloc(heard->values * sizeof(float)), heard->inputs[i], heard->values * sizeof(float));
+}
+
+/* Evaluates a set of two images in memory, [channels][height][width] each. */
+static void evaluate_memory(convoy_model *model, convoy_device *device, const uint8_t *planes, int channels,
+                            int height, int width) {
+    const int32_t labels[2] = {0, 1};
+    const convoy_images images = {.count = 2,
+                                  .channels = channels,
+                                  .height = height,
+                                  .width = width,
+                                  .pixels = planes,
+                                  .labels = labels,
+                                  .classes = CLASSES};
+    convoy_dataset *set = NULL;
+    const convoy_evaluation *evaluation = NULL;
+    assert_ok(convoy_dataset_from_memory(&images, &set));
+    listen();
+    assert_ok(convoy_evaluate(model, device, set, 0, &evaluation));
+    assert_int_equal(heard->count, 2);
+    convoy_evaluation_free(evaluation);
+    convoy_dataset_free(set);
+}
+
+static void inputs_are_equal(const fixture *f, const char *device) {
+    enum { PLANE = HEIGHT * WIDTH };
+    convoy_device *opened = NULL;
+    convoy_model *model = load(f);
+    convoy_picture rgb = picture_of(f, 1), grey = picture_of(f, 0);
+    float *expected[2];
+    assert_ok(convoy_device_open(device, &opened));
+    hear_pictures(model, opened, (const convoy_picture *const[]){&rgb, &grey}, 2, expected);
+    assert_true(memcmp(expected[0], expected[1], heard->values * sizeof(float)) != 0);
+
+    uint8_t *planes = malloc(6 * (size_t)PLANE);
+    for (size_t p = 0; p < PLANE; p++)
+        for (size_t c = 0; c < 3; c++) {
+            planes[c * PLANE + p] = f->pixels[1][3 * p + c];
+            planes[(3 + c) * PLANE + p] = f->pixels[0][p];
+        }
+    evaluate_memory(model, opened, planes, 3, HEIGHT, WIDTH);
+    heard_is(0, expected[0]);
+    heard_is(1, expected[1]);
+    free(planes);
+    convoy_model_free(model);
+    convoy_device_close(opened);
+
+    const char *const files[] = {test_path(f->folder, "set/test/a/rgb.png"),
+                                 test_path(f->folder, "set/test/b/grey.png")};
+    command((const char *[]){"predict", f->model, "--weights", f->weights, "--device", device, files[0],
+                             files[1], NULL});
+    assert_int_equal(heard->count, 2);
+    heard_is(0, expected[0]);
+    heard_is(1, expected[1]);
+
+    command((const char *[]){"eval", f->model, "--weights", f->weights, "--device", device, "--data",
+                             test_path(f->folder, "set"), "--logits", test_path(f->folder, "device.csv"),
+                             NULL});
+    /* In the set's order, and once: a/rgb.png, and grey.png of all other classes. */
+    assert_true(heard->count == CLASSES && heard->launches == 3);
+    for (int i = 0; i < CLASSES; i++)
+        heard_is(i, expected[i > 0]);
+    free(expected[0]);
+    free(expected[1]);
+    end_listening();
+}
+
+static void networks_are_given_the_same_bits(void **state) {
+    inputs_are_equal(*state, "host");
+    if (!cvy_device_get_traits(test_device())->host)
+        inputs_are_equal(*state, convoy_device_get_info(test_device())->id);
+}
+
+/* A recipe that resizes what has the model's size already, before it is cropped: whoever brings it. */
+static void the_models_size_is_resized_all_the_same(void **state) {
+    const fixture *f = *state;
+    enum { SIDE = 12 };
+    const uint32_t sizes[] = {2, SIDE, SIDE};
+    const char *yaml =
+                   test_write(f->folder, "crop.yaml",
+                              "input: [1, 12, 12]\nlayers:\n  - Flatten\n  - Linear: {out_features: 10}\n"
+                              "recipe: {resize: {short_side: 19}, mean: 0.5, std: 0.25, batch_size: 4}\n"),
+               *weights = test_path(f->folder, "crop.safetensors");
+    convoy_device *host = NULL;
+    convoy_model *model = NULL;
+    float *expected[2];
+    convoy_picture picture = picture_of(f, 0), other;
+    picture.height = picture.width = SIDE;
+    other = picture;
+    other.pixels += SIDE * SIDE;
+    assert_ok(convoy_device_open("host", &host));
+    assert_ok(convoy_model_load(yaml, NULL, &model));
+    assert_ok(convoy_model_save_weights(model, weights));
+    hear_pictures(model, host, (const convoy_picture *const[]){&picture, &other}, 2, expected);
+    assert_true(expected[0][0] != (float)((picture.pixels[0] / 255.0 - 0.5) / 0.25));
+    evaluate_memory(model, host, picture.pixels, 1, SIDE, SIDE);
+    heard_is(0, expected[0]);
+    heard_is(1, expected[1]);
+    test_write_idx(f->folder, "both-idx3-ubyte", 3, sizes, picture.pixels);
+    test_write_png(f->folder, "one.png", SIDE, SIDE, 0, 8, 0, picture.pixels);
+    command((const char *[]){"predict", yaml, "--weights", weights, "--device", "host",
+                             test_path(f->folder, "both-idx3-ubyte"), test_path(f->folder, "one.png"), NULL});
+    assert_int_equal(heard->count, 3);
+    heard_is(0, expected[0]);
+    heard_is(1, expected[1]);
+    heard_is(2, expected[0]);
+    free(expected[0]);
+    free(expected[1]);
+    end_listening();
+    convoy_model_free(model);
+    convoy_device_close(host);
+}
+
 /* What the network gets: the pixels of the file that a set decodes, bit by bit, with border and
  * normalisation. */
 static void inputs_are_those_of_a_set(void **state) {
@@ -205,6 +405,8 @@ static void impossible_pictures_are_named(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(three_ways_give_one_answer),
+        cmocka_unit_test(networks_are_given_the_same_bits),
+        cmocka_unit_test(the_models_size_is_resized_all_the_same),
         cmocka_unit_test(inputs_are_those_of_a_set),
         cmocka_unit_test(rows_may_be_padded),
         cmocka_unit_test(impossible_pictures_are_named),

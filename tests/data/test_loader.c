@@ -6,6 +6,7 @@
 #include "base/file.h"
 #include "convoy/log.h"
 #include "data/dataset.h"
+#include "data/image.h"
 #include "data/loader.h"
 #include "ops/gather.h"
 #include "support/images.h"
@@ -69,17 +70,37 @@ static void close_bench(bench *bench) {
     cvy_buffer_free(bench->labels);
 }
 
+/* All images of a set, as files of them would be brought to the model's size; malloc'ed. */
+static uint8_t *bring_all(const convoy_dataset *set, const cvy_image_spec *image) {
+    const cvy_fitting fitting = {1,     image->height, image->width, image->resize, image->short_side,
+                                 false, false};
+    const size_t bytes = cvy_dataset_image_bytes(set), planes = (size_t)set->channels,
+                 made = (size_t)image->height * (size_t)image->width;
+    uint8_t *one = malloc(bytes), *all = malloc(set->count * planes * made);
+    for (size_t i = 0; i < set->count; i++) {
+        assert_ok(convoy_dataset_image(set, i, one));
+        for (size_t c = 0; c < planes; c++) {
+            const cvy_pixels plane = {.channels = 1,
+                                      .height = set->height,
+                                      .width = set->width,
+                                      .data = one + c * (bytes / planes)};
+            assert_ok(cvy_image_bring(&plane, &fitting, all + (i * planes + c) * made));
+        }
+    }
+    free(one);
+    return all;
+}
+
 /* What the reference makes of the images that the loader says it took. */
 static void expect_batch(bench *bench, const convoy_dataset *set, const cvy_loader_options *options, int n) {
     int got;
     assert_ok(cvy_loader_next(bench->loader, bench->input, bench->labels, &got));
     assert_int_equal(got, n);
-    size_t bytes = cvy_dataset_image_bytes(set);
-    uint8_t *images = malloc(set->count * bytes);
-    for (size_t i = 0; i < set->count; i++)
-        assert_ok(convoy_dataset_image(set, i, images + i * bytes));
-    cvy_gather_shape shape = {
-        .pitch = options->pitch, .in_height = set->height, .in_width = set->width, .image = options->image};
+    uint8_t *images = bring_all(set, &options->image);
+    cvy_gather_shape shape = {.pitch = options->pitch,
+                              .in_height = options->image.height,
+                              .in_width = options->image.width,
+                              .image = options->image};
     float *expected = calloc(bench->values, sizeof *expected),
           *actual = test_read(bench->input, bench->values);
     int32_t expected_labels[PITCH], labels[PITCH];
@@ -163,10 +184,13 @@ static void resizing_and_a_border(void **state) {
         options.image.height = 9;
         options.image.width = 11;
         options.image.border = 2;
-        bench bench = open_bench(set, &options);
-        assert_ok(cvy_loader_start(bench.loader, 1, 2));
-        expect_batch(&bench, set, &options, IMAGES % BATCH);
-        close_bench(&bench);
+        for (int mode = CVY_SHORT_SIDE; mode <= CVY_LETTERBOX; mode++) {
+            options.image.resize = (cvy_resize_mode)mode;
+            bench bench = open_bench(set, &options);
+            assert_ok(cvy_loader_start(bench.loader, 1, 2));
+            expect_batch(&bench, set, &options, IMAGES % BATCH);
+            close_bench(&bench);
+        }
     }
     convoy_dataset_free(set);
 }
@@ -177,8 +201,11 @@ static void expect_augmented(bench *bench, const convoy_dataset *set, const cvy_
     int got;
     int32_t labels[PITCH], *words;
     cvy_augment_shape shape;
+    const cvy_image_spec *image = &options->image;
     const cvy_gather_shape gather = {
-        .pitch = options->pitch, .in_height = set->height, .in_width = set->width, .image = options->image};
+        .pitch = options->pitch, .in_height = image->height, .in_width = image->width, .image = *image};
+    const size_t size = CHANNELS * (size_t)image->height * (size_t)image->width;
+    uint8_t *images = bring_all(set, image);
     assert_ok(cvy_loader_next(bench->loader, bench->input, bench->labels, &got));
     assert_int_equal(got, n);
     assert_ok(cvy_augment_describe(&gather, options->augment, NULL, &shape));
@@ -186,18 +213,17 @@ static void expect_augmented(bench *bench, const convoy_dataset *set, const cvy_
     const uint32_t *indices = cvy_loader_indices(bench->loader);
     for (int i = 0; i < n; i++) {
         cvy_look look;
-        cvy_transforms_draw(options->augment, options->seed, epoch, indices[i], set->height, set->width,
-                            &options->image, &look);
+        cvy_transforms_draw(options->augment, options->seed, epoch, indices[i], image->height, image->width,
+                            image, &look);
         cvy_look_pack(&shape, &look, words, PITCH, (size_t)i);
     }
     float *expected = calloc(bench->values, sizeof *expected),
           *actual = test_read(bench->input, bench->values);
     float *means = calloc(IMAGES * CHANNELS, sizeof *means);
     for (size_t i = 0; i < IMAGES; i++)
-        cvy_augment_means(&gather, set->images + i * cvy_dataset_image_bytes(set), set->height, set->width,
-                          means + i * CHANNELS);
+        cvy_augment_means(&gather, images + i * size, image->height, image->width, means + i * CHANNELS);
     cvy_augment_reference(&shape, n,
-                          &(cvy_augment_source){.images = set->images,
+                          &(cvy_augment_source){.images = images,
                                                 .all_labels = set->labels,
                                                 .indices = indices,
                                                 .means = means,
@@ -205,7 +231,9 @@ static void expect_augmented(bench *bench, const convoy_dataset *set, const cvy_
                                                 .room = PITCH},
                           expected, labels);
     free(means);
-    test_close("input", actual, expected, bench->values, 1e-5);
+    free(images);
+    /* The mean of an image that was resized is that of its pixels before they became bytes. */
+    test_close("input", actual, expected, bench->values, image->height == set->height ? 1e-5 : 2e-3);
     free(words);
     free(expected);
     free(actual);
@@ -243,6 +271,16 @@ static void batches_are_augmented(void **state) {
         expect_augmented(&bench, set, &options, 1, 3);
         expect_augmented(&bench, set, &options, 1, 2);
         close_bench(&bench);
+        /* What is brought to another size first. */
+        options.image.height = list[1].size[0] = 9;
+        options.image.width = list[1].size[1] = 11;
+        bench = open_bench(set, &options);
+        assert_ok(cvy_loader_start(bench.loader, 1, 1));
+        expect_augmented(&bench, set, &options, 1, 3);
+        expect_augmented(&bench, set, &options, 1, 3);
+        close_bench(&bench);
+        list[1].size[0] = HEIGHT;
+        list[1].size[1] = WIDTH;
     }
     convoy_dataset_free(set);
 }

@@ -11,9 +11,7 @@ enum { HEIGHT = 20, WIDTH = 24 };
 /* A list that needs nothing but what `frame` says. */
 static cvy_augment_shape shape_of(cvy_frame frame, int height, int width, int out_height, int out_width) {
     cvy_augment_shape shape = {.gather = {.pitch = 16, .in_height = height, .in_width = width},
-                               .frame = frame,
-                               .height = height,
-                               .width = width};
+                               .frame = frame};
     shape.gather.image =
         (cvy_image_spec){.channels = frame.channels, .height = out_height, .width = out_width};
     for (int c = 0; c < 4; c++)
@@ -71,7 +69,7 @@ static float *refer(const cvy_augment_shape *shape, const uint8_t *image, const 
                     const int32_t *words, int32_t *labels) {
     const uint32_t index = 0;
     float means[4], *y = malloc(outputs(shape) * sizeof *y);
-    cvy_augment_means(&shape->gather, image, shape->height, shape->width, means);
+    cvy_augment_means(&shape->gather, image, shape->gather.in_height, shape->gather.in_width, means);
     cvy_augment_reference(shape, 1, &(cvy_augment_source){image, label, &index, means, words, 1}, y, labels);
     return y;
 }
@@ -310,10 +308,10 @@ static const kind kinds[] = {
      17,
      0,
      false},
-    {"resized, of floats",
+    {"of floats, in order",
      {.channels = 1, .shrink = 1, .colours = true, .fold = CVY_FOLD_MIRROR},
-     7,
-     9,
+     14,
+     12,
      14,
      12,
      2,
@@ -324,7 +322,7 @@ static const kind kinds[] = {
 static void draw(const cvy_augment_shape *shape, uint32_t index, cvy_look *look) {
     const cvy_image_spec *image = &shape->gather.image;
     cvy_rng rng = cvy_rng_stream(5, 77, index);
-    cvy_look_begin(look, image->channels, shape->height, shape->width);
+    cvy_look_begin(look, image->channels, shape->gather.in_height, shape->gather.in_width);
     if (index % 4 == 1)
         cvy_look_flip(look, true, index % 8 == 1);
     const int pad = shape->frame.fold ? 5 : 0;
@@ -366,8 +364,7 @@ static void check_kind(const kind *kind, int n, int pitch) {
     shape.gather.floats = kind->floats;
     shape.gather.image.border = kind->border;
     shape.gather.image.mean[0] = 0.25f;
-    shape.height = kind->height;
-    shape.width = kind->width;
+    shape.gather.in_order = kind->floats && n <= IMAGES;
     int32_t *words = calloc(cvy_look_words(&shape), room * sizeof *words), all_labels[IMAGES], labels[64],
             expected_labels[64];
     uint32_t indices[64];

@@ -1,8 +1,7 @@
-/* host/ops/gather.h: images of bytes and floats into a batch, plain, resized and with a border. */
+/* host/ops/gather.h: images of bytes and floats into a batch, plain and with a border. */
 #include "ops/gather.h"
 
 #include "ops/ops.h"
-#include "ops/resize.h"
 #include "selftest/cases.h"
 
 enum { IMAGES = 70, INDEX_OFFSET = 3 };
@@ -58,7 +57,10 @@ static void test_against_reference(void **state) {
             cvy_gather_shape shape = cvy_gather_cases[s];
             int n = batches[b][0];
             shape.pitch = batches[b][1];
+            shape.in_height = shape.image.height;
+            shape.in_width = shape.image.width;
             shape.floats = (s + b) % 2;
+            shape.in_order = s % 3 == 1;
             const void *images = shape.floats ? (const void *)floats : bytes;
             size_t rows = out_rows(&shape), pitch = (size_t)shape.pitch;
             float *expected = malloc(rows * pitch * sizeof(float));
@@ -75,7 +77,11 @@ static void test_against_reference(void **state) {
 /* The reference, by hand: places, border, normalisation, padding columns. */
 static void test_places(void **state) {
     (void)state;
-    const cvy_gather_shape shape = {16, 2, 3, {2, 2, 3, 1, {0.5f, 0}, {0.5f, 1}, CVY_SHORT_SIDE, 0}, false};
+    const cvy_gather_shape shape = {
+        .pitch = 16,
+        .in_height = 2,
+        .in_width = 3,
+        .image = {.channels = 2, .height = 2, .width = 3, .border = 1, .mean = {0.5f, 0}, .std = {0.5f, 1}}};
     const uint32_t indices[2] = {1, 0};
     const int32_t all_labels[2] = {7, 8};
     uint8_t images[24];
@@ -99,30 +105,29 @@ static void test_places(void **state) {
     assert_true(fabsf(y[(2 * 5 + 3) * 16] - (0.7f - 0.5f) / 0.5f) < 1e-6f); /* value 12 + 5 */
 }
 
-/* The resize is the one of ops/resize.h. */
-static void test_same_resize(void **state) {
+/* Images that were made for the batch lie in its order; their labels are those of the set. */
+static void test_in_order(void **state) {
     (void)state;
-    const cvy_gather_shape shape = {16, 9, 6, {1, 13, 15, 0, {0}, {1}, CVY_SHORT_SIDE, 0}, false};
-    const cvy_resize_shape resize = {16, 1, 9, 6, 13, 15};
-    uint8_t *images = random_bytes(16 * 54);
-    float x[54 * 16], *expected = malloc(13 * 15 * 16 * sizeof(float)),
-                      *y = malloc(13 * 15 * 16 * sizeof(float));
-    int32_t labels[16] = {0}, all_labels[16] = {0};
-    uint32_t indices[16];
-    for (uint32_t i = 0; i < 16; i++) {
-        indices[i] = i;
-        for (uint32_t p = 0; p < 54; p++)
-            x[p * 16 + i] = (float)images[i * 54 + p] / 255;
-    }
-    cvy_resize_forward_reference(&resize, x, expected);
-    cvy_gather_reference(&shape, 16, images, all_labels, indices, y, labels);
-    test_close("resize", y, expected, 13 * 15 * 16, 1e-6);
-    free(images), free(expected), free(y);
+    const cvy_gather_shape shape = {.pitch = 16,
+                                    .in_height = 1,
+                                    .in_width = 1,
+                                    .image = {.channels = 1, .height = 1, .width = 1, .std = {1}},
+                                    .in_order = true};
+    const uint32_t indices[2] = {1, 0};
+    const int32_t all_labels[2] = {7, 8};
+    const uint8_t images[2] = {0, 255};
+    float y[16];
+    int32_t labels[16];
+    cvy_gather_reference(&shape, 2, images, all_labels, indices, y, labels);
+    assert_true(labels[0] == 8 && labels[1] == 7 && y[0] == 0 && y[1] == 1);
 }
 
 static void test_impossible_shapes(void **state) {
     (void)state;
-    cvy_gather_shape shape = {16, 4, 4, {5, 4, 4, 0, {0}, {1, 1, 1, 1}, CVY_SHORT_SIDE, 0}, false};
+    cvy_gather_shape shape = {.pitch = 16,
+                              .in_height = 4,
+                              .in_width = 4,
+                              .image = {.channels = 5, .height = 4, .width = 4, .std = {1, 1, 1, 1}}};
     cvy_gather *op = NULL;
     assert_fails(cvy_gather_create(device, &shape, &op), CONVOY_INVALID, "5 channels");
     shape.image.channels = 4, shape.image.height = 0;
@@ -130,13 +135,15 @@ static void test_impossible_shapes(void **state) {
     shape.image.height = 4, shape.image.std[2] = 0;
     assert_fails(cvy_gather_create(device, &shape, &op), CONVOY_INVALID,
                  "channel 2 cannot be normalised by mean 0 and std 0");
+    shape.image.std[2] = 1, shape.in_width = 5;
+    assert_fails(cvy_gather_create(device, &shape, &op), CONVOY_INVALID, "4x5 are gathered as 4x4");
 }
 
 int main(void) {
     const struct CMUnitTest gather[] = {
         cmocka_unit_test(test_against_reference),
         cmocka_unit_test(test_places),
-        cmocka_unit_test(test_same_resize),
+        cmocka_unit_test(test_in_order),
         cmocka_unit_test(test_impossible_shapes),
     };
     return RUN_ON_DEVICES(gather);

@@ -1,0 +1,4 @@
+# libFuzzer's program.
+set(CMAKE_C_COMPILER clang CACHE STRING "")
+set(CONVOY_TESTS ON CACHE STRING "" FORCE)
+set(CONVOY_FUZZ ON CACHE BOOL "" FORCE)

@@ -1,0 +1,4 @@
+# What every test runs in.
+set(CMAKE_C_COMPILER gcc CACHE STRING "")
+set(CONVOY_TESTS ON CACHE STRING "" FORCE)
+set(CONVOY_WERROR ON CACHE BOOL "" FORCE)
