@@ -165,6 +165,8 @@ const volatile int *cli_catch_signals(void);
 
 /* Another process speaks for this one: no notes, no warnings. */
 extern bool cli_quiet;
+/* In front of every note: what this process is to the one that speaks for all; NULL: it is that one. */
+extern const char *cli_prefix;
 /* A line for people, on stderr; what no screen should get is escaped. */
 void cli_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Text from outside: as it is where it is UTF-8, else with the other bytes as \xE9. */
