@@ -252,6 +252,7 @@ void cli_pictures_end(cli_pictures *pictures);
 typedef struct cli_report {
     const char *const *folders; /* of runs */
     size_t count;
+    const struct cvy_trials *search; /* of which the one folder is the best run; NULL: of none */
     const char *out;                 /* the page */
     const cli_data_request *request; /* what the weights answer to; NULL: nothing is evaluated */
 } cli_report;

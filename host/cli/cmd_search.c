@@ -13,6 +13,7 @@
 #include "cli/search.h"
 #include "data/dataset.h"
 #include "model/model.h"
+#include "report/trials.h"
 
 typedef struct options {
     cli_common common;
@@ -72,6 +73,7 @@ typedef struct search {
     size_t rungs;
     search_outcome *outcomes; /* [rungs][trials][folds] */
     size_t done, all;
+    bool draws;
 } search;
 
 static search_outcome *outcome_of(const search *s, size_t rung, size_t trial, int fold) {
@@ -397,6 +399,14 @@ static void report(const search *s, const convoy_model *model, size_t *const ord
 
 /* ---- the command ---- */
 
+/* What goes wrong with a picture takes nothing of the search. */
+static void draw(search *s) {
+    if (s->draws && cvy_trials_save(s->out)) {
+        cvy_warning("the search has no new search.png: %s", convoy_error_message());
+        s->draws = false;
+    }
+}
+
 /* A search_work's: the row, and the line of a trial whose folds are all there. */
 static convoy_status note_done(void *context, const search_job *job, const search_outcome *outcome,
                                const char *device) {
@@ -407,8 +417,10 @@ static convoy_status note_done(void *context, const search_job *job, const searc
     convoy_status status = add_row(s, job, outcome, device);
     for (int f = 0; f < s->folds; f++)
         whole &= outcome_of(s, job->rung, job->trial, f)->known;
-    if (!status && whole)
+    if (!status && whole) {
         say_done(s, job->rung, job->trial, device);
+        draw(s);
+    }
     return status;
 }
 
@@ -493,6 +505,7 @@ static convoy_status prepare(search *s, const convoy_model *model) {
     if (status)
         return status;
     s->table = cvy_arena_printf(s->call->arena, "%s/search.csv", s->out);
+    s->draws = cvy_canvas_check() == CONVOY_OK;
     status = claim_folder(s, model);
     return status ? status : open_table(s);
 }

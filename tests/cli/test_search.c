@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "report/canvas.h"
 #include "support/command.h"
 
 enum { ROWS = 64 };
@@ -78,6 +79,7 @@ static void a_grid_is_tried_once(void **state) {
         cvy_file_exists(test_path(json_string_value(json_object_get(best, "out")), "best.safetensors")));
     assert_int_equal(read_rows(out, rows), 4);
     assert_non_null(strstr(rows[1].rest, "0.3,30,"));
+    assert_non_null(strstr(rows[1].rest, "/trial-002,Host CPU without OpenCL"));
     assert_non_null(strstr(rows[2].rest, "0.0,20,"));
     /* A trial is what train does with its settings. */
     const double value = rows[1].fields[4];
@@ -92,6 +94,22 @@ static void a_grid_is_tried_once(void **state) {
     assert_string_equal(before, after);
     free(before);
     free(after);
+    if (cvy_canvas_check() == CONVOY_OK) { /* its picture, and its page: the best run's, behind the table */
+        assert_true(cvy_file_exists(test_path(out, "search.png")));
+        r = RUN("report", out, "--json", "--no-eval");
+        assert_int_equal(r->code, 0);
+        assert_string_equal(json_string_value(json_object_get(r->json, "out")),
+                            test_path(out, "report.html"));
+        char *page = test_read_text(test_path(out, "report.html"), NULL);
+        static const char *const parts[] = {
+            "<h2>Search</h2>",        "4 trials, the best first, by the highest accuracy",
+            "alt=\"accuracy by lr\"", "alt=\"accuracy by lr and batch_size\"",
+            "<th>batch_size</th>",    "<h2>Curves</h2>"};
+        for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+            if (!strstr(page, parts[i]))
+                fail_msg("the page lacks %s", parts[i]);
+        free(page);
+    }
     r = RUN(SEARCH, out, "--grid", "lr=0.3,0.1");
     assert_true(r->code == 2 && strstr(r->err, "holds another search"));
 }

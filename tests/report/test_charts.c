@@ -1,5 +1,5 @@
-/* The table of a run and its curves: what is read, where ticks stand, and that the picture is the one that
-   was kept. */
+/* The tables of a run and of a search, and their pictures: what is read, where ticks stand, and that the
+   picture is the one that was kept. */
 #include "support/images.h"
 #include "support/run.h"
 #include "support/test.h"
@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "convoy/data.h"
 #include "report/curves.h"
+#include "report/trials.h"
 
 #define DATA CONVOY_SOURCE_DIR "/tests/report/data"
 
@@ -130,6 +131,74 @@ static void curves_look_as_kept(void **state) {
     compare_with_kept(picture, DATA "/curves.png");
 }
 
+#define SEARCH_HEADER                                                                                        \
+    "trial,rung,fold,epochs,value,best_epoch,train_loss,train_accuracy,seconds,lr,optimizer,folder\n"
+
+static void write_search(const char *text) {
+    test_write_file(folder, "search.csv", text, strlen(text));
+}
+
+/* The last rung of each trial, mean of its folds; the best first. */
+static void searches_are_read(void **state) {
+    (void)state;
+    cvy_trials t;
+    assert_true(cvy_trials_are_in(DATA "/search"));
+    assert_ok(cvy_trials_read(arena, DATA "/search", &t));
+    static const size_t order[] = {3, 4, 6, 1, 2, 5};
+    assert_int_equal(t.count, 6);
+    assert_int_equal(t.axes, 2);
+    assert_int_equal(t.rung_count, 8);
+    for (size_t i = 0; i < 6; i++)
+        assert_int_equal(t.trials[i].number, order[i]);
+    assert_true(t.trials[0].value == 0.86 && t.trials[0].epochs == 6 && isnan(t.trials[5].value));
+    assert_string_equal(t.trials[1].settings[1], "{Adam: {betas: [0.9, 0.99]}}");
+    assert_string_equal(t.trials[0].folder, DATA "/search/trial-003");
+    assert_string_equal(t.trials[0].device, "A device");
+    assert_string_equal(t.monitor, "accuracy");
+    assert_int_equal(cvy_trials_panels(&t), 4);
+    assert_string_equal(cvy_trials_title(arena, &t, 0), "accuracy by lr");
+    assert_string_equal(cvy_trials_title(arena, &t, 2), "accuracy over epochs");
+    assert_string_equal(cvy_trials_title(arena, &t, 3), "accuracy by lr and optimizer");
+
+    write_search(SEARCH_HEADER "2,1,2,3,0.5,1,1,1,1,0.1,SGD,x/trial-002/fold-2\n"
+                               "2,1,1,3,0.25,1,1,1,1,0.1,SGD,x/trial-002/fold-1\n"
+                               "1,1,1,3,0.5,1,1,1,1,0.2,Adam,x/trial-001/fold-1\n"
+                               "one,1,1,3,0.5,1,1,1,1,0.2,Adam,x\n1,1,1\n1,1,2,3,0.4");
+    test_write_file(folder, "trial-001/fold-1/model.yaml", "recipe: {monitor: loss}\n", 24);
+    assert_ok(cvy_trials_read(arena, folder, &t));
+    assert_int_equal(t.count, 2);
+    assert_int_equal(t.damaged, 3);
+    assert_true(t.least && strcmp(t.monitor, "loss") == 0);
+    assert_true(t.trials[0].number == 2 && t.trials[0].value == 0.375 && !t.trials[0].device);
+    assert_string_equal(t.trials[0].folder, test_path(folder, "trial-002/fold-1"));
+    assert_int_equal(cvy_trials_panels(&t), 2); /* two trials are no grid */
+
+    write_search("epoch,step\n1,2\n");
+    assert_fails(cvy_trials_read(arena, folder, &t), CONVOY_INVALID, "search.csv is no table of a search");
+    write_search("");
+    assert_fails(cvy_trials_read(arena, folder, &t), CONVOY_INVALID, "is no table of a search");
+    write_search(SEARCH_HEADER);
+    assert_ok(cvy_trials_read(arena, folder, &t));
+    assert_int_equal(t.count, 0);
+    assert_fails(cvy_trials_read(arena, "/no/such", &t), CONVOY_IO, "/no/such/search.csv");
+}
+
+static void a_search_looks_as_kept(void **state) {
+    (void)state;
+    size_t size;
+    if (cvy_canvas_check() != CONVOY_OK)
+        skip();
+    char *table = test_read_text(DATA "/search/search.csv", &size);
+    write_search(table);
+    free(table);
+    assert_ok(cvy_trials_save(folder));
+    compare_with_kept(test_path(folder, "search.png"), DATA "/search.png");
+    write_search(SEARCH_HEADER "1,1,1,3,,1,1,1,1,nan,,x\n2,1,1,3,inf,1,1,1,1,,,x\n");
+    assert_ok(cvy_trials_save(folder)); /* numbers that no search should have */
+    write_search("no table");
+    assert_fails(cvy_trials_save(folder), CONVOY_INVALID, "no table of a search");
+}
+
 /* Numbers that no run should have are drawn as far as they can be. */
 static void strange_numbers_are_drawn(void **state) {
     (void)state;
@@ -156,6 +225,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tables_are_read_by_name),   cmocka_unit_test(other_files_are_refused),
         cmocka_unit_test(ticks_are_round),           cmocka_unit_test(curves_look_as_kept),
+        cmocka_unit_test(searches_are_read),         cmocka_unit_test(a_search_looks_as_kept),
         cmocka_unit_test(strange_numbers_are_drawn),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
