@@ -270,9 +270,13 @@ static convoy_status load_trial(search *s, const search_job *job, convoy_model *
                                 .validation = true,
                                 .judge = s->folds == 1 ? &sets[2] : NULL};
     convoy_status status = cli_load(&call, &request, model, &sets[0], &sets[1]);
-    if (!status && s->folds > 1)
-        status = cvy_dataset_fold(sets[0], job->fold, s->folds, (uint64_t)o->seed, &sets[2]);
-    return status;
+    if (status || s->folds == 1)
+        return status;
+    status = cvy_dataset_fold(sets[0], job->fold, s->folds, (uint64_t)o->seed, &sets[2]);
+    if (status != CONVOY_INVALID)
+        return status;
+    const char *reason = cvy_arena_strdup(call.arena, convoy_error_message());
+    return cvy_fail(status, "--folds %d: %s", s->folds, reason);
 }
 
 /* Trains from where an earlier rung or a kill left it. A trial that diverges is one that failed. A
@@ -465,8 +469,10 @@ static convoy_status run_all(search *s, const convoy_model *model) {
         cli_note("go on by the same command with --out %s", s->out);
     if (!status && isnan(value_of(s, s->rungs - 1, among[0])))
         status = cvy_fail(CONVOY_FAILED, "convoy search: every trial failed; see the warnings above");
-    if (!status)
+    if (!status) {
+        draw(s); /* also what was done before, and by an older version */
         report(s, model, orders, counts);
+    }
     return status;
 }
 

@@ -113,6 +113,11 @@ static void find_axis(axis *a, const cvy_chart *chart, bool horizontal, int most
     } else {
         find_range(a, low, high);
     }
+    if (a->scale == CVY_LOG && chart->count && chart->series->dots > 0) { /* whole, at the ends too */
+        const double room = (a->high - a->low) * 0.04;
+        a->low -= room;
+        a->high += room;
+    }
     a->ticks = cvy_round_ticks(a->low, a->high, most < 3 ? 3 : most);
     const bool whole = a->scale == CVY_LOG || (horizontal && chart->whole_x);
     if (whole && a->ticks.step < 1 && a->high - a->low >= 1) {

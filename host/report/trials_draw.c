@@ -144,7 +144,7 @@ static void draw_key(cvy_arena *arena, cvy_canvas *canvas, cvy_box box, const cv
         y[s][series[s].count++] = t->trials[i].value;
     }
     chart->x_name = t->keys[panel];
-    chart->x_scale = !words && a.low > 0 && a.high >= 20 * a.low ? CVY_LOG : CVY_LINEAR;
+    chart->x_scale = !words && a.low > 0 && a.high >= 9.99 * a.low ? CVY_LOG : CVY_LINEAR;
     chart->x_words = words ? a.words : NULL;
     chart->x_word_count = a.count;
     chart->series = series;

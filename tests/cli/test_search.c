@@ -375,6 +375,10 @@ static void says_what_is_wrong(void **state) {
     assert_true(r->code == 2 && strstr(r->err, "give it T_max or total_steps"));
     r = RUN(SEARCH, test_path(folder, "none"), "--grid", "lr=1,2", "--folds", "3", "--val-fraction", "0.2");
     assert_true(r->code == 2 && strstr(r->err, "leave out --val-fraction"));
+    r = RUN(SEARCH, test_path(folder, "empty"), "--grid", "lr=1,2", "--folds", "100", "--limit-train", "8");
+    if (r->code != 2 || !strstr(r->err, "--folds 100: a part of the 8 training images") ||
+        !strstr(r->err, "take fewer"))
+        fail_msg("%d: %s", r->code, r->err);
     r = RUN("search", model, "--devices", "host,,host", "--grid", "lr=1,2");
     assert_true(r->code == 2 && strstr(r->err, "--devices `host,,host`: a device is missing"));
     r = RUN("search", model, "--devices", "host,none such", "--grid", "lr=1,2", "--out",
