@@ -41,6 +41,12 @@ CASES = [
           "{ExponentialLR: {gamma: 0.5}}], milestones: [4, 20]}}"),
     (SGD, "{SequentialLR: {schedulers: [{LinearLR: {start_factor: 0.1, total_iters: 10}}, {StepLR: {step_size: 40}}], "
           "milestones: [10], by: step}}"),
+    (SGD, "{SequentialLR: {schedulers: [{SequentialLR: {schedulers: [{ConstantLR: {factor: 0.5, total_iters: 100}}, "
+          "{ExponentialLR: {gamma: 0.8}}, {StepLR: {step_size: 2}}], milestones: [3, 8]}}, {LinearLR: {total_iters: 4}}, "
+          "{CosineAnnealingLR: {T_max: 8}}], milestones: [12, 16]}}"),
+    (SGD, "{SequentialLR: {schedulers: [{SequentialLR: {schedulers: [{SequentialLR: {schedulers: [{LinearLR: "
+          "{total_iters: 6}}, {ExponentialLR: {gamma: 0.9}}], milestones: [6]}}, {PolynomialLR: {total_iters: 10}}], "
+          "milestones: [20]}}, {StepLR: {step_size: 10}}], milestones: [40], by: step}}"),
     (SGD, "{ReduceLROnPlateau: {patience: 2}}"),
     (SGD, "{ReduceLROnPlateau: {patience: 1, factor: 0.5, cooldown: 2, min_lr: 0.05, threshold: 0.05, "
           "threshold_mode: abs}}"),

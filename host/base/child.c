@@ -157,6 +157,33 @@ done:
     return status;
 }
 
+convoy_status cvy_child_fork(cvy_child *child, bool *inside) {
+    int sockets[2] = {-1, -1};
+    const pid_t parent = getpid();
+    *child = (cvy_child){0};
+    *inside = false;
+    fflush(NULL); /* what waits in a buffer is written once */
+    const bool paired = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets) == 0;
+    const pid_t id = paired ? fork() : -1;
+    if (id < 0) {
+        const int reason = errno;
+        for (int i = 0; i < 2 && paired; i++)
+            close(sockets[i]);
+        return cvy_fail(CONVOY_FAILED, "a process cannot be started: %s", strerror(reason));
+    }
+    *inside = id == 0;
+    child->id = id;
+    child->socket = sockets[*inside];
+    close(sockets[!*inside]);
+    if (*inside) {
+        setpgid(0, 0);
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (getppid() != parent)
+            raise(SIGKILL); /* it has died meanwhile */
+    }
+    return CONVOY_OK;
+}
+
 void cvy_child_end(cvy_child *child) {
     if (child->id <= 0)
         return;

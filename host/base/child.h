@@ -57,6 +57,10 @@ bool cvy_child_possible(void);
    no helper, with the places where it was looked for. */
 convoy_status cvy_child_start(cvy_child *child, const char *task, const char *const *arguments,
                               const cvy_child_options *options);
+/* Starts a child that is this program itself, from here on: `inside` tells it from the parent, and `child` is
+   the other one for both. It has this one's memory and standard output, so nothing that a fork loses may be
+   there: threads, a driver. It ends by _exit, dies with its parent, and Ctrl-C ends only the parent. */
+convoy_status cvy_child_fork(cvy_child *child, bool *inside);
 /* Sends a line; what the format makes is cut to fit and must not hold a line's end. False: nobody hears it.
  */
 bool cvy_child_say(cvy_child *child, const char *format, ...) __attribute__((format(printf, 2, 3)));

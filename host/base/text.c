@@ -269,3 +269,20 @@ bool cvy_text_to_double(const char *text, double *value) {
     *value = parsed;
     return true;
 }
+
+size_t cvy_text_split_row(char *line, char **fields, size_t most) {
+    size_t count = 0;
+    for (char *next = line; next && count < most; count++) {
+        char *to = next;
+        bool quoted = *next == '"';
+        fields[count] = next;
+        for (next += quoted; *next && (quoted || *next != ','); next++)
+            if (quoted && *next == '"' && next[1] != '"')
+                quoted = false;
+            else
+                *to++ = quoted && *next == '"' ? *next++ : *next;
+        next = *next ? next + 1 : NULL;
+        *to = '\0';
+    }
+    return count;
+}

@@ -37,6 +37,10 @@ const char *cvy_text_nearest(const char *word, const char *const *candidates, si
 /* Case-insensitive: does `text` contain `part`? */
 bool cvy_text_contains(const char *text, const char *part);
 
+/* Cuts a line of CSV at its commas, in place; "fields in quotes" may have commas and doubled quotes. At most
+   `most` fields: how many. */
+size_t cvy_text_split_row(char *line, char **fields, size_t most);
+
 /* Whole-string number parsing: false on empty text, trailing characters, overflow, NaN or infinity.
    The decimal point is always '.', whatever the locale. */
 bool cvy_text_to_long(const char *text, long long *value);

@@ -165,6 +165,8 @@ const volatile int *cli_catch_signals(void);
 
 /* Another process speaks for this one: no notes, no warnings. */
 extern bool cli_quiet;
+/* In front of every note: what this process is to the one that speaks for all; NULL: it is that one. */
+extern const char *cli_prefix;
 /* A line for people, on stderr; what no screen should get is escaped. */
 void cli_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Text from outside: as it is where it is UTF-8, else with the other bytes as \xE9. */
@@ -250,6 +252,7 @@ void cli_pictures_end(cli_pictures *pictures);
 typedef struct cli_report {
     const char *const *folders; /* of runs */
     size_t count;
+    const struct cvy_trials *search; /* of which the one folder is the best run; NULL: of none */
     const char *out;                 /* the page */
     const cli_data_request *request; /* what the weights answer to; NULL: nothing is evaluated */
 } cli_report;

@@ -97,15 +97,15 @@ static void name_runs(cvy_arena *arena, subject *subjects, size_t count) {
             subjects[i].run.name = subjects[i].run.folder;
 }
 
-static convoy_status write_page(const cli_call *call, const subject *subjects, size_t count,
-                                const char *out) {
+static convoy_status write_page(const cli_call *call, const cli_report *report, const subject *subjects) {
+    const size_t count = report->count;
     cvy_run *runs = cvy_arena_alloc(call->arena, count * sizeof *runs);
     cvy_text page = {0};
     for (size_t i = 0; i < count; i++)
         runs[i] = subjects[i].run;
-    convoy_status status = cvy_page_write(call->arena, runs, count, &page);
+    convoy_status status = cvy_page_write(call->arena, report->search, runs, count, &page);
     if (!status)
-        status = cvy_file_write(out, cvy_text_get(&page), page.length);
+        status = cvy_file_write(report->out, cvy_text_get(&page), page.length);
     cvy_text_free(&page);
     return status;
 }
@@ -125,7 +125,7 @@ convoy_status cli_report_write(const cli_call *call, const cli_report *report, c
         for (size_t n = 0; n < subjects[i].run.note_count; n++)
             cli_note("%s: %s", subjects[i].run.folder, subjects[i].run.notes[n]);
     if (!status)
-        status = write_page(call, subjects, count, report->out);
+        status = write_page(call, report, subjects);
     if (!status && result)
         *result = result_json(subjects, count, report->out);
     for (size_t i = 0; i < count; i++) {
@@ -140,15 +140,27 @@ static convoy_status run(cli_call *call) {
     const size_t count = call->operand_count;
     const cli_data_request request = {
         .data = o->data, .limit_test = (size_t)o->limit, .test = true, .validation = o->split == 1};
-    const cli_report report = {.folders = call->operands,
-                               .count = count,
-                               .out = o->out ? o->out
-                                      : count == 1
-                                          ? cvy_arena_printf(call->arena, "%s/report.html", *call->operands)
-                                          : "report.html",
-                               .request = o->no_eval ? NULL : &request};
+    cli_report report = {.folders = call->operands,
+                         .count = count,
+                         .out = o->out ? o->out
+                                : count == 1
+                                    ? cvy_arena_printf(call->arena, "%s/report.html", *call->operands)
+                                    : "report.html",
+                         .request = o->no_eval ? NULL : &request};
     convoy_device *device = NULL;
-    convoy_status status = cli_report_write(call, &report, &device, o->common.json ? &call->result : NULL);
+    cvy_trials search;
+    convoy_status status = CONVOY_OK;
+    if (count == 1 && cvy_trials_are_in(*call->operands)) {
+        status = cvy_trials_read(call->arena, *call->operands, &search);
+        if (!status && !search.count)
+            status = cvy_fail(CONVOY_INVALID, "%s is a search of which no trial is done", *call->operands);
+        if (!status) {
+            report.folders = &search.trials->folder;
+            report.search = &search;
+        }
+    }
+    if (!status)
+        status = cli_report_write(call, &report, &device, o->common.json ? &call->result : NULL);
     if (!status && !o->common.json)
         printf("%s\n", cli_visible(call->arena, report.out));
     convoy_device_close(device);
@@ -157,7 +169,7 @@ static convoy_status run(cli_call *call) {
 
 const cli_command cli_report_command = {"report",
                                         "RUN...",
-                                        "Write a page about a run, or one that compares several.",
+                                        "Write a page about a run or a search, or one that compares runs.",
                                         1,
                                         64,
                                         params,

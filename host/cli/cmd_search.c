@@ -9,13 +9,15 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/status.h"
+#include "cli/ranks.h"
 #include "cli/search.h"
 #include "data/dataset.h"
 #include "model/model.h"
+#include "report/trials.h"
 
 typedef struct options {
     cli_common common;
-    const char *grid, *range, *data, *out;
+    const char *grid, *range, *data, *out, *devices;
     long long random, seed, limit_train, limit_test;
     int epochs, folds;
     double test_fraction, val_fraction;
@@ -35,6 +37,8 @@ static const cvy_param params[] = {
      "cross-validation: judge by each of so many parts of the training images in turn"},
     {"data", CVY_TEXT, offsetof(options, data), "", 0, 0, NULL, "as of train; default: the recipe's"},
     CLI_ROW_DEVICE,
+    {"devices", CVY_TEXT, offsetof(options, devices), "", 0, 0, NULL,
+     "as 0:0,1:0: so many trials at once, each on the first of them that is free"},
     {"epochs", CVY_INT, offsetof(options, epochs), "", 1, 1 << 20, NULL,
      "of each trial; default: the recipe's"},
     {"seed", CVY_SIZE, offsetof(options, seed), "0", 0, 9e18, NULL,
@@ -56,28 +60,23 @@ static const cvy_param params[] = {
     CVY_PARAM_END,
 };
 
-/* What a training came to; a row of the table. */
-typedef struct outcome {
-    bool known;
-    int epochs, best_epoch;
-    double value, loss, accuracy, seconds; /* value NaN: it failed */
-} outcome;
-
 typedef struct search {
     cli_call *call;
     const options *options;
     search_plan plan;
     const char *out, *table;
-    convoy_device *device;
+    convoy_device *device;   /* NULL: workers have theirs */
+    search_workers *workers; /* NULL: one trial after another, in this process */
     cli_progress progress;
     int monitor, folds; /* folds at least 1 */
     int *budgets;       /* [rungs]: epochs */
     size_t rungs;
-    outcome *outcomes; /* [rungs][trials][folds] */
+    search_outcome *outcomes; /* [rungs][trials][folds] */
     size_t done, all;
+    bool draws;
 } search;
 
-static outcome *outcome_of(const search *s, size_t rung, size_t trial, int fold) {
+static search_outcome *outcome_of(const search *s, size_t rung, size_t trial, int fold) {
     return &s->outcomes[(rung * s->plan.trials + trial) * (size_t)s->folds + (size_t)fold];
 }
 
@@ -104,7 +103,7 @@ static void plan_rungs(search *s, int epochs) {
 static double value_of(const search *s, size_t rung, size_t trial) {
     double sum = 0;
     for (int f = 0; f < s->folds; f++) {
-        const outcome *o = outcome_of(s, rung, trial, f);
+        const search_outcome *o = outcome_of(s, rung, trial, f);
         sum += o->known ? o->value : NAN;
     }
     return sum / s->folds;
@@ -156,18 +155,19 @@ static const char *folder_of(const search *s, size_t trial, int fold) {
     return s->folds > 1 ? cvy_arena_printf(s->call->arena, "%s/fold-%d", folder, fold + 1) : folder;
 }
 
-static convoy_status add_row(const search *s, size_t rung, size_t trial, int fold) {
-    const outcome *o = outcome_of(s, rung, trial, fold);
+static convoy_status add_row(const search *s, const search_job *job, const search_outcome *o,
+                             const char *device) {
     cvy_text row = {0};
-    cvy_text_add(&row, "%zu,%zu,%d,%d", trial + 1, rung + 1, fold + 1, o->epochs);
+    cvy_text_add(&row, "%zu,%zu,%d,%d", job->trial + 1, job->rung + 1, job->fold + 1, o->epochs);
     add_number(&row, o->value);
     cvy_text_add(&row, ",%d", o->best_epoch);
     add_number(&row, o->loss);
     add_number(&row, o->accuracy);
     cvy_text_add(&row, ",%.3f", o->seconds);
     for (size_t i = 0; i < s->plan.axis_count; i++)
-        add_quoted(&row, search_value(search_settings(&s->plan, trial)[i]));
-    add_quoted(&row, folder_of(s, trial, fold));
+        add_quoted(&row, search_value(search_settings(&s->plan, job->trial)[i]));
+    add_quoted(&row, folder_of(s, job->trial, job->fold));
+    add_quoted(&row, device);
     cvy_text_add(&row, "\n");
     convoy_status status = cvy_file_append(s->table, row.data, row.length);
     cvy_text_free(&row);
@@ -191,7 +191,7 @@ static bool read_row(search *s, const char *line) {
         if (!(fields[i] >= 1 && fields[i] <= limits[i]))
             return false;
     *outcome_of(s, (size_t)fields[1] - 1, (size_t)fields[0] - 1, (int)fields[2] - 1) =
-        (outcome){true, (int)fields[3], (int)fields[5], fields[4], fields[6], fields[7], fields[8]};
+        (search_outcome){true, (int)fields[3], (int)fields[5], fields[4], fields[6], fields[7], fields[8]};
     return true;
 }
 
@@ -203,7 +203,7 @@ static convoy_status open_table(search *s) {
     cvy_text_add(&table, "%s", header);
     for (size_t i = 0; i < s->plan.axis_count; i++)
         add_quoted(&table, s->plan.axes[i].key);
-    cvy_text_add(&table, ",folder\n");
+    cvy_text_add(&table, ",folder,device\n");
     convoy_status status =
         cvy_file_exists(s->table) ? cvy_file_read_regular(s->table, 256 << 20, &data, &size) : CONVOY_OK;
     char *line = data ? strchr(data, '\n') : NULL;
@@ -250,42 +250,49 @@ static convoy_status claim_folder(search *s, const convoy_model *model) {
 
 /* ---- one training ---- */
 
-static convoy_status load_trial(search *s, size_t trial, int fold, convoy_model **model,
+static convoy_status load_trial(search *s, const search_job *job, convoy_model **model,
                                 convoy_dataset *sets[3]) {
     cli_call call = *s->call;
     const options *o = s->options;
     const size_t own = s->plan.axis_count;
     call.settings = cvy_arena_alloc(call.arena, (call.setting_count + own + 1) * sizeof *call.settings);
     memcpy(call.settings, s->call->settings, call.setting_count * sizeof *call.settings);
-    memcpy(call.settings + call.setting_count, search_settings(&s->plan, trial), own * sizeof *call.settings);
+    memcpy(call.settings + call.setting_count, search_settings(&s->plan, job->trial),
+           own * sizeof *call.settings);
     call.setting_count += own;
     cli_data_request request = {.data = o->data,
                                 .limit_train = (size_t)o->limit_train,
                                 .limit_test = (size_t)o->limit_test,
                                 .test_fraction = o->test_fraction,
-                                .run = folder_of(s, trial, fold),
+                                .run = folder_of(s, job->trial, job->fold),
                                 .train = true,
                                 .test = s->folds == 1,
                                 .validation = true,
                                 .judge = s->folds == 1 ? &sets[2] : NULL};
     convoy_status status = cli_load(&call, &request, model, &sets[0], &sets[1]);
-    if (!status && s->folds > 1)
-        status = cvy_dataset_fold(sets[0], fold, s->folds, (uint64_t)o->seed, &sets[2]);
-    return status;
+    if (status || s->folds == 1)
+        return status;
+    status = cvy_dataset_fold(sets[0], job->fold, s->folds, (uint64_t)o->seed, &sets[2]);
+    if (status != CONVOY_INVALID)
+        return status;
+    const char *reason = cvy_arena_strdup(call.arena, convoy_error_message());
+    return cvy_fail(status, "--folds %d: %s", s->folds, reason);
 }
 
-/* Trains from where an earlier rung or a kill left it. A trial that diverges is one that failed. */
-static convoy_status run_trial(search *s, size_t rung, size_t trial, int fold) {
+/* Trains from where an earlier rung or a kill left it. A trial that diverges is one that failed. A
+   search_work's. */
+static convoy_status train_job(void *context, convoy_device *device, const search_job *job,
+                               search_outcome *outcome) {
+    search *s = context;
     convoy_model *model = NULL;
     convoy_dataset *sets[3] = {NULL, NULL, NULL};
-    const char *out = folder_of(s, trial, fold);
+    const char *out = folder_of(s, job->trial, job->fold);
     char *checkpoint = cvy_path_join(out, "checkpoint.safetensors");
     convoy_train_result result = {.size = sizeof result};
-    outcome *o = outcome_of(s, rung, trial, fold);
-    convoy_status status = load_trial(s, trial, fold, &model, sets);
+    convoy_status status = load_trial(s, job, &model, sets);
     /* What is judged by a validation set leaves the test set alone. */
     const convoy_train_options train = {.size = sizeof train,
-                                        .epochs = s->budgets[rung],
+                                        .epochs = s->budgets[job->rung],
                                         .seed = (uint64_t)s->options->seed,
                                         .out = out,
                                         .resume = cvy_file_exists(checkpoint),
@@ -294,19 +301,19 @@ static convoy_status run_trial(search *s, size_t rung, size_t trial, int fold) {
                                         .interrupt = cli_catch_signals(),
                                         .validation = sets[2]};
     if (!status)
-        status = convoy_train(model, s->device, sets[0], sets[2] ? NULL : sets[1], &train, &result);
+        status = convoy_train(model, device, sets[0], sets[2] ? NULL : sets[1], &train, &result);
     cli_progress_end(&s->progress);
     if (!status || status == CONVOY_FAILED) {
-        *o = (outcome){true,
-                       result.epochs,
-                       result.best_epoch,
-                       status ? NAN : result.best_value,
-                       result.train_loss,
-                       result.train_accuracy,
-                       result.seconds};
+        *outcome = (search_outcome){true,
+                                    result.epochs,
+                                    result.best_epoch,
+                                    status ? NAN : result.best_value,
+                                    result.train_loss,
+                                    result.train_accuracy,
+                                    result.seconds};
         if (status)
-            cvy_warning("trial %zu failed: %s", trial + 1, convoy_error_message());
-        status = add_row(s, rung, trial, fold);
+            cvy_warning("trial %zu failed: %s", job->trial + 1, convoy_error_message());
+        status = CONVOY_OK;
     }
     for (int i = 0; i < 3; i++)
         convoy_dataset_free(sets[i]);
@@ -336,9 +343,12 @@ static void add_line(const search *s, size_t rung, size_t trial, cvy_text *text)
         cvy_text_add(text, "  %s", cli_visible(s->call->arena, search_settings(&s->plan, trial)[i]));
 }
 
-static void say_done(const search *s, size_t rung, size_t trial) {
+/* With all its folds. Where there are several devices, `device` is where the last was trained. */
+static void say_done(const search *s, size_t rung, size_t trial, const char *device) {
     cvy_text text = {0};
     add_line(s, rung, trial, &text);
+    if (s->workers)
+        cvy_text_add(&text, "  on %s", cli_visible(s->call->arena, device));
     cli_note("[%zu/%zu] %s", s->done, s->all, cvy_text_get(&text));
     cvy_text_free(&text);
 }
@@ -384,28 +394,61 @@ static void report(const search *s, const convoy_model *model, size_t *const ord
     if (s->options->common.json)
         s->call->result =
             json_pack("{s:o, s:o, s:s, s:o, s:o}", "model", cli_string(convoy_model_name(model)), "device",
-                      cli_string(convoy_device_get_info(s->device)->name), "monitor", monitor_name(s),
-                      "trials", trials, "best", trial_json(s, best));
+                      cli_string(s->device ? convoy_device_get_info(s->device)->name
+                                           : search_workers_names(s->workers)),
+                      "monitor", monitor_name(s), "trials", trials, "best", trial_json(s, best));
     else
         json_decref(trials);
 }
 
 /* ---- the command ---- */
 
-static convoy_status run_rung(search *s, size_t rung, const size_t *among, size_t count) {
-    convoy_status status = CONVOY_OK;
-    for (size_t i = 0; i < count && !status; i++) {
-        bool ran = false;
-        for (int f = 0; f < s->folds && !status; f++, s->done++) {
-            if (outcome_of(s, rung, among[i], f)->known)
-                continue;
-            status = run_trial(s, rung, among[i], f);
-            ran = true;
-        }
-        if (!status && ran)
-            say_done(s, rung, among[i]);
+/* What goes wrong with a picture takes nothing of the search. */
+static void draw(search *s) {
+    if (s->draws && cvy_trials_save(s->out)) {
+        cvy_warning("the search has no new search.png: %s", convoy_error_message());
+        s->draws = false;
+    }
+}
+
+/* A search_work's: the row, and the line of a trial whose folds are all there. */
+static convoy_status note_done(void *context, const search_job *job, const search_outcome *outcome,
+                               const char *device) {
+    search *s = context;
+    bool whole = true;
+    *outcome_of(s, job->rung, job->trial, job->fold) = *outcome;
+    s->done++;
+    convoy_status status = add_row(s, job, outcome, device);
+    for (int f = 0; f < s->folds; f++)
+        whole &= outcome_of(s, job->rung, job->trial, f)->known;
+    if (!status && whole) {
+        say_done(s, job->rung, job->trial, device);
+        draw(s);
     }
     return status;
+}
+
+static convoy_status run_here(search *s, const search_job *jobs, size_t count) {
+    convoy_status status = CONVOY_OK;
+    for (size_t i = 0; i < count && !status; i++) {
+        search_outcome outcome = {0};
+        status = train_job(s, s->device, &jobs[i], &outcome);
+        if (!status)
+            status = note_done(s, &jobs[i], &outcome, convoy_device_get_info(s->device)->name);
+    }
+    return status;
+}
+
+static convoy_status run_rung(search *s, size_t rung, const size_t *among, size_t count) {
+    search_job *jobs = cvy_arena_alloc(s->call->arena, count * (size_t)s->folds * sizeof *jobs);
+    size_t left = 0;
+    for (size_t i = 0; i < count; i++)
+        for (int f = 0; f < s->folds; f++)
+            if (outcome_of(s, rung, among[i], f)->known)
+                s->done++;
+            else
+                jobs[left++] = (search_job){rung, among[i], f};
+    return s->workers ? search_workers_run(s->workers, jobs, left) : run_here(s, jobs, left);
 }
 
 static convoy_status run_all(search *s, const convoy_model *model) {
@@ -426,8 +469,10 @@ static convoy_status run_all(search *s, const convoy_model *model) {
         cli_note("go on by the same command with --out %s", s->out);
     if (!status && isnan(value_of(s, s->rungs - 1, among[0])))
         status = cvy_fail(CONVOY_FAILED, "convoy search: every trial failed; see the warnings above");
-    if (!status)
+    if (!status) {
+        draw(s); /* also what was done before, and by an older version */
         report(s, model, orders, counts);
+    }
     return status;
 }
 
@@ -466,33 +511,43 @@ static convoy_status prepare(search *s, const convoy_model *model) {
     if (status)
         return status;
     s->table = cvy_arena_printf(s->call->arena, "%s/search.csv", s->out);
+    s->draws = cvy_canvas_check() == CONVOY_OK;
     status = claim_folder(s, model);
     return status ? status : open_table(s);
 }
 
 static convoy_status run(cli_call *call) {
     search s = {.call = call, .options = call->options};
+    search_work work = {&s, 1, train_job, note_done};
     convoy_model *model = NULL;
     options_to_settings(call);
     s.out = s.options->out;
     const convoy_model_options base = {.settings = call->settings, .setting_count = call->setting_count};
     convoy_status status = cli_check_file(call, "model file", call->operands[0]);
+    if (!status && s.options->devices)
+        status = cli_devices_check(call, s.options->devices);
     if (!status) /* its outputs may be left to the data */
         status = cvy_model_read(call->operands[0], &base, &model);
     if (!status)
         status = search_plan_read(call, (size_t)s.options->random, (uint64_t)s.options->seed, &s.plan);
     if (!status)
         status = prepare(&s, model);
-    if (!status)
+    const bool several = !status && s.options->devices;
+    if (!status && !several)
         status = cli_open_device(call, &s.device);
     if (status)
         goto done;
     cli_note("search: %zu trials of %s in %s", s.plan.trials, convoy_model_name(model), s.out);
-    cli_progress_start(&s.progress, isatty(STDERR_FILENO));
+    cli_progress_start(&s.progress, !several && isatty(STDERR_FILENO));
     convoy_log_set_sink(cli_progress_log, &s.progress);
-    status = run_all(&s, model);
+    work.folds = s.folds;
+    if (several)
+        status = search_workers_start(call, s.options->devices, &work, &s.workers);
+    if (!status)
+        status = run_all(&s, model);
     convoy_log_set_sink(cli_progress_log, NULL);
 done:
+    search_workers_end(s.workers);
     convoy_model_free(model);
     convoy_device_close(s.device);
     return status;

@@ -6,12 +6,15 @@
 #include "cli/cli.h"
 
 bool cli_quiet;
+const char *cli_prefix;
 
 void cli_note(const char *format, ...) {
     cvy_text text = {0}, line = {0};
     va_list arguments;
     if (cli_quiet)
         return;
+    if (cli_prefix)
+        cvy_text_add(&text, "%s", cli_prefix);
     va_start(arguments, format);
     cvy_text_add_list(&text, format, arguments);
     va_end(arguments);

@@ -43,7 +43,7 @@ static const launcher *find_launcher(int mpi) {
 
 /* ---- starting them ---- */
 
-static size_t count_devices(const char *list) {
+size_t cli_devices_count(const char *list) {
     size_t count = 1;
     for (; *list; list++)
         count += *list == ',';
@@ -54,11 +54,20 @@ static bool has_gap(const char *list) {
     return !*list || *list == ',' || list[strlen(list) - 1] == ',' || strstr(list, ",,");
 }
 
-/* The entry of the list for a process of this machine. */
-static const char *pick_device(cvy_arena *arena, const char *list, size_t place) {
-    for (place %= count_devices(list); place; place--)
+const char *cli_devices_pick(cvy_arena *arena, const char *list, size_t place) {
+    for (place %= cli_devices_count(list); place; place--)
         list = strchr(list, ',') + 1;
     return cvy_arena_strndup(arena, list, strcspn(list, ","));
+}
+
+convoy_status cli_devices_check(const cli_call *call, const char *list) {
+    if (cli_common_of(call)->device)
+        return cvy_fail(CONVOY_INVALID, "convoy %s: give --device or --devices", call->command->name);
+    return has_gap(list) ? cvy_fail(CONVOY_INVALID,
+                                    "convoy %s: --devices `%s`: a device is missing; a list as 0:0,1:0 is "
+                                    "expected",
+                                    call->command->name, list)
+                         : CONVOY_OK;
 }
 
 /* Becomes `mpirun -n COUNT convoy ...`, with the command line as it is: each rank picks its device. */
@@ -124,7 +133,7 @@ static convoy_status load_plugin(const char *mpi, cvy_transport *transport) {
 /* Alone in the world of its MPI, where a list of devices or a launcher says otherwise, a process would train
    a network of its own, as would each of the others. */
 static convoy_status check_company(const char *mpi, const char *devices) {
-    long most = devices ? (long)count_devices(devices) : 1;
+    long most = devices ? (long)cli_devices_count(devices) : 1;
     for (int i = 0; i < LAUNCHERS; i++)
         most = read_number(launchers[i].size) > most ? read_number(launchers[i].size) : most;
     return cvy_ranks(&ranks) > 1 || most < 2
@@ -138,20 +147,17 @@ static convoy_status check_company(const char *mpi, const char *devices) {
 convoy_status cli_ranks_join(cli_call *call, int mpi, const char *devices) {
     const launcher *by = find_launcher(mpi);
     cvy_transport transport;
-    if (devices && cli_common_of(call)->device)
-        return cvy_fail(CONVOY_INVALID, "convoy %s: give --device or --devices", call->command->name);
-    if (devices && has_gap(devices))
-        return cvy_fail(CONVOY_INVALID,
-                        "convoy %s: --devices `%s`: a device is missing; a list as 0:0,1:0 is expected",
-                        call->command->name, devices);
-    if (devices && !by && count_devices(devices) > 1)
-        return start_ranks(call, count_devices(devices));
+    convoy_status status = devices ? cli_devices_check(call, devices) : CONVOY_OK;
+    if (status)
+        return status;
+    if (devices && !by && cli_devices_count(devices) > 1)
+        return start_ranks(call, cli_devices_count(devices));
     if (devices)
         cli_common_of(call)->device =
-            pick_device(call->arena, devices, by ? (size_t)read_number(by->local_rank) : 0);
+            cli_devices_pick(call->arena, devices, by ? (size_t)read_number(by->local_rank) : 0);
     if (!by)
         return CONVOY_OK;
-    convoy_status status = load_plugin(by->mpi, &transport);
+    status = load_plugin(by->mpi, &transport);
     if (!status)
         status = cvy_collective_open(&transport, &ranks);
     if (status)

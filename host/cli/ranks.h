@@ -11,6 +11,11 @@
    choices) says which one did. `devices`, or NULL: a list of which each process of a machine takes one, in
    turn; without a launcher this process becomes one that starts so many ranks. */
 convoy_status cli_ranks_join(cli_call *call, int mpi, const char *devices);
+/* A list of devices, as 0:0,1:0: one at least, none missing, and not beside --device. */
+convoy_status cli_devices_check(const cli_call *call, const char *list);
+size_t cli_devices_count(const char *list);
+/* One of them, in turn; in the arena. */
+const char *cli_devices_pick(cvy_arena *arena, const char *list, size_t place);
 /* Tells the others what this one runs on. */
 convoy_status cli_ranks_name(const convoy_device *device);
 /* Rank 0's text, on all; in the arena. `own`: how this rank came by it. */

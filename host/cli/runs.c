@@ -22,7 +22,7 @@ static void on_signal(int number) {
     int keep = errno;
     (void)number;
     interrupt = 1;
-    if (!cli_quiet && write(STDERR_FILENO, message, sizeof message - 1) < 0)
+    if (!cli_quiet && !cli_prefix && write(STDERR_FILENO, message, sizeof message - 1) < 0)
         interrupt = 1; /* nobody is listening: the flag alone must do */
     errno = keep;
 }

@@ -1,8 +1,10 @@
-/* What `convoy search` tries: the settings of each trial, from --grid, --range and --random. */
+/* What `convoy search` tries, and where. */
 #ifndef CVY_CLI_SEARCH_H
 #define CVY_CLI_SEARCH_H
 
 #include "cli/cli.h"
+
+/* ---- search_plan.c: the settings of each trial, from --grid, --range and --random ---- */
 
 typedef struct search_axis {
     const char *option;  /* as it was given, for messages: "--grid lr=0.1,0.01" */
@@ -28,5 +30,44 @@ static inline const char **search_settings(const search_plan *plan, size_t trial
 }
 /* The value of a setting. */
 const char *search_value(const char *setting);
+
+/* ---- search_workers.c: trials on several devices at once ---- */
+
+/* A training: of a trial, in a rung, judged by a fold; all from 0. */
+typedef struct search_job {
+    size_t rung, trial;
+    int fold;
+} search_job;
+
+/* What it came to. */
+typedef struct search_outcome {
+    bool known;
+    int epochs, best_epoch;
+    double value, loss, accuracy, seconds; /* value NaN: it failed */
+} search_outcome;
+
+/* What the one that searches does, and what it has its children do. */
+typedef struct search_work {
+    void *context;
+    int folds; /* 1: none */
+    /* In a child, which has this device for itself. */
+    convoy_status (*train)(void *context, convoy_device *device, const search_job *job,
+                           search_outcome *outcome);
+    /* In the parent, as jobs end; `device`: its name. */
+    convoy_status (*done)(void *context, const search_job *job, const search_outcome *outcome,
+                          const char *device);
+} search_work;
+
+/* A child on each device. */
+typedef struct search_workers search_workers;
+/* `list`: of devices. In the arena; they are ended by search_workers_end. */
+convoy_status search_workers_start(cli_call *call, const char *list, const search_work *work,
+                                   search_workers **workers);
+/* Gives each job to the first device that is free. Where one cannot go on, or after Ctrl-C, all save and
+   stop. */
+convoy_status search_workers_run(search_workers *workers, const search_job *jobs, size_t count);
+/* "Name, Name"; in the arena. */
+const char *search_workers_names(const search_workers *workers);
+void search_workers_end(search_workers *workers); /* NULL is allowed */
 
 #endif

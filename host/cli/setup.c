@@ -143,15 +143,22 @@ static bool has_validation(const char *what) {
 }
 
 /* A validation set of its own, or of the training images. */
-static convoy_status open_judge(const convoy_model *model, const cli_data_request *request, const char *what,
-                                bool own, convoy_dataset *sets[2]) {
+static convoy_status open_judge(const cli_call *call, const convoy_model *model,
+                                const cli_data_request *request, const char *what, bool own,
+                                convoy_dataset *sets[2]) {
     const double fraction = cvy_model_recipe(model)->val_fraction;
     if (own && fraction > 0)
         return cvy_fail(CONVOY_INVALID,
                         "%s has validation images: leave out --val-fraction (val_fraction: 0)", what);
     if (own)
         return open_split(model, request, what, 0, "val", request->judge);
-    return fraction > 0 ? convoy_dataset_split(sets[0], fraction, 0, request->judge) : CONVOY_OK;
+    convoy_status status =
+        fraction > 0 ? convoy_dataset_split(sets[0], fraction, 0, request->judge) : CONVOY_OK;
+    if (status != CONVOY_INVALID)
+        return status;
+    const char *reason = cvy_arena_strdup(call->arena, convoy_error_message());
+    return cvy_fail(status, "convoy %s: --val-fraction (val_fraction: %g): %s", call->command->name, fraction,
+                    reason);
 }
 
 /* The sets come first, because they know their classes; but synthetic images have as many classes as the
@@ -187,7 +194,7 @@ static convoy_status load(const cli_call *call, const cli_data_request *request,
     if (!status && request->test && !sets[1])
         status = open_split(*model, request, what, classes, test, &sets[1]);
     if (!status && request->judge)
-        status = open_judge(*model, request, what, three, sets);
+        status = open_judge(call, *model, request, what, three, sets);
     if (!status && !synthetic)
         status = cvy_model_complete(*model, convoy_dataset_classes(sets[0] ? sets[0] : sets[1]));
     return status;

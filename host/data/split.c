@@ -118,11 +118,11 @@ static convoy_status split(convoy_dataset *set, const cut *cut, convoy_dataset *
     convoy_status status =
         drawn ? draw(set, cut, drawn, &count) : cvy_fail_memory("splitting a set", set->count);
     if (!status && (count == 0 || count == set->count))
-        status = cvy_fail(
-            CONVOY_INVALID,
-            "a part of the %zu training images of %s is empty: each class gives %s; take a larger one",
-            set->count, set->name,
-            cut->folds ? "its images in turn to each of the folds" : "its part, rounded");
+        status =
+            cvy_fail(CONVOY_INVALID, "a part of the %zu training images of %s is empty: each class gives %s",
+                     set->count, set->name,
+                     cut->folds ? "its images in turn to each of the folds; take fewer"
+                                : "its part, rounded; take a larger one");
     if (!status)
         status = own_images(set);
     if (!status)

@@ -134,8 +134,8 @@ static bool anneals_to_the_end(const cvy_schedule *s) {
 /* ---- SequentialLR ---- */
 
 static double sequential_rate(const cvy_schedule *s, double base, ticks t, ticks length) {
-    const size_t p = milestones_at(s, t);
-    const ticks begin = p ? (ticks)s->bounds[p - 1] : 0;
+    const size_t p = milestones_at(s, t + (ticks)s->early);
+    const ticks begin = p && s->bounds[p - 1] > s->early ? (ticks)(s->bounds[p - 1] - s->early) : 0;
     const ticks end = p < s->bound_count ? (ticks)s->bounds[p] : length > begin ? length : begin + 1;
     return s->parts[p].type->rate(&s->parts[p], base, t - begin, end - begin);
 }
@@ -300,20 +300,31 @@ static convoy_status read_milestones(cvy_arena *arena, cvy_schedule *s) {
 
 static convoy_status read_one(cvy_arena *arena, const cvy_node *node, cvy_schedule *s);
 
-static convoy_status read_part(cvy_arena *arena, const cvy_node *node, int by, cvy_schedule *part) {
+/* Each SequentialLR of torch that begins with another one steps it once when it is made, so that its
+   milestones come a step sooner. */
+static void begin_earlier(cvy_schedule *s) {
+    for (; s->type->rate == sequential_rate; s = s->parts)
+        s->early++;
+}
+
+static convoy_status read_part(cvy_arena *arena, const cvy_node *node, int by, bool first,
+                               cvy_schedule *part) {
     convoy_status status = read_one(arena, node, part);
     if (status)
         return status;
     const cvy_node *arguments = node->kind == CVY_MAPPING ? node->items[0] : node;
     /* A OneCycleLR in torch's SequentialLR changes the rate that the others begin with. */
-    if (part->type->rate == sequential_rate || part->type->rate == one_cycle_rate ||
-        cvy_schedule_is_plateau(part))
+    if (part->type->rate == sequential_rate && !first)
+        return cvy_node_fail(node, "a SequentialLR can be the first scheduler of another one only, as in "
+                                   "PyTorch: write its schedulers into the outer list");
+    if (part->type->rate == one_cycle_rate || cvy_schedule_is_plateau(part))
         return cvy_node_fail(node, "SequentialLR cannot have a %s among its schedulers", part->type->name);
     if (cvy_node_get(arguments, "by"))
         return cvy_node_fail(node,
                              "what a SequentialLR counts, it counts for all: give `by` to it, not to %s",
                              part->type->name);
     part->by = by;
+    begin_earlier(part);
     return CONVOY_OK;
 }
 
@@ -329,7 +340,7 @@ static convoy_status read_parts(cvy_arena *arena, cvy_schedule *s) {
     s->part_count = list->count;
     convoy_status status = CONVOY_OK;
     for (size_t i = 0; i < list->count && !status; i++)
-        status = read_part(arena, list->items[i], s->by, &s->parts[i]);
+        status = read_part(arena, list->items[i], s->by, i == 0, &s->parts[i]);
     return status;
 }
 

@@ -30,6 +30,7 @@ typedef struct cvy_schedule {
     size_t bound_count;
     struct cvy_schedule *parts; /* of SequentialLR */
     size_t part_count;
+    int early; /* of a SequentialLR within others: so many steps before its milestones its parts begin */
     double max_lr, pct_start, base_momentum, max_momentum, div_factor, final_div_factor;
     int anneal_strategy;
     bool cycle_momentum, three_phase;

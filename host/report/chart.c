@@ -94,10 +94,17 @@ static void find_axis(axis *a, const cvy_chart *chart, bool horizontal, int most
     /* Numbers so far apart that no difference of theirs is one. */
     low = fmax(low, -1e150);
     high = fmin(high, 1e150);
+    if (horizontal && chart->x_words) {
+        a->low = -0.5;
+        a->high = (double)chart->x_word_count - 0.5;
+        a->ticks = (cvy_ticks){0, 1, (int)chart->x_word_count};
+        return;
+    }
     if (chart->unit) {
         a->low = 0;
         a->high = 1;
-    } else if (horizontal && low < high) {
+    } else if (horizontal && low < high && a->scale == CVY_LINEAR &&
+               !(chart->count && chart->series->dots > 0)) {
         a->low = low;
         a->high = high;
     } else if (horizontal && chart->whole_x && low == high) {
@@ -105,6 +112,11 @@ static void find_axis(axis *a, const cvy_chart *chart, bool horizontal, int most
         a->high = high + 1;
     } else {
         find_range(a, low, high);
+    }
+    if (a->scale == CVY_LOG && chart->count && chart->series->dots > 0) { /* whole, at the ends too */
+        const double room = (a->high - a->low) * 0.04;
+        a->low -= room;
+        a->high += room;
     }
     a->ticks = cvy_round_ticks(a->low, a->high, most < 3 ? 3 : most);
     const bool whole = a->scale == CVY_LOG || (horizontal && chart->whole_x);
@@ -179,8 +191,12 @@ static int draw_legend(cvy_canvas *canvas, cvy_box box, const cvy_chart *chart) 
             y += 1.6 * font;
             lines++;
         }
-        cvy_canvas_line(canvas, (cvy_point[]){{x, y - 0.35 * font}, {x + mark, y - 0.35 * font}}, 2, font / 6,
-                        series->dash, series->color);
+        if (series->dots > 0)
+            cvy_canvas_dot(canvas, (cvy_point){x + mark - font / 2, y - 0.35 * font}, series->dots,
+                           series->color);
+        else
+            cvy_canvas_line(canvas, (cvy_point[]){{x, y - 0.35 * font}, {x + mark, y - 0.35 * font}}, 2,
+                            font / 6, series->dash, series->color);
         cvy_text_that_fits(canvas, (cvy_point){x + mark + font * 0.4, y}, &label, room + 1, series->name);
         x += mark + font * 1.4 + room;
     }
@@ -207,11 +223,13 @@ static void draw_x_axis(cvy_canvas *canvas, cvy_box plot, const axis *x, const c
     for (int i = 0; i < x->ticks.count; i++) {
         const double value = x->ticks.first + i * x->ticks.step,
                      at = x->from + (value - x->low) / (x->high - x->low) * (x->to - x->from);
+        const double room = plot.width / (double)x->ticks.count - chart->font / 2;
         char text[32];
         tick_label(x, value, text);
         cvy_canvas_line(canvas, (cvy_point[]){{at, bottom}, {at, bottom + chart->font * 0.35}}, 2, 1, 0,
                         chart->theme->faint);
-        cvy_canvas_text(canvas, (cvy_point){at, bottom + chart->font * 1.45}, &label, text);
+        cvy_text_that_fits(canvas, (cvy_point){at, bottom + chart->font * 1.45}, &label,
+                           chart->x_words ? room : plot.width, chart->x_words ? chart->x_words[i] : text);
     }
     cvy_canvas_line(canvas, (cvy_point[]){{plot.x, bottom}, {plot.x + plot.width, bottom}}, 2, 1, 0,
                     chart->theme->faint);
@@ -240,8 +258,12 @@ static void draw_series(cvy_canvas *canvas, const axis *x, const axis *y, const 
         if (isfinite(at.x) && isfinite(at.y))
             points[finite++] = at;
     }
-    cvy_canvas_line(canvas, points, finite, font / 6, series->dash, series->color);
-    for (size_t i = 0; i < finite && finite <= 30 && series->dash == 0 && !series->plain; i++)
+    if (!(series->dots > 0))
+        cvy_canvas_line(canvas, points, finite, font / 6, series->dash, series->color);
+    for (size_t i = 0; i < finite && series->dots > 0; i++)
+        cvy_canvas_dot(canvas, points[i], series->dots, series->color);
+    for (size_t i = 0;
+         i < finite && !(series->dots > 0) && finite <= 30 && series->dash == 0 && !series->plain; i++)
         cvy_canvas_dot(canvas, points[i], font / 4.5, series->color);
     free(points);
 }

@@ -29,6 +29,7 @@ typedef struct cvy_series {
     cvy_color color;
     double dash; /* length of dashes; 0: none */
     bool plain;  /* without a mark at each point */
+    double dots; /* a mark of this radius at each point, and no line; 0: a line */
 } cvy_series;
 
 typedef struct cvy_chart {
@@ -36,9 +37,11 @@ typedef struct cvy_chart {
     const cvy_series *series;
     size_t count;
     cvy_scale x_scale, y_scale;
-    bool unit;    /* both axes from 0 to 1 */
-    bool whole_x; /* ticks at whole numbers only */
-    double font;  /* size of the text */
+    bool unit;                  /* both axes from 0 to 1 */
+    bool whole_x;               /* ticks at whole numbers only */
+    const char *const *x_words; /* [x_word_count]: what 0, 1, ... mean on the x axis; NULL: numbers */
+    size_t x_word_count;
+    double font; /* size of the text */
     const cvy_theme *theme;
 } cvy_chart;
 

@@ -10,17 +10,6 @@
 
 enum { MOST_BYTES = 256 << 20, MOST_COLUMNS = 64 };
 
-/* Cuts `line` at its commas. */
-static size_t split(char *line, char *fields[MOST_COLUMNS]) {
-    size_t count = 0;
-    for (char *next = line; next && count < MOST_COLUMNS; count++) {
-        fields[count] = next;
-        if ((next = strchr(next, ',')))
-            *next++ = '\0';
-    }
-    return count;
-}
-
 static bool read_field(const char *field, double *value) {
     static const struct {
         const char *text;
@@ -37,7 +26,7 @@ static bool read_field(const char *field, double *value) {
 /* A row of `columns` numbers, of which the first two are an epoch and a step. */
 static bool read_row(char *line, size_t columns, double *row) {
     char *fields[MOST_COLUMNS];
-    if (split(line, fields) != columns)
+    if (cvy_text_split_row(line, fields, MOST_COLUMNS) != columns)
         return false;
     for (size_t c = 0; c < columns; c++)
         if (!read_field(fields[c], &row[c]))
@@ -47,7 +36,7 @@ static bool read_row(char *line, size_t columns, double *row) {
 
 static convoy_status read_header(cvy_arena *arena, const char *path, char *line, cvy_history *history) {
     char *fields[MOST_COLUMNS] = {line};
-    history->columns = split(line, fields);
+    history->columns = cvy_text_split_row(line, fields, MOST_COLUMNS);
     if (history->columns < 3 || strcmp(fields[0], "epoch") != 0 || strcmp(fields[1], "step") != 0)
         return cvy_fail(CONVOY_INVALID,
                         "%s is no table of a run: its first line is to begin with epoch,step, and begins "

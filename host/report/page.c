@@ -62,7 +62,8 @@ static void begin(cvy_text *page, const char *title) {
     cvy_text_add(page, "</title>\n<style>%s</style>\n</head>\n<body>\n", style);
 }
 
-convoy_status cvy_page_write(cvy_arena *arena, const cvy_run *runs, size_t count, cvy_text *page) {
+convoy_status cvy_page_write(cvy_arena *arena, const cvy_trials *search, const cvy_run *runs, size_t count,
+                             cvy_text *page) {
     convoy_status status = CONVOY_OK;
     begin(page, count == 1 ? runs[0].name : cvy_arena_printf(arena, "%zu runs compared", count));
     if (count > 1) {
@@ -83,7 +84,10 @@ convoy_status cvy_page_write(cvy_arena *arena, const cvy_run *runs, size_t count
             cvy_html_add(page, runs[i].model_name ? runs[i].model_name : runs[i].name, false);
             cvy_text_add(page, "</h1>\n");
         }
-        status = cvy_page_add_run(arena, &runs[i], page);
+        if (search)
+            status = cvy_page_add_search(arena, search, page);
+        if (!status)
+            status = cvy_page_add_run(arena, &runs[i], page);
         if (count > 1)
             cvy_text_add(page, "</details>\n");
     }

@@ -2,18 +2,9 @@
 #include "report/scores.h"
 
 #include <math.h>
-#include <stdbool.h>
 #include <stdlib.h>
 
-typedef struct scored {
-    double score;
-    bool positive;
-} scored;
-
-static int by_score(const void *a, const void *b) {
-    const double x = ((const scored *)a)->score, y = ((const scored *)b)->score;
-    return (x < y) - (x > y);
-}
+#include "train/metrics.h"
 
 /* All points: shares of the others and of the class's own, and precision. */
 typedef struct rates {
@@ -21,21 +12,21 @@ typedef struct rates {
     size_t points;
 } rates;
 
-static void walk(const scored *sorted, size_t count, size_t positives, rates *r, cvy_scores *s) {
+/* `sorted`: the lowest score first. */
+static void walk(const cvy_score *sorted, size_t count, size_t positives, rates *r, cvy_scores *s) {
     const double others = (double)(count - positives), own = (double)positives;
     double right = 0, wrong = 0;
-    s->auc = s->average_precision = 0;
+    s->average_precision = 0;
     r->wrong[0] = r->right[0] = 0;
     r->precision[0] = 1;
     r->points = 1;
-    for (size_t i = 0; i < count; r->points++) {
-        const double score = sorted[i].score, right_before = right, wrong_before = wrong;
-        for (; i < count && sorted[i].score == score; i++)
-            *(sorted[i].positive ? &right : &wrong) += 1;
+    for (size_t i = count; i > 0; r->points++) {
+        const double value = sorted[i - 1].value, right_before = right;
+        for (; i > 0 && sorted[i - 1].value == value; i--)
+            *(sorted[i - 1].positive ? &right : &wrong) += 1;
         r->wrong[r->points] = wrong / others;
         r->right[r->points] = right / own;
         r->precision[r->points] = right / (right + wrong);
-        s->auc += (wrong - wrong_before) * (right + right_before) / 2 / others / own;
         s->average_precision += (right - right_before) / own * r->precision[r->points];
     }
 }
@@ -55,17 +46,17 @@ static cvy_unit_curve thin(cvy_arena *arena, const double *x, const double *y, s
 
 convoy_status cvy_scores_find(cvy_arena *arena, const double *scores, size_t pitch, const int32_t *truth,
                               int32_t class_index, size_t count, cvy_scores *found) {
-    scored *sorted = malloc((count + 1) * sizeof *sorted);
+    cvy_score *sorted = malloc((count + 1) * sizeof *sorted);
     double *values = malloc(3 * (count + 1) * sizeof *values);
     size_t positives = 0;
     *found = (cvy_scores){.auc = NAN, .average_precision = NAN};
     for (size_t i = 0; sorted && i < count; i++) {
-        sorted[i] = (scored){scores[i * pitch], truth[i] == class_index};
+        sorted[i] = (cvy_score){scores[i * pitch], truth[i] == class_index};
         positives += sorted[i].positive;
     }
     if (sorted && values && positives && positives < count) {
         rates r = {values, values + count + 1, values + 2 * (count + 1), 0};
-        qsort(sorted, count, sizeof *sorted, by_score);
+        found->auc = cvy_roc_area(sorted, count);
         walk(sorted, count, positives, &r, found);
         found->roc = thin(arena, r.wrong, r.right, r.points);
         found->recall = thin(arena, r.right, r.precision, r.points);

@@ -2,7 +2,6 @@
 #include "train/metrics.h"
 
 #include <math.h>
-#include <stdbool.h>
 #include <stdlib.h>
 
 #include "base/status.h"
@@ -103,19 +102,14 @@ double cvy_top_k(size_t classes, size_t count, const int32_t *truth, const float
 
 /* ---- ROC-AUC ---- */
 
-typedef struct score {
-    double value;
-    bool positive;
-} score;
-
 static int by_value(const void *a, const void *b) {
-    const double x = ((const score *)a)->value, y = ((const score *)b)->value;
+    const double x = ((const cvy_score *)a)->value, y = ((const cvy_score *)b)->value;
     return (x > y) - (x < y);
 }
 
 /* The chance that a positive stands above a negative, equal ones counting half: Mann and Whitney's U, which
    is the area under the curve. */
-static double area(score *scores, size_t count) {
+double cvy_roc_area(cvy_score *scores, size_t count) {
     double positives = 0, ranks = 0;
     qsort(scores, count, sizeof *scores, by_value);
     for (size_t first = 0, end; first < count; first = end) {
@@ -142,13 +136,13 @@ static double probability(const float *row, size_t classes, size_t class) {
 
 convoy_status cvy_roc_auc(size_t classes, size_t count, const int32_t *truth, const float *outputs,
                           double *areas) {
-    score *scores = malloc((count + 1) * sizeof *scores);
+    cvy_score *scores = malloc((count + 1) * sizeof *scores);
     if (!scores)
         return cvy_fail_memory("the answers", count * sizeof *scores);
     for (size_t c = 0; c < classes; c++) {
         for (size_t i = 0; i < count; i++)
-            scores[i] = (score){probability(outputs + i * classes, classes, c), (size_t)truth[i] == c};
-        areas[c] = area(scores, count);
+            scores[i] = (cvy_score){probability(outputs + i * classes, classes, c), (size_t)truth[i] == c};
+        areas[c] = cvy_roc_area(scores, count);
     }
     free(scores);
     return CONVOY_OK;

@@ -2,6 +2,7 @@
 #ifndef CVY_TRAIN_METRICS_H
 #define CVY_TRAIN_METRICS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -27,6 +28,14 @@ void cvy_class_averages(size_t classes, const unsigned long long *confusion, cvy
 /* Of outputs [count][classes], of which the largest is the answer. The part whose right class is among the k
    largest; of equal ones that of a higher class counts first, as in scikit-learn's top_k_accuracy_score. */
 double cvy_top_k(size_t classes, size_t count, const int32_t *truth, const float *outputs, size_t k);
+/* What an image scored for a class, and whether it is of it. */
+typedef struct cvy_score {
+    double value;
+    bool positive;
+} cvy_score;
+/* The area under the ROC curve, ties halved; NaN without scores of both kinds. Leaves them sorted, the lowest
+   first. */
+double cvy_roc_area(cvy_score *scores, size_t count);
 /* For each class scikit-learn's roc_auc_score of its softmax probability against all others; NaN where that
    is undefined. CONVOY_MEMORY. */
 convoy_status cvy_roc_auc(size_t classes, size_t count, const int32_t *truth, const float *outputs,

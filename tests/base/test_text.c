@@ -231,6 +231,30 @@ static void the_locale_changes_nothing(void **state) {
     assert_int_equal(removed, 0);
 }
 
+static void rows_are_cut(void **state) {
+    (void)state;
+    static const struct {
+        const char *line;
+        size_t count;
+        const char *fields[4];
+    } cases[] = {
+        {"", 1, {""}},
+        {"a,,b", 3, {"a", "", "b"}},
+        {"a,", 2, {"a", ""}},
+        {"\"a,\"\"b\"\"\",c", 2, {"a,\"b\"", "c"}},
+        {"\"\",x", 2, {"", "x"}},
+        {"\"open, end", 1, {"open, end"}},
+        {"1,2,3,4,5", 4, {"1", "2", "3", "4"}},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char line[64], *fields[4];
+        snprintf(line, sizeof line, "%s", cases[i].line);
+        assert_int_equal(cvy_text_split_row(line, fields, 4), cases[i].count);
+        for (size_t f = 0; f < cases[i].count; f++)
+            assert_string_equal(fields[f], cases[i].fields[f]);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(buffer_grows),
@@ -244,6 +268,7 @@ int main(void) {
         cmocka_unit_test(whole_numbers_parse_whole),
         cmocka_unit_test(decimals_parse_whole),
         cmocka_unit_test(the_locale_changes_nothing),
+        cmocka_unit_test(rows_are_cut),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

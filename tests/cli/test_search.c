@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "report/canvas.h"
 #include "support/command.h"
 
 enum { ROWS = 64 };
@@ -78,6 +79,7 @@ static void a_grid_is_tried_once(void **state) {
         cvy_file_exists(test_path(json_string_value(json_object_get(best, "out")), "best.safetensors")));
     assert_int_equal(read_rows(out, rows), 4);
     assert_non_null(strstr(rows[1].rest, "0.3,30,"));
+    assert_non_null(strstr(rows[1].rest, "/trial-002,Host CPU without OpenCL"));
     assert_non_null(strstr(rows[2].rest, "0.0,20,"));
     /* A trial is what train does with its settings. */
     const double value = rows[1].fields[4];
@@ -92,33 +94,172 @@ static void a_grid_is_tried_once(void **state) {
     assert_string_equal(before, after);
     free(before);
     free(after);
+    if (cvy_canvas_check() == CONVOY_OK) { /* its picture, and its page: the best run's, behind the table */
+        assert_true(cvy_file_exists(test_path(out, "search.png")));
+        r = RUN("report", out, "--json", "--no-eval");
+        assert_int_equal(r->code, 0);
+        assert_string_equal(json_string_value(json_object_get(r->json, "out")),
+                            test_path(out, "report.html"));
+        char *page = test_read_text(test_path(out, "report.html"), NULL);
+        static const char *const parts[] = {
+            "<h2>Search</h2>",        "4 trials, the best first, by the highest accuracy",
+            "alt=\"accuracy by lr\"", "alt=\"accuracy by lr and batch_size\"",
+            "<th>batch_size</th>",    "<h2>Curves</h2>"};
+        for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+            if (!strstr(page, parts[i]))
+                fail_msg("the page lacks %s", parts[i]);
+        free(page);
+    }
     r = RUN(SEARCH, out, "--grid", "lr=0.3,0.1");
     assert_true(r->code == 2 && strstr(r->err, "holds another search"));
 }
 
-static void a_killed_search_goes_on(void **state) {
-    (void)state;
-    const char *whole = test_path(folder, "whole"), *out = test_path(folder, "killed"),
-               *err = test_path(folder, "killed.err");
+/* By trial, rung and fold: with several devices they end in any order. */
+static int by_place(const void *a, const void *b) {
+    const double *x = ((const row *)a)->fields, *y = ((const row *)b)->fields;
+    for (int i = 0; i < 3; i++)
+        if (x[i] != y[i])
+            return x[i] < y[i] ? -1 : 1;
+    return 0;
+}
+
+/* The same trainings, each once, with the same results; the order may be another. */
+static void assert_same_table(const char *out, const char *other, size_t count) {
     row a[ROWS], b[ROWS];
+    assert_int_equal(read_rows(out, a), count);
+    assert_int_equal(read_rows(other, b), count);
+    qsort(a, count, sizeof *a, by_place);
+    qsort(b, count, sizeof *b, by_place);
+    for (size_t i = 0; i < count; i++)
+        if (memcmp(a[i].fields, b[i].fields, sizeof a->fields) != 0)
+            fail_msg("trial %g, rung %g, fold %g: %.9g and %.9g", a[i].fields[0], a[i].fields[1],
+                     a[i].fields[2], a[i].fields[4], b[i].fields[4]);
+}
+
 #define TRIALS                                                                                               \
     "--limit-train", "2500", "--epochs", "12", "--grid", "lr=0.1,0.01,0.001", "--grid", "momentum=0,0.9"
-    const char *const arguments[] = {"search", model, "--device", "host", TRIALS, "--out", out, NULL};
+
+/* What nobody disturbed; made once. */
+static const char *whole_search(void) {
+    const char *whole = test_path(folder, "whole");
+    if (!cvy_file_exists(test_path(whole, "search.csv")))
+        assert_int_equal(RUN("search", model, "--device", "host", TRIALS, "--out", whole)->code, 0);
+    return whole;
+}
+
+static pid_t start_search(const char *out, const char *err, const char *option, const char *devices) {
+    const char *const arguments[] = {"search", model, option, devices, TRIALS, "--out", out, NULL};
     const pid_t process = test_start(err, arguments);
     test_wait_for(process, err, "[2/6]");
-    kill(process, SIGKILL);
-    assert_int_equal(test_wait(process), -SIGKILL);
-    const size_t done = read_rows(out, a);
+    return process;
+}
+
+static void goes_on(const char *out, const char *option, const char *devices) {
+    const test_output *r = RUN("search", model, option, devices, TRIALS, "--out", out);
+    if (r->code)
+        fail_msg("going on failed: %s", r->err);
+    assert_same_table(out, whole_search(), 6);
+}
+
+static void a_killed_search_goes_on(void **state) {
+    (void)state;
+    static const char *const options[][2] = {{"--device", "host"}, {"--devices", "host,host,host"}};
+    for (int several = 0; several < 2; several++) {
+        const char *out = test_path(folder, several ? "killed-many" : "killed"),
+                   *err = test_path(folder, "killed.err");
+        row rows[ROWS];
+        const pid_t process = start_search(out, err, options[several][0], options[several][1]);
+        kill(process, SIGKILL);
+        assert_int_equal(test_wait(process), -SIGKILL);
+        assert_in_range(read_rows(out, rows), 2, 5);
+        char *before = test_read_text(test_path(out, "search.csv"), NULL);
+        assert_ok(cvy_file_append(test_path(out, "search.csv"), "6,1,1,12,0.", 11)); /* a row that was torn */
+        goes_on(out, options[several][0], options[several][1]);
+        char *after = test_read_text(test_path(out, "search.csv"), NULL);
+        assert_memory_equal(before, after, strlen(before)); /* nothing was done twice */
+        free(before);
+        free(after);
+    }
+}
+
+/* Those that trained have ended with a state of theirs when the one that searches ends. */
+static void ctrl_c_ends_all_and_saves(void **state) {
+    (void)state;
+    const char *out = test_path(folder, "stopped"), *err = test_path(folder, "stopped.err");
+    row rows[ROWS];
+    const pid_t process = start_search(out, err, "--devices", "host,host");
+    kill(process, SIGINT);
+    assert_int_equal(test_wait(process), 130);
+    char *told = test_read_text(err, NULL);
+    if (!strstr(told, "each trial that was under way has saved") ||
+        !strstr(told, "go on by the same command with --out"))
+        fail_msg("it does not say how to go on: %s", told);
+    free(told);
+    const size_t done = read_rows(out, rows);
     assert_in_range(done, 2, 5);
-    assert_ok(cvy_file_append(test_path(out, "search.csv"), "6,1,1,12,0.", 11)); /* a row that was torn */
-    assert_int_equal(RUN("search", model, "--device", "host", TRIALS, "--out", out)->code, 0);
-    assert_int_equal(RUN("search", model, "--device", "host", TRIALS, "--out", whole)->code, 0);
+    size_t saved = 0;
+    for (int trial = 1; trial <= 6; trial++) {
+        char name[64];
+        snprintf(name, sizeof name, "stopped/trial-00%d/checkpoint.safetensors", trial);
+        saved += cvy_file_exists(test_path(folder, name));
+    }
+    assert_true(saved > done || done == 5);
+    goes_on(out, "--device", "host"); /* on fewer devices too */
+}
+
+/* Of the process itself; 0: it has none. */
+static pid_t child_of(pid_t process) {
+    char path[64];
+    long child = 0;
+    snprintf(path, sizeof path, "/proc/%d/task/%d/children", process, process);
+    FILE *file = fopen(path, "r");
+    if (file && fscanf(file, "%ld", &child) != 1)
+        child = 0;
+    if (file)
+        fclose(file);
+    return (pid_t)child;
+}
+
+static void a_child_that_dies_is_named(void **state) {
+    (void)state;
+    const char *out = test_path(folder, "died"), *err = test_path(folder, "died.err");
+    const pid_t process = start_search(out, err, "--devices", "host,host"), child = child_of(process);
+    if (child > 0)
+        kill(child, SIGKILL);
+    const int code = test_wait(process);
+    if (child <= 0)
+        skip(); /* a kernel that tells of no children */
+    char *told = test_read_text(err, NULL);
+    if (code != 1 || !strstr(told, " on host: its process ended with signal 9"))
+        fail_msg("%d: %s", code, told);
+    free(told);
+    goes_on(out, "--devices", "host,host");
+}
 #undef TRIALS
-    assert_int_equal(read_rows(out, a), 6);
-    assert_int_equal(read_rows(whole, b), 6);
-    for (int i = 0; i < 6; i++) {
-        assert_true(a[i].fields[0] == i + 1);
-        assert_memory_equal(a[i].fields, b[i].fields, sizeof a->fields);
+
+/* Rungs and folds wait for each other as on one device. */
+static void several_devices_find_the_same(void **state) {
+    (void)state;
+    static const char *const kinds[][2] = {{"--halving", "--epochs=9"}, {"--folds=3", "--epochs=2"}};
+    static const size_t rows[] = {5 + 2 + 1, 15};
+    for (int k = 0; k < 2; k++) {
+        const char *one = test_path(folder, k ? "one-folds" : "one-halving"),
+                   *two = test_path(folder, k ? "two-folds" : "two-halving");
+#define DRAWS "--random", "5", "--range", "lr=log:1e-3:1", kinds[k][0], kinds[k][1], "--json"
+        const test_output *r = RUN(SEARCH, one, DRAWS);
+        assert_int_equal(r->code, 0);
+        const double best = number(json_object_get(r->json, "best"), "trial");
+        r = RUN("search", model, "--limit-train", "60", "--limit-test", "40", "--devices", "host,host",
+                "--out", two, DRAWS);
+#undef DRAWS
+        if (r->code)
+            fail_msg("%s", r->err);
+        assert_true(number(json_object_get(r->json, "best"), "trial") == best);
+        assert_string_equal(json_string_value(json_object_get(r->json, "device")),
+                            "Host CPU without OpenCL, Host CPU without OpenCL");
+        assert_non_null(strstr(r->err, k ? ", fold 3 on host: epoch 2/2" : " on host: epoch 9/9"));
+        assert_non_null(strstr(r->err, "  on Host CPU without OpenCL\n"));
+        assert_same_table(one, two, rows[k]);
     }
 }
 
@@ -216,6 +357,7 @@ static void says_what_is_wrong(void **state) {
         {{"--range", "lr=log:1e-3:1"}, "say how often with --random N"},
         {{"--random", "3", "--range", "lr=log:0:1"}, "begins above 0"},
         {{"--random", "3", "--range", "lr=1:0"}, "expected key=log:LOW:HIGH"},
+        {{"--grid", "lr=1", "--devices", "host,"}, "give --device or --devices"},
         {{"--grid", "lr=1", "--grid", "lr=2"}, "this key was given before"},
         {{"--grid", "scheduler=OneCycleLR,StepLR"}, "`max_lr` is missing"},
     };
@@ -233,13 +375,29 @@ static void says_what_is_wrong(void **state) {
     assert_true(r->code == 2 && strstr(r->err, "give it T_max or total_steps"));
     r = RUN(SEARCH, test_path(folder, "none"), "--grid", "lr=1,2", "--folds", "3", "--val-fraction", "0.2");
     assert_true(r->code == 2 && strstr(r->err, "leave out --val-fraction"));
+    r = RUN(SEARCH, test_path(folder, "empty"), "--grid", "lr=1,2", "--folds", "100", "--limit-train", "8");
+    if (r->code != 2 || !strstr(r->err, "--folds 100: a part of the 8 training images") ||
+        !strstr(r->err, "take fewer"))
+        fail_msg("%d: %s", r->code, r->err);
+    r = RUN("search", model, "--devices", "host,,host", "--grid", "lr=1,2");
+    assert_true(r->code == 2 && strstr(r->err, "--devices `host,,host`: a device is missing"));
+    r = RUN("search", model, "--devices", "host,none such", "--grid", "lr=1,2", "--out",
+            test_path(folder, "none"));
+    if (r->code != 3 || !strstr(r->err, "none such: no device matches"))
+        fail_msg("%d: %s", r->code, r->err);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_grid_is_tried_once),      cmocka_unit_test(a_killed_search_goes_on),
-        cmocka_unit_test(a_third_goes_on),           cmocka_unit_test(folds_are_averaged),
-        cmocka_unit_test(says_what_is_wrong),        cmocka_unit_test(failing_trials_are_passed_over),
+        cmocka_unit_test(a_grid_is_tried_once),
+        cmocka_unit_test(a_killed_search_goes_on),
+        cmocka_unit_test(ctrl_c_ends_all_and_saves),
+        cmocka_unit_test(a_child_that_dies_is_named),
+        cmocka_unit_test(several_devices_find_the_same),
+        cmocka_unit_test(a_third_goes_on),
+        cmocka_unit_test(folds_are_averaged),
+        cmocka_unit_test(says_what_is_wrong),
+        cmocka_unit_test(failing_trials_are_passed_over),
         cmocka_unit_test(keys_that_need_each_other),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -120,6 +120,10 @@ static void says_what_is_wrong(void **state) {
         {"[{LinearLR: {}}]", "a scheduler is one name with its arguments"},
         {"{SequentialLR: {schedulers: [LinearLR], milestones: [3]}}",
          "one more than there are milestones (1), found 1"},
+        {"{SequentialLR: {schedulers: [LinearLR, {SequentialLR: {schedulers: [LinearLR, ConstantLR], "
+         "milestones: "
+         "[3]}}], milestones: [3]}}",
+         "schedule.yaml:4:53: a SequentialLR can be the first scheduler of another one only"},
         {"{SequentialLR: {schedulers: [LinearLR, ReduceLROnPlateau], milestones: [3]}}",
          "cannot have a ReduceLROn"},
         {"{SequentialLR: {schedulers: [LinearLR, {OneCycleLR: {max_lr: 1}}], milestones: [3]}}",

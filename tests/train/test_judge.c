@@ -110,32 +110,6 @@ static void best_is_what_the_monitor_says(void **state) {
     assert_true(rows[11][RATE] == 0.7);
 }
 
-/* The monitor that no column has: of the best weights it is larger than of those of any epoch before. */
-static void best_by_what_answers_say(void **state) {
-    const fixture *f = *state;
-    static const char *const recipes[] = {NOISY "  epochs: 6\n  monitor: macro_f1\n",
-                                          NOISY "  epochs: 6\n  monitor: balanced_accuracy\n"};
-    for (size_t i = 0; i < 2; i++) {
-        double best = -1;
-        int epoch = 0;
-        for (int epochs = 1; epochs <= 6; epochs++) {
-            const convoy_evaluation *e = NULL;
-            convoy_model *model = load(f, recipes[i]);
-            const convoy_train_options options = {.epochs = epochs};
-            assert_ok(convoy_train(model, f->host, f->train, f->test, &options, NULL));
-            assert_ok(convoy_evaluate(model, f->host, f->test, 0, &e));
-            const double value = i == 0 ? e->macro_f1 : e->balanced_accuracy;
-            epoch = value > best ? epochs : epoch;
-            best = fmax(best, value);
-            convoy_evaluation_free(e);
-            convoy_model_free(model);
-        }
-        convoy_train_result result = {0};
-        assert_ok(train(f, recipes[i], (convoy_train_options){0}, &result));
-        assert_int_equal(result.best_epoch, epoch);
-    }
-}
-
 /* Where patience ends by the curve: the epoch, from 1. */
 static size_t end_of(double rows[ROWS][FIELDS], size_t count, int column, bool least, double delta,
                      int patience) {
@@ -179,6 +153,59 @@ static void stops_where_the_curve_says(void **state) {
     /* It has ended. */
     assert_ok(train(f, stopping, (convoy_train_options){.out = parts, .resume = 1}, &result));
     assert_int_equal(result.steps, steps);
+}
+
+/* What each monitor is after 1, 2, ... epochs: by runs of that length, evaluated. */
+static void find_curve(const fixture *f, const char *recipe, int monitor, double *curve, int epochs) {
+    for (int e = 0; e < epochs; e++) {
+        const convoy_evaluation *found = NULL;
+        convoy_model *model = load(f, recipe);
+        const convoy_train_options options = {.epochs = e + 1};
+        assert_ok(convoy_train(model, f->host, f->train, f->test, &options, NULL));
+        assert_ok(convoy_evaluate(model, f->host, f->test, 0, &found));
+        const double of[] = {found->accuracy, found->loss, found->macro_f1, found->balanced_accuracy};
+        curve[e] = of[monitor];
+        convoy_evaluation_free(found);
+        convoy_model_free(model);
+    }
+}
+
+/* Best and end by each of the monitors, in one piece and in three. */
+static void each_monitor_across_a_resume(void **state) {
+    const fixture *f = *state;
+    enum { EPOCHS = 12, PATIENCE = 2, STEPS = 10 };
+    static const char *const monitors[] = {"accuracy", "loss", "macro_f1", "balanced_accuracy"};
+    int ended = 0;
+    for (int m = 0; m < 4; m++) {
+        char recipe[256];
+        double curve[EPOCHS];
+        convoy_train_result whole = {0}, parts = {0};
+        snprintf(recipe, sizeof recipe, NOISY "  epochs: %d\n  monitor: %s\n", EPOCHS, monitors[m]);
+        find_curve(f, recipe, m, curve, EPOCHS);
+        int best = 0, end = EPOCHS;
+        for (int e = 1; e < end; e++)
+            if (m == 1 ? curve[e] < curve[best] : curve[e] > curve[best])
+                best = e;
+            else if (e - best == PATIENCE)
+                end = e + 1;
+        ended += end < EPOCHS;
+        snprintf(recipe + strlen(recipe), sizeof recipe - strlen(recipe),
+                 "  early_stopping: {patience: %d}\n", PATIENCE);
+        const char *a = test_path(f->folder, monitors[m]), *b = test_path(a, "parts");
+        assert_ok(train(f, recipe, (convoy_train_options){.out = a}, &whole));
+        const unsigned long long last = whole.steps;
+        assert_ok(train(f, recipe, (convoy_train_options){.out = b, .max_steps = STEPS + 3}, NULL));
+        assert_ok(
+            train(f, recipe, (convoy_train_options){.out = b, .resume = 1, .max_steps = last - 4}, NULL));
+        assert_ok(train(f, recipe, (convoy_train_options){.out = b, .resume = 1}, &parts));
+        if (whole.epochs != end || whole.best_epoch != best + 1 || parts.epochs != end ||
+            parts.best_epoch != best + 1)
+            fail_msg("%s: ends at %d with the best at %d, resumed at %d and %d; the curve says %d and %d",
+                     monitors[m], whole.epochs, whole.best_epoch, parts.epochs, parts.best_epoch, end,
+                     best + 1);
+        test_same_run(a, b);
+    }
+    assert_true(ended >= 2); /* or patience was not tried */
 }
 
 /* A test set that counts how often its images are asked for. */
@@ -333,8 +360,8 @@ static void says_what_does_not_fit(void **state) {
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_fixture, close_fixture)
     const struct CMUnitTest tests[] = {
-        TEST(best_is_what_the_monitor_says), TEST(best_by_what_answers_say),
-        TEST(stops_where_the_curve_says),    TEST(the_test_set_is_for_the_end),
+        TEST(best_is_what_the_monitor_says), TEST(stops_where_the_curve_says),
+        TEST(the_test_set_is_for_the_end),   TEST(each_monitor_across_a_resume),
         TEST(says_what_does_not_fit),        TEST(a_part_has_its_share_of_each_class),
         TEST(folds_make_up_the_set),
     };

@@ -1,5 +1,7 @@
 /* A run that was stopped and resumed equals one that was not, bit for bit: weights, optimizer state, metrics.
  */
+#include <jansson.h>
+
 #include "base/file.h"
 #include "convoy/train.h"
 #include "model/model.h"
@@ -170,6 +172,65 @@ static void resumes_what_waits_for_improvements(void **state) {
     assert_non_null(strstr(metrics, ",0.005\n")); /* reduced */
     free(metrics);
     assert_ok(train(f, plateau, (convoy_train_options){.out = parts, .resume = 1, .max_steps = 1000}));
+}
+
+/* The last column of each row of metrics.csv against torch's rate of the step that the second names. */
+static void check_rates(const char *out, const json_t *given) {
+    char *metrics = test_read_text(test_path(out, "metrics.csv"), NULL), *next = strchr(metrics, '\n') + 1;
+    const json_t *rates = json_object_get(given, "rates");
+    size_t step = 0;
+    for (char *end; (end = strchr(next, '\n')); next = end + 1) {
+        *end = '\0';
+        step = strtoul(strchr(next, ',') + 1, NULL, 10);
+        const double found = strtod(strrchr(next, ',') + 1, NULL),
+                     expected = json_number_value(json_array_get(rates, step - 1));
+        if (!(fabs(found - expected) <= 1e-6 * expected + 1e-15))
+            fail_msg("%s, step %zu: rate %.9g, torch has %.9g",
+                     json_string_value(json_object_get(given, "scheduler")), step, found, expected);
+    }
+    assert_int_equal(step, json_array_size(rates));
+    free(metrics);
+}
+
+/* Each schedule of tests/model/schedules.json, in a run that was stopped once within an epoch. What
+   ReduceLROnPlateau does follows from the losses of a run: resumes_what_waits_for_improvements. */
+static void rates_across_a_resume_are_torchs(void **state) {
+    const fixture *f = *state;
+    const convoy_dataset_options few = {.channels = 1, .height = 8, .width = 8, .synthetic_images = 5};
+    convoy_device *host = NULL;
+    convoy_dataset *set = NULL;
+    json_t *all = json_load_file(CONVOY_SOURCE_DIR "/tests/model/schedules.json", 0, NULL), *given;
+    size_t i, checked = 0;
+    assert_ok(convoy_device_open("host", &host));
+    assert_ok(convoy_dataset_open("synthetic", "train", &few, &set));
+    json_array_foreach(json_object_get(all, "cases"), i, given) {
+        char yaml[1024], name[32];
+        const char *scheduler = json_string_value(json_object_get(given, "scheduler"));
+        if (strstr(scheduler, "Plateau"))
+            continue;
+        snprintf(name, sizeof name, "rates-%zu", i);
+        snprintf(
+            yaml, sizeof yaml,
+            "input: [1, 8, 8]\nlayers: [Flatten, {Linear: {out_features: 10}}]\nrecipe:\n  batch_size: 1\n"
+            "  eval_every: 1\n  epochs: 24\n  optimizer: %s\n  scheduler: %s\n",
+            json_string_value(json_object_get(given, "optimizer")), scheduler);
+        const char *out = test_path(f->folder, name);
+        test_write_file(f->folder, "rates.yaml", yaml, strlen(yaml));
+        for (int part = 0; part < 2; part++) {
+            const convoy_train_options options = {
+                .out = out, .max_steps = part ? 0 : 13 + 7 * i % 80, .resume = part};
+            convoy_model *model = NULL;
+            assert_ok(convoy_model_load(test_path(f->folder, "rates.yaml"), NULL, &model));
+            assert_ok(convoy_train(model, host, set, set, &options, NULL));
+            convoy_model_free(model);
+        }
+        check_rates(out, given);
+        checked++;
+    }
+    assert_true(checked > 18);
+    json_decref(all);
+    convoy_dataset_free(set);
+    convoy_device_close(host);
 }
 
 /* tests/train/run_of_0.1 was left by version 0.1 after 7 of 15 steps. */
@@ -386,6 +447,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(resumes_within_an_epoch),
         TEST(resumes_all_that_a_recipe_asks_for),
+        TEST(rates_across_a_resume_are_torchs),
         TEST(resumes_what_waits_for_improvements),
         TEST(resumes_a_run_of_an_older_version),
         TEST(resumes_at_an_evaluation),

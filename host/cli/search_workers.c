@@ -1,0 +1,219 @@
+/* Trials on several devices at once: a child for each device of a list, which opens it and then trains what
+   it is given, one trial after another. The one that searches opens none and keeps the table. Children speak
+   in lines (base/child.h): the device's name first, then an outcome for each job. */
+#include <errno.h>
+#include <math.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/child.h"
+#include "base/status.h"
+#include "cli/ranks.h"
+#include "cli/search.h"
+
+typedef struct worker {
+    cvy_child child;
+    const char *selector;
+    char name[256];        /* of its device; "" until it has said so */
+    const search_job *job; /* NULL: it opens its device, or waits */
+} worker;
+
+struct search_workers {
+    cli_call *call;
+    const search_work *work;
+    const volatile int *interrupt;
+    worker *all;
+    size_t count;
+    convoy_status status; /* of the first that could not go on */
+    char reason[600];
+    bool asked; /* to stop */
+};
+
+/* In front of what is said of it: "trial 3, fold 2 on 1:0: ". `job` may be NULL. */
+static void name_job(const search_workers *w, const search_job *job, const char *selector,
+                     char name[CVY_LINE_SIZE]) {
+    char fold[32] = "";
+    if (job && w->work->folds > 1)
+        snprintf(fold, sizeof fold, ", fold %d", job->fold + 1);
+    if (job)
+        snprintf(name, CVY_LINE_SIZE, "trial %zu%s on %.200s: ", job->trial + 1, fold, selector);
+    else
+        snprintf(name, CVY_LINE_SIZE, "%.200s: ", selector);
+}
+
+/* ---- in a child ---- */
+
+#define JOB_FORMAT "%zu %zu %d"
+
+static convoy_status serve_job(search_workers *w, convoy_device *device, const char *line,
+                               const char *selector, cvy_child *parent) {
+    search_job job;
+    search_outcome o = {0};
+    char name[CVY_LINE_SIZE];
+    if (sscanf(line, JOB_FORMAT, &job.rung, &job.trial, &job.fold) != 3)
+        return cvy_fail(CONVOY_FAILED, "a search gave an order that is none: %s", line);
+    name_job(w, &job, selector, name);
+    cli_prefix = name;
+    convoy_status status = w->work->train(w->work->context, device, &job, &o);
+    if (!status)
+        cvy_child_say(parent, "%d %d %.17g %.17g %.17g %.17g", o.epochs, o.best_epoch, o.value, o.loss,
+                      o.accuracy, o.seconds);
+    return status;
+}
+
+/* The whole life of a child. */
+static _Noreturn void serve(search_workers *w, const char *selector, cvy_child *parent) {
+    static const cvy_child_patience forever = {.limit = INFINITY};
+    convoy_device *device = NULL;
+    cvy_child_answer answer;
+    char name[CVY_LINE_SIZE];
+    name_job(w, NULL, selector, name);
+    cli_prefix = name;
+    cli_common_of(w->call)->device = selector;
+    convoy_status status = cli_open_device(w->call, &device);
+    if (!status)
+        cvy_child_say(parent, "%.200s", convoy_device_get_info(device)->name);
+    while (!status && cvy_child_hear(parent, &forever, &answer) == CVY_CHILD_ANSWERED)
+        status = serve_job(w, device, answer.line, selector, parent);
+    if (status)
+        cvy_child_say_failure(parent, status);
+    convoy_device_close(device);
+    _exit(convoy_status_exit_code(status));
+}
+
+/* ---- starting and ending them ---- */
+
+convoy_status search_workers_start(cli_call *call, const char *list, const search_work *work,
+                                   search_workers **workers) {
+    search_workers *w = *workers = cvy_arena_alloc(call->arena, sizeof *w);
+    const size_t count = cli_devices_count(list);
+    *w = (search_workers){.call = call, .work = work, .interrupt = cli_catch_signals()};
+    w->all = cvy_arena_alloc(call->arena, count * sizeof *w->all);
+    convoy_status status = CONVOY_OK;
+    for (; w->count < count && !status; w->count++) {
+        worker *one = &w->all[w->count];
+        bool inside;
+        one->selector = cli_devices_pick(call->arena, list, w->count);
+        status = cvy_child_fork(&one->child, &inside);
+        for (size_t i = 0; inside && i < w->count; i++)
+            close(w->all[i].child.socket); /* the parent's end */
+        if (inside)
+            serve(w, one->selector, &one->child);
+    }
+    return status;
+}
+
+void search_workers_end(search_workers *w) {
+    for (size_t i = 0; w && i < w->count; i++)
+        cvy_child_end(&w->all[i].child);
+}
+
+const char *search_workers_names(const search_workers *w) {
+    cvy_text text = {0};
+    for (size_t i = 0; i < w->count; i++)
+        cvy_text_add(&text, "%s%s", i ? ", " : "", w->all[i].name);
+    const char *names = cvy_arena_strdup(w->call->arena, cvy_text_get(&text));
+    cvy_text_free(&text);
+    return names;
+}
+
+/* ---- giving jobs, and hearing of them ---- */
+
+static bool is_busy(const worker *one) {
+    return one->child.id > 0 && (one->job || !*one->name);
+}
+
+/* Of this thread's latest failure. */
+static void note_failure(search_workers *w, const worker *one, convoy_status status) {
+    if (w->status)
+        return;
+    char name[CVY_LINE_SIZE];
+    name_job(w, one->job, one->selector, name);
+    w->status = status;
+    snprintf(w->reason, sizeof w->reason, "%.250s%.340s", name, convoy_error_message());
+}
+
+static convoy_status read_outcome(search_workers *w, const worker *one, const char *line) {
+    search_outcome o = {.known = true};
+    char numbers[4][32];
+    double *const values[] = {&o.value, &o.loss, &o.accuracy, &o.seconds};
+    if (sscanf(line, "%d %d %31s %31s %31s %31s", &o.epochs, &o.best_epoch, numbers[0], numbers[1],
+               numbers[2], numbers[3]) != 6)
+        return cvy_fail(CONVOY_FAILED, "its process said `%s`, which is no outcome", line);
+    for (int i = 0; i < 4; i++)
+        *values[i] = strtod(numbers[i], NULL); /* NaN among them, which scanf need not know */
+    return w->work->done(w->work->context, one->job, &o, one->name);
+}
+
+static void hear(search_workers *w, worker *one) {
+    static const cvy_child_patience soon = {.limit = 30}; /* something has come */
+    cvy_child_answer answer;
+    convoy_status status = CONVOY_OK;
+    switch (cvy_child_hear(&one->child, &soon, &answer)) {
+    case CVY_CHILD_ANSWERED:
+        if (one->job)
+            status = read_outcome(w, one, answer.line);
+        else
+            snprintf(one->name, sizeof one->name, "%.255s", answer.line);
+        break;
+    case CVY_CHILD_FAILED:
+        status = answer.status;
+        break;
+    default:
+        status = cvy_fail(CONVOY_FAILED, "its process ended with %s", cvy_child_ending(&one->child));
+    }
+    if (status) {
+        note_failure(w, one, status);
+        cvy_child_end(&one->child);
+    }
+    one->job = NULL;
+}
+
+/* To all that train, once: they save. */
+static void ask_to_stop(search_workers *w) {
+    for (size_t i = 0; i < w->count && !w->asked; i++)
+        if (w->all[i].child.id > 0)
+            kill(w->all[i].child.id, SIGTERM);
+    w->asked = true;
+}
+
+/* Until one of those that are busy says something, or a moment. */
+static void wait_for_any(search_workers *w) {
+    struct pollfd *waited = calloc(w->count, sizeof *waited);
+    if (!waited)
+        cvy_abort_memory();
+    for (size_t i = 0; i < w->count; i++)
+        waited[i] =
+            (struct pollfd){.fd = is_busy(&w->all[i]) ? w->all[i].child.socket : -1, .events = POLLIN};
+    if (poll(waited, (nfds_t)w->count, 50) > 0)
+        for (size_t i = 0; i < w->count; i++)
+            if (waited[i].revents)
+                hear(w, &w->all[i]);
+    free(waited);
+}
+
+convoy_status search_workers_run(search_workers *w, const search_job *jobs, size_t count) {
+    for (size_t next = 0, busy;;) {
+        const bool stop = w->status || *w->interrupt;
+        busy = 0;
+        for (size_t i = 0; i < w->count; i++) {
+            worker *one = &w->all[i];
+            if (!is_busy(one) && one->child.id > 0 && !stop && next < count) {
+                one->job = &jobs[next++];
+                cvy_child_say(&one->child, JOB_FORMAT, one->job->rung, one->job->trial, one->job->fold);
+            }
+            busy += is_busy(one);
+        }
+        if (stop)
+            ask_to_stop(w);
+        if (!busy)
+            break;
+        wait_for_any(w);
+    }
+    if (*w->interrupt && (!w->status || w->status == CONVOY_INTERRUPTED))
+        return cvy_fail(CONVOY_INTERRUPTED, "interrupted: each trial that was under way has saved its state");
+    return w->status ? cvy_fail(w->status, "convoy search: %s", w->reason) : CONVOY_OK;
+}
