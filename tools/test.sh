@@ -19,7 +19,8 @@
 #              kernel is spoilt, which --verify has to notice (tests/faults/)
 #   kills      1,000 runs are killed at random instants and go on to the same bits (KILLS: another number)
 #   static     clang-tidy with .clang-tidy, gcc -fanalyzer and shellcheck on all that is ours, and the part `threads`
-#   fuzz       libFuzzer on every parser (tests/fuzz/), FUZZ_SECONDS each (60); what it finds lies in build-test/fuzz-found/
+#   fuzz       libFuzzer on every parser (tests/fuzz/), or on FUZZ_TARGETS, FUZZ_SECONDS each (60), at most FUZZ_RUNS times;
+#              what it finds lies in build-test/fuzz-found/
 #
 # Missing Debian packages are installed first (tools/install_packages.sh test) unless --no-install is given. Builds,
 # logs and kernel caches lie in build-test/. The last line counts what passed, failed and was skipped; the exit code is
@@ -31,7 +32,7 @@ out=$root/build-test
 logs=$out/logs
 
 usage() {
-    sed -n '2,26s/^# \{0,1\}//p' "$0"
+    sed -n '2,27s/^# \{0,1\}//p' "$0"
 }
 
 jobs=$(nproc)
@@ -195,9 +196,12 @@ part_sanitize() {
 }
 
 fuzz_target() { # TARGET
+    local words=()
+    case $1 in pickle | legacy) words=(-dict=tests/fuzz/pickle.dict) ;; esac
     mkdir -p "$out/fuzz-corpus/$1" "$out/fuzz-found"
-    TMPDIR=/dev/shm FUZZ_TARGET=$1 "$out/fuzz/fuzz" -max_total_time="${FUZZ_SECONDS:-60}" -timeout=10 -max_len=4096 \
-        -artifact_prefix="$out/fuzz-found/$1-" "$out/fuzz-corpus/$1" "tests/fuzz/corpus/$1"
+    TMPDIR=/dev/shm FUZZ_TARGET=$1 "$out/fuzz/fuzz" -max_total_time="${FUZZ_SECONDS:-60}" -runs="${FUZZ_RUNS:--1}" \
+        -timeout=10 -max_len=4096 "${words[@]}" -artifact_prefix="$out/fuzz-found/$1-" "$out/fuzz-corpus/$1" \
+        "tests/fuzz/corpus/$1"
 }
 
 part_faults() {
@@ -258,8 +262,7 @@ part_fuzz() {
         return
     fi
     step fuzz-build build fuzz || return
-    for target in tests/fuzz/corpus/*; do
-        target=$(basename "$target")
+    for target in ${FUZZ_TARGETS:-$(ls tests/fuzz/corpus)}; do
         step "fuzz-$target" fuzz_target "$target"
         sed -n 's/^Done/    &/p' "$logs/fuzz-$target.log"
     done

@@ -1,4 +1,4 @@
-/* The opcodes of pickle protocols 0 to 5 that data need (Python's pickletools documents them). */
+/* The opcodes that data need in pickles of protocols 2 to 5 (Python's pickletools documents them). */
 #include "weights/pickle.h"
 
 #include <stdbool.h>
@@ -6,6 +6,7 @@
 #include <string.h>
 
 static const size_t size_limit = (size_t)64 << 20; /* what is read takes a few times as much memory */
+enum { MOST_DIMENSIONS = 64 };                     /* of a tensor of PyTorch */
 
 typedef struct machine {
     cvy_arena *arena;
@@ -14,6 +15,7 @@ typedef struct machine {
     size_t size, at;
     cvy_pickled **stack, **memo;
     size_t depth, capacity, memo_count; /* the stack also shrinks, the memo does not */
+    cvy_pickled *storages;
 } machine;
 
 static convoy_status bad(const machine *m, const char *what) {
@@ -197,11 +199,14 @@ static convoy_status push_global(machine *m, const char *module, const char *nam
         m->path, module, name);
 }
 
+/* A shape, or strides. */
 static bool has_numbers(const cvy_pickled *list) {
+    if (list->kind != CVY_PICKLED_SEQUENCE || list->count > MOST_DIMENSIONS)
+        return false;
     for (size_t i = 0; i < list->count; i++)
         if (list->items[i]->kind != CVY_PICKLED_NUMBER)
             return false;
-    return list->kind == CVY_PICKLED_SEQUENCE;
+    return true;
 }
 
 /* What a call of an allowed name stands for; nothing is called. */
@@ -242,6 +247,7 @@ static convoy_status push_storage(machine *m) {
         return bad(m, "a storage that is part of another");
     cvy_pickled *storage = make(m, CVY_PICKLED_STORAGE, id->items[4]->number, id->items[2]->text);
     add(m, storage, id->items[1]);
+    add(m, m->storages, storage);
     push(m, storage);
     return CONVOY_OK;
 }
@@ -381,12 +387,13 @@ static convoy_status step(machine *m, int opcode) {
 }
 
 convoy_status cvy_unpickle(cvy_arena *arena, const char *path, const char *bytes, size_t size, size_t *used,
-                           cvy_pickled **value) {
+                           cvy_pickled **value, cvy_pickled **storages) {
     machine m = {.arena = arena,
                  .path = path,
                  .bytes = (const unsigned char *)bytes,
                  .size = size < size_limit ? size : size_limit};
     convoy_status status = CONVOY_OK;
+    m.storages = make(&m, CVY_PICKLED_SEQUENCE, 0, NULL);
     while (!status) {
         if (m.at == m.size)
             return bad(&m, size > m.size ? "it is too long" : "it is cut short");
@@ -399,5 +406,6 @@ convoy_status cvy_unpickle(cvy_arena *arena, const char *path, const char *bytes
         return status;
     *value = pop(&m);
     *used = m.at;
+    *storages = m.storages;
     return *value ? CONVOY_OK : bad(&m, "it ends without a value");
 }

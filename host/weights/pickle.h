@@ -27,9 +27,10 @@ typedef struct cvy_pickled {
     size_t count;
 } cvy_pickled;
 
-/* Reads the pickle that `bytes` begin with, into the arena; *used receives its length. CONVOY_INVALID: cut
-   short, damaged, or it asks for something that is not allowed, which the message names. */
+/* Reads the pickle that `bytes` begin with, into the arena; *used receives its length, *storages a sequence
+   of all storages in it, one more often where it is named more often. CONVOY_INVALID: cut short, damaged, or
+   it asks for something that is not allowed, which the message names. */
 convoy_status cvy_unpickle(cvy_arena *arena, const char *path, const char *bytes, size_t size, size_t *used,
-                           cvy_pickled **value);
+                           cvy_pickled **value, cvy_pickled **storages);
 
 #endif

@@ -69,26 +69,30 @@ static size_t count_tensors(const cvy_pickled *dictionary) {
     return count;
 }
 
-/* The dictionary of tensors itself, or within a wrapper or two; NULL: there is none. */
-static const cvy_pickled *find_state(const cvy_pickled *root) {
+/* What is called so in a checkpoint, where that is a dictionary; NULL: nothing is. */
+static const cvy_pickled *wrapped_in(const cvy_pickled *root) {
     static const char *const wrappers[] = {"state_dict", "model_state_dict", "model", "ema", "model_ema"};
-    for (int depth = 0; depth < 3 && root->kind == CVY_PICKLED_DICTIONARY; depth++) {
-        if (count_tensors(root))
-            return root;
-        const cvy_pickled *inner = NULL;
-        for (size_t i = 0; i < sizeof wrappers / sizeof *wrappers && !inner; i++)
-            inner = value_of(root, wrappers[i]);
-        if (!inner)
-            return NULL;
-        root = inner;
+    for (size_t i = 0; i < sizeof wrappers / sizeof *wrappers && root->kind == CVY_PICKLED_DICTIONARY; i++) {
+        const cvy_pickled *inner = value_of(root, wrappers[i]);
+        if (inner && inner->kind == CVY_PICKLED_DICTIONARY)
+            return inner;
     }
     return NULL;
 }
 
+/* The dictionary of tensors itself, or within a wrapper or two, beside which there may be tensors too, as the
+   best accuracy so far; NULL: there is none. */
+static const cvy_pickled *find_state(const cvy_pickled *root) {
+    const cvy_pickled *inner = wrapped_in(root);
+    for (int depth = 0; depth < 2 && inner; depth++, inner = wrapped_in(root))
+        root = inner;
+    return count_tensors(root) ? root : NULL;
+}
+
 /* ---- tensors ---- */
 
-/* Checks shape, strides and offset of a tensor against its storage. */
-static convoy_status read_tensor(const char *path, const char *name, const cvy_pickled *value,
+/* Checks shape, strides and offset of a tensor against its storage, and that against the size of the file. */
+static convoy_status read_tensor(const char *path, const char *name, const cvy_pickled *value, size_t most,
                                  cvy_named_tensor *tensor, size_t *element) {
     const cvy_pickled *storage = value->items[0], *shape = value->items[2], *strides = value->items[3];
     size_t count = 1, type = 0, last = 0, types = sizeof storage_types / sizeof *storage_types;
@@ -117,6 +121,8 @@ static convoy_status read_tensor(const char *path, const char *name, const cvy_p
         (count && last >= (size_t)storage->number) || count > (size_t)storage->number ||
         __builtin_mul_overflow((size_t)storage->number, *element, &last))
         return bad(path, name, "it does not lie within its storage");
+    if (last > most)
+        return bad(path, name, "its storage is larger than the file");
     tensor->bytes = count * *element;
     return CONVOY_OK;
 }
@@ -154,7 +160,7 @@ static convoy_status take_tensors(const char *path, cvy_tensor_file *file, const
             continue;
         values[file->count] = state->items[i + 1];
         cvy_named_tensor *tensor = &file->tensors[file->count++];
-        status = read_tensor(path, state->items[i]->text, state->items[i + 1], tensor, &element);
+        status = read_tensor(path, state->items[i]->text, state->items[i + 1], file->size, tensor, &element);
         if (!status && __builtin_add_overflow(total, (tensor->bytes + 7) / 8 * 8, &total))
             status = bad(path, tensor->name, "it is too large");
     }
@@ -163,7 +169,7 @@ static convoy_status take_tensors(const char *path, cvy_tensor_file *file, const
     for (size_t i = 0; i < file->count && !status; i++) {
         const cvy_pickled *storage = values[i]->items[0];
         const char *bytes = NULL;
-        status = read_tensor(path, file->tensors[i].name, values[i], &file->tensors[i], &element);
+        status = read_tensor(path, file->tensors[i].name, values[i], file->size, &file->tensors[i], &element);
         if (!status)
             status = source->find(source, path, storage->text, (size_t)storage->number * element, &bytes);
         if (status)
@@ -278,7 +284,7 @@ static convoy_status read_metadata(const char *path, cvy_tensor_file *file, cons
 static convoy_status read_archive(const char *path, cvy_tensor_file *file, source *source) {
     char *text = NULL, *order = NULL;
     size_t size = 0, used;
-    cvy_pickled *root = NULL;
+    cvy_pickled *root = NULL, *storages;
     source->prefix = find_prefix(source->arena, source->archive);
     if (!source->prefix)
         return bad(path, NULL, "a zip archive without data.pkl");
@@ -292,7 +298,7 @@ static convoy_status read_archive(const char *path, cvy_tensor_file *file, sourc
         status = read_entry(source->archive, path,
                             cvy_arena_printf(source->arena, "%sdata.pkl", source->prefix), &text, &size);
     if (!status)
-        status = cvy_unpickle(source->arena, path, text, size, &used, &root);
+        status = cvy_unpickle(source->arena, path, text, size, &used, &root, &storages);
     if (!status)
         status = take_state(path, file, root, source);
     if (!status)
@@ -342,58 +348,70 @@ static convoy_status load_archive(const char *path, cvy_tensor_file *file) {
 
 /* ---- legacy ---- */
 
-/* Behind the pickles, for each key in their order: the number of elements in 8 bytes, and the elements. */
-static convoy_status index_storages(const char *path, source *source, const cvy_pickled *state,
-                                    const cvy_pickled *keys) {
+static int compare_keys(const void *a, const void *b) {
+    return strcmp((*(const cvy_pickled *const *)a)->text, (*(const cvy_pickled *const *)b)->text);
+}
+
+static void sort_by_key(cvy_pickled *list) {
+    if (list->count)
+        qsort(list->items, list->count, sizeof(cvy_pickled *), compare_keys);
+}
+
+/* The place in a sorted list of a value with this text; NULL: there is none. */
+static cvy_pickled **find_key(const cvy_pickled *list, const cvy_pickled *key) {
+    return key->kind == CVY_PICKLED_TEXT && list->count
+               ? bsearch(&key, list->items, list->count, sizeof key, compare_keys)
+               : NULL;
+}
+
+/* Behind the pickles, for each key in their order: the number of elements in 8 bytes, and the elements. Keeps
+   in each key's number where these begin. */
+static convoy_status index_storages(const char *path, source *source, cvy_pickled *storages,
+                                    cvy_pickled *keys) {
     size_t at = 0;
+    sort_by_key(storages);
     for (size_t k = 0; k < keys->count; k++) {
-        const cvy_pickled *key = keys->items[k];
-        cvy_pickled *storage = NULL;
-        for (size_t i = 0; i < state->count && !storage && key->kind == CVY_PICKLED_TEXT; i += 2)
-            if (state->items[i + 1]->kind == CVY_PICKLED_TENSOR &&
-                strcmp(state->items[i + 1]->items[0]->text, key->text) == 0)
-                storage = state->items[i + 1]->items[0];
+        cvy_pickled *key = keys->items[k], **storage = find_key(storages, key);
         size_t type = 0, size, types = sizeof storage_types / sizeof *storage_types;
-        while (storage && type < types && strcmp(storage_types[type].global, storage->items[0]->text) != 0)
+        while (storage && type < types && strcmp(storage_types[type].global, (*storage)->items[0]->text) != 0)
             type++;
         if (!storage || type == types)
-            return bad(path, NULL,
-                       "it has storages of tensors outside the state dict, so their sizes are not known");
+            return bad(path, NULL, "its list of storages has one that no tensor uses");
         uint64_t count = 0;
         for (size_t b = 0; b < 8 && source->size - at >= 8; b++)
             count |= (uint64_t)(unsigned char)source->bytes[at + b] << (8 * b);
-        if (source->size - at < 8 || storage->number < 0 || count != (uint64_t)storage->number ||
+        if (source->size - at < 8 || (*storage)->number < 0 || count != (uint64_t)(*storage)->number ||
             __builtin_mul_overflow((size_t)count, storage_types[type].bytes, &size) ||
             size > source->size - at - 8)
             return bad(path, key->text, "its values are cut short");
-        keys->items[k]->number = (long long)at + 8;
+        key->number = (long long)at + 8;
         at += 8 + size;
     }
+    sort_by_key(keys);
     source->keys = keys;
     return CONVOY_OK;
 }
 
 static convoy_status find_behind(source *source, const char *path, const char *key, size_t size,
                                  const char **bytes) {
-    for (size_t k = 0; k < source->keys->count; k++) {
-        const size_t at = (size_t)source->keys->items[k]->number;
-        if (strcmp(source->keys->items[k]->text, key) == 0 && size <= source->size - at) {
-            *bytes = source->bytes + at;
-            return CONVOY_OK;
-        }
-    }
-    return bad(path, key, "the file has no such storage");
+    const cvy_pickled wanted = {.kind = CVY_PICKLED_TEXT, .text = key};
+    cvy_pickled *const *found = find_key(source->keys, &wanted);
+    if (!found || size > source->size - (size_t)(*found)->number)
+        return bad(path, key, "the file has no such storage");
+    *bytes = source->bytes + (*found)->number;
+    return CONVOY_OK;
 }
 
 /* Five pickles: a number, the protocol's, the machine, the state dict, the storages' keys. */
 static convoy_status load_legacy(const char *path, cvy_tensor_file *file) {
-    cvy_pickled *parts[5];
+    cvy_pickled *parts[5], *storages[5];
     size_t at = 0, used;
     char *content = file->bytes;
     convoy_status status = CONVOY_OK;
     for (int i = 0; i < 5 && !status; i++, at += used) {
         used = 0;
-        status = cvy_unpickle(file->arena, path, content + at, file->size - at, &used, &parts[i]);
+        status =
+            cvy_unpickle(file->arena, path, content + at, file->size - at, &used, &parts[i], &storages[i]);
     }
     if (status)
         return status;
@@ -403,9 +421,7 @@ static convoy_status load_legacy(const char *path, cvy_tensor_file *file) {
         return bad(path, NULL, "its numbers are not little-endian, or it has no list of storages");
     source source = {
         .find = find_behind, .bytes = content + at, .size = file->size - at, .arena = file->arena};
-    const cvy_pickled *state = find_state(parts[3]);
-    if (state)
-        status = index_storages(path, &source, state, parts[4]);
+    status = index_storages(path, &source, storages[3], parts[4]);
     file->bytes = NULL;
     if (!status)
         status = take_state(path, file, parts[3], &source);

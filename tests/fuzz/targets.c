@@ -23,7 +23,8 @@
 #include "report/history.h"
 #include "train/checkpoint.h"
 #include "train/run_folder.h"
-#include "weights/weights.h"
+#include "weights/format.h"
+#include "weights/pickle.h"
 
 /* The command's main function (host/cli/main.c), renamed by the build. */
 int convoy_main(int argc, char **argv);
@@ -95,6 +96,30 @@ static void run_weights(const uint8_t *data, size_t size) {
     if (cvy_tensor_file_load(write_input("input", data, size), &file))
         return;
     cvy_tensor_file_to_float(file);
+    cvy_tensor_file_free(file);
+}
+
+/* The unpickler alone, in memory: no file, no archive and no checksum stands before it. */
+static void run_pickle(const uint8_t *data, size_t size) {
+    cvy_arena *arena = cvy_arena_create();
+    cvy_pickled *value = NULL, *storages = NULL;
+    size_t used = 0;
+    if (arena && !cvy_unpickle(arena, "input", (const char *)data, size, &used, &value, &storages) &&
+        (!value || !storages || !used || used > size))
+        abort();
+    cvy_arena_free(arena);
+}
+
+/* What torch.save wrote before PyTorch 1.6, in memory: pickles, then numbers. */
+static void run_legacy(const uint8_t *data, size_t size) {
+    cvy_tensor_file *file = calloc(1, sizeof *file);
+    if (!file || !(file->bytes = malloc(size + 1)))
+        abort();
+    memcpy(file->bytes, data, size);
+    file->bytes[size] = '\0';
+    file->size = size;
+    if (size > 1 && memcmp(data, "PK", 2) != 0 && !cvy_pth_load("input", file))
+        cvy_tensor_file_to_float(file);
     cvy_tensor_file_free(file);
 }
 
@@ -205,6 +230,8 @@ const fuzz_target fuzz_targets[] = {
     {"model", run_model},
     {"node", run_node},
     {"weights", run_weights},
+    {"pickle", run_pickle},
+    {"legacy", run_legacy},
     {"idx", run_idx},
     {"list", run_list},
     {"cifar", run_cifar},

@@ -1,6 +1,8 @@
 /* Formats are told apart by content, and names are matched with what is wanted. */
 #include "weights/weights.h"
 
+#include <math.h>
+
 #include "base/file.h"
 #include "support/run.h"
 
@@ -55,6 +57,23 @@ static void files_of_torch_save_are_read(void **state) {
         assert_true(*(int64_t *)counter.data == 7);
         cvy_tensor_file_free(file);
     }
+}
+
+/* A checkpoint in the old container: between the storages of its state dict are those of its optimizer. */
+static void other_storages_are_passed_over(void **state) {
+    (void)state;
+    cvy_tensor_file *file;
+    assert_ok(cvy_tensor_file_load(CONVOY_SOURCE_DIR "/tests/fuzz/corpus/legacy/checkpoint.pth", &file));
+    assert_int_equal(cvy_tensor_file_count(file), 7);
+    const cvy_named_tensor weight = cvy_tensor_file_find(file, "0.weight"),
+                           variance = cvy_tensor_file_find(file, "1.running_var"),
+                           counter = cvy_tensor_file_find(file, "1.num_batches_tracked");
+    assert_int_equal(weight.shape[1], 2);
+    assert_true(fabsf(((float *)weight.data)[0] + 0.005293981f) < 1e-8f);
+    assert_true(fabsf(((float *)weight.data)[1] - 0.379322886f) < 1e-7f);
+    assert_true(*(float *)variance.data == 0.9f);
+    assert_true(*(int64_t *)counter.data == 1);
+    cvy_tensor_file_free(file);
 }
 
 /* By their endings, with all that they have; what PyTorch makes of them is for tools/compare_torchvision.py.
@@ -229,6 +248,7 @@ int main(void) {
                                        cmocka_unit_test(floats_are_rounded),
                                        cmocka_unit_test(other_formats_are_named),
                                        cmocka_unit_test(files_of_torch_save_are_read),
+                                       cmocka_unit_test(other_storages_are_passed_over),
                                        cmocka_unit_test(damaged_files_of_torch_save_are_refused),
                                        cmocka_unit_test(no_length_of_a_header_is_another_format),
                                        cmocka_unit_test(a_screenful_is_listed)};
