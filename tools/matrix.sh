@@ -44,6 +44,10 @@ selftest() {
     esac
 }
 
+build_convoy() {
+    [ -n "${CONVOY-}" ] || [ -e build/convoy ] || { cmake -S . -B build -G Ninja -DCONVOY_TESTS=OFF && cmake --build build; } >&2 || exit
+}
+
 lacks() {
     echo "matrix.sh: left out: $*" >&2
 }
@@ -146,11 +150,11 @@ check | add | page)
 run)
     shift
     mkdir -p "$out"
-    [ -n "${CONVOY-}" ] || [ -e build/convoy ] || { cmake -S . -B build -G Ninja -DCONVOY_TESTS=OFF && cmake --build build; } >&2 || exit
     [ $# -gt 0 ] || set -- host drivers intel oclgrind compiled trixie
     for part in "$@"; do
         case $part in
-        host | drivers | intel | oclgrind | compiled | trixie) "run_$part" ;;
+        host | drivers | intel | oclgrind) build_convoy && "run_$part" ;;
+        compiled | trixie) "run_$part" ;;
         *)
             echo "matrix.sh: no part '$part'; there are host, drivers, intel, oclgrind, compiled and trixie" >&2
             exit 2
