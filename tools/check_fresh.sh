@@ -2,11 +2,13 @@
 # Runs README's commands in a minimal Debian that has nothing but Debian's base, so that what they need is what they
 # install, not what a developer's machine happens to have. To be run as root, with debootstrap, before a release:
 #
-#   tools/check_fresh.sh [bookworm|trixie] [quickstart|test|byhand|all] [ARGUMENT...]
+#   tools/check_fresh.sh [bookworm|trixie] [quickstart|test|byhand|matrix|all] [ARGUMENT...]
 #
 #   quickstart   tools/quickstart.sh
 #   test         tools/test.sh (Debian 12 only)
 #   byhand       configure, build and install by hand, then an example against the installation
+#   matrix       the two commands of tests/matrix/README.md, with $LEVEL and $RATES, into this folder's rows; under trixie the
+#                targets that its compilers alone know, too (not part of all; tools/matrix.sh run trixie)
 #
 # Each check has a Debian of its own, made anew, and works on a clone of HEAD. ARGUMENTs go to the command of a single
 # check: "test source targets", "quickstart --epochs 1". Mirrors, proxies and keys are those of this machine's apt.
@@ -30,9 +32,9 @@ bookworm | trixie)
     ;;
 esac
 case ${1:-all} in
-quickstart | test | byhand) checks=("$1") ;;
+quickstart | test | byhand | matrix) checks=("$1") ;;
 all) [ "$suite" = bookworm ] || checks=(quickstart byhand) ;;
-*) fail "what is '$1'? There are quickstart, test, byhand and all, after bookworm or trixie" ;;
+*) fail "what is '$1'? There are quickstart, test, byhand, matrix and all, after bookworm or trixie" ;;
 esac
 [ $# -eq 0 ] || shift
 [ $# -eq 0 ] || [ ${#checks[@]} -eq 1 ] || fail "arguments belong to a single check"
@@ -106,6 +108,8 @@ test=$(readme tools/test.sh)
 install=$(readme 'cmake -S')
 embedding=$(grep -E '^(cp|cc) .*own_data' tools/docs/embedding.md)
 [ -n "$embedding" ]
+row=$(grep -E '^tools/' tests/matrix/README.md)
+[ -n "$row" ]
 
 # check NAME LIMIT SCRIPT: in a Debian of its own, in a clone of HEAD.
 check() {
@@ -116,8 +120,9 @@ check() {
     mount_at "$root/sys" -t sysfs -o ro sysfs
     mount_at "$root/dev/pts" -t devpts -o newinstance,ptmxmode=0666,mode=0620 devpts
     mount_at "$root/var/cache/apt/archives" --bind "$packages/apt-$suite"
+    [ "$name" != matrix ] || mount_at "$root/srv/convoy/tests/matrix" --bind tests/matrix
     echo "== $suite, $name: $script"
-    timeout "$limit" chroot "$root" /usr/bin/env -i HOME=/root TERM=dumb PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+    timeout "$limit" chroot "$root" /usr/bin/env -i HOME=/root TERM=dumb LEVEL="${LEVEL-}" RATES="${RATES-}" PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
         /bin/sh -ec "cd /srv/convoy; $script" </dev/null || code=$?
     clean_up
     if [ $code -eq 0 ]; then
@@ -142,6 +147,13 @@ for name in "${checks[@]}"; do
             convoy devices
             cd /tmp
             $embedding" || wrong=1
+        ;;
+    matrix)
+        targets="apt-get install -y -q --no-install-recommends clang-17 lld-17 libclc-17 rocm-device-libs-17
+            TARGETS='gfx1100 sm_90' tools/matrix.sh run compiled"
+        [ "$suite" = trixie ] && [ "${RATES-}" != only ] || targets=
+        check matrix 7200 "$row $*
+            $targets" || wrong=1
         ;;
     esac
 done

@@ -1,4 +1,5 @@
 """Checks and renders tests/matrix/: what tools/matrix.sh calls. Python's standard library alone."""
+import datetime
 import getpass
 import json
 import os
@@ -10,6 +11,12 @@ FOLDER = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))
 OTHERS = ("schema.json", "known_bad.json", "compiled.json")
 MODELS = ("lenet", "mnist_cnn", "digits_cnn", "alexnet", "monkeypox_bn")
 TYPES = {"object": dict, "array": list, "string": str, "integer": int, "number": (int, float)}
+
+
+def write(path, value):
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(value, file, indent=1)
+        file.write("\n")
 
 
 def load(path):
@@ -90,10 +97,11 @@ def name_of(row):
     return re.sub(r"[^A-Za-z0-9.]+", "_", words).strip("_").lower() + ".json"
 
 
-def without_rates(row):
-    """What was timed while others used the machine tells nothing."""
+def with_rates_of(row, other):
+    """What was timed while others used the machine tells nothing: a row has the benches of no run or of another one."""
     row["parts"] = [part for part in row["parts"] if not part["name"].startswith("bench:")]
-    row["images_per_second"] = {}
+    row["parts"] += [part for part in other["parts"] if part["name"].startswith("bench:")]
+    row["images_per_second"] = other["images_per_second"]
     row["cases"] = sum(part["cases"] for part in row["parts"])
     row["passed"] = sum(part["passed"] for part in row["parts"])
     return row
@@ -148,6 +156,30 @@ def explain(row):
     return reason if row["failed"] and not row["passed"] else ", ".join(row["failed"]) + f" ({reason})"
 
 
+def take_compiled(lines):
+    """The rows of targets from what tools/matrix.sh says of each: its compiler, then its files, with exit codes."""
+    path = os.path.join(FOLDER, "compiled.json")
+    compilers, taken = {}, {}
+    for line in lines:
+        target, what, *rest = line.rstrip("\n").split(" ", 3)
+        if not what.startswith("kernels/"):
+            compilers[target] = " ".join([what, *rest])
+            continue
+        row = taken.setdefault(target, {"target": target, "compiler": compilers[target], "files": 0, "passed": 0, "failed": [],
+                                        "reason": "", "date": f"{datetime.date.today()}"})
+        row["files"] += 1
+        row["passed"] += rest[0] == "0"
+        if rest[0] != "0":
+            row["failed"].append(what)
+            row["reason"] = row["reason"] or (rest + [""])[1]
+    kept = [row for row in load(path) if row["target"] not in taken] if os.path.exists(path) else []
+    for row in taken.values():
+        row["failed"].sort()
+        print(f"{row['target']}: {row['passed']} of {row['files']} kernel files compile")
+    write(path, sorted(kept + list(taken.values()), key=lambda row: row["target"]))
+    return 0
+
+
 def compiled_lines():
     path = os.path.join(FOLDER, "compiled.json")
     if not os.path.exists(path):
@@ -166,20 +198,42 @@ def page():
     lines = ["<!-- Written by `tools/matrix.sh page`. -->", "# Devices and drivers\n",
              "What `convoy selftest` found, a row for each device, driver and version: cases that passed (`quick`: a few shapes"
              " of each kernel; `normal`: all shapes of the tests; `full`: also the variants for other kinds of devices), the"
-             " largest error relative to the largest value that is right, and training images per second.\n",
+             " largest error relative to the largest value that is right, and training images per second, each network at its"
+             " recipe's batch size (empty: not timed, as simulators are not, nor machines that do other things).\n",
              "| device | driver | level | passed | worst error | " + " | ".join(MODELS) + " | Convoy | date |",
              "|---|---|---|---|---|" + "---|" * len(MODELS) + "---|---|",
              *(device_line(row) for _, row in all_rows)]
     if red:
         lines += ["\n## Red cells\n", *red]
     lines += compiled_lines()
-    lines += ["\nTo add a row: `convoy selftest --submit`, then the issue form \"Device result\"."]
+    lines += ["\n## To add a row\n", "On a machine with Debian, from a clone, as root or with sudo:\n",
+              "```\ntools/install_packages.sh build\ntools/matrix.sh run\n```\n",
+              "Where Convoy is installed: `convoy selftest --submit`, then the issue form \"Device result\"; or"
+              " `convoy selftest --json FILE`, then `tools/matrix.sh add FILE` in a clone."]
     with open(os.path.join(FOLDER, "README.md"), "w", encoding="utf-8") as file:
         file.write("\n".join(lines) + "\n")
-    with open(os.path.join(FOLDER, "known_bad.json"), "w", encoding="utf-8") as file:
-        json.dump(known_bad(all_rows), file, indent=2)
-        file.write("\n")
+    write(os.path.join(FOLDER, "known_bad.json"), known_bad(all_rows))
     return 0
+
+
+def add(given, how):
+    wrong = check(given)
+    if wrong:
+        print("\n".join(wrong))
+        return 1
+    row = load(given)
+    path = os.path.join(FOLDER, name_of(row))
+    there = load(path) if os.path.exists(path) else None
+    if how == "--without-rates":
+        row = with_rates_of(row, there or {"parts": [], "images_per_second": {}})
+    elif how == "--rates" and not there:
+        print(f"{given}: tests/matrix/ has no row {os.path.basename(path)} to add its images per second to")
+        return 1
+    elif how == "--rates":
+        row = with_rates_of(there, row)
+    write(path, row)
+    print(os.path.relpath(path))
+    return page()
 
 
 def main(arguments):
@@ -187,23 +241,13 @@ def main(arguments):
         wrong = [f"{path}: {line}" for path in arguments[1:] for line in check(path)]
         print("\n".join(wrong) if wrong else "right")
         return 1 if wrong else 0
-    if arguments[:1] == ["add"] and len(arguments) in (2, 3):
-        wrong = check(arguments[-1])
-        if wrong:
-            print("\n".join(wrong))
-            return 1
-        row = load(arguments[-1])
-        if arguments[1] == "--without-rates":
-            row = without_rates(row)
-        path = os.path.join(FOLDER, name_of(row))
-        with open(path, "w", encoding="utf-8") as file:
-            json.dump(row, file, indent=1)
-            file.write("\n")
-        print(os.path.relpath(path))
-        return 0
+    if arguments[:1] == ["add"] and (len(arguments) == 2 or arguments[1:-1] in (["--without-rates"], ["--rates"])):
+        return add(arguments[-1], arguments[1])
+    if arguments == ["compiled"]:
+        return take_compiled(sys.stdin)
     if arguments == ["page"]:
         return page()
-    print("matrix.py: check FILE..., add [--without-rates] FILE or page", file=sys.stderr)
+    print("matrix.py: check FILE..., add [--without-rates | --rates] FILE, compiled or page", file=sys.stderr)
     return 2
 
 

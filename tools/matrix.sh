@@ -3,20 +3,25 @@
 # writes it.
 #
 #   tools/matrix.sh check FILE...   does a file fit tests/matrix/schema.json, and hold nothing about people or machines?
-#   tools/matrix.sh add [--without-rates] FILE      checks it and puts it in place, under the device's name; without images
-#                                   per second where the machine was not the test's alone
+#   tools/matrix.sh add [--without-rates | --rates] FILE   checks it and puts it in place, under the device's name, and
+#                                   writes the page; without images per second, where the machine was not the test's alone
+#                                   (those of the row that is there stay), or those alone
 #   tools/matrix.sh page            writes tests/matrix/README.md and known_bad.json from what is there
-#   tools/matrix.sh run [NAME...]   fills the rows of this machine with $CONVOY (build/convoy), then the page:
-#                                   host, drivers (those of /etc/OpenCL/vendors), intel (Intel's CPU runtime, from PyPI
-#                                   into build-test/intel), oclgrind, compiled (targets that need no device: $TARGETS)
+#   tools/matrix.sh run [NAME...]   fills the rows of this machine with $CONVOY (build/convoy, which is built where it is not
+#                                   there), then the page: host, drivers (those of $DRIVERS, /etc/OpenCL/vendors), intel
+#                                   (Intel's CPU runtime, from PyPI into build-test/intel), oclgrind, compiled (targets that
+#                                   need no device: $TARGETS), trixie (PoCL of Debian 13, and the targets that only its
+#                                   compilers know, in a folder; as root). What a part needs and is not here is told.
 #
 # LEVEL says how thorough it is (--quick; "" for all shapes, --full). Oclgrind, which is a thousand times slower, llvmpipe,
-# which takes seconds to compile a kernel, and the host are always asked for --quick.
+# which takes seconds to compile a kernel, and the host are always asked for --quick. RATES=no leaves images per second as they were;
+# RATES=only times five networks, and adds that to rows that are there: for a machine that does nothing else.
 set -uo pipefail
 from=$PWD
 cd "$(dirname "$0")/.." || exit
 convoy=${CONVOY:-build/convoy}
 level=${LEVEL-}
+rates=${RATES-}
 out=$PWD/build-test/matrix
 wrong=0
 
@@ -24,6 +29,7 @@ wrong=0
 selftest() {
     local device=$1 how=$2 code=0
     shift 2
+    [ "$rates" != only ] || how="--part bench: --limit 600"
     # shellcheck disable=SC2086 # a level may be no word at all
     "$@" "$convoy" selftest --device "$device" $how --json "$out/row.json" || code=$?
     if [ $code -gt 1 ]; then
@@ -31,7 +37,19 @@ selftest() {
         wrong=1
         return
     fi
-    python3 tools/matrix.py add "$out/row.json" || wrong=1
+    case $rates in
+    only) python3 tools/matrix.py add --rates "$out/row.json" || wrong=1 ;;
+    no) python3 tools/matrix.py add --without-rates "$out/row.json" || wrong=1 ;;
+    *) python3 tools/matrix.py add "$out/row.json" || wrong=1 ;;
+    esac
+}
+
+build_convoy() {
+    [ -n "${CONVOY-}" ] || [ -e build/convoy ] || { cmake -S . -B build -G Ninja -DCONVOY_TESTS=OFF && cmake --build build; } >&2 || exit
+}
+
+lacks() {
+    echo "matrix.sh: left out: $*" >&2
 }
 
 # Every device of one .icd file.
@@ -59,7 +77,7 @@ run_host() {
 run_drivers() {
     local icd
     export RUSTICL_ENABLE=llvmpipe
-    for icd in /etc/OpenCL/vendors/*.icd; do
+    for icd in "${DRIVERS-/etc/OpenCL/vendors}"/*.icd; do
         [ ! -e "$icd" ] || run_driver "$icd"
     done
 }
@@ -68,12 +86,12 @@ run_intel() {
     local folder=$PWD/build-test/intel libraries
     mkdir -p "$folder/vendors"
     if [ ! -e "$folder/done" ]; then
-        pip download --quiet --no-deps --dest "$folder" intel-opencl-rt intel-cmplr-lib-rt tbb tcmlib &&
+        python3 -m pip download --quiet --no-deps --dest "$folder" intel-opencl-rt intel-cmplr-lib-rt tbb tcmlib &&
             (cd "$folder" && for wheel in *.whl; do python3 -m zipfile -e "$wheel" .; done) && touch "$folder/done"
     fi
     libraries=$(printf '%s:' "$folder"/*.data/data/lib)
     if [ ! -e "$folder/done" ]; then
-        echo "matrix.sh: intel-opencl-rt could not be had from PyPI" >&2
+        lacks "Intel's CPU runtime: pip (python3-pip) could not get intel-opencl-rt from PyPI"
         return
     fi
     find "$folder" -name libintelocl.so >"$folder/vendors/intel_cpu.icd"
@@ -81,39 +99,47 @@ run_intel() {
 }
 
 run_oclgrind() {
-    command -v oclgrind >/dev/null && selftest Oclgrind "--quick --limit 3600" oclgrind --log "$out/oclgrind.log"
+    if [ "$rates" = only ]; then # a simulator's time says nothing
+        return
+    elif ! command -v oclgrind >/dev/null; then
+        lacks "Oclgrind is not installed (Debian's oclgrind)"
+    else
+        selftest Oclgrind "--quick --limit 3600" oclgrind --log "$out/oclgrind.log"
+    fi
 }
 
-# Target by target, so that each has a row.
-run_compiled() {
-    local target file date
-    date=$(date -u +%F)
-    {
-        for target in ${TARGETS-gfx803 gfx906 gfx1030 gfx1100 sm_70 skl tgl dg2 pvc spirv}; do
-            for file in kernels/*.cl kernels/*/*.cl; do
-                [[ $file == *_cpu* && $target != spirv ]] || echo "$target $file"
-            done
+# "TARGET COMPILER" and, for each file, "TARGET FILE CODE WHAT-WAS-SAID".
+compile_targets() {
+    local target compiler file files=() targets=()
+    for target in ${TARGETS-gfx803 gfx906 gfx1030 gfx1100 sm_70 sm_90 skl tgl dg2 pvc spirv mali}; do
+        if ! compiler=$(tools/compile_offline.sh --compiler "$target" 2>/dev/null); then
+            lacks "$target, which no compiler here knows; its row stays as it was"
+            continue
+        fi
+        echo "$target $compiler"
+        targets+=("$target")
+    done
+    for target in "${targets[@]}"; do
+        for file in kernels/*.cl kernels/*/*.cl; do
+            [[ $file == *_cpu* && $target != spirv ]] || files+=("$target $file")
         done
-    } | xargs -P "$(nproc)" -L 1 bash -c 'said=$(CONVOY_TARGETS=$0 tools/compile_offline.sh "$1" 2>&1); echo "$0 $1 $? ${said%%$'"'\\n'"'*}"' |
-        sort | python3 -c '
-import json, os, sys
-path = "tests/matrix/compiled.json"
-before = json.load(open(path)) if os.path.exists(path) else []
-rows = {}
-for line in sys.stdin:
-    target, file, code, reason = (line.split(None, 3) + [""])[:4]
-    row = rows.setdefault(target, {"target": target, "compiler": "", "files": 0, "passed": 0, "failed": [], "reason": "", "date": "'"$date"'"})
-    row["files"] += 1
-    row["passed"] += code == "0"
-    if code != "0":
-        row["failed"].append(file)
-        row["reason"] = row["reason"] or reason.strip()
-for target, row in rows.items():
-    row["compiler"] = sys.argv[2] if target in ("skl", "tgl", "dg2", "pvc") else sys.argv[1]
-others = [row for row in before if row["target"] not in rows]
-json.dump(sorted(others + list(rows.values()), key=lambda row: row["target"]), open(path, "w"), indent=1)
-' "$(clang-15 --version | sed -n '1s/.*\(clang version [0-9.]*\).*/\1/p')" \
-            "ocloc $(dpkg-query -W -f '${Version}' intel-opencl-icd 2>/dev/null | sed 's/[-+].*//')"
+    done
+    # shellcheck disable=SC2016 # for each
+    printf '%s\n' "${files[@]}" | xargs -r -P "$(nproc)" -L 1 bash -c '
+        said=$(CONVOY_TARGETS=$0 tools/compile_offline.sh "$1" 2>&1)
+        echo "$0 $1 $? ${said%%$'"'\\n'"'*}"'
+}
+
+run_compiled() {
+    [ "$rates" = only ] || compile_targets | python3 tools/matrix.py compiled || wrong=1
+}
+
+run_trixie() {
+    if [ "$(id -u)" -ne 0 ] || ! command -v debootstrap >/dev/null; then
+        lacks "Debian 13: that needs root and Debian's debootstrap"
+        return
+    fi
+    tools/check_fresh.sh trixie matrix drivers || wrong=1
 }
 
 case ${1-} in
@@ -124,12 +150,13 @@ check | add | page)
 run)
     shift
     mkdir -p "$out"
-    [ $# -gt 0 ] || set -- host drivers intel oclgrind compiled
+    [ $# -gt 0 ] || set -- host drivers intel oclgrind compiled trixie
     for part in "$@"; do
         case $part in
-        host | drivers | intel | oclgrind | compiled) "run_$part" ;;
+        host | drivers | intel | oclgrind) build_convoy && "run_$part" ;;
+        compiled | trixie) "run_$part" ;;
         *)
-            echo "matrix.sh: no part '$part'; there are host, drivers, intel, oclgrind and compiled" >&2
+            echo "matrix.sh: no part '$part'; there are host, drivers, intel, oclgrind, compiled and trixie" >&2
             exit 2
             ;;
         esac
@@ -138,7 +165,7 @@ run)
     exit $wrong
     ;;
 *)
-    sed -n '2,16s/^# \{0,1\}//p' "$0"
+    sed -n '2,22s/^# \{0,1\}//p' "$0"
     [ "${1-}" = --help ] || exit 2
     ;;
 esac

@@ -4,6 +4,8 @@
 #include "device/drivers.h"
 
 #include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "support/command.h"
@@ -140,38 +142,53 @@ static void the_host_asks_no_driver(void **state) {
 }
 
 static const char *log_of(const char *call) {
-    char name[64];
+    char name[80];
     snprintf(name, sizeof name, "%s.log", call);
     return test_path(folder, name);
 }
 
-/* All at once, each with two seconds for a step. */
-static void those_that_hang(void **state) {
+/* In each of these calls, which are all that a driver gets before it is used: all at once, each with two
+   seconds for a step. The command goes on with the host. */
+static const char *const calls[] = {"clIcdGetPlatformIDsKHR", "clGetDeviceIDs", "clBuildProgram", "clFinish"};
+static const struct {
+    const char *mode, *reason;
+} ways[] = {{"hang in", "does not come back from %s"}, {"abort in", "in %s"}, {"crash in", "in %s"}};
+enum { CALLS = sizeof calls / sizeof *calls, WAYS = sizeof ways / sizeof *ways };
+
+/* `who`: whose folder of drivers it is, as answers are kept for each. */
+static void begin_to_go_wrong(const char *who, const char *way, const char *call, char mode[64]) {
+    char name[96];
+    snprintf(mode, 64, "%s %s", way, call);
+    snprintf(name, sizeof name, "%s %s", who, mode);
+    make_drivers(name, FAKE);
+    setenv("FAKE_DRIVER", mode, 1);
+}
+
+static void those_that_go_wrong_in_a_call(void **state) {
     (void)state;
-    static const char *const calls[] = {"clIcdGetPlatformIDsKHR", "clGetDeviceIDs", "clBuildProgram",
-                                        "clFinish"};
-    enum { COUNT = sizeof calls / sizeof *calls };
-    pid_t started[COUNT];
-    char mode[64];
-    setenv("CONVOY_DRIVER_CHECK", "2", 1);
-    for (int i = 0; i < COUNT; i++) {
-        make_drivers(calls[i], FAKE);
-        snprintf(mode, sizeof mode, "hang in %s", calls[i]);
-        setenv("FAKE_DRIVER", mode, 1);
+    pid_t started[CALLS * WAYS];
+    char mode[64], reason[64];
+    for (int i = 0; i < CALLS * WAYS; i++) {
+        setenv("CONVOY_DRIVER_CHECK", i < CALLS ? "2" : "60", 1);
+        begin_to_go_wrong("command", ways[i / CALLS].mode, calls[i % CALLS], mode);
         started[i] = test_start(
-            log_of(calls[i]), (const char *const[]){"bench", TINY, "--device", "auto", "--steps", "1", NULL});
+            log_of(mode), (const char *const[]){"bench", TINY, "--device", "auto", "--steps", "1", NULL});
     }
-    for (int i = 0; i < COUNT; i++) {
+    for (int i = 0; i < CALLS * WAYS; i++) {
         const int code = test_wait(started[i]);
-        char *said = test_read_text(log_of(calls[i]), NULL);
-        snprintf(mode, sizeof mode, "does not come back from %s", calls[i]);
-        if (code || !strstr(said, mode) || !strstr(said, "within 2 s") || !strstr(said, "device: Host CPU"))
-            fail_msg("%s: exit code %d: %s", calls[i], code, said);
+        snprintf(mode, sizeof mode, "%s %s", ways[i / CALLS].mode, calls[i % CALLS]);
+        snprintf(reason, sizeof reason, ways[i / CALLS].reason, calls[i % CALLS]);
+        char *said = test_read_text(log_of(mode), NULL);
+        if (code || !strstr(said, reason) || !strstr(said, "device: Host CPU") ||
+            !strstr(said, i < CALLS       ? "within 2 s"
+                          : i < 2 * CALLS ? "(Aborted)"
+                                          : "(Segmentation fault)"))
+            fail_msg("%s: exit code %d: %s", mode, code, said);
         free(said);
     }
     unsetenv("CONVOY_DRIVER_CHECK");
     /* It is remembered, but not for good. */
-    make_drivers("clFinish", FAKE);
+    begin_to_go_wrong("command", "hang in", "clFinish", mode);
     const test_output *r = RUN("bench", TINY, "--device", "gpu", "--steps", "1");
     assert_int_equal(r->code, 3);
     assert_non_null(strstr(r->err, "does not come back from clFinish"));
@@ -200,22 +217,46 @@ static void a_run_that_hangs_says_so(void **state) {
     unsetenv("FAKE_DRIVER");
 }
 
+/* A process of the library opens "auto", with the environment that it has: 0, or what was wrong. */
+static int open_in_library(const char *call) {
+    convoy_device *device = NULL;
+    const cvy_driver *aside;
+    char *before = strdup(getenv("OCL_ICD_VENDORS"));
+    if (convoy_device_open("auto", &device))
+        return 1;
+    if (strcmp(convoy_device_get_info(device)->id, "host") != 0)
+        return 2;
+    convoy_device_close(device);
+    if (strcmp(getenv("OCL_ICD_VENDORS"), before) != 0)
+        return 3;
+    free(before);
+    /* One that is listed well and cannot be opened is not set aside, but told by its device. */
+    return cvy_drivers_aside(&aside) == 1 && !strstr(aside->reason, call) ? 4 : 0;
+}
+
 /* Its environment stays as it is, so that it must not call OpenCL at all. */
 static void the_library_is_told(void **state) {
     (void)state;
-    convoy_device *device = NULL;
     const cvy_driver *aside;
+    char mode[64];
+    for (int i = 0; i < CALLS * WAYS; i++) {
+        setenv("CONVOY_DRIVER_CHECK", i < CALLS ? "1" : "60", 1);
+        begin_to_go_wrong("library", ways[i / CALLS].mode, calls[i % CALLS], mode);
+        const pid_t child = fork();
+        if (child == 0)
+            _exit(open_in_library(calls[i % CALLS]));
+        int code = 0;
+        assert_int_equal(waitpid(child, &code, 0), child);
+        if (code)
+            fail_msg("%s: %d", mode, code);
+    }
+    unsetenv("CONVOY_DRIVER_CHECK");
     make_drivers("library", FAKE);
-    char *before = strdup(getenv("OCL_ICD_VENDORS"));
     setenv("FAKE_DRIVER", "abort at load", 1);
-    assert_ok(convoy_device_open("auto", &device));
-    assert_string_equal(convoy_device_get_info(device)->id, "host");
-    convoy_device_close(device);
+    assert_int_equal(open_in_library("loading"), 0);
     unsetenv("FAKE_DRIVER");
     assert_int_equal(cvy_drivers_aside(&aside), 1);
     assert_non_null(strstr(aside->reason, "signal 6"));
-    assert_string_equal(getenv("OCL_ICD_VENDORS"), before);
-    free(before);
 }
 
 /* An answer holds for its driver's file as it was. */
@@ -249,7 +290,7 @@ int main(void) {
         cmocka_unit_test(the_others_are_used),
         cmocka_unit_test(a_call_that_fails_is_named),
         cmocka_unit_test(the_host_asks_no_driver),
-        cmocka_unit_test(those_that_hang),
+        cmocka_unit_test(those_that_go_wrong_in_a_call),
         cmocka_unit_test(a_run_that_hangs_says_so),
         cmocka_unit_test(the_library_is_told),
     };

@@ -2,6 +2,7 @@
    hangs in one case is asked for the next. The devices that go wrong are tests/device/fake_driver.c's. */
 #include "selftest/selftest.h"
 
+#include "convoy/version.h"
 #include "ops/variants.h"
 #include "support/command.h"
 
@@ -126,6 +127,52 @@ static void the_file_fits_the_matrix(void **state) {
     }
 }
 
+static json_t *row_of_table(const char *how, const char *file) {
+    char command[1024];
+    snprintf(command, sizeof command, "cd %s && python3 tools/matrix.py add %s %s >/dev/null", folder, how,
+             file);
+    assert_int_equal(system(command), 0);
+    snprintf(command, sizeof command, "%s/tests/matrix/fake_platform_fake_gpu_fake_gpu_%s.json", folder,
+             convoy_version());
+    json_t *row = json_load_file(command, 0, NULL);
+    assert_non_null(row);
+    return row;
+}
+
+/* What is timed on another day goes into the row that is there, and stays in it when it is tested again. */
+static void rates_are_added_to_a_row(void **state) {
+    (void)state;
+    char command[1024];
+    snprintf(command, sizeof command,
+             "cd %s && mkdir -p tools tests/matrix && cp " CONVOY_SOURCE_DIR "/tools/matrix.py tools/ && "
+             "cp " CONVOY_SOURCE_DIR "/tests/matrix/schema.json tests/matrix/",
+             folder);
+    assert_int_equal(system(command), 0);
+    json_t *rates = json_load_file(test_path(folder, "result.json"), 0, NULL);
+    json_object_set_new(rates, "images_per_second", json_pack("{s:f}", "alexnet", 1234.5));
+    json_object_set_new(rates, "parts",
+                        json_pack("[{s:s, s:i, s:i, s:f, s:[]}]", "name", "bench:alexnet", "cases", 1,
+                                  "passed", 1, "worst_error", 0.0, "failures"));
+    json_object_set_new(rates, "cases", json_integer(1));
+    json_object_set_new(rates, "passed", json_integer(1));
+    assert_int_equal(json_dump_file(rates, test_path(folder, "rates.json"), 0), 0);
+    json_decref(rates);
+    json_t *row = row_of_table("", "result.json");
+    const json_int_t cases = json_integer_value(json_object_get(row, "cases"));
+    json_decref(row);
+    for (int again = 0; again < 2; again++) {
+        row = again ? row_of_table("--without-rates", "result.json") : row_of_table("--rates", "rates.json");
+        assert_int_equal(json_integer_value(json_object_get(row, "cases")), cases + 1);
+        assert_int_equal(json_integer_value(json_object_get(row, "passed")), 1);
+        json_decref(row);
+        char *page = test_read_text(test_path(folder, "tests/matrix/README.md"), NULL);
+        assert_non_null(strstr(page, "| Fake GPU (Fake platform) | Fake GPU | quick | **RED** 1 of "));
+        assert_non_null(strstr(page, " | 1,234 | "));
+        assert_non_null(strstr(page, "- **Fake GPU (Fake platform)**, `sums`: 0 of "));
+        free(page);
+    }
+}
+
 static void wrong_values_are_told(void **state) {
     (void)state;
     json_int_t cases;
@@ -171,10 +218,15 @@ static void bad_usage_is_refused(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_good_device_passes),     cmocka_unit_test(the_host_is_checked_against_pytorch),
-        cmocka_unit_test(every_variant_has_cases),  cmocka_unit_test(bad_usage_is_refused),
-        cmocka_unit_test(the_file_fits_the_matrix), cmocka_unit_test(wrong_values_are_told),
-        cmocka_unit_test(a_crash_is_one_case),      cmocka_unit_test(a_hang_ends),
+        cmocka_unit_test(a_good_device_passes),
+        cmocka_unit_test(the_host_is_checked_against_pytorch),
+        cmocka_unit_test(every_variant_has_cases),
+        cmocka_unit_test(bad_usage_is_refused),
+        cmocka_unit_test(the_file_fits_the_matrix),
+        cmocka_unit_test(rates_are_added_to_a_row),
+        cmocka_unit_test(wrong_values_are_told),
+        cmocka_unit_test(a_crash_is_one_case),
+        cmocka_unit_test(a_hang_ends),
     };
     folder = test_folder_create();
     test_write(folder, "fake.icd", CONVOY_BINARY_DIR "/fake_driver.so");
