@@ -19,7 +19,7 @@ static const char *const names[FIELDS][2] = {
     [KERNELS] = {"kernel sources", "CONVOY_KERNEL_DIR must hold the same everywhere, or be unset"},
     [MODEL] = {"model or recipe", "give every rank the same file and the same --set"},
     [SETTINGS] = {"settings (batch size, micro-batch, pieces, seed, epochs, steps, shuffling, resuming)",
-                  "give every rank the same options"},
+                  "give every rank the same options, and the same CONVOY_BUCKET_MB"},
     [DATA] = {"data set", "give every rank the same files and limits"},
     [WEIGHTS] = {"weights to begin with", "--init and --resume must find the same files"},
     [VARIANTS] = {"choice of kernel variants",
@@ -42,6 +42,8 @@ static convoy_status hash_build(cvy_hash *hash) {
 
 static void hash_settings(const convoy_trainer *t, cvy_hash *hash) {
     const convoy_train_options *o = &t->options;
+    size_t buckets = 0;
+    cvy_buckets_list(t->pieces.buckets, &buckets);
     const unsigned long long numbers[] = {(unsigned long long)o->batch_size,
                                           (unsigned long long)o->micro_batch,
                                           t->pieces.count,
@@ -51,6 +53,7 @@ static void hash_settings(const convoy_trainer *t, cvy_hash *hash) {
                                           (unsigned long long)o->eval_every,
                                           t->identity.shuffle,
                                           o->resume,
+                                          buckets,
                                           (unsigned long long)t->position.step};
     cvy_hash_add(hash, numbers, sizeof numbers);
 }

@@ -102,12 +102,8 @@ static convoy_status create_memory(cvy_pieces *p, convoy_device *device, size_t 
         status = cvy_buffer_create(device, values * sizeof(float), "sums of gradients", &p->pile.sums[i]);
     p->own = malloc(own * block_bytes(p));
     p->all = malloc(p->count * block_bytes(p));
-    if (ranks > 1) {
-        p->rows = malloc(((size_t)most_waiting(own) + 1) * values * sizeof(float));
-        p->sum = malloc(values * sizeof(float));
-    }
-    if (!status && (!p->own || !p->all || (ranks > 1 && (!p->rows || !p->sum))))
-        status = cvy_fail_memory("pieces of a batch", p->count * block_bytes(p) + values * sizeof(float));
+    if (!status && (!p->own || !p->all))
+        status = cvy_fail_memory("pieces of a batch", p->count * block_bytes(p));
     return status;
 }
 
@@ -118,7 +114,7 @@ convoy_status cvy_pieces_create(convoy_network *network, convoy_device *device, 
     *p = (cvy_pieces){.collective = collective,
                       .count = count,
                       .images = cvy_pieces_images(batch_size, count),
-                      .first = calloc((size_t)ranks + 1, sizeof *p->first)};
+                      .first = calloc(2 * ((size_t)ranks + 1), sizeof *p->first)};
     if (!p->first)
         return cvy_fail_memory("pieces of a batch", (size_t)ranks * sizeof *p->first);
     p->forwards = ((unsigned)p->images + (unsigned)limit - 1) / (unsigned)limit;
@@ -127,7 +123,12 @@ convoy_status cvy_pieces_create(convoy_network *network, convoy_device *device, 
     convoy_status status = cvy_moving_create(network, &p->moving);
     if (!status)
         status = cvy_elementwise_prepare(device, CVY_ADD, CVY_IDENTITY, values, &p->add);
-    return status ? status : create_memory(p, device, values);
+    if (!status)
+        status = create_memory(p, device, values);
+    if (!status && ranks > 1)
+        status = cvy_buckets_create(network, device, collective, &p->pile,
+                                    most_waiting(most_own(count, ranks)), &p->buckets);
+    return status;
 }
 
 void cvy_pieces_sizes(unsigned count, int ranks, size_t gradients, cvy_sizes *sizes) {
@@ -136,12 +137,11 @@ void cvy_pieces_sizes(unsigned count, int ranks, size_t gradients, cvy_sizes *si
 }
 
 void cvy_pieces_free(cvy_pieces *p) {
+    cvy_buckets_free(p->buckets);
     for (int i = 0; i < CVY_SPANS; i++)
         cvy_buffer_free(p->pile.sums[i]);
     cvy_moving_free(&p->moving);
     free(p->first);
-    free(p->rows);
-    free(p->sum);
     free(p->own);
     free(p->all);
     *p = (cvy_pieces){0};
@@ -169,15 +169,19 @@ static convoy_status put_aside(cvy_pieces *p, cvy_buffer *gradients, cvy_span sp
 
 /* ---- this rank's pieces ---- */
 
-static convoy_status run_piece(cvy_pieces *p, cvy_training *t, cvy_loader *loader, int n, cvy_micro_batch m) {
+/* Of the last piece the gradients leave while its last backward pass runs. */
+static convoy_status run_piece(cvy_pieces *p, cvy_training *t, cvy_loader *loader, int n, cvy_micro_batch m,
+                               const unsigned *last) {
     const int limit = cvy_network_batch_size(t->network);
     convoy_status status = cvy_moving_begin(&p->moving);
     m.slot = cvy_statistics_next_slot(&t->statistics, n);
     for (int done = 0; done < n && !status; done += m.n, m.index++, m.adds = true) {
         m.n = n - done < limit ? n - done : limit;
+        if (last && done + m.n == n)
+            cvy_buckets_listen(p->buckets, *last);
         status = cvy_training_micro_batch(t, loader, &m);
     }
-    return status;
+    return last ? cvy_buckets_leave(p->buckets, status) : status;
 }
 
 /* The figures of the pieces whose slots are pending, which end before `end`. */
@@ -206,15 +210,18 @@ static convoy_status run_own(cvy_pieces *p, cvy_training *t, cvy_loader *loader,
         cvy_span span = {piece, 1};
         const int images = images_of(p, piece, n);
         char *block = p->own + (piece - own.first) * block_bytes(p);
+        const bool last = piece + 1 == own.end;
         m.index = (uint32_t)((step * p->count + piece) * p->forwards);
-        status = run_piece(p, t, loader, images, m);
+        status = run_piece(p, t, loader, images, m, last && p->buckets ? &piece : NULL);
         if (!status)
             status = cvy_moving_read(&p->moving, (float *)(void *)(block + sizeof(figures)));
         if (!status && t->statistics.pending == CVY_STATISTICS_SLOTS)
             status = take_figures(p, t, piece - own.first + 1);
+        if (!status && last && p->buckets)
+            break;
         if (!status)
             status = join(p, gradients, &span, false);
-        if (!status && piece + 1 < own.end)
+        if (!status && !last)
             status = put_aside(p, gradients, span);
         else
             p->pile.spans[p->pile.count] = span;
@@ -225,15 +232,6 @@ static convoy_status run_own(cvy_pieces *p, cvy_training *t, cvy_loader *loader,
 }
 
 /* ---- what all of them came to ---- */
-
-/* The rows of this rank's subtrees, from the device. */
-static convoy_status read_rows(cvy_pieces *p, const cvy_training *t, size_t values) {
-    convoy_status status = CONVOY_OK;
-    for (int i = 0; i <= p->pile.count && !status; i++)
-        status = cvy_buffer_read(i < p->pile.count ? p->pile.sums[i] : cvy_network_gradients(t->network), 0,
-                                 p->rows + (size_t)i * values, values * sizeof(float));
-    return status;
-}
 
 static convoy_status gather(cvy_pieces *p, int n, convoy_status own) {
     const int ranks = cvy_ranks(p->collective);
@@ -273,38 +271,36 @@ static void apply(cvy_pieces *p, cvy_training *t, int n, double left) {
     cvy_statistics_add(&t->statistics, loss * left, correct, n);
 }
 
-/* The sum of all pieces in the network's gradients. */
-static convoy_status add_up(cvy_pieces *p, cvy_training *t, int n, size_t values) {
-    cvy_buffer *gradients = cvy_network_gradients(t->network);
+/* All ranks take the sum, whatever becomes of their pieces; how they fare follows. */
+static void begin_sum(cvy_pieces *p, int n) {
     const int ranks = cvy_ranks(p->collective);
-    if (ranks == 1)
-        return join(p, gradients, &p->pile.spans[p->pile.count], true);
-    unsigned *first = malloc(((size_t)ranks + 1) * sizeof *first);
-    if (!first)
-        return cvy_fail_memory("pieces of a batch", (size_t)ranks * sizeof *first);
+    unsigned *first = p->first + ranks + 1;
     for (int r = 0; r <= ranks; r++)
         first[r] = (unsigned)min_size(p->first[r], pieces_of(p, n));
-    convoy_status status = cvy_collective_sum(p->collective, first, p->rows, values, p->sum);
-    free(first);
-    return status ? status : cvy_buffer_write(gradients, 0, p->sum, values * sizeof(float));
+    cvy_buckets_begin(p->buckets, first);
+}
+
+/* The sum of all pieces in the network's gradients. */
+static convoy_status add_up(cvy_pieces *p, cvy_training *t, convoy_status own) {
+    if (p->buckets)
+        return cvy_buckets_finish(p->buckets, cvy_buckets_leave(p->buckets, own));
+    return own ? own : join(p, cvy_network_gradients(t->network), &p->pile.spans[p->pile.count], true);
 }
 
 convoy_status cvy_pieces_step(cvy_pieces *p, cvy_training *t, cvy_loader *loader, int n,
                               unsigned long long step) {
-    const size_t values = cvy_network_parameter_count(t->network);
-    const range mine = own_range(p, cvy_rank(p->collective), n), all = {0, pieces_of(p, n)};
+    const range all = {0, pieces_of(p, n)};
     const double start = cvy_seconds();
     double left = 1;
+    if (p->buckets)
+        begin_sum(p, n);
     convoy_status status = cvy_moving_fetch(&p->moving);
     if (!status)
         status = run_own(p, t, loader, n, step, &left);
     t->statistics.pending = 0;
-    if (!status && cvy_ranks(p->collective) > 1 && mine.first < mine.end)
-        status = read_rows(p, t, values);
+    status = add_up(p, t, status);
     const convoy_status gathered = gather(p, n, status);
     status = status ? status : gathered;
-    if (!status)
-        status = add_up(p, t, n, values);
     if (!status)
         apply(p, t, n, left);
     const convoy_status back = cvy_moving_give(&p->moving, status ? 0 : count_forwards(p, t, all, n));

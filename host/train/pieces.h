@@ -9,28 +9,21 @@
 #include "data/loader.h"
 #include "network/network.h"
 #include "ops/elementwise.h"
-#include "train/collective.h"
+#include "train/buckets.h"
 
 enum { CVY_MOST_PIECES = 4096 };
-
-/* Gradients of subtrees that wait for their other half. */
-typedef struct cvy_pile {
-    cvy_span spans[CVY_SPANS];
-    cvy_buffer *sums[CVY_SPANS];
-    int count;
-} cvy_pile;
 
 typedef struct cvy_pieces {
     cvy_collective *collective; /* NULL: alone */
     unsigned count;
     int images;        /* of a full piece */
     unsigned forwards; /* of a full piece: it may be computed in micro-batches */
-    unsigned *first;   /* [ranks + 1]: the first piece of each */
+    unsigned *first;   /* [ranks + 1]: the first piece of each; and those of the batch in progress */
     cvy_pile pile;
     cvy_elementwise add;
     cvy_moving moving;
-    float *rows, *sum; /* gradients in memory; NULL alone */
-    char *own, *all;   /* what the pieces of this rank, and of all, came to, beside gradients */
+    cvy_buckets *buckets; /* NULL alone */
+    char *own, *all;      /* what the pieces of this rank, and of all, came to, beside gradients */
 } cvy_pieces;
 
 struct cvy_training;
