@@ -208,8 +208,8 @@ void cvy_buckets_free(cvy_buckets *b) {
 }
 
 const cvy_bucket *cvy_buckets_list(const cvy_buckets *b, size_t *count) {
-    *count = b->count;
-    return b->list;
+    *count = b ? b->count : 0;
+    return b ? b->list : NULL;
 }
 
 void cvy_buckets_overlap(cvy_buckets *b, bool overlaps) {

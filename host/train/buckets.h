@@ -34,7 +34,7 @@ convoy_status cvy_buckets_create(convoy_network *network, convoy_device *device,
                                  const cvy_pile *pile, int waiting, cvy_buckets **buckets);
 void cvy_buckets_free(cvy_buckets *buckets); /* NULL is allowed */
 
-/* In the order in which they travel. */
+/* In the order in which they travel; of NULL none. */
 const cvy_bucket *cvy_buckets_list(const cvy_buckets *buckets, size_t *count);
 /* False: all of them leave when the backward pass is over. True unless said. */
 void cvy_buckets_overlap(cvy_buckets *buckets, bool overlaps);

@@ -50,6 +50,9 @@ void cvy_evaluator_free(cvy_evaluator *evaluator); /* NULL is allowed */
    CONVOY_INTERRUPTED within about 0.2 s, or one batch, after *interrupt (NULL: never) became non-zero. */
 convoy_status cvy_evaluator_run(cvy_evaluator *evaluator, const volatile int *interrupt, double *loss,
                                 double *accuracy);
+/* convoy_evaluate of one of several ranks, which all call it alike and get the same figures. */
+convoy_status cvy_evaluate(cvy_collective *collective, convoy_model *model, convoy_device *device,
+                           convoy_dataset *set, int batch_size, const convoy_evaluation **evaluation);
 /* A cvy_monitor of the last run that follows from its answers. */
 convoy_status cvy_evaluator_monitor(cvy_evaluator *evaluator, int monitor, double *value);
 /* What the last run answered; truth and answers [images of the set]. */

@@ -157,3 +157,12 @@ convoy_status cvy_handshake(convoy_trainer *t, bool *unlike) {
     free(all);
     return status;
 }
+
+convoy_status cvy_network_create_on_ranks(cvy_collective *c, convoy_model *model, convoy_device *device,
+                                          const cvy_network_options *options, convoy_network **network) {
+    const bool ranks = cvy_ranks(c) > 1, follows = cvy_rank(c) > 0;
+    convoy_status status = ranks && follows ? cvy_collective_agree(c, "network", CONVOY_OK) : CONVOY_OK;
+    if (!status)
+        status = cvy_network_create(model, device, options, network);
+    return ranks && !follows ? cvy_collective_agree(c, "network", status) : status;
+}

@@ -8,4 +8,9 @@
    devices that are not alike, so that they agree only to rounding. */
 convoy_status cvy_handshake(convoy_trainer *trainer, bool *unlike);
 
+/* Rank 0 first: what it measures, and the kernels that it builds, the others of its machine find. */
+convoy_status cvy_network_create_on_ranks(cvy_collective *collective, convoy_model *model,
+                                          convoy_device *device, const cvy_network_options *options,
+                                          convoy_network **network);
+
 #endif

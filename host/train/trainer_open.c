@@ -258,16 +258,6 @@ static convoy_status create_loader(convoy_trainer *t, bool shuffle) {
     return cvy_feed_open(t->model, t->device, t->set, &options, &t->loader);
 }
 
-/* Rank 0 first: what it measures, and the kernels that it builds, the others of its machine find. */
-static convoy_status create_network(convoy_trainer *t, const cvy_network_options *options) {
-    const bool ranks = cvy_ranks(t->collective) > 1, follows = cvy_rank(t->collective) > 0;
-    convoy_status status =
-        ranks && follows ? cvy_collective_agree(t->collective, "network", CONVOY_OK) : CONVOY_OK;
-    if (!status)
-        status = cvy_network_create(t->model, t->device, options, &t->network);
-    return ranks && !follows ? cvy_collective_agree(t->collective, "network", status) : status;
-}
-
 static convoy_status build(convoy_trainer *t) {
     cvy_sizes beside = {0};
     const cvy_network_options options = {.batch_size = t->options.micro_batch,
@@ -279,7 +269,8 @@ static convoy_status build(convoy_trainer *t) {
                                          .beside = &beside};
     list_beside(t, &beside);
     bool shuffle = t->recipe->shuffle && !t->options.no_shuffle;
-    convoy_status status = create_network(t, &options);
+    convoy_status status =
+        cvy_network_create_on_ranks(t->collective, t->model, t->device, &options, &t->network);
     if (!status)
         status = create_training(t);
     if (!status)

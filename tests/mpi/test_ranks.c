@@ -133,6 +133,30 @@ static void another_number_of_ranks_goes_on(void **state) {
     assert_non_null(strstr(r->err, "a number of pieces of 4, not 2"));
 }
 
+/* The whole answer, which is printed once: losses are added up in the order of one rank, and outputs of all
+   images come together for what takes them. */
+static void an_evaluation_is_split_and_counts_are_exact(void **state) {
+    (void)state;
+    if (!has("openmpi"))
+        skip();
+    use("openmpi");
+    const char *const devices[] = {"host", "host,host,host"};
+    char *answers[2];
+    train("weights", "host", "--max-steps", "3");
+    for (int i = 0; i < 2; i++) {
+        const test_output *r = RUN(
+            "eval", model, "--weights", test_path(test_path(folder, "weights"), "last.safetensors"),
+            "--split", "train", "--limit", "10007", "--batch-size", "64", "--json", "--devices", devices[i]);
+        if (r->code)
+            fail_msg("evaluating on %s failed: %s", devices[i], r->err);
+        assert_int_equal(json_integer_value(json_object_get(r->json, "images")), 10007);
+        answers[i] = strdup(r->out);
+    }
+    assert_string_equal(answers[0], answers[1]);
+    for (int i = 0; i < 2; i++)
+        free(answers[i]);
+}
+
 /* Bytes that rank 0 of two sent in so many steps. */
 static unsigned long long bytes_in(const char *steps) {
     const test_output *r = RUN("train", model, SMALL, "--out", test_path(folder, steps), "--devices",
@@ -346,6 +370,28 @@ static void a_batch_norm_of_one_value_is_refused(void **state) {
     assert_int_equal(r->code, 0);
 }
 
+/* As many ranks as the machine has devices of the kind that `auto` takes. The launcher tells what it was
+   asked for; PoCL shows two devices where it is told to. */
+static void automatic_lists_have_every_device(void **state) {
+    (void)state;
+    const char *bin = test_path(folder, "said"), *path = getenv("PATH"), *pocl = getenv("OCL_ICD_VENDORS");
+    if (!pocl || !strstr(pocl, "pocl"))
+        skip();
+    char *before = strdup(path), *all = malloc(strlen(path) + strlen(bin) + 2);
+    assert_ok(cvy_folder_create(bin));
+    assert_int_equal(chmod(test_write(bin, "mpirun", "#!/bin/sh\necho \"$1 $2\" >&2\nexit 7\n"), 0700), 0);
+    sprintf(all, "%s:%s", bin, before);
+    setenv("PATH", all, 1);
+    setenv("POCL_DEVICES", "pthread pthread pthread", 1);
+    const test_output *r = RUN("train", model, SMALL, "--devices", "auto");
+    assert_int_equal(r->code, 7);
+    assert_non_null(strstr(r->err, "-n 3\n"));
+    unsetenv("POCL_DEVICES");
+    setenv("PATH", before, 1);
+    free(before);
+    free(all);
+}
+
 /* It would train on the first device of the list, and say nothing of the others. */
 static void a_rank_that_is_alone_is_refused(void **state) {
     (void)state;
@@ -362,6 +408,7 @@ int main(void) {
         cmocka_unit_test(same_bits_for_any_number_of_ranks),
         cmocka_unit_test(the_same_over_mpich),
         cmocka_unit_test(another_number_of_ranks_goes_on),
+        cmocka_unit_test(an_evaluation_is_split_and_counts_are_exact),
         cmocka_unit_test(a_step_sends_what_a_ring_would),
         cmocka_unit_test(a_killed_rank_ends_all_with_a_checkpoint),
         cmocka_unit_test(any_rank_may_be_asked_to_stop),
@@ -369,6 +416,7 @@ int main(void) {
         cmocka_unit_test(what_differs_is_refused_by_name),
         cmocka_unit_test(a_launcher_that_is_absent_is_said),
         cmocka_unit_test(a_batch_norm_of_one_value_is_refused),
+        cmocka_unit_test(automatic_lists_have_every_device),
         cmocka_unit_test(a_rank_that_is_alone_is_refused),
     };
     if (!has("openmpi") && !has("mpich"))
