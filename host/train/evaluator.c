@@ -543,22 +543,6 @@ static convoy_status check_evaluation(const convoy_model *model, const convoy_de
     return status || !known.count ? status : cvy_dataset_order_classes(set, &known, "the weights");
 }
 
-/* Ranks must have the same of everything that an answer depends on. */
-static convoy_status shake_hands(cvy_collective *collective, convoy_network *network, convoy_device *device,
-                                 convoy_dataset *set) {
-    convoy_trainer about = {.model = cvy_network_model(network),
-                            .device = device,
-                            .set = set,
-                            .network = network,
-                            .collective = collective,
-                            .options.batch_size = cvy_network_batch_size(network),
-                            .model_text = cvy_identity_model(cvy_network_model(network))};
-    bool unlike;
-    convoy_status status = cvy_handshake(&about, &unlike);
-    free(about.model_text);
-    return status;
-}
-
 /* An evaluator, and what its evaluation comes to. */
 static convoy_status run_evaluation(cvy_collective *collective, convoy_network *network,
                                     convoy_device *device, convoy_dataset *set, evaluation *result) {
@@ -599,7 +583,7 @@ convoy_status cvy_evaluate(cvy_collective *collective, convoy_model *model, conv
     if (!status)
         status = cvy_network_create_on_ranks(collective, model, device, &options, &network);
     if (!status && cvy_ranks(collective) > 1)
-        status = shake_hands(collective, network, device, set);
+        status = cvy_handshake_of(collective, network, device, set);
     if (!status)
         status = run_evaluation(collective, network, device, set, result);
     convoy_network_close(network);

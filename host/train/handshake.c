@@ -158,6 +158,21 @@ convoy_status cvy_handshake(convoy_trainer *t, bool *unlike) {
     return status;
 }
 
+convoy_status cvy_handshake_of(cvy_collective *collective, convoy_network *network, convoy_device *device,
+                               convoy_dataset *set) {
+    convoy_trainer about = {.model = cvy_network_model(network),
+                            .device = device,
+                            .set = set,
+                            .network = network,
+                            .collective = collective,
+                            .options.batch_size = cvy_network_batch_size(network),
+                            .model_text = cvy_identity_model(cvy_network_model(network))};
+    bool unlike;
+    convoy_status status = cvy_handshake(&about, &unlike);
+    free(about.model_text);
+    return status;
+}
+
 convoy_status cvy_network_create_on_ranks(cvy_collective *c, convoy_model *model, convoy_device *device,
                                           const cvy_network_options *options, convoy_network **network) {
     const bool ranks = cvy_ranks(c) > 1, follows = cvy_rank(c) > 0;

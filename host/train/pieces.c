@@ -310,3 +310,33 @@ convoy_status cvy_pieces_step(cvy_pieces *p, cvy_training *t, cvy_loader *loader
         p->collective->patient = false;
     return status ? status : back;
 }
+
+/* ---- for `bench` ---- */
+
+convoy_status cvy_pieces_create_own(const cvy_pieces *p, convoy_network *network, convoy_device *device,
+                                    cvy_pieces *own) {
+    const int rank = cvy_rank(p->collective);
+    const unsigned count = p->first[rank + 1] > p->first[rank] ? p->first[rank + 1] - p->first[rank] : 1;
+    return cvy_pieces_create(network, device, NULL, count, (int)count * p->images, own);
+}
+
+convoy_status cvy_pieces_exchange(cvy_pieces *p, int n) {
+    begin_sum(p, n);
+    p->pile.count = 0;
+    return cvy_buckets_finish(p->buckets, cvy_buckets_leave(p->buckets, CONVOY_OK));
+}
+
+unsigned long long cvy_pieces_bytes(const cvy_pieces *p, int n) {
+    const int ranks = cvy_ranks(p->collective), rank = cvy_rank(p->collective);
+    const range own = own_range(p, rank, n);
+    cvy_span spans[CVY_SPANS];
+    const unsigned long long rows = (unsigned long long)cvy_spans_of(own.first, own.end, spans);
+    unsigned long long values = 0;
+    size_t count = 0;
+    const cvy_bucket *list = cvy_buckets_list(p->buckets, &count);
+    for (size_t k = 0; k < count; k++) {
+        const size_t all = list[k].range.count, slice = cvy_collective_slice(all, rank, ranks);
+        values += rows * (all - slice) + (unsigned long long)(ranks - 1) * slice;
+    }
+    return values * sizeof(float);
+}

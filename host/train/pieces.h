@@ -50,4 +50,14 @@ void cvy_pieces_share(const cvy_pieces *pieces, int batch_size, int *first, int 
 convoy_status cvy_pieces_step(cvy_pieces *pieces, struct cvy_training *training, cvy_loader *loader, int n,
                               unsigned long long step);
 
+/* ---- for `bench` ---- */
+
+/* What this rank computes in such a step, and nothing else: another cut, of its own pieces, for one rank. */
+convoy_status cvy_pieces_create_own(const cvy_pieces *pieces, convoy_network *network, convoy_device *device,
+                                    cvy_pieces *own);
+/* Of a step of n images, this rank only tells the others what it has. */
+convoy_status cvy_pieces_exchange(cvy_pieces *pieces, int n);
+/* What it sends of gradients, in bytes: 2 (R - 1) / R of all, where each of R ranks has one subtree. */
+unsigned long long cvy_pieces_bytes(const cvy_pieces *pieces, int n);
+
 #endif
