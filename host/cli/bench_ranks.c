@@ -187,7 +187,7 @@ static convoy_status prepare(measured *m, const cli_call *call, convoy_model *mo
     if (!status)
         status = cvy_handshake_of(b->ranks, b->network, b->device, NULL);
     if (!status)
-        status = cvy_pieces_create(b->network, b->device, b->ranks, count, b->batch_size, &m->all);
+        status = cvy_pieces_create(b->network, b->device, b->ranks, count, b->batch_size, false, &m->all);
     if (!status)
         status = cvy_pieces_create_own(&m->all, b->network, b->device, &m->own);
     if (status)

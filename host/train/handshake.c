@@ -158,6 +158,19 @@ convoy_status cvy_handshake(convoy_trainer *t, bool *unlike) {
     return status;
 }
 
+convoy_status cvy_handshake_devices(convoy_trainer *t, bool *unlike) {
+    digest mine = {0}, *all = calloc((size_t)cvy_ranks(t->collective), sizeof *all);
+    if (!all)
+        return cvy_fail_memory("the handshake of ranks", sizeof mine);
+    convoy_status status =
+        cvy_collective_gather_alike(t->collective, "devices", fill(t, DEVICE, mine), mine, sizeof mine, all);
+    *unlike = false;
+    for (int r = 1; r < cvy_ranks(t->collective) && !status; r++)
+        *unlike |= strcmp(all[r], all[0]) != 0;
+    free(all);
+    return status;
+}
+
 convoy_status cvy_handshake_of(cvy_collective *collective, convoy_network *network, convoy_device *device,
                                convoy_dataset *set) {
     convoy_trainer about = {.model = cvy_network_model(network),

@@ -7,6 +7,8 @@
 /* CONVOY_INVALID names what differs, and whose; all ranks come to that together. *unlike: they compute on
    devices that are not alike, so that they agree only to rounding. */
 convoy_status cvy_handshake(convoy_trainer *trainer, bool *unlike);
+/* Only the latter. */
+convoy_status cvy_handshake_devices(convoy_trainer *trainer, bool *unlike);
 /* The same without a run: of a network, and of a set or none (NULL). */
 convoy_status cvy_handshake_of(cvy_collective *collective, convoy_network *network, convoy_device *device,
                                convoy_dataset *set);

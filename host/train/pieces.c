@@ -7,6 +7,8 @@
 
 #include "base/file.h"
 #include "base/integer.h"
+#include "base/log.h"
+#include "base/text.h"
 #include "train/step.h"
 
 /* ---- how many, and whose ---- */
@@ -16,6 +18,13 @@ unsigned cvy_pieces_wanted(int wanted, int ranks) {
     while (count < (unsigned)ranks)
         count *= 2;
     return wanted > 0 ? (unsigned)wanted : count;
+}
+
+unsigned cvy_pieces_wanted_unlike(int wanted, int ranks, int batch_size) {
+    unsigned count = cvy_pieces_wanted(wanted, ranks);
+    for (int i = 0; i < 3 && wanted <= 0 && 4 * count <= (unsigned)batch_size; i++)
+        count *= 2;
+    return count;
 }
 
 int cvy_pieces_images(int batch_size, unsigned count) {
@@ -70,6 +79,68 @@ void cvy_pieces_share(const cvy_pieces *p, int batch_size, int *first, int *shar
     *share = *share > 0 ? *share : 1;
 }
 
+/* ---- by speed ---- */
+
+/* Only the first `count` pieces have images. */
+static double slowest(const double *seconds, int ranks, unsigned count, const unsigned *first) {
+    double most = 0;
+    for (int r = 0; r < ranks; r++)
+        most = fmax(most, seconds[r] * (double)(min_size(first[r + 1], count) - min_size(first[r], count)));
+    return most;
+}
+
+/* One piece for each, and each of the rest for the rank that is through with it first. */
+double cvy_pieces_deal(const double *seconds, int ranks, unsigned count, unsigned *first) {
+    first[0] = 0;
+    for (int r = 0; r < ranks; r++)
+        first[r + 1] = (unsigned)r < count;
+    for (unsigned left = count > (unsigned)ranks ? count - (unsigned)ranks : 0; left; left--) {
+        int best = 0;
+        for (int r = 1; r < ranks; r++)
+            if (seconds[r] * (first[r + 1] + 1) < seconds[best] * (first[best + 1] + 1))
+                best = r;
+        first[best + 1]++;
+    }
+    for (int r = 0; r < ranks; r++)
+        first[r + 1] += first[r];
+    return slowest(seconds, ranks, count, first);
+}
+
+static void tell_shares(const cvy_pieces *p) {
+    cvy_text text = {0};
+    for (int r = 0; r < cvy_ranks(p->collective); r++)
+        cvy_text_add(&text, "%s%u", r ? ", " : "", p->first[r + 1] - p->first[r]);
+    if (cvy_rank(p->collective) == 0)
+        cvy_info("by their speed the ranks compute %s of %u pieces", cvy_text_get(&text), p->count);
+    cvy_text_free(&text);
+}
+
+convoy_status cvy_pieces_deal_again(cvy_pieces *p, bool *changed) {
+    static const double worth = 0.95;
+    const int ranks = cvy_ranks(p->collective);
+    const unsigned used = pieces_of(p, p->batch_size);
+    const double mine = p->done ? p->seconds / p->done : 0;
+    double *all = calloc((size_t)ranks, sizeof *all);
+    unsigned *first = calloc((size_t)ranks + 1, sizeof *first);
+    convoy_status status =
+        all && first ? CONVOY_OK : cvy_fail_memory("the speed of ranks", (size_t)ranks * sizeof *all);
+    status = cvy_collective_gather_alike(p->collective, "speed", status, &mine, sizeof mine, all);
+    *changed = false;
+    bool known = !status;
+    for (int r = 0; r < ranks && known; r++)
+        known = all[r] > 0;
+    if (known && cvy_pieces_deal(all, ranks, used, first) < worth * slowest(all, ranks, used, p->first)) {
+        memcpy(p->first, first, (size_t)ranks * sizeof *first); /* empty ones stay with the last rank */
+        *changed = true;
+        tell_shares(p);
+    }
+    p->seconds = 0;
+    p->done = p->steps = 0;
+    free(first);
+    free(all);
+    return status;
+}
+
 /* ---- creation ---- */
 
 /* What a piece came to, but for what is moved, which follows. */
@@ -90,13 +161,13 @@ static int most_waiting(unsigned count) {
     return 2 * most;
 }
 
-static unsigned most_own(unsigned count, int ranks) {
+static unsigned most_own(unsigned count, int ranks, bool dealt) {
+    if (dealt) /* each of the others has one */
+        return count > (unsigned)ranks ? count - (unsigned)ranks + 1 : 1;
     return (count + (unsigned)ranks - 1) / (unsigned)ranks;
 }
 
-static convoy_status create_memory(cvy_pieces *p, convoy_device *device, size_t values) {
-    const int ranks = cvy_ranks(p->collective);
-    const unsigned own = most_own(p->count, ranks);
+static convoy_status create_memory(cvy_pieces *p, convoy_device *device, unsigned own, size_t values) {
     convoy_status status = CONVOY_OK;
     for (int i = 0; i < most_waiting(own) && !status; i++)
         status = cvy_buffer_create(device, values * sizeof(float), "sums of gradients", &p->pile.sums[i]);
@@ -108,11 +179,13 @@ static convoy_status create_memory(cvy_pieces *p, convoy_device *device, size_t 
 }
 
 convoy_status cvy_pieces_create(convoy_network *network, convoy_device *device, cvy_collective *collective,
-                                unsigned count, int batch_size, cvy_pieces *p) {
+                                unsigned count, int batch_size, bool dealt, cvy_pieces *p) {
     const int ranks = cvy_ranks(collective), limit = cvy_network_batch_size(network);
+    const unsigned own = most_own(count, ranks, dealt);
     const size_t values = cvy_network_parameter_count(network);
     *p = (cvy_pieces){.collective = collective,
                       .count = count,
+                      .batch_size = batch_size,
                       .images = cvy_pieces_images(batch_size, count),
                       .first = calloc(2 * ((size_t)ranks + 1), sizeof *p->first)};
     if (!p->first)
@@ -124,15 +197,14 @@ convoy_status cvy_pieces_create(convoy_network *network, convoy_device *device, 
     if (!status)
         status = cvy_elementwise_prepare(device, CVY_ADD, CVY_IDENTITY, values, &p->add);
     if (!status)
-        status = create_memory(p, device, values);
+        status = create_memory(p, device, own, values);
     if (!status && ranks > 1)
-        status = cvy_buckets_create(network, device, collective, &p->pile,
-                                    most_waiting(most_own(count, ranks)), &p->buckets);
+        status = cvy_buckets_create(network, device, collective, &p->pile, most_waiting(own), &p->buckets);
     return status;
 }
 
-void cvy_pieces_sizes(unsigned count, int ranks, size_t gradients, cvy_sizes *sizes) {
-    for (int i = 0; i < most_waiting(most_own(count, ranks)); i++)
+void cvy_pieces_sizes(unsigned count, int ranks, bool dealt, size_t gradients, cvy_sizes *sizes) {
+    for (int i = 0; i < most_waiting(most_own(count, ranks, dealt)); i++)
         cvy_sizes_add(sizes, (cvy_size){"sums of gradients", gradients, CVY_FIXED_SIZE});
 }
 
@@ -287,6 +359,16 @@ static convoy_status add_up(cvy_pieces *p, cvy_training *t, convoy_status own) {
     return own ? own : join(p, cvy_network_gradients(t->network), &p->pile.spans[p->pile.count], true);
 }
 
+/* Until its last bucket left. */
+static void note_speed(cvy_pieces *p, int n) {
+    const range own = own_range(p, cvy_rank(p->collective), n);
+    size_t count = 0;
+    const cvy_bucket *list = cvy_buckets_list(p->buckets, &count);
+    p->seconds += count ? list[count - 1].left : 0;
+    p->done += own.end - own.first;
+    p->steps++;
+}
+
 convoy_status cvy_pieces_step(cvy_pieces *p, cvy_training *t, cvy_loader *loader, int n,
                               unsigned long long step) {
     const range all = {0, pieces_of(p, n)};
@@ -306,6 +388,8 @@ convoy_status cvy_pieces_step(cvy_pieces *p, cvy_training *t, cvy_loader *loader
     const convoy_status back = cvy_moving_give(&p->moving, status ? 0 : count_forwards(p, t, all, n));
     if (p->collective && !status && !p->collective->patient)
         p->collective->step = fmax(p->collective->step, cvy_seconds() - start);
+    if (p->buckets && !status && !p->collective->patient && n == p->batch_size)
+        note_speed(p, n);
     if (p->collective && !status)
         p->collective->patient = false;
     return status ? status : back;
@@ -317,7 +401,7 @@ convoy_status cvy_pieces_create_own(const cvy_pieces *p, convoy_network *network
                                     cvy_pieces *own) {
     const int rank = cvy_rank(p->collective);
     const unsigned count = p->first[rank + 1] > p->first[rank] ? p->first[rank + 1] - p->first[rank] : 1;
-    return cvy_pieces_create(network, device, NULL, count, (int)count * p->images, own);
+    return cvy_pieces_create(network, device, NULL, count, (int)count * p->images, false, own);
 }
 
 convoy_status cvy_pieces_exchange(cvy_pieces *p, int n) {

@@ -16,6 +16,7 @@ enum { CVY_MOST_PIECES = 4096 };
 typedef struct cvy_pieces {
     cvy_collective *collective; /* NULL: alone */
     unsigned count;
+    int batch_size;    /* of a full batch */
     int images;        /* of a full piece */
     unsigned forwards; /* of a full piece: it may be computed in micro-batches */
     unsigned *first;   /* [ranks + 1]: the first piece of each; and those of the batch in progress */
@@ -24,22 +25,35 @@ typedef struct cvy_pieces {
     cvy_moving moving;
     cvy_buckets *buckets; /* NULL alone */
     char *own, *all;      /* what the pieces of this rank, and of all, came to, beside gradients */
+    double seconds;       /* that this rank computed since its pieces were dealt out, */
+    unsigned done;        /* so many pieces, of full batches, */
+    unsigned steps;       /* in so many steps, which are the same on all ranks */
 } cvy_pieces;
 
 struct cvy_training;
 
 /* P that is wanted, or 0: 1 alone, else the ranks rounded up to a power of two. */
 unsigned cvy_pieces_wanted(int wanted, int ranks);
+/* The same of ranks that are not alike: eight times as many, to be dealt out, as far as there are images. */
+unsigned cvy_pieces_wanted_unlike(int wanted, int ranks, int batch_size);
 /* Images of a piece of a full batch. */
 int cvy_pieces_images(int batch_size, unsigned count);
 /* Images in the smallest forward of an epoch. */
 int cvy_pieces_least(size_t images, int batch_size, int piece, int micro_batch);
 
-/* For a network that is there. What a failure leaves is freed by cvy_pieces_free. */
+/* Deals `count` pieces out to ranks that take seconds[rank] for each, so that the slowest is through as early
+   as can be, and none has nothing: first[ranks + 1]. Seconds that it takes. */
+double cvy_pieces_deal(const double *seconds, int ranks, unsigned count, unsigned *first);
+/* All ranks deal theirs out anew by what they measured, where that saves a twentieth of a step. *changed:
+   they did. */
+convoy_status cvy_pieces_deal_again(cvy_pieces *pieces, bool *changed);
+
+/* For a network that is there. `dealt`: pieces will be dealt out by speed, up to all but one for each of the
+   others to one rank. What a failure leaves is freed by cvy_pieces_free. */
 convoy_status cvy_pieces_create(convoy_network *network, convoy_device *device, cvy_collective *collective,
-                                unsigned count, int batch_size, cvy_pieces *pieces);
+                                unsigned count, int batch_size, bool dealt, cvy_pieces *pieces);
 /* Adds the buffers that it will make, of so many bytes of gradients. */
-void cvy_pieces_sizes(unsigned count, int ranks, size_t gradients, cvy_sizes *sizes);
+void cvy_pieces_sizes(unsigned count, int ranks, bool dealt, size_t gradients, cvy_sizes *sizes);
 void cvy_pieces_free(cvy_pieces *pieces); /* a zeroed one is allowed */
 
 /* Which images of a full batch this rank computes; at least one. */

@@ -1,5 +1,6 @@
 /* convoy train on several ranks of one machine, over every MPI that is here: the same bits for any number of
    them, and an end with a checkpoint when one of them fails. */
+#include <math.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -328,6 +329,30 @@ static int train_apart(const char *out, const char *err, const char *first, cons
     return WEXITSTATUS(code);
 }
 
+/* A driver and the host round differently: to the tolerance that is printed. How fast they are decides who
+   computes what, and not what comes out. */
+static void unlike_devices_agree_to_rounding(void **state) {
+    (void)state;
+    const char *driver = getenv("CONVOY_TEST_DEVICE");
+    if (!has("openmpi") || !driver || strcmp(driver, "host") == 0)
+        skip();
+    use("openmpi");
+    cvy_text mixed = {0};
+    cvy_text_add(&mixed, "host,%s", driver);
+    const char *const devices[] = {"host", cvy_text_get(&mixed)};
+    double loss[2];
+    for (int i = 0; i < 2; i++) {
+        const test_output *r = RUN("train", model, SMALL, "--out", test_path(folder, i ? "mixed" : "plain"),
+                                   "--pieces", "8", "--devices", devices[i], "--json");
+        if (r->code)
+            fail_msg("training on %s failed: %s", devices[i], r->err);
+        loss[i] = json_number_value(json_object_get(r->json, "train_loss"));
+        assert_true((strstr(r->err, "may differ by 0.0001 of its norm") != NULL) == (i == 1));
+    }
+    cvy_text_free(&mixed);
+    assert_true(loss[0] > 0 && fabs(loss[1] - loss[0]) <= 1e-4 * loss[0]);
+}
+
 static void what_differs_is_refused_by_name(void **state) {
     (void)state;
     if (!has("openmpi"))
@@ -431,6 +456,7 @@ int main(void) {
         cmocka_unit_test(a_killed_rank_ends_all_with_a_checkpoint),
         cmocka_unit_test(any_rank_may_be_asked_to_stop),
         cmocka_unit_test(a_rank_that_hangs_is_named),
+        cmocka_unit_test(unlike_devices_agree_to_rounding),
         cmocka_unit_test(what_differs_is_refused_by_name),
         cmocka_unit_test(a_launcher_that_is_absent_is_said),
         cmocka_unit_test(a_batch_norm_of_one_value_is_refused),
