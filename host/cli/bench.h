@@ -1,10 +1,11 @@
-/* What `convoy bench` measures (cmd_bench.c) and prints (bench_report.c). */
+/* What `convoy bench` measures (cmd_bench.c) and prints (bench_report.c); both of ranks: bench_ranks.c. */
 #ifndef CVY_CLI_BENCH_H
 #define CVY_CLI_BENCH_H
 
-#include "cli/cli.h"
+#include "cli/ranks.h"
 #include "network/network.h"
 #include "ops/peak.h"
+#include "train/step.h"
 
 enum { BENCH_PROFILED = 5 }; /* steps in the profile */
 
@@ -25,6 +26,22 @@ typedef struct bench_figures {
     const cvy_variant *with_option; /* a variant that ran a layer and has an option; NULL: none */
     const char *option;             /* its value */
 } bench_figures;
+
+/* What one step works on. */
+typedef struct bench {
+    convoy_device *device;
+    cvy_collective *ranks; /* NULL: alone */
+    convoy_network *network;
+    cvy_training training;
+    int batch_size, micro_batch; /* equal unless the batch is computed in pieces */
+    unsigned long long step;
+} bench;
+
+/* Random images and labels on the device, for a network of micro_batch images. */
+convoy_status bench_prepare(bench *b, convoy_model *model, bool training, const char *variant);
+void bench_release(bench *b);
+/* Training steps of several ranks, so many of them or for so many seconds in all. */
+convoy_status bench_on_ranks(cli_call *call, convoy_model *model, bench *b, size_t steps, double seconds);
 
 json_t *bench_json(const bench_figures *figures);
 void bench_print(const bench_figures *figures);

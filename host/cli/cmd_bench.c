@@ -10,11 +10,12 @@
 #include "cli/bench.h"
 #include "device/device.h"
 #include "model/model.h"
-#include "train/step.h"
+#include "train/handshake.h"
 
 typedef struct options {
     cli_common common;
-    int batch_size, micro_batch, steps, repeats;
+    int batch_size, micro_batch, steps, repeats, mpi;
+    const char *devices;
     double seconds;
     bool no_layers, kernels;
 } options;
@@ -35,6 +36,8 @@ static const cvy_param params[] = {
      "profile each launch: time and launches a step of every kernel"},
     {"no-layers", CVY_FLAG, offsetof(options, no_layers), "", 0, 0, NULL, "leave out the layers"},
     CLI_ROW_DEVICE,
+    CLI_ROW_DEVICES,
+    CLI_ROW_MPI,
     CLI_ROW_PRECISION,
     CLI_ROW_SET,
     CLI_ROW_VARIANT,
@@ -44,15 +47,6 @@ static const cvy_param params[] = {
 };
 
 enum { WARM_UP = 3, WINDOWS = 8, WINDOWS_MIN = 3, WINDOWS_LIMIT = 256 };
-
-/* What one step works on. */
-typedef struct bench {
-    convoy_device *device;
-    convoy_network *network;
-    cvy_training training;
-    int batch_size, micro_batch; /* equal unless the batch is computed in pieces */
-    unsigned long long step;
-} bench;
 
 /* ---- preparing ---- */
 
@@ -84,14 +78,14 @@ static convoy_status fill_labels(bench *b) {
     return status;
 }
 
-static convoy_status prepare(bench *b, convoy_model *model, bool training, const char *variant) {
+convoy_status bench_prepare(bench *b, convoy_model *model, bool training, const char *variant) {
     cvy_sizes beside = {0}; /* the images lie in the network's input */
     const cvy_network_options options = {
         .batch_size = b->micro_batch, .training = training, .variant = variant, .beside = &beside};
     if (training)
         cvy_training_sizes(
             b->device, cvy_network_pitch_of(cvy_device_get_traits(b->device), b->micro_batch, true), &beside);
-    convoy_status status = cvy_network_create(model, b->device, &options, &b->network);
+    convoy_status status = cvy_network_create_on_ranks(b->ranks, model, b->device, &options, &b->network);
     if (!status)
         status = fill_input(b);
     if (!status && training)
@@ -101,10 +95,11 @@ static convoy_status prepare(bench *b, convoy_model *model, bool training, const
     return status;
 }
 
-static void release(bench *b) {
+void bench_release(bench *b) {
     cvy_training_free(&b->training);
     convoy_network_close(b->network);
-    *b = (bench){.device = b->device, .batch_size = b->batch_size, .micro_batch = b->micro_batch};
+    *b = (bench){
+        .device = b->device, .ranks = b->ranks, .batch_size = b->batch_size, .micro_batch = b->micro_batch};
 }
 
 /* ---- one step ---- */
@@ -240,7 +235,7 @@ static convoy_status measure_parts(bench *b, const cli_call *call, bench_figures
 
 static convoy_status measure_training(bench *b, convoy_model *model, const cli_call *call, bench_figures *f) {
     const options *o = call->options;
-    convoy_status status = prepare(b, model, true, call->variants);
+    convoy_status status = bench_prepare(b, model, true, call->variants);
     if (!status)
         status = time_steps(b, train_step, (size_t)o->steps, o->seconds, &f->train);
     cvy_device_counters before = cvy_device_get_counters(b->device);
@@ -261,7 +256,7 @@ static convoy_status measure_training(bench *b, convoy_model *model, const cli_c
 static convoy_status measure_evaluation(bench *b, convoy_model *model, const cli_call *call,
                                         bench_figures *f) {
     const options *o = call->options;
-    convoy_status status = prepare(b, model, false, call->variants);
+    convoy_status status = bench_prepare(b, model, false, call->variants);
     if (!status)
         status = time_steps(b, eval_step, (size_t)o->steps, o->seconds / 2, &f->eval);
     if (status)
@@ -272,40 +267,53 @@ static convoy_status measure_evaluation(bench *b, convoy_model *model, const cli
     return CONVOY_OK;
 }
 
+static convoy_status bench_alone(cli_call *call, convoy_model *model, bench *b) {
+    const options *o = call->options;
+    bench_figures f = {0};
+    convoy_status status;
+    do
+        status = measure_training(b, model, call, &f);
+    while (bench_release(b), status && f.train == 0 && cli_fall_back(call, status, &b->device));
+    if (!status)
+        status = measure_evaluation(b, model, call, &f);
+    if (!status) {
+        f.model = convoy_model_name(model);
+        f.device = convoy_device_get_info(b->device)->name;
+        f.batch_size = b->batch_size;
+        f.micro_batch = b->micro_batch;
+    }
+    if (!status && o->common.json)
+        call->result = bench_json(&f);
+    else if (!status)
+        bench_print(&f);
+    free(f.layers);
+    free(f.kernels);
+    return status;
+}
+
 static convoy_status run(cli_call *call) {
     const options *o = call->options;
     convoy_model *model = NULL;
     bench b = {0};
-    bench_figures f = {0};
-    convoy_status status = cli_load_model(call, 0, &model);
+    convoy_status status = cli_ranks_join(call, o->mpi, o->devices);
+    if (!status)
+        status = cli_load_model(call, 0, &model);
     if (!status)
         status = cli_open_device(call, &b.device);
-    if (status)
-        goto done;
-    const cvy_recipe *recipe = cvy_model_recipe(model);
-    b.batch_size = o->batch_size ? o->batch_size : recipe->batch_size;
-    b.micro_batch = o->micro_batch ? o->micro_batch : recipe->micro_batch;
-    if (b.micro_batch == 0 || b.micro_batch > b.batch_size)
-        b.micro_batch = b.batch_size;
-    do
-        status = measure_training(&b, model, call, &f);
-    while (release(&b), status && f.train == 0 && cli_fall_back(call, status, &b.device));
     if (!status)
-        status = measure_evaluation(&b, model, call, &f);
-    if (status)
-        goto done;
-    f.model = convoy_model_name(model);
-    f.device = convoy_device_get_info(b.device)->name;
-    f.batch_size = b.batch_size;
-    f.micro_batch = b.micro_batch;
-    if (o->common.json)
-        call->result = bench_json(&f);
-    else
-        bench_print(&f);
-done:
-    free(f.layers);
-    free(f.kernels);
-    release(&b);
+        status = cli_ranks_name(b.device);
+    if (!status) {
+        const cvy_recipe *recipe = cvy_model_recipe(model);
+        b.batch_size = o->batch_size ? o->batch_size : recipe->batch_size;
+        b.micro_batch = o->micro_batch ? o->micro_batch : recipe->micro_batch;
+        if (b.micro_batch == 0 || b.micro_batch > b.batch_size)
+            b.micro_batch = b.batch_size;
+        status = cvy_ranks(cli_ranks()) > 1
+                     ? bench_on_ranks(call, model, &b, o->steps ? (size_t)o->steps : 0, o->seconds)
+                     : bench_alone(call, model, &b);
+    }
+    status = cli_ranks_leave(status);
+    bench_release(&b);
     convoy_model_free(model);
     convoy_device_close(b.device);
     return status;

@@ -4,14 +4,14 @@
 
 #include "base/file.h"
 #include "base/status.h"
-#include "cli/cli.h"
+#include "cli/ranks.h"
 #include "model/model.h"
 #include "train/evaluator.h"
 
 typedef struct options {
     cli_common common;
-    const char *weights, *data, *logits;
-    int split, batch_size;
+    const char *weights, *data, *logits, *devices;
+    int split, batch_size, mpi;
     long long limit;
     double test_fraction;
 } options;
@@ -30,6 +30,8 @@ static const cvy_param params[] = {
     {"logits", CVY_TEXT, offsetof(options, logits), "", 0, 0, NULL,
      "file to write the network's outputs to, as CSV: a row for each image, a column for each class"},
     CLI_ROW_DEVICE,
+    CLI_ROW_DEVICES,
+    CLI_ROW_MPI,
     CLI_ROW_PRECISION,
     CLI_ROW_VERIFY,
     CLI_ROW_FAST_DECODE,
@@ -173,6 +175,17 @@ static convoy_status write_logits(const char *path, const convoy_model *model, c
     return status;
 }
 
+static convoy_status evaluate(const cli_call *call, convoy_model *model, convoy_device **device,
+                              convoy_dataset *set, float **outputs, const convoy_evaluation **evaluation) {
+    const options *o = call->options;
+    convoy_status status;
+    do
+        status = cvy_evaluate(cli_ranks(), model, *device, set, o->batch_size, o->logits ? outputs : NULL,
+                              evaluation);
+    while (!cli_ranks() && cli_fall_back(call, status, device));
+    return status;
+}
+
 static convoy_status run(cli_call *call) {
     const options *o = call->options;
     convoy_model *model = NULL;
@@ -195,19 +208,21 @@ static convoy_status run(cli_call *call) {
                         "convoy eval: --weights is missing: which weights are to be evaluated?");
     convoy_status status = cli_check_file(call, "weights file", o->weights);
     if (!status)
+        status = cli_ranks_join(call, o->mpi, o->devices);
+    if (!status)
         status = cli_load(call, &request, &model, training ? &set : NULL, training ? NULL : &set);
     if (!status)
         status = convoy_model_load_weights(model, o->weights);
     if (!status)
         status = cli_open_device(call, &device);
-    if (status)
+    if (!status)
+        status = cli_ranks_name(device);
+    if (!status)
+        status = evaluate(call, model, &device, set, &outputs, &evaluation);
+    status = cli_ranks_leave(status);
+    if (status || cvy_rank(cli_ranks()) > 0)
         goto done;
-    do
-        status = cvy_evaluate(model, device, set, o->batch_size, o->logits ? &outputs : NULL, &evaluation);
-    while (cli_fall_back(call, status, &device));
-    if (!status && o->logits)
-        status = write_logits(o->logits, model, set, outputs);
-    if (status)
+    if (o->logits && (status = write_logits(o->logits, model, set, outputs)))
         goto done;
     if (o->common.json)
         call->result = evaluation_json(model, device, evaluation);

@@ -27,11 +27,8 @@ typedef struct options {
 static const cvy_param params[] = {
     {"data", CVY_TEXT, offsetof(options, data), "", 0, 0, NULL, CLI_DATA_TEXT},
     CLI_ROW_DEVICE,
-    {"devices", CVY_TEXT, offsetof(options, devices), "", 0, 0, NULL,
-     "as 0:0,1:0: a rank on each, started with mpirun, and one of them for each rank of a machine under "
-     "mpirun"},
-    {"mpi", CVY_CHOICE, offsetof(options, mpi), "auto", 0, 0, CLI_MPI_CHOICES,
-     "whose rank this process is; auto: as mpirun or srun says"},
+    CLI_ROW_DEVICES,
+    CLI_ROW_MPI,
     CLI_ROW_PRECISION,
     {"epochs", CVY_INT, offsetof(options, epochs), "", 1, 1 << 20, NULL,
      "passes over the training set; default: the recipe's"},

@@ -70,6 +70,26 @@ convoy_status cli_devices_check(const cli_call *call, const char *list) {
                          : CONVOY_OK;
 }
 
+/* "0:0,0:1": what `auto` takes, and the devices of this machine that are as good, or as little; in the arena.
+ */
+static convoy_status list_devices(cvy_arena *arena, const char **text) {
+    const convoy_device_info *const *list = NULL;
+    size_t count = 0, best = 0;
+    cvy_text all = {0};
+    convoy_status status = convoy_device_list(&list, &count);
+    if (status)
+        return status;
+    while (best < count && !list[best]->chosen)
+        best++;
+    for (size_t i = 0; i < count && best < count; i++)
+        if (strcmp(list[i]->type, list[best]->type) == 0 && list[i]->score >= 0)
+            cvy_text_add(&all, "%s%s", all.length ? "," : "", list[i]->id);
+    *text = cvy_arena_strdup(arena, all.length ? cvy_text_get(&all) : "auto");
+    cvy_text_free(&all);
+    convoy_device_list_free(list);
+    return CONVOY_OK;
+}
+
 /* Becomes `mpirun -n COUNT convoy ...`, with the command line as it is: each rank picks its device. */
 static convoy_status start_ranks(const cli_call *call, size_t count) {
     static const char *const settings[][2] = {
@@ -146,8 +166,11 @@ static convoy_status check_company(const char *mpi, const char *devices) {
 
 convoy_status cli_ranks_join(cli_call *call, int mpi, const char *devices) {
     const launcher *by = find_launcher(mpi);
+    const char *told = cli_common_of(call)->device ? cli_common_of(call)->device : getenv("CONVOY_DEVICE");
     cvy_transport transport;
     convoy_status status = devices ? cli_devices_check(call, devices) : CONVOY_OK;
+    if (!status && (devices ? strcmp(devices, "auto") == 0 : by && !(told && *told)))
+        status = list_devices(call->arena, &devices);
     if (status)
         return status;
     if (devices && !by && cli_devices_count(devices) > 1)

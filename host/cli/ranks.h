@@ -5,11 +5,23 @@
 #include "cli/cli.h"
 #include "train/collective.h"
 
-#define CLI_MPI_CHOICES "auto|openmpi|mpich"
+/* Rows of a command with ranks, whose `options` have `devices` and `mpi`. */
+#define CLI_ROW_DEVICES                                                                                      \
+    {                                                                                                        \
+        "devices", CVY_TEXT, offsetof(options, devices), "", 0, 0, NULL,                                     \
+            "as 0:0,1:0, or auto: a rank on each, started with mpirun, and one of them for each rank of a "  \
+            "machine under mpirun"                                                                           \
+    }
+#define CLI_ROW_MPI                                                                                          \
+    {                                                                                                        \
+        "mpi", CVY_CHOICE, offsetof(options, mpi), "auto", 0, 0, "auto|openmpi|mpich",                       \
+            "whose rank this process is; auto: as mpirun or srun says"                                       \
+    }
 
 /* Joins the others where a launcher started this process as one of several, or --mpi (an index of the
    choices) says which one did. `devices`, or NULL: a list of which each process of a machine takes one, in
-   turn; without a launcher this process becomes one that starts so many ranks. */
+   turn; without a launcher this process becomes one that starts so many ranks. "auto": the devices of this
+   machine that are of the kind that `auto` takes; so do ranks that were told of no device. */
 convoy_status cli_ranks_join(cli_call *call, int mpi, const char *devices);
 /* A list of devices, as 0:0,1:0: one at least, none missing, and not beside --device. */
 convoy_status cli_devices_check(const cli_call *call, const char *list);

@@ -106,10 +106,10 @@ convoy_status cvy_buffer_read(cvy_buffer *buffer, size_t offset, void *data, siz
 convoy_status cvy_buffer_copy(cvy_buffer *from, size_t from_offset, cvy_buffer *to, size_t to_offset,
                               size_t bytes);
 
-/* ---- Uploads beside the launches ---- */
+/* ---- Transfers beside the launches ---- */
 
-/* Non-blocking writes of host memory on a queue of their own. Launches and uploads do not wait for each other
-   except where they are told to; the host device copies at once. */
+/* Non-blocking writes and reads of host memory on a queue of their own. Launches and transfers do not wait
+   for each other except where they are told to; the host device copies at once. */
 typedef struct cvy_transfer cvy_transfer;
 convoy_status cvy_transfer_create(convoy_device *device, cvy_transfer **transfer);
 void cvy_transfer_free(cvy_transfer *transfer); /* waits for its uploads; NULL is allowed */
@@ -119,6 +119,9 @@ void cvy_transfer_free(cvy_transfer *transfer); /* waits for its uploads; NULL i
 convoy_status cvy_transfer_after_launches(cvy_transfer *transfer);
 /* `data` must stay as it is until cvy_transfer_finish or _free. */
 convoy_status cvy_transfer_start(cvy_transfer *transfer, cvy_buffer *buffer, size_t offset, const void *data,
+                                 size_t bytes);
+/* The same from the device into `data`. */
+convoy_status cvy_transfer_fetch(cvy_transfer *transfer, cvy_buffer *buffer, size_t offset, void *data,
                                  size_t bytes);
 /* What is launched from now on waits for the uploads that were started. */
 convoy_status cvy_transfer_before_launches(cvy_transfer *transfer);

@@ -1,5 +1,5 @@
-/* Uploads beside the launches: a second queue, tied to the first by events only. The two wait for each other
-   on the device; the host waits for neither until it wants its memory back. */
+/* Transfers beside the launches: a second queue, tied to the first by events only. The two wait for each
+   other on the device; the host waits for neither until it wants its memory back. */
 #include <stdlib.h>
 
 #include "device/opencl.h"
@@ -22,10 +22,10 @@ convoy_status cvy_transfer_create(convoy_device *device, cvy_transfer **result) 
     if (!device->traits.host && !device->transfers)
         device->transfers = clCreateCommandQueue(device->context, device->id, 0, &code);
     if (code != CL_SUCCESS)
-        return cvy_fail_opencl(code, "a command queue for uploads");
+        return cvy_fail_opencl(code, "a command queue for transfers");
     cvy_transfer *transfer = calloc(1, sizeof *transfer);
     if (!transfer)
-        return cvy_fail_memory("an upload", sizeof *transfer);
+        return cvy_fail_memory("a transfer", sizeof *transfer);
     transfer->device = device;
     *result = transfer;
     return CONVOY_OK;
@@ -58,6 +58,12 @@ convoy_status cvy_transfer_after_launches(cvy_transfer *transfer) {
     return cvy_fail_opencl(code, "letting an upload wait for launches");
 }
 
+static convoy_status submit(cvy_transfer *transfer, cl_event done) {
+    replace(&transfer->done, done);
+    const cl_int code = clFlush(transfer->device->transfers);
+    return code == CL_SUCCESS ? CONVOY_OK : cvy_fail_opencl(code, "%s failed", transfer->device->info.name);
+}
+
 convoy_status cvy_transfer_start(cvy_transfer *transfer, cvy_buffer *buffer, size_t offset, const void *data,
                                  size_t bytes) {
     convoy_device *device = transfer->device;
@@ -72,9 +78,24 @@ convoy_status cvy_transfer_start(cvy_transfer *transfer, cvy_buffer *buffer, siz
                              transfer->before ? 1 : 0, transfer->before ? &transfer->before : NULL, &done);
     if (code != CL_SUCCESS)
         return cvy_fail_opencl(code, "uploading %zu bytes to the device", bytes);
-    replace(&transfer->done, done);
-    code = clFlush(device->transfers);
-    return code == CL_SUCCESS ? CONVOY_OK : cvy_fail_opencl(code, "%s failed", device->info.name);
+    return submit(transfer, done);
+}
+
+convoy_status cvy_transfer_fetch(cvy_transfer *transfer, cvy_buffer *buffer, size_t offset, void *data,
+                                 size_t bytes) {
+    convoy_device *device = transfer->device;
+    if (device->traits.host || bytes == 0)
+        return cvy_buffer_read(buffer, offset, data, bytes);
+    convoy_status status = cvy_buffer_check_range(buffer, offset, bytes);
+    if (status)
+        return status;
+    cl_event done = NULL;
+    cl_int code =
+        clEnqueueReadBuffer(device->transfers, buffer->memory, CL_FALSE, offset, bytes, data,
+                            transfer->before ? 1 : 0, transfer->before ? &transfer->before : NULL, &done);
+    if (code != CL_SUCCESS)
+        return cvy_fail_opencl(code, "reading %zu bytes from the device", bytes);
+    return submit(transfer, done);
 }
 
 convoy_status cvy_transfer_before_launches(cvy_transfer *transfer) {
@@ -92,5 +113,5 @@ convoy_status cvy_transfer_finish(cvy_transfer *transfer) {
     cvy_call_is_over(transfer->device);
     replace(&transfer->done, NULL);
     return code == CL_SUCCESS ? CONVOY_OK
-                              : cvy_fail_opencl(code, "an upload to %s failed", transfer->device->info.name);
+                              : cvy_fail_opencl(code, "a transfer of %s failed", transfer->device->info.name);
 }

@@ -1,5 +1,5 @@
 /* The transport over MPI: exchanges of messages that are tested, never waited for, so that whoever asks can
-   set a limit. One file for every MPI, of which it needs what MPI 1 has; it is compiled once for each that is
+   set a limit. One file for every MPI, of which it needs what MPI 3 has; it is compiled once for each that is
    found, because their binaries do not agree. */
 #include <mpi.h>
 #include <stdio.h>
@@ -116,9 +116,9 @@ __attribute__((visibility("default"))) cvy_transport_opener cvy_transport_open;
 
 int cvy_transport_open(cvy_transport *transport, char *message, size_t room) {
     wire *l = calloc(1, sizeof *l);
-    int length = 0;
-    if (!l || MPI_Init(NULL, NULL) != MPI_SUCCESS) {
-        snprintf(message, room, l ? "MPI_Init failed" : "no memory");
+    int length = 0, threads = MPI_THREAD_SINGLE;
+    if (!l || MPI_Init_thread(NULL, NULL, MPI_THREAD_SERIALIZED, &threads) != MPI_SUCCESS) {
+        snprintf(message, room, l ? "MPI_Init_thread failed" : "no memory");
         free(l);
         return -1;
     }
@@ -133,6 +133,7 @@ int cvy_transport_open(cvy_transport *transport, char *message, size_t room) {
                                  .size = l->size,
                                  .state = l,
                                  .library = l->library,
+                                 .any_thread = threads >= MPI_THREAD_SERIALIZED,
                                  .start = start,
                                  .test = test,
                                  .complaint = complaint,

@@ -77,6 +77,8 @@ struct convoy_network {
     cvy_trace *watch;       /* NULL: nobody looks */
     cvy_observer *observer; /* NULL: nobody sees what it makes */
     void *observer_context;
+    cvy_backward_listener *listener; /* NULL: nobody hears of its backward pass */
+    void *listener_context;
     cvy_verifier *verifier;    /* NULL: nothing is computed once more */
     unsigned long long slices; /* of those results of which a part is, so far */
 };

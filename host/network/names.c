@@ -23,9 +23,12 @@ void cvy_network_name(const convoy_network *network, const cvy_bound_action *bou
 }
 
 void cvy_network_print_variants(const convoy_network *network, cvy_text *text) {
+    const bool evaluates = !network->options.training;
     for (size_t s = 0; s < network->model->step_count; s++) {
         const cvy_step *step = &network->model->steps[s];
-        cvy_layer_report report = cvy_network_report(network, s, false);
+        if (evaluates && step->folded) /* into another layer, which does its work */
+            continue;
+        cvy_layer_report report = cvy_network_report(network, s, evaluates && step->fold);
         if (report.op || report.variant.length)
             cvy_text_add(text, "%s %s %s\n", step->name, report.op ? report.op : step->type_name,
                          cvy_text_get(&report.variant));

@@ -77,11 +77,23 @@ typedef struct cvy_network_head {
 /* How many there are; none in a network that only evaluates. */
 size_t cvy_network_heads(const convoy_network *network, const cvy_network_head **heads);
 
+/* A part of the parameters or of their gradients, in floats. */
+typedef struct cvy_range {
+    size_t offset, count;
+} cvy_range;
+
 /* `n` images (1..batch_size); `training` selects batch statistics and dropout; `step` keys dropout's masks.
  */
 convoy_status cvy_network_forward(convoy_network *network, int n, bool training, uint32_t step);
 /* After a training forward with the same n: fills the parameter gradients (or adds to them). */
 convoy_status cvy_network_backward(convoy_network *network, int n, bool accumulate);
+
+/* After how many actions of the backward pass the gradients of a range are what they will be. */
+size_t cvy_network_gradients_ready(const convoy_network *network, cvy_range range);
+/* From now on it is called behind every action of the backward pass with the number of those done. NULL:
+   nobody is. */
+typedef convoy_status cvy_backward_listener(void *context, size_t done);
+void cvy_network_listen(convoy_network *network, cvy_backward_listener *listener, void *context);
 
 /* ---- watch.c: what a layer gives, and how the output depends on it ---- */
 
@@ -102,10 +114,7 @@ size_t cvy_network_parameter_count(const convoy_network *network); /* floats, ga
    values; SIZE_MAX when it is not trainable. Checkpoints keep the optimizer's state tensor by tensor with it,
    so that they do not depend on a device's alignment. */
 size_t cvy_network_parameter_offset(const convoy_network *network, size_t index);
-/* A parameter group's part of those buffers, in floats; of an empty one, count is 0. */
-typedef struct cvy_range {
-    size_t offset, count;
-} cvy_range;
+/* A parameter group's part of those buffers; of an empty one, count is 0. */
 cvy_range cvy_network_group(const convoy_network *network, size_t group);
 /* Where `state`, of so many, of such a tensor begins in the optimizer's [group][states][count of the group].
  */

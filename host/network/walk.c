@@ -47,6 +47,8 @@ static convoy_status run_all(convoy_network *network, const cvy_bound_action *bo
             status = cvy_network_look(network, &bound[i], walk->n);
         if (!status && network->observer)
             status = cvy_network_show(network, &bound[i], walk->n);
+        if (!status && network->listener && bound == network->backward)
+            status = network->listener(network->listener_context, i + 1);
     }
     return status;
 }
@@ -79,6 +81,24 @@ convoy_status cvy_network_backward(convoy_network *network, int n, bool accumula
                         "backward of %d images must follow a training forward of the same images", n);
     const cvy_walk walk = {.n = n, .accumulate = accumulate, .step = network->forward_step};
     return run_all(network, network->backward, network->plan->backward.count, &walk);
+}
+
+size_t cvy_network_gradients_ready(const convoy_network *network, cvy_range range) {
+    const cvy_actions *backward = &network->plan->backward;
+    size_t ready = 0;
+    for (size_t t = 0; t < network->model->tensor_count; t++) {
+        const size_t at = cvy_network_parameter_offset(network, t);
+        for (size_t i = ready; at >= range.offset && at < range.offset + range.count && i < backward->count;
+             i++)
+            if (backward->list[i].step == network->model->tensors[t].step)
+                ready = i + 1;
+    }
+    return ready;
+}
+
+void cvy_network_listen(convoy_network *network, cvy_backward_listener *listener, void *context) {
+    network->listener = listener;
+    network->listener_context = context;
 }
 
 /* ---- values ---- */

@@ -271,6 +271,10 @@ static size_t slice_of(size_t values, int r, int size) {
     return values / (size_t)size * (size_t)r + values % (size_t)size * (size_t)r / (size_t)size;
 }
 
+size_t cvy_collective_slice(size_t values, int rank, int size) {
+    return slice_of(values, rank + 1, size) - slice_of(values, rank, size);
+}
+
 /* Everyone's subtrees. */
 typedef struct forest {
     cvy_span *spans;

@@ -84,6 +84,9 @@ void cvy_spans_sum(const cvy_span *spans, int count, float *rows, size_t values)
 convoy_status cvy_collective_sum(cvy_collective *collective, const unsigned *first, const float *rows,
                                  size_t values, float *sum);
 
+/* The values of a sum that a rank adds up. */
+size_t cvy_collective_slice(size_t values, int rank, int size);
+
 /* ---- The end ---- */
 
 /* Waits until all ranks are here, so that none is ended while another still writes. Of the last call: how the

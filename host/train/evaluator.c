@@ -10,6 +10,7 @@
 #include "base/integer.h"
 #include "base/machine.h"
 #include "data/dataset.h"
+#include "train/handshake.h"
 #include "train/metrics.h"
 #include "train/step.h"
 
@@ -357,12 +358,15 @@ static convoy_status run_part(cvy_evaluator *e, const volatile int *interrupt) {
 
 static convoy_status evaluate_all(cvy_evaluator *e, const volatile int *interrupt, double *loss,
                                   double *accuracy) {
-    e->looked = e->taken = 0;
+    e->looked = first_image(e, cvy_rank(e->collective));
+    e->taken = 0;
     e->statistics.pending = 0; /* of a run that failed in its middle */
     cvy_statistics_reset(&e->statistics);
     convoy_status status = run_part(e, e->collective ? NULL : interrupt); /* ranks stop together, after it */
     if (e->collective)
         status = add_parts(e, status);
+    if (!status && e->collective && e->outputs)
+        status = gather(e, status, first_image, e->classes * sizeof *e->outputs, e->outputs);
     if (!status && e->statistics.first_bad)
         status =
             cvy_fail(CONVOY_FAILED,
@@ -546,10 +550,34 @@ static convoy_status check_evaluation(const convoy_model *model, const convoy_de
     return status || !known.count ? status : cvy_dataset_order_classes(set, &known, "the weights");
 }
 
-convoy_status cvy_evaluate(convoy_model *model, convoy_device *device, convoy_dataset *set, int batch_size,
-                           float **outputs, const convoy_evaluation **out) {
-    convoy_network *network = NULL;
+/* An evaluator, and what its evaluation comes to. */
+static convoy_status run_evaluation(cvy_collective *collective, convoy_network *network,
+                                    convoy_device *device, convoy_dataset *set, float **outputs,
+                                    evaluation *result) {
+    const convoy_model *model = cvy_network_model(network);
+    const bool smallest = cvy_loss_answer_is_smallest((cvy_loss)cvy_model_recipe(model)->loss);
     cvy_evaluator *evaluator = NULL;
+    convoy_status status = cvy_evaluator_create(network, device, set, true, &evaluator);
+    if (!status)
+        status = keep_outputs(evaluator);
+    if (!status)
+        status = cvy_evaluator_share(evaluator, collective);
+    if (!status)
+        status = cvy_evaluator_run(evaluator, NULL, &result->figures.loss, &result->figures.accuracy);
+    if (!status)
+        status = fill_evaluation(evaluator, set, smallest, result);
+    if (!status && outputs) {
+        *outputs = evaluator->outputs;
+        evaluator->outputs = NULL;
+    }
+    cvy_evaluator_free(evaluator);
+    return status;
+}
+
+convoy_status cvy_evaluate(cvy_collective *collective, convoy_model *model, convoy_device *device,
+                           convoy_dataset *set, int batch_size, float **outputs,
+                           const convoy_evaluation **out) {
+    convoy_network *network = NULL;
     evaluation *result = NULL;
     convoy_status status = cvy_given_pointer("convoy_evaluate", "evaluation", out);
     if (status)
@@ -562,24 +590,15 @@ convoy_status cvy_evaluate(convoy_model *model, convoy_device *device, convoy_da
     cvy_sizes beside = {0};
     cvy_evaluator_sizes(model, device, set, cvy_network_pitch_of(cvy_device_get_traits(device), batch, false),
                         true, &beside);
-    const cvy_network_options options = {.batch_size = batch, .beside = &beside};
+    const cvy_network_options options = {
+        .batch_size = batch, .beside = &beside, .as_before = cvy_rank(collective) > 0};
     status = make_evaluation(set, (size_t)convoy_model_classes(model), &result);
     if (!status)
-        status = cvy_network_create(model, device, &options, &network);
+        status = cvy_network_create_on_ranks(collective, model, device, &options, &network);
+    if (!status && cvy_ranks(collective) > 1)
+        status = cvy_handshake_of(collective, network, device, set);
     if (!status)
-        status = cvy_evaluator_create(network, device, set, true, &evaluator);
-    if (!status)
-        status = keep_outputs(evaluator);
-    if (!status)
-        status = cvy_evaluator_run(evaluator, NULL, &result->figures.loss, &result->figures.accuracy);
-    const bool smallest = cvy_loss_answer_is_smallest((cvy_loss)cvy_model_recipe(model)->loss);
-    if (!status)
-        status = fill_evaluation(evaluator, set, smallest, result);
-    if (!status && outputs) {
-        *outputs = evaluator->outputs;
-        evaluator->outputs = NULL;
-    }
-    cvy_evaluator_free(evaluator);
+        status = run_evaluation(collective, network, device, set, outputs, result);
     convoy_network_close(network);
     if (status)
         convoy_evaluation_free(result ? &result->figures : NULL);
@@ -590,7 +609,7 @@ convoy_status cvy_evaluate(convoy_model *model, convoy_device *device, convoy_da
 
 convoy_status convoy_evaluate(convoy_model *model, convoy_device *device, convoy_dataset *set, int batch_size,
                               const convoy_evaluation **evaluation) {
-    return cvy_evaluate(model, device, set, batch_size, NULL, evaluation);
+    return cvy_evaluate(NULL, model, device, set, batch_size, NULL, evaluation);
 }
 
 void convoy_evaluation_free(const convoy_evaluation *figures) {

@@ -52,10 +52,12 @@ convoy_status cvy_evaluator_run(cvy_evaluator *evaluator, const volatile int *in
                                 double *accuracy);
 /* A cvy_monitor of the last run that follows from its answers. */
 convoy_status cvy_evaluator_monitor(cvy_evaluator *evaluator, int monitor, double *value);
-/* convoy_evaluate, and the outputs that it looked at: [images][classes] in the set's order, malloc'ed; NULL:
-   not wanted. */
-convoy_status cvy_evaluate(convoy_model *model, convoy_device *device, convoy_dataset *set, int batch_size,
-                           float **outputs, const convoy_evaluation **evaluation);
+/* convoy_evaluate of one of several ranks, which all call it alike and get the same figures (collective NULL:
+   alone), and the outputs that it looked at: [images][classes] in the set's order, malloc'ed; NULL: not
+   wanted. */
+convoy_status cvy_evaluate(cvy_collective *collective, convoy_model *model, convoy_device *device,
+                           convoy_dataset *set, int batch_size, float **outputs,
+                           const convoy_evaluation **evaluation);
 /* What the last run answered; truth and answers [images of the set]. */
 convoy_status cvy_evaluator_answers(cvy_evaluator *evaluator, int32_t *truth, int32_t *answers);
 

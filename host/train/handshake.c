@@ -19,7 +19,7 @@ static const char *const names[FIELDS][2] = {
     [KERNELS] = {"kernel sources", "CONVOY_KERNEL_DIR must hold the same everywhere, or be unset"},
     [MODEL] = {"model or recipe", "give every rank the same file and the same --set"},
     [SETTINGS] = {"settings (batch size, micro-batch, pieces, seed, epochs, steps, shuffling, resuming)",
-                  "give every rank the same options"},
+                  "give every rank the same options, and the same CONVOY_BUCKET_MB"},
     [DATA] = {"data set", "give every rank the same files and limits"},
     [WEIGHTS] = {"weights to begin with", "--init and --resume must find the same files"},
     [VARIANTS] = {"choice of kernel variants",
@@ -42,6 +42,8 @@ static convoy_status hash_build(cvy_hash *hash) {
 
 static void hash_settings(const convoy_trainer *t, cvy_hash *hash) {
     const convoy_train_options *o = &t->options;
+    size_t buckets = 0;
+    cvy_buckets_list(t->pieces.buckets, &buckets);
     const unsigned long long numbers[] = {(unsigned long long)o->batch_size,
                                           (unsigned long long)o->micro_batch,
                                           t->pieces.count,
@@ -51,6 +53,7 @@ static void hash_settings(const convoy_trainer *t, cvy_hash *hash) {
                                           (unsigned long long)o->eval_every,
                                           t->identity.shuffle,
                                           o->resume,
+                                          buckets,
                                           (unsigned long long)t->position.step};
     cvy_hash_add(hash, numbers, sizeof numbers);
 }
@@ -153,4 +156,41 @@ convoy_status cvy_handshake(convoy_trainer *t, bool *unlike) {
         status = compare(t->collective, (const digest(*)[FIELDS])all, unlike);
     free(all);
     return status;
+}
+
+convoy_status cvy_handshake_devices(convoy_trainer *t, bool *unlike) {
+    digest mine = {0}, *all = calloc((size_t)cvy_ranks(t->collective), sizeof *all);
+    if (!all)
+        return cvy_fail_memory("the handshake of ranks", sizeof mine);
+    convoy_status status =
+        cvy_collective_gather_alike(t->collective, "devices", fill(t, DEVICE, mine), mine, sizeof mine, all);
+    *unlike = false;
+    for (int r = 1; r < cvy_ranks(t->collective) && !status; r++)
+        *unlike |= strcmp(all[r], all[0]) != 0;
+    free(all);
+    return status;
+}
+
+convoy_status cvy_handshake_of(cvy_collective *collective, convoy_network *network, convoy_device *device,
+                               convoy_dataset *set) {
+    convoy_trainer about = {.model = cvy_network_model(network),
+                            .device = device,
+                            .set = set,
+                            .network = network,
+                            .collective = collective,
+                            .options.batch_size = cvy_network_batch_size(network),
+                            .model_text = cvy_identity_model(cvy_network_model(network))};
+    bool unlike;
+    convoy_status status = cvy_handshake(&about, &unlike);
+    free(about.model_text);
+    return status;
+}
+
+convoy_status cvy_network_create_on_ranks(cvy_collective *c, convoy_model *model, convoy_device *device,
+                                          const cvy_network_options *options, convoy_network **network) {
+    const bool ranks = cvy_ranks(c) > 1, follows = cvy_rank(c) > 0;
+    convoy_status status = ranks && follows ? cvy_collective_agree(c, "network", CONVOY_OK) : CONVOY_OK;
+    if (!status)
+        status = cvy_network_create(model, device, options, network);
+    return ranks && !follows ? cvy_collective_agree(c, "network", status) : status;
 }

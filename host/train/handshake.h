@@ -7,5 +7,15 @@
 /* CONVOY_INVALID names what differs, and whose; all ranks come to that together. *unlike: they compute on
    devices that are not alike, so that they agree only to rounding. */
 convoy_status cvy_handshake(convoy_trainer *trainer, bool *unlike);
+/* Only the latter. */
+convoy_status cvy_handshake_devices(convoy_trainer *trainer, bool *unlike);
+/* The same without a run: of a network, and of a set or none (NULL). */
+convoy_status cvy_handshake_of(cvy_collective *collective, convoy_network *network, convoy_device *device,
+                               convoy_dataset *set);
+
+/* Rank 0 first: what it measures, and the kernels that it builds, the others of its machine find. */
+convoy_status cvy_network_create_on_ranks(cvy_collective *collective, convoy_model *model,
+                                          convoy_device *device, const cvy_network_options *options,
+                                          convoy_network **network);
 
 #endif

@@ -74,6 +74,25 @@ static convoy_status save_best(convoy_trainer *t) {
 
 /* ---- weights of all ranks ---- */
 
+/* Every value of the model, to be put back. */
+static convoy_status copy_state(const convoy_model *model, char **copy, bool back) {
+    cvy_named_tensor *tensors = NULL;
+    size_t count = 0, bytes = 0;
+    convoy_status status = cvy_model_state(model, &tensors, &count);
+    for (size_t i = 0; i < count && !status; i++)
+        bytes += tensors[i].bytes;
+    if (!status && !back && !(*copy = malloc(bytes ? bytes : 1)))
+        status = cvy_fail_memory("the last weights", bytes);
+    bytes = 0;
+    for (size_t i = 0; i < count && !status; bytes += tensors[i++].bytes)
+        if (back)
+            memcpy(tensors[i].data, *copy + bytes, tensors[i].bytes);
+        else
+            memcpy(*copy + bytes, tensors[i].data, tensors[i].bytes);
+    free(tensors);
+    return status;
+}
+
 /* Rank 0's values of the model, on all devices. */
 static convoy_status share_model(convoy_trainer *t, convoy_status own) {
     cvy_named_tensor *tensors = NULL;
@@ -86,9 +105,45 @@ static convoy_status share_model(convoy_trainer *t, convoy_status own) {
     return status ? status : cvy_network_upload(t->network);
 }
 
-/* On devices that are not alike, weights drift apart by rounding. */
+const double cvy_unlike_tolerance = 1e-4;
+
+/* Of the model's values from what they were, tensor by tensor. */
+static convoy_status check_distance(const convoy_trainer *t, const char *before) {
+    cvy_named_tensor *tensors = NULL;
+    size_t count = 0;
+    convoy_status status = cvy_model_state(t->model, &tensors, &count);
+    for (size_t i = 0; i < count && !status; before += tensors[i++].bytes) {
+        const float *now = tensors[i].data;
+        double distance = 0, norm = 0;
+        for (size_t k = 0; strcmp(tensors[i].dtype, "F32") == 0 && k < tensors[i].bytes / sizeof *now; k++) {
+            float was;
+            memcpy(&was, before + k * sizeof was, sizeof was);
+            distance += ((double)now[k] - was) * ((double)now[k] - was);
+            norm += (double)now[k] * now[k];
+        }
+        if (!(sqrt(distance) <= cvy_unlike_tolerance * sqrt(norm) + 1e-12))
+            status = cvy_fail(CONVOY_FAILED,
+                              "%s is %.1e of its norm away from rank 0's, and %g is allowed: one of the "
+                              "devices computes wrongly (`convoy selftest` finds out which)",
+                              tensors[i].name, sqrt(distance / norm), cvy_unlike_tolerance);
+    }
+    free(tensors);
+    return status;
+}
+
+/* On devices that are not alike, weights drift apart by rounding, and by no more than that. */
 static convoy_status meet_again(convoy_trainer *t) {
-    return t->unlike ? share_model(t, cvy_checkpoint_fetch(t->network, t->position.step)) : CONVOY_OK;
+    char *before = NULL;
+    if (!t->unlike)
+        return CONVOY_OK;
+    convoy_status status = cvy_checkpoint_fetch(t->network, t->position.step);
+    if (!status)
+        status = copy_state(t->model, &before, false);
+    status = share_model(t, status);
+    if (!status)
+        status = cvy_collective_agree(t->collective, "distance", check_distance(t, before));
+    free(before);
+    return status;
 }
 
 /* ---- one evaluation ---- */
@@ -198,25 +253,6 @@ static convoy_status judge(convoy_trainer *t, int epoch) {
 
 bool cvy_trainer_is_last_epoch(const convoy_trainer *t) {
     return cvy_trainer_epoch_is_over(t) && (t->position.epoch >= t->options.epochs || t->position.stopped);
-}
-
-/* Every value of the model, to be put back. */
-static convoy_status copy_state(const convoy_model *model, char **copy, bool back) {
-    cvy_named_tensor *tensors = NULL;
-    size_t count = 0, bytes = 0;
-    convoy_status status = cvy_model_state(model, &tensors, &count);
-    for (size_t i = 0; i < count && !status; i++)
-        bytes += tensors[i].bytes;
-    if (!status && !back && !(*copy = malloc(bytes ? bytes : 1)))
-        status = cvy_fail_memory("the last weights", bytes);
-    bytes = 0;
-    for (size_t i = 0; i < count && !status; bytes += tensors[i++].bytes)
-        if (back)
-            memcpy(tensors[i].data, *copy + bytes, tensors[i].bytes);
-        else
-            memcpy(*copy + bytes, tensors[i].data, tensors[i].bytes);
-    free(tensors);
-    return status;
 }
 
 static convoy_status load_best(convoy_trainer *t) {

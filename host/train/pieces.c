@@ -7,6 +7,8 @@
 
 #include "base/file.h"
 #include "base/integer.h"
+#include "base/log.h"
+#include "base/text.h"
 #include "train/step.h"
 
 /* ---- how many, and whose ---- */
@@ -16,6 +18,13 @@ unsigned cvy_pieces_wanted(int wanted, int ranks) {
     while (count < (unsigned)ranks)
         count *= 2;
     return wanted > 0 ? (unsigned)wanted : count;
+}
+
+unsigned cvy_pieces_wanted_unlike(int wanted, int ranks, int batch_size) {
+    unsigned count = cvy_pieces_wanted(wanted, ranks);
+    for (int i = 0; i < 3 && wanted <= 0 && 4 * count <= (unsigned)batch_size; i++)
+        count *= 2;
+    return count;
 }
 
 int cvy_pieces_images(int batch_size, unsigned count) {
@@ -70,6 +79,68 @@ void cvy_pieces_share(const cvy_pieces *p, int batch_size, int *first, int *shar
     *share = *share > 0 ? *share : 1;
 }
 
+/* ---- by speed ---- */
+
+/* Only the first `count` pieces have images. */
+static double slowest(const double *seconds, int ranks, unsigned count, const unsigned *first) {
+    double most = 0;
+    for (int r = 0; r < ranks; r++)
+        most = fmax(most, seconds[r] * (double)(min_size(first[r + 1], count) - min_size(first[r], count)));
+    return most;
+}
+
+/* One piece for each, and each of the rest for the rank that is through with it first. */
+double cvy_pieces_deal(const double *seconds, int ranks, unsigned count, unsigned *first) {
+    first[0] = 0;
+    for (int r = 0; r < ranks; r++)
+        first[r + 1] = (unsigned)r < count;
+    for (unsigned left = count > (unsigned)ranks ? count - (unsigned)ranks : 0; left; left--) {
+        int best = 0;
+        for (int r = 1; r < ranks; r++)
+            if (seconds[r] * (first[r + 1] + 1) < seconds[best] * (first[best + 1] + 1))
+                best = r;
+        first[best + 1]++;
+    }
+    for (int r = 0; r < ranks; r++)
+        first[r + 1] += first[r];
+    return slowest(seconds, ranks, count, first);
+}
+
+static void tell_shares(const cvy_pieces *p) {
+    cvy_text text = {0};
+    for (int r = 0; r < cvy_ranks(p->collective); r++)
+        cvy_text_add(&text, "%s%u", r ? ", " : "", p->first[r + 1] - p->first[r]);
+    if (cvy_rank(p->collective) == 0)
+        cvy_info("by their speed the ranks compute %s of %u pieces", cvy_text_get(&text), p->count);
+    cvy_text_free(&text);
+}
+
+convoy_status cvy_pieces_deal_again(cvy_pieces *p, bool *changed) {
+    static const double worth = 0.95;
+    const int ranks = cvy_ranks(p->collective);
+    const unsigned used = pieces_of(p, p->batch_size);
+    const double mine = p->done ? p->seconds / p->done : 0;
+    double *all = calloc((size_t)ranks, sizeof *all);
+    unsigned *first = calloc((size_t)ranks + 1, sizeof *first);
+    convoy_status status =
+        all && first ? CONVOY_OK : cvy_fail_memory("the speed of ranks", (size_t)ranks * sizeof *all);
+    status = cvy_collective_gather_alike(p->collective, "speed", status, &mine, sizeof mine, all);
+    *changed = false;
+    bool known = !status;
+    for (int r = 0; r < ranks && known; r++)
+        known = all[r] > 0;
+    if (known && cvy_pieces_deal(all, ranks, used, first) < worth * slowest(all, ranks, used, p->first)) {
+        memcpy(p->first, first, (size_t)ranks * sizeof *first); /* empty ones stay with the last rank */
+        *changed = true;
+        tell_shares(p);
+    }
+    p->seconds = 0;
+    p->done = p->steps = 0;
+    free(first);
+    free(all);
+    return status;
+}
+
 /* ---- creation ---- */
 
 /* What a piece came to, but for what is moved, which follows. */
@@ -90,35 +161,33 @@ static int most_waiting(unsigned count) {
     return 2 * most;
 }
 
-static unsigned most_own(unsigned count, int ranks) {
+static unsigned most_own(unsigned count, int ranks, bool dealt) {
+    if (dealt) /* each of the others has one */
+        return count > (unsigned)ranks ? count - (unsigned)ranks + 1 : 1;
     return (count + (unsigned)ranks - 1) / (unsigned)ranks;
 }
 
-static convoy_status create_memory(cvy_pieces *p, convoy_device *device, size_t values) {
-    const int ranks = cvy_ranks(p->collective);
-    const unsigned own = most_own(p->count, ranks);
+static convoy_status create_memory(cvy_pieces *p, convoy_device *device, unsigned own, size_t values) {
     convoy_status status = CONVOY_OK;
     for (int i = 0; i < most_waiting(own) && !status; i++)
         status = cvy_buffer_create(device, values * sizeof(float), "sums of gradients", &p->pile.sums[i]);
     p->own = malloc(own * block_bytes(p));
     p->all = malloc(p->count * block_bytes(p));
-    if (ranks > 1) {
-        p->rows = malloc(((size_t)most_waiting(own) + 1) * values * sizeof(float));
-        p->sum = malloc(values * sizeof(float));
-    }
-    if (!status && (!p->own || !p->all || (ranks > 1 && (!p->rows || !p->sum))))
-        status = cvy_fail_memory("pieces of a batch", p->count * block_bytes(p) + values * sizeof(float));
+    if (!status && (!p->own || !p->all))
+        status = cvy_fail_memory("pieces of a batch", p->count * block_bytes(p));
     return status;
 }
 
 convoy_status cvy_pieces_create(convoy_network *network, convoy_device *device, cvy_collective *collective,
-                                unsigned count, int batch_size, cvy_pieces *p) {
+                                unsigned count, int batch_size, bool dealt, cvy_pieces *p) {
     const int ranks = cvy_ranks(collective), limit = cvy_network_batch_size(network);
+    const unsigned own = most_own(count, ranks, dealt);
     const size_t values = cvy_network_parameter_count(network);
     *p = (cvy_pieces){.collective = collective,
                       .count = count,
+                      .batch_size = batch_size,
                       .images = cvy_pieces_images(batch_size, count),
-                      .first = calloc((size_t)ranks + 1, sizeof *p->first)};
+                      .first = calloc(2 * ((size_t)ranks + 1), sizeof *p->first)};
     if (!p->first)
         return cvy_fail_memory("pieces of a batch", (size_t)ranks * sizeof *p->first);
     p->forwards = ((unsigned)p->images + (unsigned)limit - 1) / (unsigned)limit;
@@ -127,21 +196,24 @@ convoy_status cvy_pieces_create(convoy_network *network, convoy_device *device, 
     convoy_status status = cvy_moving_create(network, &p->moving);
     if (!status)
         status = cvy_elementwise_prepare(device, CVY_ADD, CVY_IDENTITY, values, &p->add);
-    return status ? status : create_memory(p, device, values);
+    if (!status)
+        status = create_memory(p, device, own, values);
+    if (!status && ranks > 1)
+        status = cvy_buckets_create(network, device, collective, &p->pile, most_waiting(own), &p->buckets);
+    return status;
 }
 
-void cvy_pieces_sizes(unsigned count, int ranks, size_t gradients, cvy_sizes *sizes) {
-    for (int i = 0; i < most_waiting(most_own(count, ranks)); i++)
+void cvy_pieces_sizes(unsigned count, int ranks, bool dealt, size_t gradients, cvy_sizes *sizes) {
+    for (int i = 0; i < most_waiting(most_own(count, ranks, dealt)); i++)
         cvy_sizes_add(sizes, (cvy_size){"sums of gradients", gradients, CVY_FIXED_SIZE});
 }
 
 void cvy_pieces_free(cvy_pieces *p) {
+    cvy_buckets_free(p->buckets);
     for (int i = 0; i < CVY_SPANS; i++)
         cvy_buffer_free(p->pile.sums[i]);
     cvy_moving_free(&p->moving);
     free(p->first);
-    free(p->rows);
-    free(p->sum);
     free(p->own);
     free(p->all);
     *p = (cvy_pieces){0};
@@ -169,15 +241,19 @@ static convoy_status put_aside(cvy_pieces *p, cvy_buffer *gradients, cvy_span sp
 
 /* ---- this rank's pieces ---- */
 
-static convoy_status run_piece(cvy_pieces *p, cvy_training *t, cvy_loader *loader, int n, cvy_micro_batch m) {
+/* Of the last piece the gradients leave while its last backward pass runs. */
+static convoy_status run_piece(cvy_pieces *p, cvy_training *t, cvy_loader *loader, int n, cvy_micro_batch m,
+                               const unsigned *last) {
     const int limit = cvy_network_batch_size(t->network);
     convoy_status status = cvy_moving_begin(&p->moving);
     m.slot = cvy_statistics_next_slot(&t->statistics, n);
     for (int done = 0; done < n && !status; done += m.n, m.index++, m.adds = true) {
         m.n = n - done < limit ? n - done : limit;
+        if (last && done + m.n == n)
+            cvy_buckets_listen(p->buckets, *last);
         status = cvy_training_micro_batch(t, loader, &m);
     }
-    return status;
+    return last ? cvy_buckets_leave(p->buckets, status) : status;
 }
 
 /* The figures of the pieces whose slots are pending, which end before `end`. */
@@ -206,15 +282,18 @@ static convoy_status run_own(cvy_pieces *p, cvy_training *t, cvy_loader *loader,
         cvy_span span = {piece, 1};
         const int images = images_of(p, piece, n);
         char *block = p->own + (piece - own.first) * block_bytes(p);
+        const bool last = piece + 1 == own.end;
         m.index = (uint32_t)((step * p->count + piece) * p->forwards);
-        status = run_piece(p, t, loader, images, m);
+        status = run_piece(p, t, loader, images, m, last && p->buckets ? &piece : NULL);
         if (!status)
             status = cvy_moving_read(&p->moving, (float *)(void *)(block + sizeof(figures)));
         if (!status && t->statistics.pending == CVY_STATISTICS_SLOTS)
             status = take_figures(p, t, piece - own.first + 1);
+        if (!status && last && p->buckets)
+            break;
         if (!status)
             status = join(p, gradients, &span, false);
-        if (!status && piece + 1 < own.end)
+        if (!status && !last)
             status = put_aside(p, gradients, span);
         else
             p->pile.spans[p->pile.count] = span;
@@ -225,15 +304,6 @@ static convoy_status run_own(cvy_pieces *p, cvy_training *t, cvy_loader *loader,
 }
 
 /* ---- what all of them came to ---- */
-
-/* The rows of this rank's subtrees, from the device. */
-static convoy_status read_rows(cvy_pieces *p, const cvy_training *t, size_t values) {
-    convoy_status status = CONVOY_OK;
-    for (int i = 0; i <= p->pile.count && !status; i++)
-        status = cvy_buffer_read(i < p->pile.count ? p->pile.sums[i] : cvy_network_gradients(t->network), 0,
-                                 p->rows + (size_t)i * values, values * sizeof(float));
-    return status;
-}
 
 static convoy_status gather(cvy_pieces *p, int n, convoy_status own) {
     const int ranks = cvy_ranks(p->collective);
@@ -273,44 +343,84 @@ static void apply(cvy_pieces *p, cvy_training *t, int n, double left) {
     cvy_statistics_add(&t->statistics, loss * left, correct, n);
 }
 
-/* The sum of all pieces in the network's gradients. */
-static convoy_status add_up(cvy_pieces *p, cvy_training *t, int n, size_t values) {
-    cvy_buffer *gradients = cvy_network_gradients(t->network);
+/* All ranks take the sum, whatever becomes of their pieces; how they fare follows. */
+static void begin_sum(cvy_pieces *p, int n) {
     const int ranks = cvy_ranks(p->collective);
-    if (ranks == 1)
-        return join(p, gradients, &p->pile.spans[p->pile.count], true);
-    unsigned *first = malloc(((size_t)ranks + 1) * sizeof *first);
-    if (!first)
-        return cvy_fail_memory("pieces of a batch", (size_t)ranks * sizeof *first);
+    unsigned *first = p->first + ranks + 1;
     for (int r = 0; r <= ranks; r++)
         first[r] = (unsigned)min_size(p->first[r], pieces_of(p, n));
-    convoy_status status = cvy_collective_sum(p->collective, first, p->rows, values, p->sum);
-    free(first);
-    return status ? status : cvy_buffer_write(gradients, 0, p->sum, values * sizeof(float));
+    cvy_buckets_begin(p->buckets, first);
+}
+
+/* The sum of all pieces in the network's gradients. */
+static convoy_status add_up(cvy_pieces *p, cvy_training *t, convoy_status own) {
+    if (p->buckets)
+        return cvy_buckets_finish(p->buckets, cvy_buckets_leave(p->buckets, own));
+    return own ? own : join(p, cvy_network_gradients(t->network), &p->pile.spans[p->pile.count], true);
+}
+
+/* Until its last bucket left. */
+static void note_speed(cvy_pieces *p, int n) {
+    const range own = own_range(p, cvy_rank(p->collective), n);
+    size_t count = 0;
+    const cvy_bucket *list = cvy_buckets_list(p->buckets, &count);
+    p->seconds += count ? list[count - 1].left : 0;
+    p->done += own.end - own.first;
+    p->steps++;
 }
 
 convoy_status cvy_pieces_step(cvy_pieces *p, cvy_training *t, cvy_loader *loader, int n,
                               unsigned long long step) {
-    const size_t values = cvy_network_parameter_count(t->network);
-    const range mine = own_range(p, cvy_rank(p->collective), n), all = {0, pieces_of(p, n)};
+    const range all = {0, pieces_of(p, n)};
     const double start = cvy_seconds();
     double left = 1;
+    if (p->buckets)
+        begin_sum(p, n);
     convoy_status status = cvy_moving_fetch(&p->moving);
     if (!status)
         status = run_own(p, t, loader, n, step, &left);
     t->statistics.pending = 0;
-    if (!status && cvy_ranks(p->collective) > 1 && mine.first < mine.end)
-        status = read_rows(p, t, values);
+    status = add_up(p, t, status);
     const convoy_status gathered = gather(p, n, status);
     status = status ? status : gathered;
-    if (!status)
-        status = add_up(p, t, n, values);
     if (!status)
         apply(p, t, n, left);
     const convoy_status back = cvy_moving_give(&p->moving, status ? 0 : count_forwards(p, t, all, n));
     if (p->collective && !status && !p->collective->patient)
         p->collective->step = fmax(p->collective->step, cvy_seconds() - start);
+    if (p->buckets && !status && !p->collective->patient && n == p->batch_size)
+        note_speed(p, n);
     if (p->collective && !status)
         p->collective->patient = false;
     return status ? status : back;
+}
+
+/* ---- for `bench` ---- */
+
+convoy_status cvy_pieces_create_own(const cvy_pieces *p, convoy_network *network, convoy_device *device,
+                                    cvy_pieces *own) {
+    const int rank = cvy_rank(p->collective);
+    const unsigned count = p->first[rank + 1] > p->first[rank] ? p->first[rank + 1] - p->first[rank] : 1;
+    return cvy_pieces_create(network, device, NULL, count, (int)count * p->images, false, own);
+}
+
+convoy_status cvy_pieces_exchange(cvy_pieces *p, int n) {
+    begin_sum(p, n);
+    p->pile.count = 0;
+    return cvy_buckets_finish(p->buckets, cvy_buckets_leave(p->buckets, CONVOY_OK));
+}
+
+unsigned long long cvy_pieces_bytes(const cvy_pieces *p, int n) {
+    const int ranks = cvy_ranks(p->collective), rank = cvy_rank(p->collective);
+    const range own = own_range(p, rank, n);
+    cvy_span spans[CVY_SPANS];
+    const unsigned long long rows = (unsigned long long)cvy_spans_of(own.first, own.end, spans);
+    unsigned long long values = 0;
+    size_t count = 0;
+    const cvy_bucket *list = cvy_buckets_list(p->buckets, &count);
+    for (size_t k = 0; k < count; k++) {
+        const size_t all = list[k].range.count, slice = cvy_collective_slice(all, rank, ranks);
+        values += rows * (all - slice) + (unsigned long long)(ranks - 1) * slice;
+    }
+    return values * sizeof(float);
 }

@@ -9,44 +9,51 @@
 #include "data/loader.h"
 #include "network/network.h"
 #include "ops/elementwise.h"
-#include "train/collective.h"
+#include "train/buckets.h"
 
 enum { CVY_MOST_PIECES = 4096 };
-
-/* Gradients of subtrees that wait for their other half. */
-typedef struct cvy_pile {
-    cvy_span spans[CVY_SPANS];
-    cvy_buffer *sums[CVY_SPANS];
-    int count;
-} cvy_pile;
 
 typedef struct cvy_pieces {
     cvy_collective *collective; /* NULL: alone */
     unsigned count;
+    int batch_size;    /* of a full batch */
     int images;        /* of a full piece */
     unsigned forwards; /* of a full piece: it may be computed in micro-batches */
-    unsigned *first;   /* [ranks + 1]: the first piece of each */
+    unsigned *first;   /* [ranks + 1]: the first piece of each; and those of the batch in progress */
     cvy_pile pile;
     cvy_elementwise add;
     cvy_moving moving;
-    float *rows, *sum; /* gradients in memory; NULL alone */
-    char *own, *all;   /* what the pieces of this rank, and of all, came to, beside gradients */
+    cvy_buckets *buckets; /* NULL alone */
+    char *own, *all;      /* what the pieces of this rank, and of all, came to, beside gradients */
+    double seconds;       /* that this rank computed since its pieces were dealt out, */
+    unsigned done;        /* so many pieces, of full batches, */
+    unsigned steps;       /* in so many steps, which are the same on all ranks */
 } cvy_pieces;
 
 struct cvy_training;
 
 /* P that is wanted, or 0: 1 alone, else the ranks rounded up to a power of two. */
 unsigned cvy_pieces_wanted(int wanted, int ranks);
+/* The same of ranks that are not alike: eight times as many, to be dealt out, as far as there are images. */
+unsigned cvy_pieces_wanted_unlike(int wanted, int ranks, int batch_size);
 /* Images of a piece of a full batch. */
 int cvy_pieces_images(int batch_size, unsigned count);
 /* Images in the smallest forward of an epoch. */
 int cvy_pieces_least(size_t images, int batch_size, int piece, int micro_batch);
 
-/* For a network that is there. What a failure leaves is freed by cvy_pieces_free. */
+/* Deals `count` pieces out to ranks that take seconds[rank] for each, so that the slowest is through as early
+   as can be, and none has nothing: first[ranks + 1]. Seconds that it takes. */
+double cvy_pieces_deal(const double *seconds, int ranks, unsigned count, unsigned *first);
+/* All ranks deal theirs out anew by what they measured, where that saves a twentieth of a step. *changed:
+   they did. */
+convoy_status cvy_pieces_deal_again(cvy_pieces *pieces, bool *changed);
+
+/* For a network that is there. `dealt`: pieces will be dealt out by speed, up to all but one for each of the
+   others to one rank. What a failure leaves is freed by cvy_pieces_free. */
 convoy_status cvy_pieces_create(convoy_network *network, convoy_device *device, cvy_collective *collective,
-                                unsigned count, int batch_size, cvy_pieces *pieces);
+                                unsigned count, int batch_size, bool dealt, cvy_pieces *pieces);
 /* Adds the buffers that it will make, of so many bytes of gradients. */
-void cvy_pieces_sizes(unsigned count, int ranks, size_t gradients, cvy_sizes *sizes);
+void cvy_pieces_sizes(unsigned count, int ranks, bool dealt, size_t gradients, cvy_sizes *sizes);
 void cvy_pieces_free(cvy_pieces *pieces); /* a zeroed one is allowed */
 
 /* Which images of a full batch this rank computes; at least one. */
@@ -56,5 +63,15 @@ void cvy_pieces_share(const cvy_pieces *pieces, int batch_size, int *first, int 
    failure the network has what it had before. */
 convoy_status cvy_pieces_step(cvy_pieces *pieces, struct cvy_training *training, cvy_loader *loader, int n,
                               unsigned long long step);
+
+/* ---- for `bench` ---- */
+
+/* What this rank computes in such a step, and nothing else: another cut, of its own pieces, for one rank. */
+convoy_status cvy_pieces_create_own(const cvy_pieces *pieces, convoy_network *network, convoy_device *device,
+                                    cvy_pieces *own);
+/* Of a step of n images, this rank only tells the others what it has. */
+convoy_status cvy_pieces_exchange(cvy_pieces *pieces, int n);
+/* What it sends of gradients, in bytes: 2 (R - 1) / R of all, where each of R ranks has one subtree. */
+unsigned long long cvy_pieces_bytes(const cvy_pieces *pieces, int n);
 
 #endif

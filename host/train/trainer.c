@@ -291,6 +291,18 @@ static convoy_status explain_divergence(convoy_trainer *t, unsigned long long st
     return status;
 }
 
+/* After a few steps, and at the end of each epoch. */
+static bool speed_is_due(const convoy_trainer *t, int epoch) {
+    enum { FIRST_STEPS = 3 };
+    return t->unlike && !is_done(t) &&
+           (t->position.epoch != epoch || (!t->dealt && t->pieces.steps >= FIRST_STEPS));
+}
+
+static convoy_status deal(convoy_trainer *t) {
+    convoy_status status = cvy_trainer_deal(t);
+    return status ? status : start_loader(t);
+}
+
 /* From the position to the end of its epoch. */
 static convoy_status train_epoch(convoy_trainer *t) {
     int epoch = t->position.epoch;
@@ -301,6 +313,8 @@ static convoy_status train_epoch(convoy_trainer *t) {
             return save_before_failing(t, status);
         if (!status)
             status = finish_step(t);
+        if (!status && speed_is_due(t, epoch))
+            status = deal(t);
         const bool more = t->position.epoch == epoch || !is_done(t);
         if (!status && t->stop && more && !steps_are_used_up(t))
             status = CONVOY_INTERRUPTED;

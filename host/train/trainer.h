@@ -20,6 +20,7 @@ struct convoy_trainer {
     cvy_training training;
     cvy_collective *collective; /* the ranks that train together; NULL: this process is alone */
     bool unlike;                /* they are not on devices that give the same bits */
+    bool dealt;                 /* their pieces were dealt out by speed once */
     cvy_pieces pieces;          /* of a batch, where there is more than one; `count` always */
     cvy_statistics *statistics; /* the training's, of the epoch in progress */
     cvy_evaluator *evaluator;   /* of the validation set, else of the test set; NULL: of none */
@@ -64,7 +65,13 @@ convoy_status cvy_train(cvy_collective *collective, const convoy_trainer *wanted
 convoy_status cvy_trainer_open(const char *function, const convoy_trainer *wanted,
                                const convoy_train_options *options, convoy_trainer **trainer);
 
+/* Where ranks are not alike: deals their pieces out by the speed that was measured so far. Between steps. */
+convoy_status cvy_trainer_deal(convoy_trainer *t);
+
 /* ---- judge.c ---- */
+
+/* How far a tensor of ranks on unlike devices may be from rank 0's, over its norm. */
+extern const double cvy_unlike_tolerance;
 
 /* The sums of the epoch live in the statistics while it runs and in the position while it is saved. */
 void cvy_trainer_take_position(convoy_trainer *t);

@@ -145,7 +145,11 @@ static convoy_status choose_pieces(convoy_trainer *t) {
     int wanted = t->recipe->pieces;
     if (!wanted && t->resumed)
         wanted = (int)cvy_checkpoint_pieces(t->resumed);
-    const unsigned count = t->pieces.count = cvy_pieces_wanted(wanted, ranks);
+    convoy_status status = ranks > 1 ? cvy_handshake_devices(t, &t->unlike) : CONVOY_OK;
+    if (status)
+        return status;
+    const unsigned count = t->pieces.count =
+        t->unlike ? cvy_pieces_wanted_unlike(wanted, ranks, batch) : cvy_pieces_wanted(wanted, ranks);
     if (count > CVY_MOST_PIECES)
         return cvy_fail(CONVOY_INVALID, "%u pieces of a batch are more than %d", count, CVY_MOST_PIECES);
     const int images = cvy_pieces_images(batch, count);
@@ -204,7 +208,7 @@ static void list_beside(const convoy_trainer *t, cvy_sizes *beside) {
         const size_t gradients =
             cvy_model_memory(t->model, cvy_device_get_traits(t->device), t->options.micro_batch, true)
                 .gradients;
-        cvy_pieces_sizes(t->pieces.count, cvy_ranks(t->collective), gradients, beside);
+        cvy_pieces_sizes(t->pieces.count, cvy_ranks(t->collective), t->unlike, gradients, beside);
     }
     if (judged_by(t))
         cvy_evaluator_sizes(t->model, t->device, judged_by(t), pitch, wants_answers(t), beside);
@@ -243,7 +247,7 @@ static convoy_status create_training(convoy_trainer *t) {
         return status;
     t->training.pieces = &t->pieces;
     return cvy_pieces_create(t->network, t->device, t->collective, t->pieces.count, t->options.batch_size,
-                             &t->pieces);
+                             t->unlike, &t->pieces);
 }
 
 static convoy_status create_loader(convoy_trainer *t, bool shuffle) {
@@ -258,14 +262,17 @@ static convoy_status create_loader(convoy_trainer *t, bool shuffle) {
     return cvy_feed_open(t->model, t->device, t->set, &options, &t->loader);
 }
 
-/* Rank 0 first: what it measures, and the kernels that it builds, the others of its machine find. */
-static convoy_status create_network(convoy_trainer *t, const cvy_network_options *options) {
-    const bool ranks = cvy_ranks(t->collective) > 1, follows = cvy_rank(t->collective) > 0;
-    convoy_status status =
-        ranks && follows ? cvy_collective_agree(t->collective, "network", CONVOY_OK) : CONVOY_OK;
-    if (!status)
-        status = cvy_network_create(t->model, t->device, options, &t->network);
-    return ranks && !follows ? cvy_collective_agree(t->collective, "network", status) : status;
+/* The loader gives a rank its own images only. */
+convoy_status cvy_trainer_deal(convoy_trainer *t) {
+    bool changed = false;
+    t->dealt = true;
+    convoy_status status = cvy_pieces_deal_again(&t->pieces, &changed);
+    if (status || !changed)
+        return status;
+    cvy_loader_free(t->loader);
+    t->loader = NULL;
+    t->loading = 0;
+    return create_loader(t, t->identity.shuffle);
 }
 
 static convoy_status build(convoy_trainer *t) {
@@ -279,7 +286,8 @@ static convoy_status build(convoy_trainer *t) {
                                          .beside = &beside};
     list_beside(t, &beside);
     bool shuffle = t->recipe->shuffle && !t->options.no_shuffle;
-    convoy_status status = create_network(t, &options);
+    convoy_status status =
+        cvy_network_create_on_ranks(t->collective, t->model, t->device, &options, &t->network);
     if (!status)
         status = create_training(t);
     if (!status)
@@ -330,7 +338,9 @@ static convoy_status begin(convoy_trainer *t) {
     if (t->unlike)
         cvy_warning(
             "the ranks compute on devices that are not alike: they agree to rounding, not to the bit, and "
-            "take rank 0's weights at each evaluation");
+            "take rank 0's weights at each evaluation, from which each tensor of theirs may differ by %g of "
+            "its norm",
+            cvy_unlike_tolerance);
     t->saved = t->options.resume;
     t->told = t->position.unfinished_step;
     if (t->told)

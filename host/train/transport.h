@@ -16,6 +16,7 @@ typedef struct cvy_transport {
     int rank, size;
     void *state;
     const char *library; /* name and version of the MPI */
+    bool any_thread;     /* may call it, one at a time; else only the one that opened it */
     /* Begins an exchange with all others: to[size] and from[size], of which the own entry is not looked at
        and what is empty is not sent. Their memory is in use until `test` says so. 0, or -1: `complaint`. */
     int (*start)(void *state, const cvy_parcel *to, const cvy_parcel *from);

@@ -1,4 +1,4 @@
-/* Uploads on a queue of their own: in order with the launches that they are told to be in order with. */
+/* Transfers on a queue of their own: in order with the launches that they are told to be in order with. */
 #include "device/device.h"
 #include "support/test.h"
 
@@ -44,6 +44,38 @@ static void buffers_in_turn_keep_each_rounds_values(void **state) {
     free(found);
 }
 
+/* What a launch makes is fetched, while the next launch already makes something else elsewhere. */
+static void a_fetch_waits_for_what_was_launched(void **state) {
+    (void)state;
+    cvy_buffer *from, *to[2];
+    cvy_transfer *transfer;
+    const size_t bytes = COUNT * sizeof(int32_t);
+    int32_t *values = malloc(bytes), *found = calloc(COUNT, sizeof *found);
+    assert_ok(cvy_buffer_create(test_device(), bytes, "values", &from));
+    assert_ok(cvy_transfer_create(test_device(), &transfer));
+    for (int i = 0; i < 2; i++)
+        assert_ok(cvy_buffer_create(test_device(), bytes, "a copy", &to[i]));
+    for (int round = 0; round < 4; round++) {
+        for (int i = 0; i < COUNT; i++)
+            values[i] = round * COUNT + i;
+        assert_ok(cvy_buffer_write(from, 0, values, bytes));
+        assert_ok(cvy_buffer_copy(from, 0, to[0], 0, bytes));
+        assert_ok(cvy_transfer_after_launches(transfer));
+        assert_ok(cvy_transfer_fetch(transfer, to[0], 0, found, bytes));
+        assert_ok(cvy_buffer_copy(from, 0, to[1], 0, bytes));
+        assert_ok(cvy_transfer_finish(transfer));
+        assert_memory_equal(found, values, bytes);
+    }
+    assert_fails(cvy_transfer_fetch(transfer, from, bytes, found, 4), CONVOY_INVALID,
+                 "do not lie in a buffer");
+    cvy_transfer_free(transfer);
+    for (int i = 0; i < 2; i++)
+        cvy_buffer_free(to[i]);
+    cvy_buffer_free(from);
+    free(values);
+    free(found);
+}
+
 static void ranges_are_checked_and_nothing_is_fine(void **state) {
     (void)state;
     cvy_buffer *buffer;
@@ -68,6 +100,7 @@ static void ranges_are_checked_and_nothing_is_fine(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(buffers_in_turn_keep_each_rounds_values),
+        cmocka_unit_test(a_fetch_waits_for_what_was_launched),
         cmocka_unit_test(ranges_are_checked_and_nothing_is_fine),
     };
     int failures = cmocka_run_group_tests(tests, NULL, NULL);

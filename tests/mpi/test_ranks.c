@@ -1,5 +1,6 @@
 /* convoy train on several ranks of one machine, over every MPI that is here: the same bits for any number of
    them, and an end with a checkpoint when one of them fails. */
+#include <math.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -91,9 +92,12 @@ static void same_bits_for_any_number_of_ranks(void **state) {
         skip();
     use("openmpi");
     train("one", "host", NULL, NULL);
+    setenv("CONVOY_BUCKET_MB", "0", 1); /* a bucket for each tensor: most go while backward still runs */
     train("two", "host,host", NULL, NULL);
     test_same_run(test_path(folder, "one"), test_path(folder, "two"));
+    setenv("CONVOY_BUCKET_MB", "0.002", 1);
     train("three", "host,host,host", NULL, NULL);
+    unsetenv("CONVOY_BUCKET_MB");
     test_same_run(test_path(folder, "one"), test_path(folder, "three"));
     train("four", "host,host,host,host", NULL, NULL);
     test_same_run(test_path(folder, "one"), test_path(folder, "four"));
@@ -105,7 +109,9 @@ static void the_same_over_mpich(void **state) {
         skip();
     use("mpich");
     train("alone", "host", NULL, NULL);
+    setenv("CONVOY_BUCKET_MB", "0", 1);
     train("mpich", "host,host", NULL, NULL);
+    unsetenv("CONVOY_BUCKET_MB");
     test_same_run(test_path(folder, "alone"), test_path(folder, "mpich"));
 }
 
@@ -128,6 +134,30 @@ static void another_number_of_ranks_goes_on(void **state) {
     assert_non_null(strstr(r->err, "a number of pieces of 4, not 2"));
 }
 
+/* The whole answer, which is printed once: losses are added up in the order of one rank, and outputs of all
+   images come together for what takes them. */
+static void an_evaluation_is_split_and_counts_are_exact(void **state) {
+    (void)state;
+    if (!has("openmpi"))
+        skip();
+    use("openmpi");
+    const char *const devices[] = {"host", "host,host,host"};
+    char *answers[2];
+    train("weights", "host", "--max-steps", "3");
+    for (int i = 0; i < 2; i++) {
+        const test_output *r = RUN(
+            "eval", model, "--weights", test_path(test_path(folder, "weights"), "last.safetensors"),
+            "--split", "train", "--limit", "10007", "--batch-size", "64", "--json", "--devices", devices[i]);
+        if (r->code)
+            fail_msg("evaluating on %s failed: %s", devices[i], r->err);
+        assert_int_equal(json_integer_value(json_object_get(r->json, "images")), 10007);
+        answers[i] = strdup(r->out);
+    }
+    assert_string_equal(answers[0], answers[1]);
+    for (int i = 0; i < 2; i++)
+        free(answers[i]);
+}
+
 /* Bytes that rank 0 of two sent in so many steps. */
 static unsigned long long bytes_in(const char *steps) {
     const test_output *r = RUN("train", model, SMALL, "--out", test_path(folder, steps), "--devices",
@@ -137,8 +167,9 @@ static unsigned long long bytes_in(const char *steps) {
     return strtoull(sent + strlen("rank 0 sent "), NULL, 10);
 }
 
-/* Half of the gradients to the other rank, and the sum of the own half; beside it a head, and the figures and
-   statistics of two pieces. */
+/* Half of the gradients to the other rank, and the sum of the own half, as a ring would: 2 (R - 1) / R of
+   them. Beside it the head of a message, and the figures and statistics of a piece. `bench` says the same of
+   each step, and what it is made of. */
 static void a_step_sends_what_a_ring_would(void **state) {
     (void)state;
     if (!has("openmpi"))
@@ -146,12 +177,29 @@ static void a_step_sends_what_a_ring_would(void **state) {
     use("openmpi");
     const test_output *r = RUN("summary", model, "--json");
     const json_t *training = json_object_get(json_object_get(r->json, "memory"), "training");
-    const unsigned long long gradients =
-        (unsigned long long)json_integer_value(json_object_get(training, "gradients"));
+    const long long gradients = json_integer_value(json_object_get(training, "gradients"));
     assert_true(gradients > 0);
-    const unsigned long long step = bytes_in("7") - bytes_in("6");
-    if (step < gradients || step > gradients + 2048)
-        fail_msg("%llu bytes in a step, of %llu of gradients", step, gradients);
+    const long long step = (long long)(bytes_in("7") - bytes_in("6"));
+    setenv("CONVOY_BUCKET_MB", "0", 1);
+    r = RUN("bench", model, "--devices", "host,host", "--steps", "3", "--json");
+    unsetenv("CONVOY_BUCKET_MB");
+    if (r->code)
+        fail_msg("bench on two ranks failed: %s", r->err);
+    test_keys(r->json, "model device ranks pieces batch_size buckets train_images_per_second step_ms "
+                       "step_without_overlap_ms compute_ms wire_ms handling_ms hidden_ms bytes_sent "
+                       "bytes_of_gradients at");
+    assert_int_equal(json_integer_value(json_object_get(r->json, "bytes_of_gradients")), gradients);
+    assert_int_equal(json_integer_value(json_object_get(r->json, "bytes_sent")), step);
+    assert_in_range(step - gradients, 520 + 16, 2048);
+    assert_true(json_integer_value(json_object_get(r->json, "buckets")) > 1);
+    const json_t *at = json_object_get(r->json, "at");
+    const double compute = json_number_value(json_object_get(r->json, "compute_ms"));
+    double before = 1e9;
+    for (size_t i = 0; i < 3; i++) {
+        const double ms = json_number_value(json_object_get(json_array_get(at, i), "step_ms"));
+        assert_true(ms <= before && ms >= compute * (1 - 1e-9));
+        before = ms;
+    }
 }
 
 /* ---- faults ---- */
@@ -281,6 +329,30 @@ static int train_apart(const char *out, const char *err, const char *first, cons
     return WEXITSTATUS(code);
 }
 
+/* A driver and the host round differently: to the tolerance that is printed. How fast they are decides who
+   computes what, and not what comes out. */
+static void unlike_devices_agree_to_rounding(void **state) {
+    (void)state;
+    const char *driver = getenv("CONVOY_TEST_DEVICE");
+    if (!has("openmpi") || !driver || strcmp(driver, "host") == 0)
+        skip();
+    use("openmpi");
+    cvy_text mixed = {0};
+    cvy_text_add(&mixed, "host,%s", driver);
+    const char *const devices[] = {"host", cvy_text_get(&mixed)};
+    double loss[2];
+    for (int i = 0; i < 2; i++) {
+        const test_output *r = RUN("train", model, SMALL, "--out", test_path(folder, i ? "mixed" : "plain"),
+                                   "--pieces", "8", "--devices", devices[i], "--json");
+        if (r->code)
+            fail_msg("training on %s failed: %s", devices[i], r->err);
+        loss[i] = json_number_value(json_object_get(r->json, "train_loss"));
+        assert_true((strstr(r->err, "may differ by 0.0001 of its norm") != NULL) == (i == 1));
+    }
+    cvy_text_free(&mixed);
+    assert_true(loss[0] > 0 && fabs(loss[1] - loss[0]) <= 1e-4 * loss[0]);
+}
+
 static void what_differs_is_refused_by_name(void **state) {
     (void)state;
     if (!has("openmpi"))
@@ -341,6 +413,28 @@ static void a_batch_norm_of_one_value_is_refused(void **state) {
     assert_int_equal(r->code, 0);
 }
 
+/* As many ranks as the machine has devices of the kind that `auto` takes. The launcher tells what it was
+   asked for; PoCL shows two devices where it is told to. */
+static void automatic_lists_have_every_device(void **state) {
+    (void)state;
+    const char *bin = test_path(folder, "said"), *path = getenv("PATH"), *pocl = getenv("OCL_ICD_VENDORS");
+    if (!pocl || !strstr(pocl, "pocl"))
+        skip();
+    char *before = strdup(path), *all = malloc(strlen(path) + strlen(bin) + 2);
+    assert_ok(cvy_folder_create(bin));
+    assert_int_equal(chmod(test_write(bin, "mpirun", "#!/bin/sh\necho \"$1 $2\" >&2\nexit 7\n"), 0700), 0);
+    sprintf(all, "%s:%s", bin, before);
+    setenv("PATH", all, 1);
+    setenv("POCL_DEVICES", "pthread pthread pthread", 1);
+    const test_output *r = RUN("train", model, SMALL, "--devices", "auto");
+    assert_int_equal(r->code, 7);
+    assert_non_null(strstr(r->err, "-n 3\n"));
+    unsetenv("POCL_DEVICES");
+    setenv("PATH", before, 1);
+    free(before);
+    free(all);
+}
+
 /* It would train on the first device of the list, and say nothing of the others. */
 static void a_rank_that_is_alone_is_refused(void **state) {
     (void)state;
@@ -357,13 +451,16 @@ int main(void) {
         cmocka_unit_test(same_bits_for_any_number_of_ranks),
         cmocka_unit_test(the_same_over_mpich),
         cmocka_unit_test(another_number_of_ranks_goes_on),
+        cmocka_unit_test(an_evaluation_is_split_and_counts_are_exact),
         cmocka_unit_test(a_step_sends_what_a_ring_would),
         cmocka_unit_test(a_killed_rank_ends_all_with_a_checkpoint),
         cmocka_unit_test(any_rank_may_be_asked_to_stop),
         cmocka_unit_test(a_rank_that_hangs_is_named),
+        cmocka_unit_test(unlike_devices_agree_to_rounding),
         cmocka_unit_test(what_differs_is_refused_by_name),
         cmocka_unit_test(a_launcher_that_is_absent_is_said),
         cmocka_unit_test(a_batch_norm_of_one_value_is_refused),
+        cmocka_unit_test(automatic_lists_have_every_device),
         cmocka_unit_test(a_rank_that_is_alone_is_refused),
     };
     if (!has("openmpi") && !has("mpich"))

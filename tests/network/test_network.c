@@ -396,6 +396,52 @@ static void gradients_accumulate(void **state) {
     convoy_model_free(model);
 }
 
+/* What a listener to the backward pass finds as soon as it is said to be ready. */
+typedef struct heard {
+    convoy_network *network;
+    float *values; /* of the gradients */
+    size_t calls;
+} heard;
+
+static convoy_status hear_backward(void *context, size_t done) {
+    heard *h = context;
+    const convoy_model *model = h->network->model;
+    assert_int_equal(done, ++h->calls);
+    float *now = test_read(h->network->gradients, h->network->layout.learnt);
+    for (size_t t = 0; t < model->tensor_count; t++) {
+        const cvy_range range = {h->network->tensors[t].offset, model->tensors[t].count};
+        if (model->tensors[t].about->role == CVY_TRAINABLE &&
+            cvy_network_gradients_ready(h->network, range) == done)
+            memcpy(h->values + range.offset, now + range.offset, range.count * sizeof *now);
+    }
+    free(now);
+    return CONVOY_OK;
+}
+
+static void gradients_are_ready_when_it_is_said(void **state) {
+    (void)state;
+    convoy_model *model = test_model(everything);
+    convoy_network *network = open_training(model, test_device(), 5);
+    const cvy_range all = {0, network->layout.learnt},
+                    last = {network->tensors[model->tensor_count - 1].offset, 1};
+    heard h = {network, calloc(all.count, sizeof(float)), 0};
+    write_columns(network->input, cvy_dims_count(model->input), network->pitch, 5, 11);
+    assert_ok(cvy_network_forward(network, 5, true, 3));
+    write_columns(network->output_gradient, 10, network->pitch, 5, 12);
+    cvy_network_listen(network, hear_backward, &h);
+    assert_ok(cvy_network_backward(network, 5, false));
+    assert_int_equal(h.calls, network->plan->backward.count);
+    assert_int_equal(cvy_network_gradients_ready(network, all), h.calls); /* the first layer's */
+    assert_true(cvy_network_gradients_ready(network, last) < h.calls / 2);
+    cvy_network_listen(network, NULL, NULL);
+    float *now = test_read(network->gradients, all.count);
+    test_close("gradients", h.values, now, all.count, 0);
+    free(now);
+    free(h.values);
+    convoy_network_close(network);
+    convoy_model_free(model);
+}
+
 /* Padding columns hold garbage that never reaches an answer: the same image alone, in a full batch, and
    predicted by a network for inference. */
 static void answers_do_not_depend_on_the_batch(void **state) {
@@ -649,6 +695,7 @@ int main(void) {
         cmocka_unit_test(pooling_before_relu_changes_no_bit),
         cmocka_unit_test(fusion_changes_nothing_but_rounding),
         cmocka_unit_test(gradients_accumulate),
+        cmocka_unit_test(gradients_are_ready_when_it_is_said),
         cmocka_unit_test(answers_do_not_depend_on_the_batch),
         cmocka_unit_test(training_networks_evaluate),
         cmocka_unit_test(absent_connections_stay_zero),

@@ -72,6 +72,27 @@ static void ranks_are_rounded_up(void **state) {
     assert_int_equal(cvy_pieces_least(40, 20, 7, 7), 6);
 }
 
+static void pieces_are_dealt_out_by_speed(void **state) {
+    (void)state;
+    const struct {
+        double seconds[3];
+        unsigned count, first[4];
+        double slowest;
+    } cases[] = {
+        {{1, 1, 1}, 6, {0, 2, 4, 6}, 2},     {{1, 3, 1}, 7, {0, 3, 4, 7}, 3},
+        {{1, 100, 1}, 4, {0, 2, 3, 4}, 100}, {{0.5, 0.25, 1}, 14, {0, 4, 12, 14}, 2},
+        {{1, 1, 1}, 2, {0, 1, 2, 2}, 1},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        unsigned first[4];
+        assert_true(cvy_pieces_deal(cases[i].seconds, 3, cases[i].count, first) == cases[i].slowest);
+        assert_memory_equal(first, cases[i].first, sizeof first);
+    }
+    assert_int_equal(cvy_pieces_wanted_unlike(0, 3, 256), 32);
+    assert_int_equal(cvy_pieces_wanted_unlike(0, 3, 20), 8);
+    assert_int_equal(cvy_pieces_wanted_unlike(6, 3, 256), 6);
+}
+
 /* ---- training ---- */
 
 typedef struct outcome {
@@ -93,7 +114,7 @@ static outcome train(const convoy_dataset *set, int piece, unsigned pieces, int 
     assert_ok(cvy_network_create(model, test_device(), &options, &network));
     assert_ok(cvy_training_create(network, test_device(), BATCH, &training));
     if (pieces) {
-        assert_ok(cvy_pieces_create(network, test_device(), NULL, pieces, BATCH, &cut));
+        assert_ok(cvy_pieces_create(network, test_device(), NULL, pieces, BATCH, false, &cut));
         training.pieces = &cut;
     }
     const cvy_loader_options about = {.batch_size = BATCH,
@@ -182,6 +203,7 @@ int main(void) {
         cmocka_unit_test(a_tree_has_one_sum_whoever_has_its_leaves),
         cmocka_unit_test(subtrees_are_as_large_as_they_can_be),
         cmocka_unit_test(ranks_are_rounded_up),
+        cmocka_unit_test(pieces_are_dealt_out_by_speed),
         cmocka_unit_test(pieces_are_micro_batches_in_another_order),
         cmocka_unit_test(pieces_have_micro_batches),
     };
