@@ -12,7 +12,7 @@ set -eu
 build="gcc libc6-dev cmake ninja-build pkg-config ocl-icd-opencl-dev opencl-headers pocl-opencl-icd libclblast-dev
 zlib1g-dev libyaml-dev libjansson-dev libpng-dev libjpeg62-turbo-dev libxxhash-dev libzip-dev libcairo2-dev fonts-dejavu-core
 libwebp-dev libtiff-dev libgif-dev dataset-fashion-mnist"
-test="libcmocka-dev g++ clang clang-format shellcheck pyflakes3 clang-15 lld-15 libclc-15 rocm-device-libs llvm-spirv-15
+test="libcmocka-dev g++ clang libclang-rt-dev lld clang-format shellcheck pyflakes3 clang-15 lld-15 libclc-15 rocm-device-libs llvm-spirv-15
 spirv-tools intel-opencl-icd oclgrind mesa-opencl-icd ocl-icd-libopencl1 git locales
 libopenmpi-dev openmpi-bin libmpich-dev mpich"
 static="clang-tidy python3"

@@ -10,9 +10,8 @@
 #   install    cmake --install, then the programs of tools/examples built against it as they say, and run
 #   rusticl    the ops in which devices differ most on Mesa's Rusticl, with work-items in lanes of vectors as on a GPU
 #   devices    the same training run on every OpenCL driver at hand and on the host; the losses agree
-#   clang      build with clang -Werror
 #   threads    build with ThreadSanitizer; two devices train at once in two threads, and no report has a frame of Convoy
-#   sanitize   build with AddressSanitizer and UBSan; every test on PoCL
+#   sanitize   build with clang -Werror, AddressSanitizer and UBSan; every test on PoCL
 #   oclgrind   every kernel under Oclgrind with --data-races; its log must be empty
 # Only where they are asked for, as before a release:
 #   faults     500 calls of OpenCL, of the system and of the allocator fail, one in each run; and every buffer of every
@@ -32,7 +31,7 @@ out=$root/build-test
 logs=$out/logs
 
 usage() {
-    sed -n '2,27s/^# \{0,1\}//p' "$0"
+    sed -n '2,26s/^# \{0,1\}//p' "$0"
 }
 
 jobs=$(nproc)
@@ -49,7 +48,7 @@ while [ $# -gt 0 ]; do
         usage
         exit 0
         ;;
-    source | gcc | targets | install | rusticl | devices | clang | threads | sanitize | oclgrind | faults | kills | static | fuzz) parts+=("$1") ;;
+    source | gcc | targets | install | rusticl | devices | threads | sanitize | oclgrind | faults | kills | static | fuzz) parts+=("$1") ;;
     *)
         echo "test.sh: what is '$1'? Try --help." >&2
         exit 2
@@ -57,7 +56,7 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
-[ ${#parts[@]} -gt 0 ] || parts=(source gcc targets install rusticl devices clang threads sanitize oclgrind)
+[ ${#parts[@]} -gt 0 ] || parts=(source gcc targets install rusticl devices threads sanitize oclgrind)
 
 if [ "$install" = yes ] && ! tools/install_packages.sh test; then
     echo "0 passed, 1 failed, 0 skipped (packages could not be installed)"
@@ -175,10 +174,6 @@ part_devices() {
     step devices-agree tools/compare_devices.sh "$out/gcc/convoy"
     # Which drivers there were, and which were absent, belongs in the report.
     grep '^|' "$logs/devices-agree.log" | sed 's/^/    /'
-}
-
-part_clang() {
-    step clang-build build clang
 }
 
 # The library and the one test that is about threads. tools/tsan.supp names the drivers, which no sanitizer sees into.
