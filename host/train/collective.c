@@ -167,7 +167,7 @@ static convoy_status exchange_blocks(cvy_collective *c, const void *block, const
     const int size = c->transport.size, rank = c->transport.rank;
     size_t total = 0;
     for (int r = 0; r < size; total += bytes[r++])
-        to[size + r] = (cvy_parcel){all + total, bytes[r]};
+        to[size + r] = (cvy_parcel){bytes[r] ? all + total : NULL, bytes[r]};
     if (total == 0)
         return CONVOY_OK;
     if (bytes[rank])
