@@ -14,7 +14,7 @@ browser=$(command -v chromium || command -v chromium-browser || command -v googl
     exit 2
 }
 folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
+trap 'rm -rf "$folder" || true' EXIT # the browser may still be writing
 
 # Looks into the page from a frame around it: the page itself allows no script.
 frame() { # page width

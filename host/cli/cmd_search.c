@@ -524,6 +524,8 @@ static convoy_status run(cli_call *call) {
     s.out = s.options->out;
     const convoy_model_options base = {.settings = call->settings, .setting_count = call->setting_count};
     convoy_status status = cli_check_file(call, "model file", call->operands[0]);
+    if (!status)
+        status = cli_ranks_refuse(call);
     if (!status && s.options->devices)
         status = cli_devices_check(call, s.options->devices);
     if (!status) /* its outputs may be left to the data */

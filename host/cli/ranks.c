@@ -192,6 +192,14 @@ convoy_status cli_ranks_join(cli_call *call, int mpi, const char *devices) {
     return check_company(by->mpi, devices);
 }
 
+convoy_status cli_ranks_refuse(const cli_call *call) {
+    return find_launcher(0) ? cvy_fail(CONVOY_INVALID,
+                                       "convoy %s: this is one of several ranks, each of which would do the "
+                                       "same: leave out mpirun, and give --devices a list as 0:0,1:0",
+                                       call->command->name)
+                            : CONVOY_OK;
+}
+
 convoy_status cli_ranks_name(const convoy_device *device) {
     const size_t size = (size_t)cvy_ranks(&ranks);
     char host[64], name[CVY_RANK_NAME] = "";

@@ -28,6 +28,8 @@ convoy_status cli_devices_check(const cli_call *call, const char *list);
 size_t cli_devices_count(const char *list);
 /* One of them, in turn; in the arena. */
 const char *cli_devices_pick(cvy_arena *arena, const char *list, size_t place);
+/* CONVOY_INVALID: a launcher started this process as one of several, each of which would do the same. */
+convoy_status cli_ranks_refuse(const cli_call *call);
 /* Tells the others what this one runs on. */
 convoy_status cli_ranks_name(const convoy_device *device);
 /* Rank 0's text, on all; in the arena. `own`: how this rank came by it. */
