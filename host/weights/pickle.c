@@ -192,6 +192,11 @@ static convoy_status push_global(machine *m, const char *module, const char *nam
             push(m, make(m, CVY_PICKLED_GLOBAL, 0, allowed[i]));
             return CONVOY_OK;
         }
+    if (strcmp(module, "torch") == 0 && strstr(name, "Storage"))
+        return cvy_fail(CONVOY_INVALID,
+                        "%s: it has tensors of a type that is not known here, torch.%.100s: save them as "
+                        "float32, with .float()",
+                        m->path, name);
     return cvy_fail(
         CONVOY_INVALID,
         "%s: its pickle asks for `%.100s.%.100s`, and nothing in a file is executed here. Save the "

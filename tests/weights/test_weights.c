@@ -6,20 +6,38 @@
 #include "base/file.h"
 #include "support/run.h"
 
+/* What a file of the old container begins with, and a tensor of 65535 values in it. */
+#define LEGACY "\x80\2\x8a\n1234567890."
+#define LITTLE "K\1.}\x8c\x0dlittle_endian\x88s."
+#define FOUR "\x88\x88\x88\x88"
+#define SIXTEEN FOUR FOUR FOUR FOUR
+#define TENSOR(shape, strides)                                                                               \
+    "ctorch._utils\n_rebuild_tensor_v2\n(("                                                                  \
+    "\x8c\7storagectorch\nFloatStorage\n\x8c\1a\x8c\3cpuM\xff\xfftQ\x89" shape strides "\x89}tR"
+
 static void other_formats_are_named(void **state) {
     (void)state;
     char *folder = test_folder_create();
     const struct {
         const char *name, *bytes, *message;
-    } cases[] = {{"zip.pth", "PK\3\4 and so on", "torch.save"},
-                 {"old.pth", "\x80\2\x8a\nl\xfc\x9c", "cut short"},
-                 {"code.pth", "\x80\2\x8a\n1234567890.\x80\2cposix\nsystem\n", "`posix.system`, and nothing"},
-                 {"opcode.pth", "\x80\2\x8a\n1234567890.i", "the opcode 0x69"},
-                 {"lfs", "version https://git-lfs.github.com/spec/v1\noid", "git lfs pull"},
-                 {"w.index.json", "{\"weight_map\": {\"a\": \"1-of-2\", \"b\": \"2-of-2\"}}",
-                  "the index of weights in 2 files, 1-of-2 and so on"},
-                 {"short", "abc", "shorter than 8 bytes"},
-                 {"other", "something else", "its header's length is impossible"}};
+    } cases[] = {
+        {"zip.pth", "PK\3\4 and so on", "torch.save"},
+        {"old.pth", "\x80\2\x8a\nl\xfc\x9c", "cut short"},
+        {"code.pth", "\x80\2\x8a\n1234567890.\x80\2cposix\nsystem\n", "`posix.system`, and nothing"},
+        {"type.pth", LEGACY "ctorch\nComplexFloatStorage\n", "not known here, torch.ComplexFloatStorage"},
+        {"none.pth", LEGACY LITTLE "}.].", "a file of torch.save without a state dict"},
+        {"large.pth", LEGACY LITTLE "}\x8c\1w" TENSOR("M\xff\xff\x85", "K\1\x85") "s.].",
+         "w: its storage is larger than the file"},
+        {"shape.pth",
+         LEGACY LITTLE TENSOR("(" SIXTEEN SIXTEEN SIXTEEN SIXTEEN "\x88t",
+                              "(" SIXTEEN SIXTEEN SIXTEEN SIXTEEN "\x88t"),
+         "_rebuild_tensor_v2 with arguments that are not known"},
+        {"opcode.pth", "\x80\2\x8a\n1234567890.i", "the opcode 0x69"},
+        {"lfs", "version https://git-lfs.github.com/spec/v1\noid", "git lfs pull"},
+        {"w.index.json", "{\"weight_map\": {\"a\": \"1-of-2\", \"b\": \"2-of-2\"}}",
+         "the index of weights in 2 files, 1-of-2 and so on"},
+        {"short", "abc", "shorter than 8 bytes"},
+        {"other", "something else", "its header's length is impossible"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         cvy_tensor_file *file;
         const char *path = test_write(folder, cases[i].name, cases[i].bytes);
