@@ -423,9 +423,9 @@ static convoy_status is_as_given(const probe *p, int i, bool *as_given) {
 /* What the reference only reads, the device's kernels leave as it is. */
 static convoy_status check_operands(const probe *found, const probe *right) {
     convoy_status status = CONVOY_OK;
-    for (int i = 0; i < right->buffer_count && !status; i++) {
+    for (int i = 0; i < right->buffer_count && i < found->buffer_count && !status; i++) {
         bool read_only = false, kept = true;
-        if (right->contents[i].given)
+        if (right->contents[i].given && right->contents[i].hash == found->contents[i].hash)
             status = is_as_given(right, i, &read_only);
         if (!status && read_only)
             status = is_as_given(found, i, &kept);
