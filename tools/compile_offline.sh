@@ -26,7 +26,7 @@ find_llvm() { # TARGET
         case $1 in
         gfx*) [ -e "$(amd_libraries $version)/oclc_isa_version_${1#gfx}.bc" ] || continue ;;
         sm_*) [[ -e /usr/lib/clc/nvptx64--nvidiacl.bc && ($version -gt 15 || $1 != sm_9?) ]] || continue ;;
-        *) command -v llvm-spirv-$version spirv-val >/dev/null || continue ;;
+        *) { command -v llvm-spirv-$version && command -v spirv-val; } >/dev/null || continue ;;
         esac
         echo $version
         return

@@ -15,7 +15,7 @@
 #   oclgrind   every kernel under Oclgrind with --data-races; its log must be empty
 # Only where they are asked for, as before a release:
 #   faults     500 calls of OpenCL, of the system and of the allocator fail, one in each run; and every buffer of every
-#              kernel is spoilt, which --verify has to notice (tests/faults/)
+#              kernel is spoilt, which --verify and the self-test have to notice (tests/faults/)
 #   kills      1,000 runs are killed at random instants and go on to the same bits (KILLS: another number)
 #   static     clang-tidy with .clang-tidy, gcc -fanalyzer and shellcheck on all that is ours, and the part `threads`
 #   fuzz       libFuzzer on every parser (tests/fuzz/), or on FUZZ_TARGETS, FUZZ_SECONDS each (60), at most FUZZ_RUNS times;
@@ -203,7 +203,7 @@ part_faults() {
     step faults-build build gcc &&
         FAULTS=500 OCL_ICD_VENDORS=/etc/OpenCL/vendors/pocl.icd CONVOY_TEST_DEVICE=cpu \
             step faults-long "$out/gcc/faults_test_faults" &&
-        WRONG=training,evaluation OCL_ICD_VENDORS=/etc/OpenCL/vendors/pocl.icd CONVOY_TEST_DEVICE=cpu \
+        WRONG=training,evaluation,selftest OCL_ICD_VENDORS=/etc/OpenCL/vendors/pocl.icd CONVOY_TEST_DEVICE=cpu \
             step faults-wrong "$out/gcc/faults_test_wrong"
     grep -h 'noticed' "$logs/faults-wrong.log" | sed 's/^/    /'
 }

@@ -1,5 +1,5 @@
-/* Whole networks: training steps against the losses that PyTorch recorded, the same bits twice, the largest
-   buffer, and training images per second. */
+/* Whole networks: training steps against the losses that PyTorch recorded and against the host, the same bits
+   twice, the largest buffer, and training images per second. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +10,7 @@
 #include "model/model.h"
 #include "selftest/record.h"
 #include "selftest/selftest.h"
+#include "train/diff.h"
 #include "train/step.h"
 
 /* A network in training, on the batches of record.h. */
@@ -148,6 +149,50 @@ static convoy_status train_twice(convoy_device *device, const char *const *about
     return status;
 }
 
+/* ---- Layers, recipes and images of all kinds, as the host has them ---- */
+
+/* Each value of the first step, of a network with the layers that have no cases of their own. */
+static convoy_status like_host(convoy_device *device, const char *const *about, cvy_selftest_case *out) {
+    static const cvy_diff_options options = {.seed = 1, .batch_size = 6, .tolerance = 1e-4};
+    convoy_device *devices[2] = {NULL, device};
+    convoy_model *model = NULL;
+    convoy_dataset *set = NULL;
+    cvy_diff diff = {0};
+    int shape[3] = {0};
+    convoy_status status = cvy_model_read_text(about[0], cvy_selftest_file(about[0]), &model);
+    if (!status)
+        status = cvy_model_complete(model, 0);
+    if (!status) {
+        convoy_model_input(model, shape);
+        status =
+            convoy_dataset_open("synthetic", "train",
+                                &(convoy_dataset_options){.channels = shape[0],
+                                                          .height = shape[1],
+                                                          .width = shape[2],
+                                                          .synthetic_classes = convoy_model_classes(model),
+                                                          .synthetic_images = options.batch_size},
+                                &set);
+    }
+    if (!status)
+        status = convoy_device_open("host", &devices[0]);
+    if (!status)
+        status = cvy_diff_run(model, devices, set, &options, &diff);
+    for (size_t i = 0; i < diff.count && !status; i++)
+        out->error = fmax(out->error, diff.rows[i].difference);
+    if (!status && diff.first < diff.count) {
+        const cvy_diff_row *first = &diff.rows[diff.first];
+        status =
+            cvy_fail(CONVOY_FAILED, "layer %s (%s%s%s), pass %s: the %s is off by %.2g of its largest value",
+                     first->layer, first->type, *first->variants[1] ? ", " : "", first->variants[1],
+                     first->pass, first->what, first->difference);
+    }
+    cvy_diff_free(&diff);
+    convoy_device_close(devices[0]);
+    convoy_dataset_free(set);
+    convoy_model_free(model);
+    return status;
+}
+
 /* ---- The largest buffer ---- */
 
 /* As much as the device says that it gives in one piece, but no more than an eighth of the host's memory
@@ -229,6 +274,9 @@ static const struct row {
      {BATCH_NORM, "tests/train/parity/monkeypox_bn.json"},
      CVY_SELFTEST_QUICK,
      false},
+    {"layers:blocks", like_host, {"tests/models/blocks.yaml", NULL}, CVY_SELFTEST_NORMAL, true},
+    {"layers:heads", like_host, {"tests/models/heads.yaml", NULL}, CVY_SELFTEST_NORMAL, true},
+    {"layers:others", like_host, {"tests/models/others.yaml", NULL}, CVY_SELFTEST_NORMAL, true},
     {"same bits:lenet", train_twice, {LENET, "tests/train/parity/lenet.json"}, CVY_SELFTEST_QUICK, false},
     {"same bits:batch_norm",
      train_twice,
@@ -255,7 +303,8 @@ static bool run_row(const cvy_selftest_job *job, convoy_device *device, size_t i
 void cvy_selftest_networks(convoy_device *device, cvy_selftest_level level, cvy_selftest_job *jobs,
                            size_t *count) {
     for (size_t r = 0; r < sizeof rows / sizeof *rows && *count < CVY_SELFTEST_PARTS; r++) {
-        if (level < rows[r].from || (is_simulated(device) && !rows[r].simulated))
+        if (level < rows[r].from || (is_simulated(device) && !rows[r].simulated) ||
+            (rows[r].run == like_host && cvy_device_get_traits(device)->host))
             continue;
         cvy_selftest_job *job = &jobs[(*count)++];
         *job = (cvy_selftest_job){
