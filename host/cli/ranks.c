@@ -31,6 +31,13 @@ static long read_number(const char *variable) {
     return text ? strtol(text, NULL, 10) : 0;
 }
 
+/* This process's number among those of its machine, by its launcher or, under srun, by Slurm. */
+static size_t local_rank(const launcher *by) {
+    const char *const variable = getenv(by->local_rank) ? by->local_rank : "SLURM_LOCALID";
+    const long place = read_number(variable);
+    return place > 0 ? (size_t)place : 0;
+}
+
 /* NULL: this process is alone. `mpi`: 0 whatever the environment says, else 1 + the launcher. */
 static const launcher *find_launcher(int mpi) {
     if (mpi)
@@ -176,8 +183,7 @@ convoy_status cli_ranks_join(cli_call *call, int mpi, const char *devices) {
     if (devices && !by && cli_devices_count(devices) > 1)
         return start_ranks(call, cli_devices_count(devices));
     if (devices)
-        cli_common_of(call)->device =
-            cli_devices_pick(call->arena, devices, by ? (size_t)read_number(by->local_rank) : 0);
+        cli_common_of(call)->device = cli_devices_pick(call->arena, devices, by ? local_rank(by) : 0);
     if (!by)
         return CONVOY_OK;
     status = load_plugin(by->mpi, &transport);

@@ -474,6 +474,53 @@ static void a_share_is_a_part_of_each_batch(void **state) {
     convoy_dataset_free(set);
 }
 
+typedef struct asked {
+    unsigned images[IMAGES];
+} asked;
+
+static convoy_status fill_and_count(void *context, const uint32_t *indices, size_t count, void *pixels,
+                                    int32_t *labels) {
+    (void)labels;
+    for (size_t i = 0; i < count; i++)
+        ((asked *)context)->images[indices[i]]++;
+    memset(pixels, 1, count * CHANNELS * HEIGHT * WIDTH);
+    return CONVOY_OK;
+}
+
+/* Of a streamed set no image is made that this rank does not compute. */
+static void nobody_makes_the_other_images(void **state) {
+    (void)state;
+    asked seen = {{0}};
+    static const int32_t labels[IMAGES] = {0, 1};
+    const convoy_images images = {.size = sizeof images,
+                                  .labels = labels,
+                                  .count = IMAGES,
+                                  .channels = CHANNELS,
+                                  .height = HEIGHT,
+                                  .width = WIDTH,
+                                  .classes = 2};
+    convoy_dataset *set;
+    assert_ok(convoy_dataset_from_function(&images, fill_and_count, &seen, &set));
+    cvy_loader_options options = default_options((way){0, 1});
+    options.first = 3;
+    options.share = 4;
+    bench part = open_bench(set, &options);
+    unsigned given[IMAGES] = {0};
+    assert_ok(cvy_loader_start(part.loader, 0, 0));
+    for (int batch = 0; batch < BATCHES; batch++) {
+        const int n = batch + 1 < BATCHES ? BATCH : IMAGES % BATCH, wanted = n < 7 ? n - 3 : 4;
+        int got;
+        assert_ok(cvy_loader_skip(part.loader, 3));
+        assert_ok(cvy_loader_next_of(part.loader, wanted, part.input, part.labels, &got));
+        for (int i = 0; i < got; i++)
+            given[cvy_loader_indices(part.loader)[i]]++;
+        assert_ok(cvy_loader_skip(part.loader, n - 3 - wanted));
+    }
+    close_bench(&part);
+    assert_memory_equal(seen.images, given, sizeof given);
+    convoy_dataset_free(set);
+}
+
 static void without_shuffle(void **state) {
     (void)state;
     convoy_dataset *set = open_set(0);
@@ -788,6 +835,7 @@ int main(void) {
         cmocka_unit_test(epochs_begin_while_others_are_under_way),
         cmocka_unit_test(the_order_is_of_seed_and_epoch),
         cmocka_unit_test(a_share_is_a_part_of_each_batch),
+        cmocka_unit_test(nobody_makes_the_other_images),
         cmocka_unit_test(without_shuffle),
         cmocka_unit_test(balanced_draws_take_all_classes_alike),
         cmocka_unit_test(budgets_decide_what_is_resident),

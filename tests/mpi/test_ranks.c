@@ -435,6 +435,42 @@ static void automatic_lists_have_every_device(void **state) {
     free(all);
 }
 
+/* Whose launcher does not say which of its machine's ranks it is. */
+static void slurm_numbers_the_ranks_of_a_machine(void **state) {
+    (void)state;
+    if (!has("openmpi"))
+        skip();
+    const char *err = test_path(folder, "slurm.err");
+    cvy_text command = {0};
+    cvy_text_add(&command,
+                 "mpirun.openmpi -n 2 env -u OMPI_COMM_WORLD_LOCAL_RANK SLURM_LOCALID=1 " CONVOY_BINARY_DIR
+                 "/convoy train %s --limit-train 20 --limit-test 20 --out %s --devices host,nowhere >%s 2>&1",
+                 model, test_path(folder, "slurm"), err);
+    assert_int_equal(WEXITSTATUS(system(cvy_text_get(&command))), 3);
+    cvy_text_free(&command);
+    said(err, "nowhere");
+}
+
+/* One device of a list, or none: no MPI comes into the process, and no plugin. */
+static void one_rank_loads_no_mpi(void **state) {
+    (void)state;
+    const char *run = test_path(folder, "single"), *err = test_path(folder, "single.err");
+    const char *const arguments[] = {"train",    model,    SMALL,       "--out", run,
+                                     "--epochs", "100000", "--devices", "host",  NULL};
+    char maps[64];
+    const pid_t process = test_start(err, arguments);
+    test_wait_for(process, err, "epoch 2/100000  train loss");
+    snprintf(maps, sizeof maps, "/proc/%d/maps", (int)process);
+    char *text = test_read_text(maps, NULL);
+    kill(process, SIGTERM);
+    assert_int_equal(test_wait(process), 130);
+    assert_non_null(strstr(text, "libc.so"));
+    assert_null(strstr(text, "libmpi"));
+    assert_null(strstr(text, "convoy_openmpi"));
+    assert_null(strstr(text, "convoy_mpich"));
+    free(text);
+}
+
 /* It would train on the first device of the list, and say nothing of the others. */
 static void a_rank_that_is_alone_is_refused(void **state) {
     (void)state;
@@ -460,6 +496,8 @@ int main(void) {
         cmocka_unit_test(what_differs_is_refused_by_name),
         cmocka_unit_test(a_launcher_that_is_absent_is_said),
         cmocka_unit_test(a_batch_norm_of_one_value_is_refused),
+        cmocka_unit_test(slurm_numbers_the_ranks_of_a_machine),
+        cmocka_unit_test(one_rank_loads_no_mpi),
         cmocka_unit_test(automatic_lists_have_every_device),
         cmocka_unit_test(a_rank_that_is_alone_is_refused),
     };
