@@ -44,6 +44,10 @@ struct cvy_loader {
     cvy_gather *gather;  /* NULL where `looks` are looked at */
     cvy_looks *looks;
     bool means; /* they ask for the images' */
+    bool mixes; /* images of a batch */
+    cvy_mixer mixer;
+    cvy_mix mix; /* of what was given last */
+    uint32_t epoch;
     /* Resident: the whole set in the first, and the epoch's order. Otherwise batch b in stores[b % STORES],
        and 0, 1, 2, ... */
     store stores[STORES];
@@ -91,7 +95,7 @@ static void free_buffers(cvy_loader *loader) {
 /* Each image is looked at in a way of its own where something is drawn for it, or where it is cropped here.
  */
 static bool has_looks(const convoy_dataset *dataset, const cvy_transforms *augment) {
-    return dataset->extents || (augment && augment->count);
+    return dataset->extents || (augment && cvy_transforms_of_images(augment));
 }
 
 static const cvy_transforms nothing = {NULL, 0};
@@ -238,7 +242,7 @@ static bool classes_are_characters(const convoy_dataset *dataset) {
 }
 
 static void warn_of_mirrors(const convoy_dataset *dataset, const cvy_transforms *augment) {
-    for (size_t i = 0; i < augment->count; i++) {
+    for (size_t i = 0; i < cvy_transforms_of_images(augment); i++) {
         const cvy_transform *t = &augment->list[i];
         if (t->type->mirrors && t->p > 0 && classes_are_characters(dataset)) {
             cvy_warning(
@@ -280,15 +284,19 @@ static convoy_status create_launch(cvy_loader *loader, convoy_device *device) {
     const cvy_loader_options *options = &loader->options;
     const convoy_dataset *dataset = loader->dataset;
     const cvy_gather_shape shape = gather_shape(dataset, &options->image, options->pitch);
-    if (!has_looks(dataset, options->augment))
-        return cvy_gather_create(device, &shape, &loader->gather);
+    convoy_status status = CONVOY_OK;
+    loader->mixes = options->augment && cvy_transforms_mix(options->augment);
+    if (loader->mixes)
+        status = cvy_mixer_prepare(device, &options->image, options->pitch, &loader->mixer);
+    if (status || !has_looks(dataset, options->augment))
+        return status ? status : cvy_gather_create(device, &shape, &loader->gather);
     const cvy_transforms *augment = options->augment ? options->augment : &nothing;
     const size_t before = cvy_device_get_counters(device).bytes;
     cvy_augment_shape about;
     loader->means = describe_looks(dataset, &shape, augment, &about) && about.frame.contrasts;
     warn_of_mirrors(dataset, augment);
-    convoy_status status = cvy_looks_create(device, dataset, &shape, augment, options->seed,
-                                            options->batch_size, &loader->looks);
+    status = cvy_looks_create(device, dataset, &shape, augment, options->seed, options->batch_size,
+                              &loader->looks);
     const size_t half = (cvy_device_get_counters(device).bytes - before + 1) / 2;
     loader->options.device_budget -= half < options->device_budget ? half : options->device_budget;
     return status;
@@ -412,6 +420,7 @@ convoy_status cvy_loader_start(cvy_loader *loader, uint32_t epoch, size_t positi
             loader->order[i] = (uint32_t)i;
     }
     loader->batch = loader->uploaded = position;
+    loader->epoch = epoch;
     loader->left = 0;
     if (loader->looks)
         cvy_looks_start(loader->looks, epoch, loader->order, count, position);
@@ -477,8 +486,8 @@ static convoy_status begin_batch(cvy_loader *loader) {
 }
 
 /* `count` images of the batch in progress, whose indices begin at `offset`. */
-static convoy_status make_images(cvy_loader *loader, const store *store, size_t count, size_t offset,
-                                 cvy_buffer *input, cvy_buffer *labels) {
+static convoy_status sample_images(cvy_loader *loader, const store *store, size_t count, size_t offset,
+                                   cvy_buffer *input, cvy_buffer *labels) {
     if (!loader->looks)
         return cvy_gather_run(loader->gather, (int)count, store->images, store->labels, loader->indices,
                               offset, input, labels);
@@ -491,6 +500,20 @@ static convoy_status make_images(cvy_loader *loader, const store *store, size_t 
                                .y = input,
                                .labels = labels};
     return cvy_looks_run(loader->looks, loader->begin, &on);
+}
+
+static convoy_status make_images(cvy_loader *loader, const store *store, size_t count, size_t offset,
+                                 cvy_buffer *input, cvy_buffer *labels) {
+    convoy_status status = sample_images(loader, store, count, offset, input, labels);
+    if (status || !loader->mixes)
+        return status;
+    cvy_transforms_draw_mix(loader->options.augment, loader->options.seed, loader->epoch, loader->begin,
+                            &loader->options.image, &loader->mix);
+    return cvy_mixer_run(&loader->mixer, (int)count, &loader->mix, input);
+}
+
+const cvy_mix *cvy_loader_mix(const cvy_loader *loader) {
+    return loader->mixes ? &loader->mix : NULL;
 }
 
 convoy_status cvy_loader_skip(cvy_loader *loader, int n) {
@@ -613,6 +636,9 @@ static convoy_status make_verified(cvy_loader *loader, const store *store, size_
     else
         cvy_gather_reference(&shape, (int)count, from.images, from.all_labels, from.indices,
                              cvy_buffer_host(images), cvy_buffer_host(classes));
+    if (loader->mixes)
+        cvy_mix_reference(&loader->options.image, loader->options.pitch, (int)count, &loader->mix,
+                          cvy_buffer_host(images));
     status = cvy_verifier_compare(loader->verifier, "the making of a batch", &found, &difference);
     if (!status && found)
         status = cvy_verifier_fail(loader->verifier, "the making of a batch", &difference);

@@ -8,6 +8,7 @@
 #include "base/params.h"
 #include "base/rng.h"
 #include "ops/gather.h"
+#include "ops/mix.h"
 
 /* ---- Transforms: transforms.c ---- */
 
@@ -21,6 +22,7 @@ typedef struct cvy_transform {
     int interpolation;
     bool antialias;
     double fill, value;
+    double alpha;
 } cvy_transform;
 
 typedef struct cvy_transforms {
@@ -48,6 +50,7 @@ typedef struct cvy_frame {
     bool fill_last; /* and not those of the fill, which comes later */
     bool erases;    /* the last one covers a box: */
     double erased;  /* with this level */
+    bool mixes;     /* and the very last one mixes images of a batch */
 } cvy_frame;
 
 /* ---- What is drawn for one image: look.c ---- */
@@ -113,6 +116,8 @@ typedef struct cvy_transform_type {
     convoy_status (*check)(const cvy_transform *transform, cvy_frame *frame);
     void (*draw)(const cvy_transform *transform, cvy_rng *rng, cvy_look *look);
     bool mirrors; /* may change what a digit or a letter is */
+    /* Of those that mix images of a batch, which have no other draw. */
+    void (*draw_mix)(double alpha, cvy_rng *rng, const cvy_image_spec *image, cvy_mix *mix);
 } cvy_transform_type;
 
 /* Every type; ends with a row whose name is NULL. */
@@ -122,6 +127,13 @@ extern const cvy_transform_type cvy_transform_types[];
    cannot be. `frame` begins as the first picture. */
 convoy_status cvy_transforms_check(const cvy_transforms *transforms, int height, int width, cvy_frame *frame,
                                    size_t *at);
+/* How many of the list change images one by one: all, or all but the last. */
+size_t cvy_transforms_of_images(const cvy_transforms *transforms);
+/* Does the list mix images of a batch? What it draws, then, for those that begin at place `begin` of the
+   order of an epoch. */
+bool cvy_transforms_mix(const cvy_transforms *transforms);
+void cvy_transforms_draw_mix(const cvy_transforms *transforms, uint64_t seed, uint32_t epoch, size_t begin,
+                             const cvy_image_spec *image, cvy_mix *mix);
 /* What the list draws for image `index` of a set in an epoch: a function of these and the seed. The picture
    begins as height x width, and ends with the size of `image`, of which it keeps the centre. */
 void cvy_transforms_draw(const cvy_transforms *transforms, uint64_t seed, uint32_t epoch, uint32_t index,
