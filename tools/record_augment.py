@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Writes a photograph of 24x20 pixels to tests/support/photograph.h, and to tests/ops/data/augment_reference.h and
 tests/data/resize_reference.h what torchvision.transforms.v2.functional makes of it with given parameters; and how what
-RandomResizedCrop and RandomErasing draw is distributed. To tests/ops/data/mix_reference.h the same of MixUp and CutMix.
+RandomResizedCrop and RandomErasing draw is distributed. To tests/ops/data/mix_reference.h the same of MixUp and CutMix,
+and to tests/ops/data/tone_reference.h that of RandAugment's operations.
 
     python3 tools/record_augment.py PHOTOGRAPH
 """
@@ -92,6 +93,24 @@ def mixed(_picture):
                                                              (given["box"][2] - given["box"][0]) / 24])
 
 
+def operated(picture):
+    """The operations of RandAugment and TrivialAugmentWide, alone and one after the other."""
+    chosen = v2.TrivialAugmentWide(fill=90)
+
+    def take(*steps):
+        made = picture
+        for operation, magnitude in steps:
+            made = chosen._apply_image_or_video_transform(made, operation, magnitude, "nearest", chosen._fill)
+        return made
+
+    for operation, magnitude in (("ShearX", 0.4), ("ShearY", -0.3), ("TranslateX", 5.6), ("TranslateY", -3.2),
+                                 ("Rotate", 40.0), ("Brightness", 0.6), ("Color", -0.7), ("Contrast", 0.5),
+                                 ("Sharpness", 0.9), ("Sharpness", -0.8), ("Posterize", 3), ("Solarize", 0.4),
+                                 ("AutoContrast", 0), ("Equalize", 0)):
+        array(f"{operation}_{'down' if magnitude < 0 else 'up'}".lower(), take((operation, magnitude)))
+    array("chain", take(("Rotate", 40.0), ("Equalize", 0), ("ShearX", 0.4), ("Solarize", 0.4), ("AutoContrast", 0)))
+
+
 def resized(picture):
     array("short_side", F.center_crop(F.resize(picture, [14], antialias=True), [11, 14]))
     array("squashed", F.resize(picture, [15, 11], antialias=True))
@@ -106,6 +125,7 @@ def main():
         ("tests/ops/data/augment_reference.h", augmented),
         ("tests/data/resize_reference.h", resized),
         ("tests/ops/data/mix_reference.h", mixed),
+        ("tests/ops/data/tone_reference.h", operated),
     ):
         with open(path, "w", encoding="ascii") as file, contextlib.redirect_stdout(file):
             print("/* Written by tools/record_augment.py. */")

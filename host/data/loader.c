@@ -502,14 +502,26 @@ static convoy_status sample_images(cvy_loader *loader, const store *store, size_
     return cvy_looks_run(loader->looks, loader->begin, &on);
 }
 
-static convoy_status make_images(cvy_loader *loader, const store *store, size_t count, size_t offset,
-                                 cvy_buffer *input, cvy_buffer *labels) {
-    convoy_status status = sample_images(loader, store, count, offset, input, labels);
+/* What is done to a batch that is sampled. */
+static bool is_finished(const cvy_loader *loader) {
+    return !loader->mixes && !(loader->looks && cvy_looks_step(loader->looks));
+}
+
+static convoy_status finish_images(cvy_loader *loader, size_t count, cvy_buffer *input) {
+    convoy_status status = CONVOY_OK;
+    if (loader->looks && cvy_looks_step(loader->looks))
+        status = cvy_looks_run_steps(loader->looks, loader->begin, (int)count, input);
     if (status || !loader->mixes)
         return status;
     cvy_transforms_draw_mix(loader->options.augment, loader->options.seed, loader->epoch, loader->begin,
                             &loader->options.image, &loader->mix);
     return cvy_mixer_run(&loader->mixer, (int)count, &loader->mix, input);
+}
+
+static convoy_status make_images(cvy_loader *loader, const store *store, size_t count, size_t offset,
+                                 cvy_buffer *input, cvy_buffer *labels) {
+    convoy_status status = sample_images(loader, store, count, offset, input, labels);
+    return status ? status : finish_images(loader, count, input);
 }
 
 const cvy_mix *cvy_loader_mix(const cvy_loader *loader) {
@@ -612,6 +624,27 @@ static convoy_status source_of(const cvy_loader *loader, const store *store, siz
     return CONVOY_OK;
 }
 
+/* From the batch as the device sampled it: steps on bytes begin with a rounding. */
+static convoy_status finish_verified(cvy_loader *loader, size_t count, cvy_buffer *input) {
+    cvy_buffer *images = NULL;
+    cvy_difference difference;
+    bool found = false;
+    cvy_verifier_start(loader->verifier);
+    convoy_status status = expect(loader, "batch", input, false, &images);
+    if (!status)
+        status = finish_images(loader, count, input);
+    if (status)
+        return status;
+    if (loader->looks && cvy_looks_step(loader->looks))
+        cvy_looks_reference_steps(loader->looks, loader->begin, (int)count, cvy_buffer_host(images));
+    if (loader->mixes)
+        cvy_mix_reference(&loader->options.image, loader->options.pitch, (int)count, &loader->mix,
+                          cvy_buffer_host(images));
+    status = cvy_verifier_compare(loader->verifier, "the making of a batch", &found, &difference);
+    return status || !found ? status
+                            : cvy_verifier_fail(loader->verifier, "the making of a batch", &difference);
+}
+
 static convoy_status make_verified(cvy_loader *loader, const store *store, size_t count, size_t offset,
                                    cvy_buffer *input, cvy_buffer *labels) {
     const cvy_gather_shape shape =
@@ -627,7 +660,7 @@ static convoy_status make_verified(cvy_loader *loader, const store *store, size_
     if (!status)
         status = expect(loader, "list of labels", labels, true, &classes);
     if (!status)
-        status = make_images(loader, store, count, offset, input, labels);
+        status = sample_images(loader, store, count, offset, input, labels);
     if (status)
         return status;
     if (loader->looks)
@@ -636,13 +669,12 @@ static convoy_status make_verified(cvy_loader *loader, const store *store, size_
     else
         cvy_gather_reference(&shape, (int)count, from.images, from.all_labels, from.indices,
                              cvy_buffer_host(images), cvy_buffer_host(classes));
-    if (loader->mixes)
-        cvy_mix_reference(&loader->options.image, loader->options.pitch, (int)count, &loader->mix,
-                          cvy_buffer_host(images));
     status = cvy_verifier_compare(loader->verifier, "the making of a batch", &found, &difference);
     if (!status && found)
         status = cvy_verifier_fail(loader->verifier, "the making of a batch", &difference);
-    return status ? status : check_uploads(loader, store, &from, count, offset);
+    if (!status)
+        status = check_uploads(loader, store, &from, count, offset);
+    return status || is_finished(loader) ? status : finish_verified(loader, count, input);
 }
 
 convoy_status cvy_loader_next(cvy_loader *loader, cvy_buffer *input, cvy_buffer *labels, int *n) {

@@ -207,6 +207,9 @@ static void expect_augmented(bench *bench, const convoy_dataset *set, const cvy_
                                                 .room = PITCH},
                           expected, labels);
     free(means);
+    const cvy_tone_shape steps = cvy_augment_steps(&shape);
+    if (steps.steps)
+        cvy_tone_reference(&steps, n, words + cvy_look_step_word(&shape) * PITCH, PITCH, expected);
     test_close("input", actual, expected, bench->values, 1e-5);
     free(words);
     free(expected);
@@ -251,6 +254,28 @@ static void batches_are_augmented(void **state) {
         expect_augmented(&bench, set, &options, 1, 3);
         expect_augmented(&bench, set, &options, 1, 3);
         expect_augmented(&bench, set, &options, 1, 2);
+        close_bench(&bench);
+    }
+    convoy_dataset_free(set);
+}
+
+/* Steps on bytes follow the sampling. */
+static void batches_take_steps(void **state) {
+    (void)state;
+    cvy_transform list[] = {
+        {.type = type_of("RandomHorizontalFlip"), .p = 0.5},
+        {.type = type_of("RandAugment"), .num_ops = 3, .magnitude = 9, .num_magnitude_bins = 31},
+        {.type = type_of("RandomErasing"), .p = 1, .scale = {0.1, 0.2}, .ratio = {0.5, 2}}};
+    const cvy_transforms augment = {list, 3};
+    convoy_dataset *set = open_set(0);
+    for (int w = 0; w < WAYS - 1; w++) {
+        cvy_loader_options options = default_options(ways[w]);
+        options.augment = &augment;
+        options.piece = 5;
+        bench bench = open_bench(set, &options);
+        assert_ok(cvy_loader_start(bench.loader, 4, 0));
+        for (int b = 0; b < 4; b++)
+            expect_augmented(&bench, set, &options, 4, b % 2 ? 3 : 5);
         close_bench(&bench);
     }
     convoy_dataset_free(set);
@@ -783,6 +808,7 @@ int main(void) {
         cmocka_unit_test(batches_come_in_pieces),
         cmocka_unit_test(resizing_and_a_border),
         cmocka_unit_test(batches_are_augmented),
+        cmocka_unit_test(batches_take_steps),
         cmocka_unit_test(batches_are_mixed),
         cmocka_unit_test(flips_of_digits_are_warned_of),
         cmocka_unit_test(every_way_gives_the_same_bits),
