@@ -233,7 +233,7 @@ def photographs(options):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("helps", "steps", "photographs"))
-    parser.add_argument("networks", nargs="*", choices=[*STEPS, []])
+    parser.add_argument("networks", nargs="*", choices=[*STEPS, []], metavar="NETWORK")
     parser.add_argument("--convoy", default=str(ROOT / "build" / "convoy"))
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--data", default="/usr/share/datasets/fashion-mnist")
@@ -241,7 +241,7 @@ def main():
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--cpu-time", action="store_true")
     parser.add_argument("--threads", type=int, default=0, help="of PyTorch; default: as many as it likes")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     needs.command(options.convoy)
     if options.threads:
         torch.set_num_threads(options.threads)
