@@ -10,16 +10,10 @@ kernel void loss_soft(global const float *output, global const int *labels, glob
                       global float *statistics, ulong slot, int accumulate, local float *scratch, local int *winners) {
     int column = get_group_id(0);
     intv image = column * VW + lane_numbers(), real = image < n;
-    intv label = select((intv)-1, vloadv(column, labels), real), winner = (int)get_local_id(0);
-    floatv largest = vloadv(get_local_id(0) * vectors + column, output), sum = 0, mix = 0, own = 0, right = 0;
+    intv label = select((intv)-1, vloadv(column, labels), real), winner;
+    floatv largest = largest_of(output, classes, vectors, column, scratch, winners, &winner);
+    floatv sum = 0, mix = 0, own = 0, right = 0;
     float shared = smoothing / classes;
-    for (int c = get_local_id(0) + get_local_size(0); c < classes; c += get_local_size(0)) {
-        floatv z = vloadv(c * vectors + column, output);
-        intv wins = precedes(z, (intv)c, largest, winner);
-        largest = select(largest, z, wins);
-        winner = select(winner, (intv)c, wins);
-    }
-    largest = group_largest(largest, winner, scratch, winners, &winner);
     for (int c = get_local_id(0); c < classes; c += get_local_size(0)) {
         floatv z = vloadv(c * vectors + column, output) - largest;
         sum += exp(z);

@@ -192,9 +192,9 @@ def compiled_by(other, network, images):
     return onnxruntime.__version__, lambda: session.run(None, {"images": images.numpy()})
 
 
-def read_idx(name):
+def read_idx(name, folder=FASHION):
     import numpy
-    path = os.path.join(FASHION, name)
+    path = os.path.join(folder, name)
     with (gzip.open(path + ".gz") if os.path.exists(path + ".gz") else open(path, "rb")) as file:
         data = file.read()
     dimensions = data[3]

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Writes a photograph of 24x20 pixels to tests/support/photograph.h, and to tests/ops/data/augment_reference.h and
 tests/data/resize_reference.h what torchvision.transforms.v2.functional makes of it with given parameters; and how what
-RandomResizedCrop and RandomErasing draw is distributed.
+RandomResizedCrop and RandomErasing draw is distributed. To tests/ops/data/mix_reference.h the same of MixUp and CutMix,
+and to tests/ops/data/tone_reference.h that of RandAugment's operations.
 
     python3 tools/record_augment.py PHOTOGRAPH
 """
@@ -11,6 +12,7 @@ import sys
 import torch
 from PIL import Image
 from torchvision.transforms import InterpolationMode, RandomErasing, RandomResizedCrop
+from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
 NEAREST, BILINEAR = InterpolationMode.NEAREST, InterpolationMode.BILINEAR
@@ -67,6 +69,48 @@ def augmented(picture):
     distributions("erasings", lambda: RandomErasing.get_params(blank, [0.02, 0.33], [0.3, 3.3], [0.0])[:4])
 
 
+def mixed(_picture):
+    """Five images of 2x3x4 as [channel][row][column][image]; and how many of 20000 draws are at most 0, 1/20, ... 1: of
+    images' shares, and of the first column of the box and the width, in parts of 24."""
+    torch.manual_seed(2)
+    x, labels = torch.randn(5, 2, 3, 4), torch.arange(5)
+    given = {"labels": labels, "batch_size": 5, "lam": 0.3, "lam_adjusted": 0.5, "box": (1, 0, 4, 2)}
+
+    def images(name, values):
+        array(name, values.permute(1, 2, 3, 0), "float")
+
+    images("unmixed", x)
+    images("mixed_up", v2.MixUp(num_classes=5).transform(x, given))
+    images("cut_and_mixed", v2.CutMix(num_classes=5).transform(x, given))
+
+    def drawn(name, transform, values):
+        rows = torch.tensor([values(transform.make_params([torch.zeros(3, 20, 24)])) for _ in range(20000)])
+        array(name, torch.stack([(rows <= step / 20).sum(0) for step in range(21)], 1), "int")
+
+    for alpha, name in ((0.2, "mixup_02"), (1.0, "mixup_1"), (4.0, "mixup_4")):
+        drawn(name, v2.MixUp(alpha=alpha, num_classes=5), lambda given: [given["lam"]])
+    drawn("cutmix", v2.CutMix(num_classes=5), lambda given: [given["lam_adjusted"], given["box"][0] / 24,
+                                                             (given["box"][2] - given["box"][0]) / 24])
+
+
+def operated(picture):
+    """The operations of RandAugment and TrivialAugmentWide, alone and one after the other."""
+    chosen = v2.TrivialAugmentWide(fill=90)
+
+    def take(*steps):
+        made = picture
+        for operation, magnitude in steps:
+            made = chosen._apply_image_or_video_transform(made, operation, magnitude, "nearest", chosen._fill)
+        return made
+
+    for operation, magnitude in (("ShearX", 0.4), ("ShearY", -0.3), ("TranslateX", 5.6), ("TranslateY", -3.2),
+                                 ("Rotate", 40.0), ("Brightness", 0.6), ("Color", -0.7), ("Contrast", 0.5),
+                                 ("Sharpness", 0.9), ("Sharpness", -0.8), ("Posterize", 3), ("Solarize", 0.4),
+                                 ("AutoContrast", 0), ("Equalize", 0)):
+        array(f"{operation}_{'down' if magnitude < 0 else 'up'}".lower(), take((operation, magnitude)))
+    array("chain", take(("Rotate", 40.0), ("Equalize", 0), ("ShearX", 0.4), ("Solarize", 0.4), ("AutoContrast", 0)))
+
+
 def resized(picture):
     array("short_side", F.center_crop(F.resize(picture, [14], antialias=True), [11, 14]))
     array("squashed", F.resize(picture, [15, 11], antialias=True))
@@ -80,9 +124,11 @@ def main():
         ("tests/support/photograph.h", lambda picture: array("picture", picture)),
         ("tests/ops/data/augment_reference.h", augmented),
         ("tests/data/resize_reference.h", resized),
+        ("tests/ops/data/mix_reference.h", mixed),
+        ("tests/ops/data/tone_reference.h", operated),
     ):
         with open(path, "w", encoding="ascii") as file, contextlib.redirect_stdout(file):
-            print("/* Written by tools/record_augment.py: bytes [3][height][width]. */")
+            print("/* Written by tools/record_augment.py. */")
             record(picture)
 
 

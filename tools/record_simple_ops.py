@@ -128,6 +128,20 @@ def losses():
     images("map_gx", gradient(loss.mean(), None, distance)[0])
 
 
+def mixed():
+    """Probabilities of two classes each, with class weights and smoothing: as MixUp's images have them."""
+    x, labels, weights = rounded(5, 7) * 4, torch.tensor([3, 0, 6, 6, 2]), rounded(7).abs()
+    x.requires_grad_()
+    images("mixed_x", x)
+    array("mixed_labels", labels, "int32_t")
+    array("mixed_weights", weights)
+    target = F.one_hot(labels, 7).double()
+    target = target.roll(1, 0) * 0.7 + target * 0.3
+    options = dict(weight=weights, label_smoothing=0.1)
+    array("mixed_y", F.cross_entropy(x, target, reduction="none", **options))
+    images("mixed_gx", gradient(F.cross_entropy(x, target, **options), None, x)[0])
+
+
 def resize():
     x = rounded(2, 2, 5, 7).requires_grad_()
     y = F.interpolate(x, (11, 4), mode="bilinear", align_corners=False)
@@ -253,7 +267,8 @@ print("#ifndef CVY_TESTS_OPS_REFERENCE_H\n#define CVY_TESTS_OPS_REFERENCE_H\n\n#
 sections = (("POOLING", pooling), ("BATCHNORM", batchnorm), ("ACTIVATIONS", activations), ("LOSSES", losses),
             ("RESIZE", resize), ("OPTIMIZERS", optimizers),
             ("FURTHER", further), ("CEIL_POOLING", ceil_pooling),
-            ("GROUPNORM", groupnorm), ("LRN", lrn), ("ADAPTIVE_MAX", adaptive_max), ("PRELU", prelu))
+            ("GROUPNORM", groupnorm), ("LRN", lrn), ("ADAPTIVE_MAX", adaptive_max), ("PRELU", prelu),
+            ("MIXED", mixed))
 for macro, section in sections:
     print(f"#ifdef REFERENCE_{macro}")
     section()

@@ -110,8 +110,8 @@ static convoy_status open_split(const convoy_model *model, const cli_data_reques
     options.test_fraction =
         request->test_fraction > 0 ? request->test_fraction : cvy_model_recipe(model)->test_fraction;
     const cvy_recipe *recipe = cvy_model_recipe(model);
-    options.whole =
-        training && !request->evaluation && recipe->augment.count && recipe->resize == CVY_SHORT_SIDE;
+    options.whole = training && !request->evaluation && cvy_transforms_of_images(&recipe->augment) &&
+                    recipe->resize == CVY_SHORT_SIDE;
     options.limit = training ? request->limit_train : request->limit_test;
     options.synthetic_images = options.limit; /* as many as are asked for */
     options.synthetic_classes = classes;

@@ -45,6 +45,10 @@ struct cvy_loader {
     cvy_gather *gather;     /* NULL where `looks` are looked at */
     cvy_looks *looks;
     bool means; /* they ask for the images' */
+    bool mixes; /* images of a batch */
+    cvy_mixer mixer;
+    cvy_mix mix; /* of what was given last */
+    uint32_t epoch;
     /* Resident: the whole set in the first, and the epoch's order. Otherwise batch b in stores[b % STORES],
        and 0, 1, 2, ... */
     store stores[STORES];
@@ -112,7 +116,7 @@ static void free_buffers(cvy_loader *loader) {
 /* Each image is looked at in a way of its own where something is drawn for it, or where it is cropped here.
  */
 static bool has_looks(const convoy_dataset *dataset, const cvy_transforms *augment) {
-    return dataset->extents || (augment && augment->count);
+    return dataset->extents || (augment && cvy_transforms_of_images(augment));
 }
 
 static const cvy_transforms nothing = {NULL, 0};
@@ -302,7 +306,10 @@ static convoy_status create_launch(cvy_loader *loader, convoy_device *device) {
                            stored = set_shape(dataset, &options->image, options->pitch);
     const size_t before = cvy_device_get_counters(device).bytes;
     convoy_status status = CONVOY_OK;
-    if (is_resized(dataset, &options->image))
+    loader->mixes = options->augment && cvy_transforms_mix(options->augment);
+    if (loader->mixes)
+        status = cvy_mixer_prepare(device, &options->image, options->pitch, &loader->mixer);
+    if (!status && is_resized(dataset, &options->image))
         status = cvy_resample_create(device, &stored, &loader->resample);
     if (!status && !has_looks(dataset, options->augment))
         status = cvy_gather_create(device, &shape, &loader->gather);
@@ -433,6 +440,7 @@ convoy_status cvy_loader_start(cvy_loader *loader, uint32_t epoch, size_t positi
             loader->order[i] = (uint32_t)i;
     }
     loader->batch = loader->uploaded = position;
+    loader->epoch = epoch;
     loader->left = 0;
     if (loader->looks)
         cvy_looks_start(loader->looks, epoch, loader->order, count, position);
@@ -498,8 +506,8 @@ static convoy_status begin_batch(cvy_loader *loader) {
 }
 
 /* `count` images of the batch in progress, whose indices begin at `offset`. */
-static convoy_status make_images(cvy_loader *loader, const store *store, size_t count, size_t offset,
-                                 cvy_buffer *input, cvy_buffer *labels) {
+static convoy_status sample_images(cvy_loader *loader, const store *store, size_t count, size_t offset,
+                                   cvy_buffer *input, cvy_buffer *labels) {
     cvy_buffer *images = store->images;
     convoy_status status = CONVOY_OK;
     if (loader->resample)
@@ -519,6 +527,32 @@ static convoy_status make_images(cvy_loader *loader, const store *store, size_t 
                                .y = input,
                                .labels = labels};
     return cvy_looks_run(loader->looks, loader->begin, &on);
+}
+
+/* What is done to a batch that is sampled. */
+static bool is_finished(const cvy_loader *loader) {
+    return !loader->mixes && !(loader->looks && cvy_looks_step(loader->looks));
+}
+
+static convoy_status finish_images(cvy_loader *loader, size_t count, cvy_buffer *input) {
+    convoy_status status = CONVOY_OK;
+    if (loader->looks && cvy_looks_step(loader->looks))
+        status = cvy_looks_run_steps(loader->looks, loader->begin, (int)count, input);
+    if (status || !loader->mixes)
+        return status;
+    cvy_transforms_draw_mix(loader->options.augment, loader->options.seed, loader->epoch, loader->begin,
+                            &loader->options.image, &loader->mix);
+    return cvy_mixer_run(&loader->mixer, (int)count, &loader->mix, input);
+}
+
+static convoy_status make_images(cvy_loader *loader, const store *store, size_t count, size_t offset,
+                                 cvy_buffer *input, cvy_buffer *labels) {
+    convoy_status status = sample_images(loader, store, count, offset, input, labels);
+    return status ? status : finish_images(loader, count, input);
+}
+
+const cvy_mix *cvy_loader_mix(const cvy_loader *loader) {
+    return loader->mixes ? &loader->mix : NULL;
 }
 
 convoy_status cvy_loader_skip(cvy_loader *loader, int n) {
@@ -637,6 +671,27 @@ static convoy_status resize_here(const cvy_loader *loader, size_t count, const c
     return cvy_resample_reference(&stored, (int)count, from->images, from->indices, cvy_buffer_host(images));
 }
 
+/* From the batch as the device sampled it: steps on bytes begin with a rounding. */
+static convoy_status finish_verified(cvy_loader *loader, size_t count, cvy_buffer *input) {
+    cvy_buffer *images = NULL;
+    cvy_difference difference;
+    bool found = false;
+    cvy_verifier_start(loader->verifier);
+    convoy_status status = expect(loader, "batch", input, false, &images);
+    if (!status)
+        status = finish_images(loader, count, input);
+    if (status)
+        return status;
+    if (loader->looks && cvy_looks_step(loader->looks))
+        cvy_looks_reference_steps(loader->looks, loader->begin, (int)count, cvy_buffer_host(images));
+    if (loader->mixes)
+        cvy_mix_reference(&loader->options.image, loader->options.pitch, (int)count, &loader->mix,
+                          cvy_buffer_host(images));
+    status = cvy_verifier_compare(loader->verifier, "the making of a batch", &found, &difference);
+    return status || !found ? status
+                            : cvy_verifier_fail(loader->verifier, "the making of a batch", &difference);
+}
+
 static convoy_status make_verified(cvy_loader *loader, const store *store, size_t count, size_t offset,
                                    cvy_buffer *input, cvy_buffer *labels) {
     const cvy_gather_shape shape =
@@ -652,7 +707,7 @@ static convoy_status make_verified(cvy_loader *loader, const store *store, size_
     if (!status)
         status = expect(loader, "list of labels", labels, true, &classes);
     if (!status)
-        status = make_images(loader, store, count, offset, input, labels);
+        status = sample_images(loader, store, count, offset, input, labels);
     if (!status)
         status = resize_here(loader, count, &from, &made);
     if (status)
@@ -666,7 +721,9 @@ static convoy_status make_verified(cvy_loader *loader, const store *store, size_
     status = cvy_verifier_compare(loader->verifier, "the making of a batch", &found, &difference);
     if (!status && found)
         status = cvy_verifier_fail(loader->verifier, "the making of a batch", &difference);
-    return status ? status : check_uploads(loader, store, &from, count, offset);
+    if (!status)
+        status = check_uploads(loader, store, &from, count, offset);
+    return status || is_finished(loader) ? status : finish_verified(loader, count, input);
 }
 
 convoy_status cvy_loader_next(cvy_loader *loader, cvy_buffer *input, cvy_buffer *labels, int *n) {

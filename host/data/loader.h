@@ -61,6 +61,9 @@ convoy_status cvy_loader_skip(cvy_loader *loader, int n);
 
 /* The sum of weights[class] over the images of the batch that comes next; the set's labels are known. */
 double cvy_loader_next_weight(const cvy_loader *loader, const float *weights);
+/* How those that cvy_loader_next gave last are mixed; NULL: they are not. A part of a batch that comes by
+   itself is mixed by itself. */
+const cvy_mix *cvy_loader_mix(const cvy_loader *loader);
 /* The images [n] that cvy_loader_next gave last, as indices into the set. */
 const uint32_t *cvy_loader_indices(const cvy_loader *loader);
 

@@ -21,6 +21,7 @@ typedef struct window {
 struct cvy_looks {
     cvy_augment *op;
     cvy_augment_shape shape;
+    cvy_toner toner; /* where the list takes steps on bytes */
     const convoy_dataset *dataset;
     const cvy_transforms *transforms;
     uint64_t seed;
@@ -76,6 +77,9 @@ convoy_status cvy_looks_create(convoy_device *device, const convoy_dataset *data
         cvy_augment_describe(shape, transforms, dataset->extents ? dataset->covers : NULL, &looks->shape);
     if (!status)
         status = cvy_augment_create(device, &looks->shape, &looks->op);
+    const cvy_tone_shape steps = cvy_augment_steps(&looks->shape);
+    if (!status && steps.steps)
+        status = cvy_toner_create(device, &steps, batch_size, &looks->toner);
     const cvy_size size = window_size(&looks->shape, CVY_PER_BATCH);
     for (int w = 0; w < WINDOWS && !status; w++) {
         window *window = &looks->windows[w];
@@ -94,7 +98,10 @@ convoy_status cvy_looks_create(convoy_device *device, const convoy_dataset *data
 
 void cvy_looks_sizes(convoy_device *device, const cvy_augment_shape *shape, cvy_growth growth,
                      cvy_sizes *sizes) {
+    const cvy_tone_shape steps = cvy_augment_steps(shape);
     cvy_augment_sizes(cvy_device_get_traits(device), shape, sizes);
+    if (steps.steps)
+        cvy_toner_sizes(cvy_device_get_traits(device), &steps, growth, sizes);
     for (int w = 0; w < WINDOWS; w++)
         cvy_sizes_add(sizes, window_size(shape, growth));
 }
@@ -107,6 +114,7 @@ void cvy_looks_free(cvy_looks *looks) {
         cvy_buffer_free(looks->windows[w].buffer);
         free(looks->windows[w].words);
     }
+    cvy_toner_free(&looks->toner);
     cvy_augment_free(looks->op);
     free(looks);
 }
@@ -153,7 +161,24 @@ convoy_status cvy_looks_run(cvy_looks *looks, size_t begin, cvy_augment_operands
     return status ? status : cvy_augment_run(looks->op, on);
 }
 
+bool cvy_looks_step(const cvy_looks *looks) {
+    return looks->shape.frame.steps > 0;
+}
+
+convoy_status cvy_looks_run_steps(const cvy_looks *looks, size_t begin, int n, cvy_buffer *y) {
+    return cvy_toner_run(&looks->toner, n, looks->windows[looks->current].buffer, looks->room,
+                         begin - looks->begin, cvy_look_step_word(&looks->shape), y);
+}
+
 /* ---- Once more on the host ---- */
+
+void cvy_looks_reference_steps(const cvy_looks *looks, size_t begin, int n, float *y) {
+    const cvy_tone_shape steps = cvy_augment_steps(&looks->shape);
+    cvy_tone_reference(&steps, n,
+                       looks->windows[looks->current].words +
+                           cvy_look_step_word(&looks->shape) * looks->room + (begin - looks->begin),
+                       looks->room, y);
+}
 
 void cvy_looks_reference(const cvy_looks *looks, size_t begin, int n, cvy_augment_source *from, float *y,
                          int32_t *labels) {

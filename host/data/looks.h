@@ -25,6 +25,11 @@ void cvy_looks_start(cvy_looks *looks, uint32_t epoch, const uint32_t *order, si
    looks. Batches come in their order. */
 convoy_status cvy_looks_run(cvy_looks *looks, size_t begin, cvy_augment_operands *on);
 
+/* Does the list take steps on bytes (ops/tone.h)? They follow for images that cvy_looks_run made. */
+bool cvy_looks_step(const cvy_looks *looks);
+convoy_status cvy_looks_run_steps(const cvy_looks *looks, size_t begin, int n, cvy_buffer *y);
+void cvy_looks_reference_steps(const cvy_looks *looks, size_t begin, int n, float *y);
+
 /* What the images of cvy_looks_run are by the reference; `from` says all but the looks. */
 void cvy_looks_reference(const cvy_looks *looks, size_t begin, int n, cvy_augment_source *from, float *y,
                          int32_t *labels);

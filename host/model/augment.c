@@ -43,6 +43,9 @@ static convoy_status read_one(convoy_model *model, const cvy_node *node, cvy_tra
     if (!type)
         return fail_unknown(name);
     convoy_status status = cvy_params_read(type->params, out, model->arena, type->name, parameters, name);
+    if (!status && type->draw_mix && model->recipe.loss != CVY_CROSS_ENTROPY)
+        status = cvy_node_fail(name, "augment: %s mixes classes, of which only CrossEntropyLoss learns",
+                               type->name);
     const cvy_image_spec image = cvy_model_image(model);
     if (!out->size[0]) {
         out->size[0] = image.height;

@@ -107,8 +107,23 @@ static size_t hue_word(const cvy_augment_shape *shape) {
     return early_word(shape) + 2 * matrix_words(shape);
 }
 
-size_t cvy_look_words(const cvy_augment_shape *shape) {
+size_t cvy_look_step_word(const cvy_augment_shape *shape) {
     return shape->frame.hues ? hue_word(shape) + HUE_WORDS : early_word(shape);
+}
+
+static int most_steps(const cvy_frame *frame) {
+    return frame->steps ? frame->steps + frame->erases : 0;
+}
+
+size_t cvy_look_words(const cvy_augment_shape *shape) {
+    return cvy_look_step_word(shape) + (size_t)most_steps(&shape->frame) * CVY_TONE_WORDS;
+}
+
+cvy_tone_shape cvy_augment_steps(const cvy_augment_shape *shape) {
+    return (cvy_tone_shape){.image = shape->gather.image,
+                            .pitch = shape->gather.pitch,
+                            .steps = most_steps(&shape->frame),
+                            .fill = (int)(shape->frame.fill + 0.5)};
 }
 
 static int32_t word_of(double value) {
@@ -129,26 +144,35 @@ static int32_t whole(double value) {
 }
 
 /* As many binary digits, at most 16, as leave every place within 2^30, and its mirror image. */
-static int bits_of(const cvy_look *look, bool folds) {
+static int bits_of(const double map[6], int height, int width, const double *fold) {
     double most = 1;
     for (int i = 0; i < 6; i += 3)
-        most = fmax(most, fabs(look->place[i]) * look->width + fabs(look->place[i + 1]) * look->height +
-                              fabs(look->place[i + 2]) + 1);
-    for (int i = 0; i < 4 && folds; i++)
-        most = fmax(most, fabs(look->fold[i]) + 1);
-    most *= folds ? 4 : 1;
+        most = fmax(most, fabs(map[i]) * width + fabs(map[i + 1]) * height + fabs(map[i + 2]) + 1);
+    for (int i = 0; i < 4 && fold; i++)
+        most = fmax(most, fabs(fold[i]) + 1);
+    most *= fold ? 4 : 1;
     int bits = 16;
     while (bits > 0 && ldexp(most, bits) > 1 << 30)
         bits--;
     return bits;
 }
 
-static void pack_whole(const cvy_augment_shape *shape, const cvy_look *look, int32_t *words, size_t room) {
-    const int bits = bits_of(look, shape->frame.fold);
+static void map_words(const double map[6], int bits, int32_t *words, size_t room) {
     for (size_t i = 0; i < 6; i++) {
         const double half = i % 3 == 2 ? 0.5 : 0; /* so that cutting off rounds */
-        words[(MAP + i) * room] = whole(rint(ldexp(look->place[i] + half, bits)));
+        words[i * room] = whole(rint(ldexp(map[i] + half, bits)));
     }
+}
+
+int cvy_map_words(const double map[6], int height, int width, int32_t words[6]) {
+    const int bits = bits_of(map, height, width, NULL);
+    map_words(map, bits, words, 1);
+    return bits;
+}
+
+static void pack_whole(const cvy_augment_shape *shape, const cvy_look *look, int32_t *words, size_t room) {
+    const int bits = bits_of(look->place, look->height, look->width, shape->frame.fold ? look->fold : NULL);
+    map_words(look->place, bits, words + MAP * room, room);
     for (size_t i = 0; i < 4 && shape->frame.fold; i++)
         words[(fold_word(shape) + i) * room] = whole(rint(ldexp(look->fold[i] + 0.5, bits)));
     words[BITS * room] = bits;
@@ -181,6 +205,19 @@ static void pack_range(const double from[4], size_t axis, int most, int32_t *wor
     words[(axis + 2) * room] = whole(fmin(fmax(floor(from[axis + 2]), -1), most));
 }
 
+/* Behind them comes what covers. */
+static void pack_steps(const cvy_augment_shape *shape, const cvy_look *look, int32_t *words, size_t room) {
+    const int *e = look->erased;
+    cvy_tone last = {{0}};
+    if (look->step_count && e[2] >= e[0])
+        last = (cvy_tone){{CVY_TONE_ERASE, e[0], e[1], e[2], e[3], (int32_t)(shape->frame.erased + 0.5)}};
+    for (int step = 0; step < most_steps(&shape->frame); step++)
+        for (size_t i = 0; i < CVY_TONE_WORDS; i++) {
+            const cvy_tone *from = step < look->step_count ? &look->steps[step] : &last;
+            words[((size_t)step * CVY_TONE_WORDS + i) * room] = step <= look->step_count ? from->words[i] : 0;
+        }
+}
+
 void cvy_look_pack(const cvy_augment_shape *shape, const cvy_look *look, int32_t *words, size_t room,
                    size_t at) {
     const int most[2] = {shape->gather.in_width - 1, shape->gather.in_height - 1};
@@ -206,7 +243,8 @@ void cvy_look_pack(const cvy_augment_shape *shape, const cvy_look *look, int32_t
         words[hue_word(shape) * room] = word_of(6 * (look->hue < 0 ? look->hue + 1 : look->hue));
     }
     for (size_t i = 0; i < 4 && shape->frame.erases; i++)
-        words[(erased_word(shape) + i) * room] = look->erased[i];
+        words[(erased_word(shape) + i) * room] = look->step_count ? -(int)(i > 1) : look->erased[i];
+    pack_steps(shape, look, words + cvy_look_step_word(shape) * room, room);
 }
 
 /* ---- Reference ---- */

@@ -8,6 +8,8 @@
 #include "base/params.h"
 #include "base/rng.h"
 #include "ops/gather.h"
+#include "ops/mix.h"
+#include "ops/tone.h"
 
 /* ---- Transforms: transforms.c ---- */
 
@@ -21,6 +23,8 @@ typedef struct cvy_transform {
     int interpolation;
     bool antialias;
     double fill, value;
+    double alpha;
+    int num_ops, magnitude, num_magnitude_bins; /* num_ops 0: one of any magnitude */
 } cvy_transform;
 
 typedef struct cvy_transforms {
@@ -28,6 +32,7 @@ typedef struct cvy_transforms {
     size_t count;
 } cvy_transforms;
 
+enum { CVY_MOST_STEPS = 8 }; /* of all of a list for an image */
 enum { CVY_NEAREST, CVY_BILINEAR };
 enum { CVY_PAD_CONSTANT, CVY_PAD_EDGE, CVY_PAD_REFLECT, CVY_PAD_SYMMETRIC };
 enum { CVY_FOLD_NONE, CVY_FOLD_EDGE, CVY_FOLD_MIRROR };
@@ -48,6 +53,8 @@ typedef struct cvy_frame {
     bool fill_last; /* and not those of the fill, which comes later */
     bool erases;    /* the last one covers a box: */
     double erased;  /* with this level */
+    int steps;      /* on bytes (tone.h), of an image, at most */
+    bool mixes;     /* and the very last one mixes images of a batch */
 } cvy_frame;
 
 /* ---- What is drawn for one image: look.c ---- */
@@ -75,7 +82,10 @@ typedef struct cvy_look {
     double pivot[3][3];  /* and its mean, by this */
     double hue;          /* what a hue was moved by, of -0.5..0.5 of a whole turn, */
     double early_colour[3][3], early_pivot[3][3]; /* behind these, and before those */
-    int erased[4]; /* first column and row, and last ones, of what is covered */
+    int erased[4];                      /* first column and row, and last ones, of what is covered */
+    bool coloured;                      /* something changed colours */
+    cvy_tone steps[CVY_MOST_STEPS + 1]; /* behind all of it, but for what is erased */
+    int step_count;
 } cvy_look;
 
 /* What torchvision's functional.affine takes: degrees clockwise, columns and rows, a factor, degrees. */
@@ -93,6 +103,9 @@ void cvy_look_pad(cvy_look *look, int padding, int mode);
 /* Mixes the pixels that become one, if `antialias`. */
 void cvy_look_resize(cvy_look *look, int height, int width, bool antialias);
 void cvy_look_turn(cvy_look *look, const cvy_turn *turn);
+void cvy_turn_map(const cvy_turn *turn, int height, int width, double map[6]);
+/* Pixel (x, y) is (map[0] x + map[1] y + map[2], map[3] x + ...) of the picture so far. */
+void cvy_look_map(cvy_look *look, const double map[6]);
 /* Blends with black; with the mean of its grey, which is taken over all of the first picture; and with its
    grey. Images of one channel are grey. */
 void cvy_look_brighten(cvy_look *look, double factor);
@@ -104,6 +117,15 @@ void cvy_look_hue(cvy_look *look, double turn);
 /* The last of all. */
 void cvy_look_erase(cvy_look *look, int top, int left, int height, int width);
 
+/* A map in whole numbers, for places that are cut off to pixels; returns their binary digits. */
+int cvy_map_words(const double map[6], int height, int width, int32_t words[6]);
+
+/* ---- RandAugment and TrivialAugmentWide: autoaugment.c ---- */
+
+convoy_status cvy_autoaugment_check(const cvy_transform *transform, cvy_frame *frame);
+void cvy_autoaugment_draw_rand(const cvy_transform *transform, cvy_rng *rng, cvy_look *look);
+void cvy_autoaugment_draw_trivial(const cvy_transform *transform, cvy_rng *rng, cvy_look *look);
+
 /* ---- The table of transforms ---- */
 
 typedef struct cvy_transform_type {
@@ -113,6 +135,8 @@ typedef struct cvy_transform_type {
     convoy_status (*check)(const cvy_transform *transform, cvy_frame *frame);
     void (*draw)(const cvy_transform *transform, cvy_rng *rng, cvy_look *look);
     bool mirrors; /* may change what a digit or a letter is */
+    /* Of those that mix images of a batch, which have no other draw. */
+    void (*draw_mix)(double alpha, cvy_rng *rng, const cvy_image_spec *image, cvy_mix *mix);
 } cvy_transform_type;
 
 /* Every type; ends with a row whose name is NULL. */
@@ -122,6 +146,13 @@ extern const cvy_transform_type cvy_transform_types[];
    cannot be. `frame` begins as the first picture. */
 convoy_status cvy_transforms_check(const cvy_transforms *transforms, int height, int width, cvy_frame *frame,
                                    size_t *at);
+/* How many of the list change images one by one: all, or all but the last. */
+size_t cvy_transforms_of_images(const cvy_transforms *transforms);
+/* Does the list mix images of a batch? What it draws, then, for those that begin at place `begin` of the
+   order of an epoch. */
+bool cvy_transforms_mix(const cvy_transforms *transforms);
+void cvy_transforms_draw_mix(const cvy_transforms *transforms, uint64_t seed, uint32_t epoch, size_t begin,
+                             const cvy_image_spec *image, cvy_mix *mix);
 /* What the list draws for image `index` of a set in an epoch: a function of these and the seed. The picture
    begins as height x width, and ends with the size of `image`, of which it keeps the centre. */
 void cvy_transforms_draw(const cvy_transforms *transforms, uint64_t seed, uint32_t epoch, uint32_t index,
@@ -147,6 +178,9 @@ void cvy_augment_means(const cvy_gather_shape *gather, const void *image, int he
 
 /* Looks as the kernel reads them, words [cvy_look_words()][room]: this one is column `at`. */
 size_t cvy_look_words(const cvy_augment_shape *shape);
+/* Where its steps on bytes begin, and what they are taken on. */
+size_t cvy_look_step_word(const cvy_augment_shape *shape);
+cvy_tone_shape cvy_augment_steps(const cvy_augment_shape *shape);
 void cvy_look_pack(const cvy_augment_shape *shape, const cvy_look *look, int32_t *words, size_t room,
                    size_t at);
 

@@ -120,20 +120,32 @@ void cvy_look_resize(cvy_look *look, int height, int width, bool antialias) {
 
 /* The inverse of translate * rotate * shear * scale about the centre, torchvision's
    _get_inverse_affine_matrix. */
-void cvy_look_turn(cvy_look *look, const cvy_turn *turn) {
+void cvy_turn_map(const cvy_turn *turn, int height, int width, double map[6]) {
     const double radians = acos(-1.0) / 180, angle = turn->angle * radians, sx = turn->shear[0] * radians,
                  sy = turn->shear[1] * radians;
     const double a = cos(angle - sy) / cos(sy), b = -a * tan(sx) - sin(angle), c = sin(angle - sy) / cos(sy),
                  d = -c * tan(sx) + cos(angle);
-    const double cx = (look->width - 1) / 2.0, cy = (look->height - 1) / 2.0;
-    double map[6] = {d / turn->scale, -b / turn->scale, 0, -c / turn->scale, a / turn->scale, 0};
+    const double cx = (width - 1) / 2.0, cy = (height - 1) / 2.0;
     const double x = -cx - turn->translate[0], y = -cy - turn->translate[1];
+    map[0] = d / turn->scale;
+    map[1] = -b / turn->scale;
+    map[3] = -c / turn->scale;
+    map[4] = a / turn->scale;
     map[2] = map[0] * x + map[1] * y + cx;
     map[5] = map[3] * x + map[4] * y + cy;
+}
+
+void cvy_look_map(cvy_look *look, const double map[6]) {
     keep_inside(look);
     follow(look, map);
     look->turned = true;
     show_all(look);
+}
+
+void cvy_look_turn(cvy_look *look, const cvy_turn *turn) {
+    double map[6];
+    cvy_turn_map(turn, look->height, look->width, map);
+    cvy_look_map(look, map);
 }
 
 /* ---- Colours ---- */
@@ -147,6 +159,7 @@ static double weight(const cvy_look *look, int channel) {
 
 /* factor times the pixel, and the rest its grey, or the mean's. */
 static void blend(cvy_look *look, double factor, bool with_mean) {
+    look->coloured = true;
     double grey[3] = {0}, grey_pivot[3] = {0};
     for (int j = 0; j < 3; j++)
         for (int c = 0; c < 3; c++) {
@@ -162,6 +175,7 @@ static void blend(cvy_look *look, double factor, bool with_mean) {
 }
 
 void cvy_look_brighten(cvy_look *look, double factor) {
+    look->coloured = true;
     for (int c = 0; c < 3; c++)
         for (int j = 0; j < 3; j++) {
             look->colour[c][j] *= factor;
@@ -187,6 +201,7 @@ void cvy_look_hue(cvy_look *look, double turn) {
     memcpy(look->colour, same, sizeof same);
     memset(look->pivot, 0, sizeof look->pivot);
     look->hue = turn;
+    look->coloured = true;
 }
 
 void cvy_look_erase(cvy_look *look, int top, int left, int height, int width) {

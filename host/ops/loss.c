@@ -76,8 +76,11 @@ void cvy_loss_soft_reference(const cvy_soft_targets *targets, int classes, int p
     for (size_t i = 0; i < columns; i++) {
         const bool real = i < (size_t)n;
         const int32_t label = real ? labels[i] : -1;
-        const bool usable = label >= 0 && label < classes;
-        double largest = 0, sum = 0, own = usable ? targets->weights[label] * (1 - targets->smoothing) : 0;
+        const int32_t partner = real && targets->mixed ? labels[(i ? i : (size_t)n) - 1] : label;
+        const bool usable = label >= 0 && label < classes && partner >= 0 && partner < classes;
+        const double clear = 1 - targets->smoothing, mixed = targets->mixed ? 1 - targets->own : 0;
+        double largest = 0, sum = 0, own = usable ? targets->weights[label] * clear * (1 - mixed) : 0,
+               other = usable ? targets->weights[partner] * clear * mixed : 0;
         if (real)
             largest = largest_output(CVY_CROSS_ENTROPY, classes, columns, output, i, &results.predictions[i]);
         for (int c = 0; real && c < classes; c++)
@@ -85,11 +88,13 @@ void cvy_loss_soft_reference(const cvy_soft_targets *targets, int classes, int p
         double loss = 0;
         for (int c = 0; c < classes; c++) {
             const size_t at = (size_t)c * columns + i;
-            const double target = shared * targets->weights[c] + (c == label ? own : 0);
+            const double target =
+                shared * targets->weights[c] + (c == label ? own : 0) + (c == partner ? other : 0);
             loss += target * (log(sum) + largest - output[at]);
             if (results.gradient)
                 results.gradient[at] =
-                    usable ? (float)((exp(output[at] - largest) / sum * (own + shared * total) - target) *
+                    usable ? (float)((exp(output[at] - largest) / sum * (own + other + shared * total) -
+                                      target) *
                                      grad_scale)
                            : 0;
         }
@@ -132,7 +137,7 @@ struct cvy_loss_op {
     size_t run_size; /* items of a work-group */
     float *host_losses;
     int32_t *host_predictions;
-    bool soft;
+    bool soft, mixed;
     float smoothing, total; /* of soft targets; the sum of the weights */
     cvy_buffer *weights;
 };
@@ -153,9 +158,8 @@ static convoy_status prepare(cvy_loss_op *op) {
         op->host_predictions = malloc(pitch * sizeof(int32_t));
         return op->host_losses && op->host_predictions ? CONVOY_OK : cvy_fail_memory("a loss", 8 * pitch);
     }
-    convoy_status status = op->soft
-                               ? cvy_kernel_get_pitch(op->device, "loss_soft", "loss_soft", pitch, &op->run)
-                               : cvy_kernel_get_pitch(op->device, "loss", "loss", pitch, &op->run);
+    const char *kernel = op->mixed ? "loss_mixed" : op->soft ? "loss_soft" : "loss";
+    convoy_status status = cvy_kernel_get_pitch(op->device, kernel, kernel, pitch, &op->run);
     if (!status)
         op->run_size = items_for_classes(op->device, op->run, (size_t)op->classes);
     return status;
@@ -164,6 +168,7 @@ static convoy_status prepare(cvy_loss_op *op) {
 static convoy_status set_targets(cvy_loss_op *op, const cvy_soft_targets *targets) {
     const size_t bytes = (size_t)op->classes * sizeof(float);
     op->soft = true;
+    op->mixed = targets->mixed;
     op->smoothing = (float)targets->smoothing;
     for (int c = 0; c < op->classes; c++)
         op->total += targets->weights[c];
@@ -219,7 +224,8 @@ static void run_on_host(cvy_loss_op *op, const cvy_loss_operands *on) {
     const int32_t *classes = cvy_buffer_host(on->labels);
     const float *output = cvy_buffer_host(on->output);
     const cvy_loss_results results = {op->host_losses, op->host_predictions, cvy_buffer_host(on->gradient)};
-    const cvy_soft_targets targets = {(double)op->smoothing, op->soft ? cvy_buffer_host(op->weights) : NULL};
+    const cvy_soft_targets targets = {(double)op->smoothing, op->soft ? cvy_buffer_host(op->weights) : NULL,
+                                      op->mixed, on->own};
     if (op->soft)
         cvy_loss_soft_reference(&targets, op->classes, op->pitch, on->n, output, classes, on->grad_scale,
                                 results);
@@ -229,7 +235,7 @@ static void run_on_host(cvy_loss_op *op, const cvy_loss_operands *on) {
     int right = 0;
     for (int i = 0; i < on->n; i++) {
         losses += op->host_losses[i];
-        right += op->host_predictions[i] == classes[i];
+        right += op->host_predictions[i] == classes[op->mixed && on->own < 0.5 ? (i ? i : on->n) - 1 : i];
         if (on->predictions)
             ((int32_t *)cvy_buffer_host(on->predictions))[on->prediction_offset + (size_t)i] =
                 op->host_predictions[i];
@@ -248,6 +254,13 @@ convoy_status cvy_loss_run(cvy_loss_op *op, const cvy_loss_operands *on) {
     }
     int width = cvy_pitch_width(op->device, (size_t)op->pitch), vectors = op->pitch / width;
     size_t scratch = op->run_size * (size_t)width * sizeof(float);
+    if (op->mixed)
+        return CVY_LAUNCH(op->run, cvy_groups(op->run_size, (size_t)vectors, 1, 1), cvy_buf(on->output),
+                          cvy_buf(on->labels), cvy_buf(op->weights), cvy_int(op->classes), cvy_int(vectors),
+                          cvy_int(on->n), cvy_float(op->smoothing), cvy_float((float)on->own),
+                          cvy_float(on->grad_scale), cvy_buf(on->gradient), cvy_buf(on->statistics),
+                          cvy_ulong(on->slot), cvy_int(on->accumulate), cvy_local(scratch),
+                          cvy_local(scratch));
     if (op->soft)
         return CVY_LAUNCH(op->run, cvy_groups(op->run_size, (size_t)vectors, 1, 1), cvy_buf(on->output),
                           cvy_buf(on->labels), cvy_buf(op->weights), cvy_int(op->classes), cvy_int(vectors),

@@ -39,6 +39,8 @@ void cvy_loss_reference(cvy_loss kind, int classes, int pitch, int n, const floa
 typedef struct cvy_soft_targets {
     double smoothing;
     const float *weights; /* [classes] */
+    bool mixed;           /* images are mixed with the ones before them, the first with the last (mix.h), */
+    double own;           /* and have this share of their targets */
 } cvy_soft_targets;
 /* The same for these; losses are weighted, and not yet divided by the sum of the images' weights. */
 void cvy_loss_soft_reference(const cvy_soft_targets *targets, int classes, int pitch, int n,
@@ -60,6 +62,8 @@ typedef struct cvy_loss_operands {
     cvy_buffer *output;   /* [classes][pitch] */
     cvy_buffer *labels;   /* int32 [pitch] */
     float grad_scale;     /* 1/n for the mean over a batch */
+    double own;           /* where targets are mixed: an image's share of its own; an answer is right that is
+                             the class of the larger share */
     cvy_buffer *gradient; /* [classes][pitch], or NULL */
     /* Float pairs [slot][cvy_loss_parts()], or NULL; those of `slot` become {sum of losses, number of correct
        answers} of a part of the n images each, which `accumulate` adds to what is there. */

@@ -275,6 +275,18 @@ static void draw_grayscale(const cvy_transform *t, cvy_rng *rng, cvy_look *look)
         cvy_look_saturate(look, 0);
 }
 
+/* ---- RandAugment, TrivialAugmentWide, MixUp and CutMix ---- */
+
+static convoy_status check_autoaugment(const cvy_transform *t, cvy_frame *frame) {
+    convoy_status status = cvy_autoaugment_check(t, frame);
+    return status ? status : fill_with(t, frame);
+}
+
+static convoy_status check_mix(const cvy_transform *t, cvy_frame *frame) {
+    frame->mixes = true;
+    return t->alpha > 0 ? CONVOY_OK : cvy_fail(CONVOY_INVALID, "`alpha` of %g: it must be above 0", t->alpha);
+}
+
 /* ---- The table ---- */
 
 #define PARAM(field, kind, default, ...)                                                                     \
@@ -344,28 +356,59 @@ static const cvy_param erasing_params[] = {
     PARAM(value, CVY_FLOAT, "0", .maximum = 255, .help = "level that it has, of 0..255"),
     CVY_PARAM_END,
 };
+#define BINS                                                                                                 \
+    PARAM(num_magnitude_bins, CVY_INT, "31", .minimum = 2, .maximum = 1 << 16, .help = "steps of strength")
+static const cvy_param rand_params[] = {
+    PARAM(num_ops, CVY_INT, "2", .minimum = 1, .maximum = CVY_MOST_STEPS, .help = "operations on each image"),
+    PARAM(magnitude, CVY_INT, "9", .maximum = 1 << 16, .help = "how strong they are"),
+    BINS,
+    FILL,
+    CVY_PARAM_END,
+};
+static const cvy_param trivial_params[] = {BINS, FILL, CVY_PARAM_END};
+static const cvy_param mix_params[] = {
+    PARAM(alpha, CVY_FLOAT, "1", .maximum = 1e6,
+          .help =
+              "of the beta distribution that shares are drawn from: small ones leave images nearly whole"),
+    CVY_PARAM_END,
+};
 
 const cvy_transform_type cvy_transform_types[] = {
-    {"RandomHorizontalFlip", flip_params, NULL, draw_horizontal_flip, true},
-    {"RandomVerticalFlip", flip_params, NULL, draw_vertical_flip, true},
-    {"RandomCrop", crop_params, check_crop, draw_crop, false},
-    {"RandomRotation", rotation_params, check_turn, draw_rotation, false},
-    {"RandomAffine", affine_params, check_turn, draw_affine, false},
-    {"RandomResizedCrop", resized_crop_params, check_resized_crop, draw_resized_crop, false},
-    {"ColorJitter", jitter_params, check_jitter, draw_jitter, false},
-    {"RandomGrayscale", grayscale_params, check_colours, draw_grayscale, false},
-    {"RandomErasing", erasing_params, check_erasing, draw_erasing, false},
+    {"RandomHorizontalFlip", flip_params, NULL, draw_horizontal_flip, true, NULL},
+    {"RandomVerticalFlip", flip_params, NULL, draw_vertical_flip, true, NULL},
+    {"RandomCrop", crop_params, check_crop, draw_crop, false, NULL},
+    {"RandomRotation", rotation_params, check_turn, draw_rotation, false, NULL},
+    {"RandomAffine", affine_params, check_turn, draw_affine, false, NULL},
+    {"RandomResizedCrop", resized_crop_params, check_resized_crop, draw_resized_crop, false, NULL},
+    {"ColorJitter", jitter_params, check_jitter, draw_jitter, false, NULL},
+    {"RandomGrayscale", grayscale_params, check_colours, draw_grayscale, false, NULL},
+    {"RandomErasing", erasing_params, check_erasing, draw_erasing, false, NULL},
+    {"RandAugment", rand_params, check_autoaugment, cvy_autoaugment_draw_rand, false, NULL},
+    {"TrivialAugmentWide", trivial_params, check_autoaugment, cvy_autoaugment_draw_trivial, false, NULL},
+    {"MixUp", mix_params, check_mix, NULL, false, cvy_mix_draw_mixup},
+    {"CutMix", mix_params, check_mix, NULL, false, cvy_mix_draw_cutmix},
     {.name = NULL},
 };
 
 /* ---- Lists ---- */
+
+static bool behind_steps(const cvy_transform_type *type) {
+    return type->check == check_autoaugment || type->check == check_erasing || type->check == check_mix;
+}
 
 convoy_status cvy_transforms_check(const cvy_transforms *transforms, int height, int width, cvy_frame *frame,
                                    size_t *at) {
     for (*at = 0; *at < transforms->count; ++*at) {
         const cvy_transform *t = &transforms->list[*at];
         convoy_status status = CONVOY_OK;
-        if (frame->erases)
+        if (frame->mixes)
+            status = cvy_fail(CONVOY_INVALID,
+                              "MixUp or CutMix comes last, and one of a list can: it mixes batches");
+        else if (frame->steps && !behind_steps(t->type))
+            status =
+                cvy_fail(CONVOY_INVALID, "only RandomErasing, MixUp and CutMix come behind RandAugment and "
+                                         "TrivialAugmentWide: put it before them");
+        else if (frame->erases && !t->type->draw_mix)
             status =
                 cvy_fail(CONVOY_INVALID, "RandomErasing comes last: what it covers is not moved or coloured");
         else if (t->type->check)
@@ -379,15 +422,39 @@ convoy_status cvy_transforms_check(const cvy_transforms *transforms, int height,
                     frame->height, frame->width, height, width);
 }
 
+bool cvy_transforms_mix(const cvy_transforms *transforms) {
+    return transforms->count && transforms->list[transforms->count - 1].type->draw_mix;
+}
+
+size_t cvy_transforms_of_images(const cvy_transforms *transforms) {
+    return transforms->count - cvy_transforms_mix(transforms);
+}
+
+void cvy_transforms_draw_mix(const cvy_transforms *transforms, uint64_t seed, uint32_t epoch, size_t begin,
+                             const cvy_image_spec *image, cvy_mix *mix) {
+    const cvy_transform *t = &transforms->list[transforms->count - 1];
+    cvy_rng rng = cvy_rng_stream(seed, CVY_RNG_MIX, epoch);
+    rng.block = (uint64_t)begin << 32;
+    t->type->draw_mix(t->alpha, &rng, image, mix);
+}
+
+/* torchvision's CenterCrop. */
+static void crop_centre(cvy_look *look, const cvy_image_spec *image) {
+    if (look->height != image->height || look->width != image->width)
+        cvy_look_crop(look, (int)nearbyint((look->height - image->height) / 2.0),
+                      (int)nearbyint((look->width - image->width) / 2.0), image->height, image->width);
+}
+
 void cvy_transforms_draw(const cvy_transforms *transforms, uint64_t seed, uint32_t epoch, uint32_t index,
                          int height, int width, const cvy_image_spec *image, cvy_look *look) {
     cvy_rng rng = cvy_rng_stream(seed, CVY_RNG_AUGMENT, epoch);
     rng.block = (uint64_t)index << 32;
     cvy_look_begin(look, image->channels, height, width);
-    for (size_t i = 0; i < transforms->count; i++)
-        transforms->list[i].type->draw(&transforms->list[i], &rng, look);
-    /* torchvision's CenterCrop. */
-    if (look->height != image->height || look->width != image->width)
-        cvy_look_crop(look, (int)nearbyint((look->height - image->height) / 2.0),
-                      (int)nearbyint((look->width - image->width) / 2.0), image->height, image->width);
+    for (size_t i = 0; i < cvy_transforms_of_images(transforms); i++) {
+        const cvy_transform_type *type = transforms->list[i].type;
+        if (type->check == check_autoaugment)
+            crop_centre(look, image);
+        type->draw(&transforms->list[i], &rng, look);
+    }
+    crop_centre(look, image);
 }

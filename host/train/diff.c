@@ -139,6 +139,7 @@ static convoy_status take_step(side *s, cvy_training *t, cvy_loader *loader) {
     convoy_status status = cvy_loader_start(loader, 1, 0);
     if (!status)
         status = cvy_loader_next(loader, cvy_network_input(t->network), t->labels, &n);
+    t->mix = cvy_loader_mix(loader);
     if (!status)
         status = see_alone(s, "data", "batch", cvy_network_input(t->network), pitch, (size_t)n);
     cvy_network_observe(t->network, see, s);

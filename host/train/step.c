@@ -12,14 +12,15 @@ static convoy_status create_loss(const cvy_training *t, convoy_device *device, c
     const cvy_recipe *recipe = t->recipe;
     const int classes = convoy_model_classes(cvy_network_model(t->network)),
               pitch = cvy_network_pitch(t->network);
-    if (!t->class_weights && recipe->label_smoothing == 0)
+    const bool mixed = cvy_transforms_mix(&recipe->augment);
+    if (!t->class_weights && recipe->label_smoothing == 0 && !mixed)
         return cvy_loss_create(device, (cvy_loss)recipe->loss, classes, pitch, loss);
     float *weights = malloc((size_t)classes * sizeof *weights);
     if (!weights)
         return cvy_fail_memory("class weights", (size_t)classes * sizeof *weights);
     for (int c = 0; c < classes; c++)
         weights[c] = t->class_weights ? t->class_weights[c] : 1;
-    const cvy_soft_targets targets = {recipe->label_smoothing, weights};
+    const cvy_soft_targets targets = {recipe->label_smoothing, weights, mixed, 1};
     convoy_status status = cvy_loss_create_soft(device, &targets, classes, pitch, loss);
     free(weights);
     return status;
@@ -157,6 +158,7 @@ static convoy_status run_loss(cvy_training *t, const cvy_loss_operands *on) {
 }
 
 convoy_status cvy_training_loss(cvy_training *t, int n, float scale, size_t slot, bool accumulate) {
+    const double own = t->mix ? t->mix->target : 1;
     const cvy_network_head *heads;
     const size_t count = cvy_network_heads(t->network, &heads);
     convoy_status status =
@@ -164,6 +166,7 @@ convoy_status cvy_training_loss(cvy_training *t, int n, float scale, size_t slot
                                          .output = cvy_network_output(t->network),
                                          .labels = t->labels,
                                          .grad_scale = scale,
+                                         .own = own,
                                          .gradient = cvy_network_output_gradient(t->network),
                                          .statistics = t->statistics.ring,
                                          .slot = slot,
@@ -173,6 +176,7 @@ convoy_status cvy_training_loss(cvy_training *t, int n, float scale, size_t slot
                                                   .output = heads[i].output,
                                                   .labels = t->labels,
                                                   .grad_scale = scale * (float)heads[i].weight,
+                                                  .own = own,
                                                   .gradient = heads[i].gradient});
     return status;
 }
@@ -249,6 +253,7 @@ convoy_status cvy_training_micro_batch(cvy_training *t, cvy_loader *loader, cons
     convoy_status status = loader ? load(t, loader, m->n) : CONVOY_OK;
     if (!status)
         status = cvy_network_forward(t->network, m->n, true, m->index);
+    t->mix = loader ? cvy_loader_mix(loader) : NULL;
     if (!status)
         status = cvy_training_loss(t, m->n, m->scale, m->slot, m->adds);
     return status ? status : cvy_network_backward(t->network, m->n, m->adds);
@@ -256,7 +261,8 @@ convoy_status cvy_training_micro_batch(cvy_training *t, cvy_loader *loader, cons
 
 float cvy_training_scale(const cvy_training *t, const cvy_loader *loader, int n, double *left) {
     *left = 1;
-    if (!t->class_weights || !loader)
+    if (!t->class_weights || !loader ||
+        cvy_loader_mix(loader)) /* torch's mean over probabilities is the plain one */
         return 1.0f / (float)n;
     const double weight =
         cvy_loader_next_weight(loader, t->class_weights); /* torch's mean: over the images' */

@@ -34,6 +34,7 @@ typedef struct cvy_training {
     cvy_group groups[CVY_GROUPS];
     size_t group_count;
     cvy_buffer *labels;        /* int32 [pitch] */
+    const cvy_mix *mix;        /* of the images in the network's input; NULL: they are not mixed */
     cvy_buffer *state;         /* the optimizer's, [group][states][count]; NULL where it has none */
     cvy_clip clip;             /* of the gradients */
     cvy_average averaging;     /* of the weights */

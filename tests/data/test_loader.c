@@ -106,6 +106,8 @@ static void expect_batch(bench *bench, const convoy_dataset *set, const cvy_load
     int32_t expected_labels[PITCH], labels[PITCH];
     cvy_gather_reference(&shape, n, images, set->labels, cvy_loader_indices(bench->loader), expected,
                          expected_labels);
+    if (cvy_loader_mix(bench->loader))
+        cvy_mix_reference(&options->image, options->pitch, n, cvy_loader_mix(bench->loader), expected);
     test_close("input", actual, expected, bench->values, 1e-6);
     assert_ok(cvy_buffer_read(bench->labels, 0, labels, (size_t)options->pitch * sizeof *labels));
     assert_memory_equal(labels, expected_labels, (size_t)options->pitch * sizeof *labels);
@@ -232,11 +234,21 @@ static void expect_augmented(bench *bench, const convoy_dataset *set, const cvy_
                           expected, labels);
     free(means);
     free(images);
+    const cvy_tone_shape steps = cvy_augment_steps(&shape);
+    if (steps.steps)
+        cvy_tone_reference(&steps, n, words + cvy_look_step_word(&shape) * PITCH, PITCH, expected);
     /* The mean of an image that was resized is that of its pixels before they became bytes. */
     test_close("input", actual, expected, bench->values, image->height == set->height ? 1e-5 : 2e-3);
     free(words);
     free(expected);
     free(actual);
+}
+
+static const cvy_transform_type *type_of(const char *name) {
+    const cvy_transform_type *type = cvy_transform_types;
+    while (strcmp(type->name, name) != 0)
+        type++;
+    return type;
 }
 
 /* Over more batches than are drawn at once, from the beginning of an epoch and from its middle. */
@@ -282,6 +294,58 @@ static void batches_are_augmented(void **state) {
         list[1].size[0] = HEIGHT;
         list[1].size[1] = WIDTH;
     }
+    convoy_dataset_free(set);
+}
+
+/* Steps on bytes follow the sampling. */
+static void batches_take_steps(void **state) {
+    (void)state;
+    cvy_transform list[] = {
+        {.type = type_of("RandomHorizontalFlip"), .p = 0.5},
+        {.type = type_of("RandAugment"), .num_ops = 3, .magnitude = 9, .num_magnitude_bins = 31},
+        {.type = type_of("RandomErasing"), .p = 1, .scale = {0.1, 0.2}, .ratio = {0.5, 2}}};
+    const cvy_transforms augment = {list, 3};
+    convoy_dataset *set = open_set(0);
+    for (int w = 0; w < WAYS - 1; w++) {
+        cvy_loader_options options = default_options(ways[w]);
+        options.augment = &augment;
+        options.piece = 5;
+        bench bench = open_bench(set, &options);
+        assert_ok(cvy_loader_start(bench.loader, 4, 0));
+        for (int b = 0; b < 4; b++)
+            expect_augmented(&bench, set, &options, 4, b % 2 ? 3 : 5);
+        close_bench(&bench);
+    }
+    convoy_dataset_free(set);
+}
+
+/* Images are mixed with those that they come with, whole batches and parts of them alike; what is drawn is a
+   function of where these begin in the epoch. */
+static void batches_are_mixed(void **state) {
+    (void)state;
+    cvy_transform list[] = {{.alpha = 1}};
+    const cvy_transforms augment = {list, 1};
+    const int starts[2][8] = {{0, 8, 16}, {0, 3, 6, 8, 11, 14, 16, 19}},
+              sizes[2][8] = {{8, 8, 6}, {3, 3, 2, 3, 3, 2, 3, 3}};
+    convoy_dataset *set = open_set(0);
+    for (int w = 0; w < WAYS; w++)
+        for (int p = 0; p < 2; p++) {
+            cvy_loader_options options = default_options(ways[w]);
+            options.augment = &augment;
+            options.image.border = w;
+            options.piece = p ? 3 : 0;
+            list[0].type = type_of(w == 1 ? "CutMix" : "MixUp");
+            bench bench = open_bench(set, &options);
+            assert_ok(cvy_loader_start(bench.loader, 2, 1)); /* the second batch of the epoch */
+            for (int i = p ? 3 : 1; i < (p ? 8 : 3); i++) {
+                cvy_mix mix;
+                expect_batch(&bench, set, &options, sizes[p][i]);
+                cvy_transforms_draw_mix(&augment, options.seed, 2, (size_t)starts[p][i], &options.image,
+                                        &mix);
+                assert_memory_equal(&mix, cvy_loader_mix(bench.loader), sizeof mix);
+            }
+            close_bench(&bench);
+        }
     convoy_dataset_free(set);
 }
 
@@ -829,6 +893,8 @@ int main(void) {
         cmocka_unit_test(batches_come_in_pieces),
         cmocka_unit_test(resizing_and_a_border),
         cmocka_unit_test(batches_are_augmented),
+        cmocka_unit_test(batches_take_steps),
+        cmocka_unit_test(batches_are_mixed),
         cmocka_unit_test(flips_of_digits_are_warned_of),
         cmocka_unit_test(every_way_gives_the_same_bits),
         cmocka_unit_test(an_epoch_resumes_at_any_batch),

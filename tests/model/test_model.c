@@ -409,10 +409,11 @@ static void lists_of_transforms_are_read(void **state) {
     assert_ok(load_with("{augment: [{RandomCrop: {padding: 1, padding_mode: reflect}}, RandomHorizontalFlip, "
                         "{RandomAffine: {degrees: 5, scale: [0.5, 2], shear: [-3, 4]}}, "
                         "RandomGrayscale, {ColorJitter: {hue: [-0.5, 0.25]}}, {RandomCrop: {padding: 0}}, "
-                        "ColorJitter], border: 1}",
+                        "ColorJitter, TrivialAugmentWide, {MixUp: {alpha: 0.2}}], border: 1}",
                         NULL, 0, &model));
     const cvy_transforms *list = &cvy_model_recipe(model)->augment;
-    assert_int_equal(list->count, 7);
+    assert_int_equal(list->count, 9);
+    assert_true(cvy_transforms_mix(list) && cvy_transforms_of_images(list) == 8);
     assert_string_equal(list->list[1].type->name, "RandomHorizontalFlip");
     assert_true(list->list[1].p == 0.5 && list->list[2].scale[1] == 2 && list->list[2].shear[0] == -3);
     assert_true(list->list[0].padding == 1 && list->list[0].size[0] == 2); /* the image, without the border */
@@ -426,7 +427,8 @@ static void lists_of_transforms_are_read(void **state) {
                            "{ColorJitter: {brightness: 0, "
                            "contrast: 0, saturation: 0, hue: [-0.5, 0.25]}}, "
                            "{RandomCrop: {size: 2, padding: 0, fill: 0}}, {ColorJitter: {brightness: 0, "
-                           "contrast: 0, saturation: 0}}]\n"));
+                           "contrast: 0, saturation: 0}}, {TrivialAugmentWide: {num_magnitude_bins: 31, "
+                           "fill: 0}}, {MixUp: {alpha: 0.2}}]\n"));
     again = test_model(text);
     char *second = cvy_model_print(again);
     assert_string_equal(text, second);

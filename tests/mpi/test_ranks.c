@@ -56,7 +56,7 @@ static int set_up(void **state) {
     model =
         test_tiny_model(folder, "tiny.yaml",
                         "  optimizer: {Adam: {lr: 0.01}}\n  batch_size: 20\n  epochs: 2\n  eval_every: 4\n"
-                        "  augment: [{RandomCrop: {padding: 1}}]\n  monitor: macro_f1\n");
+                        "  augment: [{RandomCrop: {padding: 1}}, MixUp]\n  monitor: macro_f1\n");
     /* An MPI gives back neither all of its memory nor the libraries that took it, by which it could be told.
      */
     const char *options = getenv("ASAN_OPTIONS");

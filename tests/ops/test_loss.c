@@ -1,5 +1,6 @@
 /* host/ops/loss.h: PyTorch's values, bad labels, ties, finite differences, kernels against the reference. */
 #define REFERENCE_LOSSES
+#define REFERENCE_MIXED
 #include "ops/data/ops_reference.h"
 #include "ops/loss.h"
 #include "ops/ops.h"
@@ -165,7 +166,7 @@ static void soften(const cvy_soft_targets *targets, int classes, int n, int pitc
                             (cvy_loss_results){losses, predictions, expected});
     for (int i = 0; i < n; i++) {
         sum += losses[i];
-        right += predictions[i] == labels[i];
+        right += predictions[i] == labels[targets->mixed && targets->own < 0.5 ? (i + n - 1) % n : i];
     }
     cvy_loss_op *op = NULL;
     assert_ok(cvy_loss_create_soft(device, targets, classes, pitch, &op));
@@ -179,6 +180,7 @@ static void soften(const cvy_soft_targets *targets, int classes, int n, int pitc
                                                     .output = from,
                                                     .labels = classes_of,
                                                     .grad_scale = 0.5f,
+                                                    .own = targets->own,
                                                     .gradient = gradient,
                                                     .statistics = statistics,
                                                     .slot = 1}));
@@ -201,8 +203,12 @@ static void test_soft_targets(void **state) {
         float *weights = test_random((size_t)classes[c], 5);
         for (int i = 0; i < classes[c]; i++)
             weights[i] = fabsf(weights[i]) * 3;
-        for (size_t b = 0; b < 5; b += test_stride()) /* small pitches are not for training */
-            soften(&(cvy_soft_targets){0.1, weights}, classes[c], batches[b][0], batches[b][1]);
+        for (size_t b = 0; b < 5; b += test_stride()) { /* small pitches are not for training */
+            soften(&(cvy_soft_targets){.smoothing = 0.1, .weights = weights}, classes[c], batches[b][0],
+                   batches[b][1]);
+            soften(&(cvy_soft_targets){0.1, weights, true, b % 2 ? 0.3 : 0.8}, classes[c], batches[b][0],
+                   batches[b][1]);
+        }
         free(weights);
     }
 }
@@ -217,11 +223,11 @@ static void test_soft_reference(void **state) {
         labels[i] = i % 5;
     cvy_loss_reference(CVY_CROSS_ENTROPY, 5, 16, 12, output, labels, 1,
                        (cvy_loss_results){up, predictions, plain});
-    cvy_loss_soft_reference(&(cvy_soft_targets){0, ones}, 5, 16, 12, output, labels, 1,
+    cvy_loss_soft_reference(&(cvy_soft_targets){.weights = ones}, 5, 16, 12, output, labels, 1,
                             (cvy_loss_results){losses, predictions, gradient});
     test_close("losses", losses, up, 12, 1e-7);
     test_close("gradient", gradient, plain, 80, 1e-7);
-    const cvy_soft_targets targets = {0.3, weights};
+    const cvy_soft_targets targets = {.smoothing = 0.3, .weights = weights};
     cvy_loss_soft_reference(&targets, 5, 16, 16, output, labels, 1,
                             (cvy_loss_results){losses, predictions, gradient});
     for (int at = 0; at < 80; at++) {
@@ -235,6 +241,27 @@ static void test_soft_reference(void **state) {
         output[at] = value;
         assert_true(fabs((up[at % 16] - down[at % 16]) / 2e-2 - gradient[at]) < 5e-4);
     }
+    free(output);
+}
+
+/* Probabilities with smoothing and weights, as PyTorch computes them; a target is spoilt by either of its
+ * classes. */
+static void test_mixed_reference(void **state) {
+    (void)state;
+    const cvy_soft_targets targets = {0.1, mixed_weights, true, 0.3};
+    float *output = spread_rows(mixed_x, 7, 5, 16, 1), losses[16], gradient[7 * 16];
+    int32_t labels[16] = {0}, predictions[16];
+    memcpy(labels, mixed_labels, sizeof mixed_labels);
+    cvy_loss_soft_reference(&targets, 7, 16, 5, output, labels, 0.2f,
+                            (cvy_loss_results){losses, predictions, gradient});
+    check_special("losses", losses, mixed_y, 5, 1e-6);
+    check_recorded("gradient", gradient, mixed_gx, 7, 5, 16, true, 3e-7);
+    labels[4] = 7;
+    cvy_loss_soft_reference(&targets, 7, 16, 5, output, labels, 0.2f,
+                            (cvy_loss_results){losses, predictions, gradient});
+    for (int i = 0; i < 5; i++)
+        assert_true(isnan(losses[i]) == (i == 0 || i == 4));
+    assert_true(gradient[0] == 0 && gradient[1] != 0);
     free(output);
 }
 
@@ -310,10 +337,11 @@ static void test_softmax(void **state) {
 
 int main(void) {
     const struct CMUnitTest loss[] = {
-        cmocka_unit_test(test_recorded),     cmocka_unit_test(test_edges),
-        cmocka_unit_test(test_bad_labels),   cmocka_unit_test(test_first_of_equals_wins),
-        cmocka_unit_test(test_softmax),      cmocka_unit_test(test_finite_differences),
-        cmocka_unit_test(test_soft_targets), cmocka_unit_test(test_soft_reference),
+        cmocka_unit_test(test_recorded),        cmocka_unit_test(test_edges),
+        cmocka_unit_test(test_bad_labels),      cmocka_unit_test(test_first_of_equals_wins),
+        cmocka_unit_test(test_softmax),         cmocka_unit_test(test_finite_differences),
+        cmocka_unit_test(test_soft_targets),    cmocka_unit_test(test_soft_reference),
+        cmocka_unit_test(test_mixed_reference),
     };
     return RUN_ON_DEVICES(loss);
 }

@@ -89,7 +89,8 @@ static void plan_is_complete(void **state) {
         assert_ok(convoy_device_open(given->device, &own));
     run.device = own ? own : test_device();
     snprintf(path, sizeof path, "%s/models/%s.yaml", CONVOY_SOURCE_DIR, given->model);
-    const char *const settings[] = {"augment=[{RandomCrop: {padding: 2}}, RandomHorizontalFlip]"};
+    const char *const settings[] = {
+        "augment=[{RandomCrop: {padding: 2}}, RandomHorizontalFlip, TrivialAugmentWide]"};
     const convoy_model_options options = {.settings = settings, .setting_count = given->augmented};
     assert_ok(convoy_model_load(path, &options, &run.model));
     run.train = open_set(run.model, "train", TRAIN);

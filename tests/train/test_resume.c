@@ -23,7 +23,8 @@ static const char scheduled[] =
 
 static const char pieces[] =
     "  optimizer: {Adam: {lr: 0.01}}\n  batch_size: 24\n  micro_batch: 7\n  epochs: 2\n"
-    "  augment: [{RandomCrop: {padding: 1}}, RandomHorizontalFlip, {RandomRotation: {degrees: 15}}]\n";
+    "  augment: [{RandomCrop: {padding: 1}}, RandomHorizontalFlip, {RandomRotation: {degrees: 15}}, "
+    "RandAugment, CutMix]\n";
 
 typedef struct fixture {
     char *folder;

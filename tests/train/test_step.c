@@ -137,6 +137,57 @@ static void pieces_drop_different_values(void **state) {
     free(late);
 }
 
+/* A batch's loss is that of probabilities of two classes each, divided by its images, weights or not. */
+static void mixed_targets_are_learned(void **state) {
+    (void)state;
+    char yaml[512];
+    const float weights[CLASSES] = {0.5f, 2, 1, 3, 0.25f};
+    snprintf(yaml, sizeof yaml, "%.*s, augment: [MixUp], label_smoothing: 0.1}\n",
+             (int)(strrchr(plain, '}') - plain), plain);
+    subject s = open_subject(yaml, 20, 20);
+    convoy_dataset *set = open_set();
+    cvy_training_free(&s.training);
+    assert_ok(cvy_training_create_weighted(s.network, test_device(), 20, weights, &s.training));
+    const size_t pitch = (size_t)cvy_network_pitch(s.network), count = CLASSES * pitch;
+    const cvy_loader_options options = {.batch_size = 20,
+                                        .pitch = (int)pitch,
+                                        .image = cvy_model_image(s.model),
+                                        .shuffle = true,
+                                        .augment = &cvy_model_recipe(s.model)->augment,
+                                        .device_budget = SIZE_MAX};
+    cvy_loader *loader = NULL;
+    double left;
+    assert_ok(cvy_loader_create(test_device(), set, &options, &loader));
+    assert_ok(cvy_loader_start(loader, 0, 0));
+    const float scale = cvy_training_scale(&s.training, loader, 20, &left);
+    assert_true(scale == 0.05f && left == 1);
+    assert_ok(cvy_training_micro_batch(
+        &s.training, loader,
+        &(cvy_micro_batch){
+            .n = 20, .scale = scale, .slot = cvy_statistics_next_slot(&s.training.statistics, 20)}));
+    assert_ok(cvy_statistics_read(&s.training.statistics));
+    assert_ok(cvy_network_forward(s.network, 20, true, 0));
+    float *output = test_read(cvy_network_output(s.network), count), losses[64];
+    int32_t labels[64], predictions[64];
+    assert_ok(cvy_buffer_read(s.training.labels, 0, labels, pitch * sizeof *labels));
+    const cvy_soft_targets targets = {0.1, weights, true, cvy_loader_mix(loader)->target};
+    assert_true(targets.own > 0.02 && targets.own < 0.98);
+    cvy_loss_soft_reference(&targets, CLASSES, (int)pitch, 20, output, labels, scale,
+                            (cvy_loss_results){losses, predictions, NULL});
+    double sum = 0;
+    unsigned long long right = 0;
+    for (int i = 0; i < 20; i++) {
+        sum += losses[i];
+        right += predictions[i] == labels[targets.own < 0.5 ? (i + 19) % 20 : i];
+    }
+    assert_true(fabs(cvy_statistics_loss(&s.training.statistics) - sum / 20) < 1e-5);
+    assert_int_equal(s.training.statistics.correct, right);
+    free(output);
+    cvy_loader_free(loader);
+    convoy_dataset_free(set);
+    close_subject(&s);
+}
+
 /* ---- memory ---- */
 
 /* What the plan leaves out: the labels of a batch, the ring of statistics, and a cache line for each of the
@@ -242,9 +293,8 @@ static void an_epoch_waits_for_its_figures_only(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(pieces_add_up_to_the_batch),
-        cmocka_unit_test(pieces_drop_different_values),
-        cmocka_unit_test(memory_is_as_planned),
+        cmocka_unit_test(pieces_add_up_to_the_batch),          cmocka_unit_test(pieces_drop_different_values),
+        cmocka_unit_test(mixed_targets_are_learned),           cmocka_unit_test(memory_is_as_planned),
         cmocka_unit_test(an_epoch_waits_for_its_figures_only),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
