@@ -304,11 +304,11 @@ static convoy_status create_launch(cvy_loader *loader, convoy_device *device) {
     const convoy_dataset *dataset = loader->dataset;
     const cvy_gather_shape shape = gather_shape(dataset, &options->image, options->pitch),
                            stored = set_shape(dataset, &options->image, options->pitch);
-    const size_t before = cvy_device_get_counters(device).bytes;
     convoy_status status = CONVOY_OK;
     loader->mixes = options->augment && cvy_transforms_mix(options->augment);
     if (loader->mixes)
         status = cvy_mixer_prepare(device, &options->image, options->pitch, &loader->mixer);
+    const size_t before = cvy_device_get_counters(device).bytes;
     if (!status && is_resized(dataset, &options->image))
         status = cvy_resample_create(device, &stored, &loader->resample);
     if (!status && !has_looks(dataset, options->augment))

@@ -48,7 +48,7 @@ static bool classes_are_characters(const convoy_dataset *dataset) {
 }
 
 static void warn_of_mirrors(const convoy_dataset *dataset, const cvy_transforms *augment) {
-    for (size_t i = 0; i < augment->count; i++) {
+    for (size_t i = 0; i < cvy_transforms_of_images(augment); i++) {
         const cvy_transform *t = &augment->list[i];
         if (t->type->mirrors && t->p > 0 && classes_are_characters(dataset)) {
             cvy_warning(

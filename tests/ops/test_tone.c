@@ -18,9 +18,7 @@ static const cvy_transform_type *type_of(const char *name) {
 
 static cvy_augment_shape shape_of(int channels, int steps, int border) {
     cvy_augment_shape shape = {.gather = {.pitch = 16, .in_height = HEIGHT, .in_width = WIDTH},
-                               .frame = {.channels = channels, .shrink = 1, .fill = 90, .steps = steps},
-                               .height = HEIGHT,
-                               .width = WIDTH};
+                               .frame = {.channels = channels, .shrink = 1, .fill = 90, .steps = steps}};
     shape.gather.image = (cvy_image_spec){
         .channels = channels, .height = HEIGHT, .width = WIDTH, .border = border, .mean = {0.5f, 0.4f, 0.3f}};
     for (int c = 0; c < 3; c++)
