@@ -93,8 +93,10 @@ check_kernels() {
         clang -x cl -cl-std=CL1.2 -cl-no-stdinc -include opencl-c-base.h -include kernels/builtins.clh -fsyntax-only \
             -Wall -Wno-unused-function -Ikernels "$file" || complain "kernels: $file does not compile alone"
     done
-    clang -x cl -cl-std=CL1.2 -cl-no-stdinc -include opencl-c-base.h -include kernels/builtins.clh -fsyntax-only \
-        -DFLOATS=1 -Ikernels kernels/gather.cl || complain "kernels: gather.cl does not compile for pixels that are floats"
+    for file in kernels/gather.cl kernels/resample.cl; do
+        clang -x cl -cl-std=CL1.2 -cl-no-stdinc -include opencl-c-base.h -include kernels/builtins.clh -fsyntax-only \
+            -DFLOATS=1 -Ikernels "$file" || complain "kernels: $file does not compile for pixels that are floats"
+    done
 }
 
 # Programs, one a line as arguments of tools/compile_offline.sh: every kernel file with the defaults of its macros, and

@@ -1,4 +1,4 @@
-/* libFuzzer's program: FUZZ_TARGET names what it runs. Built with -DCONVOY_FUZZ=ON and clang; tools/test.sh
+/* libFuzzer's program: FUZZ_TARGET names what it runs. Built by tools/presets/fuzz.cmake; tools/test.sh
  * fuzz. */
 #include <stdio.h>
 #include <stdlib.h>
