@@ -78,7 +78,8 @@ compile_nvidia() { # TARGET
     llvm=$(find_llvm "$1") || exit 2
     compile "$1" "${builtins[@]}" -Wno-linker-warnings -target nvptx64-nvidia-nvcl -Xclang -target-cpu -Xclang "$1" \
         -Xclang -mlink-builtin-bitcode -Xclang /usr/lib/clc/nvptx64--nvidiacl.bc -S -o "$folder/ptx" || return
-    ! command -v ptxas >/dev/null || try "$1's assembler" ptxas -arch="$1" -o "$folder/cubin" "$folder/ptx"
+    # NVIDIA's assembler, where there is one that knows the target: the newest have forgotten the old ones.
+    ! ptxas --help 2>/dev/null | grep -q "'$1'" || try "$1's assembler" ptxas -arch="$1" -o "$folder/cubin" "$folder/ptx"
 }
 
 if [[ " ${options[*]-} " == *" -DMMA="[12]" "* ]]; then
