@@ -104,11 +104,17 @@ static OUT_OF_LINE void multiply(global const float *u, global const float *v, i
                 for (int n = 0; n < NV; n++)
                     acc[m][n] = fma((floatv)(u[m]), image[n], acc[m][n]);
         }
+        if (first)
+#pragma unroll
+            for (int m = 0; m < MR; m++)
+#pragma unroll
+                for (int n = 0; n < NV; n++)
+                    acc[m][n] += ((global floatv *)(products + m * step))[n];
 #pragma unroll
         for (int m = 0; m < MR; m++)
 #pragma unroll
             for (int n = 0; n < NV; n++)
-                put(first ? vloadv(n, products + m * step) + acc[m][n] : acc[m][n], n, products + m * step);
+                put(acc[m][n], n, products + m * step);
     }
 }
 
