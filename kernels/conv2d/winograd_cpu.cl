@@ -78,7 +78,7 @@ kernel __attribute__((reqd_work_group_size(1, 1, 1))) void conv2d_winograd_weigh
 
 /* Input channels whose products are summed one after the other; such sums are then added. The output's transform weighs
    sums that cancel by up to a thousand, and what was rounded in them with it: of 512 channels summed in one go the
-   error is two and a half times as large. */
+   error is nearly three times as large. */
 #define SUMMED 32
 
 /* products[m] = sum over input channels of u[in][m] * v[in], MR channels, `step` floats apart, x NV vectors
