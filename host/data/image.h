@@ -9,7 +9,7 @@
 #include "base/status.h"
 #include "ops/gather.h"
 
-#define CVY_IMAGE_FORMATS "JPEG, PNG, WebP, BMP, TIFF and GIF"
+#define CVY_IMAGE_FORMATS "JPEG, PNG, WebP, BMP, TIFF, GIF, PPM and PGM"
 
 /* Larger images are refused before memory is asked for: a few bytes of file can claim billions of pixels. Of
    a JPEG image, which decodes at an eighth of its size, this limits what it decodes to. The sides are bounded

@@ -9,7 +9,8 @@
    where the file tells one; nothing is turned here. Only the JPEG decoder uses `wanted`. */
 typedef convoy_status cvy_decoder(const char *path, const uint8_t *file, size_t size, cvy_wanted wanted,
                                   cvy_pixels *pixels);
-cvy_decoder cvy_jpeg_decode, cvy_png_decode, cvy_webp_decode, cvy_bmp_decode, cvy_tiff_decode, cvy_gif_decode;
+cvy_decoder cvy_jpeg_decode, cvy_png_decode, cvy_webp_decode, cvy_bmp_decode, cvy_tiff_decode, cvy_gif_decode,
+    cvy_pnm_decode;
 
 /* Checks a claimed size and allocates pixels->data. */
 convoy_status cvy_pixels_create(const char *path, int channels, size_t height, size_t width,

@@ -326,8 +326,9 @@ static void bad_files_are_named(void **state) {
     test_write_file(folder, "empty.jpg", "", 0);
     assert_fails(load("empty.jpg", 1, 2, 2, image), CONVOY_INVALID, "empty.jpg: the file is empty");
     test_write_file(folder, "text.png", "hello", 5);
-    assert_fails(load("text.png", 1, 2, 2, image), CONVOY_INVALID,
-                 "text.png: not an image (JPEG, PNG, WebP, BMP, TIFF and GIF): it starts with 68 65");
+    assert_fails(
+        load("text.png", 1, 2, 2, image), CONVOY_INVALID,
+        "text.png: not an image (JPEG, PNG, WebP, BMP, TIFF, GIF, PPM and PGM): it starts with 68 65");
     test_write_file(folder, "one.png", "h", 1);
     assert_fails(load("one.png", 1, 2, 2, image), CONVOY_INVALID, "one.png: not an image");
     test_write_file(folder, "page.png", "<!DOCTYPE html>", 15);
@@ -526,6 +527,41 @@ static void texts_are_not_unpacked(void **state) {
     free(chunk);
 }
 
+/* A header of text can claim anything. */
+static void what_no_ppm_may_say_is_refused(void **state) {
+    (void)state;
+    static const struct {
+        const char *file, *message;
+    } cases[] = {
+        {"P6", "x.ppm: damaged PPM or PGM image: its header is cut short"},
+        {"P65 5 255\n", "its header is cut short"},
+        {"P6 # 5 5", "its header tells no size"},
+        {"P6 5 -5 255\n", "its header tells no size"},
+        {"P6 99999999999 1 255\n", "its header tells no size"},
+        {"P6 0 5 255\n", "an image of 0 x 5 pixels"},
+        {"P6 60000 60000 255\n", "60000 x 60000 pixels; at most 100 megapixels"},
+        {"P5 70000 1 255\n", "70000 x 1 pixels; at most 100 megapixels are read, and sides of at most"},
+        {"P5 1 1 0\n1", "no brightest value of 1 to 65535"},
+        {"P5 1 1 65536\n11", "no brightest value of 1 to 65535"},
+        {"P5 1 1", "no brightest value of 1 to 65535"},
+        {"P5 9000 9000 255\n1", "it is cut short"},
+        {"P5 2 2 255\n123", "it is cut short"},
+        {"P5 2 2 256\n1234567", "it is cut short"},
+        {"P2 2 2 255\n1 2 3", "it is cut short"},
+        {"P2 2 2 255\n11 22 33", "a value is missing"},
+        {"P2 2 2 255\n1 2 3 256", "or brighter than the brightest"},
+        {"P2 2 2 255\n1 2 3 x", "a value is missing"},
+        {"P4\n8 1\n1", "x.ppm: a file of PBM; JPEG"}};
+    uint8_t image[3 * PIXELS];
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        test_write_file(folder, "x.ppm", cases[i].file, strlen(cases[i].file));
+        assert_fails(load("x.ppm", 3, HEIGHT, WIDTH, image), CONVOY_INVALID, cases[i].message);
+    }
+    test_write_file(folder, "x.ppm", "P2#\n2 2 9\n0#\n9 5 9", 18); /* neither ends in white space */
+    assert_ok(load("x.ppm", 1, 2, 2, image));
+    assert_memory_equal(image, ((uint8_t[]){0, 255, 142, 255}), 4);
+}
+
 static void try_bytes(const uint8_t *file, size_t size) {
     uint8_t *exact = malloc(size ? size : 1),
             image[3 * 25]; /* a read past the end is one past the allocation */
@@ -612,6 +648,7 @@ int main(void) {
         cmocka_unit_test(the_centre_is_cropped),
         cmocka_unit_test(resizing_is_bilinear_with_antialiasing),
         cmocka_unit_test_setup_teardown(bad_files_are_named, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_no_ppm_may_say_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(a_damaged_jpeg_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(a_gif_of_many_pixels_on_a_small_canvas_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(texts_are_not_unpacked, setup, teardown),
