@@ -79,6 +79,15 @@ RUNS_4 = bytes((7, 0x12, 0, 0, 0, 7, 0x12, 0x34, 0x12, 0x30, 0, 0, 7, 0x34, 0, 0
                 7, 0x43, 0, 1))
 
 
+def pnm(kind, brightest, between=b"\n"):
+    """Of 8 bits, or 16 where `brightest` has them; 2 and 3 are plain, 2 and 5 grey."""
+    values = [v * brightest // 255 for y in range(HEIGHT) for x in range(WIDTH)
+              for v in (pixel(y, x) if kind in (3, 6) else pixel(y, x)[2:])]
+    data = (" ".join(map(str, values)).encode() + b"\n" if kind < 4 else
+            struct.pack(f">{len(values)}{'B' if brightest < 256 else 'H'}", *values))
+    return b"P%d%b%d %d\n%d\n" % (kind, between, WIDTH, HEIGHT, brightest) + data
+
+
 def files():
     first, second = picture("P"), picture("P").transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     yield "p1.bmp", saved(picture("1"), "BMP")
@@ -114,6 +123,13 @@ def files():
     inner[at:at + 5] = struct.pack("<BHH", 0x2c, 1, 2)
     yield "inner.gif", bytes(inner)
     yield "frames.gif", saved(first, "GIF", save_all=True, append_images=[second], duration=50)
+    yield "plain.pgm", pnm(2, 255, b"\n# 8 bits\n")
+    yield "plain16.ppm", pnm(3, 1000)
+    yield "raw.pgm", pnm(5, 255, b" ")
+    yield "raw16.pgm", pnm(5, 65535)
+    yield "raw.ppm", pnm(6, 255, b"\n# a comment of 1 line\n")
+    yield "raw100.ppm", pnm(6, 100)
+    yield "raw16.ppm", pnm(6, 65535)
     for orientation in range(2, 9):
         yield f"turned_{orientation}.png", saved(picture(), "PNG", exif=exif(orientation))
     yield "turned_6.jpg", saved(picture(smooth=True), "JPEG", quality=95, subsampling=0, exif=exif(6))
@@ -125,6 +141,8 @@ def main():
         with open(os.path.join(CORPUS, name), "wb") as out:
             out.write(data)
         image = Image.open(io.BytesIO(data))
+        if image.mode == "I":  # 16 bits of grey, which convert would clip
+            image = Image.frombytes("L", image.size, bytes(round(v / 257) for (v,) in struct.iter_unpack("i", image.tobytes())))
         shown = ImageOps.exif_transpose(image).convert("RGB")
         values = shown.tobytes()
         rows.append(f'    {{"{name}", {shown.height}, {shown.width}, {{' + ", ".join(map(str, values)) + "}},\n")

@@ -38,6 +38,14 @@ typedef struct known_set {
             "emnist-" which                                                                                  \
     }
 
+#define QMNIST(which)                                                                                        \
+    {                                                                                                        \
+        which, {"qmnist", "QMNIST/raw"},                                                                     \
+            "put its four IDX files (qmnist-train-images-idx3-ubyte.gz, qmnist-train-labels-idx2-int.gz, "   \
+            "...) there",                                                                                    \
+            which                                                                                            \
+    }
+
 static const known_set known_sets[] = {
     {"fashion-mnist",
      {"fashion-mnist", "FashionMNIST/raw"},
@@ -47,12 +55,12 @@ static const known_set known_sets[] = {
     {"mnist", {"mnist", "MNIST/raw"}, "put its four IDX files (train-images-idx3-ubyte.gz, ...) there", NULL},
     {"kmnist",
      {"kmnist", "KMNIST/raw"},
-     "put its four IDX files (train-images-idx3-ubyte.gz, ...) there",
+     "put its four IDX files (train-images-idx3-ubyte.gz, ...) or NumPy archives (kmnist-train-imgs.npz, "
+     "...) there",
      NULL},
-    {"qmnist",
-     {"qmnist", "QMNIST/raw"},
-     "put its four IDX files (qmnist-train-images-idx3-ubyte.gz, qmnist-train-labels-idx2-int.gz, ...) there",
-     "qmnist"},
+    QMNIST("qmnist"),
+    QMNIST("qmnist-test10k"),
+    QMNIST("qmnist-test50k"),
     EMNIST("balanced"),
     EMNIST("byclass"),
     EMNIST("bymerge"),

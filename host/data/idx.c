@@ -64,6 +64,12 @@ static convoy_status read_header(gzFile file, const char *path, int dimensions, 
     convoy_status status = read_exactly(file, path, header, 4);
     if (status)
         return status;
+    if (memcmp(header,
+               "\xfd"
+               "7zX",
+               4) == 0)
+        return cvy_fail(CONVOY_INVALID, "%s: packed with xz, which is not read; unpack it: xz -d %s", path,
+                        path);
     const unsigned type = dimensions == 2 ? TYPE_INT : TYPE_UNSIGNED_BYTE;
     if (header[0] || header[1] || header[2] != type || header[3] != dimensions)
         return cvy_fail(

@@ -21,7 +21,10 @@ typedef struct cvy_idx {
    images (3). When all are read the end of the file is checked too. */
 convoy_status cvy_idx_read(const char *path, int dimensions, size_t limit, cvy_idx *idx);
 
-/* The same, some at a time. */
+/* The same of a .npz file, NumPy's archive of one array: labels or images. */
+convoy_status cvy_npz_read(const char *path, int dimensions, size_t limit, cvy_idx *idx);
+
+/* The same of an IDX file, some at a time. */
 typedef struct cvy_idx_stream {
     const char *path;
     void *file;    /* zlib's; NULL: not open */

@@ -1,5 +1,5 @@
-/* A data set in IDX files under MNIST's names or those of its kin: images and labels of a training and a test
-   split. A folder may hold several such sets, told apart by what their files' names begin with. */
+/* A data set in IDX files, or .npz, under MNIST's names or those of its kin: images and labels of a training
+   and a test split. A folder may hold several such sets, told apart by what their files' names begin with. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,6 +32,7 @@ static const kin kins[] = {
     {"mnist", NULL, NULL, false, 0},
     {"kmnist", kana_names, NULL, false, 0},
     {"qmnist", NULL, NULL, false, 0},
+    {"xnist", NULL, NULL, false, 0},
     {"emnist-balanced", NULL, DIGITS CAPITALS "abdefghnqrt", true, 0},
     {"emnist-bymerge", NULL, DIGITS CAPITALS "abdefghnqrt", true, 0},
     {"emnist-byclass", NULL, DIGITS CAPITALS LETTERS, true, 0},
@@ -40,7 +41,23 @@ static const kin kins[] = {
     {"emnist-mnist", NULL, NULL, true, 0},
 };
 
+/* Sets that have the files of another: the test images from `begin` on, to `end` (0: all). As torchvision
+   calls them. */
+static const struct part {
+    const char *name, *files;
+    size_t begin, end;
+} parts[] = {{"qmnist-test10k", "qmnist", 0, 10000}, {"qmnist-test50k", "qmnist", 10000, 0}};
+
+static struct part find_part(const char *set) {
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        if (strcmp(parts[i].name, set) == 0)
+            return parts[i];
+    return (struct part){set, set, 0, 0};
+}
+
 static const kin *find_kin(const char *name) {
+    if (name)
+        name = find_part(name).files;
     for (size_t i = 0; name && i < sizeof kins / sizeof *kins; i++)
         if (strcmp(kins[i].name, name) == 0)
             return &kins[i];
@@ -56,11 +73,11 @@ static int classes_of(const kin *kin) {
 
 /* ---- Files ---- */
 
-/* What a file's name says: "emnist-letters-test-images-idx3-ubyte.gz". */
+/* What a file's name says: "emnist-letters-test-images-idx3-ubyte.gz", "kmnist-test-imgs.npz". */
 typedef struct meaning {
     char set[64]; /* "emnist-letters"; "": MNIST's own names */
     bool training, images;
-    int dimensions;
+    int dimensions; /* 0: a .npz file */
 } meaning;
 
 /* Cuts `ending` off the end of a text. */
@@ -77,14 +94,22 @@ static bool understand(const char *name, meaning *m) {
     if (strlen(name) >= sizeof m->set)
         return false;
     strcpy(text, name);
-    cut(text, ".gz");
-    m->dimensions = cut(text, "idx3-ubyte") ? 3 : cut(text, "idx1-ubyte") ? 1 : cut(text, "idx2-int") ? 2 : 0;
-    if (!m->dimensions || (!cut(text, "-") && !cut(text, ".")))
+    const bool archive = cut(text, ".npz");
+    if (!archive && !cut(text, ".gz"))
+        cut(text, ".xz");
+    m->dimensions = archive                   ? 0
+                    : cut(text, "idx3-ubyte") ? 3
+                    : cut(text, "idx1-ubyte") ? 1
+                    : cut(text, "idx2-int")   ? 2
+                                              : -1;
+    if (m->dimensions < 0 || (!archive && !cut(text, "-") && !cut(text, ".")))
         return false;
-    m->images = m->dimensions == 3;
-    if (!cut(text, m->images ? "-images" : "-labels"))
+    m->images = m->dimensions == 3 || (archive && cut(text, "-imgs"));
+    if (!(archive && m->images) && !cut(text, m->images ? "-images" : "-labels"))
         return false;
     m->training = cut(text, "train");
+    if (strcmp(text, "xnist") == 0) /* QMNIST's third part: NIST's digits, which nothing divides */
+        return true;
     return (m->training || cut(text, "t10k") || cut(text, "test")) && (!*text || cut(text, "-"));
 }
 
@@ -92,6 +117,7 @@ static bool understand(const char *name, meaning *m) {
 static char *find_file(const char *folder, const char *set, bool training, bool images) {
     char **names, *path = NULL;
     size_t count;
+    set = find_part(set).files;
     if (cvy_folder_list(folder, &names, &count) != CONVOY_OK)
         return NULL;
     for (size_t i = 0; i < count && !path; i++) {
@@ -160,6 +186,7 @@ static convoy_status choose_set(const cvy_dataset_request *request, char set[64]
 }
 
 static convoy_status need_file(const char *folder, const char *set, bool training, bool images, char **path) {
+    set = find_part(set).files;
     *path = find_file(folder, set, training, images);
     if (*path)
         return CONVOY_OK;
@@ -189,15 +216,18 @@ static convoy_status take_first_column(const char *path, cvy_idx *labels) {
     }
     free(labels->data);
     labels->data = classes;
+    labels->width = 1;
     return CONVOY_OK;
 }
 
-static convoy_status read_labels(const char *path, cvy_idx *labels) {
+/* The first `limit` images or labels (0: all) of a file that was found by its name. */
+static convoy_status read_file(const char *path, size_t limit, cvy_idx *idx) {
     meaning m;
     const char *slash = strrchr(path, '/');
-    const bool rows = understand(slash ? slash + 1 : path, &m) && m.dimensions == 2;
-    convoy_status status = cvy_idx_read(path, rows ? 2 : 1, 0, labels);
-    return status || !rows ? status : take_first_column(path, labels);
+    if (!understand(slash ? slash + 1 : path, &m) || !m.dimensions)
+        return cvy_npz_read(path, m.images ? 3 : 1, limit, idx);
+    convoy_status status = cvy_idx_read(path, m.dimensions, limit, idx);
+    return status || m.dimensions != 2 ? status : take_first_column(path, idx);
 }
 
 static int highest(const cvy_idx *labels) {
@@ -215,7 +245,7 @@ static convoy_status find_classes(const cvy_dataset_request *request, const char
     char *path = request->known ? NULL : find_file(request->folder, set, true, false);
     if (path) {
         cvy_idx training = {0};
-        convoy_status status = read_labels(path, &training);
+        convoy_status status = read_file(path, 0, &training);
         free(path);
         if (!status)
             classes = highest(&training) + 1 - (kin ? kin->first : 0);
@@ -266,18 +296,34 @@ static convoy_status transpose(cvy_idx *images) {
     return CONVOY_OK;
 }
 
+static convoy_status take_part(const char *path, const struct part *part, cvy_idx *idx) {
+    const size_t bytes = idx->height * idx->width, begin = part->begin;
+    if (idx->count <= begin)
+        return cvy_fail(CONVOY_INVALID, "%s holds %zu images, but those of %s begin behind %zu", path,
+                        idx->stored, part->name, begin);
+    idx->count = (part->end && part->end < idx->count ? part->end : idx->count) - begin;
+    memmove(idx->data, idx->data + begin * bytes, idx->count * bytes);
+    return CONVOY_OK;
+}
+
 static convoy_status read_set(const cvy_dataset_request *request, const char *set, char *paths[2],
                               cvy_idx *images, cvy_idx *labels) {
+    const struct part part = find_part(request->training ? "" : set);
+    const size_t limit = request->options.limit;
     convoy_status status = need_file(request->folder, set, request->training, true, &paths[0]);
     if (!status)
         status = need_file(request->folder, set, request->training, false, &paths[1]);
     if (!status)
-        status = read_labels(paths[1], labels);
+        status = read_file(paths[1], 0, labels);
     if (!status)
-        status = cvy_idx_read(paths[0], 3, request->options.limit, images);
+        status = read_file(paths[0], limit ? part.begin + limit : part.end, images);
     if (!status && images->stored != labels->stored)
         status = cvy_fail(CONVOY_INVALID, "%s holds %zu images, but %s holds %zu labels", paths[0],
                           images->stored, paths[1], labels->stored);
+    if (!status)
+        status = take_part(paths[0], &part, images);
+    if (!status)
+        status = take_part(paths[1], &part, labels);
     return status;
 }
 

@@ -9,11 +9,11 @@
 #include "base/status.h"
 #include "ops/gather.h"
 
-#define CVY_IMAGE_FORMATS "JPEG, PNG, WebP, BMP, TIFF and GIF"
+#define CVY_IMAGE_FORMATS "JPEG, PNG, WebP, BMP, TIFF, GIF, PPM and PGM"
 
 /* Larger images are refused before memory is asked for: a few bytes of file can claim billions of pixels. Of
-   a JPEG image, which decodes at an eighth of its size, this limits what it decodes to. The sides are bounded
-   too, since resizing goes over whole rows and columns. */
+   a JPEG or PNG image, which decodes at an eighth of its size, this limits what it decodes to. The sides are
+   bounded too, since resizing goes over whole rows and columns. */
 enum { CVY_MOST_PIXELS = 100 * 1000 * 1000, CVY_LONGEST_SIDE = 65535 };
 
 /* Rows of pixels with the channels side by side, as files hold them. */
@@ -28,7 +28,8 @@ typedef struct cvy_pixels {
 typedef struct cvy_wanted {
     int channels, height, width;
     bool fast; /* a JPEG image grey directly, and at a half, quarter or eighth of its size where that still
-                  covers the wanted one; otherwise only where it is too large for CVY_MOST_PIXELS */
+                  covers the wanted one; otherwise, and of PNG, only where it is too large for CVY_MOST_PIXELS
+                */
     bool as_stored; /* not turned as EXIF says */
 } cvy_wanted;
 

@@ -6,10 +6,11 @@
 
 /* `path` is for messages. They return 1 or 3 channels of 8 bits whatever the file has: palettes are expanded,
    16 bits rounded to 8, transparency is dropped; of several images the first counts. `orientation` is set
-   where the file tells one; nothing is turned here. Only the JPEG decoder uses `wanted`. */
+   where the file tells one; nothing is turned here. Only the decoders of JPEG and PNG use `wanted`. */
 typedef convoy_status cvy_decoder(const char *path, const uint8_t *file, size_t size, cvy_wanted wanted,
                                   cvy_pixels *pixels);
-cvy_decoder cvy_jpeg_decode, cvy_png_decode, cvy_webp_decode, cvy_bmp_decode, cvy_tiff_decode, cvy_gif_decode;
+cvy_decoder cvy_jpeg_decode, cvy_png_decode, cvy_webp_decode, cvy_bmp_decode, cvy_tiff_decode, cvy_gif_decode,
+    cvy_pnm_decode;
 
 /* Checks a claimed size and allocates pixels->data. */
 convoy_status cvy_pixels_create(const char *path, int channels, size_t height, size_t width,

@@ -149,7 +149,7 @@ CONVOY_API const char *convoy_dataset_path(const convoy_dataset *dataset, size_t
    memory. CONVOY_INVALID: a set of floats. */
 CONVOY_API convoy_status convoy_dataset_image(const convoy_dataset *dataset, size_t index, uint8_t *image);
 
-/* Decodes one file (JPEG, PNG, WebP, BMP, TIFF, the first image of a GIF) into image
+/* Decodes one file (JPEG, PNG, WebP, BMP, TIFF, PPM, PGM, the first image of a GIF) into image
    [channels][height][width]: it is turned as its EXIF data says, the short side is resized to fit, the centre
    cropped. channels is 1 (grey) or 3 (RGB). Transparency is ignored, as torchvision does. CONVOY_INVALID:
    none of these, damaged, or too large (tools/docs/models.md); CONVOY_IO: not readable. Any thread. */

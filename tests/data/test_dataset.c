@@ -35,11 +35,11 @@ static void missing_sets_say_where_they_were_looked_for(void **state) {
     if (!cvy_folder_exists("/usr/share/datasets/fashion-mnist"))
         assert_fails(convoy_dataset_open("fashion-mnist", "train", NULL, &set), CONVOY_INVALID,
                      "apt-get install dataset-fashion-mnist");
-    assert_fails(
-        convoy_dataset_open("fashion-mnits", "train", NULL, &set), CONVOY_INVALID,
-        "no such folder or list, and not one of the known names (fashion-mnist, mnist, kmnist, qmnist, "
-        "emnist-balanced, emnist-byclass, emnist-bymerge, emnist-digits, emnist-letters, "
-        "emnist-mnist, cifar10, cifar100, synthetic); did you mean fashion-mnist?");
+    assert_fails(convoy_dataset_open("fashion-mnits", "train", NULL, &set), CONVOY_INVALID,
+                 "no such folder or list, and not one of the known names (fashion-mnist, mnist, kmnist, "
+                 "qmnist, qmnist-test10k, qmnist-test50k, "
+                 "emnist-balanced, emnist-byclass, emnist-bymerge, emnist-digits, emnist-letters, "
+                 "emnist-mnist, cifar10, cifar100, synthetic); did you mean fashion-mnist?");
     assert_null(set);
 }
 

@@ -1,6 +1,7 @@
 /* IDX files and sets of them. */
 #include <sys/stat.h>
 #include <unistd.h>
+#include <zlib.h>
 
 #include "base/file.h"
 #include "convoy/data.h"
@@ -159,6 +160,199 @@ static void rows_of_labels_begin_with_the_class(void **state) {
     test_write_gzip(folder, "qmnist-test-labels-idx2-int.gz", rows, 12 + IMAGES * 32);
     assert_fails(convoy_dataset_open(folder, "test", NULL, &set), CONVOY_INVALID,
                  "the class of image 2 is out of range");
+}
+
+/* Rows of labels and images of `count` images, those of class c blank but for a first pixel of c. */
+static void write_rows(const char *images, const char *labels, uint32_t count) {
+    uint8_t *pixels = calloc(count, BYTES), *rows = calloc(12 + (size_t)count * 32, 1);
+    memcpy(rows, "\0\0\x0c\x02\0\0", 6);
+    rows[6] = (uint8_t)(count >> 8);
+    rows[7] = (uint8_t)count;
+    rows[11] = 8;
+    for (size_t i = 0; i < count; i++)
+        pixels[i * BYTES] = rows[12 + i * 32 + 3] = (uint8_t)(i % 10 + i / 10000);
+    test_write_idx(folder, images, 3, (uint32_t[]){count, HEIGHT, WIDTH}, pixels);
+    test_write_file(folder, labels, rows, 12 + (size_t)count * 32);
+    free(pixels);
+    free(rows);
+}
+
+static void check_part(const char *name, size_t limit, size_t count, int first) {
+    convoy_dataset *set;
+    uint8_t image[BYTES];
+    assert_ok(convoy_dataset_open(name, "test", &(convoy_dataset_options){.limit = limit}, &set));
+    assert_int_equal(convoy_dataset_count(set), count);
+    assert_int_equal(convoy_dataset_classes(set), 10);
+    for (size_t i = 0; i < 2; i++) {
+        assert_ok(convoy_dataset_image(set, i, image));
+        assert_int_equal(convoy_dataset_label(set, i), first + (int)i);
+        assert_int_equal(image[0], first + (int)i);
+    }
+    convoy_dataset_free(set);
+}
+
+static void parts_of_qmnist(void **state) {
+    (void)state;
+    convoy_dataset *set;
+    char *root = folder;
+    setenv("CONVOY_DATA", root, 1);
+    folder = cvy_path_join(root, "QMNIST/raw");
+    write_rows("qmnist-test-images-idx3-ubyte", "qmnist-test-labels-idx2-int", 10007);
+    write_rows("xnist-images-idx3-ubyte.gz", "xnist-labels-idx2-int", 12);
+    check_part("qmnist", 0, 10007, 0);
+    check_part("qmnist-test10k", 0, 10000, 0);
+    check_part("qmnist-test10k", 3, 3, 0);
+    check_part("qmnist-test50k", 0, 7, 1);
+    check_part("qmnist-test50k", 3, 3, 1);
+    char *other = cvy_path_join(folder, "xnist");
+    check_part(other, 0, 12, 0);
+    assert_fails(convoy_dataset_open(other, "train", NULL, &set), CONVOY_INVALID,
+                 "there is no xnist-train-images");
+    free(other);
+    write_rows("qmnist-test-images-idx3-ubyte", "qmnist-test-labels-idx2-int", 10000);
+    assert_fails(convoy_dataset_open("qmnist-test50k", "test", NULL, &set), CONVOY_INVALID,
+                 "holds 10000 images, but those of qmnist-test50k begin behind 10000");
+    char *path = cvy_path_join(folder, "xnist-images-idx3-ubyte.gz");
+    assert_int_equal(unlink(path), 0);
+    free(path);
+    test_write_file(folder, "xnist-images-idx3-ubyte.xz", "\xfd\x37zXZ\0\0\4", 8);
+    other = cvy_path_join(folder, "xnist");
+    assert_fails(convoy_dataset_open(other, "test", NULL, &set), CONVOY_INVALID, "unpack it: xz -d ");
+    free(other);
+    unsetenv("CONVOY_DATA");
+    free(folder);
+    folder = root;
+}
+
+/* ---- NumPy's archives ---- */
+
+static bool lacks_libzip(convoy_status status) {
+    return status && strstr(convoy_error_message(), "libzip");
+}
+
+/* Such as NumPy wrote them (tools/record_npz.py), packed and not. */
+static void archives_of_numpy(void **state) {
+    (void)state;
+    for (int s = 0; s < 2; s++) {
+        convoy_dataset *set;
+        convoy_status status =
+            convoy_dataset_open(CONVOY_SOURCE_DIR "/tests/fuzz/corpus/idx", s ? "test" : "train", NULL, &set);
+        if (lacks_libzip(status))
+            skip();
+        assert_ok(status);
+        assert_int_equal(convoy_dataset_count(set), IMAGES);
+        assert_int_equal(convoy_dataset_height(set), HEIGHT);
+        assert_int_equal(convoy_dataset_width(set), WIDTH);
+        assert_string_equal(convoy_dataset_class_name(set, 9), "wo");
+        check_images(set);
+        convoy_dataset_free(set);
+    }
+}
+
+static size_t put_little(uint8_t *at, uint64_t value, size_t bytes) {
+    for (size_t i = 0; i < bytes; i++)
+        at[i] = (uint8_t)(value >> 8 * i);
+    return bytes;
+}
+
+/* A zip file of one entry that is stored as it is: `header` behind NumPy's magic, and `count` values. */
+static void write_npz(const char *entry, const char *header, size_t count) {
+    const uint32_t length = (uint32_t)strlen(header), name = (uint32_t)strlen(entry),
+                   size = 10 + length + (uint32_t)count;
+    uint8_t file[1000], fields[26], content[500] = "\x93NUMPY\1";
+    size_t at = 0;
+    put_little(content + 8, length, 2);
+    memcpy(content + 10, header, length);
+    for (size_t i = 0; i < count; i++)
+        content[10 + length + i] = pixel(i);
+    memset(fields, 0, sizeof fields);
+    put_little(fields, 20, 2);
+    put_little(fields + 8, 0x21, 4); /* a date that can be */
+    put_little(fields + 10, (uint32_t)crc32(0, content, size), 4);
+    put_little(fields + 14, size, 4);
+    put_little(fields + 18, size, 4);
+    put_little(fields + 22, name, 2);
+    for (int central = 0; central < 2; central++) {
+        const size_t begin = at;
+        at += put_little(file + at, central ? 0x02014b50 : 0x04034b50, 4);
+        at += central ? put_little(file + at, 20, 2) : 0;
+        memcpy(file + at, fields, sizeof fields);
+        at += sizeof fields;
+        at += central ? put_little(file + at, 0, 8) + put_little(file + at + 8, 0, 6) : 0;
+        memcpy(file + at, entry, name);
+        at += name;
+        if (!central) {
+            memcpy(file + at, content, size);
+            at += size;
+            continue;
+        }
+        const size_t end = at;
+        at += put_little(file + at, 0x06054b50, 4) + put_little(file + at + 4, 0, 4);
+        at += put_little(file + at, 1, 2) + put_little(file + at + 2, 1, 2);
+        at += put_little(file + at, (uint32_t)(end - begin), 4);
+        at += put_little(file + at, (uint32_t)begin, 4) + put_little(file + at + 4, 0, 2);
+    }
+    test_write_file(folder, "x.npz", file, at);
+}
+
+static void what_no_archive_of_images_is_is_refused(void **state) {
+    (void)state;
+    static const struct {
+        const char *entry, *header;
+        size_t count;
+        const char *message;
+    } cases[] = {
+        {"a.npy", "{'descr': '|u1', 'fortran_order': False, 'shape': (2, 3, 5), }\n", 30, NULL},
+        {"a.txt", "{'descr': '|u1', 'fortran_order': False, 'shape': (2, 3, 5), }\n", 30,
+         "is not called .npy"},
+        {"a.npy", "{'descr': '<i8', 'fortran_order': False, 'shape': (2, 3, 5), }\n", 30,
+         "numbers of type '<i8'; '|u1' (bytes: numpy.uint8) are read"},
+        {"a.npy", "{'descr': '|u1', 'fortran_order': True, 'shape': (2, 3, 5), }\n", 30,
+         "not in the order of C"},
+        {"a.npy", "{'descr': '|u1', 'fortran_order': False, 'shape': (30,), }\n", 30,
+         "an array of shape (30,), }"},
+        {"a.npy", "{'descr': '|u1', 'fortran_order': False, 'shape': (2, 3, 5, 1), }\n", 30,
+         "instead of (images, height, width)"},
+        {"a.npy", "{'descr': '|u1', 'fortran_order': False, 'shape': (2, 3, 5), }\n", 29,
+         "tells another size"},
+        {"a.npy", "{'descr': '|u1', 'fortran_order': False, 'shape': (0, 3, 5), }\n", 0, "out of range"},
+        {"a.npy", "{'descr': '|u1', 'fortran_order': False, 'shape': (4294967296, 65535, 65535), }\n", 0,
+         "out of range"},
+        {"a.npy", "{'descr': '|u1', 'fortran_order': False, 'shape': (4294967295, 65535, 65535), }\n", 9,
+         "tells another size"},
+        {"a.npy", "{}", 0, "numbers of type ;"}};
+    char *path = cvy_path_join(folder, "x.npz");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        cvy_idx idx;
+        write_npz(cases[i].entry, cases[i].header, cases[i].count);
+        const convoy_status status = cvy_npz_read(path, 3, 0, &idx);
+        if (lacks_libzip(status)) {
+            free(path);
+            skip();
+        }
+        if (cases[i].message) {
+            assert_fails(status, CONVOY_INVALID, cases[i].message);
+            continue;
+        }
+        assert_ok(status);
+        for (size_t p = 0; p < 30; p++)
+            assert_int_equal(idx.data[p], pixel(p));
+        free(idx.data);
+    }
+    cvy_idx idx;
+    size_t size;
+    uint8_t *file = test_read_file(folder, "x.npz", &size);
+    test_write_file(folder, "x.npz", file, size / 2);
+    assert_fails(cvy_npz_read(path, 3, 0, &idx), CONVOY_INVALID,
+                 "x.npz: damaged, or not an archive of NumPy's");
+    write_npz(cases[0].entry, cases[0].header, cases[0].count);
+    free(file);
+    file = test_read_file(folder, "x.npz", &size);
+    file[35 + 10 + 63 + 20] ^= 1; /* a pixel: the CRC tells */
+    test_write_file(folder, "x.npz", file, size);
+    assert_fails(cvy_npz_read(path, 3, 0, &idx), CONVOY_INVALID, "CRC");
+    free(file);
+    free(path);
 }
 
 /* What classes are called is known of a known name. */
@@ -400,6 +594,9 @@ int main(void) {
         cmocka_unit_test_setup_teardown(emnist_is_turned_and_counted_from_one, setup, teardown),
         cmocka_unit_test_setup_teardown(one_of_several_sets_is_named, setup, teardown),
         cmocka_unit_test_setup_teardown(rows_of_labels_begin_with_the_class, setup, teardown),
+        cmocka_unit_test_setup_teardown(parts_of_qmnist, setup, teardown),
+        cmocka_unit_test(archives_of_numpy),
+        cmocka_unit_test_setup_teardown(what_no_archive_of_images_is_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(known_kin_have_names, setup, teardown),
         cmocka_unit_test_setup_teardown(a_limit_takes_the_first_images, setup, teardown),
         cmocka_unit_test_setup_teardown(grey_becomes_rgb_when_asked, setup, teardown),

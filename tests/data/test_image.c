@@ -326,8 +326,9 @@ static void bad_files_are_named(void **state) {
     test_write_file(folder, "empty.jpg", "", 0);
     assert_fails(load("empty.jpg", 1, 2, 2, image), CONVOY_INVALID, "empty.jpg: the file is empty");
     test_write_file(folder, "text.png", "hello", 5);
-    assert_fails(load("text.png", 1, 2, 2, image), CONVOY_INVALID,
-                 "text.png: not an image (JPEG, PNG, WebP, BMP, TIFF and GIF): it starts with 68 65");
+    assert_fails(
+        load("text.png", 1, 2, 2, image), CONVOY_INVALID,
+        "text.png: not an image (JPEG, PNG, WebP, BMP, TIFF, GIF, PPM and PGM): it starts with 68 65");
     test_write_file(folder, "one.png", "h", 1);
     assert_fails(load("one.png", 1, 2, 2, image), CONVOY_INVALID, "one.png: not an image");
     test_write_file(folder, "page.png", "<!DOCTYPE html>", 15);
@@ -447,6 +448,56 @@ static void a_very_large_jpeg_is_reduced(void **state) {
     free(path);
 }
 
+/* The same of PNG, whose rows are averaged as they come, against all pixels and the one resampler. */
+static void a_very_large_png_is_reduced(void **state) {
+    (void)state;
+    enum { HIGH = 1605, WIDE = 65501, PITCH = (WIDE + 7) / 8, ROWS = 4, COLUMNS = 80 };
+    uint8_t *data = calloc(HIGH, PITCH), *rows = malloc((size_t)HIGH * WIDE), image[3 * ROWS * COLUMNS],
+            expected[3 * ROWS * COLUMNS];
+    for (size_t y = 0; y < HIGH; y++)
+        for (size_t x = 0; x < WIDE; x++) {
+            const bool light =
+                (x * 8191 + y * y * 13) % 65536 < (x + 20 * y) % 65536; /* denser to the right */
+            data[y * PITCH + x / 8] |= (uint8_t)(light << (7 - x % 8));
+            rows[y * WIDE + x] = light ? 255 : 0;
+        }
+    test_write_png(folder, "x.png", HIGH, WIDE, PNG_COLOR_TYPE_GRAY, 1, 0, data);
+    const cvy_pixels pixels = {.channels = 1, .height = HIGH, .width = WIDE, .data = rows};
+    const cvy_fitting fitting = {.channels = 3, .height = ROWS, .width = COLUMNS};
+    char *path = cvy_path_join(folder, "x.png");
+    assert_ok(cvy_image_load(path, &fitting, image));
+    assert_ok(cvy_image_bring(&pixels, &fitting, expected));
+    expect_pixels(image, expected, sizeof image, 2);
+    assert_true(expected[COLUMNS - 1] > expected[0] + 50); /* which a blank picture would not show */
+    free(rows);
+    cvy_pixels read;
+    assert_ok(cvy_image_read(path, (cvy_wanted){.height = 802, .width = 32750}, &read));
+    assert_int_equal(read.height, 803);
+    assert_int_equal(read.width, 32751);
+    for (size_t y = 0; y < 3; y++) /* means of four, and of two at the right */
+        for (size_t x = 0; x < 32751; x++) {
+            unsigned sum = 0, count = 0;
+            for (size_t i = 2 * x; i < 2 * x + 2 && i < WIDE; i++)
+                for (size_t j = 2 * y; j < 2 * y + 2; j++, count++)
+                    sum += data[j * PITCH + i / 8] >> (7 - i % 8) & 1 ? 255 : 0;
+            assert_int_equal(read.data[y * 32751 + x], (sum + count / 2) / count);
+        }
+    free(read.data);
+    assert_fails(cvy_image_read(path, (cvy_wanted){.height = 803, .width = 9}, &read), CONVOY_INVALID,
+                 "65501 x 1605 pixels; at most 100 megapixels");
+    assert_fails(cvy_image_read(path, (cvy_wanted){0}, &read), CONVOY_INVALID, "at most 100 megapixels");
+    size_t size;
+    uint8_t *file = test_read_file(folder, "x.png", &size);
+    file[28] = 1; /* interlaced, it says */
+    put_big_endian(file + 29, (uint32_t)crc32(0, file + 12, 17));
+    test_write_file(folder, "x.png", file, size);
+    assert_fails(cvy_image_load(path, &(cvy_fitting){.channels = 1, .height = 4, .width = 80}, image),
+                 CONVOY_INVALID, "65501 x 1605 pixels; at most 100 megapixels");
+    free(file);
+    free(path);
+    free(data);
+}
+
 /* A few bytes of file must not cost minutes: every scan of a progressive image is a pass over all its pixels.
    A megapixel takes 200 of them, a hundred megapixels 15. */
 static void endless_scans_are_refused(void **state) {
@@ -524,6 +575,41 @@ static void texts_are_not_unpacked(void **state) {
     free(whole);
     free(file);
     free(chunk);
+}
+
+/* A header of text can claim anything. */
+static void what_no_ppm_may_say_is_refused(void **state) {
+    (void)state;
+    static const struct {
+        const char *file, *message;
+    } cases[] = {
+        {"P6", "x.ppm: damaged PPM or PGM image: its header is cut short"},
+        {"P65 5 255\n", "its header is cut short"},
+        {"P6 # 5 5", "its header tells no size"},
+        {"P6 5 -5 255\n", "its header tells no size"},
+        {"P6 99999999999 1 255\n", "its header tells no size"},
+        {"P6 0 5 255\n", "an image of 0 x 5 pixels"},
+        {"P6 60000 60000 255\n", "60000 x 60000 pixels; at most 100 megapixels"},
+        {"P5 70000 1 255\n", "70000 x 1 pixels; at most 100 megapixels are read, and sides of at most"},
+        {"P5 1 1 0\n1", "no brightest value of 1 to 65535"},
+        {"P5 1 1 65536\n11", "no brightest value of 1 to 65535"},
+        {"P5 1 1", "no brightest value of 1 to 65535"},
+        {"P5 9000 9000 255\n1", "it is cut short"},
+        {"P5 2 2 255\n123", "it is cut short"},
+        {"P5 2 2 256\n1234567", "it is cut short"},
+        {"P2 2 2 255\n1 2 3", "it is cut short"},
+        {"P2 2 2 255\n11 22 33", "a value is missing"},
+        {"P2 2 2 255\n1 2 3 256", "or brighter than the brightest"},
+        {"P2 2 2 255\n1 2 3 x", "a value is missing"},
+        {"P4\n8 1\n1", "x.ppm: a file of PBM; JPEG"}};
+    uint8_t image[3 * PIXELS];
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        test_write_file(folder, "x.ppm", cases[i].file, strlen(cases[i].file));
+        assert_fails(load("x.ppm", 3, HEIGHT, WIDTH, image), CONVOY_INVALID, cases[i].message);
+    }
+    test_write_file(folder, "x.ppm", "P2#\n2 2 9\n0#\n9 5 9", 18); /* neither ends in white space */
+    assert_ok(load("x.ppm", 1, 2, 2, image));
+    assert_memory_equal(image, ((uint8_t[]){0, 255, 142, 255}), 4);
 }
 
 static void try_bytes(const uint8_t *file, size_t size) {
@@ -612,10 +698,12 @@ int main(void) {
         cmocka_unit_test(the_centre_is_cropped),
         cmocka_unit_test(resizing_is_bilinear_with_antialiasing),
         cmocka_unit_test_setup_teardown(bad_files_are_named, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_no_ppm_may_say_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(a_damaged_jpeg_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(a_gif_of_many_pixels_on_a_small_canvas_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(texts_are_not_unpacked, setup, teardown),
         cmocka_unit_test_setup_teardown(a_very_large_jpeg_is_reduced, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_very_large_png_is_reduced, setup, teardown),
         cmocka_unit_test_setup_teardown(endless_scans_are_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(pixels_of_eight_bytes_are_bounded, setup, teardown),
         cmocka_unit_test_setup_teardown(no_prefix_and_no_flipped_byte_crashes, setup, teardown),

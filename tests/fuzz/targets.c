@@ -138,6 +138,8 @@ static void run_idx(const uint8_t *data, size_t size) {
         cvy_idx idx = {0};
         if (!cvy_idx_read(path, dimensions, 0, &idx))
             free(idx.data);
+        if (!cvy_npz_read(path, dimensions, 0, &idx))
+            free(idx.data);
     }
 }
 
