@@ -483,6 +483,11 @@ static void a_rank_that_is_alone_is_refused(void **state) {
     const test_output *r = RUN("train", model, SMALL, "--devices", "host,host", "--mpi", mpi);
     assert_int_equal(r->code, 2);
     assert_non_null(strstr(r->err, "and not one of 2 ranks: leave out --mpi"));
+    setenv("POCL_DEVICES", "pthread pthread",
+           1); /* where nobody gave a list, one of two devices is no rank lost */
+    r = RUN("train", model, SMALL, "--mpi", mpi, "--data", "/nowhere/at/all");
+    unsetenv("POCL_DEVICES");
+    assert_non_null(strstr(r->err, "/nowhere/at/all"));
 }
 
 int main(void) {
