@@ -174,6 +174,7 @@ static convoy_status check_company(const char *mpi, const char *devices) {
 convoy_status cli_ranks_join(cli_call *call, int mpi, const char *devices) {
     const launcher *by = find_launcher(mpi);
     const char *told = cli_common_of(call)->device ? cli_common_of(call)->device : getenv("CONVOY_DEVICE");
+    const char *const given = devices; /* an automatic list says nothing of how many ranks there are */
     cvy_transport transport;
     convoy_status status = devices ? cli_devices_check(call, devices) : CONVOY_OK;
     if (!status && (devices ? strcmp(devices, "auto") == 0 : by && !(told && *told)))
@@ -195,7 +196,7 @@ convoy_status cli_ranks_join(cli_call *call, int mpi, const char *devices) {
     ranks.patient = true;
     ranks.interrupt = cli_catch_signals();
     cli_quiet = cvy_rank(&ranks) > 0;
-    return check_company(by->mpi, devices);
+    return check_company(by->mpi, given ? devices : NULL);
 }
 
 convoy_status cli_ranks_refuse(const cli_call *call) {

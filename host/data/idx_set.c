@@ -344,8 +344,8 @@ convoy_status cvy_idx_open(const cvy_dataset_request *request, convoy_dataset *d
         goto done;
     dataset->channels = 1;
     dataset->height = (int)images.height;
-    dataset->unfitted = true;
     dataset->width = (int)images.width;
+    dataset->unfitted = true;
     dataset->images = images.data;
     images.data = NULL;
     dataset->source = cvy_arena_strdup(dataset->arena, paths[0]);

@@ -1,66 +1,20 @@
 /* The order of an epoch, and its way to the device. */
-#include "data/loader.h"
-
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/integer.h"
 #include "base/log.h"
 #include "base/rng.h"
-#include "data/dataset.h"
-#include "data/looks.h"
-#include "data/prefetch.h"
-#include "ops/resample.h"
+#include "data/loader_inside.h"
 
-/* Images on the device as bytes, and their labels. */
-typedef struct store {
-    cvy_buffer *images, *labels;
-    cvy_buffer *means;      /* of each image's channels; NULL where nothing asks for them */
-    float *host_means;      /* what is on its way there */
-    cvy_transfer *transfer; /* NULL: the set is resident */
-} store;
-
-enum {
-    STORES = 2, /* while one batch is gathered from, the next one is uploaded into the other */
-    BUFFERS = 1 + 3 * STORES
-};
+enum { BUFFERS = 1 + 3 * CVY_LOADER_STORES };
 
 const cvy_size cvy_loader_labels = {"labels", sizeof(int32_t), CVY_PER_COLUMN};
-
-struct cvy_loader {
-    const convoy_dataset *dataset;
-    cvy_loader_options options;
-    size_t batches;
-    uint32_t *order;     /* [count], the epoch's */
-    uint32_t *own;       /* [count], of it what is asked for here, where that is not all; else NULL */
-    size_t batch;        /* next */
-    size_t begin, left;  /* of the batch in progress: the next piece's place in the order, images to come */
-    size_t given;        /* place in the order of the piece that was given last */
-    uint32_t *members;   /* [count], for balanced ones: the images by class */
-    size_t *begins;      /* [classes + 1]: where each class that has images begins in them, and the end */
-    size_t classes;      /* that have images */
-    cvy_prefetch *ahead; /* NULL: the set is on the device */
-    cvy_resample *resample; /* NULL: images have the size of the model's */
-    cvy_gather *gather;     /* NULL where `looks` are looked at */
-    cvy_looks *looks;
-    bool means; /* they ask for the images' */
-    bool mixes; /* images of a batch */
-    cvy_mixer mixer;
-    cvy_mix mix; /* of what was given last */
-    uint32_t epoch;
-    /* Resident: the whole set in the first, and the epoch's order. Otherwise batch b in stores[b % STORES],
-       and 0, 1, 2, ... */
-    store stores[STORES];
-    cvy_buffer *indices;
-    size_t uploaded; /* streamed: batches below this one were fetched, or failed */
-    cvy_verifier *verifier;
-};
 
 /* ---- Creation ---- */
 
 /* As the set has its images. */
-static cvy_gather_shape set_shape(const convoy_dataset *dataset, const cvy_image_spec *image, int pitch) {
+cvy_gather_shape cvy_loader_set_shape(const convoy_dataset *dataset, const cvy_image_spec *image, int pitch) {
     return (cvy_gather_shape){.pitch = pitch,
                               .in_height = dataset->height,
                               .in_width = dataset->width,
@@ -77,8 +31,9 @@ static bool is_resized(const convoy_dataset *dataset, const cvy_image_spec *imag
 }
 
 /* As they are made a batch of. */
-static cvy_gather_shape gather_shape(const convoy_dataset *dataset, const cvy_image_spec *image, int pitch) {
-    cvy_gather_shape shape = set_shape(dataset, image, pitch);
+cvy_gather_shape cvy_loader_gather_shape(const convoy_dataset *dataset, const cvy_image_spec *image,
+                                         int pitch) {
+    cvy_gather_shape shape = cvy_loader_set_shape(dataset, image, pitch);
     if (is_resized(dataset, image)) {
         shape.in_height = image->height;
         shape.in_width = image->width;
@@ -95,19 +50,19 @@ static convoy_status check(const convoy_dataset *dataset, const cvy_loader_optio
     if (dataset->channels != options->image.channels)
         return cvy_fail(CONVOY_INVALID, "%s has %d channels, not %d", dataset->name, dataset->channels,
                         options->image.channels);
-    const cvy_gather_shape shape = set_shape(dataset, &options->image, options->pitch);
+    const cvy_gather_shape shape = cvy_loader_set_shape(dataset, &options->image, options->pitch);
     return cvy_gather_check(&shape);
 }
 
 static void free_buffers(cvy_loader *loader) {
-    for (int s = 0; s < STORES; s++) {
-        store *store = &loader->stores[s];
+    for (int s = 0; s < CVY_LOADER_STORES; s++) {
+        cvy_loader_store *store = &loader->stores[s];
         cvy_transfer_free(store->transfer); /* before what it reads and writes */
         cvy_buffer_free(store->images);
         cvy_buffer_free(store->labels);
         cvy_buffer_free(store->means);
         free(store->host_means); /* NOLINT(clang-analyzer-unix.Malloc): once, the line below forgets it */
-        *store = (struct store){0};
+        *store = (cvy_loader_store){0};
     }
     cvy_buffer_free(loader->indices);
     loader->indices = NULL;
@@ -148,7 +103,7 @@ static size_t list_buffers(const convoy_dataset *dataset, int stores, bool means
 static convoy_status create_buffers(cvy_loader *loader, convoy_device *device, size_t count, int stores) {
     cvy_buffer **buffers[BUFFERS] = {&loader->indices};
     for (int s = 0; s < stores; s++) {
-        store *store = &loader->stores[s];
+        cvy_loader_store *store = &loader->stores[s];
         buffers[1 + 2 * s] = &store->images;
         buffers[2 + 2 * s] = &store->labels;
         buffers[1 + 2 * stores + s] = &store->means;
@@ -181,7 +136,8 @@ static bool fits(const convoy_dataset *dataset, bool means, size_t budget, const
 
 void cvy_loader_sizes(convoy_device *device, const convoy_dataset *dataset, const cvy_image_spec *image,
                       const cvy_transforms *augment, cvy_growth growth, cvy_sizes *sizes) {
-    const cvy_gather_shape shape = gather_shape(dataset, image, 0), stored = set_shape(dataset, image, 0);
+    const cvy_gather_shape shape = cvy_loader_gather_shape(dataset, image, 0),
+                           stored = cvy_loader_set_shape(dataset, image, 0);
     if (is_resized(dataset, image))
         cvy_resample_sizes(cvy_device_get_traits(device), &stored, sizes);
     cvy_augment_shape about = {.frame = {.contrasts = false}};
@@ -190,16 +146,17 @@ void cvy_loader_sizes(convoy_device *device, const convoy_dataset *dataset, cons
     else if (!has_looks(dataset, augment))
         cvy_gather_sizes(cvy_device_get_traits(device), &shape, sizes);
     cvy_size list[BUFFERS];
-    const size_t listed = list_buffers(dataset, STORES, about.frame.contrasts, growth, list);
+    const size_t listed = list_buffers(dataset, CVY_LOADER_STORES, about.frame.contrasts, growth, list);
     for (size_t i = 0; i < listed; i++)
         cvy_sizes_add(sizes, list[i]);
 }
 
 /* Of images order[0..count-1], or of the first ones. */
-static void compute_means(const cvy_loader *loader, const store *store, const uint8_t *images,
+static void compute_means(const cvy_loader *loader, const cvy_loader_store *store, const uint8_t *images,
                           const uint32_t *order, size_t count) {
     const convoy_dataset *dataset = loader->dataset;
-    const cvy_gather_shape shape = set_shape(dataset, &loader->options.image, loader->options.pitch);
+    const cvy_gather_shape shape =
+        cvy_loader_set_shape(dataset, &loader->options.image, loader->options.pitch);
     const size_t bytes = cvy_dataset_image_bytes(dataset), channels = (size_t)dataset->channels;
     const int all[2] = {dataset->height, dataset->width};
     for (size_t i = 0; i < count; i++) {
@@ -249,8 +206,8 @@ static convoy_status prepare_stream(cvy_loader *loader, convoy_device *device) {
         !(loader->own = malloc(loader->dataset->count * sizeof *loader->own)))
         status = cvy_fail_memory("the order of images", loader->dataset->count * sizeof *loader->own);
     if (!status)
-        status = create_buffers(loader, device, batch_size, STORES);
-    for (int s = 0; s < STORES && !status; s++)
+        status = create_buffers(loader, device, batch_size, CVY_LOADER_STORES);
+    for (int s = 0; s < CVY_LOADER_STORES && !status; s++)
         status = cvy_transfer_create(device, &loader->stores[s].transfer);
     uint32_t *identity = malloc(batch_size * sizeof *identity);
     if (!status && !identity)
@@ -302,8 +259,8 @@ static convoy_status create_looks(cvy_loader *loader, convoy_device *device, con
 static convoy_status create_launch(cvy_loader *loader, convoy_device *device) {
     const cvy_loader_options *options = &loader->options;
     const convoy_dataset *dataset = loader->dataset;
-    const cvy_gather_shape shape = gather_shape(dataset, &options->image, options->pitch),
-                           stored = set_shape(dataset, &options->image, options->pitch);
+    const cvy_gather_shape shape = cvy_loader_gather_shape(dataset, &options->image, options->pitch),
+                           stored = cvy_loader_set_shape(dataset, &options->image, options->pitch);
     convoy_status status = CONVOY_OK;
     loader->mixes = options->augment && cvy_transforms_mix(options->augment);
     if (loader->mixes)
@@ -412,7 +369,7 @@ static const uint32_t *list_own(cvy_loader *loader, size_t *count) {
    launches before a buffer that they read is uploaded into. */
 static convoy_status end_stream(cvy_loader *loader) {
     convoy_status status = CONVOY_OK;
-    for (int s = 0; s < STORES && !status; s++) {
+    for (int s = 0; s < CVY_LOADER_STORES && !status; s++) {
         status = cvy_transfer_finish(loader->stores[s].transfer);
         if (!status)
             status = cvy_transfer_after_launches(loader->stores[s].transfer);
@@ -457,7 +414,7 @@ static convoy_status upload_batch(cvy_loader *loader) {
     const uint8_t *images;
     const int32_t *labels;
     int n;
-    store *store = &loader->stores[loader->uploaded++ % STORES];
+    cvy_loader_store *store = &loader->stores[loader->uploaded++ % CVY_LOADER_STORES];
     convoy_status status = cvy_transfer_finish(store->transfer);
     if (!status)
         status = cvy_prefetch_next(loader->ahead, &images, &labels, &n);
@@ -478,15 +435,15 @@ static convoy_status upload_batch(cvy_loader *loader) {
 /* The batch in a store was gathered: what comes into it next waits for that. The batch after it is sent on
    its way now if it is decoded; if not, when it is asked for, so that the step before it does not wait here.
  */
-static convoy_status leave_store(cvy_loader *loader, store *store) {
+static convoy_status leave_store(cvy_loader *loader, cvy_loader_store *store) {
     convoy_status status = cvy_transfer_after_launches(store->transfer);
     if (!status && cvy_prefetch_ready(loader->ahead))
         status = upload_batch(loader);
     return status;
 }
 
-static store *store_of(cvy_loader *loader, size_t batch) {
-    return &loader->stores[loader->ahead ? batch % STORES : 0];
+static cvy_loader_store *store_of(cvy_loader *loader, size_t batch) {
+    return &loader->stores[loader->ahead ? batch % CVY_LOADER_STORES : 0];
 }
 
 /* Makes the next batch the one in progress. */
@@ -506,8 +463,8 @@ static convoy_status begin_batch(cvy_loader *loader) {
 }
 
 /* `count` images of the batch in progress, whose indices begin at `offset`. */
-static convoy_status sample_images(cvy_loader *loader, const store *store, size_t count, size_t offset,
-                                   cvy_buffer *input, cvy_buffer *labels) {
+convoy_status cvy_loader_sample(cvy_loader *loader, const cvy_loader_store *store, size_t count,
+                                size_t offset, cvy_buffer *input, cvy_buffer *labels) {
     cvy_buffer *images = store->images;
     convoy_status status = CONVOY_OK;
     if (loader->resample)
@@ -530,11 +487,11 @@ static convoy_status sample_images(cvy_loader *loader, const store *store, size_
 }
 
 /* What is done to a batch that is sampled. */
-static bool is_finished(const cvy_loader *loader) {
+bool cvy_loader_finished(const cvy_loader *loader) {
     return !loader->mixes && !(loader->looks && cvy_looks_step(loader->looks));
 }
 
-static convoy_status finish_images(cvy_loader *loader, size_t count, cvy_buffer *input) {
+convoy_status cvy_loader_finish(cvy_loader *loader, size_t count, cvy_buffer *input) {
     convoy_status status = CONVOY_OK;
     if (loader->looks && cvy_looks_step(loader->looks))
         status = cvy_looks_run_steps(loader->looks, loader->begin, (int)count, input);
@@ -545,10 +502,10 @@ static convoy_status finish_images(cvy_loader *loader, size_t count, cvy_buffer 
     return cvy_mixer_run(&loader->mixer, (int)count, &loader->mix, input);
 }
 
-static convoy_status make_images(cvy_loader *loader, const store *store, size_t count, size_t offset,
-                                 cvy_buffer *input, cvy_buffer *labels) {
-    convoy_status status = sample_images(loader, store, count, offset, input, labels);
-    return status ? status : finish_images(loader, count, input);
+static convoy_status make_images(cvy_loader *loader, const cvy_loader_store *store, size_t count,
+                                 size_t offset, cvy_buffer *input, cvy_buffer *labels) {
+    convoy_status status = cvy_loader_sample(loader, store, count, offset, input, labels);
+    return status ? status : cvy_loader_finish(loader, count, input);
 }
 
 const cvy_mix *cvy_loader_mix(const cvy_loader *loader) {
@@ -569,162 +526,7 @@ convoy_status cvy_loader_skip(cvy_loader *loader, int n) {
     return status;
 }
 
-/* ---- A batch that the host makes once more ---- */
-
-void cvy_loader_verify(cvy_loader *loader, cvy_verifier *verifier) {
-    loader->verifier = verifier;
-}
-
-/* What the device's buffer holds at `offset` is what was uploaded. */
-static convoy_status check_upload(const cvy_loader *loader, cvy_buffer *buffer, size_t offset,
-                                  const void *data, size_t bytes, const char *what) {
-    char *here = buffer ? malloc(bytes ? bytes : 1) : NULL;
-    if (!buffer)
-        return CONVOY_OK;
-    convoy_status status =
-        here ? cvy_buffer_read(buffer, offset, here, bytes) : cvy_fail_memory("a comparison", bytes);
-    if (!status && memcmp(here, data, bytes) != 0) {
-        cvy_difference difference;
-        snprintf(difference.text, sizeof difference.text, "%s are not what was uploaded", what);
-        status = cvy_verifier_fail(loader->verifier, "the making of a batch", &difference);
-    }
-    free(here);
-    return status;
-}
-
-/* The pieces of memory that a batch is made of, as the loader has them. */
-static convoy_status check_uploads(const cvy_loader *loader, const store *store,
-                                   const cvy_augment_source *from, size_t count, size_t offset) {
-    const size_t bytes = cvy_dataset_image_bytes(loader->dataset), images = loader->dataset->count;
-    convoy_status status = check_upload(loader, loader->indices, offset * sizeof(uint32_t), from->indices,
-                                        count * sizeof(uint32_t), "the places of images");
-    for (size_t i = 0; i < count && !loader->ahead && !status; i++)
-        status = check_upload(loader, store->images, from->indices[i] * bytes,
-                              (const char *)from->images + from->indices[i] * bytes, bytes, "the images");
-    if (!status && !loader->ahead)
-        status =
-            check_upload(loader, store->labels, 0, from->all_labels, images * sizeof(int32_t), "the labels");
-    if (!status && !loader->ahead)
-        status = check_upload(loader, store->means, 0, store->host_means,
-                              images * (size_t)loader->dataset->channels * sizeof(float), "the means");
-    return status || !loader->looks ? status : cvy_looks_check(loader->looks, loader->verifier);
-}
-
-static convoy_status expect(const cvy_loader *loader, const char *name, cvy_buffer *buffer, bool exact,
-                            cvy_buffer **host) {
-    const cvy_cut cut = cvy_cut_whole(buffer);
-    convoy_status status = cvy_verifier_copy(loader->verifier, buffer, cut, host);
-    if (!status)
-        cvy_verifier_expect(loader->verifier, &(cvy_expected){.name = name,
-                                                              .device = buffer,
-                                                              .host = *host,
-                                                              .cut = cut,
-                                                              .exact = exact,
-                                                              .tolerance = 1e-4});
-    return status;
-}
-
-/* Where the set is not on the device, the batch as it came there; identity, then, is what it is indexed by.
- */
-static convoy_status source_of(const cvy_loader *loader, const store *store, size_t count, size_t offset,
-                               cvy_augment_source *from) {
-    cvy_buffer *images, *labels, *indices;
-    *from = (cvy_augment_source){.images = loader->dataset->images,
-                                 .all_labels = loader->dataset->labels,
-                                 .indices = loader->order + offset,
-                                 .means = store->host_means};
-    if (!loader->ahead)
-        return CONVOY_OK;
-    convoy_status status =
-        cvy_verifier_copy(loader->verifier, store->images, cvy_cut_whole(store->images), &images);
-    if (!status)
-        status = cvy_verifier_copy(loader->verifier, store->labels, cvy_cut_whole(store->labels), &labels);
-    if (!status)
-        status = cvy_verifier_scratch(loader->verifier, count * sizeof(uint32_t), &indices);
-    if (status)
-        return status;
-    from->images = cvy_buffer_host(images);
-    from->all_labels = cvy_buffer_host(labels);
-    from->indices = cvy_buffer_host(indices);
-    for (size_t i = 0; i < count; i++)
-        ((uint32_t *)cvy_buffer_host(indices))[i] = (uint32_t)(offset + i);
-    return CONVOY_OK;
-}
-
-/* Images of another size than the model's, as the host makes them of those of the batch. */
-static convoy_status resize_here(const cvy_loader *loader, size_t count, const cvy_augment_source *from,
-                                 cvy_augment_source *made) {
-    const cvy_image_spec *image = &loader->options.image;
-    const cvy_gather_shape stored = set_shape(loader->dataset, image, loader->options.pitch);
-    cvy_buffer *images;
-    *made = *from;
-    if (!loader->resample)
-        return CONVOY_OK;
-    convoy_status status =
-        cvy_verifier_scratch(loader->verifier,
-                             count * (size_t)image->channels * (size_t)image->height * (size_t)image->width *
-                                 (stored.floats ? sizeof(float) : 1),
-                             &images);
-    if (status)
-        return status;
-    made->images = cvy_buffer_host(images);
-    return cvy_resample_reference(&stored, (int)count, from->images, from->indices, cvy_buffer_host(images));
-}
-
-/* From the batch as the device sampled it: steps on bytes begin with a rounding. */
-static convoy_status finish_verified(cvy_loader *loader, size_t count, cvy_buffer *input) {
-    cvy_buffer *images = NULL;
-    cvy_difference difference;
-    bool found = false;
-    cvy_verifier_start(loader->verifier);
-    convoy_status status = expect(loader, "batch", input, false, &images);
-    if (!status)
-        status = finish_images(loader, count, input);
-    if (status)
-        return status;
-    if (loader->looks && cvy_looks_step(loader->looks))
-        cvy_looks_reference_steps(loader->looks, loader->begin, (int)count, cvy_buffer_host(images));
-    if (loader->mixes)
-        cvy_mix_reference(&loader->options.image, loader->options.pitch, (int)count, &loader->mix,
-                          cvy_buffer_host(images));
-    status = cvy_verifier_compare(loader->verifier, "the making of a batch", &found, &difference);
-    return status || !found ? status
-                            : cvy_verifier_fail(loader->verifier, "the making of a batch", &difference);
-}
-
-static convoy_status make_verified(cvy_loader *loader, const store *store, size_t count, size_t offset,
-                                   cvy_buffer *input, cvy_buffer *labels) {
-    const cvy_gather_shape shape =
-        gather_shape(loader->dataset, &loader->options.image, loader->options.pitch);
-    cvy_augment_source from, made;
-    cvy_buffer *images = NULL, *classes = NULL;
-    cvy_difference difference;
-    bool found = false;
-    cvy_verifier_start(loader->verifier);
-    convoy_status status = source_of(loader, store, count, offset, &from);
-    if (!status)
-        status = expect(loader, "batch", input, false, &images);
-    if (!status)
-        status = expect(loader, "list of labels", labels, true, &classes);
-    if (!status)
-        status = sample_images(loader, store, count, offset, input, labels);
-    if (!status)
-        status = resize_here(loader, count, &from, &made);
-    if (status)
-        return status;
-    if (loader->looks)
-        cvy_looks_reference(loader->looks, loader->begin, (int)count, &made, cvy_buffer_host(images),
-                            cvy_buffer_host(classes));
-    else
-        cvy_gather_reference(&shape, (int)count, made.images, made.all_labels, made.indices,
-                             cvy_buffer_host(images), cvy_buffer_host(classes));
-    status = cvy_verifier_compare(loader->verifier, "the making of a batch", &found, &difference);
-    if (!status && found)
-        status = cvy_verifier_fail(loader->verifier, "the making of a batch", &difference);
-    if (!status)
-        status = check_uploads(loader, store, &from, count, offset);
-    return status || is_finished(loader) ? status : finish_verified(loader, count, input);
-}
+/* ---- The next images ---- */
 
 convoy_status cvy_loader_next(cvy_loader *loader, cvy_buffer *input, cvy_buffer *labels, int *n) {
     return cvy_loader_next_of(loader, loader->options.piece, input, labels, n);
@@ -746,9 +548,10 @@ convoy_status cvy_loader_next_of(cvy_loader *loader, int most, cvy_buffer *input
                         "internal error: images %zu to %zu of a batch were said not to be wanted", place,
                         place + count);
     size_t offset = loader->ahead ? place - first : loader->begin;
-    store *store = store_of(loader, loader->batch - 1);
-    status = cvy_verifier_takes(loader->verifier) ? make_verified(loader, store, count, offset, input, labels)
-                                                  : make_images(loader, store, count, offset, input, labels);
+    cvy_loader_store *store = store_of(loader, loader->batch - 1);
+    status = cvy_verifier_takes(loader->verifier)
+                 ? cvy_loader_make_verified(loader, store, count, offset, input, labels)
+                 : make_images(loader, store, count, offset, input, labels);
     if (!status && loader->ahead && count == loader->left)
         status = leave_store(loader, store);
     if (status)

@@ -110,8 +110,8 @@ static convoy_status create(const char *function, const convoy_images *images, c
     set->count = given->count;
     set->channels = given->channels;
     set->height = given->height;
-    set->unfitted = true;
     set->width = given->width;
+    set->unfitted = true;
     set->floats = given->pixel == CONVOY_PIXEL_FLOAT;
     return CONVOY_OK;
 }

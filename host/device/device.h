@@ -112,10 +112,10 @@ convoy_status cvy_buffer_copy(cvy_buffer *from, size_t from_offset, cvy_buffer *
    for each other except where they are told to; the host device copies at once. */
 typedef struct cvy_transfer cvy_transfer;
 convoy_status cvy_transfer_create(convoy_device *device, cvy_transfer **transfer);
-void cvy_transfer_free(cvy_transfer *transfer); /* waits for its uploads; NULL is allowed */
+void cvy_transfer_free(cvy_transfer *transfer); /* waits for what is under way; NULL is allowed */
 
-/* Uploads that start from now on wait for what was launched so far: for those that read or clear the buffers.
-   Ask for it right behind the last of them, or the uploads wait for more than they must. */
+/* Transfers that start from now on wait for what was launched so far: for those that read or write the
+   buffers. Ask for it right behind the last of them, or they wait for more than they must. */
 convoy_status cvy_transfer_after_launches(cvy_transfer *transfer);
 /* `data` must stay as it is until cvy_transfer_finish or _free. */
 convoy_status cvy_transfer_start(cvy_transfer *transfer, cvy_buffer *buffer, size_t offset, const void *data,
@@ -123,9 +123,9 @@ convoy_status cvy_transfer_start(cvy_transfer *transfer, cvy_buffer *buffer, siz
 /* The same from the device into `data`. */
 convoy_status cvy_transfer_fetch(cvy_transfer *transfer, cvy_buffer *buffer, size_t offset, void *data,
                                  size_t bytes);
-/* What is launched from now on waits for the uploads that were started. */
+/* What is launched from now on waits for the transfers that were started. */
 convoy_status cvy_transfer_before_launches(cvy_transfer *transfer);
-/* The host waits for the uploads, not for launches behind them; reports what went wrong in the last. */
+/* The host waits for the transfers, not for launches behind them; reports what went wrong in the last. */
 convoy_status cvy_transfer_finish(cvy_transfer *transfer);
 
 /* ---- Kernels ---- */

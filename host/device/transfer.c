@@ -6,8 +6,8 @@
 
 struct cvy_transfer {
     convoy_device *device;
-    cl_event before; /* launches that uploads must not overtake; NULL: none */
-    cl_event done;   /* the last upload's; NULL: none is under way */
+    cl_event before; /* launches that transfers must not overtake; NULL: none */
+    cl_event done;   /* the last transfer's; NULL: none is under way */
 };
 
 static void replace(cl_event *event, cl_event by) {
@@ -55,7 +55,7 @@ convoy_status cvy_transfer_after_launches(cvy_transfer *transfer) {
     }
     if (launched)
         clReleaseEvent(launched);
-    return cvy_fail_opencl(code, "letting an upload wait for launches");
+    return cvy_fail_opencl(code, "letting a transfer wait for launches");
 }
 
 static convoy_status submit(cvy_transfer *transfer, cl_event done) {
@@ -102,7 +102,7 @@ convoy_status cvy_transfer_before_launches(cvy_transfer *transfer) {
     if (!transfer->done)
         return CONVOY_OK;
     cl_int code = clEnqueueBarrierWithWaitList(transfer->device->queue, 1, &transfer->done, NULL);
-    return code == CL_SUCCESS ? CONVOY_OK : cvy_fail_opencl(code, "letting launches wait for an upload");
+    return code == CL_SUCCESS ? CONVOY_OK : cvy_fail_opencl(code, "letting launches wait for a transfer");
 }
 
 convoy_status cvy_transfer_finish(cvy_transfer *transfer) {

@@ -4,13 +4,6 @@
 
 #include "model/graph.h"
 
-static const cvy_transform_type *find(const char *name) {
-    for (const cvy_transform_type *type = cvy_transform_types; type->name; type++)
-        if (strcmp(type->name, name) == 0)
-            return type;
-    return NULL;
-}
-
 static convoy_status fail_unknown(const cvy_node *name) {
     const char *known[32];
     size_t count = 0;
@@ -39,7 +32,7 @@ static convoy_status read_one(convoy_model *model, const cvy_node *node, cvy_tra
     if (!name)
         return cvy_node_fail(node, "augment: a transform is one name with its parameters, as "
                                    "{RandomCrop: {padding: 4}}");
-    const cvy_transform_type *type = find(name->text);
+    const cvy_transform_type *type = cvy_transform_type_find(name->text);
     if (!type)
         return fail_unknown(name);
     convoy_status status = cvy_params_read(type->params, out, model->arena, type->name, parameters, name);

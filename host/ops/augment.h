@@ -141,6 +141,8 @@ typedef struct cvy_transform_type {
 
 /* Every type; ends with a row whose name is NULL. */
 extern const cvy_transform_type cvy_transform_types[];
+/* NULL: none is called so. */
+const cvy_transform_type *cvy_transform_type_find(const char *name);
 
 /* Follows a picture through the list to the model's image: CONVOY_INVALID where `at` (count: behind the last)
    cannot be. `frame` begins as the first picture. */

@@ -184,7 +184,9 @@ static void take_steps(const cvy_tone_shape *shape, const int32_t *words, size_t
 void cvy_tone_reference(const cvy_tone_shape *shape, int n, const int32_t *words, size_t room, float *y) {
     const cvy_image_spec *image = &shape->image;
     uint8_t *pictures = malloc(2 * (size_t)image->channels * (size_t)image->height * (size_t)image->width);
-    for (int i = 0; i < n && pictures; i++)
+    if (!pictures)
+        cvy_abort_memory();
+    for (int i = 0; i < n; i++)
         if (words[i] != CVY_TONE_NONE)
             take_steps(shape, words + i, room, y + i, pictures);
     free(pictures);

@@ -12,7 +12,7 @@
 enum {
     CVY_TONE_NONE,
     CVY_TONE_MAP,       /* six words of a map to the picture before, the last of each row with a half, and its
-                           binary       digits */
+                           binary digits */
     CVY_TONE_SATURATE,  /* a factor, as float */
     CVY_TONE_SHARPEN,   /* a factor */
     CVY_TONE_ERASE,     /* first column and row, last ones, the level */

@@ -1,6 +1,7 @@
 /* The transforms: their arguments, and what they draw. Each follows torchvision's get_params, whose
    distributions it draws from by random numbers of its own. */
 #include <math.h>
+#include <string.h>
 
 #include "ops/augment.h"
 
@@ -389,6 +390,13 @@ const cvy_transform_type cvy_transform_types[] = {
     {"CutMix", mix_params, check_mix, NULL, false, cvy_mix_draw_cutmix},
     {.name = NULL},
 };
+
+const cvy_transform_type *cvy_transform_type_find(const char *name) {
+    for (const cvy_transform_type *type = cvy_transform_types; type->name; type++)
+        if (strcmp(type->name, name) == 0)
+            return type;
+    return NULL;
+}
 
 /* ---- Lists ---- */
 

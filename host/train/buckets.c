@@ -166,7 +166,8 @@ convoy_status cvy_buckets_create(convoy_network *network, convoy_device *device,
                        .overlaps = true,
                        .at_once = cvy_device_get_traits(device)->host,
                        .most_rows = most_rows,
-                       .rows = malloc(most_rows * values * sizeof *b->rows),
+                       .rows =
+                           calloc(most_rows * values, sizeof *b->rows), /* also sent by a rank that failed */
                        .sum = malloc(values * sizeof *b->sum),
                        .lock = PTHREAD_MUTEX_INITIALIZER,
                        .changed = PTHREAD_COND_INITIALIZER};

@@ -300,7 +300,7 @@ static convoy_status list_forest(int size, const unsigned *first, forest *f) {
 static convoy_status scatter(cvy_collective *c, const forest *f, const float *rows, size_t values,
                              float *packed, float *slices, cvy_parcel *to) {
     const int size = c->transport.size, rank = c->transport.rank, spans = f->counts[rank];
-    const size_t own = slice_of(values, rank + 1, size) - slice_of(values, rank, size);
+    const size_t own = cvy_collective_slice(values, rank, size);
     cvy_parcel *from = to + size;
     for (int r = 0; r < size; r++) {
         const size_t begin = slice_of(values, r, size), n = slice_of(values, r + 1, size) - begin;

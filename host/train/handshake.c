@@ -43,7 +43,7 @@ static convoy_status hash_build(cvy_hash *hash) {
 static void hash_settings(const convoy_trainer *t, cvy_hash *hash) {
     const convoy_train_options *o = &t->options;
     size_t buckets = 0;
-    cvy_buckets_list(t->pieces.buckets, &buckets);
+    const cvy_bucket *list = cvy_buckets_list(t->pieces.buckets, &buckets);
     const unsigned long long numbers[] = {(unsigned long long)o->batch_size,
                                           (unsigned long long)o->micro_batch,
                                           t->pieces.count,
@@ -53,9 +53,10 @@ static void hash_settings(const convoy_trainer *t, cvy_hash *hash) {
                                           (unsigned long long)o->eval_every,
                                           t->identity.shuffle,
                                           o->resume,
-                                          buckets,
                                           (unsigned long long)t->position.step};
     cvy_hash_add(hash, numbers, sizeof numbers);
+    for (size_t k = 0; k < buckets; k++) /* they travel in this order */
+        cvy_hash_add(hash, &list[k].range, sizeof list[k].range);
 }
 
 static void hash_set(const convoy_dataset *set, cvy_hash *hash) {

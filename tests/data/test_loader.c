@@ -244,13 +244,6 @@ static void expect_augmented(bench *bench, const convoy_dataset *set, const cvy_
     free(actual);
 }
 
-static const cvy_transform_type *type_of(const char *name) {
-    const cvy_transform_type *type = cvy_transform_types;
-    while (strcmp(type->name, name) != 0)
-        type++;
-    return type;
-}
-
 /* Over more batches than are drawn at once, from the beginning of an epoch and from its middle. */
 static void batches_are_augmented(void **state) {
     (void)state;
@@ -301,9 +294,12 @@ static void batches_are_augmented(void **state) {
 static void batches_take_steps(void **state) {
     (void)state;
     cvy_transform list[] = {
-        {.type = type_of("RandomHorizontalFlip"), .p = 0.5},
-        {.type = type_of("RandAugment"), .num_ops = 3, .magnitude = 9, .num_magnitude_bins = 31},
-        {.type = type_of("RandomErasing"), .p = 1, .scale = {0.1, 0.2}, .ratio = {0.5, 2}}};
+        {.type = cvy_transform_type_find("RandomHorizontalFlip"), .p = 0.5},
+        {.type = cvy_transform_type_find("RandAugment"),
+         .num_ops = 3,
+         .magnitude = 9,
+         .num_magnitude_bins = 31},
+        {.type = cvy_transform_type_find("RandomErasing"), .p = 1, .scale = {0.1, 0.2}, .ratio = {0.5, 2}}};
     const cvy_transforms augment = {list, 3};
     convoy_dataset *set = open_set(0);
     for (int w = 0; w < WAYS - 1; w++) {
@@ -334,7 +330,7 @@ static void batches_are_mixed(void **state) {
             options.augment = &augment;
             options.image.border = w;
             options.piece = p ? 3 : 0;
-            list[0].type = type_of(w == 1 ? "CutMix" : "MixUp");
+            list[0].type = cvy_transform_type_find(w == 1 ? "CutMix" : "MixUp");
             bench bench = open_bench(set, &options);
             assert_ok(cvy_loader_start(bench.loader, 2, 1)); /* the second batch of the epoch */
             for (int i = p ? 3 : 1; i < (p ? 8 : 3); i++) {

@@ -313,16 +313,16 @@ static void a_rank_that_hangs_is_named(void **state) {
 
 /* ---- ranks that are not alike ---- */
 
-/* Two ranks with options of their own; what they said is in `err`. */
-static int train_apart(const char *out, const char *err, const char *first, const char *second) {
+/* Two ranks, of which the second has an environment and options of its own; what they said is in `err`. */
+static int train_apart(const char *out, const char *err, const char *environment, const char *option) {
     cvy_text command = {0};
-    const char *parts[] = {first, second};
     cvy_text_add(&command, "mpirun");
     for (int i = 0; i < 2; i++)
         cvy_text_add(&command,
-                     "%s -n 1 " CONVOY_BINARY_DIR "/convoy train %s --device host --no-pictures --out %s "
+                     "%s -n 1 env %s " CONVOY_BINARY_DIR
+                     "/convoy train %s --device host --no-pictures --out %s "
                      "--limit-train 103 --limit-test 37 %s",
-                     i ? " :" : "", model, out, parts[i]);
+                     i ? " :" : "", i ? environment : "", model, out, i ? option : "");
     cvy_text_add(&command, " >%s 2>&1 </dev/null", err);
     const int code = system(cvy_text_get(&command));
     cvy_text_free(&command);
@@ -359,20 +359,23 @@ static void what_differs_is_refused_by_name(void **state) {
         skip();
     const char *err = test_path(folder, "differs.err");
     const struct {
-        const char *option, *words;
+        const char *environment, *option, *words;
     } cases[] = {
-        {"--limit-train 90", "another data set than rank 0"},
-        {"--seed 3", "another settings"},
-        {"--set label_smoothing=0.1", "another model or recipe than rank 0"},
-        {"--data /nowhere/at/all", "rank 1"},
+        {"", "--limit-train 90", "another data set than rank 0"},
+        {"", "--seed 3", "another settings"},
+        {"", "--set label_smoothing=0.1", "another model or recipe than rank 0"},
+        {"", "--data /nowhere/at/all", "rank 1"},
+        {"CONVOY_BUCKET_MB=0.0048828125", "", "the same CONVOY_BUCKET_MB"}, /* as many, cut elsewhere */
     };
     use("openmpi");
+    setenv("CONVOY_BUCKET_MB", "0.00390625", 1);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const char *out = test_path(folder, "differs");
-        assert_int_equal(train_apart(out, err, "", cases[i].option), 2);
+        assert_int_equal(train_apart(out, err, cases[i].environment, cases[i].option), 2);
         said(err, cases[i].words);
         assert_false(cvy_file_exists(test_path(out, "checkpoint.safetensors")));
     }
+    unsetenv("CONVOY_BUCKET_MB");
 }
 
 static void a_launcher_that_is_absent_is_said(void **state) {
@@ -480,6 +483,11 @@ static void a_rank_that_is_alone_is_refused(void **state) {
     const test_output *r = RUN("train", model, SMALL, "--devices", "host,host", "--mpi", mpi);
     assert_int_equal(r->code, 2);
     assert_non_null(strstr(r->err, "and not one of 2 ranks: leave out --mpi"));
+    setenv("POCL_DEVICES", "pthread pthread",
+           1); /* where nobody gave a list, one of two devices is no rank lost */
+    r = RUN("train", model, SMALL, "--mpi", mpi, "--data", "/nowhere/at/all");
+    unsetenv("POCL_DEVICES");
+    assert_non_null(strstr(r->err, "/nowhere/at/all"));
 }
 
 int main(void) {

@@ -418,13 +418,6 @@ static cvy_look draw_one(const cvy_transform *t, uint32_t index) {
     return look;
 }
 
-static const cvy_transform_type *type_of(const char *name) {
-    const cvy_transform_type *type = cvy_transform_types;
-    while (strcmp(type->name, name) != 0)
-        type++;
-    return type;
-}
-
 static int ascending(const void *a, const void *b) {
     const double x = *(const double *)a, y = *(const double *)b;
     return (x > y) - (x < y);
@@ -487,7 +480,7 @@ static void test_uniform_draws(void **state) {
     for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
         cvy_transform t = cases[c].transform;
         double values[DRAWS];
-        t.type = type_of(cases[c].name);
+        t.type = cvy_transform_type_find(cases[c].name);
         double *const factors[4] = {t.brightness, t.contrast, t.saturation, t.hue};
         for (int f = 0; f < 4; f++)
             if (factors[f][0] == 0 && factors[f][1] == 0)
@@ -503,7 +496,7 @@ static void test_uniform_draws(void **state) {
 /* Each of a jitter's changes comes as often before another as behind it. */
 static void test_order_of_jitter(void **state) {
     (void)state;
-    const cvy_transform t = {.type = type_of("ColorJitter"),
+    const cvy_transform t = {.type = cvy_transform_type_find("ColorJitter"),
                              .brightness = {0, NAN},
                              .contrast = {0.5, 0.5},
                              .saturation = {0.5, 0.5},
@@ -539,13 +532,15 @@ static void check_recorded_draws(const char *what, int (*values)[4], size_t coun
 static void test_draws_of_areas(void **state) {
     (void)state;
     static int values[DRAWS][4];
-    const cvy_transform crop = {.type = type_of("RandomResizedCrop"),
+    const cvy_transform crop = {.type = cvy_transform_type_find("RandomResizedCrop"),
                                 .size = {HEIGHT, WIDTH},
                                 .scale = {0.08, 1},
                                 .ratio = {3.0 / 4, 4.0 / 3},
                                 .interpolation = CVY_BILINEAR};
-    const cvy_transform erasing = {
-        .type = type_of("RandomErasing"), .p = 0.5, .scale = {0.02, 0.33}, .ratio = {0.3, 3.3}};
+    const cvy_transform erasing = {.type = cvy_transform_type_find("RandomErasing"),
+                                   .p = 0.5,
+                                   .scale = {0.02, 0.33},
+                                   .ratio = {0.3, 3.3}};
     for (uint32_t i = 0; i < DRAWS; i++) {
         const cvy_look look = draw_one(&crop, i);
         values[i][0] = (int)lround(look.place[5] - 0.5 * look.place[4] + 0.5);
@@ -585,7 +580,7 @@ static void test_whole_draws(void **state) {
     for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
         cvy_transform t = cases[c].transform;
         int counts[64] = {0};
-        t.type = type_of(cases[c].name);
+        t.type = cvy_transform_type_find(cases[c].name);
         for (uint32_t i = 0; i < DRAWS; i++) {
             const cvy_look look = draw_one(&t, i);
             counts[(int)look.place[cases[c].axis ? 5 : 2] - cases[c].low]++;
@@ -594,8 +589,9 @@ static void test_whole_draws(void **state) {
         for (int at = 0; at <= span; at += step)
             assert_true(fabs(counts[at] * (span / step + 1.0) / DRAWS - 1) < 0.15);
     }
-    const cvy_transform move = {
-        .type = type_of("RandomAffine"), .translate = {0.25, 0.1}, .scale = {1, 1}}; /* 6 columns, 2 rows */
+    const cvy_transform move = {.type = cvy_transform_type_find("RandomAffine"),
+                                .translate = {0.25, 0.1},
+                                .scale = {1, 1}}; /* 6 columns, 2 rows */
     double most[2] = {0, 0};
     for (uint32_t i = 0; i < DRAWS; i++) {
         const cvy_look look = draw_one(&move, i);
@@ -609,7 +605,7 @@ static void test_whole_draws(void **state) {
 /* The same for the same seed, epoch and image; another for another of each. */
 static void test_draws_are_of_their_keys(void **state) {
     (void)state;
-    cvy_transform t = {.type = type_of("RandomRotation"), .degrees = {180, NAN}};
+    cvy_transform t = {.type = cvy_transform_type_find("RandomRotation"), .degrees = {180, NAN}};
     const cvy_transforms list = {&t, 1};
     const cvy_image_spec image = {.channels = 1, .height = HEIGHT, .width = WIDTH};
     const uint32_t keys[][3] = {{1, 2, 3}, {1, 2, 3}, {2, 2, 3}, {1, 3, 3}, {1, 2, 4}};

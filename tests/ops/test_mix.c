@@ -64,10 +64,8 @@ enum { DRAWS = 4000 };
 
 static cvy_mix draw(const char *name, double alpha, uint64_t seed, uint32_t epoch, size_t begin) {
     const cvy_image_spec image = {.channels = 3, .height = 20, .width = 24};
-    cvy_transform t = {.type = cvy_transform_types, .alpha = alpha};
+    cvy_transform t = {.type = cvy_transform_type_find(name), .alpha = alpha};
     cvy_mix mix;
-    while (strcmp(t.type->name, name) != 0)
-        t.type++;
     assert_true(cvy_transforms_mix(&(cvy_transforms){&t, 1}));
     cvy_transforms_draw_mix(&(cvy_transforms){&t, 1}, seed, epoch, begin, &image, &mix);
     return mix;

@@ -9,13 +9,6 @@
 
 enum { HEIGHT = 20, WIDTH = 24, DRAWS = 6000 };
 
-static const cvy_transform_type *type_of(const char *name) {
-    const cvy_transform_type *type = cvy_transform_types;
-    while (strcmp(type->name, name) != 0)
-        type++;
-    return type;
-}
-
 static cvy_augment_shape shape_of(int channels, int steps, int border) {
     cvy_augment_shape shape = {.gather = {.pitch = 16, .in_height = HEIGHT, .in_width = WIDTH},
                                .frame = {.channels = channels, .shrink = 1, .fill = 90, .steps = steps}};
@@ -62,7 +55,7 @@ static void check(const char *what, const cvy_look *look, const uint8_t *expecte
     free(y);
 }
 
-/* One operation of a given strength: TrivialAugmentWide's draws, repeated until it is that. */
+/* A step on bytes, and nothing else. */
 static cvy_look operated(int kind, double factor) {
     cvy_look look;
     float single = (float)factor;
@@ -135,8 +128,11 @@ static void test_moves(void **state) {
 /* Eight operations on each image, and a box. */
 static void draw_words(const cvy_augment_shape *shape, size_t room, int32_t *words, bool seen[12]) {
     cvy_transform list[] = {
-        {.type = type_of("RandAugment"), .num_ops = 8, .magnitude = 5, .num_magnitude_bins = 11},
-        {.type = type_of("RandomErasing"), .p = 0.5, .scale = {0.1, 0.2}, .ratio = {0.5, 2}}};
+        {.type = cvy_transform_type_find("RandAugment"),
+         .num_ops = 8,
+         .magnitude = 5,
+         .num_magnitude_bins = 11},
+        {.type = cvy_transform_type_find("RandomErasing"), .p = 0.5, .scale = {0.1, 0.2}, .ratio = {0.5, 2}}};
     for (size_t i = 0; i < room; i++) {
         cvy_look look;
         cvy_transforms_draw(&(cvy_transforms){list, 2}, 3, 1, (uint32_t)i, HEIGHT, WIDTH,
@@ -188,7 +184,8 @@ static void test_against_reference(void **state) {
 static void test_draws(void **state) {
     (void)state;
     static double angles[DRAWS];
-    const cvy_transform trivial = {.type = type_of("TrivialAugmentWide"), .num_magnitude_bins = 31};
+    const cvy_transform trivial = {.type = cvy_transform_type_find("TrivialAugmentWide"),
+                                   .num_magnitude_bins = 31};
     const cvy_transforms list = {(cvy_transform *)(uintptr_t)&trivial, 1};
     const cvy_image_spec image = {.channels = 3, .height = HEIGHT, .width = WIDTH};
     size_t kinds[12] = {0}, turns = 0, unmoved = 0, bits[9] = {0};
@@ -222,8 +219,10 @@ static void test_draws(void **state) {
 /* RandAugment: so many operations of one strength, each either way. */
 static void test_rand_draws(void **state) {
     (void)state;
-    const cvy_transform rand = {
-        .type = type_of("RandAugment"), .num_ops = 2, .magnitude = 9, .num_magnitude_bins = 31};
+    const cvy_transform rand = {.type = cvy_transform_type_find("RandAugment"),
+                                .num_ops = 2,
+                                .magnitude = 9,
+                                .num_magnitude_bins = 31};
     const cvy_transforms list = {(cvy_transform *)(uintptr_t)&rand, 1};
     const cvy_image_spec image = {.channels = 3, .height = HEIGHT, .width = WIDTH};
     size_t steps = 0, up = 0, factors = 0;
