@@ -38,7 +38,7 @@ static const cvy_param params[] = {
     {"data", CVY_TEXT, offsetof(options, data), "", 0, 0, NULL, "as of train; default: the recipe's"},
     CLI_ROW_DEVICE,
     {"devices", CVY_TEXT, offsetof(options, devices), "", 0, 0, NULL,
-     "as 0:0,1:0: so many trials at once, each on the first of them that is free"},
+     "as 0:0,1:0, or auto: so many trials at once, each on the first of them that is free"},
     {"epochs", CVY_INT, offsetof(options, epochs), "", 1, 1 << 20, NULL,
      "of each trial; default: the recipe's"},
     {"seed", CVY_SIZE, offsetof(options, seed), "0", 0, 9e18, NULL,

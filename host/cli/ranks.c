@@ -77,9 +77,7 @@ convoy_status cli_devices_check(const cli_call *call, const char *list) {
                          : CONVOY_OK;
 }
 
-/* "0:0,0:1": what `auto` takes, and the devices of this machine that are as good, or as little; in the arena.
- */
-static convoy_status list_devices(cvy_arena *arena, const char **text) {
+convoy_status cli_devices_list(cvy_arena *arena, const char **text) {
     const convoy_device_info *const *list = NULL;
     size_t count = 0, best = 0;
     cvy_text all = {0};
@@ -178,7 +176,7 @@ convoy_status cli_ranks_join(cli_call *call, int mpi, const char *devices) {
     cvy_transport transport;
     convoy_status status = devices ? cli_devices_check(call, devices) : CONVOY_OK;
     if (!status && (devices ? strcmp(devices, "auto") == 0 : by && !(told && *told)))
-        status = list_devices(call->arena, &devices);
+        status = cli_devices_list(call->arena, &devices);
     if (status)
         return status;
     if (devices && !by && cli_devices_count(devices) > 1)

@@ -26,6 +26,9 @@ convoy_status cli_ranks_join(cli_call *call, int mpi, const char *devices);
 /* A list of devices, as 0:0,1:0: one at least, none missing, and not beside --device. */
 convoy_status cli_devices_check(const cli_call *call, const char *list);
 size_t cli_devices_count(const char *list);
+/* "0:0,0:1": what `auto` takes, and the devices of this machine that are as good, or as little; in the arena.
+   Drivers are loaded for it. */
+convoy_status cli_devices_list(cvy_arena *arena, const char **text);
 /* One of them, in turn; in the arena. */
 const char *cli_devices_pick(cvy_arena *arena, const char *list, size_t place);
 /* CONVOY_INVALID: a launcher started this process as one of several, each of which would do the same. */

@@ -86,13 +86,48 @@ static _Noreturn void serve(search_workers *w, const char *selector, cvy_child *
 
 /* ---- starting and ending them ---- */
 
+/* What the list `auto` stands for. A child asks: what forks has no driver. */
+static convoy_status list_automatic(cli_call *call, const char **list) {
+    const cvy_child_patience patience = {.limit = INFINITY, .interrupt = cli_catch_signals()};
+    cvy_child child;
+    cvy_child_answer answer;
+    bool inside;
+    convoy_status status = cvy_child_fork(&child, &inside);
+    if (inside) {
+        status = cli_devices_list(call->arena, list);
+        if (status)
+            cvy_child_say_failure(&child, status);
+        else
+            cvy_child_say(&child, "%s", *list);
+        _exit(0);
+    }
+    if (status)
+        return status;
+    switch (cvy_child_hear(&child, &patience, &answer)) {
+    case CVY_CHILD_ANSWERED:
+        *list = cvy_arena_strdup(call->arena, answer.line);
+        break;
+    case CVY_CHILD_FAILED:
+        status = answer.status;
+        break;
+    case CVY_CHILD_STOPPED:
+        status = cvy_fail(CONVOY_INTERRUPTED, "interrupted");
+        break;
+    default:
+        status =
+            cvy_fail(CONVOY_FAILED, "the process that lists devices ended with %s", cvy_child_ending(&child));
+    }
+    cvy_child_end(&child);
+    return status;
+}
+
 convoy_status search_workers_start(cli_call *call, const char *list, const search_work *work,
                                    search_workers **workers) {
     search_workers *w = *workers = cvy_arena_alloc(call->arena, sizeof *w);
-    const size_t count = cli_devices_count(list);
     *w = (search_workers){.call = call, .work = work, .interrupt = cli_catch_signals()};
+    convoy_status status = strcmp(list, "auto") == 0 ? list_automatic(call, &list) : CONVOY_OK;
+    const size_t count = cli_devices_count(list);
     w->all = cvy_arena_alloc(call->arena, count * sizeof *w->all);
-    convoy_status status = CONVOY_OK;
     for (; w->count < count && !status; w->count++) {
         worker *one = &w->all[w->count];
         bool inside;

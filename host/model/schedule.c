@@ -290,9 +290,9 @@ static convoy_status read_milestones(cvy_arena *arena, cvy_schedule *s) {
         if (item->kind != CVY_SCALAR || !cvy_text_to_long(item->text, &value) || value < 1 ||
             value > 1 << 30 || (i > 0 && value <= s->bounds[i - 1]))
             return cvy_node_fail(item,
-                                 "%s: milestones are whole numbers from 1 on, each larger than the one "
-                                 "before",
-                                 s->type->name);
+                                 "%s: milestones are whole numbers from 1 to %d, each larger than the one "
+                                 "before; found `%s`",
+                                 s->type->name, 1 << 30, item->kind == CVY_SCALAR ? item->text : "a list");
         s->bounds[s->bound_count++] = (int)value;
     }
     return CONVOY_OK;

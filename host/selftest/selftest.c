@@ -275,19 +275,23 @@ static convoy_status list_parts(asking *a) {
     convoy_status status = begin(a, &child);
     if (status)
         return status;
+    cvy_text known = {0};
     cvy_child_say(&child, "parts\t%d", (int)a->options->level);
     while (hear(a, &child, 1, &answer) == CVY_CHILD_ANSWERED && strncmp(answer.line, "part\t", 5) == 0) {
         char *rest = answer.line + 5, *name = strsep(&rest, "\t");
         const char *only = a->options->only;
+        cvy_text_add(&known, "%s%s", known.length ? ", " : "", name);
         if (a->result->count == CVY_SELFTEST_PARTS || (only && strncmp(name, only, strlen(only)) != 0))
             continue;
         a->patience[a->result->count] = rest ? (int)strtol(rest, NULL, 10) : 1;
         snprintf(a->result->parts[a->result->count++].name, sizeof a->result->parts->name, "%s", name);
     }
     cvy_child_end(&child);
-    return a->result->count ? CONVOY_OK
-                            : cvy_fail(CONVOY_INVALID, "the self-test of this device has no part \"%s\"",
-                                       a->options->only ? a->options->only : "");
+    if (!a->result->count)
+        status = cvy_fail(CONVOY_INVALID, "the self-test of this device has no part \"%s\"; it has: %s",
+                          a->options->only ? a->options->only : "", cvy_text_get(&known));
+    cvy_text_free(&known);
+    return status;
 }
 
 convoy_status cvy_selftest_run(const convoy_device_info *device, const cvy_selftest_options *options,

@@ -4,6 +4,7 @@
 #include <string.h>
 #ifdef CONVOY_LIBZIP
 #include <zip.h>
+#include <zlib.h>
 #endif
 
 #include "base/machine.h"
@@ -199,11 +200,17 @@ static convoy_status take_state(const char *path, cvy_tensor_file *file, const c
 
 #ifdef CONVOY_LIBZIP
 
+/* Of what was read, against the archive's; libzip compares them only where it reads on to an entry's end.
+   torch.save writes 0 where it was told to compute none. */
+static bool is_intact(const zip_stat_t *about, const char *bytes) {
+    return !about->crc || crc32_z(0, (const unsigned char *)bytes, (size_t)about->size) == about->crc;
+}
+
 /* Reads an entry that is stored as it is, as torch.save does; malloc'ed. */
 static convoy_status read_entry(zip_t *archive, const char *path, const char *name, char **bytes,
                                 size_t *size) {
     zip_stat_t about;
-    const zip_uint64_t needed = ZIP_STAT_SIZE | ZIP_STAT_COMP_SIZE | ZIP_STAT_COMP_METHOD;
+    const zip_uint64_t needed = ZIP_STAT_SIZE | ZIP_STAT_COMP_SIZE | ZIP_STAT_COMP_METHOD | ZIP_STAT_CRC;
     *bytes = NULL;
     if (zip_stat(archive, name, 0, &about) != 0 || (about.valid & needed) != needed)
         return bad(path, name, "the archive has no such entry");
@@ -219,11 +226,13 @@ static convoy_status read_entry(zip_t *archive, const char *path, const char *na
     bool whole = entry && zip_fread(entry, *bytes, *size) == (zip_int64_t)*size;
     if (entry)
         zip_fclose(entry);
-    if (whole)
+    if (whole && is_intact(&about, *bytes))
         return CONVOY_OK;
     free(*bytes);
     *bytes = NULL;
-    return bad(path, name, "it cannot be read");
+    return bad(path, name,
+               whole ? "its bytes are damaged, as its checksum says; copy or save the file once more"
+                     : "it cannot be read");
 }
 
 static convoy_status find_in_archive(source *source, const char *path, const char *key, size_t size,

@@ -211,6 +211,9 @@ static void eval(void **state) {
     assert_true(fabs(accuracy - (double)right / 50) < 1e-9 && accuracy > 0.3);
     json = json_of(RUN("eval", model, "--weights", weights, "--split", "train", "--limit", "70", "--json"));
     assert_int_equal(json_integer_value(json_object_get(json, "images")), 70);
+    r = RUN("eval", model, "--weights", weights, "--limit", "2", "--device", "host", "--logits", "/dev/full");
+    assert_true(r->code == 1 && strstr(r->err, "cannot write '/dev/full'") &&
+                strstr(r->out, "confusion matrix")); /* the figures are there all the same */
 }
 
 /* Three class folders of 8x8 images: dark, grey and bright. */

@@ -391,6 +391,20 @@ static void says_what_is_wrong(void **state) {
         fail_msg("%d: %s", r->code, r->err);
 }
 
+/* PoCL shows two devices where it is told to; each gets a trial, and has too few images for it. */
+static void automatic_lists_have_every_device(void **state) {
+    (void)state;
+    const char *pocl = getenv("OCL_ICD_VENDORS");
+    if (!pocl || !strstr(pocl, "pocl"))
+        skip();
+    setenv("POCL_DEVICES", "pthread pthread", 1);
+    const test_output *r = RUN("search", model, "--devices", "auto", "--grid", "lr=1,2", "--folds", "100",
+                               "--limit-train", "8", "--out", test_path(folder, "auto"));
+    unsetenv("POCL_DEVICES");
+    if (r->code != 2 || !strstr(r->err, "0:0") || !strstr(r->err, "0:1"))
+        fail_msg("%d: %s", r->code, r->err);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_grid_is_tried_once),
@@ -398,6 +412,7 @@ int main(void) {
         cmocka_unit_test(ctrl_c_ends_all_and_saves),
         cmocka_unit_test(a_child_that_dies_is_named),
         cmocka_unit_test(several_devices_find_the_same),
+        cmocka_unit_test(automatic_lists_have_every_device),
         cmocka_unit_test(a_third_goes_on),
         cmocka_unit_test(folds_are_averaged),
         cmocka_unit_test(says_what_is_wrong),

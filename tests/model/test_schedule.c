@@ -115,7 +115,8 @@ static void says_what_is_wrong(void **state) {
         {"{StepLR: {step_size: 0}}", "`step_size` must be a whole number between 1 and"},
         {"{StepLR: {step: 3}}", "did you mean `step_size`?"},
         {"{MultiStepLR: {milestones: [5, 5]}}",
-         "schedule.yaml:4:45: MultiStepLR: milestones are whole numbers"},
+         "schedule.yaml:4:45: MultiStepLR: milestones are whole numbers from 1 to 1073741824, each larger "
+         "than the one before; found `5`"},
         {"{MultiStepLR: {milestones: 5}}", "a list of whole numbers"},
         {"[{LinearLR: {}}]", "a scheduler is one name with its arguments"},
         {"{SequentialLR: {schedulers: [LinearLR], milestones: [3]}}",

@@ -71,6 +71,13 @@ static void every_variant_has_cases(void **state) {
         assert_true(jobs[i].cases > 20);
 }
 
+static void a_part_that_is_none_is_told_what_there_is(void **state) {
+    (void)state;
+    const test_output *r = RUN("selftest", "--device", "host", "--quick", "--part", "nope");
+    assert_int_equal(r->code, 2);
+    assert_non_null(strstr(r->err, "no part \"nope\"; it has: train:lenet, "));
+}
+
 /* ---- Devices that go wrong ---- */
 
 static const test_output *run_fake(const char *mode, const char *limit) {
@@ -218,6 +225,7 @@ static void bad_usage_is_refused(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_part_that_is_none_is_told_what_there_is),
         cmocka_unit_test(a_good_device_passes),
         cmocka_unit_test(the_host_is_checked_against_pytorch),
         cmocka_unit_test(every_variant_has_cases),

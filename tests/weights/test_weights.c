@@ -2,6 +2,7 @@
 #include "weights/weights.h"
 
 #include <math.h>
+#include <zlib.h>
 
 #include "base/file.h"
 #include "support/run.h"
@@ -140,6 +141,50 @@ static void files_are_written_by_their_ending(void **state) {
     test_folder_remove(folder);
 }
 
+/* Overwrites each place of `size` bytes that are `from`, and returns how many there were. */
+static int replace_all(char *bytes, size_t length, const void *from, const void *to, size_t size) {
+    int count = 0;
+    for (char *at = bytes; at + size <= bytes + length; at++)
+        if (memcmp(at, from, size) == 0) {
+            memcpy(at, to, size);
+            count++;
+        }
+    return count;
+}
+
+/* By the archive's checksum, unless that is 0: torch.serialization.set_crc32_options(False) has none
+ * computed. */
+static void a_flipped_bit_is_noticed(void **state) {
+    (void)state;
+    float w[] = {1, -2, 3, 4};
+    const float flipped[] = {1, -2, 3, -4};
+    const uint32_t sum = (uint32_t)crc32(0, (const unsigned char *)w, sizeof w), none = 0;
+    const cvy_named_tensor tensor = {"w", "F32", {4, 1, 1, 1}, 1, w, sizeof w, NULL};
+    char *folder = test_folder_create(), *bytes;
+    const char *path = test_path(folder, "w.pth");
+    cvy_tensor_file *file;
+    size_t size;
+    convoy_status status = cvy_tensor_file_save_as(path, &tensor, 1, NULL);
+    if (status && strstr(convoy_error_message(), "libzip")) { /* a build without */
+        test_folder_remove(folder);
+        return;
+    }
+    assert_ok(status);
+    assert_ok(cvy_file_read(path, 1 << 20, &bytes, &size));
+    assert_int_equal(replace_all(bytes, size, w, flipped, sizeof w), 1);
+    assert_ok(cvy_file_write(path, bytes, size));
+    assert_fails(cvy_tensor_file_load(path, &file), CONVOY_INVALID,
+                 "data/0: its bytes are damaged, as its checksum says");
+    assert_int_equal(replace_all(bytes, size, &sum, &none, sizeof sum),
+                     2); /* of the entry, and of the list */
+    assert_ok(cvy_file_write(path, bytes, size));
+    assert_ok(cvy_tensor_file_load(path, &file));
+    assert_memory_equal(cvy_tensor_file_find(file, "w").data, flipped, sizeof flipped);
+    cvy_tensor_file_free(file);
+    free(bytes);
+    test_folder_remove(folder);
+}
+
 /* Ties, subnormal numbers and ends, as torch's .half() and .bfloat16() have them. */
 static void floats_are_rounded(void **state) {
     (void)state;
@@ -263,6 +308,7 @@ static void a_screenful_is_listed(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(files_are_written_by_their_ending),
+                                       cmocka_unit_test(a_flipped_bit_is_noticed),
                                        cmocka_unit_test(floats_are_rounded),
                                        cmocka_unit_test(other_formats_are_named),
                                        cmocka_unit_test(files_of_torch_save_are_read),
