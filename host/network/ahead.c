@@ -28,12 +28,15 @@ static bool is_worth_a_process(const convoy_network *network) {
            cvy_machine_cores() > 1 && cvy_memory_total(&memory) < cvy_machine_memory() / 8;
 }
 
-/* The model, a line of the file a message, and an empty one. */
+/* The model's file in pieces of its lines, behind each of which stands whether its line goes on; and an empty
+   message. */
 static bool say_model(cvy_child *child, const convoy_model *model) {
+    enum { PIECE = CVY_LINE_SIZE / 2 };
     char *text = cvy_model_print(model), *rest = text, *line;
     bool said = text;
     while (said && (line = strsep(&rest, "\n")))
-        said = !*line || (strlen(line) < CVY_LINE_SIZE - 2 && cvy_child_say(child, "%s", line));
+        for (; said && *line; line += strnlen(line, PIECE))
+            said = cvy_child_say(child, "%.*s%c", PIECE, line, strlen(line) > PIECE ? '+' : '.');
     free(text);
     return said && cvy_child_say(child, "%s", "");
 }
@@ -74,9 +77,11 @@ static convoy_status hear_model(cvy_child *parent, char path[32], int *file) {
         return cvy_fail(CONVOY_FAILED, "no memory for a model");
     snprintf(path, 32, "/proc/self/fd/%d", *file);
     while (cvy_child_hear(parent, &patience, &heard) == CVY_CHILD_ANSWERED) {
-        if (!*heard.line)
+        const size_t length = strlen(heard.line);
+        if (!length)
             return CONVOY_OK;
-        if (dprintf(*file, "%s\n", heard.line) < 0)
+        const char *end = heard.line[length - 1] == '+' ? "" : "\n";
+        if (dprintf(*file, "%.*s%s", (int)length - 1, heard.line, end) < 0)
             break;
     }
     return cvy_fail(CONVOY_FAILED, "half a model came");

@@ -6,10 +6,13 @@
 #include "support/images.h"
 #include "support/models.h"
 
+/* With a line that is longer than a message. */
+#define TEN_TIMES(text) text text text text text text text text text text
 static const char model_text[] =
     "name: ahead\ninput: [2, 6, 6]\nlayers:\n"
     "  - Conv2d: {out_channels: 4, kernel_size: 3, padding: 1}\n  - Sigmoid\n"
-    "  - MaxPool2d: {kernel_size: 2}\n  - Flatten\n  - Linear: {out_features: 3}\n";
+    "  - MaxPool2d: {kernel_size: 2}\n  - Flatten\n  - Linear: {out_features: 3}\n"
+    "  - Sequential: {layers: [" TEN_TIMES(TEN_TIMES("Identity, ")) "Identity]}\n";
 
 /* Files of that name in and below a folder. */
 static size_t count_files(const char *folder, const char *ending) {
