@@ -48,13 +48,9 @@ convoy_status cvy_augment_describe(const cvy_gather_shape *gather, const cvy_tra
 }
 
 /* What white is in the set. */
-static double white(const cvy_augment_shape *shape) {
-    return shape->gather.floats ? 1 : 255;
-}
-
 /* A level of 0..255. */
 static double level(const cvy_augment_shape *shape, double of_255) {
-    return of_255 / 255 * white(shape);
+    return of_255 / 255 * cvy_gather_white(&shape->gather);
 }
 
 void cvy_augment_means(const cvy_gather_shape *gather, const void *image, int height, int width,
@@ -71,7 +67,7 @@ void cvy_augment_means(const cvy_gather_shape *gather, const void *image, int he
                 bytes += ((const uint8_t *)image)[x];
             sum += bytes;
         }
-        means[c] = (float)(sum / height / width / (gather->floats ? 1 : 255));
+        means[c] = (float)(sum / height / width / cvy_gather_white(gather));
     }
 }
 
@@ -374,7 +370,7 @@ static void paint(const looking *l, size_t first, const double *means, double va
             if (means)
                 sum += real(l, first + count + c * channels + j) * means[j];
         }
-        value[c] = fmax(fmin(sum, white(l->shape)), 0);
+        value[c] = fmax(fmin(sum, cvy_gather_white(&l->shape->gather)), 0);
     }
 }
 
@@ -395,7 +391,7 @@ static void colour(const looking *l, double value[4]) {
     const size_t early = early_word(l->shape);
     double means[4] = {0}, *known = l->means ? means : NULL;
     for (int c = 0; c < l->shape->gather.image.channels && known; c++)
-        means[c] = (double)l->means[c] * white(l->shape);
+        means[c] = (double)l->means[c] * cvy_gather_white(&l->shape->gather);
     if (l->shape->frame.hues) {
         const double turn = real(l, hue_word(l->shape)), first[4] = {means[0], means[1], means[2]};
         paint(l, early, known ? first : NULL, value);
@@ -442,7 +438,9 @@ void cvy_augment_reference(const cvy_augment_shape *shape, int n, const cvy_augm
                     column, row, value);
             for (size_t c = 0; c < channels; c++)
                 y[(c * plane + p) * pitch + i] =
-                    i < (size_t)n ? (float)((value[c] / white(shape) - image->mean[c]) / image->std[c]) : 0;
+                    i < (size_t)n ? (float)((value[c] / cvy_gather_white(&shape->gather) - image->mean[c]) /
+                                            image->std[c])
+                                  : 0;
         }
     for (int i = 0; i < gather->pitch; i++)
         labels[i] = i < n ? from->all_labels[from->indices[i]] : 0;
@@ -460,26 +458,8 @@ struct cvy_augment {
     cvy_buffer *levels;  /* factors and shifts */
 };
 
-static cvy_size levels_size(const cvy_augment_shape *shape) {
-    return (cvy_size){.what = "levels of images",
-                      .bytes = 2 * (size_t)shape->gather.image.channels * sizeof(float)};
-}
-
 void cvy_augment_sizes(const cvy_device_traits *traits, const cvy_augment_shape *shape, cvy_sizes *sizes) {
-    if (!traits->host)
-        cvy_sizes_add(sizes, levels_size(shape));
-}
-
-static convoy_status upload_levels(cvy_augment *op) {
-    const cvy_image_spec *image = &op->shape.gather.image;
-    const cvy_size size = levels_size(&op->shape);
-    float levels[8];
-    for (int c = 0; c < image->channels; c++) {
-        levels[c] = (float)(1 / (white(&op->shape) * image->std[c]));
-        levels[image->channels + c] = (float)(-(double)image->mean[c] / image->std[c]);
-    }
-    convoy_status status = cvy_size_create(op->device, &size, 1, &op->levels);
-    return status ? status : cvy_buffer_write(op->levels, 0, levels, size.bytes);
+    cvy_gather_sizes(traits, &shape->gather, sizes); /* it makes the same */
 }
 
 static convoy_status prepare(cvy_augment *op) {
@@ -499,7 +479,7 @@ static convoy_status prepare(cvy_augment *op) {
     op->group_size = cvy_group_size(op->device, op->kernel, (size_t)op->vectors);
     /* A core makes whole rows; a GPU needs more work-items than an image has rows. */
     op->length = cvy_device_get_traits(op->device)->cpu ? gather->image.width + 2 * gather->image.border : 4;
-    return upload_levels(op);
+    return cvy_levels_create(op->device, &op->shape.gather, &op->levels);
 }
 
 convoy_status cvy_augment_create(convoy_device *device, const cvy_augment_shape *shape, cvy_augment **op) {
@@ -546,5 +526,6 @@ convoy_status cvy_augment_run(cvy_augment *op, const cvy_augment_operands *on) {
                       cvy_int(gather->in_width), cvy_int(image->height), cvy_int(image->width),
                       cvy_int(image->border), cvy_float((float)level(&op->shape, op->shape.frame.fill)),
                       cvy_float((float)level(&op->shape, op->shape.frame.erased)),
-                      cvy_float((float)white(&op->shape)), cvy_int(op->vectors), cvy_int(op->length));
+                      cvy_float((float)cvy_gather_white(&op->shape.gather)), cvy_int(op->vectors),
+                      cvy_int(op->length));
 }

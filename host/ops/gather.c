@@ -34,10 +34,6 @@ static double pixel_at(const cvy_gather_shape *shape, const void *pixels, size_t
 }
 
 /* What one unit of a pixel is of the range 0..1. */
-static double unit(const cvy_gather_shape *shape) {
-    return shape->floats ? 1 : 255;
-}
-
 void cvy_gather_reference(const cvy_gather_shape *shape, int n, const void *images, const int32_t *all_labels,
                           const uint32_t *indices, float *y, int32_t *labels) {
     const cvy_image_spec *image = &shape->image;
@@ -53,7 +49,8 @@ void cvy_gather_reference(const cvy_gather_shape *shape, int n, const void *imag
                         pixel =
                             pixel_at(shape, images,
                                      (which * channels + c) * plane + (size_t)row * width + (size_t)column);
-                    *y++ = i < n ? (float)((pixel / unit(shape) - image->mean[c]) / image->std[c]) : 0;
+                    *y++ = i < n ? (float)((pixel / cvy_gather_white(shape) - image->mean[c]) / image->std[c])
+                                 : 0;
                 }
     for (int i = 0; i < shape->pitch; i++)
         labels[i] = i < n ? all_labels[indices[i]] : 0;
@@ -80,16 +77,19 @@ void cvy_gather_sizes(const cvy_device_traits *traits, const cvy_gather_shape *s
         cvy_sizes_add(sizes, levels_size(shape));
 }
 
-static convoy_status upload_levels(cvy_gather *op) {
-    const cvy_image_spec *image = &op->shape.image;
-    const cvy_size size = levels_size(&op->shape);
-    float levels[8];
+void cvy_image_levels(const cvy_image_spec *image, double white, float *factors, float *shifts) {
     for (int c = 0; c < image->channels; c++) {
-        levels[c] = (float)(1 / (unit(&op->shape) * image->std[c]));
-        levels[image->channels + c] = (float)(-(double)image->mean[c] / image->std[c]);
+        factors[c] = (float)(1 / (white * image->std[c]));
+        shifts[c] = (float)(-(double)image->mean[c] / image->std[c]);
     }
-    convoy_status status = cvy_size_create(op->device, &size, 1, &op->levels);
-    return status ? status : cvy_buffer_write(op->levels, 0, levels, size.bytes);
+}
+
+convoy_status cvy_levels_create(convoy_device *device, const cvy_gather_shape *shape, cvy_buffer **levels) {
+    const cvy_size size = levels_size(shape);
+    float values[8];
+    cvy_image_levels(&shape->image, cvy_gather_white(shape), values, values + shape->image.channels);
+    convoy_status status = cvy_size_create(device, &size, 1, levels);
+    return status ? status : cvy_buffer_write(*levels, 0, values, size.bytes);
 }
 
 static convoy_status prepare(cvy_gather *op) {
@@ -106,7 +106,7 @@ static convoy_status prepare(cvy_gather *op) {
     /* A core makes whole rows; a GPU needs more work-items than an image has rows. */
     op->length =
         cvy_device_get_traits(op->device)->cpu ? op->shape.image.width + 2 * op->shape.image.border : 8;
-    return upload_levels(op);
+    return cvy_levels_create(op->device, &op->shape, &op->levels);
 }
 
 convoy_status cvy_gather_create(convoy_device *device, const cvy_gather_shape *shape, cvy_gather **op) {

@@ -32,6 +32,15 @@ typedef struct cvy_gather_shape {
 
 convoy_status cvy_gather_check(const cvy_gather_shape *shape); /* CONVOY_INVALID: not possible */
 
+/* What white is among the set's pixels. */
+static inline double cvy_gather_white(const cvy_gather_shape *shape) {
+    return shape->floats ? 1 : 255;
+}
+/* A pixel as the network sees it is pixel * factor + shift of its channel. */
+void cvy_image_levels(const cvy_image_spec *image, double white, float *factors, float *shifts);
+/* Both, one behind the other, as kernels read them. */
+convoy_status cvy_levels_create(convoy_device *device, const cvy_gather_shape *shape, cvy_buffer **levels);
+
 /* indices [n] choose images, all_labels [images] their classes; labels [pitch] receives them (padding: 0). */
 void cvy_gather_reference(const cvy_gather_shape *shape, int n, const void *images, const int32_t *all_labels,
                           const uint32_t *indices, float *y, int32_t *labels);

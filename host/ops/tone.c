@@ -135,9 +135,8 @@ static int changed(const taking *t, int at) {
 
 /* [0]: factors, [1]: shifts to normalised values, [2] and [3]: back. */
 static void levels_of(const cvy_image_spec *image, float levels[4][4]) {
+    cvy_image_levels(image, 255, levels[0], levels[1]);
     for (int c = 0; c < image->channels; c++) {
-        levels[0][c] = (float)(1 / (255 * (double)image->std[c]));
-        levels[1][c] = (float)(-(double)image->mean[c] / image->std[c]);
         levels[2][c] = (float)(255 * (double)image->std[c]);
         levels[3][c] = (float)(255 * (double)image->mean[c]);
     }
