@@ -58,44 +58,40 @@ convoy_status cvy_transfer_after_launches(cvy_transfer *transfer) {
     return cvy_fail_opencl(code, "letting a transfer wait for launches");
 }
 
-static convoy_status submit(cvy_transfer *transfer, cl_event done) {
+/* On the queue, with the event that tells when it is over. */
+static convoy_status enqueue(cvy_transfer *transfer, bool fetches, cvy_buffer *buffer, size_t offset,
+                             void *data, size_t bytes) {
+    convoy_device *device = transfer->device;
+    const cl_uint waits = transfer->before ? 1 : 0;
+    const cl_event *before = transfer->before ? &transfer->before : NULL;
+    cl_event done = NULL;
+    convoy_status status = cvy_buffer_check_range(buffer, offset, bytes);
+    if (status)
+        return status;
+    cl_int code = fetches ? clEnqueueReadBuffer(device->transfers, buffer->memory, CL_FALSE, offset, bytes,
+                                                data, waits, before, &done)
+                          : clEnqueueWriteBuffer(device->transfers, buffer->memory, CL_FALSE, offset, bytes,
+                                                 data, waits, before, &done);
+    if (code != CL_SUCCESS)
+        return cvy_fail_opencl(
+            code, fetches ? "reading %zu bytes from the device" : "uploading %zu bytes to the device", bytes);
     replace(&transfer->done, done);
-    const cl_int code = clFlush(transfer->device->transfers);
-    return code == CL_SUCCESS ? CONVOY_OK : cvy_fail_opencl(code, "%s failed", transfer->device->info.name);
+    code = clFlush(device->transfers);
+    return code == CL_SUCCESS ? CONVOY_OK : cvy_fail_opencl(code, "%s failed", device->info.name);
 }
 
 convoy_status cvy_transfer_start(cvy_transfer *transfer, cvy_buffer *buffer, size_t offset, const void *data,
                                  size_t bytes) {
-    convoy_device *device = transfer->device;
-    if (device->traits.host || bytes == 0)
+    if (transfer->device->traits.host || bytes == 0)
         return cvy_buffer_write(buffer, offset, data, bytes);
-    convoy_status status = cvy_buffer_check_range(buffer, offset, bytes);
-    if (status)
-        return status;
-    cl_event done = NULL;
-    cl_int code =
-        clEnqueueWriteBuffer(device->transfers, buffer->memory, CL_FALSE, offset, bytes, data,
-                             transfer->before ? 1 : 0, transfer->before ? &transfer->before : NULL, &done);
-    if (code != CL_SUCCESS)
-        return cvy_fail_opencl(code, "uploading %zu bytes to the device", bytes);
-    return submit(transfer, done);
+    return enqueue(transfer, false, buffer, offset, (void *)(uintptr_t)data, bytes);
 }
 
 convoy_status cvy_transfer_fetch(cvy_transfer *transfer, cvy_buffer *buffer, size_t offset, void *data,
                                  size_t bytes) {
-    convoy_device *device = transfer->device;
-    if (device->traits.host || bytes == 0)
+    if (transfer->device->traits.host || bytes == 0)
         return cvy_buffer_read(buffer, offset, data, bytes);
-    convoy_status status = cvy_buffer_check_range(buffer, offset, bytes);
-    if (status)
-        return status;
-    cl_event done = NULL;
-    cl_int code =
-        clEnqueueReadBuffer(device->transfers, buffer->memory, CL_FALSE, offset, bytes, data,
-                            transfer->before ? 1 : 0, transfer->before ? &transfer->before : NULL, &done);
-    if (code != CL_SUCCESS)
-        return cvy_fail_opencl(code, "reading %zu bytes from the device", bytes);
-    return submit(transfer, done);
+    return enqueue(transfer, true, buffer, offset, data, bytes);
 }
 
 convoy_status cvy_transfer_before_launches(cvy_transfer *transfer) {
