@@ -163,12 +163,10 @@ static void compute_means(const cvy_loader *loader, const cvy_loader_store *stor
         const uint8_t *image = images + i * bytes;
         float *means = store->host_means + i * channels;
         const int *extent = dataset->extents ? dataset->extents[order ? order[i] : i] : all;
-        if (!loader->resample)
+        if (loader->resample)
+            cvy_resample_means(loader->resample, image, means);
+        else
             cvy_augment_means(&shape, image, extent[0], extent[1], means);
-        for (size_t c = 0; c < channels && loader->resample; c++)
-            means[c] = (float)(cvy_resample_mean(cvy_resample_tables(loader->resample),
-                                                 image + c * (bytes / channels), dataset->floats) /
-                               (dataset->floats ? 1 : 255));
     }
 }
 

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/integer.h"
 #include "ops/vector.h"
 
 enum {
@@ -205,31 +206,6 @@ static void resample_floats(const cvy_resampling *r, const float *from, float *t
         }
 }
 
-/* How much each input of an axis counts in all outputs together. */
-static void add_weights(const cvy_mixing *mixing, double *all) {
-    for (size_t i = 0; i < mixing->count; i++)
-        for (size_t t = 0; t < mixing->taps; t++)
-            all[(size_t)mixing->first[i] + t] += ldexp(mixing->weights[i * mixing->taps + t], -WEIGHT_BITS);
-}
-
-double cvy_resample_mean(const cvy_resampling *r, const void *plane, bool floats) {
-    const size_t height = (size_t)r->from_height, width = (size_t)r->from_width;
-    double *weights = calloc(height + width, sizeof *weights), sum = 0;
-    if (!weights)
-        cvy_abort_memory();
-    add_weights(&r->rows, weights);
-    add_weights(&r->columns, weights + height);
-    for (size_t y = 0; y < height; y++) {
-        double row = 0;
-        for (size_t x = 0; x < width; x++)
-            row += weights[height + x] * (floats ? (double)((const float *)plane)[y * width + x]
-                                                 : ((const uint8_t *)plane)[y * width + x]);
-        sum += weights[y] * row;
-    }
-    free(weights);
-    return sum / r->height / r->width;
-}
-
 /* ---- The op ---- */
 
 static size_t pixel_bytes(const cvy_gather_shape *shape) {
@@ -270,6 +246,7 @@ struct cvy_resample {
     convoy_device *device;
     cvy_gather_shape shape;
     cvy_resampling tables;
+    double *counts; /* [in_height + in_width]: of each row and column in the mean of what is made */
     bool host;
     cvy_kernel *mix_columns, *mix_rows;
     int length, lanes;          /* columns that a work-item makes */
@@ -371,6 +348,23 @@ static convoy_status prepare(cvy_resample *op, const needs *needs) {
     return status;
 }
 
+/* How much each input of an axis counts in the mean of all outputs. */
+static void add_weights(const cvy_mixing *mixing, double *all) {
+    for (size_t i = 0; i < mixing->count; i++)
+        for (size_t t = 0; t < mixing->taps; t++)
+            all[(size_t)mixing->first[i] + t] += ldexp(mixing->weights[i * mixing->taps + t], -WEIGHT_BITS);
+}
+
+static convoy_status count_inputs(cvy_resample *op) {
+    const size_t height = (size_t)op->shape.in_height, width = (size_t)op->shape.in_width;
+    op->counts = calloc(height + width, sizeof *op->counts);
+    if (!op->counts)
+        return cvy_fail_memory("a resize", (height + width) * sizeof *op->counts);
+    add_weights(&op->tables.rows, op->counts);
+    add_weights(&op->tables.columns, op->counts + height);
+    return CONVOY_OK;
+}
+
 convoy_status cvy_resample_create(convoy_device *device, const cvy_gather_shape *shape, cvy_resample **out) {
     cvy_resample *op = calloc(1, sizeof *op);
     if (!op)
@@ -379,6 +373,8 @@ convoy_status cvy_resample_create(convoy_device *device, const cvy_gather_shape 
     *op = (cvy_resample){.device = device, .shape = *shape, .host = cvy_device_get_traits(device)->host};
     convoy_status status =
         cvy_resampling_create(&shape->image, shape->in_height, shape->in_width, &op->tables);
+    if (!status)
+        status = count_inputs(op);
     if (!status)
         status = cvy_size_create(device, &needs.made, (size_t)shape->pitch, &op->made);
     if (!status && !op->host)
@@ -394,6 +390,7 @@ void cvy_resample_free(cvy_resample *op) {
     if (!op)
         return;
     cvy_resampling_free(&op->tables);
+    free(op->counts);
     cvy_buffer_free(op->columns);
     cvy_buffer_free(op->rows);
     cvy_buffer_free(op->narrow);
@@ -401,16 +398,28 @@ void cvy_resample_free(cvy_resample *op) {
     free(op);
 }
 
-const cvy_resampling *cvy_resample_tables(const cvy_resample *op) {
-    return &op->tables;
+void cvy_resample_means(const cvy_resample *op, const void *image, float *means) {
+    const cvy_gather_shape *shape = &op->shape;
+    const size_t height = (size_t)shape->in_height, width = (size_t)shape->in_width;
+    for (size_t c = 0, at = 0; c < (size_t)shape->image.channels; c++) {
+        double sum = 0;
+        for (size_t y = 0; y < height; y++) {
+            double row = 0;
+            for (size_t x = 0; x < width; x++, at++)
+                row += op->counts[height + x] *
+                       (shape->floats ? (double)((const float *)image)[at] : ((const uint8_t *)image)[at]);
+            sum += op->counts[y] * row;
+        }
+        means[c] = (float)(sum / shape->image.height / shape->image.width / cvy_gather_white(shape));
+    }
 }
 
 /* `rows` rows of each plane, in parts whose items make so many columns each. */
 static cvy_grid groups_of(const cvy_resample *op, cvy_kernel *kernel, int columns, size_t planes, int rows,
                           int *parts) {
-    const size_t items = (op->tables.columns.count + (size_t)columns - 1) / (size_t)columns,
+    const size_t items = ceil_div_size(op->tables.columns.count, (size_t)columns),
                  size = cvy_group_size(op->device, kernel, items);
-    *parts = (int)((items + size - 1) / size);
+    *parts = (int)ceil_div_size(items, size);
     return cvy_groups(size, planes * (size_t)*parts, (size_t)rows, 1);
 }
 

@@ -30,8 +30,6 @@ void cvy_resampling_free(cvy_resampling *resampling);
  */
 convoy_status cvy_resample_bytes(const cvy_resampling *resampling, const uint8_t *from, size_t channels,
                                  uint8_t *to);
-/* The mean of what a plane of bytes or floats becomes, unrounded. */
-double cvy_resample_mean(const cvy_resampling *resampling, const void *plane, bool floats);
 
 /* ---- The op: the images of a batch ---- */
 
@@ -48,6 +46,7 @@ void cvy_resample_sizes(const cvy_device_traits *traits, const cvy_gather_shape 
 /* Reads indices[index_offset ... + n). *made is the op's own, until the next run. */
 convoy_status cvy_resample_run(cvy_resample *op, int n, cvy_buffer *images, cvy_buffer *indices,
                                size_t index_offset, cvy_buffer **made);
-const cvy_resampling *cvy_resample_tables(const cvy_resample *op);
+/* The mean of each channel, of 0..1, of what an image of the set becomes, without the rounding to bytes. */
+void cvy_resample_means(const cvy_resample *op, const void *image, float *means);
 
 #endif
