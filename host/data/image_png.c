@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/integer.h"
 #include "data/image_formats.h"
 
 /* Of pixels as the file has them, which may be 8 bytes each: what inflating may cost. More of an image that
@@ -65,7 +66,7 @@ static unsigned choose_reduction(const decoder *decoder, cvy_wanted wanted, int 
         png_get_interlace_type(decoder->png, decoder->info) != PNG_INTERLACE_NONE)
         return 1;
     for (unsigned by = 2; by <= LARGEST_REDUCTION && height / by >= rows && width / by >= columns; by *= 2)
-        if (((height - 1) / by + 1) * ((width - 1) / by + 1) <= CVY_MOST_PIXELS)
+        if (ceil_div_size(height, by) * ceil_div_size(width, by) <= CVY_MOST_PIXELS)
             return by;
     return 1;
 }
@@ -89,15 +90,11 @@ static void read_rows(png_structp png, int passes, const cvy_pixels *pixels) {
                          NULL);
 }
 
-static size_t least(size_t a, size_t b) {
-    return a < b ? a : b;
-}
-
 static void add_row(const decoder *decoder, size_t width, size_t by, const cvy_pixels *pixels) {
     const size_t channels = (size_t)pixels->channels;
     const uint8_t *from = decoder->row;
     for (size_t x = 0; x < (size_t)pixels->width; x++)
-        for (size_t i = least(by, width - x * by); i > 0; i--, from += channels)
+        for (size_t i = min_size(by, width - x * by); i > 0; i--, from += channels)
             for (size_t c = 0; c < channels; c++)
                 decoder->sums[x * channels + c] += from[c];
 }
@@ -107,7 +104,7 @@ static void put_means(const decoder *decoder, size_t width, size_t by, size_t ro
                       uint8_t *to) {
     const size_t channels = (size_t)pixels->channels;
     for (size_t i = 0; i < (size_t)pixels->width * channels; i++) {
-        const uint32_t count = (uint32_t)(rows * least(by, width - i / channels * by));
+        const uint32_t count = (uint32_t)(rows * min_size(by, width - i / channels * by));
         to[i] = (uint8_t)((decoder->sums[i] + count / 2) / count);
         decoder->sums[i] = 0;
     }
@@ -144,7 +141,7 @@ static convoy_status decode(decoder *decoder, const char *path, cvy_wanted wante
                  width = png_get_image_width(png, decoder->info);
     const unsigned by = choose_reduction(decoder, wanted, orientation_of(decoder));
     convoy_status status =
-        cvy_pixels_create(path, channels, (height + by - 1) / by, (width + by - 1) / by, pixels);
+        cvy_pixels_create(path, channels, ceil_div_size(height, by), ceil_div_size(width, by), pixels);
     if (status)
         return status;
     const size_t bytes = png_get_rowbytes(png, decoder->info) * height;

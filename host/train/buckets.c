@@ -226,7 +226,6 @@ void cvy_buckets_begin(cvy_buckets *b, const unsigned *first) {
     b->joins = 0;
     b->fetched = b->handed = b->summed = 0;
     cvy_failure_clear(&b->failure);
-    b->failure = (cvy_failure){0};
     pthread_mutex_unlock(&b->lock);
 }
 
