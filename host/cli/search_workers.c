@@ -86,6 +86,21 @@ static _Noreturn void serve(search_workers *w, const char *selector, cvy_child *
 
 /* ---- starting and ending them ---- */
 
+/* A line of `who`. */
+static convoy_status hear_line(cvy_child *child, const char *who, const cvy_child_patience *patience,
+                               cvy_child_answer *answer) {
+    switch (cvy_child_hear(child, patience, answer)) {
+    case CVY_CHILD_ANSWERED:
+        return CONVOY_OK;
+    case CVY_CHILD_FAILED:
+        return answer->status;
+    case CVY_CHILD_STOPPED:
+        return cvy_fail(CONVOY_INTERRUPTED, "interrupted");
+    default:
+        return cvy_fail(CONVOY_FAILED, "%s ended with %s", who, cvy_child_ending(child));
+    }
+}
+
 /* What the list `auto` stands for. A child asks: what forks has no driver. */
 static convoy_status list_automatic(cli_call *call, const char **list) {
     const cvy_child_patience patience = {.limit = INFINITY, .interrupt = cli_catch_signals()};
@@ -103,20 +118,9 @@ static convoy_status list_automatic(cli_call *call, const char **list) {
     }
     if (status)
         return status;
-    switch (cvy_child_hear(&child, &patience, &answer)) {
-    case CVY_CHILD_ANSWERED:
+    status = hear_line(&child, "the process that lists devices", &patience, &answer);
+    if (!status)
         *list = cvy_arena_strdup(call->arena, answer.line);
-        break;
-    case CVY_CHILD_FAILED:
-        status = answer.status;
-        break;
-    case CVY_CHILD_STOPPED:
-        status = cvy_fail(CONVOY_INTERRUPTED, "interrupted");
-        break;
-    default:
-        status =
-            cvy_fail(CONVOY_FAILED, "the process that lists devices ended with %s", cvy_child_ending(&child));
-    }
     cvy_child_end(&child);
     return status;
 }
@@ -186,20 +190,11 @@ static convoy_status read_outcome(search_workers *w, const worker *one, const ch
 static void hear(search_workers *w, worker *one) {
     static const cvy_child_patience soon = {.limit = 30}; /* something has come */
     cvy_child_answer answer;
-    convoy_status status = CONVOY_OK;
-    switch (cvy_child_hear(&one->child, &soon, &answer)) {
-    case CVY_CHILD_ANSWERED:
-        if (one->job)
-            status = read_outcome(w, one, answer.line);
-        else
-            snprintf(one->name, sizeof one->name, "%.255s", answer.line);
-        break;
-    case CVY_CHILD_FAILED:
-        status = answer.status;
-        break;
-    default:
-        status = cvy_fail(CONVOY_FAILED, "its process ended with %s", cvy_child_ending(&one->child));
-    }
+    convoy_status status = hear_line(&one->child, "its process", &soon, &answer);
+    if (!status && one->job)
+        status = read_outcome(w, one, answer.line);
+    else if (!status)
+        snprintf(one->name, sizeof one->name, "%.255s", answer.line);
     if (status) {
         note_failure(w, one, status);
         cvy_child_end(&one->child);
