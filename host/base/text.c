@@ -270,6 +270,17 @@ bool cvy_text_to_double(const char *text, double *value) {
     return true;
 }
 
+void cvy_text_add_field(cvy_text *text, const char *field) {
+    if (!field[strcspn(field, ",\"\n\r")]) {
+        cvy_text_add(text, "%s", field);
+        return;
+    }
+    cvy_text_add(text, "\"");
+    for (const char *c = field; *c; c++)
+        cvy_text_add(text, *c == '"' ? "\"\"" : "%c", *c);
+    cvy_text_add(text, "\"");
+}
+
 size_t cvy_text_split_row(char *line, char **fields, size_t most) {
     size_t count = 0;
     for (char *next = line; next && count < most; count++) {

@@ -37,6 +37,8 @@ const char *cvy_text_nearest(const char *word, const char *const *candidates, si
 /* Case-insensitive: does `text` contain `part`? */
 bool cvy_text_contains(const char *text, const char *part);
 
+/* A field of CSV, in quotes where it must be. */
+void cvy_text_add_field(cvy_text *text, const char *field);
 /* Cuts a line of CSV at its commas, in place; "fields in quotes" may have commas and doubled quotes. At most
    `most` fields: how many. */
 size_t cvy_text_split_row(char *line, char **fields, size_t most);

@@ -136,28 +136,17 @@ static void print_evaluation(cvy_arena *arena, const convoy_evaluation *e) {
 
 /* ---- outputs ---- */
 
-static void add_field(cvy_text *text, const char *field) {
-    if (!field[strcspn(field, ",\"\n\r")]) {
-        cvy_text_add(text, "%s", field);
-        return;
-    }
-    cvy_text_add(text, "\"");
-    for (const char *c = field; *c; c++)
-        cvy_text_add(text, *c == '"' ? "\"\"" : "%c", *c);
-    cvy_text_add(text, "\"");
-}
-
 static void add_table(cvy_text *text, const convoy_model *model, const convoy_dataset *set,
                       const float *outputs) {
     const int classes = convoy_model_classes(model);
     cvy_text_add(text, "file,class");
     for (int c = 0; c < classes; c++) {
         cvy_text_add(text, ",");
-        add_field(text, convoy_dataset_class_name(set, c));
+        cvy_text_add_field(text, convoy_dataset_class_name(set, c));
     }
     for (size_t i = 0; i < convoy_dataset_count(set); i++) {
         cvy_text_add(text, "\n");
-        add_field(text, convoy_dataset_path(set, i));
+        cvy_text_add_field(text, convoy_dataset_path(set, i));
         cvy_text_add(text, ",%d", convoy_dataset_label(set, i));
         for (int c = 0; c < classes; c++)
             cvy_text_add(text, ",%.9g", (double)*outputs++);

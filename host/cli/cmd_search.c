@@ -131,17 +131,9 @@ static size_t *rank(const search *s, size_t rung, const size_t *among, size_t co
 
 /* ---- search.csv ---- */
 
-static const char header[] = "trial,rung,fold,epochs,value,best_epoch,train_loss,train_accuracy,seconds";
-
-static void add_quoted(cvy_text *text, const char *field) {
-    if (!field[strcspn(field, ",\"")]) {
-        cvy_text_add(text, ",%s", field);
-        return;
-    }
-    cvy_text_add(text, ",\"");
-    for (const char *c = field; *c; c++)
-        cvy_text_add(text, *c == '"' ? "\"\"" : "%c", *c);
-    cvy_text_add(text, "\"");
+static void add_field(cvy_text *text, const char *field) {
+    cvy_text_add(text, ",");
+    cvy_text_add_field(text, field);
 }
 
 static void add_number(cvy_text *text, double value) {
@@ -165,27 +157,20 @@ static convoy_status add_row(const search *s, const search_job *job, const searc
     add_number(&row, o->accuracy);
     cvy_text_add(&row, ",%.3f", o->seconds);
     for (size_t i = 0; i < s->plan.axis_count; i++)
-        add_quoted(&row, search_value(search_settings(&s->plan, job->trial)[i]));
-    add_quoted(&row, folder_of(s, job->trial, job->fold));
-    add_quoted(&row, device);
+        add_field(&row, search_value(search_settings(&s->plan, job->trial)[i]));
+    add_field(&row, folder_of(s, job->trial, job->fold));
+    add_field(&row, device);
     cvy_text_add(&row, "\n");
     convoy_status status = cvy_file_append(s->table, row.data, row.length);
     cvy_text_free(&row);
     return status;
 }
 
-/* The numbers in front of a row; false: it is torn, or none of this search. */
+/* False: it is torn, or none of this search. */
 static bool read_row(search *s, const char *line) {
-    double fields[9];
-    for (int i = 0; i < 9; i++) {
-        char *end;
-        fields[i] = strtod(line, &end);
-        if (end == line)
-            fields[i] = NAN;
-        if (*end != ',')
-            return false;
-        line = end + 1;
-    }
+    double fields[CVY_TRIAL_NUMBERS];
+    if (!cvy_trials_read_numbers(line, fields))
+        return false;
     const double limits[3] = {(double)s->plan.trials, (double)s->rungs, s->folds};
     for (int i = 0; i < 3; i++)
         if (!(fields[i] >= 1 && fields[i] <= limits[i]))
@@ -200,9 +185,9 @@ static convoy_status open_table(search *s) {
     char *data = NULL;
     size_t size = 0;
     cvy_text table = {0};
-    cvy_text_add(&table, "%s", header);
+    cvy_text_add(&table, "%s", CVY_TRIALS_HEADER);
     for (size_t i = 0; i < s->plan.axis_count; i++)
-        add_quoted(&table, s->plan.axes[i].key);
+        add_field(&table, s->plan.axes[i].key);
     cvy_text_add(&table, ",folder,device\n");
     convoy_status status =
         cvy_file_exists(s->table) ? cvy_file_read_regular(s->table, 256 << 20, &data, &size) : CONVOY_OK;

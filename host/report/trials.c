@@ -9,7 +9,7 @@
 #include "base/text.h"
 #include "report/run.h"
 
-enum { MOST_BYTES = 256 << 20, MOST_COLUMNS = 128, NUMBERS = 9 };
+enum { MOST_BYTES = 256 << 20, MOST_COLUMNS = 128, NUMBERS = CVY_TRIAL_NUMBERS };
 
 /* A line of the table. */
 typedef struct line_of {
@@ -27,7 +27,20 @@ bool cvy_trials_are_in(const char *folder) {
     return there;
 }
 
-/* trial,rung,fold,epochs,value,best_epoch,train_loss,train_accuracy,seconds, the keys, folder, device */
+const char *cvy_trials_read_numbers(const char *row, double numbers[CVY_TRIAL_NUMBERS]) {
+    for (int i = 0; i < NUMBERS; i++) {
+        char *end;
+        numbers[i] = strtod(row, &end);
+        if (end == row || !isfinite(numbers[i]))
+            numbers[i] = NAN;
+        if (*end != ',')
+            return NULL;
+        row = end + 1;
+    }
+    return row;
+}
+
+/* CVY_TRIALS_HEADER, the keys, folder, device */
 static convoy_status read_header(cvy_arena *arena, const char *path, char *text, cvy_trials *t) {
     char *fields[MOST_COLUMNS] = {text};
     const size_t count = cvy_text_split_row(text, fields, MOST_COLUMNS);
@@ -57,21 +70,17 @@ static const char *folder_now(cvy_arena *arena, const char *search, const char *
 static bool read_line(cvy_arena *arena, char *text, const cvy_trials *t, line_of *line) {
     char *fields[MOST_COLUMNS];
     double numbers[NUMBERS];
-    const size_t count = cvy_text_split_row(text, fields, MOST_COLUMNS), folder = NUMBERS + t->axes;
+    const char *rest = cvy_trials_read_numbers(text, numbers);
+    const size_t count = rest ? cvy_text_split_row(text + (rest - text), fields, MOST_COLUMNS) : 0,
+                 folder = t->axes;
     if (count <= folder)
         return false;
-    for (size_t i = 0; i < NUMBERS; i++)
-        if (!cvy_text_to_double(fields[i], &numbers[i])) {
-            numbers[i] = NAN;
-            if (i < 4)
-                return false;
-        }
     for (size_t i = 0; i < 4; i++)
         if (!(numbers[i] >= (i < 3) && numbers[i] < 1e9))
             return false;
     const char **settings = cvy_arena_alloc(arena, (t->axes + 1) * sizeof *settings);
     for (size_t i = 0; i < t->axes; i++)
-        settings[i] = cvy_arena_strdup(arena, fields[NUMBERS + i]);
+        settings[i] = cvy_arena_strdup(arena, fields[i]);
     *line = (line_of){(size_t)numbers[0],
                       (size_t)numbers[1],
                       (int)numbers[3],

@@ -33,6 +33,12 @@ typedef struct cvy_trials {
     size_t damaged; /* lines that are no rows, left out */
 } cvy_trials;
 
+/* What the table begins with, and the numbers in front of one of its rows: NaN for those that are empty.
+   Returns what follows them; NULL: it is no row. */
+#define CVY_TRIALS_HEADER "trial,rung,fold,epochs,value,best_epoch,train_loss,train_accuracy,seconds"
+enum { CVY_TRIAL_NUMBERS = 9 };
+const char *cvy_trials_read_numbers(const char *row, double numbers[CVY_TRIAL_NUMBERS]);
+
 /* Is this a search's folder? */
 bool cvy_trials_are_in(const char *folder);
 /* In the arena. CONVOY_IO: there is no table; CONVOY_INVALID: it is none of a search. */

@@ -253,6 +253,18 @@ static void rows_are_cut(void **state) {
         for (size_t f = 0; f < cases[i].count; f++)
             assert_string_equal(fields[f], cases[i].fields[f]);
     }
+    static const char *const written[] = {"plain", "with, comma", "\"quoted\"", ""};
+    cvy_text line = {0};
+    char *fields[4];
+    for (size_t f = 0; f < 4; f++) {
+        cvy_text_add(&line, f ? "," : "");
+        cvy_text_add_field(&line, written[f]);
+    }
+    assert_string_equal(cvy_text_get(&line), "plain,\"with, comma\",\"\"\"quoted\"\"\",");
+    assert_int_equal(cvy_text_split_row(line.data, fields, 4), 4);
+    for (size_t f = 0; f < 4; f++)
+        assert_string_equal(fields[f], written[f]);
+    cvy_text_free(&line);
 }
 
 int main(void) {
