@@ -135,5 +135,5 @@ int main(void) {
         cmocka_unit_test(test_parts),
     };
     RUN_ON_DEVICES(resample);
-    return cmocka_run_group_tests(host, NULL, NULL);
+    return cmocka_run_group_tests(host, use_host, close_host);
 }

@@ -15,6 +15,12 @@ int test_group_over(int failed, size_t tests) {
     return any_failed ? 1 : tests_skipped == tests_over ? 77 : 0;
 }
 
+/* In place of the C library's: a test writes thousands of small files, and waits for no disk. */
+int fsync(int file) {
+    (void)file;
+    return 0;
+}
+
 static convoy_device *opened;
 
 convoy_device *test_device(void) {
