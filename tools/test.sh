@@ -82,13 +82,30 @@ failed=0
 skipped=0
 failures=()
 
+# Sets `worked` to the seconds of processor time that everything until now took: beside the time that passed, it says
+# what waits.
+worked=0
+count_work() {
+    times >"$out/times"
+    worked=$(awk -F '[ms ]+' 'NR == 2 { printf "%d", 60 * ($1 + $3) + $2 + $4 }' "$out/times")
+}
+
+# since SECONDS WORKED: both, until now.
+since() {
+    count_work
+    took=$(printf '%4d s (processor %d s)' $((SECONDS - $1)) $((worked - $2)))
+}
+
 # step NAME COMMAND...: runs it quietly; its output lands in a log, of which a failure shows the end.
 step() {
-    local name=$1 start=$SECONDS
+    local name=$1 start=$SECONDS before took
+    count_work
+    before=$worked
     shift
     if "$@" >"$logs/$name.log" 2>&1 </dev/null; then
         passed=$((passed + 1))
-        printf 'ok      %-24s %4d s\n' "$name" $((SECONDS - start))
+        since "$start" "$before"
+        printf 'ok      %-24s %s\n' "$name" "$took"
         return 0
     fi
     failed=$((failed + 1))
@@ -104,9 +121,12 @@ build() { # PRESET [TARGET...], in a folder of the preset's name
 
 # Every test of one build; each counts by itself.
 run_ctest() { # NAME FOLDER CTEST-OPTION...
-    local name=$1 folder=$out/$2 log=$logs/$1.log start=$SECONDS counts
+    local name=$1 folder=$out/$2 log=$logs/$1.log start=$SECONDS counts before took
     shift 2
-    ctest --test-dir "$folder" -j "$jobs" --output-on-failure --no-tests=error "$@" >"$log" 2>&1 </dev/null
+    count_work
+    before=$worked
+    # One more than there are cores: some wait, for a limit or for the disk.
+    ctest --test-dir "$folder" -j $((jobs + 1)) --output-on-failure --no-tests=error "$@" >"$log" 2>&1 </dev/null
     counts=$(sed -n 's/^[0-9]*% tests passed, \([0-9]*\) tests failed out of \([0-9]*\)$/\1 \2/p' "$log")
     if [ -z "$counts" ]; then
         failed=$((failed + 1))
@@ -125,7 +145,8 @@ run_ctest() { # NAME FOLDER CTEST-OPTION...
     skipped=$((skipped + left))
     [ "$cases" -eq 0 ] || note=", $cases cases skipped"
     if [ "$bad" -eq 0 ]; then
-        printf 'ok      %-24s %4d s, %d tests%s\n' "$name" $((SECONDS - start)) "$all" "$note"
+        since "$start" "$before"
+        printf 'ok      %-24s %s, %d tests%s\n' "$name" "$took" "$all" "$note"
         return 0
     fi
     mapfile -t -O ${#failures[@]} failures < <(sed -n "/(Skipped)/d; s|^\t *[0-9]* - \([^ ]*\) (.*|$name: \1|p" "$log")
