@@ -79,12 +79,8 @@ kernel void loss(global const float *output, global const int *labels, int class
             if (predictions && column * VW + lane < n)
                 predictions[prediction_offset + column * VW + lane] = chosen[lane];
         }
-        float losses = sumv(select((floatv)0, log(sum) - (vloadv(0, outputs) - largest), real));
-        float answers = sumv(select((floatv)0, (floatv)1, label == winner));
-        if (statistics) {
-            global float *pair = statistics + 2 * (slot * vectors + column);
-            pair[0] = losses + (accumulate ? pair[0] : 0);
-            pair[1] = answers + (accumulate ? pair[1] : 0);
-        }
+        floatv losses = select((floatv)0, log(sum) - (vloadv(0, outputs) - largest), real);
+        if (statistics)
+            keep_statistics(statistics, slot, vectors, column, losses, label == winner, accumulate);
     }
 }

@@ -46,12 +46,8 @@ kernel void loss_mixed(global const float *output, global const int *labels, glo
         vstorev(select((floatv)0, share * grad_scale, usable), c * vectors + column, gradient);
     }
     if (get_local_id(0) == 0 && statistics) {
-        global float *pair = statistics + 2 * (slot * vectors + column);
         floatv losses = select((floatv)NAN, total * log(sum) - cross, usable);
         intv right = (own >= 0.5f ? label : partner) == winner;
-        float lost = sumv(select((floatv)0, losses, real));
-        float answers = sumv(select((floatv)0, (floatv)1, right && real));
-        pair[0] = lost + (accumulate ? pair[0] : 0);
-        pair[1] = answers + (accumulate ? pair[1] : 0);
+        keep_statistics(statistics, slot, vectors, column, select((floatv)0, losses, real), right && real, accumulate);
     }
 }

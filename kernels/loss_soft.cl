@@ -33,11 +33,7 @@ kernel void loss_soft(global const float *output, global const int *labels, glob
     }
     if (get_local_id(0) == 0 && statistics) {
         floatv losses = own * (log(sum) - right) + shared * (total * log(sum) - mix);
-        losses = select((floatv)NAN, losses, usable);
-        global float *pair = statistics + 2 * (slot * vectors + column);
-        float lost = sumv(select((floatv)0, losses, real));
-        float answers = sumv(select((floatv)0, (floatv)1, label == winner));
-        pair[0] = lost + (accumulate ? pair[0] : 0);
-        pair[1] = answers + (accumulate ? pair[1] : 0);
+        losses = select((floatv)0, select((floatv)NAN, losses, usable), real);
+        keep_statistics(statistics, slot, vectors, column, losses, label == winner, accumulate);
     }
 }
