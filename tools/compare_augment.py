@@ -109,11 +109,16 @@ def accuracy_of_pytorch(options, augmented, seed):
 
 
 def accuracy_of_convoy(options, augment, seed, folder):
-    figures, _ = convoy(options, str(ROOT / "models" / "resnet_mini.yaml"), "--data", options.data, "--limit-train",
-                        str(options.images), "--epochs", str(options.epochs), "--eval-every", str(1 << 29), "--seed",
-                        str(seed), "--out", os.path.join(folder, f"{len(os.listdir(folder))}"), "--set",
-                        f"augment={augment}", "--set", f"scheduler={{CosineAnnealingLR: {{T_max: {options.epochs}}}}}")
-    return figures["test_accuracy"]
+    """Of the last weights, on all test images, which an epoch would look at each time."""
+    model, out = str(ROOT / "models" / "resnet_mini.yaml"), os.path.join(folder, f"{len(os.listdir(folder))}")
+    convoy(options, model, "--data", options.data, "--limit-train", str(options.images), "--limit-test", "1", "--epochs",
+           str(options.epochs), "--seed", str(seed), "--out", out, "--set", f"augment={augment}", "--set",
+           f"scheduler={{CosineAnnealingLR: {{T_max: {options.epochs}}}}}")
+    done = subprocess.run([options.convoy, "eval", model, "--weights", os.path.join(out, "last.safetensors"), "--data",
+                           options.data, "--device", options.device, "--json"], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(done.stderr.strip())
+    return json.loads(done.stdout)["accuracy"]
 
 
 def kept(options, side, name, seed, run):

@@ -76,8 +76,11 @@ convoy_status cvy_pixels_create(const char *path, int channels, size_t height, s
         height * width > CVY_MOST_PIXELS)
         return cvy_fail(
             CONVOY_INVALID,
-            "%s: an image of %zu x %zu pixels; at most %d megapixels are read, and sides of at most %d", path,
-            width, height, CVY_MOST_PIXELS / 1000000, CVY_LONGEST_SIDE);
+            "%s: an image of %zu x %zu pixels; at most %d megapixels are read, and sides of at most %d%s",
+            path, width, height, CVY_MOST_PIXELS / 1000000, CVY_LONGEST_SIDE,
+            height && width ? ": make it smaller, or save it as PNG or baseline JPEG, which are read at a "
+                              "part of their size"
+                            : "");
     pixels->channels = channels;
     pixels->height = (int)height;
     pixels->width = (int)width;
