@@ -2,12 +2,14 @@
 """What augmentation is good for and what it costs, beside PyTorch and torchvision.transforms.v2 with the same lists.
 
     tools/compare_augment.py helps [--convoy build/convoy] [--device D] [--images 2000] [--epochs 40] [--seeds 3]
+                                   [--keep FOLDER]
     tools/compare_augment.py steps [--convoy build/convoy] [--device D] [--rounds 5] [--cpu-time] [NETWORK...]
     tools/compare_augment.py photographs [--convoy build/convoy] [--device D] [--rounds 2] [--photographs 1000]
 
 helps        models/resnet_mini.yaml on the first images of Fashion-MNIST, with crop and flip and with none, by Convoy and by
              PyTorch: the recipe's SGD with a rate that falls along a cosine. Prints the accuracies on all test images;
-             exits with 1 where Convoy gains less than PyTorch by more than two standard errors of the difference
+             exits with 1 where Convoy gains less than PyTorch by more than two standard errors of the difference.
+             --keep writes what each run came to into a folder, from which an interrupted comparison goes on
 steps        training images per second of lenet, mnist_cnn and monkeypox_bn with crop, flip and rotation and without, in
              turn; exits with 1 where a best round has less than 0.9 of the other's. --cpu-time counts seconds of the
              processor instead, for machines that others use too
@@ -107,11 +109,27 @@ def accuracy_of_pytorch(options, augmented, seed):
 
 
 def accuracy_of_convoy(options, augment, seed, folder):
-    figures, _ = convoy(options, str(ROOT / "models" / "resnet_mini.yaml"), "--data", options.data, "--limit-train",
-                        str(options.images), "--epochs", str(options.epochs), "--eval-every", str(1 << 29), "--seed",
-                        str(seed), "--out", os.path.join(folder, f"{len(os.listdir(folder))}"), "--set",
-                        f"augment={augment}", "--set", f"scheduler={{CosineAnnealingLR: {{T_max: {options.epochs}}}}}")
-    return figures["test_accuracy"]
+    """Of the last weights, on all test images, which an epoch would look at each time."""
+    model, out = str(ROOT / "models" / "resnet_mini.yaml"), os.path.join(folder, f"{len(os.listdir(folder))}")
+    convoy(options, model, "--data", options.data, "--limit-train", str(options.images), "--limit-test", "1", "--epochs",
+           str(options.epochs), "--seed", str(seed), "--out", out, "--set", f"augment={augment}", "--set",
+           f"scheduler={{CosineAnnealingLR: {{T_max: {options.epochs}}}}}")
+    done = subprocess.run([options.convoy, "eval", model, "--weights", os.path.join(out, "last.safetensors"), "--data",
+                           options.data, "--device", options.device, "--json"], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(done.stderr.strip())
+    return json.loads(done.stdout)["accuracy"]
+
+
+def kept(options, side, name, seed, run):
+    """What a run comes to, or came to before."""
+    if not options.keep:
+        return run()
+    place = pathlib.Path(options.keep) / f"{side} {name} {seed} {options.images} {options.epochs}.txt"
+    if not place.exists():
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(f"{run()}\n", encoding="utf-8")
+    return float(place.read_text(encoding="utf-8"))
 
 
 def helps(options):
@@ -119,8 +137,10 @@ def helps(options):
     with tempfile.TemporaryDirectory() as folder:
         for seed in range(options.seeds):
             for name, augment in LISTS.items():
-                results["Convoy"][name].append(accuracy_of_convoy(options, augment, seed, folder))
-                results["PyTorch"][name].append(accuracy_of_pytorch(options, name != "none", seed))
+                results["Convoy"][name].append(
+                    kept(options, "Convoy", name, seed, lambda: accuracy_of_convoy(options, augment, seed, folder)))
+                results["PyTorch"][name].append(
+                    kept(options, "PyTorch", name, seed, lambda: accuracy_of_pytorch(options, name != "none", seed)))
                 print(f"seed {seed}, {name}: {results['Convoy'][name][-1]:.4f}, {results['PyTorch'][name][-1]:.4f}",
                       file=sys.stderr, flush=True)
     gains, variance = {}, 0
@@ -240,6 +260,7 @@ def main():
     for name, value in (("images", 2000), ("epochs", 40), ("seeds", 3), ("rounds", 3), ("photographs", 1000)):
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--cpu-time", action="store_true")
+    parser.add_argument("--keep", metavar="FOLDER", help="of helps: what runs came to, which are not run again")
     parser.add_argument("--threads", type=int, default=0, help="of PyTorch; default: as many as it likes")
     options = parser.parse_intermixed_args()
     needs.command(options.convoy)

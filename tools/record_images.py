@@ -88,6 +88,17 @@ def pnm(kind, brightest, between=b"\n"):
     return b"P%d%b%d %d\n%d\n" % (kind, between, WIDTH, HEIGHT, brightest) + data
 
 
+def tile():
+    """A TIFF image of one tile of 16 x 16, which Pillow does not write."""
+    rows = b"".join(bytes(pixel(y, x)) if y < HEIGHT and x < WIDTH else b"\0\0\0" for y in range(16) for x in range(16))
+    tags = [(256, WIDTH), (257, HEIGHT), (259, 1), (262, 2), (277, 3), (322, 16), (323, 16), (324, 0), (325, len(rows))]
+    begin = 8 + 2 + 12 * (len(tags) + 1) + 4 + 6
+    entries = sorted([struct.pack("<HHII", 258, 3, 3, begin - 6)] +
+                     [struct.pack("<HHII", tag, 4, 1, begin if tag == 324 else value) for tag, value in tags],
+                     key=lambda entry: struct.unpack_from("<H", entry))
+    return (struct.pack("<2sHIH", b"II", 42, 8, len(entries)) + b"".join(entries) + struct.pack("<I3H", 0, 8, 8, 8) + rows)
+
+
 def files():
     first, second = picture("P"), picture("P").transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     yield "p1.bmp", saved(picture("1"), "BMP")
@@ -113,6 +124,8 @@ def files():
     yield "p8.tif", saved(picture("P"), "TIFF")
     yield "grey.tif", saved(picture("L"), "TIFF")
     yield "rgba.tif", saved(picture("RGBA"), "TIFF")
+    yield "strips.tif", saved(picture(), "TIFF", compression="tiff_adobe_deflate", tiffinfo={278: 2})
+    yield "tile.tif", tile()
     yield "turned.tif", saved(picture(), "TIFF", exif=exif(6))
     yield "plain.gif", saved(first, "GIF", interlace=0)
     yield "interlaced.gif", saved(first, "GIF", interlace=1)

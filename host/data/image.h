@@ -12,8 +12,8 @@
 #define CVY_IMAGE_FORMATS "JPEG, PNG, WebP, BMP, TIFF, GIF, PPM and PGM"
 
 /* Larger images are refused before memory is asked for: a few bytes of file can claim billions of pixels. Of
-   a JPEG or PNG image, which decodes at an eighth of its size, this limits what it decodes to. The sides are
-   bounded too, since resizing goes over whole rows and columns. */
+   an image that is made smaller as it is decoded, to an eighth at most, this limits what it becomes. The
+   sides are bounded too, since resizing goes over whole rows and columns. */
 enum { CVY_MOST_PIXELS = 100 * 1000 * 1000, CVY_LONGEST_SIDE = 65535 };
 
 /* Rows of pixels with the channels side by side, as files hold them. */
@@ -28,9 +28,9 @@ typedef struct cvy_pixels {
 typedef struct cvy_wanted {
     int channels, height, width;
     bool fast; /* a JPEG image grey directly, and at a half, quarter or eighth of its size where that still
-                  covers the wanted one; otherwise, and of PNG, only where it is too large for CVY_MOST_PIXELS
-                */
-    bool as_stored; /* not turned as EXIF says */
+                  covers the wanted one; otherwise, and of other formats, only where it is over the limit */
+    bool as_stored;     /* not turned as EXIF says */
+    size_t most_pixels; /* a lower limit than CVY_MOST_PIXELS; 0: that one */
 } cvy_wanted;
 
 /* Reads a file, told apart by content. */

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "data/image_formats.h"
+#include "data/image_rows.h"
 
 enum { FILE_HEADER = 14, OS2_HEADER = 12, INFO_HEADER = 40, RLE8 = 1, RLE4 = 2, MASKS = 3, ALPHA_MASKS = 6 };
 
@@ -95,10 +96,6 @@ static convoy_status read_header(bitmap *map) {
 
 /* ---- Pixels ---- */
 
-static uint8_t *place(const bitmap *map, const cvy_pixels *pixels, size_t y, size_t x) {
-    return pixels->data + 3 * ((map->top_down ? y : map->height - 1 - y) * map->width + x);
-}
-
 /* A number that the palette does not have is black. */
 static void paint(const bitmap *map, size_t number, uint8_t *pixel) {
     for (size_t c = 0; c < 3; c++)
@@ -124,31 +121,51 @@ static void take_pixel(const bitmap *map, const uint8_t *row, size_t x, uint8_t 
 }
 
 /* Rows are padded to four bytes, the lowest first. */
-static convoy_status take_rows(const bitmap *map, cvy_pixels *pixels) {
+static convoy_status take_rows(const bitmap *map, cvy_rows *rows) {
     const size_t row = (map->width * map->bits + 31) / 32 * 4,
                  left = map->size - (size_t)(map->begin - map->file);
     if (row * map->height > left)
         return fail(map, "it is cut short");
-    for (size_t y = 0; y < map->height; y++)
+    for (size_t i = 0; i < map->height; i++) {
+        const size_t y = map->top_down ? i : map->height - 1 - i;
+        uint8_t *place = cvy_rows_place(rows, y);
         for (size_t x = 0; x < map->width; x++)
-            take_pixel(map, map->begin + y * row, x, place(map, pixels, y, x));
+            take_pixel(map, map->begin + i * row, x, place + 3 * x);
+        cvy_rows_add(rows, y);
+    }
     return CONVOY_OK;
 }
 
-/* Where run-length coded pixels are read and where they go; what they leave out keeps colour 0. */
+/* Where run-length coded pixels are read and where they go, row y from below; what they leave out keeps
+   colour 0. */
 typedef struct run {
     const uint8_t *at, *end;
+    cvy_rows *rows;
     size_t y, x;
 } run;
 
-static void put(const bitmap *map, cvy_pixels *pixels, run *r, size_t number) {
+static void start_row(const bitmap *map, const run *r) {
+    uint8_t *row = cvy_rows_place(r->rows, map->height - 1 - r->y);
+    paint(map, 0, row);
+    cvy_pixels_spread(row, 3, map->width);
+}
+
+static void go_up(const bitmap *map, run *r, size_t count) {
+    for (; count > 0 && r->y < map->height; count--) {
+        cvy_rows_add(r->rows, map->height - 1 - r->y);
+        if (++r->y < map->height)
+            start_row(map, r);
+    }
+}
+
+static void put(const bitmap *map, run *r, size_t number) {
     if (r->y < map->height && r->x < map->width)
-        paint(map, number, place(map, pixels, r->y, r->x));
+        paint(map, number, cvy_rows_place(r->rows, map->height - 1 - r->y) + 3 * r->x);
     r->x++;
 }
 
 /* `count` numbers; of a run the first byte stands for all. */
-static bool put_numbers(const bitmap *map, cvy_pixels *pixels, run *r, size_t count, bool same) {
+static bool put_numbers(const bitmap *map, run *r, size_t count, bool same) {
     const size_t bytes = same             ? 1
                          : map->bits == 8 ? count
                                           : (count + 1) / 2,
@@ -157,57 +174,59 @@ static bool put_numbers(const bitmap *map, cvy_pixels *pixels, run *r, size_t co
         return false;
     for (size_t i = 0; i < count; i++) {
         const uint8_t byte = r->at[same ? 0 : map->bits == 8 ? i : i / 2];
-        put(map, pixels, r, map->bits == 8 ? byte : i % 2 ? byte & 15u : byte >> 4);
+        put(map, r, map->bits == 8 ? byte : i % 2 ? byte & 15u : byte >> 4);
     }
     r->at += (size_t)(r->end - r->at) < padded ? bytes : padded;
     return true;
 }
 
 /* False: the data ends early, or all of it was read (*done). */
-static bool take_run(const bitmap *map, cvy_pixels *pixels, run *r, bool *done) {
+static bool take_run(const bitmap *map, run *r, bool *done) {
     if (r->end - r->at < 2)
         return false;
     const uint8_t count = r->at[0], code = r->at[1];
     if (count) {
         r->at++;
-        return put_numbers(map, pixels, r, count, true);
+        return put_numbers(map, r, count, true);
     }
     r->at += 2;
     if (code > 2)
-        return put_numbers(map, pixels, r, code, false);
+        return put_numbers(map, r, code, false);
     *done = code == 1;
     if (code == 0) {
-        r->y++;
+        go_up(map, r, 1);
         r->x = 0;
     } else if (code == 2 && r->end - r->at >= 2) {
         r->x += r->at[0];
-        r->y += r->at[1];
+        go_up(map, r, r->at[1]);
         r->at += 2;
     }
     return !*done;
 }
 
-static convoy_status take_runs(const bitmap *map, cvy_pixels *pixels) {
-    run r = {map->begin, map->file + map->size, 0, 0};
+static convoy_status take_runs(const bitmap *map, cvy_rows *rows) {
+    run r = {map->begin, map->file + map->size, rows, 0, 0};
     bool done = false;
-    paint(map, 0, pixels->data);
-    cvy_pixels_spread(pixels);
-    while (r.y < map->height && take_run(map, pixels, &r, &done))
+    start_row(map, &r);
+    while (r.y < map->height && take_run(map, &r, &done))
         ;
-    return done || r.y >= map->height || (r.y + 1 == map->height && r.x >= map->width)
-               ? CONVOY_OK
-               : fail(map, "it is cut short");
+    if (!done && r.y < map->height && (r.y + 1 < map->height || r.x < map->width))
+        return fail(map, "it is cut short");
+    go_up(map, &r, map->height);
+    return CONVOY_OK;
 }
 
 convoy_status cvy_bmp_decode(const char *path, const uint8_t *file, size_t size, cvy_wanted wanted,
                              cvy_pixels *pixels) {
-    (void)wanted;
     bitmap map = {.path = path, .file = file, .size = size};
+    cvy_rows rows = {0};
     convoy_status status = read_header(&map);
     if (!status)
-        status = cvy_pixels_create(path, 3, map.height, map.width, pixels);
-    if (status)
-        return status;
-    return map.compression == RLE8 || map.compression == RLE4 ? take_runs(&map, pixels)
-                                                              : take_rows(&map, pixels);
+        status = cvy_rows_create(path, 3, map.height, map.width, 3 * map.height * map.width, wanted, pixels,
+                                 &rows);
+    if (!status)
+        status = map.compression == RLE8 || map.compression == RLE4 ? take_runs(&map, &rows)
+                                                                    : take_rows(&map, &rows);
+    cvy_rows_free(&rows);
+    return status;
 }

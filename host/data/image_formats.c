@@ -66,14 +66,21 @@ static convoy_status fail_format(const char *path, const uint8_t *file, size_t s
                     path, file[0], size > 1 ? file[1] : 0u);
 }
 
+size_t cvy_most_pixels(cvy_wanted wanted) {
+    return wanted.most_pixels ? wanted.most_pixels : CVY_MOST_PIXELS;
+}
+
 convoy_status cvy_pixels_create(const char *path, int channels, size_t height, size_t width,
                                 cvy_pixels *pixels) {
     if (!height || !width || height > CVY_LONGEST_SIDE || width > CVY_LONGEST_SIDE ||
         height * width > CVY_MOST_PIXELS)
         return cvy_fail(
             CONVOY_INVALID,
-            "%s: an image of %zu x %zu pixels; at most %d megapixels are read, and sides of at most %d", path,
-            width, height, CVY_MOST_PIXELS / 1000000, CVY_LONGEST_SIDE);
+            "%s: an image of %zu x %zu pixels; at most %d megapixels are read, and sides of at most %d%s",
+            path, width, height, CVY_MOST_PIXELS / 1000000, CVY_LONGEST_SIDE,
+            height && width ? ": make it smaller, or save it as PNG or baseline JPEG, which are read at a "
+                              "part of their size"
+                            : "");
     pixels->channels = channels;
     pixels->height = (int)height;
     pixels->width = (int)width;
@@ -82,10 +89,10 @@ convoy_status cvy_pixels_create(const char *path, int channels, size_t height, s
 }
 
 /* Each copy doubles what is there: a file of some bytes may claim a hundred million blank pixels. */
-void cvy_pixels_spread(cvy_pixels *pixels) {
-    const size_t all = (size_t)pixels->height * (size_t)pixels->width * (size_t)pixels->channels;
-    for (size_t done = (size_t)pixels->channels; done < all; done *= 2)
-        memcpy(pixels->data + done, pixels->data, done < all - done ? done : all - done);
+void cvy_pixels_spread(uint8_t *pixels, size_t size, size_t count) {
+    const size_t all = size * count;
+    for (size_t done = size; done < all; done *= 2)
+        memcpy(pixels + done, pixels, done < all - done ? done : all - done);
 }
 
 /* ---- Orientation ---- */

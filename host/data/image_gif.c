@@ -90,7 +90,7 @@ static convoy_status decode(const char *path, GifFileType *gif, cvy_pixels *pixe
         status = cvy_fail_memory(path, (size_t)gif->Image.Width);
     if (!status) {
         paint(colours, clear, pixels->data);
-        cvy_pixels_spread(pixels);
+        cvy_pixels_spread(pixels->data, 3, (size_t)pixels->height * (size_t)pixels->width);
     }
     if (!status)
         status = read_rows(path, gif, colours, row, pixels);

@@ -74,8 +74,8 @@ static bool covers(const struct jpeg_decompress_struct *jpeg, unsigned denominat
            jpeg->image_width / denominator >= (unsigned)width;
 }
 
-static bool too_large(const struct jpeg_decompress_struct *jpeg, unsigned denominator) {
-    return (uint64_t)(jpeg->image_height / denominator) * (jpeg->image_width / denominator) > CVY_MOST_PIXELS;
+static bool too_large(const struct jpeg_decompress_struct *jpeg, unsigned denominator, size_t most) {
+    return (uint64_t)(jpeg->image_height / denominator) * (jpeg->image_width / denominator) > most;
 }
 
 /* The largest reduction that is free where that is asked for; else one that brings the picture within the
@@ -83,12 +83,14 @@ static bool too_large(const struct jpeg_decompress_struct *jpeg, unsigned denomi
 static void choose_scale(struct jpeg_decompress_struct *jpeg, cvy_wanted wanted, int orientation) {
     const bool swapped = orientation >= 5 && !wanted.as_stored;
     const int height = swapped ? wanted.width : wanted.height, width = swapped ? wanted.height : wanted.width;
+    const size_t most = cvy_most_pixels(wanted);
     jpeg->scale_num = 1;
     jpeg->scale_denom = 1;
-    if (!height || !width || (jpeg_has_multiple_scans(jpeg) && too_large(jpeg, 1)))
+    if (!height || !width || (jpeg_has_multiple_scans(jpeg) && too_large(jpeg, 1, most)))
         return;
     for (unsigned denominator = 2; denominator <= 8; denominator *= 2)
-        if (covers(jpeg, denominator, height, width) && (wanted.fast || too_large(jpeg, jpeg->scale_denom)))
+        if (covers(jpeg, denominator, height, width) &&
+            (wanted.fast || too_large(jpeg, jpeg->scale_denom, most)))
             jpeg->scale_denom = denominator;
 }
 
@@ -126,7 +128,7 @@ static convoy_status decode(decoder *decoder, const char *path, cvy_wanted wante
     pixels->orientation = orientation_of(jpeg);
     choose_scale(jpeg, wanted, pixels->orientation);
     choose_colours(jpeg, wanted);
-    if (too_large(jpeg, jpeg->scale_denom))
+    if (too_large(jpeg, jpeg->scale_denom, CVY_MOST_PIXELS))
         return cvy_pixels_create(path, 3, jpeg->image_height, jpeg->image_width,
                                  pixels); /* fails with its message */
     jpeg_start_decompress(jpeg);

@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "data/image_formats.h"
+#include "data/image_rows.h"
 
 enum { HIGHEST = 65535, LONGEST_SIDE = 100 * 1000 * 1000 };
 
@@ -74,7 +75,7 @@ static convoy_status take_plain(netpbm *map, size_t count, uint8_t *data) {
     return CONVOY_OK;
 }
 
-static void take_raw(const netpbm *map, size_t count, uint8_t *data) {
+static void take_raw(netpbm *map, size_t count, uint8_t *data) {
     const uint8_t *at = map->at;
     if (map->white < 256)
         for (size_t i = 0; i < count; i++)
@@ -82,12 +83,15 @@ static void take_raw(const netpbm *map, size_t count, uint8_t *data) {
     else
         for (size_t i = 0; i < count; i++)
             data[i] = map->scaled[at[2 * i] << 8 | at[2 * i + 1]];
+    map->at += map->white < 256 ? count : 2 * count;
 }
 
-static convoy_status decode(netpbm *map, int channels, cvy_pixels *pixels) {
+static convoy_status decode(netpbm *map, int channels, cvy_wanted wanted, cvy_pixels *pixels,
+                            cvy_rows *rows) {
     convoy_status status = read_header(map);
     if (!status)
-        status = cvy_pixels_create(map->path, channels, map->height, map->width, pixels);
+        status = cvy_rows_create(map->path, channels, map->height, map->width,
+                                 (size_t)channels * map->height * map->width, wanted, pixels, rows);
     if (status)
         return status;
     /* Plain values have a digit, and a space between them. */
@@ -98,18 +102,25 @@ static convoy_status decode(netpbm *map, int channels, cvy_pixels *pixels) {
     if (least > (size_t)(map->end - map->at))
         return fail(map, "it is cut short");
     fill_scaled(map);
-    if (map->plain)
-        return take_plain(map, count, pixels->data);
-    take_raw(map, count, pixels->data);
-    return CONVOY_OK;
+    for (size_t y = 0; !status && y < map->height; y++) {
+        uint8_t *row = cvy_rows_place(rows, y);
+        if (map->plain)
+            status = take_plain(map, count / map->height, row);
+        else
+            take_raw(map, count / map->height, row);
+        cvy_rows_add(rows, y);
+    }
+    return status;
 }
 
 convoy_status cvy_pnm_decode(const char *path, const uint8_t *file, size_t size, cvy_wanted wanted,
                              cvy_pixels *pixels) {
-    (void)wanted;
     netpbm map;
     map.path = path;
     map.at = file;
     map.end = file + size;
-    return decode(&map, file[1] == '3' || file[1] == '6' ? 3 : 1, pixels);
+    cvy_rows rows = {0};
+    convoy_status status = decode(&map, file[1] == '3' || file[1] == '6' ? 3 : 1, wanted, pixels, &rows);
+    cvy_rows_free(&rows);
+    return status;
 }

@@ -27,9 +27,11 @@ static cvy_fitting whole_of(const convoy_dataset *dataset, const cvy_pixels *pix
 
 static convoy_status read_photograph(const convoy_dataset *dataset, size_t index, cvy_pixels *pixels) {
     const int least = dataset->short_side;
-    const cvy_wanted wanted = {dataset->channels, (int)fmax(least, dataset->covers[0]),
-                               (int)fmax(least, dataset->covers[1]), dataset->fast_decode,
-                               dataset->as_stored};
+    const cvy_wanted wanted = {.channels = dataset->channels,
+                               .height = (int)fmax(least, dataset->covers[0]),
+                               .width = (int)fmax(least, dataset->covers[1]),
+                               .fast = dataset->fast_decode,
+                               .as_stored = dataset->as_stored};
     return cvy_image_read(dataset->paths[index], wanted, pixels);
 }
 

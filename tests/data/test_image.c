@@ -430,74 +430,6 @@ static void write_scans(const char *name, int side, int scans) {
     free(file);
 }
 
-/* What is over the limit is read at a scale that is not, where that is enough. */
-static void a_very_large_jpeg_is_reduced(void **state) {
-    (void)state;
-    enum { HIGH = 1600, WIDE = 65500 };
-    uint8_t *data = calloc(HIGH, WIDE), image[2 * 80];
-    test_write_jpeg(folder, "x.jpg", HIGH, WIDE, 1, 0, data);
-    free(data);
-    memset(image, 1, sizeof image);
-    assert_ok(load("x.jpg", 1, 2, 80, image));
-    for (size_t i = 0; i < sizeof image; i++)
-        assert_int_equal(image[i], 0);
-    char *path = cvy_path_join(folder, "x.jpg");
-    cvy_pixels pixels;
-    assert_fails(cvy_image_read(path, (cvy_wanted){0}, &pixels), CONVOY_INVALID,
-                 "65500 x 1600 pixels; at most 100 megapixels");
-    free(path);
-}
-
-/* The same of PNG, whose rows are averaged as they come, against all pixels and the one resampler. */
-static void a_very_large_png_is_reduced(void **state) {
-    (void)state;
-    enum { HIGH = 1605, WIDE = 65501, PITCH = (WIDE + 7) / 8, ROWS = 4, COLUMNS = 80 };
-    uint8_t *data = calloc(HIGH, PITCH), *rows = malloc((size_t)HIGH * WIDE), image[3 * ROWS * COLUMNS],
-            expected[3 * ROWS * COLUMNS];
-    for (size_t y = 0; y < HIGH; y++)
-        for (size_t x = 0; x < WIDE; x++) {
-            const bool light =
-                (x * 8191 + y * y * 13) % 65536 < (x + 20 * y) % 65536; /* denser to the right */
-            data[y * PITCH + x / 8] |= (uint8_t)(light << (7 - x % 8));
-            rows[y * WIDE + x] = light ? 255 : 0;
-        }
-    test_write_png(folder, "x.png", HIGH, WIDE, PNG_COLOR_TYPE_GRAY, 1, 0, data);
-    const cvy_pixels pixels = {.channels = 1, .height = HIGH, .width = WIDE, .data = rows};
-    const cvy_fitting fitting = {.channels = 3, .height = ROWS, .width = COLUMNS};
-    char *path = cvy_path_join(folder, "x.png");
-    assert_ok(cvy_image_load(path, &fitting, image));
-    assert_ok(cvy_image_bring(&pixels, &fitting, expected));
-    expect_pixels(image, expected, sizeof image, 2);
-    assert_true(expected[COLUMNS - 1] > expected[0] + 50); /* which a blank picture would not show */
-    free(rows);
-    cvy_pixels read;
-    assert_ok(cvy_image_read(path, (cvy_wanted){.height = 802, .width = 32750}, &read));
-    assert_int_equal(read.height, 803);
-    assert_int_equal(read.width, 32751);
-    for (size_t y = 0; y < 3; y++) /* means of four, and of two at the right */
-        for (size_t x = 0; x < 32751; x++) {
-            unsigned sum = 0, count = 0;
-            for (size_t i = 2 * x; i < 2 * x + 2 && i < WIDE; i++)
-                for (size_t j = 2 * y; j < 2 * y + 2; j++, count++)
-                    sum += data[j * PITCH + i / 8] >> (7 - i % 8) & 1 ? 255 : 0;
-            assert_int_equal(read.data[y * 32751 + x], (sum + count / 2) / count);
-        }
-    free(read.data);
-    assert_fails(cvy_image_read(path, (cvy_wanted){.height = 803, .width = 9}, &read), CONVOY_INVALID,
-                 "65501 x 1605 pixels; at most 100 megapixels");
-    assert_fails(cvy_image_read(path, (cvy_wanted){0}, &read), CONVOY_INVALID, "at most 100 megapixels");
-    size_t size;
-    uint8_t *file = test_read_file(folder, "x.png", &size);
-    file[28] = 1; /* interlaced, it says */
-    put_big_endian(file + 29, (uint32_t)crc32(0, file + 12, 17));
-    test_write_file(folder, "x.png", file, size);
-    assert_fails(cvy_image_load(path, &(cvy_fitting){.channels = 1, .height = 4, .width = 80}, image),
-                 CONVOY_INVALID, "65501 x 1605 pixels; at most 100 megapixels");
-    free(file);
-    free(path);
-    free(data);
-}
-
 /* A few bytes of file must not cost minutes: every scan of a progressive image is a pass over all its pixels.
    A megapixel takes 200 of them, a hundred megapixels 15. */
 static void endless_scans_are_refused(void **state) {
@@ -702,8 +634,6 @@ int main(void) {
         cmocka_unit_test_setup_teardown(a_damaged_jpeg_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(a_gif_of_many_pixels_on_a_small_canvas_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(texts_are_not_unpacked, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_very_large_jpeg_is_reduced, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_very_large_png_is_reduced, setup, teardown),
         cmocka_unit_test_setup_teardown(endless_scans_are_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(pixels_of_eight_bytes_are_bounded, setup, teardown),
         cmocka_unit_test_setup_teardown(no_prefix_and_no_flipped_byte_crashes, setup, teardown),

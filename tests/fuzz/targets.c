@@ -163,7 +163,10 @@ static void run_cifar(const uint8_t *data, size_t size) {
 static void run_image(const uint8_t *data, size_t size) {
     static uint8_t out[3 * 8 * 8];
     cvy_pixels pixels = {0};
-    const cvy_wanted wanted = {.channels = 3, .height = 8, .width = 8};
+    const cvy_wanted wanted = {.channels = 3, .height = 8, .width = 8},
+                     smaller = {.channels = 3, .height = 1, .width = 1, .most_pixels = 64};
+    if (!cvy_image_decode("input", data, size, smaller, &pixels))
+        free(pixels.data);
     if (!cvy_image_decode("input", data, size, wanted, &pixels))
         cvy_image_bring(&pixels, &(cvy_fitting){.channels = 3, .height = 8, .width = 8}, out);
     free(pixels.data);
