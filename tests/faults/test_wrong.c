@@ -234,6 +234,10 @@ static void the_self_test_says_which(void **state) {
     const test_output *r = RUN("selftest", "-d", device, "--quick", "--part", "gather");
     assert_int_equal(r->code, 1);
     assert_non_null(strstr(r->out, "operand 1, which is only read, was changed"));
+    spoil("gather", "6", "zero"); /* the op's own */
+    assert_int_equal(RUN("selftest", "-d", device, "--quick", "--part", "gather")->code, 1);
+    spoil("gather", "8", "zero"); /* labels */
+    assert_int_equal(RUN("selftest", "-d", device, "--quick", "--part", "gather")->code, 1);
     spoil("lrn_forward", "1", "scale");
     r = RUN("selftest", "-d", device, "--part", "layers:others");
     assert_int_equal(r->code, 1);
