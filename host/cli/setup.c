@@ -252,13 +252,13 @@ static double watchdog_seconds(void) {
 }
 
 static convoy_status open_device(const cli_call *call, const char *selector, convoy_device **device) {
-    convoy_status status = convoy_device_open(selector, device);
+    convoy_status status = strcmp(selector, "host") ? cvy_calls_watch(watchdog_seconds()) : CONVOY_OK;
+    if (!status)
+        status = convoy_device_open(selector, device);
     if (!status)
         status = convoy_device_set_precision(*device, (convoy_precision)cli_common_of(call)->precision);
     if (!status)
         status = convoy_device_verify(*device, cli_common_of(call)->verify);
-    if (!status)
-        status = cvy_device_watch(*device, watchdog_seconds());
     if (status) {
         convoy_device_close(*device);
         *device = NULL;

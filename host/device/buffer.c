@@ -48,10 +48,12 @@ convoy_status cvy_buffer_create(convoy_device *device, size_t bytes, const char 
         memset(buffer->host, 0, (rounded + 127) / 128 * 128 + 128);
     } else if (rounded) {
         static const cl_uint zero = 0;
+        cvy_call_begins(device, "clCreateBuffer");
         buffer->memory = clCreateBuffer(device->context, CL_MEM_READ_WRITE, rounded, NULL, &code);
+        cvy_call_is_over(device, code);
         if (code == CL_SUCCESS)
-            code = clEnqueueFillBuffer(device->queue, buffer->memory, &zero, sizeof zero, 0, rounded, 0, NULL,
-                                       NULL);
+            code = CVY_CALL(device, clEnqueueFillBuffer, device->queue, buffer->memory, &zero, sizeof zero, 0,
+                            rounded, 0, NULL, NULL);
         if (code != CL_SUCCESS) {
             if (buffer->memory)
                 clReleaseMemObject(buffer->memory);
@@ -97,7 +99,7 @@ void cvy_buffer_free(cvy_buffer *buffer) {
     if (!buffer)
         return;
     if (buffer->memory)
-        clReleaseMemObject(buffer->memory);
+        CVY_CALL(buffer->device, clReleaseMemObject, buffer->memory);
     if (!buffer->parent) {
         free(buffer->host);
         buffer->device->counters.bytes -= (buffer->bytes + GRANULE - 1) / GRANULE * GRANULE;
@@ -133,10 +135,8 @@ convoy_status cvy_buffer_write(cvy_buffer *buffer, size_t offset, const void *da
         return CONVOY_OK;
     }
     buffer->device->counters.waits++;
-    cvy_call_begins(buffer->device, "clEnqueueWriteBuffer");
-    cl_int code = clEnqueueWriteBuffer(buffer->device->queue, buffer->memory, CL_TRUE, offset, bytes, data, 0,
-                                       NULL, NULL);
-    cvy_call_is_over(buffer->device);
+    cl_int code = CVY_CALL(buffer->device, clEnqueueWriteBuffer, buffer->device->queue, buffer->memory,
+                           CL_TRUE, offset, bytes, data, 0, NULL, NULL);
     return code == CL_SUCCESS ? CONVOY_OK : cvy_fail_opencl(code, "writing %zu bytes to the device", bytes);
 }
 
@@ -149,10 +149,8 @@ convoy_status cvy_buffer_read(cvy_buffer *buffer, size_t offset, void *data, siz
         return CONVOY_OK;
     }
     buffer->device->counters.waits++;
-    cvy_call_begins(buffer->device, "clEnqueueReadBuffer");
-    cl_int code = clEnqueueReadBuffer(buffer->device->queue, buffer->memory, CL_TRUE, offset, bytes, data, 0,
-                                      NULL, NULL);
-    cvy_call_is_over(buffer->device);
+    cl_int code = CVY_CALL(buffer->device, clEnqueueReadBuffer, buffer->device->queue, buffer->memory,
+                           CL_TRUE, offset, bytes, data, 0, NULL, NULL);
     return code == CL_SUCCESS ? CONVOY_OK : cvy_fail_opencl(code, "reading %zu bytes from the device", bytes);
 }
 
@@ -167,7 +165,7 @@ convoy_status cvy_buffer_copy(cvy_buffer *from, size_t from_offset, cvy_buffer *
         memmove(to->host + to_offset, from->host + from_offset, bytes);
         return CONVOY_OK;
     }
-    cl_int code = clEnqueueCopyBuffer(from->device->queue, from->memory, to->memory, from_offset, to_offset,
-                                      bytes, 0, NULL, NULL);
+    cl_int code = CVY_CALL(from->device, clEnqueueCopyBuffer, from->device->queue, from->memory, to->memory,
+                           from_offset, to_offset, bytes, 0, NULL, NULL);
     return code == CL_SUCCESS ? CONVOY_OK : cvy_fail_opencl(code, "copying %zu bytes on the device", bytes);
 }

@@ -50,9 +50,9 @@ extern const char *const cvy_precision_names[];
 
 /* Waits for everything launched so far; reports what went wrong in it. */
 convoy_status cvy_device_finish(convoy_device *device);
-/* Until the device closes a thread looks on: where a call does not come back in so many seconds, a warning
-   names it and the kernel that was launched last. */
-convoy_status cvy_device_watch(convoy_device *device, double seconds);
+/* From now on a thread looks on, for all devices, until the process ends: where a call does not come back in
+   so many seconds, a warning names it and the kernel that was launched last. */
+convoy_status cvy_calls_watch(double seconds);
 /* Launches since the device was opened; how often the host waited for all of them (a finish, a blocking read
    or write; never on the host device); bytes allocated now and at most. */
 typedef struct cvy_device_counters {

@@ -204,7 +204,8 @@ static convoy_status list_platform(listing *l, cl_platform_id platform, cl_uint 
     snprintf(of, sizeof of, " of platform %u (%s)", index, name);
     snprintf(step, sizeof step, "clGetDeviceIDs of platform %s", name);
     cvy_tell(l->listener, step);
-    const cl_int code = clGetDeviceIDs(platform, CL_DEVICE_TYPE_ALL, 64, ids, &count);
+    cvy_call_begins(NULL, step);
+    const cl_int code = cvy_call_is_over(NULL, clGetDeviceIDs(platform, CL_DEVICE_TYPE_ALL, 64, ids, &count));
     if (!answered(l, "clGetDeviceIDs", of, code, CL_DEVICE_NOT_FOUND))
         return CONVOY_OK;
     for (cl_uint d = 0; d < count && d < 64 && !(status = reserve(l)); d++) {
@@ -219,7 +220,8 @@ static convoy_status list_platforms(listing *l) {
     cl_uint count = 0;
     convoy_status status = CONVOY_OK;
     cvy_tell(l->listener, "clGetPlatformIDs");
-    if (!answered(l, "clGetPlatformIDs", "", clGetPlatformIDs(0, NULL, &count), CL_PLATFORM_NOT_FOUND_KHR))
+    const cl_int code = CVY_CALL(NULL, clGetPlatformIDs, 0, NULL, &count);
+    if (!answered(l, "clGetPlatformIDs", "", code, CL_PLATFORM_NOT_FOUND_KHR))
         return CONVOY_OK;
     cl_platform_id *platforms = calloc(count + 1, sizeof(cl_platform_id));
     if (!platforms)

@@ -116,11 +116,9 @@ convoy_status cvy_launch(cvy_kernel *kernel, cvy_grid grid, const cvy_arg *args,
     }
     cl_event event = NULL;
     const double start = kernel->launched ? 0 : cvy_building_start(device, kernel->file);
-    atomic_store_explicit(&device->latest, kernel, memory_order_relaxed);
-    cvy_call_begins(device, "clEnqueueNDRangeKernel");
-    cl_int code = clEnqueueNDRangeKernel(device->queue, kernel->handle, 3, NULL, grid.global, grid.local, 0,
-                                         NULL, device->profiling ? &event : NULL);
-    cvy_call_is_over(device);
+    device->latest = kernel;
+    cl_int code = CVY_CALL(device, clEnqueueNDRangeKernel, device->queue, kernel->handle, 3, NULL,
+                           grid.global, grid.local, 0, NULL, device->profiling ? &event : NULL);
     if (!kernel->launched) {
         cvy_building_end(device, start);
         device->building.done++;
@@ -128,11 +126,9 @@ convoy_status cvy_launch(cvy_kernel *kernel, cvy_grid grid, const cvy_arg *args,
     }
     if (code == CL_SUCCESS && device->wait_each) {
         device->counters.waits++;
-        cvy_call_begins(device, "clFinish");
-        code = clFinish(device->queue);
-        cvy_call_is_over(device);
+        code = CVY_CALL(device, clFinish, device->queue);
     } else if (code == CL_SUCCESS && !device->traits.cpu && device->counters.launches % FLUSH_EVERY == 0)
-        code = clFlush(device->queue);
+        code = CVY_CALL(device, clFlush, device->queue);
     if (code != CL_SUCCESS)
         return cvy_fail_opencl(code, "launching %s of %s.cl over %zux%zux%zu in groups of %zux%zux%zu",
                                kernel->function, kernel->file, grid.global[0], grid.global[1], grid.global[2],
@@ -145,9 +141,7 @@ convoy_status cvy_device_finish(convoy_device *device) {
     if (!device->queue)
         return CONVOY_OK;
     device->counters.waits++;
-    cvy_call_begins(device, "clFinish");
-    cl_int code = clFinish(device->queue);
-    cvy_call_is_over(device);
+    cl_int code = CVY_CALL(device, clFinish, device->queue);
     return code == CL_SUCCESS
                ? CONVOY_OK
                : cvy_fail_opencl(code, "%s failed (CONVOY_SYNC=1 names the kernel)", device->info.name);
@@ -183,7 +177,7 @@ static convoy_status reopen_queue(convoy_device *device, bool profiling) {
         clCreateCommandQueue(device->context, device->id, profiling ? CL_QUEUE_PROFILING_ENABLE : 0, &code);
     if (code != CL_SUCCESS)
         return cvy_fail_opencl(code, "a command queue with%s profiling", profiling ? "" : "out");
-    clReleaseCommandQueue(device->queue);
+    CVY_CALL(device, clReleaseCommandQueue, device->queue);
     device->queue = queue;
     device->profiling = profiling;
     return CONVOY_OK;

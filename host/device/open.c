@@ -142,7 +142,9 @@ convoy_status cvy_open_candidate(const cvy_candidate *candidate, const cvy_liste
         cl_context_properties properties[] = {CL_CONTEXT_PLATFORM, (cl_context_properties)device->platform,
                                               0};
         cvy_tell(listener, "clCreateContext");
+        cvy_call_begins(device, "clCreateContext");
         device->context = clCreateContext(properties, 1, &device->id, NULL, NULL, &code);
+        cvy_call_is_over(device, code);
         if (code == CL_SUCCESS)
             device->queue = clCreateCommandQueue(device->context, device->id, 0, &code);
         status = code == CL_SUCCESS ? self_check(device, listener)
@@ -269,10 +271,9 @@ void convoy_device_close(convoy_device *device) {
     if (!device || !cvy_object_close(__func__, "device", device))
         return;
     if (device->transfers)
-        clFinish(device->transfers);
+        CVY_CALL(device, clFinish, device->transfers);
     if (device->queue)
-        clFinish(device->queue);
-    cvy_watchdog_end(device);
+        CVY_CALL(device, clFinish, device->queue);
     while (device->close_hooks) {
         cvy_close_hook *hook = device->close_hooks;
         device->close_hooks = hook->next;
@@ -283,11 +284,11 @@ void convoy_device_close(convoy_device *device) {
         device->release_attached(device->attached);
     cvy_programs_release(device);
     if (device->transfers)
-        clReleaseCommandQueue(device->transfers);
+        CVY_CALL(device, clReleaseCommandQueue, device->transfers);
     if (device->queue)
-        clReleaseCommandQueue(device->queue);
+        CVY_CALL(device, clReleaseCommandQueue, device->queue);
     if (device->context)
-        clReleaseContext(device->context);
+        CVY_CALL(device, clReleaseContext, device->context);
     free(device->pending);
     free(device);
 }

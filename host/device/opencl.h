@@ -10,7 +10,6 @@
 #include "device/device.h"
 
 typedef struct cvy_program cvy_program;
-typedef struct cvy_watchdog cvy_watchdog;
 
 /* A launch whose time is not yet known. */
 typedef struct cvy_pending {
@@ -58,11 +57,7 @@ struct convoy_device {
     bool profiling;
     cvy_pending *pending;
     size_t pending_count, pending_capacity;
-    cvy_watchdog *watchdog; /* cvy_device_watch; NULL: nobody looks on */
-    /* For it: the call that the driver is in, since when, and the kernel launched last. */
-    const char *_Atomic calls;
-    _Atomic double called_at; /* 0: in none */
-    cvy_kernel *_Atomic latest;
+    const cvy_kernel *latest; /* launched last; NULL: none */
 };
 
 struct cvy_buffer {
@@ -87,17 +82,10 @@ struct cvy_kernel {
 };
 
 /* Around each call from which a bad driver may not come back. */
-static inline void cvy_call_begins(convoy_device *device, const char *call) {
-    if (!device->watchdog)
-        return;
-    atomic_store_explicit(&device->calls, call, memory_order_relaxed);
-    atomic_store_explicit(&device->called_at, cvy_seconds(), memory_order_relaxed);
-}
-static inline void cvy_call_is_over(convoy_device *device) {
-    if (device->watchdog)
-        atomic_store_explicit(&device->called_at, 0, memory_order_relaxed);
-}
-void cvy_watchdog_end(convoy_device *device); /* none is allowed */
+void cvy_call_begins(const convoy_device *device, const char *call); /* `device` NULL: before there is one */
+cl_int cvy_call_is_over(const convoy_device *device, cl_int code);   /* `code` */
+#define CVY_CALL(device, call, ...)                                                                          \
+    cvy_call_is_over(device, (cvy_call_begins(device, #call), call(__VA_ARGS__)))
 
 /* CONVOY_INVALID unless the bytes at `offset` lie in the buffer. */
 convoy_status cvy_buffer_check_range(const cvy_buffer *buffer, size_t offset, size_t bytes);

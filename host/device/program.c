@@ -179,7 +179,7 @@ static cl_program load_binary(convoy_device *device, const char *path, const cha
     program = clCreateProgramWithBinary(device->context, 1, &device->id, &binary_size, &binary,
                                         &binary_status, &code);
     if (code == CL_SUCCESS && binary_status == CL_SUCCESS)
-        code = clBuildProgram(program, 1, &device->id, options, NULL, NULL);
+        code = CVY_CALL(device, clBuildProgram, program, 1, &device->id, options, NULL, NULL);
     if (program && (code != CL_SUCCESS || binary_status != CL_SUCCESS)) {
         clReleaseProgram(program);
         program = NULL;
@@ -242,9 +242,7 @@ const cvy_building *cvy_device_building(const convoy_device *device) {
 static cl_int build_in_c_locale(convoy_device *device, cl_program program, const char *options) {
     locale_t c = newlocale(LC_ALL_MASK, "C", (locale_t)0);
     locale_t before = c ? uselocale(c) : (locale_t)0;
-    cvy_call_begins(device, "clBuildProgram");
-    cl_int code = clBuildProgram(program, 1, &device->id, options, NULL, NULL);
-    cvy_call_is_over(device);
+    cl_int code = CVY_CALL(device, clBuildProgram, program, 1, &device->id, options, NULL, NULL);
     if (c) {
         uselocale(before);
         freelocale(c);
@@ -375,7 +373,9 @@ static convoy_status make_kernel(convoy_device *device, const char *file, const 
     kernel->file = strdup(file);
     kernel->function = strdup(function);
     kernel->options = strdup(options);
+    cvy_call_begins(device, "clCreateKernel");
     kernel->handle = clCreateKernel(program, function, &code);
+    cvy_call_is_over(device, code);
     if (code == CL_SUCCESS)
         code = clGetKernelInfo(kernel->handle, CL_KERNEL_NUM_ARGS, sizeof arguments, &arguments, NULL);
     if (code == CL_SUCCESS)
@@ -447,11 +447,12 @@ size_t cvy_kernel_max_work_group(const cvy_kernel *kernel) {
 }
 
 void cvy_programs_release(convoy_device *device) {
+    device->latest = NULL;
     for (size_t b = 0; b < sizeof device->kernels / sizeof device->kernels[0]; b++)
         while (device->kernels[b]) {
             cvy_kernel *kernel = device->kernels[b];
             device->kernels[b] = kernel->next;
-            clReleaseKernel(kernel->handle);
+            CVY_CALL(device, clReleaseKernel, kernel->handle);
             free(kernel->file);
             free(kernel->function);
             free(kernel->options);
@@ -460,7 +461,7 @@ void cvy_programs_release(convoy_device *device) {
     while (device->programs) {
         cvy_program *program = device->programs;
         device->programs = program->next;
-        clReleaseProgram(program->handle);
+        CVY_CALL(device, clReleaseProgram, program->handle);
         free(program->file);
         free(program->options);
         free(program);

@@ -35,7 +35,7 @@ void cvy_transfer_free(cvy_transfer *transfer) {
     if (!transfer)
         return;
     if (transfer->done)
-        clWaitForEvents(1, &transfer->done);
+        CVY_CALL(transfer->device, clWaitForEvents, 1, &transfer->done);
     replace(&transfer->done, NULL);
     replace(&transfer->before, NULL);
     free(transfer);
@@ -46,9 +46,9 @@ convoy_status cvy_transfer_after_launches(cvy_transfer *transfer) {
     if (device->traits.host)
         return CONVOY_OK;
     cl_event launched = NULL;
-    cl_int code = clEnqueueMarkerWithWaitList(device->queue, 0, NULL, &launched);
+    cl_int code = CVY_CALL(device, clEnqueueMarkerWithWaitList, device->queue, 0, NULL, &launched);
     if (code == CL_SUCCESS)
-        code = clFlush(device->queue); /* another queue's wait does not submit it */
+        code = CVY_CALL(device, clFlush, device->queue); /* another queue's wait does not submit it */
     if (code == CL_SUCCESS) {
         replace(&transfer->before, launched);
         return CONVOY_OK;
@@ -68,15 +68,15 @@ static convoy_status enqueue(cvy_transfer *transfer, bool fetches, cvy_buffer *b
     convoy_status status = cvy_buffer_check_range(buffer, offset, bytes);
     if (status)
         return status;
-    cl_int code = fetches ? clEnqueueReadBuffer(device->transfers, buffer->memory, CL_FALSE, offset, bytes,
-                                                data, waits, before, &done)
-                          : clEnqueueWriteBuffer(device->transfers, buffer->memory, CL_FALSE, offset, bytes,
-                                                 data, waits, before, &done);
+    cl_int code = fetches ? CVY_CALL(device, clEnqueueReadBuffer, device->transfers, buffer->memory, CL_FALSE,
+                                     offset, bytes, data, waits, before, &done)
+                          : CVY_CALL(device, clEnqueueWriteBuffer, device->transfers, buffer->memory,
+                                     CL_FALSE, offset, bytes, data, waits, before, &done);
     if (code != CL_SUCCESS)
         return cvy_fail_opencl(
             code, fetches ? "reading %zu bytes from the device" : "uploading %zu bytes to the device", bytes);
     replace(&transfer->done, done);
-    code = clFlush(device->transfers);
+    code = CVY_CALL(device, clFlush, device->transfers);
     return code == CL_SUCCESS ? CONVOY_OK : cvy_fail_opencl(code, "%s failed", device->info.name);
 }
 
@@ -97,16 +97,15 @@ convoy_status cvy_transfer_fetch(cvy_transfer *transfer, cvy_buffer *buffer, siz
 convoy_status cvy_transfer_before_launches(cvy_transfer *transfer) {
     if (!transfer->done)
         return CONVOY_OK;
-    cl_int code = clEnqueueBarrierWithWaitList(transfer->device->queue, 1, &transfer->done, NULL);
+    cl_int code = CVY_CALL(transfer->device, clEnqueueBarrierWithWaitList, transfer->device->queue, 1,
+                           &transfer->done, NULL);
     return code == CL_SUCCESS ? CONVOY_OK : cvy_fail_opencl(code, "letting launches wait for a transfer");
 }
 
 convoy_status cvy_transfer_finish(cvy_transfer *transfer) {
     if (!transfer->done)
         return CONVOY_OK;
-    cvy_call_begins(transfer->device, "clWaitForEvents");
-    cl_int code = clWaitForEvents(1, &transfer->done);
-    cvy_call_is_over(transfer->device);
+    cl_int code = CVY_CALL(transfer->device, clWaitForEvents, 1, &transfer->done);
     replace(&transfer->done, NULL);
     return code == CL_SUCCESS ? CONVOY_OK
                               : cvy_fail_opencl(code, "a transfer of %s failed", transfer->device->info.name);

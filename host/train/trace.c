@@ -2,6 +2,7 @@
 #include "train/trace.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/status.h"
@@ -16,6 +17,33 @@ static convoy_status copy_over(cvy_buffer *from, cvy_buffer *to) {
     if (!status)
         status = cvy_buffer_write(to, 0, data, bytes);
     free(data);
+    return status;
+}
+
+/* Outputs that are finite may have a loss that is not, and wrong labels have one. Of pieces it is not known.
+ */
+static convoy_status look_at_loss(cvy_training *t, int n, cvy_trace *trace) {
+    cvy_buffer *output = cvy_network_output(t->network);
+    const size_t count = cvy_buffer_bytes(output) / sizeof(float),
+                 pitch = (size_t)cvy_network_pitch(t->network);
+    const bool known = t->statistics.pending == 1;
+    double losses[CVY_STATISTICS_SLOTS], low = INFINITY, high = -INFINITY;
+    unsigned long long correct[CVY_STATISTICS_SLOTS];
+    convoy_status status = cvy_statistics_take(&t->statistics, losses, correct);
+    if (status || trace->found || !known || isfinite(losses[0]))
+        return status;
+    float *values = malloc(count * sizeof *values);
+    status = values ? cvy_buffer_read(output, 0, values, count * sizeof *values)
+                    : cvy_fail_memory("a trace", count * sizeof *values);
+    for (size_t i = 0; i < count && !status; i++)
+        if (i % pitch < (size_t)n) {
+            low = fmin(low, values[i]);
+            high = fmax(high, values[i]);
+        }
+    free(values);
+    trace->found = !status;
+    snprintf(trace->text, sizeof trace->text, "the loss makes the first %s, of outputs from %.4g to %.4g",
+             isnan(losses[0]) ? "NaN" : "infinity", low, high);
     return status;
 }
 
@@ -37,6 +65,8 @@ static convoy_status ask_host(const cvy_training *t, int n, unsigned long long s
     if (!status) {
         cvy_network_watch(network, trace);
         status = cvy_training_step(&training, NULL, n, step);
+        if (!status)
+            status = look_at_loss(&training, n, trace);
     }
     cvy_training_free(&training);
     convoy_network_close(network);
@@ -61,7 +91,8 @@ convoy_status cvy_training_trace(cvy_training *t, cvy_loader *loader, int n, uns
     cvy_network_watch(t->network, &device);
     status = cvy_training_step(t, loader, n, step);
     cvy_network_watch(t->network, NULL);
-    t->statistics.pending = 0;
+    if (!status)
+        status = look_at_loss(t, n, &device);
     if (status || !device.found)
         return status;
     cvy_text_add(found, "%s", device.text);

@@ -279,6 +279,7 @@ static convoy_status replay(convoy_trainer *t, unsigned long long step) {
 static convoy_status explain_divergence(convoy_trainer *t, unsigned long long step, cvy_text *found) {
     if (!t->saved || !t->checkpoint)
         return CONVOY_OK;
+    bool again = false;
     convoy_status status = CONVOY_OK;
     for (unsigned long long s = step > 1 ? step - 1 : step; s <= step && !status && !found->length; s++) {
         status = replay(t, s);
@@ -286,8 +287,12 @@ static convoy_status explain_divergence(convoy_trainer *t, unsigned long long st
             const size_t left = t->images - (size_t)t->position.images, batch = (size_t)t->options.batch_size;
             status = cvy_training_trace(&t->training, t->loader, (int)(left < batch ? left : batch),
                                         t->position.step, found);
+            again = s == step;
         }
     }
+    if (!status && again && !found->length && !t->training.pieces)
+        cvy_text_add(found, "done again, the step is finite: this device or its driver does not compute the "
+                            "same values twice (`convoy selftest` checks it)");
     return status;
 }
 

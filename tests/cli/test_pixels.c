@@ -1,10 +1,12 @@
 /* The same picture through the library, through `convoy predict` on its PNG, and through `convoy eval
-   --logits` on a folder of it: one way to resize, crop, convert and normalise, whoever asks. */
+   --logits` on a folder of it: one way to resize, crop, convert and normalise, whoever asks. And what else
+   takes a command in the test's own process. */
 #include <fcntl.h>
 #include <unistd.h>
 
 #include "convoy.h"
 #include "data/image.h"
+#include "ops/known_bad.h"
 #include "support/command.h"
 #include "support/images.h"
 #include "train/evaluator.h"
@@ -178,15 +180,16 @@ static void heard_is(int index, const float *expected) {
 
 int convoy_main(int argc, char **argv);
 
-/* A command in this process. */
-static void command(const char *const *words) {
+/* A command in this process; its results go to the file. */
+static void command_to(const char *out, const char *const *words) {
     char *argv[16] = {(char *)(uintptr_t) "convoy"};
     int argc = 1;
     for (; words[argc - 1]; argc++)
         argv[argc] = (char *)(uintptr_t)words[argc - 1];
     fflush(NULL);
     const int nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC), kept[2] = {dup(1), dup(2)};
-    dup2(nowhere, 1);
+    const int file = open(out, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    dup2(file, 1);
     dup2(nowhere, 2);
     listen();
     const int code = convoy_main(argc, argv);
@@ -196,7 +199,12 @@ static void command(const char *const *words) {
     close(kept[0]);
     close(kept[1]);
     close(nowhere);
+    close(file);
     assert_int_equal(code, 0);
+}
+
+static void command(const char *const *words) {
+    command_to("/dev/null", words);
 }
 
 /* What the network gets of pictures in memory; the caller frees each. */
@@ -402,6 +410,21 @@ static void impossible_pictures_are_named(void **state) {
     convoy_model_free(model);
 }
 
+/* Of a list that was built in: here one with the host's matrix product. */
+static void devices_name_what_is_avoided(void **state) {
+    const fixture *f = *state;
+    const char *out = test_path(f->folder, "devices");
+    cvy_known_bad_use("[{\"platform\": \"Convoy\", \"op\": \"gemm\", \"variant\": \"reference\", "
+                      "\"reason\": \"1 of 2 cases\"}]");
+    command_to(out, (const char *const[]){"devices", NULL});
+    cvy_known_bad_use("no list");
+    char *said = test_read_text(out, NULL);
+    const char *host = strstr(said, "Host CPU without OpenCL");
+    assert_non_null(host);
+    assert_non_null(strstr(host, "warning: gemm's variant reference is avoided: 1 of 2 cases\n"));
+    free(said);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(three_ways_give_one_answer),
@@ -410,6 +433,7 @@ int main(void) {
         cmocka_unit_test(inputs_are_those_of_a_set),
         cmocka_unit_test(rows_may_be_padded),
         cmocka_unit_test(impossible_pictures_are_named),
+        cmocka_unit_test(devices_name_what_is_avoided),
     };
     int failed = cmocka_run_group_tests(tests, open_fixture, close_fixture);
     test_device_close();

@@ -1,7 +1,9 @@
 /* Preloaded into `convoy` (not into its children): the n-th call of one kind fails, as drivers, disks and
-   memory do.
+   memory do; or calls do not come back for a while.
 
      FAULT_KIND   opencl: calls of the OpenCL library, with CL_OUT_OF_RESOURCES;
+                  hang: of the same calls the first one of each name, and the first one behind n launches, is
+                  held until Convoy's watchdog has looked often enough;
                   system: calls of Convoy's own code for files, with ENOSPC, EIO or EACCES;
                   memory: allocations of Convoy's own code
      FAULT_CALL   n, from 1; 0: none fails
@@ -19,9 +21,11 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
-typedef enum kind { NONE, OPENCL, SYSTEM, MEMORY } kind;
+typedef enum kind { NONE, OPENCL, SYSTEM, MEMORY, HANG } kind;
+enum { NAMES = 64 };
 
 static kind wanted;
 static long call_number, calls;
@@ -43,7 +47,7 @@ static int find_code(struct dl_phdr_info *info, size_t size, void *unused) {
 }
 
 __attribute__((constructor)) static void start(void) {
-    static const char *const kinds[] = {"", "opencl", "system", "memory"};
+    static const char *const kinds[] = {"", "opencl", "system", "memory", "hang"};
     char path[512];
     const ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
     const char *kind = getenv("FAULT_KIND"), *call = getenv("FAULT_CALL"), *name;
@@ -53,19 +57,9 @@ __attribute__((constructor)) static void start(void) {
         return;
     dl_iterate_phdr(find_code, NULL);
     call_number = atol(call);
-    for (int k = OPENCL; k <= MEMORY; k++)
+    for (int k = OPENCL; k <= HANG; k++)
         if (strcmp(kind, kinds[k]) == 0)
             wanted = (enum kind)k;
-}
-
-static int fails(kind of, const char *name, const void *caller) {
-    const size_t at = (size_t)caller;
-    if (of != wanted || (of != OPENCL && (at < code_begin || at >= code_end)))
-        return 0;
-    if (__atomic_add_fetch(&calls, 1, __ATOMIC_SEQ_CST) != call_number)
-        return 0;
-    failed = name;
-    return 1;
 }
 
 /* Through its address: ISO C has no way from an object's to a function's. */
@@ -73,6 +67,46 @@ static int fails(kind of, const char *name, const void *caller) {
     static __typeof__(&name) real;                                                                           \
     if (!real)                                                                                               \
     *(void **)&real = dlsym(RTLD_NEXT, #name)
+
+/* The watchdog's, between its looks: a call is told of in the fifth, or the sixth. */
+static int looks;
+int nanosleep(const struct timespec *time, struct timespec *rest) {
+    REAL(nanosleep);
+    __atomic_add_fetch(&looks, 1, __ATOMIC_SEQ_CST);
+    return real(time, rest);
+}
+
+/* Calls come from the command's one thread. */
+static void may_hang(const char *name) {
+    static struct {
+        const char *name;
+        int held;
+    } names[NAMES];
+    static long launches;
+    int i = 0;
+    while (i < NAMES - 1 && names[i].name && names[i].name != name)
+        i++;
+    names[i].name = name;
+    launches += strcmp(name, "clEnqueueNDRangeKernel") == 0;
+    if (names[i].held > (launches > call_number))
+        return;
+    names[i].held = 1 + (launches > call_number);
+    const int before = __atomic_load_n(&looks, __ATOMIC_SEQ_CST);
+    for (int ms = 0; ms < 2000 && __atomic_load_n(&looks, __ATOMIC_SEQ_CST) < before + 8; ms++)
+        usleep(1000);
+}
+
+static int fails(kind of, const char *name, const void *caller) {
+    const size_t at = (size_t)caller;
+    if (of == OPENCL && wanted == HANG)
+        may_hang(name);
+    if (of != wanted || (of != OPENCL && (at < code_begin || at >= code_end)))
+        return 0;
+    if (__atomic_add_fetch(&calls, 1, __ATOMIC_SEQ_CST) != call_number)
+        return 0;
+    failed = name;
+    return 1;
+}
 
 __attribute__((destructor)) static void tell(void) {
     const char *path = getenv("FAULT_NOTE");
@@ -259,6 +293,12 @@ STATUS(clEnqueueFillBuffer,
        (cl_command_queue queue, cl_mem buffer, const void *pattern, size_t pattern_size, size_t offset,
         size_t size, cl_uint count, const cl_event *list, cl_event *event),
        (queue, buffer, pattern, pattern_size, offset, size, count, list, event))
+STATUS(clEnqueueMarkerWithWaitList,
+       (cl_command_queue queue, cl_uint count, const cl_event *list, cl_event *event),
+       (queue, count, list, event))
+STATUS(clEnqueueBarrierWithWaitList,
+       (cl_command_queue queue, cl_uint count, const cl_event *list, cl_event *event),
+       (queue, count, list, event))
 AFTER(clFinish, (cl_command_queue queue), (queue))
 AFTER(clFlush, (cl_command_queue queue), (queue))
 AFTER(clWaitForEvents, (cl_uint count, const cl_event *list), (count, list))

@@ -2,6 +2,8 @@
    what can be gone on from, to the bits of a run in which nothing failed; one that ends well in spite of it
    has those bits, or has said what it did instead.
 
+   And one that does not come back is told of, whichever it is.
+
    Twelve calls of each kind; FAULTS=300 in the environment tries so many (tools/test.sh faults). */
 #include <unistd.h>
 
@@ -133,10 +135,67 @@ static void opencl_calls(void **state) {
     check_kind("opencl", device);
 }
 
+/* Of those in which drivers may wait or work, all that a training has; and in the middle of it. */
+static void calls_that_hang_are_told(void **state) {
+    (void)state;
+    static const char *const at_all[] = {"clGetPlatformIDs",
+                                         "clGetDeviceIDs",
+                                         "clCreateContext",
+                                         "clCreateBuffer",
+                                         "clEnqueueFillBuffer",
+                                         "clBuildProgram",
+                                         "clCreateKernel",
+                                         "clEnqueueMarkerWithWaitList",
+                                         "clEnqueueBarrierWithWaitList",
+                                         "clFlush",
+                                         "clReleaseKernel",
+                                         "clReleaseProgram",
+                                         "clReleaseCommandQueue",
+                                         "clReleaseContext"};
+    static const char *const training[] = {"clEnqueueNDRangeKernel",
+                                           "clEnqueueReadBuffer",
+                                           "clEnqueueWriteBuffer",
+                                           "clEnqueueCopyBuffer",
+                                           "clFinish",
+                                           "clWaitForEvents",
+                                           "clReleaseMemObject"};
+    char wanted[96];
+    if (!device || !strcmp(device, "host"))
+        skip();
+    setenv("FAULT_KIND", "hang", 1);
+    setenv("FAULT_CALL", "60", 1);
+    setenv("CONVOY_WATCHDOG", "0.04", 1);
+    setenv("LD_PRELOAD", CONVOY_BINARY_DIR "/libfaults.so", 1);
+    const test_output *r = RUN("train", model, "-d", device, "--limit-train", "40", "--limit-test", "20",
+                               "--out", test_path(folder, "hangs"), "--no-pictures", "--pieces", "2", "--set",
+                               "augment=[RandomHorizontalFlip: {}]");
+    unsetenv("LD_PRELOAD");
+    unsetenv("CONVOY_WATCHDOG");
+    unsetenv("FAULT_KIND");
+    assert_int_equal(r->code, 0);
+    for (size_t i = 0; i < sizeof at_all / sizeof *at_all; i++) {
+        snprintf(wanted, sizeof wanted, " has not come back from %s ", at_all[i]);
+        if (!strstr(r->err, wanted))
+            fail_msg("%s may hang without a word: %s", at_all[i], r->err);
+    }
+    for (size_t i = 0; i < sizeof training / sizeof *training; i++) {
+        snprintf(wanted, sizeof wanted, " has not come back from %s for ", training[i]);
+        const char *line = strstr(r->err, wanted), *last = NULL;
+        for (; line; line = strstr(line + 1, wanted)) {
+            last = strstr(line, "; the kernel launched last is ");
+            if (last && last < strchr(line, '\n') && !strstr(last, "is simple:selfcheck"))
+                break;
+        }
+        if (!line)
+            fail_msg("%s may hang in a training, and no kernel is named: %s", training[i], r->err);
+    }
+}
+
 int main(void) {
     if (!cvy_file_exists(CONVOY_BINARY_DIR "/libfaults.so"))
         return 77; /* sanitizers want to come first */
     const struct CMUnitTest tests[] = {cmocka_unit_test(allocations), cmocka_unit_test(system_calls),
-                                       cmocka_unit_test(opencl_calls)};
+                                       cmocka_unit_test(opencl_calls),
+                                       cmocka_unit_test(calls_that_hang_are_told)};
     return cmocka_run_group_tests_name("faults", tests, set_up, tear_down);
 }

@@ -84,7 +84,7 @@ static const test_output *run_fake(const char *mode, const char *limit) {
     setenv("OCL_ICD_VENDORS", test_path(folder, "fake.icd"), 1);
     setenv("FAKE_DRIVER", mode, 1);
     const test_output *output = RUN("selftest", "--device", "gpu", "--quick", "--part", "sums", "--limit",
-                                    limit, "--json", test_path(folder, "result.json"));
+                                    limit, "--submit", "--json", test_path(folder, "result.json"));
     unsetenv("FAKE_DRIVER");
     unsetenv("OCL_ICD_VENDORS");
     return output;
@@ -186,6 +186,8 @@ static void wrong_values_are_told(void **state) {
     const test_output *r = run_fake("", "60");
     assert_int_equal(r->code, 1);
     assert_non_null(strstr(r->out, ": result 1: wrong values: value 0 of 1 is "));
+    assert_non_null(strstr(r->err, "result.json; nothing was sent."));
+    assert_non_null(strstr(r->err, ".github/ISSUE_TEMPLATE/device_result.yml"));
     char *reason = reason_in_file(&cases);
     assert_true(cases > 10);
     assert_non_null(strstr(reason, "wrong values"));

@@ -7,6 +7,7 @@
 #include "train/trace.h"
 
 static int spoil_at; /* the call that is spoilt from here on; 0: none */
+static bool spoils_once;
 static int calls;
 
 convoy_status __real_cvy_linear_forward(cvy_linear *op, cvy_buffer *x, cvy_buffer *weight, cvy_buffer *bias,
@@ -17,7 +18,8 @@ convoy_status __wrap_cvy_linear_forward(cvy_linear *op, cvy_buffer *x, cvy_buffe
                                         cvy_buffer *y, cvy_buffer *workspace) {
     static const float nan_value = NAN;
     convoy_status status = __real_cvy_linear_forward(op, x, weight, bias, y, workspace);
-    if (!status && !cvy_buffer_host(y) && spoil_at && ++calls >= spoil_at)
+    if (!status && !cvy_buffer_host(y) && spoil_at && ++calls >= spoil_at &&
+        (!spoils_once || calls == spoil_at))
         status = cvy_buffer_write(y, 0, &nan_value, sizeof nan_value);
     return status;
 }
@@ -76,6 +78,44 @@ static void a_device_that_makes_nan_is_told(void **state) {
     expect(message, "stays finite with the host's reference");
 }
 
+static void what_does_not_come_again_is_told(void **state) {
+    spoil_at = 6;
+    spoils_once = true;
+    const char *message =
+        fail_run(*state, "once", "  optimizer: {SGD: {lr: 0.01}}\n  batch_size: 16\n", test_device());
+    spoil_at = 0;
+    spoils_once = false;
+    expect(message, "the loss became NaN or infinite in step 6 (epoch 2)");
+    expect(message,
+           "Traced: done again, the step is finite: this device or its driver does not compute the same");
+}
+
+/* The logits are finite, and their distance is not. */
+static void the_loss_itself_is_looked_at(void **state) {
+    fixture *f = *state;
+    convoy_model *model = NULL;
+    convoy_device *host = NULL;
+    convoy_network *network = NULL;
+    cvy_training training = {0};
+    cvy_text found = {0};
+    assert_ok(convoy_device_open("host", &host));
+    assert_ok(convoy_model_load(test_tiny_model(f->folder, "far.yaml", ""), NULL, &model));
+    for (size_t i = 0; i < convoy_model_tensor_count(model); i++)
+        if (strcmp(convoy_model_tensor(model, i)->name, "6.bias") == 0)
+            for (int c = 0; c < 10; c++)
+                convoy_model_tensor(model, i)->values[c] = c ? 3e38f : -3e38f;
+    const cvy_network_options options = {.batch_size = 16, .training = true};
+    assert_ok(cvy_network_create(model, host, &options, &network));
+    assert_ok(cvy_training_create(network, host, 16, &training)); /* all labels are 0 */
+    assert_ok(cvy_training_trace(&training, NULL, 16, 0, &found));
+    expect(cvy_text_get(&found), "the loss makes the first infinity, of outputs from -3e+38 to 3e+38");
+    cvy_text_free(&found);
+    cvy_training_free(&training);
+    convoy_network_close(network);
+    convoy_model_free(model);
+    convoy_device_close(host);
+}
+
 static void what_diverges_does_so_everywhere(void **state) {
     const char *recipe = "  optimizer: {SGD: {lr: 1e6, weight_decay: 1e6}}\n  batch_size: 16\n";
     convoy_device *host = NULL;
@@ -118,6 +158,8 @@ int main(void) {
         cmocka_unit_test(a_device_that_makes_nan_is_told),
         cmocka_unit_test(what_diverges_does_so_everywhere),
         cmocka_unit_test(parameters_are_looked_at_first),
+        cmocka_unit_test(the_loss_itself_is_looked_at),
+        cmocka_unit_test(what_does_not_come_again_is_told),
     };
     const int failed = cmocka_run_group_tests_name("trace", tests, setup, teardown);
     test_device_close();

@@ -40,6 +40,10 @@ static convoy_status fail(const cvy_gemm_shape *s, CLBlastStatusCode status) {
     return cvy_fail_opencl((cl_int)status, "CLBlast's gemm of %zux%zux%zu", s->m, s->n, s->k);
 }
 
+/* As which its kernels count, whichever they are. */
+static char file[] = "gemm/clblast", function[] = "Xgemm";
+static const cvy_kernel product = {.file = file, .function = function};
+
 static void clear_cache(void) {
     CLBlastClearCache();
 }
@@ -189,9 +193,11 @@ static convoy_status build_program(convoy_device *device) {
     if (status)
         return status;
     cl_mem memory = cvy_buffer_memory(values);
+    cvy_call_begins(device, "CLBlastSgemm");
     CLBlastStatusCode code =
         CLBlastSgemm(CLBlastLayoutRowMajor, CLBlastTransposeNo, CLBlastTransposeNo, 1, 1, 1, 1.0f, memory, 0,
                      1, memory, 1, 1, 0.0f, memory, 2, 1, &queue, NULL);
+    cvy_call_is_over(device, code);
     status = code == CLBlastSuccess ? cvy_device_finish(device) : fail(&one, code);
     cvy_buffer_free(values);
     return status;
@@ -273,11 +279,14 @@ static convoy_status run(void *prepared, const void *given) {
                         "beyond its 32 bits",
                         s->m, s->n, s->k, operands->a_offset, operands->b_offset, operands->c_offset);
     cl_command_queue queue = cvy_device_queue(p->device);
+    p->device->latest = &product;
+    cvy_call_begins(p->device, "CLBlastSgemm");
     CLBlastStatusCode status = CLBlastSgemmWithTempBuffer(
         CLBlastLayoutRowMajor, transposed(s->transpose_a), transposed(s->transpose_b), s->m, s->n, s->k, 1.0f,
         cvy_buffer_memory(operands->a), operands->a_offset, s->lda, cvy_buffer_memory(operands->b),
         operands->b_offset, s->ldb, operands->accumulate ? 1.0f : 0.0f, cvy_buffer_memory(operands->c),
         operands->c_offset, s->ldc, &queue, NULL, cvy_buffer_memory(operands->workspace));
+    cvy_call_is_over(p->device, status);
     if (status != CLBlastSuccess)
         return fail(s, status);
     cvy_gemm_operands then = *operands;
