@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Records what PyTorch computes in 24 training steps with each way to train that a recipe can ask for beside loss and
+"""Records what PyTorch computes in 30 training steps with each way to train that a recipe can ask for beside loss and
 optimizer, for tests/train/test_recipes.c.
 
     python3 tools/record_recipes.py [--out tests/train/recipes.json]
@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 import record_parity as parity
 
-STEPS, BATCH, CLASSES, SHAPE = 24, 20, 10, (1, 8, 8)
+STEPS, BATCH, CLASSES, SHAPE = 30, 20, 10, (1, 8, 8)
 WEIGHTS = [1, 2, 0.5, 3, 1, 0.25, 1, 1.5, 0.75, 1]
 MOMENTUM = "optimizer: {SGD: {lr: 0.2, momentum: 0.9, weight_decay: 0.01}}"
 ADAM = "optimizer: {Adam: {lr: 0.01}}"

@@ -231,7 +231,7 @@ convoy_status cvy_writer_open(const char *path, cvy_writer **writer) {
     }
     w->fd = create_temporary(w->path, mode, &w->temporary);
     if (w->fd < 0) {
-        status = fail_errno("create", w->temporary);
+        status = fail_errno("create", w->path);
         free_writer(w);
         return status;
     }
@@ -362,6 +362,14 @@ void cvy_writer_abandon(cvy_writer *writer) {
     free_writer(writer);
 }
 
+convoy_status cvy_file_check_output(const char *path) {
+    cvy_writer *writer;
+    convoy_status status = cvy_writer_open(path, &writer);
+    if (!status)
+        cvy_writer_abandon(writer);
+    return status;
+}
+
 convoy_status cvy_file_write(const char *path, const void *data, size_t size) {
     cvy_writer *writer;
     convoy_status status = cvy_writer_open(path, &writer);
@@ -411,6 +419,11 @@ bool cvy_file_stamp(const char *path, long long *size, long long *changed) {
     return known;
 }
 
+bool cvy_file_same(const char *path, const char *other) {
+    struct stat a, b;
+    return stat(path, &a) == 0 && stat(other, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
 static convoy_status create_one_folder(const char *path) {
     if (mkdir(path, 0777) == 0)
         return CONVOY_OK;
@@ -435,6 +448,24 @@ convoy_status cvy_folder_create(const char *path) {
     }
     if (!status)
         status = create_one_folder(part);
+    free(part);
+    return status;
+}
+
+convoy_status cvy_folder_check(const char *path) {
+    char *part = copy_text(path);
+    convoy_status status = CONVOY_OK;
+    struct stat info;
+    while (*part && lstat(part, &info) != 0 &&
+           (errno == ENOENT || errno == ENOTDIR)) { /* up to what is there */
+        char *slash = strrchr(part, '/');
+        *(slash ? slash + (slash == part && slash[1]) : part) = '\0';
+    }
+    const char *there = *part ? part : ".";
+    if (!cvy_folder_exists(there))
+        status = cvy_fail(CONVOY_INVALID, "cannot create folder '%s': '%s' is no folder", path, there);
+    else if (access(there, W_OK | X_OK) != 0)
+        status = fail_errno("write into", there);
     free(part);
     return status;
 }

@@ -32,6 +32,11 @@ convoy_status cvy_writer_write(cvy_writer *writer, const void *data, size_t size
 convoy_status cvy_writer_commit(cvy_writer *writer);
 void cvy_writer_abandon(cvy_writer *writer);
 
+/* Could it be written? Nothing is left behind. For those who work long before they write. */
+convoy_status cvy_file_check_output(const char *path);
+/* Two names of one file that is there? */
+bool cvy_file_same(const char *path, const char *other);
+
 /* cvy_writer_open + write + commit. */
 convoy_status cvy_file_write(const char *path, const void *data, size_t size);
 
@@ -41,6 +46,9 @@ convoy_status cvy_file_append(const char *path, const void *data, size_t size);
 
 /* mkdir -p. */
 convoy_status cvy_folder_create(const char *path);
+/* Could it be made, with what is missing on the way to it? CONVOY_IO: no; CONVOY_INVALID: something there is
+ * no folder. */
+convoy_status cvy_folder_check(const char *path);
 bool cvy_file_exists(const char *path);
 bool cvy_folder_exists(const char *path);
 /* Bytes, and nanoseconds since 1970 of the last change; false, and 0 both, where it cannot be asked. */

@@ -142,6 +142,15 @@ struct cvy_files_options cli_files_options(const convoy_model *model);
 /* CONVOY_INVALID when there is no such file: a wrong name on the command line is bad usage, not a failed
  * disk. */
 convoy_status cli_check_file(const cli_call *call, const char *what, const char *path);
+/* Before work starts: can the file of this option be written, and is it none that the command line names to
+   be read? CONVOY_IO, CONVOY_INVALID. `path` NULL: nothing is to be written. */
+convoy_status cli_check_output(const cli_call *call, const char *option, const char *path);
+/* The same of one file that is to be read, and of the files of a set. */
+convoy_status cli_check_apart(const cli_call *call, const char *option, const char *path, const char *input);
+convoy_status cli_check_images(const cli_call *call, const char *option, const char *path,
+                               const convoy_dataset *set);
+/* Could a run's folder be made there? `path` NULL: its place is chosen. */
+convoy_status cli_check_folder(const cli_call *call, const char *path);
 /* The model alone. `classes` 0: the file's own. */
 convoy_status cli_load_model(const cli_call *call, int classes, convoy_model **model);
 /* The same, with every layer by itself. */
@@ -249,18 +258,24 @@ void cli_pictures_end(cli_pictures *pictures);
 
 /* ---- cmd_report.c ---- */
 
+struct cvy_answers;
+
 typedef struct cli_report {
     const char *const *folders; /* of runs */
     size_t count;
     const struct cvy_trials *search; /* of which the one folder is the best run; NULL: of none */
-    const char *out;                 /* the page */
+    const char *out;                 /* the page; NULL: none */
     const cli_data_request *request; /* what the weights answer to; NULL: nothing is evaluated */
+    bool pictures;                   /* answers.png into the folders; curves.png too, where there is none */
 } cli_report;
 
-/* Writes a page. *device: where to evaluate; NULL: it is opened where it is needed, and the caller's to
-   close. `result`: receives the JSON object, or NULL. */
+/* Writes a page and pictures. *device: where to evaluate; NULL: it is opened where it is needed, and the
+   caller's to close. `result`: receives the JSON object, or NULL. `answers`: what the first run's weights
+   answered, in the arena, or NULL; NULL stands in it where nothing was evaluated. */
 convoy_status cli_report_write(const cli_call *call, const cli_report *report, convoy_device **device,
-                               json_t **result);
+                               json_t **result, const struct cvy_answers **answers);
+/* Accuracy, precision, recall and F1 on one line; NULL: nothing. */
+void cli_print_answers(const struct cvy_answers *answers, FILE *to);
 
 /* ---- the commands ---- */
 

@@ -53,6 +53,8 @@ static convoy_status run(cli_call *call) {
             to);
     convoy_status status = cli_check_file(call, "weights file", from);
     if (!status)
+        status = cli_check_output(call, "TO", to);
+    if (!status)
         status = cvy_tensor_file_load(from, &file);
     if (!status && o->dtype != KEEP)
         status = cvy_tensor_file_to_type(file, from, dtypes[o->dtype]);

@@ -123,7 +123,9 @@ static convoy_status check(const cli_call *call) {
                           "convoy explain: --weights is missing: whose answer is to be explained?");
     if (!status)
         status = cli_check_file(call, "weights file", o->weights);
-    return status ? status : cli_check_file(call, "image file", call->operands[1]);
+    if (!status)
+        status = cli_check_file(call, "image file", call->operands[1]);
+    return status ? status : cli_check_output(call, "--out", o->out);
 }
 
 /* What is asked of the model: a class, a layer. */

@@ -6,6 +6,7 @@
 #include "base/status.h"
 #include "cli/cli.h"
 #include "model/model.h"
+#include "report/curves.h"
 #include "report/page.h"
 
 typedef struct options {
@@ -110,13 +111,41 @@ static convoy_status write_page(const cli_call *call, const cli_report *report, 
     return status;
 }
 
+/* What goes wrong with a picture beside the page takes nothing of it. */
+static void save_pictures(const cli_call *call, const cvy_run *run) {
+    const char *curves = cvy_arena_printf(call->arena, "%s/curves.png", run->folder),
+               *metrics = cvy_arena_printf(call->arena, "%s/metrics.csv", run->folder),
+               *answers = cvy_arena_printf(call->arena, "%s/answers.png", run->folder);
+    convoy_status status =
+        run->has_history && !cvy_file_exists(curves) ? cvy_curves_save(metrics, curves) : CONVOY_OK;
+    if (!status && run->answers)
+        status = cvy_answers_save(run, answers);
+    if (status)
+        cvy_warning("%s has not all of its pictures: %s", run->folder, convoy_error_message());
+    else if (run->answers)
+        cli_note("test images with their answers are in %s", answers);
+}
+
+void cli_print_answers(const cvy_answers *a, FILE *to) {
+    if (!a)
+        return;
+    fprintf(to,
+            "best weights on %zu test images: accuracy %.4f; mean of the classes: precision %.4f, recall "
+            "%.4f, F1 %.4f\n",
+            a->images, a->accuracy, a->averages.macro_precision, a->averages.macro_recall,
+            a->averages.macro_f1);
+    fflush(to);
+}
+
 convoy_status cli_report_write(const cli_call *call, const cli_report *report, convoy_device **device,
-                               json_t **result) {
+                               json_t **result, const cvy_answers **answers) {
     const size_t count = report->count;
     subject *subjects = cvy_arena_alloc(call->arena, count * sizeof *subjects);
-    convoy_status status = cvy_canvas_check();
+    convoy_status status = report->out || report->pictures ? cvy_canvas_check() : CONVOY_OK;
     for (size_t i = 0; i < count && !status; i++)
         status = cvy_run_read(call->arena, report->folders[i], &subjects[i].run);
+    if (!status && report->out)
+        status = cvy_file_check_output(report->out);
     if (!status)
         name_runs(call->arena, subjects, count);
     for (size_t i = 0; i < count && !status; i++)
@@ -124,14 +153,30 @@ convoy_status cli_report_write(const cli_call *call, const cli_report *report, c
     for (size_t i = 0; i < count && !status; i++)
         for (size_t n = 0; n < subjects[i].run.note_count; n++)
             cli_note("%s: %s", subjects[i].run.folder, subjects[i].run.notes[n]);
-    if (!status)
+    if (!status && report->out)
         status = write_page(call, report, subjects);
+    for (size_t i = 0; i < count && !status && report->pictures; i++)
+        save_pictures(call, &subjects[i].run);
+    if (!status && answers)
+        *answers = subjects->run.answers;
     if (!status && result)
         *result = result_json(subjects, count, report->out);
     for (size_t i = 0; i < count; i++) {
         convoy_dataset_free(subjects[i].set);
         convoy_model_free(subjects[i].model);
     }
+    return status;
+}
+
+/* A page over one of the files that it is made of? */
+static convoy_status check_beside_run(const cli_call *call, const char *out, const char *folder) {
+    static const char *const files[] = {"model.yaml",       "run.yaml",         "metrics.csv",
+                                        "best.safetensors", "last.safetensors", "checkpoint.safetensors",
+                                        "search.csv",       "search.txt"};
+    convoy_status status = CONVOY_OK;
+    for (size_t i = 0; i < sizeof files / sizeof *files && !status; i++)
+        status =
+            cli_check_apart(call, "--out", out, cvy_arena_printf(call->arena, "%s/%s", folder, files[i]));
     return status;
 }
 
@@ -159,8 +204,12 @@ static convoy_status run(cli_call *call) {
             report.search = &search;
         }
     }
+    for (size_t i = 0; i < count && !status; i++)
+        status = check_beside_run(call, report.out, call->operands[i]);
     if (!status)
-        status = cli_report_write(call, &report, &device, o->common.json ? &call->result : NULL);
+        status = cli_check_output(call, "--out", o->out);
+    if (!status)
+        status = cli_report_write(call, &report, &device, o->common.json ? &call->result : NULL, NULL);
     if (!status && !o->common.json)
         printf("%s\n", cli_visible(call->arena, report.out));
     convoy_device_close(device);

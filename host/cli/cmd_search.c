@@ -21,7 +21,7 @@ typedef struct options {
     long long random, seed, limit_train, limit_test;
     int epochs, folds;
     double test_fraction, val_fraction;
-    bool halving;
+    bool halving, report;
 } options;
 
 static const cvy_param params[] = {
@@ -52,6 +52,8 @@ static const cvy_param params[] = {
      "use only so many test images"},
     {"test-fraction", CVY_FLOAT, offsetof(options, test_fraction), "", 0.001, 0.999, NULL, "as of train"},
     {"val-fraction", CVY_FLOAT, offsetof(options, val_fraction), "", 0, 0.999, NULL, "as of train"},
+    {"report", CVY_FLAG, offsetof(options, report), "", 0, 0, NULL,
+     "at the end, write report.html into the search's folder, as `convoy report` does"},
     CLI_ROW_FAST_DECODE,
     CLI_ROW_SKIP_DAMAGED,
     CLI_ROW_SET,
@@ -74,6 +76,7 @@ typedef struct search {
     search_outcome *outcomes; /* [rungs][trials][folds] */
     size_t done, all;
     bool draws;
+    const char *best; /* the best trial's run, when all is done */
 } search;
 
 static search_outcome *outcome_of(const search *s, size_t rung, size_t trial, int fold) {
@@ -455,6 +458,7 @@ static convoy_status run_all(search *s, const convoy_model *model) {
     if (!status && isnan(value_of(s, s->rungs - 1, among[0])))
         status = cvy_fail(CONVOY_FAILED, "convoy search: every trial failed; see the warnings above");
     if (!status) {
+        s->best = folder_of(s, among[0], 0);
         draw(s); /* also what was done before, and by an older version */
         report(s, model, orders, counts);
     }
@@ -510,6 +514,8 @@ static convoy_status run(cli_call *call) {
     const convoy_model_options base = {.settings = call->settings, .setting_count = call->setting_count};
     convoy_status status = cli_check_file(call, "model file", call->operands[0]);
     if (!status)
+        status = cli_check_folder(call, s.options->out);
+    if (!status)
         status = cli_ranks_refuse(call);
     if (!status && s.options->devices)
         status = cli_devices_check(call, s.options->devices);
@@ -533,6 +539,14 @@ static convoy_status run(cli_call *call) {
     if (!status)
         status = run_all(&s, model);
     convoy_log_set_sink(cli_progress_log, NULL);
+    search_workers_end(s.workers);
+    s.workers = NULL;
+    if (!status) {
+        const cli_data_request test = {.limit_test = (size_t)s.options->limit_test,
+                                       .test_fraction = s.options->test_fraction,
+                                       .test = true};
+        status = search_answer_best(call, s.out, s.best, &test, s.options->report, &s.device);
+    }
 done:
     search_workers_end(s.workers);
     convoy_model_free(model);

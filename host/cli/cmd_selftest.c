@@ -176,7 +176,9 @@ static convoy_status run(cli_call *call) {
     convoy_device *device = NULL;
     if (o->quick && o->full)
         return cvy_fail(CONVOY_INVALID, "convoy selftest: --quick and --full exclude each other");
-    convoy_status status = cli_open_device(call, &device);
+    convoy_status status = cli_check_output(call, "--json", o->file);
+    if (!status)
+        status = cli_open_device(call, &device);
     if (status)
         return status;
     const convoy_device_info info = *convoy_device_get_info(device);

@@ -105,7 +105,7 @@ static convoy_status draw(cli_call *call, const convoy_model *model, const convo
     for (int i = 0; i < b->n; i++) {
         uint8_t *rgba = b->rgba + (size_t)i * b->pixels * 4;
         cvy_pixels_of_input(&b->image, b->planes + i, b->pitch, rgba);
-        tiles[i] = (cvy_tile){rgba, width, height, class_of(set, b, i), NULL};
+        tiles[i] = (cvy_tile){rgba, width, height, class_of(set, b, i), NULL, false};
     }
     const cvy_tiles grid = {
         .title = cvy_arena_printf(call->arena, "%s: %s images of %s as the network sees them",
@@ -150,7 +150,11 @@ static convoy_status run(cli_call *call) {
                                 .evaluation = !training};
     convoy_status status = cvy_canvas_check();
     if (!status)
+        status = cli_check_output(call, "--out", o->out);
+    if (!status)
         status = cli_load(call, &request, &model, training ? &set : NULL, training ? NULL : &set);
+    if (!status)
+        status = cli_check_images(call, "--out", o->out, set);
     if (!status)
         status = cli_open_device(call, &device);
     if (!status)

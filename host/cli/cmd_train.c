@@ -249,7 +249,7 @@ static int hear(void *context, const convoy_progress *event) {
     return cli_progress_event(&l->progress, event);
 }
 
-/* What `convoy report` would write, on the same device and test images. */
+/* What `convoy report` would write, on the same device and test images, and a picture of some of them. */
 static convoy_status write_report(const cli_call *call, const char *out, convoy_device **device) {
     const options *o = call->options;
     const cli_data_request request = {
@@ -257,10 +257,14 @@ static convoy_status write_report(const cli_call *call, const char *out, convoy_
     const cli_report report = {.folders = &out,
                                .count = 1,
                                .out = cvy_arena_printf(call->arena, "%s/report.html", out),
-                               .request = &request};
-    convoy_status status = cli_report_write(call, &report, device, NULL);
-    if (!status)
-        cli_note("the report is %s", report.out);
+                               .request = &request,
+                               .pictures = !o->no_pictures};
+    const cvy_answers *answers = NULL;
+    convoy_status status = cli_report_write(call, &report, device, NULL, &answers);
+    if (status)
+        return status;
+    cli_print_answers(answers, o->common.json ? stderr : stdout);
+    cli_note("the report is %s", report.out);
     return status;
 }
 
@@ -344,7 +348,9 @@ static convoy_status run(cli_call *call) {
     if (o->report && cvy_canvas_check())
         return CONVOY_INVALID;
     options_to_settings(call);
-    convoy_status status = cli_ranks_join(call, o->mpi, o->devices);
+    convoy_status status = cli_check_folder(call, o->out);
+    if (!status)
+        status = cli_ranks_join(call, o->mpi, o->devices);
     if (!status && o->init)
         status = cli_check_file(call, "weights file", o->init);
     if (!status)

@@ -52,7 +52,7 @@ static void wait_until(cli_pictures *p, double until) {
     pthread_cond_timedwait(&p->changed, &p->lock, &at);
 }
 
-/* Takes one fiftieth of the time at most: epochs that end meanwhile are one more picture. */
+/* Takes one fiftieth of a core's time at most: epochs that end meanwhile are one more picture. */
 static void work(void *context) {
     cli_pictures *p = context;
     double rest = 0;
@@ -62,16 +62,17 @@ static void work(void *context) {
             pthread_cond_wait(&p->changed, &p->lock);
             continue;
         }
-        const double now = cvy_seconds();
-        if (now < rest) {
+        if (cvy_seconds() < rest) {
             wait_until(p, rest);
             continue;
         }
         p->wanted = false;
+        const double before =
+            cvy_thread_seconds(); /* on a busy machine a picture takes longer, and no more of it */
         pthread_mutex_unlock(&p->lock);
         make(p);
         pthread_mutex_lock(&p->lock);
-        rest = cvy_seconds() + 49 * (cvy_seconds() - now);
+        rest = cvy_seconds() + 49 * (cvy_thread_seconds() - before);
     }
     pthread_mutex_unlock(&p->lock);
 }

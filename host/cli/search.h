@@ -70,4 +70,13 @@ convoy_status search_workers_run(search_workers *workers, const search_job *jobs
 const char *search_workers_names(const search_workers *workers);
 void search_workers_end(search_workers *workers); /* NULL is allowed */
 
+/* ---- search_best.c: what the best trial answers ---- */
+
+/* Has the best weights of the run folder `best` answer the test images once, prints the figures, and draws
+   curves and some images with their answers into the folder. `page`: report.html in the search's folder too;
+   without it a failure is a warning. The call's JSON object gets `test`. *device may be NULL, and is the
+   caller's to close. */
+convoy_status search_answer_best(cli_call *call, const char *folder, const char *best,
+                                 const cli_data_request *test, bool page, convoy_device **device);
+
 #endif

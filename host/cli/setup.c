@@ -20,6 +20,53 @@ convoy_status cli_check_file(const cli_call *call, const char *what, const char 
     return cvy_fail(CONVOY_INVALID, "convoy %s: there is no %s `%s`", call->command->name, what, path);
 }
 
+convoy_status cli_check_apart(const cli_call *call, const char *option, const char *path, const char *input) {
+    if (input == path || !cvy_file_same(path, input))
+        return CONVOY_OK;
+    return cvy_fail(CONVOY_INVALID,
+                    "convoy %s: %s %s would overwrite `%s`, which is to be read: name another file",
+                    call->command->name, option, path, input);
+}
+
+convoy_status cli_check_output(const cli_call *call, const char *option, const char *path) {
+    convoy_status status = CONVOY_OK;
+    if (!path)
+        return CONVOY_OK;
+    for (size_t i = 0; i < call->operand_count && !status; i++)
+        status = cli_check_apart(call, option, path, call->operands[i]);
+    for (const cvy_param *row = call->command->params; row->name && !status; row++) {
+        const char *const *text = (const void *)((const char *)call->options + row->offset);
+        if (row->type == CVY_TEXT && *text)
+            status = cli_check_apart(call, option, path, *text);
+    }
+    if (status || cvy_file_check_output(path) == CONVOY_OK)
+        return status;
+    const char *reason = cvy_arena_strdup(call->arena, convoy_error_message());
+    return cvy_fail(CONVOY_IO, "convoy %s: %s: %s", call->command->name, option, reason);
+}
+
+convoy_status cli_check_images(const cli_call *call, const char *option, const char *path,
+                               const convoy_dataset *set) {
+    convoy_status status = CONVOY_OK;
+    if (!path || !cvy_file_exists(path))
+        return CONVOY_OK;
+    for (size_t i = 0; i < convoy_dataset_count(set) && !status; i++) {
+        const char *image = convoy_dataset_path(set, i);
+        status = image ? cli_check_apart(call, option, path, image) : CONVOY_OK;
+        if (i && image == convoy_dataset_path(set, 0))
+            break; /* one file holds all */
+    }
+    return status;
+}
+
+convoy_status cli_check_folder(const cli_call *call, const char *path) {
+    convoy_status status = path ? cvy_folder_check(path) : CONVOY_OK;
+    if (!status)
+        return CONVOY_OK;
+    const char *reason = cvy_arena_strdup(call->arena, convoy_error_message());
+    return cvy_fail(status, "convoy %s: --out: %s", call->command->name, reason);
+}
+
 static convoy_status read_model(const cli_call *call, int classes, convoy_model **model) {
     *model = NULL;
     convoy_status status = cli_check_file(call, "model file", call->operands[0]);

@@ -21,6 +21,20 @@ static bool is_cut(const cut *cut, size_t i, size_t found) {
     return i < (wanted >= found ? found - 1 : wanted);
 }
 
+/* That none of the folds is empty is known before the first is taken. */
+static convoy_status check_folds(const convoy_dataset *set, const cut *cut, const size_t *begins) {
+    size_t largest = 0;
+    for (int c = 0; c < set->classes; c++)
+        largest = begins[c + 1] - begins[c] > largest ? begins[c + 1] - begins[c] : largest;
+    if (cut->folds == 0 || (size_t)cut->folds <= largest)
+        return CONVOY_OK;
+    return cvy_fail(
+        CONVOY_INVALID,
+        "a part of the %zu training images of %s would be empty: each class gives its images in turn to "
+        "each of the folds, and the largest has %zu; take fewer folds",
+        set->count, set->name, largest);
+}
+
 static convoy_status draw(const convoy_dataset *set, const cut *cut, bool *drawn, size_t *count) {
     uint32_t *members = malloc((set->count + 1) * sizeof *members);
     uint32_t *order = malloc((set->count + 1) * sizeof *order);
@@ -33,7 +47,8 @@ static convoy_status draw(const convoy_dataset *set, const cut *cut, bool *drawn
         return cvy_fail_memory("splitting a set", 2 * set->count * sizeof *members);
     }
     cvy_list_by_class(set->labels, set->count, set->classes, begins, members);
-    for (int c = 0; c < set->classes; c++) {
+    convoy_status status = check_folds(set, cut, begins);
+    for (int c = 0; c < set->classes && !status; c++) {
         const size_t found = begins[c + 1] - begins[c];
         cvy_rng rng = cvy_rng_stream(cut->seed, CVY_RNG_VALIDATION, (uint32_t)c);
         cvy_rng_shuffle(&rng, order, found);
@@ -46,7 +61,7 @@ static convoy_status draw(const convoy_dataset *set, const cut *cut, bool *drawn
     free(members);
     free(order);
     free(begins);
-    return CONVOY_OK;
+    return status;
 }
 
 /* A set like this one with room for `count` images. */
@@ -118,11 +133,11 @@ static convoy_status split(convoy_dataset *set, const cut *cut, convoy_dataset *
     convoy_status status =
         drawn ? draw(set, cut, drawn, &count) : cvy_fail_memory("splitting a set", set->count);
     if (!status && (count == 0 || count == set->count))
-        status =
-            cvy_fail(CONVOY_INVALID, "a part of the %zu training images of %s is empty: each class gives %s",
-                     set->count, set->name,
-                     cut->folds ? "its images in turn to each of the folds; take fewer"
-                                : "its part, rounded; take a larger one");
+        status = cvy_fail(
+            CONVOY_INVALID,
+            "a part of the %zu training images of %s is empty: each class gives its part, rounded; take a "
+            "larger one",
+            set->count, set->name);
     if (!status)
         status = own_images(set);
     if (!status)

@@ -1,5 +1,4 @@
 /* The recipe's class_weights: `balanced`, a list, or {name: weight}. */
-#include <float.h>
 #include <string.h>
 
 #include "model/graph.h"
@@ -11,11 +10,21 @@ typedef struct set {
     size_t classes;
 } set;
 
+/* Only their ratios count: of larger ones a batch's sum would overflow, smaller ones would be taken for 0. */
+#define LEAST 1e-30
+#define MOST 1e30
+
 static convoy_status read_weight(const cvy_node *node, float *weight) {
     double value;
-    if (node->kind != CVY_SCALAR || !cvy_text_to_double(node->text, &value) || value < 0 || value > FLT_MAX)
+    if (node->kind != CVY_SCALAR || !cvy_text_to_double(node->text, &value) || value < 0)
         return cvy_node_fail(node, "class_weights: a weight is a number from 0 on, found `%s`",
                              node->kind == CVY_SCALAR ? node->text : "a list");
+    if (value != 0 && !(value >= LEAST && value <= MOST))
+        return cvy_node_fail(
+            node,
+            "class_weights: %s is too %s to be added up over a batch: weights count relative to each "
+            "other, so take some around 1 (%g to %g, or 0)",
+            node->text, value > MOST ? "large" : "small", LEAST, MOST);
     *weight = (float)value;
     return CONVOY_OK;
 }
@@ -61,8 +70,8 @@ static convoy_status read_names(const cvy_node *mapping, const set *of, float *w
         if (c == of->classes) {
             const char *nearest = cvy_text_nearest(key->text, of->names, of->classes);
             return cvy_node_fail(key, "class_weights: the data have no class `%s`%s%s%s", key->text,
-                                 nearest ? "; did you mean `" : "", nearest ? nearest : "",
-                                 nearest ? "`?" : "");
+                                 nearest ? "; did you mean `" : "; the classes begin with `",
+                                 nearest ? nearest : of->names[0], nearest ? "`?" : "`");
         }
         status = read_weight(mapping->items[i], &weights[c]);
     }

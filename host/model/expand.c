@@ -500,7 +500,9 @@ static convoy_status fail_unknown_setting(const cvy_model_file *file, const char
                         "setting `%s`: neither a key of the recipe nor a parameter of the model; did you "
                         "mean `%s`?",
                         key, nearest);
-    return cvy_fail(CONVOY_INVALID, "setting `%s`: neither a key of the recipe nor a parameter of the model",
+    return cvy_fail(CONVOY_INVALID,
+                    "setting `%s`: neither a key of the recipe nor a parameter of the model; `convoy train "
+                    "--help` lists the keys",
                     key);
 }
 

@@ -4,7 +4,6 @@
 
 #include "data/dataset.h"
 #include "report/run.h"
-#include "train/metrics.h"
 #include "train/predictor.h"
 
 /* [images][classes] */
@@ -51,8 +50,10 @@ static convoy_status find_figures(cvy_arena *arena, const convoy_dataset *set, c
         status = cvy_scores_find(arena, a->probabilities + c, classes, a->truth, (int32_t)c, a->images,
                                  &scores[c]);
     }
-    if (!status)
+    if (!status) {
         cvy_class_results(classes, confusion, results);
+        cvy_class_averages(classes, confusion, &a->averages);
+    }
     a->names = names;
     a->confusion = confusion;
     a->results = results;
@@ -118,4 +119,11 @@ size_t cvy_answers_wrong(const cvy_answers *a, size_t most, size_t *indices) {
         indices[place] = i;
     }
     return found;
+}
+
+size_t cvy_answers_spread(const cvy_answers *a, size_t most, size_t *indices) {
+    const size_t count = a->images < most ? a->images : most;
+    for (size_t i = 0; i < count; i++)
+        indices[i] = i * a->images / count;
+    return count;
 }

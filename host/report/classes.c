@@ -2,11 +2,10 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "data/dataset.h"
 #include "report/page.h"
 #include "report/tiles.h"
 
-enum { MATRIX_LIMIT = 25, CURVES_LIMIT = 12, MOST_WRONG = 12 };
+enum { MATRIX_LIMIT = 25, CURVES_LIMIT = 12, MOST_WRONG = 12, MOST_SOME = 20 };
 
 /* ---- the table of classes ---- */
 
@@ -35,7 +34,11 @@ static void add_classes(const cvy_answers *a, cvy_text *page) {
         add_bar(page, a->scores[c].average_precision);
         cvy_text_add(page, "<td>%llu</td></tr>\n", r->support);
     }
-    cvy_text_add(page, "</table></div>\n");
+    cvy_text_add(page, "<tr><td>mean</td>");
+    add_bar(page, a->averages.macro_precision);
+    add_bar(page, a->averages.macro_recall);
+    add_bar(page, a->averages.macro_f1);
+    cvy_text_add(page, "<td></td><td></td><td>%zu</td></tr>\n</table></div>\n", a->images);
 }
 
 /* ---- confusion ---- */
@@ -102,30 +105,24 @@ static convoy_status add_confusion(const cvy_answers *a, cvy_text *page) {
     return status;
 }
 
-/* ---- mistakes ---- */
+/* ---- images ---- */
 
 static convoy_status draw_image(const convoy_dataset *set, size_t index, cvy_canvas **canvas) {
     const size_t pixels = (size_t)set->height * (size_t)set->width;
-    uint8_t *bytes = malloc(cvy_dataset_image_bytes(set)), *rgba = malloc(4 * pixels);
+    uint8_t *rgba = malloc(4 * pixels);
     const double longer = fmax(set->height, set->width), scale = longer > 192 ? 192 / longer : 1;
     const double width = ceil(set->width * scale), height = ceil(set->height * scale);
     convoy_status status =
-        bytes && rgba ? convoy_dataset_image(set, index, bytes) : cvy_fail_memory("an image", 8 * pixels);
-    for (size_t i = 0; i < pixels && !status; i++) {
-        for (size_t c = 0; c < 3; c++)
-            rgba[4 * i + c] = bytes[(set->channels < 3 ? 0 : c) * pixels + i];
-        rgba[4 * i + 3] = 255;
-    }
+        rgba ? cvy_pixels_of_image(set, index, rgba) : cvy_fail_memory("an image", 4 * pixels);
     if (!status)
         status = cvy_canvas_create(CVY_PNG, width, height, 1, canvas);
     if (!status)
         cvy_canvas_pixels(*canvas, (cvy_box){0, 0, width, height}, rgba, set->width, set->height, scale < 1);
-    free(bytes);
     free(rgba);
     return status;
 }
 
-static convoy_status add_mistake(const cvy_run *run, size_t index, cvy_text *page) {
+static convoy_status add_image(const cvy_run *run, size_t index, cvy_text *page) {
     const cvy_answers *a = run->answers;
     const double *p = a->probabilities + index * (size_t)a->classes;
     cvy_canvas *canvas = NULL;
@@ -157,7 +154,18 @@ static convoy_status add_mistakes(const cvy_run *run, cvy_text *page) {
     }
     cvy_text_add(page, "<h2>Most confidently wrong</h2>\n<div class=\"images\">\n");
     for (size_t i = 0; i < count && !status; i++)
-        status = add_mistake(run, wrong[i], page);
+        status = add_image(run, wrong[i], page);
+    cvy_text_add(page, "</div>\n");
+    return status;
+}
+
+static convoy_status add_some(const cvy_run *run, cvy_text *page) {
+    size_t some[MOST_SOME];
+    const size_t count = cvy_answers_spread(run->answers, MOST_SOME, some);
+    convoy_status status = CONVOY_OK;
+    cvy_text_add(page, "<h2>Images and answers</h2>\n<div class=\"images\">\n");
+    for (size_t i = 0; i < count && !status; i++)
+        status = add_image(run, some[i], page);
     cvy_text_add(page, "</div>\n");
     return status;
 }
@@ -240,6 +248,8 @@ static convoy_status add_thresholds(const cvy_answers *a, cvy_text *page) {
 convoy_status cvy_page_add_answers(const cvy_run *run, cvy_text *page) {
     add_classes(run->answers, page);
     convoy_status status = add_confusion(run->answers, page);
+    if (!status)
+        status = add_some(run, page);
     if (!status)
         status = add_mistakes(run, page);
     return status ? status : add_thresholds(run->answers, page);

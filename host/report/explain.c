@@ -101,7 +101,7 @@ static cvy_tile *make_maps(cvy_arena *arena, const cvy_gradcam *g, size_t count)
             high = fmax(high, (double)values[i * g->pitch]);
         }
         cvy_pixels_grey(values, g->pitch, pixels, low, high, rgba);
-        tiles[c] = (cvy_tile){rgba, g->width, g->height, cvy_arena_printf(arena, "%zu", c), NULL};
+        tiles[c] = (cvy_tile){rgba, g->width, g->height, cvy_arena_printf(arena, "%zu", c), NULL, false};
     }
     return tiles;
 }
@@ -118,11 +118,14 @@ static cvy_tile *make_images(cvy_arena *arena, const convoy_model *model, const 
     cvy_tile *tiles = cvy_arena_alloc(arena, 2 * sizeof *tiles);
     cvy_pixels_of_input(&image, g->input, g->pitch, seen);
     overlay(g, seen, height, width, times, under);
-    tiles[0] = (cvy_tile){seen, width, height, "as the network sees it", NULL};
-    tiles[1] = (cvy_tile){under, width * times, height * times,
+    tiles[0] = (cvy_tile){seen, width, height, "as the network sees it", NULL, false};
+    tiles[1] = (cvy_tile){under,
+                          width * times,
+                          height * times,
                           cvy_arena_printf(arena, "Grad-CAM for %s at layer %s", names[g->class_index],
                                            convoy_model_layer(model, g->layer)->name),
-                          NULL};
+                          NULL,
+                          false};
     return tiles;
 }
 

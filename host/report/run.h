@@ -7,6 +7,7 @@
 #include "model/model.h"
 #include "report/history.h"
 #include "report/scores.h"
+#include "train/metrics.h"
 
 /* A key of a recipe and its value, as text; nested keys are joined by dots. */
 typedef struct cvy_setting {
@@ -23,6 +24,7 @@ typedef struct cvy_answers {
     const unsigned long long *confusion;
     const convoy_class_result *results; /* [classes] */
     const cvy_scores *scores;           /* [classes] */
+    cvy_averages averages;
     double accuracy;
     const char *device;
 } cvy_answers;
@@ -62,6 +64,12 @@ convoy_status cvy_run_answer(cvy_arena *arena, convoy_model *model, convoy_devic
 
 /* The images that were answered wrongly, the most confident first: at most `most` indices. How many. */
 size_t cvy_answers_wrong(const cvy_answers *answers, size_t most, size_t *indices);
+
+/* Some of the images, evenly spread over the set: at most `most` indices. How many. */
+size_t cvy_answers_spread(const cvy_answers *answers, size_t most, size_t *indices);
+/* A grid of such images, each with its answer and its class, as the PNG file `path`, atomically. The run was
+   answered. */
+convoy_status cvy_answers_save(const cvy_run *run, const char *path);
 
 /* What is written into a run folder when it begins, as text of run.yaml. */
 void cvy_run_print_beginning(const char *command, const convoy_device *device, cvy_text *text);

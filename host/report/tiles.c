@@ -2,6 +2,7 @@
 #include "report/tiles.h"
 
 #include <math.h>
+#include <stdlib.h>
 
 /* Small images by whole factors, so that each of their pixels is a square of the same size. */
 static double stretched(double longer, double tile) {
@@ -37,8 +38,10 @@ cvy_point cvy_tiles_size(const cvy_tiles *tiles) {
 
 void cvy_tiles_draw(cvy_canvas *canvas, cvy_point at, const cvy_tiles *all) {
     const layout l = lay_out(all);
+    const cvy_color mark = cvy_palette(all->theme, 1);
     const cvy_font title = {.size = all->font * 1.15, .bold = true, .color = all->theme->ink},
-                   caption = {.size = all->font, .align = 0.5, .color = all->theme->ink},
+                   right = {.size = all->font, .align = 0.5, .color = all->theme->ink},
+                   wrong = {.size = all->font, .align = 0.5, .bold = true, .color = mark},
                    below = {.size = all->font, .align = 0.5, .color = all->theme->faint};
     if (all->title)
         cvy_text_that_fits(canvas, (cvy_point){at.x, at.y + all->font}, &title, all->width, all->title);
@@ -49,10 +52,10 @@ void cvy_tiles_draw(cvy_canvas *canvas, cvy_point at, const cvy_tiles *all) {
                      scale = l.side / fmax(t->width, t->height), wide = t->width * scale;
         const cvy_box box = {x + (l.side - wide) / 2, y, wide, t->height * scale};
         cvy_canvas_pixels(canvas, box, t->rgba, t->width, t->height, scale < 1);
-        cvy_canvas_frame(canvas, box, 1, all->theme->grid);
+        cvy_canvas_frame(canvas, box, t->wrong ? 4 : 1, t->wrong ? mark : all->theme->grid);
         const cvy_point line = {x + l.side / 2, y + t->height * scale + 1.25 * all->font};
         if (t->caption)
-            cvy_text_that_fits(canvas, line, &caption, l.side + l.gap * 0.5, t->caption);
+            cvy_text_that_fits(canvas, line, t->wrong ? &wrong : &right, l.side + l.gap * 0.5, t->caption);
         if (t->below)
             cvy_text_that_fits(canvas, (cvy_point){line.x, line.y + 1.3 * all->font}, &below,
                                l.side + l.gap * 0.5, t->below);
@@ -86,6 +89,20 @@ void cvy_pixels_of_input(const cvy_image_spec *image, const float *planes, size_
         }
         rgba[4 * i + 3] = 255;
     }
+}
+
+convoy_status cvy_pixels_of_image(const convoy_dataset *set, size_t index, uint8_t *rgba) {
+    const size_t pixels = (size_t)set->height * (size_t)set->width;
+    uint8_t *bytes = malloc(cvy_dataset_image_bytes(set));
+    convoy_status status =
+        bytes ? convoy_dataset_image(set, index, bytes) : cvy_fail_memory("an image", 4 * pixels);
+    for (size_t i = 0; i < pixels && !status; i++) {
+        for (size_t c = 0; c < 3; c++)
+            rgba[4 * i + c] = bytes[(set->channels < 3 ? 0 : c) * pixels + i];
+        rgba[4 * i + 3] = 255;
+    }
+    free(bytes);
+    return status;
 }
 
 void cvy_pixels_grey(const float *values, size_t pitch, size_t count, double low, double high,

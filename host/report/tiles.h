@@ -2,6 +2,7 @@
 #ifndef CVY_REPORT_TILES_H
 #define CVY_REPORT_TILES_H
 
+#include "data/dataset.h"
 #include "ops/gather.h"
 #include "report/chart.h"
 
@@ -11,6 +12,7 @@ typedef struct cvy_tile {
     int width, height;
     const char *caption; /* NULL: none */
     const char *below;   /* a second line, or NULL */
+    bool wrong;          /* framed, and its caption bold */
 } cvy_tile;
 
 typedef struct cvy_tiles {
@@ -33,6 +35,8 @@ convoy_status cvy_tiles_create(cvy_picture kind, const cvy_tiles *grid, cvy_canv
    to pixel, back to colours: rgba [height][width][4]. One or two channels are grey, of four the first three
    are shown. `image` says how it was normalised, and how large it is. */
 void cvy_pixels_of_input(const cvy_image_spec *image, const float *planes, size_t pitch, uint8_t *rgba);
+/* An image of a set, before normalisation: rgba [height][width][4]. */
+convoy_status cvy_pixels_of_image(const convoy_dataset *set, size_t index, uint8_t *rgba);
 /* Values between `low` and `high` in grey. */
 void cvy_pixels_grey(const float *values, size_t pitch, size_t count, double low, double high, uint8_t *rgba);
 

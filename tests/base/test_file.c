@@ -357,6 +357,32 @@ static void folders_are_made_with_their_parents(void **state) {
     assert_false(cvy_file_exists("nothing"));
 }
 
+/* Asked before work starts; nothing is left behind. */
+static void outputs_are_tried(void **state) {
+    (void)state;
+    char **names;
+    size_t count;
+    assert_ok(cvy_folder_create("out"));
+    assert_ok(cvy_file_check_output("out/new"));
+    assert_ok(cvy_file_write("out/old", "kept", 4));
+    assert_ok(cvy_file_check_output("out/old"));
+    assert_fails(cvy_file_check_output("out"), CONVOY_IO, "it is a folder");
+    assert_fails(cvy_file_check_output("out/no/new"), CONVOY_IO, "No such file");
+    assert_ok(cvy_folder_check("out/a/b/"));
+    assert_ok(cvy_folder_check("a-new-one"));
+    assert_ok(cvy_folder_check("/"));
+    assert_fails(cvy_folder_check("out/old/a/b"), CONVOY_INVALID, "'out/old' is no folder");
+    assert_fails(cvy_folder_check("out/old"), CONVOY_INVALID, "'out/old' is no folder");
+    assert_ok(cvy_folder_list("out", &names, &count));
+    assert_int_equal(count, 1);
+    cvy_names_free(names, count);
+    assert_int_equal(link("out/old", "out/twin"), 0);
+    assert_true(cvy_file_same("out/old", "out/../out/old"));
+    assert_true(cvy_file_same("out/old", "out/twin"));
+    assert_false(cvy_file_same("out/old", "out/new"));
+    assert_false(cvy_file_same("out/new", "out/new")); /* it is not there */
+}
+
 static void listing_is_sorted_and_complete(void **state) {
     (void)state;
     char name[16], **names;
@@ -444,6 +470,7 @@ int main(void) {
         IN_FOLDER(only_files_are_replaced),
         IN_FOLDER(folders_are_made_with_their_parents),
         IN_FOLDER(listing_is_sorted_and_complete),
+        IN_FOLDER(outputs_are_tried),
         cmocka_unit_test(paths_join_with_one_slash),
         cmocka_unit_test(cache_folder_follows_the_environment),
         cmocka_unit_test(the_clock_goes_forward),

@@ -186,6 +186,42 @@ static void a_page_has_everything(void **state) {
     assert_true(fabs(json_number_value(json_object_get(json, "accuracy")) - accuracy) < 1e-9);
 }
 
+/* 40 tiles of 160 pixels in rows of 7, two lines below each: the left edge of those that are answered wrongly
+   is vermillion. */
+static void check_answers(const char *picture, const char *weights) {
+    enum { WIDTH = 7 * 174 - 14 + 2 * 21, HEIGHT = 1330 };
+    static uint8_t pixels[3 * HEIGHT * WIDTH];
+    const char *table = test_path(folder, "logits.csv");
+    const test_output *r = RUN("eval", model, "--limit", "40", "--weights", weights, "--logits", table);
+    if (r->code)
+        fail_msg("%s", r->err);
+    assert_ok(convoy_image_load(picture, 3, HEIGHT, WIDTH, pixels));
+    char *text = test_read_text(table, NULL), *line = text;
+    int wrong = 0;
+    for (int i = 0; i < 40; i++) {
+        line = strchr(line, '\n') + 1;
+        char *at = strchr(line, ',') + 1;
+        const long truth = strtol(at, &at, 10);
+        double best = -INFINITY;
+        long answer = 0;
+        for (long c = 0; *at == ','; c++) {
+            const double value = strtod(at + 1, &at);
+            if (value > best) {
+                best = value;
+                answer = c;
+            }
+        }
+        const int x = 21 + 174 * (i % 7), y = (int)(21 + 30.8 + 211.8 * (i / 7) + 80), place = y * WIDTH + x;
+        const bool framed = pixels[place] == 0xd5 && pixels[HEIGHT * WIDTH + place] == 0x5e;
+        if (framed != (answer != truth))
+            fail_msg("image %d of class %ld is answered by %ld, and %s", i, truth, answer,
+                     framed ? "framed" : "not framed");
+        wrong += answer != truth;
+    }
+    assert_in_range(wrong, 1, 39);
+    free(text);
+}
+
 static void several_runs_are_compared(void **state) {
     (void)state;
     const char *a = test_path(folder, "run"), *b = test_path(folder, "again/run"),
@@ -195,7 +231,10 @@ static void several_runs_are_compared(void **state) {
     if (built_without_pictures(r) || !python())
         skip();
     assert_int_equal(r->code, 0);
-    CHECK_PAGE(test_path(b, "report.html"), 10, "Curves", "Classes", "--lr 0.5", "evaluated on");
+    CHECK_PAGE(test_path(b, "report.html"), 10, "Curves", "Classes", "--lr 0.5", "evaluated on",
+               "Images and answers");
+    assert_non_null(strstr(r->out, "best weights on 40 test images: accuracy "));
+    check_answers(test_path(b, "answers.png"), test_path(b, "best.safetensors"));
     assert_int_equal(RUN("report", a, b, "--out", page, "--no-eval")->code, 0);
     CHECK_PAGE(page, 12, "2 runs compared", "What differs", "optimizer.Adam.lr", "0.01", "0.5",
                "best test accuracy", b); /* of the same name: told apart by their paths */

@@ -69,7 +69,7 @@ static void a_grid_is_tried_once(void **state) {
     const test_output *r = RUN(SEARCH, out, "--grid", "lr=0.3,0.0", "--grid", "batch_size=20,30",
                                "--val-fraction", "0.3", "--json");
     assert_int_equal(r->code, 0);
-    test_keys(r->json, "model device monitor trials best");
+    test_keys(r->json, "model device monitor trials best test");
     const json_t *trials = json_object_get(r->json, "trials"), *best = json_object_get(r->json, "best");
     assert_int_equal(json_array_size(trials), 4);
     test_keys(best, "trial settings epochs value out");
@@ -81,6 +81,17 @@ static void a_grid_is_tried_once(void **state) {
     assert_non_null(strstr(rows[1].rest, "0.3,30,"));
     assert_non_null(strstr(rows[1].rest, "/trial-002,Host CPU without OpenCL"));
     assert_non_null(strstr(rows[2].rest, "0.0,20,"));
+    /* The test images, which the trials left alone, are answered by the best. */
+    const json_t *test = json_object_get(r->json, "test");
+    char run[256];
+    snprintf(run, sizeof run, "%s", json_string_value(json_object_get(best, "out")));
+    const double accuracy = number(test, "accuracy"), precision = number(test, "macro_precision");
+    test_keys(test, "images accuracy macro_precision macro_recall macro_f1");
+    assert_true(number(test, "images") == 40 && strstr(r->err, "best weights on 40 test images: accuracy "));
+    r = RUN("eval", test_path(run, "model.yaml"), "--device", "host", "--limit", "40", "--weights",
+            test_path(run, "best.safetensors"), "--json");
+    assert_true(fabs(number(r->json, "accuracy") - accuracy) < 1e-9);
+    assert_true(fabs(number(r->json, "macro_precision") - precision) < 1e-9);
     /* A trial is what train does with its settings. */
     const double value = rows[1].fields[4];
     r = RUN("train", model, "--device", "host", "--limit-train", "60", "--limit-test", "40", "--val-fraction",
@@ -88,7 +99,7 @@ static void a_grid_is_tried_once(void **state) {
     assert_true(fabs(number(r->json, "best_val_accuracy") - value) < 1e-9);
     char *before = test_read_text(test_path(out, "search.csv"), NULL);
     r = RUN(SEARCH, out, "--grid", "lr=0.3,0.0", "--grid", "batch_size=20,30", "--val-fraction", "0.3",
-            "--json");
+            "--json", cvy_canvas_check() ? NULL : "--report");
     char *after = test_read_text(test_path(out, "search.csv"), NULL);
     assert_true(r->code == 0 && !strstr(r->err, "epoch 1/"));
     assert_string_equal(before, after);
@@ -96,6 +107,12 @@ static void a_grid_is_tried_once(void **state) {
     free(after);
     if (cvy_canvas_check() == CONVOY_OK) { /* its picture, and its page: the best run's, behind the table */
         assert_true(cvy_file_exists(test_path(out, "search.png")));
+        assert_true(cvy_file_exists(test_path(run, "curves.png")) &&
+                    cvy_file_exists(test_path(run, "answers.png")));
+        assert_non_null(strstr(r->err, "the report is "));
+        char *whole = test_read_text(test_path(out, "report.html"), NULL);
+        assert_true(strstr(whole, "<h2>Search</h2>") && strstr(whole, "<h2>Images and answers</h2>"));
+        free(whole);
         r = RUN("report", out, "--json", "--no-eval");
         assert_int_equal(r->code, 0);
         assert_string_equal(json_string_value(json_object_get(r->json, "out")),
@@ -376,6 +393,7 @@ static void says_what_is_wrong(void **state) {
     r = RUN(SEARCH, test_path(folder, "none"), "--grid", "lr=1,2", "--folds", "3", "--val-fraction", "0.2");
     assert_true(r->code == 2 && strstr(r->err, "leave out --val-fraction"));
     r = RUN(SEARCH, test_path(folder, "empty"), "--grid", "lr=1,2", "--folds", "100", "--limit-train", "8");
+    assert_false(cvy_file_exists(test_path(folder, "empty/trial-001/fold-1/metrics.csv"))); /* at the start */
     if (r->code != 2 || !strstr(r->err, "--folds 100: a part of the 8 training images") ||
         !strstr(r->err, "take fewer"))
         fail_msg("%d: %s", r->code, r->err);

@@ -340,6 +340,8 @@ static void says_what_does_not_fit(void **state) {
         {"  class_weights: [1, 2]\n", "class_weights: 2 weights for 5 classes; class 2 has none"},
         {"  class_weights: {cat: 2}\n", "judge.yaml:5:19: class_weights: the data have no class `cat`"},
         {"  class_weights: {0: -2}\n", "a weight is a number from 0 on, found `-2`"},
+        {"  class_weights: {0: 1e38}\n", "judge.yaml:5:22: class_weights: 1e38 is too large to be added up"},
+        {"  class_weights: {0: 1e-40}\n", "1e-40 is too small"},
         {"  class_weights: {0: 0, 1: 0, 2: 0, 3: 0, 4: 0}\n", "all are 0"},
         {"  class_weights: fair\n", "`balanced`, a list of weights"},
         {"  sampler: balanced\n  shuffle: false\n", "cannot keep the set's own order"},

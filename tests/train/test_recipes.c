@@ -1,4 +1,4 @@
-/* Ways to train that a recipe asks for, 24 steps each against PyTorch (tools/record_recipes.py) by the
+/* Ways to train that a recipe asks for, 30 steps each against PyTorch (tools/record_recipes.py) by the
    yardstick of test_parity.c, through the public trainer, on the device under test and on the host. */
 #include "convoy/train.h"
 #include "model/model.h"
