@@ -115,6 +115,23 @@ static void the_same_over_mpich(void **state) {
     test_same_run(test_path(folder, "alone"), test_path(folder, "mpich"));
 }
 
+/* Every batch-norm meets; the failure of one rank in between is everyone's. */
+static void batch_norms_see_the_whole_batch(void **state) {
+    (void)state;
+    if (!has("openmpi"))
+        skip();
+    use("openmpi");
+    train("together", "host", "--set", "sync_batch_norm=true");
+    train("together-2", "host,host", "--set", "sync_batch_norm=true");
+    test_same_run(test_path(folder, "together"), test_path(folder, "together-2"));
+    train("together-3", "host,host,host", "--set", "sync_batch_norm=true");
+    test_same_run(test_path(folder, "together"), test_path(folder, "together-3"));
+    const test_output *r = RUN("train", model, SMALL, "--pieces", "2", "--micro-batch", "5", "--set",
+                               "sync_batch_norm=true", "--device", "host");
+    assert_int_equal(r->code, 2);
+    assert_non_null(strstr(r->err, "a micro-batch of 5 images is a part of a piece of 10"));
+}
+
 static void another_number_of_ranks_goes_on(void **state) {
     (void)state;
     if (!has("openmpi"))
@@ -494,6 +511,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(same_bits_for_any_number_of_ranks),
         cmocka_unit_test(the_same_over_mpich),
+        cmocka_unit_test(batch_norms_see_the_whole_batch),
         cmocka_unit_test(another_number_of_ranks_goes_on),
         cmocka_unit_test(an_evaluation_is_split_and_counts_are_exact),
         cmocka_unit_test(a_step_sends_what_a_ring_would),
