@@ -126,6 +126,10 @@ static const char *complaint(void *state) {
 
 static void release(void *state) {
     wire *l = state;
+    int more = l->size > 1;
+    while (more &&
+           MPI_Iprobe(MPI_ANY_SOURCE, TAGS, MPI_COMM_WORLD, &more, MPI_STATUS_IGNORE) == MPI_SUCCESS && more)
+        MPI_Recv(l->told, sizeof l->told, MPI_BYTE, MPI_ANY_SOURCE, TAGS, MPI_COMM_WORLD, MPI_STATUS_IGNORE);
     if (l->hears != MPI_REQUEST_NULL) {
         MPI_Cancel(&l->hears);
         MPI_Wait(&l->hears, MPI_STATUS_IGNORE);
