@@ -6,8 +6,9 @@ batches of Fashion-MNIST, a number of steps, then every parameter.
 
 DDP in float64 is the truth, and how far DDP in float32 strays from it, tensor by tensor, is the yardstick: Convoy may
 stray at most four times as far, with a floor of 1e-6. Batch-norm takes its statistics from each rank's images on both
-sides; the bias of a convolution in front of one, whose gradient is nothing but rounding, is left out, and so are
-running statistics, of which DDP keeps one rank's. Needs torch, numpy and safetensors, and an mpirun.
+sides; with sync_batch_norm, from the whole batch, and the other side is one process whose BatchNorm2d sees it, which is
+what torch.nn.SyncBatchNorm is defined to be (its own forward wants a GPU). The bias of a convolution in front of one,
+whose gradient is nothing but rounding, is left out, and so are running statistics, of which DDP keeps one rank's. Needs torch, numpy and safetensors, and an mpirun.
 """
 import argparse
 import os
@@ -62,6 +63,13 @@ recipe:
 }
 
 
+# Without kinks, at which one unit's side decides about all digits from there on.
+NETWORKS["sync_batch_norm"] = (lambda: nn.Sequential(
+    nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.Tanh(), nn.AvgPool2d(2), nn.Conv2d(8, 16, 3, padding=1),
+    nn.BatchNorm2d(16), nn.Tanh(), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(784, 10)), *NETWORKS["batch_norm"][1:3],
+    NETWORKS["batch_norm"][3].replace("ReLU", "Tanh").replace("MaxPool2d", "AvgPool2d") + "  sync_batch_norm: true\n")
+
+
 def ddp(rank, ranks, name, steps, folder, precision):
     """One process; rank 0 leaves the parameters."""
     torch.set_num_threads(1)
@@ -105,7 +113,8 @@ def compare(options, name, folder):
     save_file(network.state_dict(), f"{folder}/{name}.init.safetensors")
     found = {}
     for precision in ("float64", "float32"):
-        torch.multiprocessing.spawn(ddp, (options.ranks, name, options.steps, folder, precision), options.ranks)
+        ranks = 1 if name.startswith("sync") else options.ranks
+        torch.multiprocessing.spawn(ddp, (ranks, name, options.steps, folder, precision), ranks)
         found[precision] = torch.load(f"{folder}/{name}.{precision}.pt")
     found["convoy"] = train_convoy(options, name, folder)
     good = True

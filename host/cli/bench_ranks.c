@@ -183,6 +183,8 @@ static convoy_status prepare(measured *m, const cli_call *call, convoy_model *mo
     const unsigned count = cvy_pieces_wanted(cvy_model_recipe(model)->pieces, cvy_ranks(b->ranks));
     const int images = cvy_pieces_images(b->batch_size, count);
     b->micro_batch = b->micro_batch < images ? b->micro_batch : images;
+    if (cvy_together_wanted(model))
+        cli_note("without sync_batch_norm: its meetings are no part of what is measured");
     convoy_status status = bench_prepare(b, model, true, call->variants);
     if (!status)
         status = cvy_handshake_of(b->ranks, b->network, b->device, NULL);

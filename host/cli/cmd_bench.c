@@ -301,7 +301,7 @@ static convoy_status run(cli_call *call) {
     if (!status)
         status = cli_open_device(call, &b.device);
     if (!status)
-        status = cli_ranks_name(b.device);
+        status = cli_ranks_name(convoy_device_get_info(b.device)->name);
     if (!status) {
         const cvy_recipe *recipe = cvy_model_recipe(model);
         b.batch_size = o->batch_size ? o->batch_size : recipe->batch_size;

@@ -209,7 +209,7 @@ static convoy_status run(cli_call *call) {
     if (!status)
         status = cli_open_device(call, &device);
     if (!status)
-        status = cli_ranks_name(device);
+        status = cli_ranks_name(convoy_device_get_info(device)->name);
     if (!status)
         status = evaluate(call, model, &device, set, &outputs, &evaluation);
     status = cli_ranks_leave(status);

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/hash.h"
 #include "base/log.h"
 #include "base/status.h"
 #include "cli/ranks.h"
@@ -19,7 +20,7 @@ typedef struct options {
     cli_common common;
     const char *grid, *range, *data, *out, *devices;
     long long random, seed, limit_train, limit_test;
-    int epochs, folds;
+    int epochs, folds, mpi;
     double test_fraction, val_fraction;
     bool halving, report;
 } options;
@@ -38,7 +39,10 @@ static const cvy_param params[] = {
     {"data", CVY_TEXT, offsetof(options, data), "", 0, 0, NULL, "as of train; default: the recipe's"},
     CLI_ROW_DEVICE,
     {"devices", CVY_TEXT, offsetof(options, devices), "", 0, 0, NULL,
-     "as 0:0,1:0, or auto: so many trials at once, each on the first of them that is free"},
+     "as 0:0,1:0, or auto: so many trials at once, each on the first of them that is free; under mpirun one "
+     "of "
+     "them for each rank of a machine"},
+    CLI_ROW_MPI,
     {"epochs", CVY_INT, offsetof(options, epochs), "", 1, 1 << 20, NULL,
      "of each trial; default: the recipe's"},
     {"seed", CVY_SIZE, offsetof(options, seed), "0", 0, 9e18, NULL,
@@ -69,6 +73,8 @@ typedef struct search {
     const char *out, *table;
     convoy_device *device;   /* NULL: workers have theirs */
     search_workers *workers; /* NULL: one trial after another, in this process */
+    bool ranks;              /* a launcher started this process as one of several */
+    search_report report;    /* of this rank's own child */
     cli_progress progress;
     int monitor, folds; /* folds at least 1 */
     int *budgets;       /* [rungs]: epochs */
@@ -76,7 +82,8 @@ typedef struct search {
     search_outcome *outcomes; /* [rungs][trials][folds] */
     size_t done, all;
     bool draws;
-    const char *best; /* the best trial's run, when all is done */
+    const char *best;              /* the best trial's run, when all is done */
+    const search_work *table_work; /* of ranks: whose `done` writes the row */
 } search;
 
 static search_outcome *outcome_of(const search *s, size_t rung, size_t trial, int fold) {
@@ -205,10 +212,8 @@ static convoy_status open_table(search *s) {
     return status;
 }
 
-/* What this search is, so that another one does not go on with its runs. */
-static convoy_status claim_folder(search *s, const convoy_model *model) {
-    char *path = cvy_path_join(s->out, "search.txt"), *there = NULL;
-    size_t size;
+/* What this search is. */
+static void describe(const search *s, const convoy_model *model, cvy_text *to) {
     cvy_text text = {0};
     const options *o = s->options;
     for (size_t i = 0; i < s->plan.axis_count; i++)
@@ -222,6 +227,15 @@ static convoy_status claim_folder(search *s, const convoy_model *model) {
     for (size_t i = 0; i < s->call->setting_count; i++)
         cvy_text_add(&text, " %s", s->call->settings[i]);
     cvy_text_add(&text, "\n");
+    *to = text;
+}
+
+/* So that another one does not go on with its runs. */
+static convoy_status claim_folder(search *s, const convoy_model *model) {
+    char *path = cvy_path_join(s->out, "search.txt"), *there = NULL;
+    size_t size;
+    cvy_text text;
+    describe(s, model, &text);
     convoy_status status = cvy_folder_create(s->out);
     if (!status && !cvy_file_exists(path))
         status = cvy_file_write(path, text.data, text.length);
@@ -436,6 +450,8 @@ static convoy_status run_rung(search *s, size_t rung, const size_t *among, size_
                 s->done++;
             else
                 jobs[left++] = (search_job){rung, among[i], f};
+    if (s->ranks)
+        return search_ranks_run(s->workers, &s->report, s->table_work, jobs, left);
     return s->workers ? search_workers_run(s->workers, jobs, left) : run_here(s, jobs, left);
 }
 
@@ -492,9 +508,14 @@ static convoy_status prepare(search *s, const convoy_model *model) {
     plan_rungs(s, recipe->epochs);
     s->outcomes =
         cvy_arena_alloc(s->call->arena, s->rungs * s->plan.trials * (size_t)s->folds * sizeof *s->outcomes);
+    return CONVOY_OK;
+}
+
+/* The folder and the table, which one process has. */
+static convoy_status take_folder(search *s, const convoy_model *model) {
     convoy_status status =
         s->options->out
-            ? CONVOY_OK
+            ? cli_check_folder(s->call, s->options->out)
             : cli_new_run_folder(
                   s->call, cvy_arena_printf(s->call->arena, "search-%s", convoy_model_name(model)), &s->out);
     if (status)
@@ -505,18 +526,125 @@ static convoy_status prepare(search *s, const convoy_model *model) {
     return status ? status : open_table(s);
 }
 
+/* ---- on ranks ---- */
+
+/* A search_work's of a rank: its own child is done, which all are told. */
+static convoy_status note_own(void *context, const search_job *job, const search_outcome *outcome,
+                              const char *device) {
+    search *s = context;
+    (void)device;
+    s->report.done = true;
+    s->report.job = *job;
+    s->report.outcome = *outcome;
+    return CONVOY_OK;
+}
+
+/* All have been given the same. */
+static convoy_status compare_ranks(const search *s, const convoy_model *model) {
+    cvy_collective *c = cli_ranks();
+    char mine[33], (*all)[33] = calloc((size_t)cvy_ranks(c), sizeof *all);
+    char *text = NULL;
+    size_t size = 0;
+    cvy_text about;
+    describe(s, model, &about);
+    convoy_status status = cvy_file_read(s->call->operands[0], 16 << 20, &text, &size);
+    cvy_hash *hash = cvy_hash_create();
+    cvy_hash_add_text(hash, convoy_version());
+    cvy_hash_add(hash, text ? text : "", size);
+    cvy_hash_add_text(hash, cvy_text_get(&about));
+    cvy_hash_finish(hash, mine);
+    if (!all)
+        status = cvy_fail_memory("the handshake of ranks", sizeof mine);
+    status = cvy_collective_gather_alike(c, "handshake", status, mine, sizeof mine, all);
+    for (int r = 1; r < cvy_ranks(c) && !status; r++)
+        if (strcmp(all[r], all[0]) != 0)
+            status = cvy_fail(CONVOY_INVALID,
+                              "%s has another build, model, recipe or search than rank 0: give all the same "
+                              "command line and files",
+                              cvy_collective_name(c, r));
+    cvy_text_free(&about);
+    free(text);
+    free(all);
+    return status;
+}
+
+/* The folder is rank 0's; its name goes to each child with its jobs. */
+static convoy_status meet_ranks(search *s, const convoy_model *model) {
+    while (search_workers_busy(s->workers) && !*cli_catch_signals())
+        search_workers_poll(s->workers);
+    const convoy_status opened =
+        cvy_collective_agree(cli_ranks(), "devices", search_workers_status(s->workers));
+    convoy_status status = opened ? opened : cli_ranks_name(search_workers_names(s->workers));
+    if (!status)
+        status = compare_ranks(s, model);
+    if (status)
+        return status;
+    if (cvy_rank(cli_ranks()) == 0)
+        status = take_folder(s, model);
+    return cli_ranks_share_text(s->call, status, &s->out);
+}
+
+static convoy_status run_on_ranks(search *s, const convoy_model *model, size_t place) {
+    const search_work own = {s, s->folds, &s->out, train_job, note_own};
+    const search_work table = {s, s->folds, NULL, train_job, note_done};
+    cli_common *common = cli_common_of(s->call);
+    const char *asked = common->device, *list = s->options->devices ? s->options->devices
+                                                : asked             ? asked
+                                                                    : "auto";
+    s->ranks = true;
+    s->table_work = &table;
+    cli_progress_start(&s->progress, false);
+    convoy_log_set_sink(cli_progress_log, &s->progress);
+    convoy_status status =
+        search_workers_start_one(s->call, list, s->options->devices || !asked ? place : 0, &own, &s->workers);
+    if (!asked) /* it is the child's: no driver is loaded here */
+        common->device = "host";
+    const convoy_status joined = cli_ranks_join(s->call, s->options->mpi, NULL);
+    status = joined ? joined : cvy_collective_agree(cli_ranks(), "processes", status);
+    if (!status)
+        status = meet_ranks(s, model);
+    if (!status && cvy_rank(cli_ranks()) == 0) {
+        cli_note("search: %zu trials of %s in %s", s->plan.trials, convoy_model_name(model), s->out);
+        status = run_all(s, model);
+        if (!status || (!cli_ranks()->failed && !cli_ranks()->lost && status == CONVOY_FAILED)) {
+            const convoy_status ended = search_ranks_end(s->workers, &s->report);
+            status = status ? status : ended;
+        }
+    } else if (!status) {
+        status = search_ranks_serve(s->workers, &s->report);
+    }
+    convoy_log_set_sink(cli_progress_log, NULL);
+    common->device = asked;
+    return joined ? joined : cli_ranks_leave(status);
+}
+
+static convoy_status run_alone(search *s, const convoy_model *model) {
+    const search_work work = {s, s->folds, NULL, train_job, note_done};
+    const bool several = s->options->devices != NULL;
+    convoy_status status = take_folder(s, model);
+    if (!status && !several)
+        status = cli_open_device(s->call, &s->device);
+    if (status)
+        return status;
+    cli_note("search: %zu trials of %s in %s", s->plan.trials, convoy_model_name(model), s->out);
+    cli_progress_start(&s->progress, !several && isatty(STDERR_FILENO));
+    convoy_log_set_sink(cli_progress_log, &s->progress);
+    if (several)
+        status = search_workers_start(s->call, s->options->devices, &work, &s->workers);
+    if (!status)
+        status = run_all(s, model);
+    convoy_log_set_sink(cli_progress_log, NULL);
+    return status;
+}
+
 static convoy_status run(cli_call *call) {
     search s = {.call = call, .options = call->options};
-    search_work work = {&s, 1, train_job, note_done};
+    size_t place;
     convoy_model *model = NULL;
     options_to_settings(call);
     s.out = s.options->out;
     const convoy_model_options base = {.settings = call->settings, .setting_count = call->setting_count};
     convoy_status status = cli_check_file(call, "model file", call->operands[0]);
-    if (!status)
-        status = cli_check_folder(call, s.options->out);
-    if (!status)
-        status = cli_ranks_refuse(call);
     if (!status && s.options->devices)
         status = cli_devices_check(call, s.options->devices);
     if (!status) /* its outputs may be left to the data */
@@ -525,30 +653,16 @@ static convoy_status run(cli_call *call) {
         status = search_plan_read(call, (size_t)s.options->random, (uint64_t)s.options->seed, &s.plan);
     if (!status)
         status = prepare(&s, model);
-    const bool several = !status && s.options->devices;
-    if (!status && !several)
-        status = cli_open_device(call, &s.device);
-    if (status)
-        goto done;
-    cli_note("search: %zu trials of %s in %s", s.plan.trials, convoy_model_name(model), s.out);
-    cli_progress_start(&s.progress, !several && isatty(STDERR_FILENO));
-    convoy_log_set_sink(cli_progress_log, &s.progress);
-    work.folds = s.folds;
-    if (several)
-        status = search_workers_start(call, s.options->devices, &work, &s.workers);
     if (!status)
-        status = run_all(&s, model);
-    convoy_log_set_sink(cli_progress_log, NULL);
+        status = cli_ranks_launched(s.options->mpi, &place) ? run_on_ranks(&s, model, place)
+                                                            : run_alone(&s, model);
     search_workers_end(s.workers);
-    s.workers = NULL;
-    if (!status) {
+    if (!status && s.best) {
         const cli_data_request test = {.limit_test = (size_t)s.options->limit_test,
                                        .test_fraction = s.options->test_fraction,
                                        .test = true};
         status = search_answer_best(call, s.out, s.best, &test, s.options->report, &s.device);
     }
-done:
-    search_workers_end(s.workers);
     convoy_model_free(model);
     convoy_device_close(s.device);
     return status;

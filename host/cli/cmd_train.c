@@ -358,7 +358,7 @@ static convoy_status run(cli_call *call) {
     if (!status)
         status = cli_open_device(call, &device);
     if (!status)
-        status = cli_ranks_name(device);
+        status = cli_ranks_name(convoy_device_get_info(device)->name);
     const bool first = cvy_rank(cli_ranks()) == 0;
     if (!status && !out)
         status = cli_ranks_share_text(

@@ -197,15 +197,13 @@ convoy_status cli_ranks_join(cli_call *call, int mpi, const char *devices) {
     return check_company(by->mpi, given ? devices : NULL);
 }
 
-convoy_status cli_ranks_refuse(const cli_call *call) {
-    return find_launcher(0) ? cvy_fail(CONVOY_INVALID,
-                                       "convoy %s: this is one of several ranks, each of which would do the "
-                                       "same: leave out mpirun, and give --devices a list as 0:0,1:0",
-                                       call->command->name)
-                            : CONVOY_OK;
+bool cli_ranks_launched(int mpi, size_t *place) {
+    const launcher *by = find_launcher(mpi);
+    *place = by ? local_rank(by) : 0;
+    return by != NULL;
 }
 
-convoy_status cli_ranks_name(const convoy_device *device) {
+convoy_status cli_ranks_name(const char *device) {
     const size_t size = (size_t)cvy_ranks(&ranks);
     char host[64], name[CVY_RANK_NAME] = "";
     if (!joined)
@@ -214,7 +212,7 @@ convoy_status cli_ranks_name(const convoy_device *device) {
     if (!names)
         return cvy_fail_memory("the names of ranks", size * sizeof *names);
     cvy_machine_name(host, sizeof host);
-    snprintf(name, sizeof name, "%.40s, %.100s", host, convoy_device_get_info(device)->name);
+    snprintf(name, sizeof name, "%.40s, %.100s", host, device);
     convoy_status status =
         cvy_collective_gather_alike(&ranks, "names", CONVOY_OK, name, sizeof *names, names);
     if (status) {

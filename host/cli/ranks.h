@@ -31,10 +31,11 @@ size_t cli_devices_count(const char *list);
 convoy_status cli_devices_list(cvy_arena *arena, const char **text);
 /* One of them, in turn; in the arena. */
 const char *cli_devices_pick(cvy_arena *arena, const char *list, size_t place);
-/* CONVOY_INVALID: a launcher started this process as one of several, each of which would do the same. */
-convoy_status cli_ranks_refuse(const cli_call *call);
+/* Did a launcher start this process as one of several, by its environment or --mpi? *place: its number among
+   those of its machine. */
+bool cli_ranks_launched(int mpi, size_t *place);
 /* Tells the others what this one runs on. */
-convoy_status cli_ranks_name(const convoy_device *device);
+convoy_status cli_ranks_name(const char *device);
 /* Rank 0's text, on all; in the arena. `own`: how this rank came by it. */
 convoy_status cli_ranks_share_text(cli_call *call, convoy_status own, const char **text);
 /* NULL: alone. */

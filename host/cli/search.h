@@ -49,7 +49,8 @@ typedef struct search_outcome {
 /* What the one that searches does, and what it has its children do. */
 typedef struct search_work {
     void *context;
-    int folds; /* 1: none */
+    int folds;        /* 1: none */
+    const char **out; /* the folder, for children that were started before it was known; else NULL */
     /* In a child, which has this device for itself. */
     convoy_status (*train)(void *context, convoy_device *device, const search_job *job,
                            search_outcome *outcome);
@@ -66,6 +67,17 @@ convoy_status search_workers_start(cli_call *call, const char *list, const searc
 /* Gives each job to the first device that is free. Where one cannot go on, or after Ctrl-C, all save and
    stop. */
 convoy_status search_workers_run(search_workers *workers, const search_job *jobs, size_t count);
+/* The same of one entry of the list, in turn; where that is to be had without a list too. */
+convoy_status search_workers_start_one(cli_call *call, const char *list, size_t place,
+                                       const search_work *work, search_workers **workers);
+/* Of one child, step by step: a job for it; a moment in which it may say something; whether it is at work, or
+   still opens its device; and why it cannot go on. */
+void search_workers_give(search_workers *workers, const search_job *job);
+void search_workers_poll(search_workers *workers);
+bool search_workers_busy(const search_workers *workers);
+bool search_workers_failed(const search_workers *workers);
+convoy_status search_workers_status(const search_workers *workers);
+void search_workers_stop(search_workers *workers);
 /* "Name, Name"; in the arena. */
 const char *search_workers_names(const search_workers *workers);
 void search_workers_end(search_workers *workers); /* NULL is allowed */
@@ -78,5 +90,23 @@ void search_workers_end(search_workers *workers); /* NULL is allowed */
    caller's to close. */
 convoy_status search_answer_best(cli_call *call, const char *folder, const char *best,
                                  const cli_data_request *test, bool page, convoy_device **device);
+
+/* ---- search_ranks.c: trials on ranks that a launcher started ---- */
+
+/* How a rank's child fares. */
+typedef struct search_report {
+    bool busy, failed;
+    bool done; /* with this job, since it was said last */
+    search_job job;
+    search_outcome outcome;
+} search_report;
+
+/* Rank 0 hands these out, and hears of each by work->done; `mine` is where its own child's outcome comes. */
+convoy_status search_ranks_run(search_workers *workers, search_report *mine, const search_work *work,
+                               const search_job *jobs, size_t count);
+/* The others, until it says that the search is over. */
+convoy_status search_ranks_serve(search_workers *workers, search_report *mine);
+/* It is over, which rank 0 says. */
+convoy_status search_ranks_end(search_workers *workers, search_report *mine);
 
 #endif

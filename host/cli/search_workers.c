@@ -46,15 +46,18 @@ static void name_job(const search_workers *w, const search_job *job, const char 
 
 /* ---- in a child ---- */
 
-#define JOB_FORMAT "%zu %zu %d"
+#define JOB_FORMAT "%zu %zu %d "
 
 static convoy_status serve_job(search_workers *w, convoy_device *device, const char *line,
                                const char *selector, cvy_child *parent) {
     search_job job;
     search_outcome o = {0};
     char name[CVY_LINE_SIZE];
-    if (sscanf(line, JOB_FORMAT, &job.rung, &job.trial, &job.fold) != 3)
+    int end = 0;
+    if (sscanf(line, JOB_FORMAT "%n", &job.rung, &job.trial, &job.fold, &end) != 3)
         return cvy_fail(CONVOY_FAILED, "a search gave an order that is none: %s", line);
+    if (w->work->out && line[end])
+        *w->work->out = cvy_arena_strdup(w->call->arena, line + end);
     name_job(w, &job, selector, name);
     cli_prefix = name;
     convoy_status status = w->work->train(w->work->context, device, &job, &o);
@@ -125,17 +128,17 @@ static convoy_status list_automatic(cli_call *call, const char **list) {
     return status;
 }
 
-convoy_status search_workers_start(cli_call *call, const char *list, const search_work *work,
-                                   search_workers **workers) {
+static convoy_status start(cli_call *call, const char *list, const size_t *place, const search_work *work,
+                           search_workers **workers) {
     search_workers *w = *workers = cvy_arena_alloc(call->arena, sizeof *w);
     *w = (search_workers){.call = call, .work = work, .interrupt = cli_catch_signals()};
     convoy_status status = strcmp(list, "auto") == 0 ? list_automatic(call, &list) : CONVOY_OK;
-    const size_t count = cli_devices_count(list);
+    const size_t count = place ? 1 : cli_devices_count(list);
     w->all = cvy_arena_alloc(call->arena, count * sizeof *w->all);
     for (; w->count < count && !status; w->count++) {
         worker *one = &w->all[w->count];
         bool inside;
-        one->selector = cli_devices_pick(call->arena, list, w->count);
+        one->selector = cli_devices_pick(call->arena, list, place ? *place : w->count);
         status = cvy_child_fork(&one->child, &inside);
         for (size_t i = 0; inside && i < w->count; i++)
             close(w->all[i].child.socket); /* the parent's end */
@@ -143,6 +146,16 @@ convoy_status search_workers_start(cli_call *call, const char *list, const searc
             serve(w, one->selector, &one->child);
     }
     return status;
+}
+
+convoy_status search_workers_start(cli_call *call, const char *list, const search_work *work,
+                                   search_workers **workers) {
+    return start(call, list, NULL, work, workers);
+}
+
+convoy_status search_workers_start_one(cli_call *call, const char *list, size_t place,
+                                       const search_work *work, search_workers **workers) {
+    return start(call, list, &place, work, workers);
 }
 
 void search_workers_end(search_workers *w) {
@@ -225,16 +238,44 @@ static void wait_for_any(search_workers *w) {
     free(waited);
 }
 
+static void give(search_workers *w, worker *one, const search_job *job) {
+    one->job = job;
+    cvy_child_say(&one->child, JOB_FORMAT "%s", job->rung, job->trial, job->fold,
+                  w->work->out && *w->work->out ? *w->work->out : "");
+}
+
+void search_workers_give(search_workers *w, const search_job *job) {
+    give(w, &w->all[0], job);
+}
+
+void search_workers_poll(search_workers *w) {
+    wait_for_any(w);
+}
+
+bool search_workers_busy(const search_workers *w) {
+    return is_busy(&w->all[0]);
+}
+
+bool search_workers_failed(const search_workers *w) {
+    return w->status != CONVOY_OK && w->status != CONVOY_INTERRUPTED;
+}
+
+convoy_status search_workers_status(const search_workers *w) {
+    return search_workers_failed(w) ? cvy_fail(w->status, "convoy search: %s", w->reason) : CONVOY_OK;
+}
+
+void search_workers_stop(search_workers *w) {
+    ask_to_stop(w);
+}
+
 convoy_status search_workers_run(search_workers *w, const search_job *jobs, size_t count) {
     for (size_t next = 0, busy;;) {
         const bool stop = w->status || *w->interrupt;
         busy = 0;
         for (size_t i = 0; i < w->count; i++) {
             worker *one = &w->all[i];
-            if (!is_busy(one) && one->child.id > 0 && !stop && next < count) {
-                one->job = &jobs[next++];
-                cvy_child_say(&one->child, JOB_FORMAT, one->job->rung, one->job->trial, one->job->fold);
-            }
+            if (!is_busy(one) && one->child.id > 0 && !stop && next < count)
+                give(w, one, &jobs[next++]);
             busy += is_busy(one);
         }
         if (stop)

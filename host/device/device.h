@@ -128,6 +128,15 @@ convoy_status cvy_transfer_before_launches(cvy_transfer *transfer);
 /* The host waits for the transfers, not for launches behind them; reports what went wrong in the last. */
 convoy_status cvy_transfer_finish(cvy_transfer *transfer);
 
+/* Zeroed memory of the host for transfers, from and to which a discrete GPU copies by itself; for other
+   devices, and where its driver has none, plain memory. CONVOY_PINNED=0 or 1 decides for all with a driver.
+   Freed before the device, when no transfer is under way. */
+typedef struct cvy_pinned cvy_pinned;
+convoy_status cvy_pinned_create(convoy_device *device, size_t bytes, const char *what, cvy_pinned **pinned);
+void *cvy_pinned_host(const cvy_pinned *pinned);
+bool cvy_pinned_is_mapped(const cvy_pinned *pinned);
+void cvy_pinned_free(cvy_pinned *pinned); /* NULL is allowed */
+
 /* ---- Kernels ---- */
 
 /* A macro that a kernel is built with. */

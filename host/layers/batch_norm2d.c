@@ -96,7 +96,8 @@ static cvy_batchnorm_shape shape_of(const cvy_layer_setup *setup) {
                                  .eps = (float)c->eps,
                                  .momentum = (float)c->momentum,
                                  .activation = setup->activation,
-                                 .frozen = setup->frozen && c->track_running_stats};
+                                 .frozen = setup->frozen && c->track_running_stats,
+                                 .shared = setup->shares};
 }
 
 static convoy_status needs(cvy_layer_setup *setup) {
@@ -133,6 +134,21 @@ static convoy_status backward(void *s, const cvy_layer_run *run) {
     return cvy_batchnorm_backward(layer->op, run->n, run->accumulate, &b);
 }
 
+static convoy_status give(void *s, const cvy_layer_run *run, bool backward, double *pairs) {
+    const state *layer = s;
+    const cvy_batchnorm_buffers b = buffers_of(layer->config, run);
+    return backward ? cvy_batchnorm_sums(layer->op, run->n, run->accumulate, &b, pairs)
+                    : cvy_batchnorm_moments(layer->op, run->n, &b, pairs);
+}
+
+static convoy_status take(void *s, const cvy_layer_run *run, bool backward, const double *pairs,
+                          double count) {
+    const state *layer = s;
+    const cvy_batchnorm_buffers b = buffers_of(layer->config, run);
+    return backward ? cvy_batchnorm_backward_shared(layer->op, run->n, pairs, count, &b)
+                    : cvy_batchnorm_forward_shared(layer->op, pairs, count, &b);
+}
+
 static void report(const void *s, const cvy_layer_setup *setup, cvy_layer_report *out) {
     const cvy_batchnorm *op = ((const state *)s)->op;
     out->op = "batchnorm";
@@ -158,5 +174,7 @@ const cvy_layer_type cvy_layer_batch_norm2d = {
     .release = release,
     .forward = forward,
     .backward = backward,
+    .give = give,
+    .take = take,
     .report = report,
 };

@@ -124,6 +124,7 @@ typedef struct cvy_layer_setup {
     bool input_gradient;             /* and must produce gx */
     bool frozen;                     /* training, too, takes the statistics that are there */
     bool only_folds;                 /* nothing but facts.fold will run */
+    bool shares;                     /* `give` and `take` will run */
     uint64_t seed;
     uint32_t index;    /* position of the layer, for random streams */
     cvy_forced forced; /* variants */
@@ -180,6 +181,13 @@ typedef struct cvy_layer_type {
     void (*release)(void *state);
     convoy_status (*forward)(void *state, const cvy_layer_run *run);
     convoy_status (*backward)(void *state, const cvy_layer_run *run);
+    /* Of a layer that takes statistics of a batch, where setup->shares: in place of a training forward or
+       backward, what this network's images add to the statistics, [channels][2], and the rest of the call
+       with those of all networks that have a piece of the batch, `count` values in a channel. NULL: it takes
+       none. */
+    convoy_status (*give)(void *state, const cvy_layer_run *run, bool backward, double *pairs);
+    convoy_status (*take)(void *state, const cvy_layer_run *run, bool backward, const double *pairs,
+                          double count);
     void (*report)(const void *state, const cvy_layer_setup *setup, cvy_layer_report *report);
     /* What `setup` will have to choose variants for; how many. NULL: nothing. */
     int (*tasks)(const cvy_layer_setup *setup, cvy_task tasks[CVY_LAYER_TASKS]);

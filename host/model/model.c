@@ -267,6 +267,14 @@ void cvy_model_set_pieces(convoy_model *model, int pieces) {
     model->recipe.pieces = pieces;
 }
 
+bool cvy_model_takes_statistics(const convoy_model *model) {
+    bool takes = false;
+    for (size_t s = 0; s < model->step_count; s++)
+        takes |= model->steps[s].kind == CVY_STEP_LAYER && model->steps[s].facts.pooled_values > 0 &&
+                 !model->steps[s].frozen;
+    return takes;
+}
+
 const char *cvy_model_lonely_norm(const convoy_model *model) {
     for (size_t s = 0; s < model->step_count; s++)
         if (model->steps[s].kind == CVY_STEP_LAYER && model->steps[s].facts.pooled_values == 1 &&

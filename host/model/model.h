@@ -27,7 +27,8 @@ typedef struct cvy_recipe {
     int batch_size, epochs;
     int micro_batch; /* images that are computed at a time, their gradients added up; 0: the whole batch */
     int pieces; /* of a batch, whose gradients are added up in a tree: train/pieces.h; 0: the run chooses */
-    int init;   /* default | xavier_uniform | kaiming_uniform | kaiming_normal | lecun (LeNet-5's) */
+    bool sync_batch_norm; /* batch-norms take the statistics of all pieces: train/together.h */
+    int init; /* default | xavier_uniform | kaiming_uniform | kaiming_normal | lecun (LeNet-5's) */
     bool shuffle;
     cvy_transforms augment;                           /* of training images */
     int resize, short_side;                           /* cvy_resize_mode; 0: as long as the image's */
@@ -68,6 +69,8 @@ cvy_image_spec cvy_model_image(const convoy_model *model);
 const cvy_recipe *cvy_model_recipe(const convoy_model *model);
 /* What the run chose for a recipe that leaves it open. */
 void cvy_model_set_pieces(convoy_model *model, int pieces);
+/* Does training take statistics of a batch anywhere? */
+bool cvy_model_takes_statistics(const convoy_model *model);
 /* Does a batch-norm in training see but one value of a channel where there is one image? Its name, or NULL.
  */
 const char *cvy_model_lonely_norm(const convoy_model *model);

@@ -34,6 +34,8 @@ const cvy_param cvy_recipe_params[] = {
         pieces, "0", 0, 4096,
         "parts of a batch that ranks compute, each with gradients and batch-norms of its own: their number, "
         "not that of ranks, decides the bits of a run; 0: 1 alone, else the ranks up to a power of two"),
+    ROW(sync_batch_norm, CVY_BOOL, .fallback = "false",
+        .help = "batch-norm sees the whole batch, whatever its pieces and ranks, as torch.nn.SyncBatchNorm"),
     COUNT(epochs, "10", 0, 1 << 20, "passes over the training set"),
     ROW(init, CVY_CHOICE, .fallback = "default",
         .choices = "default|xavier_uniform|kaiming_uniform|kaiming_normal|lecun",

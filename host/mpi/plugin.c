@@ -10,7 +10,7 @@
 
 /* A message counts its bytes in an int. */
 static const size_t most_bytes = (size_t)1 << 30;
-enum { TAGS = 16384 }; /* MPI promises 32767 */
+enum { TAGS = 16384 }; /* MPI promises 32767; the one behind is that of last words */
 
 typedef struct wire {
     int rank, size;
@@ -20,6 +20,9 @@ typedef struct wire {
     size_t count, room;
     char complaint[MPI_MAX_ERROR_STRING + 64];
     char library[MPI_MAX_LIBRARY_VERSION_STRING];
+    char told[CVY_LAST_WORDS], tells[CVY_LAST_WORDS];
+    MPI_Request hears; /* of what is told */
+    int teller;        /* -1: nobody yet */
 } wire;
 
 static int complain(wire *l, const char *call, int code) {
@@ -95,12 +98,42 @@ static int test(void *state, bool *answered) {
     return all;
 }
 
+static void tell(void *state, const void *words, size_t bytes) {
+    wire *l = state;
+    memcpy(l->tells, words, bytes);
+    for (int r = 0; r < l->size; r++) {
+        MPI_Request request;
+        if (r != l->rank &&
+            MPI_Isend(l->tells, (int)bytes, MPI_BYTE, r, TAGS, MPI_COMM_WORLD, &request) == MPI_SUCCESS)
+            MPI_Request_free(&request);
+    }
+}
+
+static const void *told(void *state, int *rank) {
+    wire *l = state;
+    int done = 0;
+    MPI_Status status;
+    if (l->teller < 0 && l->hears != MPI_REQUEST_NULL && MPI_Test(&l->hears, &done, &status) == MPI_SUCCESS &&
+        done)
+        l->teller = status.MPI_SOURCE;
+    *rank = l->teller;
+    return l->teller < 0 ? NULL : l->told;
+}
+
 static const char *complaint(void *state) {
     return ((wire *)state)->complaint;
 }
 
 static void release(void *state) {
     wire *l = state;
+    int more = l->size > 1;
+    while (more &&
+           MPI_Iprobe(MPI_ANY_SOURCE, TAGS, MPI_COMM_WORLD, &more, MPI_STATUS_IGNORE) == MPI_SUCCESS && more)
+        MPI_Recv(l->told, sizeof l->told, MPI_BYTE, MPI_ANY_SOURCE, TAGS, MPI_COMM_WORLD, MPI_STATUS_IGNORE);
+    if (l->hears != MPI_REQUEST_NULL) {
+        MPI_Cancel(&l->hears);
+        MPI_Wait(&l->hears, MPI_STATUS_IGNORE);
+    }
     MPI_Finalize();
     free(l->requests);
     free(l->partners);
@@ -129,6 +162,11 @@ int cvy_transport_open(cvy_transport *transport, char *message, size_t room) {
     l->library[strcspn(l->library, ",\n")] = '\0';
     for (char *tab = l->library; (tab = strchr(tab, '\t'));)
         *tab = ' ';
+    l->teller = -1;
+    l->hears = MPI_REQUEST_NULL;
+    if (l->size > 1 && MPI_Irecv(l->told, sizeof l->told, MPI_BYTE, MPI_ANY_SOURCE, TAGS, MPI_COMM_WORLD,
+                                 &l->hears) != MPI_SUCCESS)
+        l->hears = MPI_REQUEST_NULL; /* others are lost by their silence then */
     *transport = (cvy_transport){.rank = l->rank,
                                  .size = l->size,
                                  .state = l,
@@ -136,6 +174,8 @@ int cvy_transport_open(cvy_transport *transport, char *message, size_t room) {
                                  .any_thread = threads >= MPI_THREAD_SERIALIZED,
                                  .start = start,
                                  .test = test,
+                                 .tell = tell,
+                                 .told = told,
                                  .complaint = complaint,
                                  .close = release,
                                  .abort = end_all};

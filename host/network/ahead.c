@@ -54,7 +54,7 @@ static bool ask(const convoy_network *network, cvy_child *child) {
 
 void cvy_network_build_ahead(convoy_network *network) {
     cvy_child *child = &network->ahead;
-    if (network->ahead_asked || network->options.last_first)
+    if (network->ahead_asked || network->options.last_first || network->options.parameters_of)
         return;
     *child = cvy_driver_take_child(); /* there is one where the driver was met for the first time */
     if (child->id <= 0 && cvy_device_building(network->device)->slowest <= compiles)

@@ -130,6 +130,8 @@ void cvy_network_build_ahead(convoy_network *network);
 /* What the layer of a step that was opened says of itself, `folded`: as the one that evaluation runs; nothing
    where it says nothing. report.variant is the caller's. */
 cvy_layer_report cvy_network_report(const convoy_network *network, size_t s, bool folded);
+/* walk.c: an action, with all who look at it. */
+convoy_status cvy_network_do(convoy_network *network, const cvy_bound_action *bound, const cvy_walk *walk);
 /* "layer 3 (Conv2d, direct_cpu)" */
 void cvy_network_name(const convoy_network *network, const cvy_bound_action *bound, cvy_text *text);
 /* verify.c: runs one action, a result of which the host may compute once more, where it is its turn. */

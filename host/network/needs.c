@@ -29,6 +29,8 @@ static void describe_step(convoy_network *network, size_t s) {
                              .input_gradient = input_gradient,
                              .frozen = (step->frozen || network->model->apart) && network->options.training,
                              .only_folds = step->folded && !network->options.training,
+                             .shares = network->options.shares && step->type && step->type->give &&
+                                       !step->frozen && !network->model->apart,
                              .seed = network->options.seed,
                              .index = (uint32_t)s};
     if (step->pool) {

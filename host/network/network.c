@@ -107,7 +107,9 @@ static convoy_status allocate(convoy_network *network) {
     network->arenas = cvy_arena_alloc(network->memory, (plan->arena_count + 1) * sizeof *network->arenas);
     for (size_t i = 0; i < plan->arena_count && !status; i++)
         status = cvy_buffer_create(network->device, plan->arena_bytes[i], "activations", &network->arenas[i]);
-    if (!status)
+    if (network->options.parameters_of)
+        network->parameters = network->options.parameters_of->parameters;
+    else if (!status)
         status =
             cvy_buffer_create(network->device, network->layout.bytes, "parameters", &network->parameters);
     if (!status && network->options.training)
@@ -164,7 +166,7 @@ static convoy_status build(convoy_network *network) {
         status = allocate(network);
     if (!status)
         status = cvy_network_bind(network);
-    return status ? status : cvy_network_upload(network);
+    return status || network->options.parameters_of ? status : cvy_network_upload(network);
 }
 
 convoy_status cvy_network_create(convoy_model *model, convoy_device *device,
@@ -224,7 +226,8 @@ void convoy_network_close(convoy_network *network) {
         cvy_buffer_free(network->arenas[i]);
     cvy_buffer_free(network->workspace);
     cvy_buffer_free(network->gradients);
-    cvy_buffer_free(network->parameters);
+    if (!network->options.parameters_of)
+        cvy_buffer_free(network->parameters);
     cvy_plan_free(network->plan);
     cvy_arena_free(network->memory);
     free(network);

@@ -18,6 +18,9 @@ typedef struct cvy_network_options {
     int whole_batch; /* images of a batch that is computed in pieces of batch_size; 0: it is not */
     bool training;   /* plans gradients; without it only forward in evaluation mode is possible */
     bool as_before;  /* with what was measured so far, as the run that this one resumes; no more tuning */
+    bool shares;     /* batch-norms may take statistics of several networks: together.c */
+    struct convoy_network *parameters_of; /* another network of the model, whose parameters this one has; it
+                                             outlives this one. NULL: its own */
     bool last_first; /* opens the layers from the last one on: for who builds what another comes to last */
     uint64_t seed;   /* of dropout */
     const char
@@ -149,6 +152,35 @@ void cvy_moving_apply(cvy_moving *moving, const float *moved, int forwards);
    all pieces, whoever did them. */
 convoy_status cvy_moving_fetch(cvy_moving *moving);
 convoy_status cvy_moving_give(const cvy_moving *moving, int forwards);
+
+/* ---- together.c: networks that have a piece of a batch each, and run side by side ---- */
+
+/* Where batch-norms take the statistics of all pieces, whoever has the others: pairs
+   [networks with images][channels][2] of this process's, to `joined` [channels][2] of all, which have *count
+   values in a channel. `own`: how this process fares; where one does not, all fail with its words. */
+typedef convoy_status cvy_meeting(void *context, convoy_status own, bool backward, const double *pairs,
+                                  size_t channels, size_t pixels, double *joined, double *count);
+
+/* Networks of one model, which share parameters, made with `shares`. */
+typedef struct cvy_company {
+    convoy_network *lead;      /* one of them, whose actions are walked even where none has images */
+    convoy_network **networks; /* [count]: those that have images, */
+    int *n;                    /* so many, */
+    uint32_t *steps;           /* and what keys their dropout */
+    size_t count;
+    cvy_meeting *meeting;
+    void *context;
+    double *pairs, *joined; /* [count][channels][2], [channels][2], of cvy_company_channels */
+    const cvy_moving *moving;
+    float *moved; /* as cvy_moving_apply takes it, of one forward of all */
+    bool told;    /* of a failure of this step, to all or by one */
+} cvy_company;
+
+/* Of the widest layer whose statistics are shared; 0: there is none. */
+size_t cvy_company_channels(const convoy_network *lead);
+/* Training forward and backward of all. With `own` nothing runs, and the next meeting hears of it. */
+convoy_status cvy_company_forward(cvy_company *company, convoy_status own);
+convoy_status cvy_company_backward(cvy_company *company, convoy_status own);
 
 /* Which action of a network makes the first value that is not finite, in words. */
 typedef struct cvy_trace {

@@ -34,19 +34,23 @@ convoy_status cvy_network_run(convoy_network *network, const cvy_bound_action *b
     return status ? cvy_fail_in(status, "layer %s (%s)", step->name, step->type_name) : CONVOY_OK;
 }
 
+convoy_status cvy_network_do(convoy_network *network, const cvy_bound_action *bound, const cvy_walk *walk) {
+    convoy_status status = network->watch ? cvy_network_look_before(network, bound) : CONVOY_OK;
+    if (!status)
+        status = network->verifier ? cvy_network_run_verified(network, bound, walk)
+                                   : cvy_network_run(network, bound, walk);
+    if (!status && network->watch)
+        status = cvy_network_look(network, bound, walk->n);
+    if (!status && network->observer)
+        status = cvy_network_show(network, bound, walk->n);
+    return status;
+}
+
 static convoy_status run_all(convoy_network *network, const cvy_bound_action *bound, size_t count,
                              const cvy_walk *walk) {
     convoy_status status = CONVOY_OK;
     for (size_t i = 0; i < count && !status; i++) {
-        if (network->watch)
-            status = cvy_network_look_before(network, &bound[i]);
-        if (!status)
-            status = network->verifier ? cvy_network_run_verified(network, &bound[i], walk)
-                                       : cvy_network_run(network, &bound[i], walk);
-        if (!status && network->watch)
-            status = cvy_network_look(network, &bound[i], walk->n);
-        if (!status && network->observer)
-            status = cvy_network_show(network, &bound[i], walk->n);
+        status = cvy_network_do(network, &bound[i], walk);
         if (!status && network->listener && bound == network->backward)
             status = network->listener(network->listener_context, i + 1);
     }

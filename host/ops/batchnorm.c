@@ -1,125 +1,11 @@
-/* Batch normalisation: references, and kernels/batchnorm.cl, which reads x once for the statistics and once
+/* Batch normalisation: kernels/batchnorm.cl, which reads x once for the statistics and once
    to normalise, and x and gy twice backward. */
 #include "ops/batchnorm.h"
 
-#include <math.h>
 #include <stdlib.h>
 
 #include "base/integer.h"
 #include "ops/vector.h"
-
-/* ---- Reference ---- */
-
-static size_t pixels(const cvy_batchnorm_shape *shape) {
-    return (size_t)shape->height * (size_t)shape->width;
-}
-
-/* Where a channel starts. */
-static size_t channel_at(const cvy_batchnorm_shape *shape, int channel) {
-    return (size_t)channel * pixels(shape) * (size_t)shape->pitch;
-}
-
-/* The gradient in front of the activation, where its input is y. */
-static double pass(const cvy_batchnorm_shape *shape, double y, float gy) {
-    float value = (float)y;
-    if (!(CVY_ACTIVATIONS_FROM_INPUT >> shape->activation & 1))
-        cvy_activation_forward_reference(shape->activation, NULL, 1, &value, &value);
-    cvy_activation_backward_reference(shape->activation, NULL, 1, &value, &gy, &gy);
-    return gy;
-}
-
-static void normalise(const cvy_batchnorm_shape *shape, int channel, double mean, double invstd,
-                      const cvy_batchnorm_values *v) {
-    double scale = v->weight ? invstd * v->weight[channel] : invstd, shift = v->bias ? v->bias[channel] : 0;
-    float *y = v->y + channel_at(shape, channel);
-    const size_t count = channel_at(shape, 1);
-    for (size_t i = 0; i < count; i++)
-        y[i] = (float)((v->x[channel_at(shape, channel) + i] - mean) * scale + shift);
-    cvy_activation_forward_reference(shape->activation, NULL, count, y, y);
-}
-
-void cvy_batchnorm_forward_training_reference(const cvy_batchnorm_shape *shape, int n,
-                                              const cvy_batchnorm_values *v) {
-    size_t pitch = (size_t)shape->pitch;
-    double count = (double)n * (double)pixels(shape);
-    for (int c = 0; c < shape->channels; c++) {
-        const float *from = v->x + channel_at(shape, c);
-        double sum = 0, squares = 0;
-        for (size_t p = 0; p < pixels(shape); p++)
-            for (int i = 0; i < n; i++)
-                sum += from[p * pitch + (size_t)i];
-        double mean = sum / count;
-        for (size_t p = 0; p < pixels(shape); p++)
-            for (int i = 0; i < n; i++)
-                squares += (from[p * pitch + (size_t)i] - mean) * (from[p * pitch + (size_t)i] - mean);
-        double invstd = 1 / sqrt(squares / count + shape->eps);
-        normalise(shape, c, mean, invstd, v);
-        v->saved_mean[c] = (float)mean;
-        v->saved_invstd[c] = (float)invstd;
-        if (v->running_mean)
-            v->running_mean[c] = (float)((1 - shape->momentum) * v->running_mean[c] + shape->momentum * mean);
-        if (v->running_var)
-            v->running_var[c] =
-                (float)((1 - shape->momentum) * v->running_var[c] + shape->momentum * squares / (count - 1));
-    }
-}
-
-void cvy_batchnorm_forward_eval_reference(const cvy_batchnorm_shape *shape, const cvy_batchnorm_values *v) {
-    for (int c = 0; c < shape->channels; c++)
-        normalise(shape, c, v->running_mean[c], 1 / sqrt((double)v->running_var[c] + shape->eps), v);
-}
-
-void cvy_batchnorm_keep_reference(const cvy_batchnorm_shape *shape, const cvy_batchnorm_values *v) {
-    for (int c = 0; c < shape->channels; c++) {
-        v->saved_mean[c] = v->running_mean[c];
-        v->saved_invstd[c] = (float)(1 / sqrt((double)v->running_var[c] + shape->eps));
-    }
-}
-
-/* Over how many values the statistics were taken. Constants are as if over infinitely many: none of them
-   moves them. */
-static double values_in_channel(const cvy_batchnorm_shape *shape, int n) {
-    return shape->frozen ? INFINITY : (double)n * (double)pixels(shape);
-}
-
-void cvy_batchnorm_backward_reference(const cvy_batchnorm_shape *shape, int n, bool accumulate,
-                                      const cvy_batchnorm_values *v) {
-    size_t pitch = (size_t)shape->pitch;
-    double count = values_in_channel(shape, n);
-    for (int c = 0; c < shape->channels; c++) {
-        size_t start = channel_at(shape, c);
-        double mean = v->saved_mean[c], invstd = v->saved_invstd[c], sum = 0, product = 0;
-        double factor = v->weight ? invstd * v->weight[c] : invstd, shift = v->bias ? v->bias[c] : 0;
-        for (size_t p = 0; p < pixels(shape); p++)
-            for (size_t at = start + p * pitch; at < start + p * pitch + (size_t)n; at++) {
-                double g = pass(shape, (v->x[at] - mean) * factor + shift, v->gy[at]);
-                sum += g;
-                product += g * (v->x[at] - mean);
-            }
-        for (size_t p = 0; p < pixels(shape); p++)
-            for (size_t i = 0; i < pitch; i++) {
-                size_t at = start + p * pitch + i;
-                double g = pass(shape, (v->x[at] - mean) * factor + shift, v->gy[at]);
-                g -= sum / count + (v->x[at] - mean) * invstd * invstd * product / count;
-                v->gx[at] = i < (size_t)n ? (float)(g * factor) : 0;
-            }
-        if (v->gweight)
-            v->gweight[c] = (float)(product * invstd + (accumulate ? v->gweight[c] : 0));
-        if (v->gbias)
-            v->gbias[c] = (float)(sum + (accumulate ? v->gbias[c] : 0));
-    }
-}
-
-void cvy_fold_reference(const cvy_fold *op, size_t row, const cvy_folding_values *of,
-                        const cvy_batchnorm_values *v) {
-    for (int c = 0; c < op->channels; c++) {
-        double scale = (v->weight ? v->weight[c] : 1) / sqrt((double)v->running_var[c] + op->eps);
-        for (size_t i = (size_t)c * row; i < (size_t)(c + 1) * row; i++)
-            of->folded_weight[i] = (float)(of->weight[i] * scale);
-        double level = of->bias ? of->bias[c] : 0;
-        of->folded_bias[c] = (float)((level - v->running_mean[c]) * scale + (v->bias ? v->bias[c] : 0));
-    }
-}
 
 /* ---- How a device handles the channels ---- */
 
@@ -151,17 +37,17 @@ static size_t units_of(const cvy_device_traits *traits) {
 static bool takes_whole_channels(const cvy_device_traits *traits, const cvy_batchnorm_shape *shape) {
     const size_t units = units_of(traits), channels = (size_t)shape->channels;
     return traits->cpu && (channels % units == 0 || channels >= 8 * units) &&
-           channel_at(shape, 1) * sizeof(float) * units <= 2 * CACHED_BYTES;
+           cvy_batchnorm_at(shape, 1) * sizeof(float) * units <= 2 * CACHED_BYTES;
 }
 
 static scheme scheme_of(const cvy_device_traits *traits, const cvy_batchnorm_shape *shape) {
-    const size_t channel_bytes = channel_at(shape, 1) * sizeof(float);
-    scheme s = {.whole = takes_whole_channels(traits, shape),
+    const size_t channel_bytes = cvy_batchnorm_at(shape, 1) * sizeof(float);
+    scheme s = {.whole = takes_whole_channels(traits, shape) && !shape->shared,
                 .channels_together = shape->channels,
                 .group_size = traits->cpu ? 1 : 256};
     while (s.group_size > 1 && s.group_size > traits->max_work_group)
         s.group_size /= 2;
-    if (traits->cpu && channel_bytes * (size_t)shape->channels > CACHED_BYTES)
+    if (traits->cpu && !shape->shared && channel_bytes * (size_t)shape->channels > CACHED_BYTES)
         s.channels_together = channel_bytes < CACHED_BYTES ? (int)(CACHED_BYTES / channel_bytes) : 1;
     return s;
 }
@@ -171,12 +57,12 @@ static walk plan_walk(const cvy_device_traits *traits, const cvy_batchnorm_shape
                       size_t items, int n) {
     const int width = cvy_pitch_width_of(traits, (size_t)shape->pitch);
     walk w = {.columns = 1, .lanes = width, .stride = (uint32_t)width, .across = 1};
-    size_t steps = pixels(shape) * (size_t)(shape->pitch / width);
+    size_t steps = cvy_batchnorm_pixels(shape) * (size_t)(shape->pitch / width);
     if (n < shape->pitch) {
         w.columns = (n + width - 1) / width;
         w.lanes = n - (w.columns - 1) * width;
         w.stride = (uint32_t)shape->pitch;
-        steps = pixels(shape);
+        steps = cvy_batchnorm_pixels(shape);
         while ((int)w.across < w.columns && 2 * w.across <= items)
             w.across *= 2;
     }
@@ -193,6 +79,11 @@ static walk plan_walk(const cvy_device_traits *traits, const cvy_batchnorm_shape
     return w;
 }
 
+/* Behind the partials: a pair of each channel, of this piece; at the beginning, of all. */
+static size_t shared_floats(const cvy_batchnorm_shape *shape) {
+    return 2 * (size_t)shape->channels;
+}
+
 size_t cvy_batchnorm_workspace(const cvy_device_traits *traits, const cvy_batchnorm_shape *shape) {
     const scheme s = scheme_of(traits, shape);
     size_t blocks = 0;
@@ -200,7 +91,8 @@ size_t cvy_batchnorm_workspace(const cvy_device_traits *traits, const cvy_batchn
         const walk w = plan_walk(traits, shape, &s, s.group_size, n);
         blocks = max_size(blocks, w.blocks);
     }
-    return (size_t)shape->channels * 3 * blocks * sizeof(float);
+    return ((size_t)shape->channels * 3 * blocks + (shape->shared ? shared_floats(shape) : 0)) *
+           sizeof(float);
 }
 
 /* ---- Prepared op ---- */
@@ -213,7 +105,9 @@ struct cvy_batchnorm {
     size_t group_size;
     cvy_kernel *statistics, *normalise_batch, *normalise_channel, *normalise;
     cvy_kernel *gradient_sums, *gradient, *gradient_channel;
-    cvy_kernel *keep; /* of a frozen one */
+    cvy_kernel *keep;           /* of a frozen or shared one */
+    cvy_kernel *moments, *sums; /* of a shared one */
+    size_t pairs;               /* where they leave theirs in the workspace, in floats */
 };
 
 static walk walk_of(const cvy_batchnorm *op, int n) {
@@ -223,7 +117,7 @@ static walk walk_of(const cvy_batchnorm *op, int n) {
 /* The largest power of two that divides a channel: normalise, which does not tell images apart, goes through
    it with vectors of up to that many floats. */
 static size_t channel_unit(const cvy_batchnorm *op) {
-    const size_t floats = channel_at(&op->shape, 1);
+    const size_t floats = cvy_batchnorm_at(&op->shape, 1);
     return floats & (~floats + 1);
 }
 
@@ -256,8 +150,14 @@ static convoy_status build(cvy_batchnorm *op) {
         if (status)
             return status;
     }
-    return op->shape.frozen ? cvy_kernel_get_simple(op->device, "batchnorm_frozen", "keep", &op->keep)
-                            : CONVOY_OK;
+    convoy_status status = CONVOY_OK;
+    if (op->shape.frozen || op->shape.shared)
+        status = cvy_kernel_get_simple(op->device, "batchnorm_frozen", "keep", &op->keep);
+    if (!status && op->shape.shared)
+        status = cvy_kernel_get_simple(op->device, "batchnorm_shared", "moments", &op->moments);
+    if (!status && op->shape.shared)
+        status = cvy_kernel_get_simple(op->device, "batchnorm_shared", "sums", &op->sums);
+    return status;
 }
 
 convoy_status cvy_batchnorm_create(convoy_device *device, const cvy_batchnorm_shape *shape,
@@ -265,7 +165,7 @@ convoy_status cvy_batchnorm_create(convoy_device *device, const cvy_batchnorm_sh
     if (shape->channels < 1 || shape->height < 1 || shape->width < 1)
         return cvy_fail(CONVOY_INVALID, "batch normalisation needs an input of at least 1x1x1, not %dx%dx%d",
                         shape->channels, shape->height, shape->width);
-    if (channel_at(shape, 1) > INT32_MAX)
+    if (cvy_batchnorm_at(shape, 1) > INT32_MAX)
         return cvy_fail(
             CONVOY_INVALID,
             "batch normalisation of %dx%d pixels and %d images: over 2^31 values in a channel; use a "
@@ -277,6 +177,8 @@ convoy_status cvy_batchnorm_create(convoy_device *device, const cvy_batchnorm_sh
         if (status)
             return status;
         made.scheme = scheme_of(cvy_device_get_traits(device), shape);
+        made.pairs = cvy_batchnorm_workspace(cvy_device_get_traits(device), shape) / sizeof(float) -
+                     (shape->shared ? shared_floats(shape) : 0);
         made.group_size = min_size(made.scheme.group_size, cvy_group_size(device, made.statistics, 256));
     }
     *op = malloc(sizeof **op);
@@ -297,7 +199,7 @@ const char *cvy_batchnorm_variant(const cvy_batchnorm *op) {
 /* Forward reads x and writes y; backward reads x and gy and writes gx. A channel that no cache holds is read
    twice, but that is not what must be. */
 cvy_cost cvy_batchnorm_cost(const cvy_batchnorm *op, bool backward) {
-    double count = (double)channel_at(&op->shape, op->shape.channels);
+    double count = (double)cvy_batchnorm_at(&op->shape, op->shape.channels);
     return backward ? (cvy_cost){10 * count, 3 * 4 * count} : (cvy_cost){5 * count, 2 * 4 * count};
 }
 
@@ -321,7 +223,7 @@ static cvy_batchnorm_values host_values(const cvy_batchnorm_buffers *b) {
 }
 
 static convoy_status check_count(const cvy_batchnorm *op, int n) {
-    if ((size_t)n * pixels(&op->shape) > 1)
+    if ((size_t)n * cvy_batchnorm_pixels(&op->shape) > 1)
         return CONVOY_OK;
     return cvy_fail(
         CONVOY_INVALID,
@@ -337,8 +239,18 @@ static cvy_grid channel_grid(const cvy_batchnorm *op) {
 /* Vectors of a channel, and how a kernel that works on each by itself is spread over `channels` of them. */
 static cvy_blocks channel_blocks(const cvy_batchnorm *op, cvy_kernel *kernel, int width, int channels,
                                  uint32_t *vectors) {
-    *vectors = (uint32_t)(channel_at(&op->shape, 1) / (size_t)width);
+    *vectors = (uint32_t)(cvy_batchnorm_at(&op->shape, 1) / (size_t)width);
     return cvy_vector_blocks(op->device, kernel, *vectors, (size_t)channels);
+}
+
+/* Partials of channels first..end-1. */
+static convoy_status launch_statistics(cvy_batchnorm *op, const walk *w, int first, int end,
+                                       const cvy_batchnorm_buffers *b) {
+    return CVY_LAUNCH(op->statistics, cvy_groups(op->group_size, w->blocks, (size_t)(end - first), 1),
+                      cvy_buf(b->x), cvy_ulong(cvy_batchnorm_at(&op->shape, 1)), cvy_int(first),
+                      cvy_int(w->columns), cvy_int(w->lanes), cvy_uint(w->stride), cvy_uint(w->steps),
+                      cvy_uint(w->block), cvy_uint(w->across), cvy_buf(b->workspace),
+                      cvy_local(3 * sizeof(float) * op->group_size));
 }
 
 /* Statistics and normalisation of channels first..end-1, in blocks. */
@@ -346,16 +258,12 @@ static convoy_status launch_forward(cvy_batchnorm *op, const walk *w, int first,
                                     const cvy_batchnorm_buffers *b) {
     const cvy_batchnorm_shape *shape = &op->shape;
     uint32_t vectors = 0;
-    convoy_status status =
-        CVY_LAUNCH(op->statistics, cvy_groups(op->group_size, w->blocks, (size_t)(end - first), 1),
-                   cvy_buf(b->x), cvy_ulong(channel_at(shape, 1)), cvy_int(first), cvy_int(w->columns),
-                   cvy_int(w->lanes), cvy_uint(w->stride), cvy_uint(w->steps), cvy_uint(w->block),
-                   cvy_uint(w->across), cvy_buf(b->workspace), cvy_local(3 * sizeof(float) * op->group_size));
+    convoy_status status = launch_statistics(op, w, first, end, b);
     if (status)
         return status;
     int width = cvy_pitch_width(op->device, (size_t)shape->pitch);
     cvy_blocks blocks = channel_blocks(op, op->normalise_batch, width, end - first, &vectors);
-    return CVY_LAUNCH(op->normalise_batch, blocks.grid, cvy_buf(b->x), cvy_ulong(channel_at(shape, 1)),
+    return CVY_LAUNCH(op->normalise_batch, blocks.grid, cvy_buf(b->x), cvy_ulong(cvy_batchnorm_at(shape, 1)),
                       cvy_buf(b->workspace), cvy_uint(w->blocks), cvy_float(shape->eps),
                       cvy_float(shape->momentum), cvy_buf(b->weight), cvy_buf(b->bias), cvy_buf(b->y),
                       cvy_int(shape->activation != CVY_IDENTITY), cvy_buf(b->running_mean),
@@ -377,12 +285,12 @@ convoy_status cvy_batchnorm_forward_training(cvy_batchnorm *op, int n, const cvy
     walk w = walk_of(op, n);
     if (op->scheme.whole)
         return CVY_LAUNCH(op->normalise_channel, channel_grid(op), cvy_buf(b->x),
-                          cvy_ulong(channel_at(shape, 1)), cvy_int(w.columns), cvy_int(w.lanes),
+                          cvy_ulong(cvy_batchnorm_at(shape, 1)), cvy_int(w.columns), cvy_int(w.lanes),
                           cvy_uint(w.stride), cvy_uint(w.steps), cvy_uint(w.block), cvy_float(shape->eps),
                           cvy_float(shape->momentum), cvy_buf(b->weight), cvy_buf(b->bias), cvy_buf(b->y),
                           cvy_int(shape->activation != CVY_IDENTITY), cvy_buf(b->running_mean),
                           cvy_buf(b->running_var), cvy_buf(b->saved_mean), cvy_buf(b->saved_invstd),
-                          cvy_int(channel_at(shape, shape->channels) * sizeof(float) > STREAMED_BYTES));
+                          cvy_int(cvy_batchnorm_at(shape, shape->channels) * sizeof(float) > STREAMED_BYTES));
     for (int first = 0, end; first < shape->channels && !status; first = end) {
         end = min_int(first + op->scheme.channels_together, shape->channels);
         status = launch_forward(op, &w, first, end, b);
@@ -443,29 +351,41 @@ convoy_status cvy_fold_run(const cvy_fold *op, const cvy_folding *of, const cvy_
                       cvy_buf(of->folded_bias));
 }
 
-/* Sums and gradient of channels first..end-1, in blocks. */
-static convoy_status launch_backward(cvy_batchnorm *op, const walk *w, int n, int first, int end,
-                                     bool accumulate, const cvy_batchnorm_buffers *b) {
+/* Partials of channels first..end-1. */
+static convoy_status launch_sums(cvy_batchnorm *op, const walk *w, int first, int end,
+                                 const cvy_batchnorm_buffers *b) {
+    return CVY_LAUNCH(op->gradient_sums, cvy_groups(op->group_size, w->blocks, (size_t)(end - first), 1),
+                      cvy_buf(b->x), cvy_buf(b->gy), cvy_buf(b->saved_mean), cvy_buf(b->saved_invstd),
+                      cvy_buf(b->weight), cvy_buf(b->bias), cvy_int(op->shape.activation != CVY_IDENTITY),
+                      cvy_ulong(cvy_batchnorm_at(&op->shape, 1)), cvy_int(first), cvy_int(w->columns),
+                      cvy_int(w->lanes), cvy_uint(w->stride), cvy_uint(w->steps), cvy_uint(w->block),
+                      cvy_uint(w->across), cvy_buf(b->workspace),
+                      cvy_local(2 * sizeof(float) * op->group_size));
+}
+
+/* From the partials of so many blocks, which are sums over `count` values. */
+static convoy_status launch_gradient(cvy_batchnorm *op, uint32_t partial_blocks, double count, int n,
+                                     int first, int end, bool accumulate, const cvy_batchnorm_buffers *b) {
     const cvy_batchnorm_shape *shape = &op->shape;
     uint32_t vectors = 0;
-    convoy_status status =
-        CVY_LAUNCH(op->gradient_sums, cvy_groups(op->group_size, w->blocks, (size_t)(end - first), 1),
-                   cvy_buf(b->x), cvy_buf(b->gy), cvy_buf(b->saved_mean), cvy_buf(b->saved_invstd),
-                   cvy_buf(b->weight), cvy_buf(b->bias), cvy_int(shape->activation != CVY_IDENTITY),
-                   cvy_ulong(channel_at(shape, 1)), cvy_int(first), cvy_int(w->columns), cvy_int(w->lanes),
-                   cvy_uint(w->stride), cvy_uint(w->steps), cvy_uint(w->block), cvy_uint(w->across),
-                   cvy_buf(b->workspace), cvy_local(2 * sizeof(float) * op->group_size));
-    if (status)
-        return status;
     int width = cvy_pitch_width(op->device, (size_t)shape->pitch);
     cvy_blocks blocks = channel_blocks(op, op->gradient, width, end - first, &vectors);
     return CVY_LAUNCH(op->gradient, blocks.grid, cvy_buf(b->x), cvy_buf(b->gy), cvy_buf(b->saved_mean),
                       cvy_buf(b->saved_invstd), cvy_buf(b->weight), cvy_buf(b->bias),
-                      cvy_int(shape->activation != CVY_IDENTITY), cvy_buf(b->workspace), cvy_uint(w->blocks),
-                      cvy_float((float)values_in_channel(shape, n)), cvy_buf(b->gx), cvy_buf(b->gweight),
+                      cvy_int(shape->activation != CVY_IDENTITY), cvy_buf(b->workspace),
+                      cvy_uint(partial_blocks), cvy_float((float)count), cvy_buf(b->gx), cvy_buf(b->gweight),
                       cvy_buf(b->gbias), cvy_int(accumulate), cvy_uint(vectors), cvy_int(first),
                       cvy_int(shape->pitch / width), cvy_int(n), cvy_uint(blocks.block),
                       cvy_local(2 * sizeof(float) * blocks.grid.local[0]));
+}
+
+/* Sums and gradient of channels first..end-1, in blocks. */
+static convoy_status launch_backward(cvy_batchnorm *op, const walk *w, int n, int first, int end,
+                                     bool accumulate, const cvy_batchnorm_buffers *b) {
+    const convoy_status status = launch_sums(op, w, first, end, b);
+    return status ? status
+                  : launch_gradient(op, w->blocks, cvy_batchnorm_count(&op->shape, n), n, first, end,
+                                    accumulate, b);
 }
 
 convoy_status cvy_batchnorm_backward(cvy_batchnorm *op, int n, bool accumulate,
@@ -482,9 +402,9 @@ convoy_status cvy_batchnorm_backward(cvy_batchnorm *op, int n, bool accumulate,
         return CVY_LAUNCH(
             op->gradient_channel, channel_grid(op), cvy_buf(b->x), cvy_buf(b->gy), cvy_buf(b->saved_mean),
             cvy_buf(b->saved_invstd), cvy_buf(b->weight), cvy_buf(b->bias),
-            cvy_int(shape->activation != CVY_IDENTITY), cvy_ulong(channel_at(shape, 1)), cvy_int(w.columns),
-            cvy_int(w.lanes), cvy_uint(w.stride), cvy_uint(w.steps), cvy_uint(w.block),
-            cvy_float((float)values_in_channel(shape, n)), cvy_buf(b->gx), cvy_buf(b->gweight),
+            cvy_int(shape->activation != CVY_IDENTITY), cvy_ulong(cvy_batchnorm_at(shape, 1)),
+            cvy_int(w.columns), cvy_int(w.lanes), cvy_uint(w.stride), cvy_uint(w.steps), cvy_uint(w.block),
+            cvy_float((float)cvy_batchnorm_count(shape, n)), cvy_buf(b->gx), cvy_buf(b->gweight),
             cvy_buf(b->gbias), cvy_int(accumulate),
             cvy_int(shape->pitch / cvy_pitch_width(op->device, (size_t)shape->pitch)), cvy_int(n));
     int together = op->scheme.channels_together > 1 ? op->scheme.channels_together / 2
@@ -494,4 +414,92 @@ convoy_status cvy_batchnorm_backward(cvy_batchnorm *op, int n, bool accumulate,
         status = launch_backward(op, &w, n, first, end, accumulate, b);
     }
     return status;
+}
+
+/* ---- Statistics of several pieces ---- */
+
+static convoy_status read_pairs(const cvy_batchnorm *op, const cvy_batchnorm_buffers *b, double *pairs) {
+    const size_t count = shared_floats(&op->shape);
+    float *values = malloc(count * sizeof *values);
+    convoy_status status =
+        values ? cvy_buffer_read(b->workspace, op->pairs * sizeof *values, values, count * sizeof *values)
+               : cvy_fail_memory("statistics", count * sizeof *values);
+    for (size_t i = 0; i < count && !status; i++)
+        pairs[i] = (double)values[i];
+    free(values);
+    return status;
+}
+
+/* The first of each pair into one buffer, the second into another (NULL: interleaved, into the first). */
+static convoy_status write_pairs(size_t channels, const double *pairs, double divisor, cvy_buffer *first,
+                                 cvy_buffer *second) {
+    float *values = malloc(2 * channels * sizeof *values);
+    if (!values)
+        return cvy_fail_memory("statistics", 2 * channels * sizeof *values);
+    for (size_t c = 0; c < channels; c++) {
+        values[second ? c : 2 * c] = (float)pairs[2 * c];
+        values[second ? channels + c : 2 * c + 1] = (float)(pairs[2 * c + 1] / divisor);
+    }
+    convoy_status status = cvy_buffer_write(first, 0, values, (second ? 1 : 2) * channels * sizeof *values);
+    if (!status && second)
+        status = cvy_buffer_write(second, 0, values + channels, channels * sizeof *values);
+    free(values);
+    return status;
+}
+
+convoy_status cvy_batchnorm_moments(cvy_batchnorm *op, int n, const cvy_batchnorm_buffers *b, double *pairs) {
+    const cvy_batchnorm_shape *shape = &op->shape;
+    if (op->host) {
+        cvy_batchnorm_moments_reference(shape, n, cvy_buffer_host(b->x), pairs);
+        return CONVOY_OK;
+    }
+    const walk w = walk_of(op, n);
+    convoy_status status = launch_statistics(op, &w, 0, shape->channels, b);
+    if (!status)
+        status = CVY_LAUNCH(op->moments, cvy_items((size_t)shape->channels), cvy_buf(b->x),
+                            cvy_ulong(cvy_batchnorm_at(shape, 1)), cvy_uint(w.blocks),
+                            cvy_uint((uint32_t)shape->channels), cvy_ulong(op->pairs), cvy_buf(b->workspace));
+    return status ? status : read_pairs(op, b, pairs);
+}
+
+/* As with constants, which stand where backward wants them. */
+convoy_status cvy_batchnorm_forward_shared(cvy_batchnorm *op, const double *moments, double count,
+                                           const cvy_batchnorm_buffers *b) {
+    cvy_batchnorm_buffers given = *b;
+    given.running_mean = b->saved_mean;
+    given.running_var = b->saved_invstd;
+    convoy_status status =
+        write_pairs((size_t)op->shape.channels, moments, count, b->saved_mean, b->saved_invstd);
+    return status ? status : cvy_batchnorm_forward_frozen(op, &given);
+}
+
+convoy_status cvy_batchnorm_sums(cvy_batchnorm *op, int n, bool accumulate, const cvy_batchnorm_buffers *b,
+                                 double *pairs) {
+    const cvy_batchnorm_shape *shape = &op->shape;
+    if (op->host) {
+        const cvy_batchnorm_values v = host_values(b);
+        cvy_batchnorm_sums_reference(shape, n, accumulate, &v, pairs);
+        return CONVOY_OK;
+    }
+    const walk w = walk_of(op, n);
+    convoy_status status = launch_sums(op, &w, 0, shape->channels, b);
+    if (!status)
+        status =
+            CVY_LAUNCH(op->sums, cvy_items((size_t)shape->channels), cvy_buf(b->saved_invstd),
+                       cvy_uint(w.blocks), cvy_uint((uint32_t)shape->channels), cvy_int(accumulate),
+                       cvy_ulong(op->pairs), cvy_buf(b->workspace), cvy_buf(b->gweight), cvy_buf(b->gbias));
+    return status ? status : read_pairs(op, b, pairs);
+}
+
+convoy_status cvy_batchnorm_backward_shared(cvy_batchnorm *op, int n, const double *sums, double count,
+                                            const cvy_batchnorm_buffers *b) {
+    cvy_batchnorm_buffers given = *b;
+    given.gweight = given.gbias = NULL; /* they are there: of this piece */
+    if (op->host) {
+        const cvy_batchnorm_values v = host_values(b);
+        cvy_batchnorm_gradient_reference(&op->shape, n, sums, count, &v);
+        return CONVOY_OK;
+    }
+    convoy_status status = write_pairs((size_t)op->shape.channels, sums, 1, b->workspace, NULL);
+    return status ? status : launch_gradient(op, 1, count, n, 0, op->shape.channels, false, &given);
 }

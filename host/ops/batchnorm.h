@@ -3,6 +3,8 @@
 #ifndef CVY_OPS_BATCHNORM_H
 #define CVY_OPS_BATCHNORM_H
 
+#include <math.h>
+
 #include "ops/elementwise.h"
 
 /* ReLU, and those that a program is built for. */
@@ -15,7 +17,21 @@ typedef struct cvy_batchnorm_shape {
     cvy_activation activation; /* of CVY_BATCHNORM_ACTIVATIONS, of the output; backward takes the gradient
                                   behind it */
     bool frozen; /* the running statistics are constants, in training too: no gradient goes through them */
+    bool shared; /* statistics may be those of several pieces of a batch */
 } cvy_batchnorm_shape;
+
+static inline size_t cvy_batchnorm_pixels(const cvy_batchnorm_shape *shape) {
+    return (size_t)shape->height * (size_t)shape->width;
+}
+/* Where a channel starts. */
+static inline size_t cvy_batchnorm_at(const cvy_batchnorm_shape *shape, int channel) {
+    return (size_t)channel * cvy_batchnorm_pixels(shape) * (size_t)shape->pitch;
+}
+/* Over how many values the statistics were taken. Constants are as if over infinitely many: none of them
+   moves them. */
+static inline double cvy_batchnorm_count(const cvy_batchnorm_shape *shape, int n) {
+    return shape->frozen ? INFINITY : (double)n * (double)cvy_batchnorm_pixels(shape);
+}
 
 /* The tensors of one call, on the device and, for the references, in host memory. Those that are per channel
    are [channels]; the others are as large as the input. */
@@ -42,6 +58,13 @@ void cvy_batchnorm_keep_reference(const cvy_batchnorm_shape *shape, const cvy_ba
 void cvy_batchnorm_backward_reference(const cvy_batchnorm_shape *shape, int n, bool accumulate,
                                       const cvy_batchnorm_values *v);
 
+/* Parts of these, for what is said of shared shapes below. */
+void cvy_batchnorm_moments_reference(const cvy_batchnorm_shape *shape, int n, const float *x, double *pairs);
+void cvy_batchnorm_sums_reference(const cvy_batchnorm_shape *shape, int n, bool accumulate,
+                                  const cvy_batchnorm_values *v, double *pairs);
+void cvy_batchnorm_gradient_reference(const cvy_batchnorm_shape *shape, int n, const double *sums,
+                                      double count, const cvy_batchnorm_values *v);
+
 typedef struct cvy_batchnorm cvy_batchnorm;
 convoy_status cvy_batchnorm_create(convoy_device *device, const cvy_batchnorm_shape *shape,
                                    cvy_batchnorm **op);
@@ -58,6 +81,25 @@ convoy_status cvy_batchnorm_forward_eval(cvy_batchnorm *op, const cvy_batchnorm_
 convoy_status cvy_batchnorm_forward_frozen(cvy_batchnorm *op, const cvy_batchnorm_buffers *b);
 convoy_status cvy_batchnorm_backward(cvy_batchnorm *op, int n, bool accumulate,
                                      const cvy_batchnorm_buffers *b);
+
+/* ---- Of a shared shape: the same over pieces of a batch, of which this op has one. The running statistics
+   are the caller's. Pairs are [channels][2] in host memory; each call waits for the device. ---- */
+
+/* Mean and sum of squared deviations from it of n images. */
+convoy_status cvy_batchnorm_moments(cvy_batchnorm *op, int n, const cvy_batchnorm_buffers *b, double *pairs);
+/* Forward with those of all pieces, which have `count` values in a channel. */
+convoy_status cvy_batchnorm_forward_shared(cvy_batchnorm *op, const double *moments, double count,
+                                           const cvy_batchnorm_buffers *b);
+/* Sums of gy and of gy * (x - mean), and the gradients of weight and bias, of n images. */
+convoy_status cvy_batchnorm_sums(cvy_batchnorm *op, int n, bool accumulate, const cvy_batchnorm_buffers *b,
+                                 double *pairs);
+/* The rest of backward, with the sums of all. */
+convoy_status cvy_batchnorm_backward_shared(cvy_batchnorm *op, int n, const double *sums, double count,
+                                            const cvy_batchnorm_buffers *b);
+/* Puts moments, or sums (`backward`), of pieces together, in their order: pairs [pieces][channels][2];
+   counts[pieces]: values of a channel. */
+void cvy_batchnorm_join(bool backward, const double *pairs, const double *counts, size_t pieces,
+                        size_t channels, double *joined);
 
 /* Evaluation folded into a convolution in front: a weight and a bias with which it computes what this op
    would make of its output. */

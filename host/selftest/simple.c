@@ -134,7 +134,8 @@ static void pool2d(probe *p, size_t i, const int batch[2]) {
 
 static void batchnorm(probe *p, size_t i, const int batch[2]) {
     const int *size = cvy_batchnorm_cases[i];
-    const cvy_batchnorm_shape s = {batch[1], size[0], size[1], size[2], 1e-5f, 0.3f, CVY_IDENTITY, false};
+    const cvy_batchnorm_shape s = {batch[1], size[0],      size[1], size[2], 1e-5f,
+                                   0.3f,     CVY_IDENTITY, false,   false};
     const size_t channels = (size_t)size[0], rows = (size_t)(size[0] * size[1] * size[2]),
                  count = rows * (size_t)s.pitch;
     cvy_batchnorm *op = NULL;

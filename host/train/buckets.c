@@ -17,6 +17,7 @@ struct cvy_buckets {
     cvy_bucket *list;
     size_t count;
     bool overlaps, at_once; /* at_once: what was fetched is there, without waiting */
+    cvy_pinned *pinned[2];  /* of these: */
     float *rows, *sum;      /* [bucket][waiting + 1][its values]; [values] */
     size_t most_rows;
     const unsigned *first;
@@ -166,16 +167,17 @@ convoy_status cvy_buckets_create(convoy_network *network, convoy_device *device,
                        .overlaps = true,
                        .at_once = cvy_device_get_traits(device)->host,
                        .most_rows = most_rows,
-                       .rows =
-                           calloc(most_rows * values, sizeof *b->rows), /* also sent by a rank that failed */
-                       .sum = malloc(values * sizeof *b->sum),
                        .lock = PTHREAD_MUTEX_INITIALIZER,
                        .changed = PTHREAD_COND_INITIALIZER};
-    convoy_status status = b->rows && b->sum ? CONVOY_OK
-                                             : cvy_fail_memory("gradients on their way",
-                                                               (most_rows + 1) * values * sizeof *b->rows);
-    if (!status)
+    const size_t bytes[2] = {most_rows * values * sizeof *b->rows, values * sizeof *b->sum};
+    convoy_status status = CONVOY_OK;
+    for (int i = 0; i < 2 && !status; i++)
+        status = cvy_pinned_create(device, bytes[i], "gradients on their way", &b->pinned[i]);
+    if (!status) {
+        b->rows = cvy_pinned_host(b->pinned[0]); /* zeros, also sent by a rank that failed */
+        b->sum = cvy_pinned_host(b->pinned[1]);
         status = read_limit(&limit);
+    }
     if (!status)
         status = cut(b, limit);
     for (size_t k = 0; k < b->count && !status; k++)
@@ -203,8 +205,8 @@ void cvy_buckets_free(cvy_buckets *b) {
     pthread_cond_destroy(&b->changed);
     cvy_failure_clear(&b->failure);
     free(b->list);
-    free(b->rows);
-    free(b->sum);
+    for (int i = 0; i < 2; i++)
+        cvy_pinned_free(b->pinned[i]);
     free(b);
 }
 

@@ -21,6 +21,12 @@ typedef struct head {
     char message[480];
 } head;
 
+/* Of a rank that fails while the others are at something else. */
+typedef struct last_words {
+    int32_t status;
+    char message[480];
+} last_words;
+
 convoy_status cvy_collective_open(const cvy_transport *transport, cvy_collective *c) {
     const char *wish = getenv("CONVOY_RANK_LIMIT");
     *c = (cvy_collective){.limit = default_limit, .transport.size = 1};
@@ -45,7 +51,7 @@ void cvy_collective_close(cvy_collective *c) {
 
 bool cvy_collective_keeps(const cvy_collective *c) {
     int first = 0;
-    while (c && c->lost && first < c->transport.rank && c->missing[first])
+    while (c && c->lost && first + 1 < c->transport.size && c->missing[first])
         first++;
     return cvy_rank(c) == first;
 }
@@ -84,7 +90,21 @@ static convoy_status fail_transport(cvy_collective *c) {
                     c->transport.complaint(c->transport.state));
 }
 
-static convoy_status exchange(cvy_collective *c, const cvy_parcel *to, const cvy_parcel *from) {
+/* A rank has ended, and said why; it takes part in nothing any more. */
+static convoy_status hear_last_words(cvy_collective *c) {
+    int rank;
+    last_words words;
+    const void *told = c->transport.told(c->transport.state, &rank);
+    if (!told)
+        return CONVOY_OK;
+    memcpy(&words, told, sizeof words);
+    c->lost = true;
+    c->missing[rank] = true;
+    return cvy_fail((convoy_status)words.status, "%s: %s", cvy_collective_name(c, rank), words.message);
+}
+
+/* `heads`: of how all fare, those who end included. */
+static convoy_status exchange(cvy_collective *c, bool heads, const cvy_parcel *to, const cvy_parcel *from) {
     const cvy_transport *t = &c->transport;
     const double begin = cvy_seconds(), limit = c->limit * (c->patient ? patience : 1);
     bool *answered = calloc((size_t)t->size, sizeof *answered);
@@ -94,6 +114,8 @@ static convoy_status exchange(cvy_collective *c, const cvy_parcel *to, const cvy
         return cvy_fail_memory("an exchange", (size_t)t->size);
     convoy_status status = t->start(t->state, to, from) ? fail_transport(c) : CONVOY_OK;
     for (unsigned turn = 0; !status && !done; turn++) {
+        if (!heads && (status = hear_last_words(c)))
+            break;
         done = t->test(t->state, answered);
         const double now = cvy_seconds();
         if (c->interrupt && *c->interrupt && !(asked > 0))
@@ -155,7 +177,7 @@ static convoy_status exchange_heads(cvy_collective *c, const char *what, convoy_
         to[size + r] = (cvy_parcel){&heads[r], sizeof mine};
     }
     heads[c->transport.rank] = mine;
-    convoy_status status = exchange(c, to, to + size);
+    convoy_status status = exchange(c, true, to, to + size);
     if (!status)
         status = judge(c, own, heads);
     free(heads);
@@ -174,7 +196,7 @@ static convoy_status exchange_blocks(cvy_collective *c, const void *block, const
         memmove(to[size + rank].data, block, bytes[rank]);
     for (int r = 0; r < size; r++)
         to[r] = to[size + rank];
-    return exchange(c, to, to + size);
+    return exchange(c, false, to, to + size);
 }
 
 convoy_status cvy_collective_gather(cvy_collective *c, const char *what, convoy_status own, const void *block,
@@ -311,7 +333,7 @@ static convoy_status scatter(cvy_collective *c, const forest *f, const float *ro
         from[r] = (cvy_parcel){slices, (size_t)f->counts[r] * own * sizeof *rows};
         slices += (size_t)f->counts[r] * own;
     }
-    return exchange(c, to, from);
+    return exchange(c, false, to, from);
 }
 
 static convoy_status collect(cvy_collective *c, float *sum, size_t values, cvy_parcel *to) {
@@ -323,7 +345,7 @@ static convoy_status collect(cvy_collective *c, float *sum, size_t values, cvy_p
     }
     for (int r = 0; r < size; r++)
         to[r] = from[c->transport.rank];
-    return exchange(c, to, from);
+    return exchange(c, false, to, from);
 }
 
 /* Large memory that is asked for anew in each step would have to be mapped anew. */
@@ -363,11 +385,22 @@ convoy_status cvy_collective_sum(cvy_collective *c, const unsigned *first, const
 
 /* ---- the end ---- */
 
+/* The others may be at a sum, which asks nobody how he fares; those at anything else hear of it by the head.
+ */
+static void say_last_words(cvy_collective *c, convoy_status status) {
+    last_words words = {.status = (int32_t)status};
+    snprintf(words.message, sizeof words.message, "%s", convoy_error_message());
+    c->transport.tell(c->transport.state, &words, sizeof words);
+}
+
 convoy_status cvy_collective_leave(cvy_collective *c, convoy_status status) {
     if (cvy_ranks(c) == 1 || c->lost)
         return status;
     if (!c->failed) { /* a failure of one rank is news for the others, wherever they are */
+        if (status)
+            say_last_words(c, status);
         const convoy_status all = cvy_collective_agree(c, "end", status);
+        c->missing[c->transport.rank] = status && c->lost; /* another one keeps what there is */
         status = status ? status : all;
     }
     if (c->failed && !c->lost)

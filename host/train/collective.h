@@ -3,7 +3,8 @@
    it. Alone (one rank, no transport) a call does nothing.
 
    Every exchange begins with a head that says what it is and how its sender fares. A rank that does not
-   answer within the limit is lost: it is named, and nothing can be exchanged any more. */
+   answer within the limit is lost: it is named, and nothing can be exchanged any more. One that fails between
+   two heads tells the others beside the exchange that they are at, and is lost too. */
 #ifndef CVY_TRAIN_COLLECTIVE_H
 #define CVY_TRAIN_COLLECTIVE_H
 

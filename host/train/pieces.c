@@ -150,6 +150,8 @@ typedef struct figures {
 } figures;
 
 static size_t block_bytes(const cvy_pieces *p) {
+    if (p->together) /* statistics have met already */
+        return sizeof(figures);
     return sizeof(figures) + round_up(p->moving.count * sizeof(float), sizeof(double));
 }
 
@@ -161,7 +163,7 @@ static int most_waiting(unsigned count) {
     return 2 * most;
 }
 
-static unsigned most_own(unsigned count, int ranks, bool dealt) {
+unsigned cvy_pieces_most_own(unsigned count, int ranks, bool dealt) {
     if (dealt) /* each of the others has one */
         return count > (unsigned)ranks ? count - (unsigned)ranks + 1 : 1;
     return (count + (unsigned)ranks - 1) / (unsigned)ranks;
@@ -181,7 +183,7 @@ static convoy_status create_memory(cvy_pieces *p, convoy_device *device, unsigne
 convoy_status cvy_pieces_create(convoy_network *network, convoy_device *device, cvy_collective *collective,
                                 unsigned count, int batch_size, bool dealt, cvy_pieces *p) {
     const int ranks = cvy_ranks(collective), limit = cvy_network_batch_size(network);
-    const unsigned own = most_own(count, ranks, dealt);
+    const unsigned own = cvy_pieces_most_own(count, ranks, dealt);
     const size_t values = cvy_network_parameter_count(network);
     *p = (cvy_pieces){.collective = collective,
                       .count = count,
@@ -204,11 +206,12 @@ convoy_status cvy_pieces_create(convoy_network *network, convoy_device *device, 
 }
 
 void cvy_pieces_sizes(unsigned count, int ranks, bool dealt, size_t gradients, cvy_sizes *sizes) {
-    for (int i = 0; i < most_waiting(most_own(count, ranks, dealt)); i++)
+    for (int i = 0; i < most_waiting(cvy_pieces_most_own(count, ranks, dealt)); i++)
         cvy_sizes_add(sizes, (cvy_size){"sums of gradients", gradients, CVY_FIXED_SIZE});
 }
 
 void cvy_pieces_free(cvy_pieces *p) {
+    cvy_together_free(p->together);
     cvy_buckets_free(p->buckets);
     for (int i = 0; i < CVY_SPANS; i++)
         cvy_buffer_free(p->pile.sums[i]);
@@ -217,6 +220,15 @@ void cvy_pieces_free(cvy_pieces *p) {
     free(p->own);
     free(p->all);
     *p = (cvy_pieces){0};
+}
+
+/* No bucket leaves while a batch-norm may have to meet. */
+convoy_status cvy_pieces_join(cvy_pieces *p, cvy_training *t, const cvy_network_options *options) {
+    const unsigned own = cvy_pieces_most_own(p->count, cvy_ranks(p->collective), false);
+    if (p->buckets)
+        cvy_buckets_overlap(p->buckets, false);
+    return cvy_together_create(t->network, t->device, t->labels, options, p->collective, own, p->count,
+                               &p->moving, &p->together);
 }
 
 /* ---- the tree on the device ---- */
@@ -269,35 +281,110 @@ static convoy_status take_figures(cvy_pieces *p, cvy_training *t, size_t end) {
     return status;
 }
 
-static convoy_status run_own(cvy_pieces *p, cvy_training *t, cvy_loader *loader, int n,
-                             unsigned long long step, double *left) {
-    const range own = own_range(p, cvy_rank(p->collective), n);
-    cvy_buffer *gradients = cvy_network_gradients(t->network);
-    cvy_micro_batch m = {.scale = cvy_training_scale(t, loader, n, left)};
-    const int before = (int)min_size((size_t)own.first * (size_t)p->images, (size_t)n),
-              end = (int)min_size((size_t)own.end * (size_t)p->images, (size_t)n);
-    convoy_status status = loader ? cvy_loader_skip(loader, before) : CONVOY_OK;
-    p->pile.count = 0;
+static uint32_t index_of(const cvy_pieces *p, unsigned long long step, unsigned piece) {
+    return (uint32_t)((step * p->count + piece) * p->forwards);
+}
+
+/* Its gradients into the tree; the last ones stay where they are, for buckets that leave from there. */
+static convoy_status add_piece(cvy_pieces *p, cvy_buffer *gradients, unsigned piece, bool last) {
+    cvy_span span = {piece, 1};
+    if (last && p->buckets)
+        return CONVOY_OK;
+    convoy_status status = join(p, gradients, &span, false);
+    if (!status && !last)
+        return put_aside(p, gradients, span);
+    p->pile.spans[p->pile.count] = span;
+    return status;
+}
+
+/* One after the other. */
+static convoy_status run_each(cvy_pieces *p, cvy_training *t, cvy_loader *loader, int n, range own,
+                              unsigned long long step, float scale) {
+    convoy_status status = CONVOY_OK;
     for (unsigned piece = own.first; piece < own.end && !status; piece++) {
-        cvy_span span = {piece, 1};
-        const int images = images_of(p, piece, n);
         char *block = p->own + (piece - own.first) * block_bytes(p);
         const bool last = piece + 1 == own.end;
-        m.index = (uint32_t)((step * p->count + piece) * p->forwards);
-        status = run_piece(p, t, loader, images, m, last && p->buckets ? &piece : NULL);
+        const cvy_micro_batch m = {.scale = scale, .index = index_of(p, step, piece)};
+        status = run_piece(p, t, loader, images_of(p, piece, n), m, last && p->buckets ? &piece : NULL);
         if (!status)
             status = cvy_moving_read(&p->moving, (float *)(void *)(block + sizeof(figures)));
         if (!status && t->statistics.pending == CVY_STATISTICS_SLOTS)
             status = take_figures(p, t, piece - own.first + 1);
-        if (!status && last && p->buckets)
-            break;
         if (!status)
-            status = join(p, gradients, &span, false);
-        if (!status && !last)
-            status = put_aside(p, gradients, span);
-        else
-            p->pile.spans[p->pile.count] = span;
+            status = add_piece(p, cvy_network_gradients(t->network), piece, last);
     }
+    return status;
+}
+
+/* ---- side by side ---- */
+
+/* What follows is done with this piece's network. */
+static void enter(cvy_training *t, const cvy_lane *lane) {
+    t->network = lane->network;
+    t->labels = lane->labels;
+    t->mix = lane->mixed ? &lane->mix : NULL;
+}
+
+static convoy_status load_lane(cvy_training *t, cvy_loader *loader, cvy_lane *lane, int n) {
+    enter(t, lane);
+    convoy_status status = loader ? cvy_training_load(t, loader, n) : CONVOY_OK;
+    lane->mixed = !status && t->mix;
+    if (lane->mixed)
+        lane->mix = *t->mix;
+    return status;
+}
+
+static cvy_lane *begin_lanes(cvy_pieces *p, int n, range own, unsigned long long step) {
+    cvy_together *t = p->together;
+    t->pieces = pieces_of(p, n);
+    for (int r = 0; r < cvy_ranks(p->collective); r++) {
+        const range range = own_range(p, r, n);
+        t->each[r] = range.end - range.first;
+    }
+    for (unsigned piece = 0; piece < t->pieces; piece++)
+        t->images[piece] = images_of(p, piece, n);
+    for (unsigned piece = own.first; piece < own.end; piece++)
+        t->company.steps[piece - own.first] = index_of(p, step, piece);
+    return cvy_together_begin(t, own.first);
+}
+
+/* A failure is told at the next meeting, so that all pieces go through all of this. */
+static convoy_status run_together(cvy_pieces *p, cvy_training *t, cvy_loader *loader, int n, range own,
+                                  unsigned long long step, float scale, convoy_status status) {
+    cvy_lane *lanes = begin_lanes(p, n, own, step);
+    cvy_company *company = &p->together->company;
+    for (unsigned i = 0; i < company->count && !status; i++)
+        status = load_lane(t, loader, &lanes[i], company->n[i]);
+    status = cvy_company_forward(company, status);
+    for (unsigned i = 0; i < company->count && !status; i++) {
+        enter(t, &lanes[i]);
+        const size_t slot = cvy_statistics_next_slot(&t->statistics, company->n[i]);
+        status = cvy_training_loss(t, company->n[i], scale, slot, false);
+        if (!status && t->statistics.pending == CVY_STATISTICS_SLOTS)
+            status = take_figures(p, t, i + 1);
+    }
+    status = cvy_company_backward(company, status);
+    enter(t, &p->together->lanes[p->together->count - 1]);
+    for (unsigned i = 0; i < company->count && !status; i++)
+        status =
+            add_piece(p, cvy_network_gradients(lanes[i].network), own.first + i, i + 1 == company->count);
+    if (p->buckets && own.first < own.end)
+        cvy_buckets_listen(p->buckets, own.end - 1);
+    return status;
+}
+
+static convoy_status run_own(cvy_pieces *p, cvy_training *t, cvy_loader *loader, int n,
+                             unsigned long long step, double *left) {
+    const range own = own_range(p, cvy_rank(p->collective), n);
+    const float scale = cvy_training_scale(t, loader, n, left);
+    const int before = (int)min_size((size_t)own.first * (size_t)p->images, (size_t)n),
+              end = (int)min_size((size_t)own.end * (size_t)p->images, (size_t)n);
+    convoy_status status = loader ? cvy_loader_skip(loader, before) : CONVOY_OK;
+    p->pile.count = 0;
+    if (p->together)
+        status = run_together(p, t, loader, n, own, step, scale, status);
+    else if (!status)
+        status = run_each(p, t, loader, n, own, step, scale);
     if (!status && loader)
         status = cvy_loader_skip(loader, n - end);
     return status ? status : take_figures(p, t, own.end - own.first);
@@ -330,6 +417,8 @@ static int count_forwards(const cvy_pieces *p, const cvy_training *t, range rang
 
 static void apply(cvy_pieces *p, cvy_training *t, int n, double left) {
     double loss = 0;
+    if (p->together)
+        cvy_moving_apply(&p->moving, p->together->company.moved, 1);
     unsigned long long correct = 0;
     for (unsigned piece = 0; piece < pieces_of(p, n); piece++) {
         const char *block = p->all + piece * block_bytes(p);
@@ -337,8 +426,9 @@ static void apply(cvy_pieces *p, cvy_training *t, int n, double left) {
         memcpy(&f, block, sizeof f);
         loss += f.loss;
         correct += f.correct;
-        cvy_moving_apply(&p->moving, (const float *)(const void *)(block + sizeof f),
-                         count_forwards(p, t, (range){piece, piece + 1}, n));
+        if (!p->together)
+            cvy_moving_apply(&p->moving, (const float *)(const void *)(block + sizeof f),
+                             count_forwards(p, t, (range){piece, piece + 1}, n));
     }
     cvy_statistics_add(&t->statistics, loss * left, correct, n);
 }
@@ -385,7 +475,8 @@ convoy_status cvy_pieces_step(cvy_pieces *p, cvy_training *t, cvy_loader *loader
     status = status ? status : gathered;
     if (!status)
         apply(p, t, n, left);
-    const convoy_status back = cvy_moving_give(&p->moving, status ? 0 : count_forwards(p, t, all, n));
+    const int forwards = p->together ? 1 : count_forwards(p, t, all, n);
+    const convoy_status back = cvy_moving_give(&p->moving, status ? 0 : forwards);
     if (p->collective && !status && !p->collective->patient)
         p->collective->step = fmax(p->collective->step, cvy_seconds() - start);
     if (p->buckets && !status && !p->collective->patient && n == p->batch_size)

@@ -10,6 +10,7 @@
 #include "network/network.h"
 #include "ops/elementwise.h"
 #include "train/buckets.h"
+#include "train/together.h"
 
 enum { CVY_MOST_PIECES = 4096 };
 
@@ -23,11 +24,12 @@ typedef struct cvy_pieces {
     cvy_pile pile;
     cvy_elementwise add;
     cvy_moving moving;
-    cvy_buckets *buckets; /* NULL alone */
-    char *own, *all;      /* what the pieces of this rank, and of all, came to, beside gradients */
-    double seconds;       /* that this rank computed since its pieces were dealt out, */
-    unsigned done;        /* so many pieces, of full batches, */
-    unsigned steps;       /* in so many steps, which are the same on all ranks */
+    cvy_buckets *buckets;   /* NULL alone */
+    cvy_together *together; /* NULL: pieces run one after the other */
+    char *own, *all;        /* what the pieces of this rank, and of all, came to, beside gradients */
+    double seconds;         /* that this rank computed since its pieces were dealt out, */
+    unsigned done;          /* so many pieces, of full batches, */
+    unsigned steps;         /* in so many steps, which are the same on all ranks */
 } cvy_pieces;
 
 struct cvy_training;
@@ -55,6 +57,12 @@ convoy_status cvy_pieces_create(convoy_network *network, convoy_device *device, 
 /* Adds the buffers that it will make, of so many bytes of gradients. */
 void cvy_pieces_sizes(unsigned count, int ranks, bool dealt, size_t gradients, cvy_sizes *sizes);
 void cvy_pieces_free(cvy_pieces *pieces); /* a zeroed one is allowed */
+/* From now on the pieces of this rank run side by side, and batch-norms take the statistics of the whole
+   batch. The training's network was made with `options`, and computes a piece at a time. */
+convoy_status cvy_pieces_join(cvy_pieces *pieces, struct cvy_training *training,
+                              const cvy_network_options *options);
+/* Pieces of a full batch that one rank may have. */
+unsigned cvy_pieces_most_own(unsigned count, int ranks, bool dealt);
 
 /* Which images of a full batch this rank computes; at least one. */
 void cvy_pieces_share(const cvy_pieces *pieces, int batch_size, int *first, int *share);

@@ -145,11 +145,12 @@ void cvy_training_free(cvy_training *training) {
     *training = (cvy_training){0};
 }
 
-static convoy_status load(cvy_training *t, cvy_loader *loader, int n) {
+convoy_status cvy_training_load(cvy_training *t, cvy_loader *loader, int n) {
     int given = 0;
     convoy_status status = cvy_loader_next_of(loader, n, cvy_network_input(t->network), t->labels, &given);
     if (!status && given != n)
         status = cvy_fail(CONVOY_FAILED, "internal error: %d images came where %d were due", given, n);
+    t->mix = cvy_loader_mix(loader);
     return status;
 }
 
@@ -250,10 +251,10 @@ static void watch(cvy_training *t, cvy_loader *loader, cvy_verifier *verifier) {
 }
 
 convoy_status cvy_training_micro_batch(cvy_training *t, cvy_loader *loader, const cvy_micro_batch *m) {
-    convoy_status status = loader ? load(t, loader, m->n) : CONVOY_OK;
+    t->mix = NULL;
+    convoy_status status = loader ? cvy_training_load(t, loader, m->n) : CONVOY_OK;
     if (!status)
         status = cvy_network_forward(t->network, m->n, true, m->index);
-    t->mix = loader ? cvy_loader_mix(loader) : NULL;
     if (!status)
         status = cvy_training_loss(t, m->n, m->scale, m->slot, m->adds);
     return status ? status : cvy_network_backward(t->network, m->n, m->adds);

@@ -77,6 +77,8 @@ typedef struct cvy_micro_batch {
     bool adds;      /* its gradients and figures to what is there */
     uint32_t index; /* among all of the run, for dropout's masks */
 } cvy_micro_batch;
+/* The loader's next n images, into the network's input. */
+convoy_status cvy_training_load(cvy_training *training, cvy_loader *loader, int n);
 /* The loader's next images, or what is there already; the gradients are left where they are. */
 convoy_status cvy_training_micro_batch(cvy_training *training, cvy_loader *loader, const cvy_micro_batch *m);
 /* By what the losses of the loader's next batch, of n images, are divided, as a factor; *left: what is left

@@ -299,7 +299,7 @@ static convoy_status explain_divergence(convoy_trainer *t, unsigned long long st
 /* After a few steps, and at the end of each epoch. */
 static bool speed_is_due(const convoy_trainer *t, int epoch) {
     enum { FIRST_STEPS = 3 };
-    return t->unlike && !is_done(t) &&
+    return t->unlike && !t->pieces.together && !is_done(t) &&
            (t->position.epoch != epoch || (!t->dealt && t->pieces.steps >= FIRST_STEPS));
 }
 

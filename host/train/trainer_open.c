@@ -139,6 +139,25 @@ static bool has_pieces(const convoy_trainer *t) {
     return t->pieces.count > 1 || cvy_ranks(t->collective) > 1;
 }
 
+/* Do batch-norms take the statistics of all pieces? Then these are for all to run at the same time, and are
+   not dealt out by speed. */
+static bool is_together(const convoy_trainer *t) {
+    return has_pieces(t) && cvy_together_wanted(t->model);
+}
+
+static bool deals(const convoy_trainer *t) {
+    return t->unlike && !is_together(t);
+}
+
+/* A batch-norm sees at least so many images. */
+static int least_seen(const convoy_trainer *t) {
+    const int batch = t->options.batch_size;
+    return cvy_together_wanted(t->model)
+               ? cvy_pieces_least(t->images, batch, batch, batch)
+               : cvy_pieces_least(t->images, batch, cvy_pieces_images(batch, t->pieces.count),
+                                  t->options.micro_batch);
+}
+
 /* Into how many pieces: the recipe says it, else the run that goes on, else the number of ranks. */
 static convoy_status choose_pieces(convoy_trainer *t) {
     const int ranks = cvy_ranks(t->collective), batch = t->options.batch_size;
@@ -148,18 +167,26 @@ static convoy_status choose_pieces(convoy_trainer *t) {
     convoy_status status = ranks > 1 ? cvy_handshake_devices(t, &t->unlike) : CONVOY_OK;
     if (status)
         return status;
-    const unsigned count = t->pieces.count =
-        t->unlike ? cvy_pieces_wanted_unlike(wanted, ranks, batch) : cvy_pieces_wanted(wanted, ranks);
+    const bool together = cvy_together_wanted(t->model);
+    const unsigned count = t->pieces.count = t->unlike && !together
+                                                 ? cvy_pieces_wanted_unlike(wanted, ranks, batch)
+                                                 : cvy_pieces_wanted(wanted, ranks);
     if (count > CVY_MOST_PIECES)
         return cvy_fail(CONVOY_INVALID, "%u pieces of a batch are more than %d", count, CVY_MOST_PIECES);
     const int images = cvy_pieces_images(batch, count);
     if (t->options.micro_batch > images)
         t->options.micro_batch = images;
+    if (together && t->options.micro_batch < images)
+        return cvy_fail(CONVOY_INVALID,
+                        "sync_batch_norm: batch-norms are to see the whole batch, and a micro-batch of %d "
+                        "images is a part of a piece of %d: leave out --micro-batch; more ranks have fewer "
+                        "images each",
+                        t->options.micro_batch, images);
     if (!has_pieces(t))
         return CONVOY_OK;
     cvy_model_set_pieces(t->model, (int)count); /* the run's model.yaml has it */
     const char *norm = cvy_model_lonely_norm(t->model);
-    if (norm && cvy_pieces_least(t->images, batch, images, t->options.micro_batch) == 1)
+    if (norm && least_seen(t) == 1)
         return cvy_fail(
             CONVOY_INVALID,
             "layer %s, a batch-norm, would see one value of a channel in a piece of one image: %zu "
@@ -205,10 +232,12 @@ static void list_beside(const convoy_trainer *t, cvy_sizes *beside) {
     cvy_training_sizes(t->device, pitch, beside);
     cvy_feed_sizes(t->model, t->device, t->set, &t->recipe->augment, CVY_PER_BATCH, beside);
     if (has_pieces(t)) {
-        const size_t gradients =
-            cvy_model_memory(t->model, cvy_device_get_traits(t->device), t->options.micro_batch, true)
-                .gradients;
-        cvy_pieces_sizes(t->pieces.count, cvy_ranks(t->collective), t->unlike, gradients, beside);
+        const int ranks = cvy_ranks(t->collective);
+        const cvy_memory each =
+            cvy_model_memory(t->model, cvy_device_get_traits(t->device), t->options.micro_batch, true);
+        cvy_pieces_sizes(t->pieces.count, ranks, deals(t), each.gradients, beside);
+        if (is_together(t))
+            cvy_together_sizes(cvy_pieces_most_own(t->pieces.count, ranks, false), &each, beside);
     }
     if (judged_by(t))
         cvy_evaluator_sizes(t->model, t->device, judged_by(t), pitch, wants_answers(t), beside);
@@ -230,7 +259,7 @@ static convoy_status create_evaluators(convoy_trainer *t) {
 }
 
 /* Training with what the recipe makes of the set's classes. */
-static convoy_status create_training(convoy_trainer *t) {
+static convoy_status create_training(convoy_trainer *t, const cvy_network_options *options) {
     const size_t classes = (size_t)convoy_model_classes(t->model);
     float *weights = NULL;
     convoy_status status = CONVOY_OK;
@@ -246,8 +275,9 @@ static convoy_status create_training(convoy_trainer *t) {
     if (status || !has_pieces(t))
         return status;
     t->training.pieces = &t->pieces;
-    return cvy_pieces_create(t->network, t->device, t->collective, t->pieces.count, t->options.batch_size,
-                             t->unlike, &t->pieces);
+    status = cvy_pieces_create(t->network, t->device, t->collective, t->pieces.count, t->options.batch_size,
+                               deals(t), &t->pieces);
+    return status || !options->shares ? status : cvy_pieces_join(&t->pieces, &t->training, options);
 }
 
 static convoy_status create_loader(convoy_trainer *t, bool shuffle) {
@@ -280,6 +310,7 @@ static convoy_status build(convoy_trainer *t) {
     const cvy_network_options options = {.batch_size = t->options.micro_batch,
                                          .whole_batch = t->options.batch_size,
                                          .training = true,
+                                         .shares = is_together(t),
                                          .as_before = t->options.resume || cvy_rank(t->collective) > 0,
                                          .seed = t->options.seed,
                                          .variant = t->options.variant,
@@ -289,7 +320,7 @@ static convoy_status build(convoy_trainer *t) {
     convoy_status status =
         cvy_network_create_on_ranks(t->collective, t->model, t->device, &options, &t->network);
     if (!status)
-        status = create_training(t);
+        status = create_training(t, &options);
     if (!status)
         status = create_loader(t, shuffle);
     if (!status)

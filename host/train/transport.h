@@ -12,6 +12,8 @@ typedef struct cvy_parcel {
     size_t bytes;
 } cvy_parcel;
 
+enum { CVY_LAST_WORDS = 512 };
+
 typedef struct cvy_transport {
     int rank, size;
     void *state;
@@ -22,6 +24,10 @@ typedef struct cvy_transport {
     int (*start)(void *state, const cvy_parcel *to, const cvy_parcel *from);
     /* 1: the exchange is over. 0: not yet, and answered[size] tells with whom it is. -1: `complaint`. */
     int (*test)(void *state, bool *answered);
+    /* Says something to all others, once, without waiting for them; and what one of them said so, who is
+     *rank. NULL: none did. At most CVY_LAST_WORDS bytes, which every rank sends as many of. */
+    void (*tell)(void *state, const void *words, size_t bytes);
+    const void *(*told)(void *state, int *rank);
     const char *(*complaint)(void *state);
     void (*close)(void *state);
     void (*abort)(void *state, int code); /* ends all ranks, this one too */

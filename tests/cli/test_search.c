@@ -397,10 +397,6 @@ static void says_what_is_wrong(void **state) {
     if (r->code != 2 || !strstr(r->err, "--folds 100: a part of the 8 training images") ||
         !strstr(r->err, "take fewer"))
         fail_msg("%d: %s", r->code, r->err);
-    setenv("OMPI_COMM_WORLD_SIZE", "2", 1);
-    r = RUN(SEARCH, test_path(folder, "none"), "--grid", "lr=1,2");
-    unsetenv("OMPI_COMM_WORLD_SIZE");
-    assert_true(r->code == 2 && strstr(r->err, "one of several ranks"));
     r = RUN("search", model, "--devices", "host,,host", "--grid", "lr=1,2");
     assert_true(r->code == 2 && strstr(r->err, "--devices `host,,host`: a device is missing"));
     r = RUN("search", model, "--devices", "host,none such", "--grid", "lr=1,2", "--out",

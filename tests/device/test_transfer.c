@@ -97,8 +97,43 @@ static void ranges_are_checked_and_nothing_is_fine(void **state) {
     cvy_buffer_free(buffer);
 }
 
+/* Mapped or plain, it begins as zeros, and what goes to the device and back is the same. */
+static void pinned_memory_is_memory(void **state) {
+    (void)state;
+    enum { COUNT = 3000 };
+    const char *const wishes[] = {"0", "1"};
+    for (int i = 0; i < 2; i++) {
+        cvy_pinned *pinned = NULL;
+        cvy_transfer *transfer = NULL;
+        cvy_buffer *buffer = NULL;
+        setenv("CONVOY_PINNED", wishes[i], 1);
+        assert_ok(cvy_pinned_create(test_device(), COUNT * sizeof(float), "a test", &pinned));
+        unsetenv("CONVOY_PINNED");
+        assert_int_equal(cvy_pinned_is_mapped(pinned), i == 1 && !cvy_device_get_traits(test_device())->host);
+        assert_ok(cvy_transfer_create(test_device(), &transfer));
+        assert_ok(cvy_buffer_create(test_device(), COUNT * sizeof(float), "a test", &buffer));
+        float *values = cvy_pinned_host(pinned), back[COUNT];
+        for (int k = 0; k < COUNT; k++) {
+            assert_true(values[k] == 0);
+            values[k] = (float)k;
+        }
+        assert_ok(cvy_transfer_start(transfer, buffer, 0, values, COUNT * sizeof(float)));
+        assert_ok(cvy_transfer_finish(transfer));
+        assert_ok(cvy_buffer_read(buffer, 0, back, sizeof back));
+        assert_memory_equal(back, values, sizeof back);
+        memset(values, 0, COUNT * sizeof *values);
+        assert_ok(cvy_transfer_fetch(transfer, buffer, 0, values, COUNT * sizeof(float)));
+        assert_ok(cvy_transfer_finish(transfer));
+        assert_memory_equal(back, values, sizeof back);
+        cvy_transfer_free(transfer);
+        cvy_buffer_free(buffer);
+        cvy_pinned_free(pinned);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(pinned_memory_is_memory),
         cmocka_unit_test(buffers_in_turn_keep_each_rounds_values),
         cmocka_unit_test(a_fetch_waits_for_what_was_launched),
         cmocka_unit_test(ranges_are_checked_and_nothing_is_fine),

@@ -115,6 +115,23 @@ static void the_same_over_mpich(void **state) {
     test_same_run(test_path(folder, "alone"), test_path(folder, "mpich"));
 }
 
+/* Every batch-norm meets; the failure of one rank in between is everyone's. */
+static void batch_norms_see_the_whole_batch(void **state) {
+    (void)state;
+    if (!has("openmpi"))
+        skip();
+    use("openmpi");
+    train("together", "host", "--set", "sync_batch_norm=true");
+    train("together-2", "host,host", "--set", "sync_batch_norm=true");
+    test_same_run(test_path(folder, "together"), test_path(folder, "together-2"));
+    train("together-3", "host,host,host", "--set", "sync_batch_norm=true");
+    test_same_run(test_path(folder, "together"), test_path(folder, "together-3"));
+    const test_output *r = RUN("train", model, SMALL, "--pieces", "2", "--micro-batch", "5", "--set",
+                               "sync_batch_norm=true", "--device", "host");
+    assert_int_equal(r->code, 2);
+    assert_non_null(strstr(r->err, "a micro-batch of 5 images is a part of a piece of 10"));
+}
+
 static void another_number_of_ranks_goes_on(void **state) {
     (void)state;
     if (!has("openmpi"))
@@ -311,6 +328,88 @@ static void a_rank_that_hangs_is_named(void **state) {
     goes_on_to_the_same_bits(run, test_path(folder, "hung-whole"));
 }
 
+/* Rank 0 cannot write its checkpoint, while the other one is at the next step's sum already: it is told at
+   once, not after a minute's silence. */
+static void a_rank_that_fails_alone_is_heard(void **state) {
+    (void)state;
+    if (!has("openmpi"))
+        skip();
+    const char *run = test_path(folder, "broken"), *err = test_path(folder, "broken.err");
+    const char *const arguments[] = {"train", model,      SMALL,    "--out",     run,         "--pieces",
+                                     "4",     "--epochs", "100000", "--devices", "host,host", NULL};
+    use("openmpi");
+    pid_t mpirun = test_start(err, arguments);
+    test_wait_for(mpirun, err, "epoch 2/100000  train loss");
+    const double start = cvy_seconds();
+    assert_int_equal(rename(run, test_path(folder, "broken-away")), 0);
+    assert_int_not_equal(test_wait(mpirun), 0);
+    assert_true(cvy_seconds() - start < 20);
+    said(err, "rank 0 (");
+    said(err, "broken");
+}
+
+/* ---- search on ranks ---- */
+
+static const test_output *search(const char *out, const char *more, const char *value) {
+    return RUN("search", model, "--grid", "lr=0.1,0.01,0.001", "--limit-train", "40", "--limit-test", "20",
+               "--out", test_path(folder, out), more, value);
+}
+
+/* Ranks that a launcher starts are given trials; the table has a row of each, with the rank. What is there is
+   not done again, by whatever runs the search. */
+static void trials_are_given_to_ranks(void **state) {
+    (void)state;
+    const test_output *r = search("alone-search", "--device", "host");
+    if (r->code)
+        fail_msg("searching failed: %s", r->err);
+    for (int i = 0; i < 2; i++) {
+        const char *mpi = i ? "mpich" : "openmpi";
+        char command[4096];
+        if (!has(mpi))
+            continue;
+        const char *out = test_path(folder, i ? "search-mpich" : "search-openmpi"),
+                   *err = test_path(folder, "search.err");
+        snprintf(command, sizeof command,
+                 "mpirun.%s -n 2 " CONVOY_BINARY_DIR "/convoy search %s --grid lr=0.1,0.01,0.001 "
+                 "--limit-train 40 --limit-test 20 --out %s --devices host,host >%s 2>&1 </dev/null",
+                 mpi, model, out, err);
+        if (system(command) != 0)
+            fail_msg("searching on ranks failed: %s", test_read_text(err, NULL));
+        char *table = test_read_text(test_path(out, "search.csv"), NULL);
+        assert_non_null(strstr(table, "\"rank 0 ("));
+        assert_non_null(strstr(table, "\"rank 1 ("));
+        free(table);
+        for (const char *const *trial = (const char *const[]){"trial-001", "trial-002", "trial-003", NULL};
+             *trial; trial++)
+            test_same_run(test_path(out, *trial), test_path(test_path(folder, "alone-search"), *trial));
+        assert_int_equal(system(command), 0); /* nothing is left to do */
+        char *again = test_read_text(err, NULL);
+        assert_null(strstr(again, "train loss"));
+        free(again);
+    }
+}
+
+/* A rank dies: what it trained goes on by the same command, here in one process. */
+static void a_search_outlives_a_killed_rank(void **state) {
+    (void)state;
+    if (!has("openmpi"))
+        skip();
+    char command[4096];
+    const char *out = test_path(folder, "search-killed"), *err = test_path(folder, "search-killed.err");
+    snprintf(command, sizeof command,
+             "mpirun.openmpi -n 2 sh -c 'if [ $OMPI_COMM_WORLD_RANK = 1 ]; then (sleep 3; kill -9 $$) & fi; "
+             "exec " CONVOY_BINARY_DIR
+             "/convoy search %s --grid lr=0.1,0.01 --epochs 100000 --limit-train 40 "
+             "--limit-test 20 --out %s --device host' >%s 2>&1 </dev/null",
+             model, out, err);
+    const double start = cvy_seconds();
+    assert_int_not_equal(system(command), 0);
+    assert_true(cvy_seconds() - start < 40);
+    char *table = test_read_text(test_path(out, "search.csv"), NULL);
+    assert_null(strchr(table, '\n')[1] ? table : NULL);
+    free(table);
+}
+
 /* ---- ranks that are not alike ---- */
 
 /* Two ranks, of which the second has an environment and options of its own; what they said is in `err`. */
@@ -472,6 +571,37 @@ static void one_rank_loads_no_mpi(void **state) {
     assert_null(strstr(text, "convoy_openmpi"));
     assert_null(strstr(text, "convoy_mpich"));
     free(text);
+    char command[4096];
+    const char *linked = test_path(folder, "linked");
+    snprintf(command, sizeof command, "ldd " CONVOY_BINARY_DIR "/convoy >%s", linked);
+    assert_int_equal(system(command), 0);
+    text = test_read_text(linked, NULL);
+    assert_non_null(strstr(text, "libc.so"));
+    assert_null(strstr(text, "mpi"));
+    free(text);
+}
+
+/* A driver's own memory of the host for the gradients on their way, which only a discrete GPU is given
+ * unasked. */
+static void pinned_memory_has_the_same_bits(void **state) {
+    (void)state;
+    const char *driver = getenv("CONVOY_TEST_DEVICE");
+    if (!has("openmpi") || !driver || strcmp(driver, "host") == 0)
+        skip();
+    use("openmpi");
+    cvy_text two = {0};
+    cvy_text_add(&two, "%s,%s", driver, driver);
+    const char *const runs[] = {"unpinned", "pinned"}, *const wishes[] = {"0", "1"};
+    for (int i = 0; i < 2; i++) {
+        setenv("CONVOY_PINNED", wishes[i], 1);
+        const test_output *r = RUN("train", model, SMALL, "--out", test_path(folder, runs[i]), "--pieces",
+                                   "4", "--devices", cvy_text_get(&two), "--max-steps", "6");
+        if (r->code)
+            fail_msg("%s failed: %s", runs[i], r->err);
+    }
+    unsetenv("CONVOY_PINNED");
+    cvy_text_free(&two);
+    test_same_run(test_path(folder, "unpinned"), test_path(folder, "pinned"));
 }
 
 /* It would train on the first device of the list, and say nothing of the others. */
@@ -494,18 +624,23 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(same_bits_for_any_number_of_ranks),
         cmocka_unit_test(the_same_over_mpich),
+        cmocka_unit_test(batch_norms_see_the_whole_batch),
         cmocka_unit_test(another_number_of_ranks_goes_on),
         cmocka_unit_test(an_evaluation_is_split_and_counts_are_exact),
         cmocka_unit_test(a_step_sends_what_a_ring_would),
         cmocka_unit_test(a_killed_rank_ends_all_with_a_checkpoint),
         cmocka_unit_test(any_rank_may_be_asked_to_stop),
         cmocka_unit_test(a_rank_that_hangs_is_named),
+        cmocka_unit_test(a_rank_that_fails_alone_is_heard),
+        cmocka_unit_test(trials_are_given_to_ranks),
+        cmocka_unit_test(a_search_outlives_a_killed_rank),
         cmocka_unit_test(unlike_devices_agree_to_rounding),
         cmocka_unit_test(what_differs_is_refused_by_name),
         cmocka_unit_test(a_launcher_that_is_absent_is_said),
         cmocka_unit_test(a_batch_norm_of_one_value_is_refused),
         cmocka_unit_test(slurm_numbers_the_ranks_of_a_machine),
         cmocka_unit_test(one_rank_loads_no_mpi),
+        cmocka_unit_test(pinned_memory_has_the_same_bits),
         cmocka_unit_test(automatic_lists_have_every_device),
         cmocka_unit_test(a_rank_that_is_alone_is_refused),
     };

@@ -197,6 +197,83 @@ static void test_optional_buffers(void **state) {
     free(x), free(gy);
 }
 
+/* A batch of 13 and 19 images whose statistics meet is one of 32. */
+static void test_shared(void **state) {
+    (void)state;
+    enum { CHANNELS = 3, ALL = 32 };
+    const int sizes[2] = {13, 19}, height = test_quick() ? 5 : 40;
+    cvy_batchnorm_shape shape = {.pitch = ALL,
+                                 .channels = CHANNELS,
+                                 .height = height,
+                                 .width = 30,
+                                 .eps = 1e-5f,
+                                 .activation = CVY_RELU};
+    const size_t rows = (size_t)(CHANNELS * height * shape.width), count = rows * ALL;
+    float *x = test_random(count, 1), *gy = test_random(count, 2), *part[2] = {NULL, NULL};
+    float *weight = test_random(CHANNELS, 3), *bias = test_random(CHANNELS, 4), saved[2 * CHANNELS];
+    float *y = malloc(count * sizeof *y), *gx = malloc(count * sizeof *gx), sums[2 * CHANNELS];
+    for (size_t i = 0; i < count; i++)
+        x[i] += 100 * (float)(i / (count / CHANNELS));
+    const cvy_batchnorm_values v = {.x = x,
+                                    .gy = gy,
+                                    .weight = weight,
+                                    .bias = bias,
+                                    .y = y,
+                                    .gx = gx,
+                                    .saved_mean = saved,
+                                    .saved_invstd = saved + CHANNELS,
+                                    .gweight = sums,
+                                    .gbias = sums + CHANNELS};
+    cvy_batchnorm_forward_training_reference(&shape, ALL, &v);
+    cvy_batchnorm_backward_reference(&shape, ALL, false, &v);
+    shape.shared = true;
+    fixture f[2];
+    double pairs[2][2 * CHANNELS], joined[2 * CHANNELS], counts[2];
+    for (int i = 0; i < 2; i++) { /* its images in the first columns, garbage in the others */
+        float *own[2];
+        for (int k = 0; k < 2; k++) {
+            own[k] = test_random(count, 7);
+            for (size_t r = 0; r < rows; r++)
+                memcpy(own[k] + r * ALL, (k ? gy : x) + r * ALL + (i ? sizes[0] : 0),
+                       (size_t)sizes[i] * sizeof *x);
+        }
+        f[i] = open_fixture(shape, sizes[i], own[0], own[1], weight, bias, weight, bias);
+        counts[i] = sizes[i] * (double)(height * shape.width);
+        assert_ok(cvy_batchnorm_moments(f[i].op, sizes[i], &f[i].b, pairs[i]));
+        free(own[0]), free(own[1]);
+    }
+    cvy_batchnorm_join(false, pairs[0], counts, 2, CHANNELS, joined);
+    for (int i = 0; i < 2; i++) {
+        assert_ok(cvy_batchnorm_forward_shared(f[i].op, joined, counts[0] + counts[1], &f[i].b));
+        assert_ok(cvy_batchnorm_sums(f[i].op, sizes[i], false, &f[i].b, pairs[i]));
+    }
+    cvy_batchnorm_join(true, pairs[0], counts, 2, CHANNELS, joined);
+    for (int i = 0; i < 2; i++) {
+        assert_ok(cvy_batchnorm_backward_shared(f[i].op, sizes[i], joined, counts[0] + counts[1], &f[i].b));
+        part[i] = malloc(count * sizeof *part[i]);
+        for (int k = 0; k < 2; k++) {
+            const float *whole = k ? gx : y;
+            for (size_t r = 0; r < rows; r++)
+                memcpy(part[i] + r * ALL, whole + r * ALL + (i ? sizes[0] : 0), (size_t)sizes[i] * sizeof *x);
+            check_columns(k ? "gx" : "y", k ? f[i].b.gx : f[i].b.y, part[i], &f[i], k == 1, 3e-5);
+        }
+    }
+    float *gweight[2], *gbias[2];
+    for (int i = 0; i < 2; i++) {
+        gweight[i] = test_read(f[i].b.gweight, CHANNELS), gbias[i] = test_read(f[i].b.gbias, CHANNELS);
+        free(part[i]);
+    }
+    for (int c = 0; c < CHANNELS; c++)
+        gweight[0][c] += gweight[1][c], gbias[0][c] += gbias[1][c];
+    test_close("gweight", gweight[0], sums, CHANNELS, 3e-5);
+    test_close("gbias", gbias[0], sums + CHANNELS, CHANNELS, 3e-5);
+    for (int i = 0; i < 2; i++) {
+        close_fixture(&f[i]);
+        free(gweight[i]), free(gbias[i]);
+    }
+    free(x), free(gy), free(weight), free(bias), free(y), free(gx);
+}
+
 /* With an activation the op is what the op and the activation do one after the other, forward, backward and
    in evaluation: the reference cannot say so, where its output and the kernel's lie on two sides of 0. */
 static void check_activation(cvy_batchnorm_shape shape, cvy_activation kind, int n, bool affine) {
@@ -409,6 +486,7 @@ int main(void) {
         cmocka_unit_test(test_recorded),
         cmocka_unit_test(test_edges),
         cmocka_unit_test(test_large),
+        cmocka_unit_test(test_shared),
         cmocka_unit_test(test_optional_buffers),
         cmocka_unit_test(test_relu),
         cmocka_unit_test(test_further),

@@ -103,19 +103,22 @@ typedef struct outcome {
     unsigned long long correct;
 } outcome;
 
-static outcome train(const convoy_dataset *set, int piece, unsigned pieces, int epochs) {
-    convoy_model *model = test_model(yaml);
+static outcome train_model(const char *text, bool together, const convoy_dataset *set, int piece,
+                           unsigned pieces, int epochs) {
+    convoy_model *model = test_model(text);
     convoy_network *network = NULL;
     cvy_training training;
     cvy_pieces cut = {0};
     cvy_loader *loader = NULL;
-    cvy_network_options options = {.batch_size = piece, .training = true, .seed = 9};
+    cvy_network_options options = {.batch_size = piece, .training = true, .shares = together, .seed = 9};
     assert_ok(convoy_model_initialise(model, 4));
     assert_ok(cvy_network_create(model, test_device(), &options, &network));
     assert_ok(cvy_training_create(network, test_device(), BATCH, &training));
     if (pieces) {
         assert_ok(cvy_pieces_create(network, test_device(), NULL, pieces, BATCH, false, &cut));
         training.pieces = &cut;
+        if (together)
+            assert_ok(cvy_pieces_join(&cut, &training, &options));
     }
     const cvy_loader_options about = {.batch_size = BATCH,
                                       .piece = piece,
@@ -154,6 +157,10 @@ static outcome train(const convoy_dataset *set, int piece, unsigned pieces, int 
     convoy_network_close(network);
     convoy_model_free(model);
     return o;
+}
+
+static outcome train(const convoy_dataset *set, int piece, unsigned pieces, int epochs) {
+    return train_model(yaml, false, set, piece, pieces, epochs);
 }
 
 /* Micro-batches of the same images have the same gradients, masks and statistics, added up one after the
@@ -198,6 +205,36 @@ static void pieces_have_micro_batches(void **state) {
     convoy_dataset_free(set);
 }
 
+/* Without dropout, which draws by piece: statistics of all pieces are those of the batch. That includes a
+   last batch of 10, of which the last pieces have nothing, and pieces of one image. */
+static void pieces_share_statistics(void **state) {
+    (void)state;
+    static const char both[] =
+        "input: [1, 6, 6]\n"
+        "layers: [{Conv2d: {out_channels: 4, kernel_size: 3}}, {BatchNorm2d: {momentum: 0.3}}, ReLU, "
+        "{Conv2d: {out_channels: 6, kernel_size: 4}}, {BatchNorm2d: {affine: false}}, Flatten, "
+        "{Linear: {out_features: 5}}]\n"
+        "recipe: {optimizer: {SGD: {lr: 0.1, momentum: 0.9}}}\n";
+    convoy_dataset *set = NULL;
+    const convoy_dataset_options options = {
+        .channels = 1, .height = SIDE, .width = SIDE, .synthetic_images = IMAGES, .synthetic_classes = 5};
+    assert_ok(convoy_dataset_open("synthetic", "train", &options, &set));
+    outcome expected = train_model(both, false, set, BATCH, 0, 2);
+    const unsigned cases[] = {1, 4, 3, 20};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        outcome actual = train_model(both, true, set, cvy_pieces_images(BATCH, cases[i]), cases[i], 2);
+        test_close("values", actual.values, expected.values, expected.count, 5e-5);
+        assert_int_equal(actual.tracked, expected.tracked);
+        assert_true(fabs(actual.loss - expected.loss) < 1e-5 * expected.loss);
+        free(actual.values);
+    }
+    outcome apart = train_model(both, false, set, 5, 4, 2); /* which is another run */
+    assert_true(fabs(apart.loss - expected.loss) > 1e-3 * expected.loss);
+    free(apart.values);
+    free(expected.values);
+    convoy_dataset_free(set);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_tree_has_one_sum_whoever_has_its_leaves),
@@ -206,6 +243,7 @@ int main(void) {
         cmocka_unit_test(pieces_are_dealt_out_by_speed),
         cmocka_unit_test(pieces_are_micro_batches_in_another_order),
         cmocka_unit_test(pieces_have_micro_batches),
+        cmocka_unit_test(pieces_share_statistics),
     };
     setenv("CONVOY_TEST_DEVICE", "host", 1); /* no kernel is meant */
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
