@@ -108,7 +108,9 @@ static bool is_invisible(unsigned code) {
            (code >= 0x2028 && code <= 0x202E) || (code >= 0x2066 && code <= 0x2069);
 }
 
-void cvy_text_add_visible(cvy_text *text, const char *shown, bool lines) {
+typedef enum { BYTES, CODE } escape; /* \x1B, or \u001B */
+
+static void add_visible(cvy_text *text, const char *shown, bool lines, escape as) {
     const char *start = shown; /* of what needs no escape */
     for (const char *c = shown;;) {
         unsigned code;
@@ -120,10 +122,20 @@ void cvy_text_add_visible(cvy_text *text, const char *shown, bool lines) {
         cvy_text_add(text, "%.*s", (int)(c - start), start);
         if (!*c)
             return;
-        for (size_t i = 0; i < (length ? length : 1); i++)
+        for (size_t i = 0; as == BYTES && i < (length ? length : 1); i++)
             cvy_text_add(text, "\\x%02X", (unsigned char)c[i]);
+        if (as == CODE)
+            cvy_text_add(text, "\\u%04X", code);
         start = c += length ? length : 1;
     }
+}
+
+void cvy_text_add_visible(cvy_text *text, const char *shown, bool lines) {
+    add_visible(text, shown, lines, BYTES);
+}
+
+void cvy_text_add_visible_json(cvy_text *text, const char *json) {
+    add_visible(text, json, true, CODE);
 }
 
 static const char base64_digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";

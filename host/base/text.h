@@ -20,6 +20,8 @@ void cvy_text_add_number(cvy_text *text, double value);
 /* Text from outside as a screen may have it: control characters, what turns the direction of writing, and
    bytes that are no UTF-8 become \x1B. `lines`: tabs and line breaks stay. */
 void cvy_text_add_visible(cvy_text *text, const char *shown, bool lines);
+/* The same of JSON, which means what it meant: the characters become \u001B, which only stand in strings. */
+void cvy_text_add_visible_json(cvy_text *text, const char *json);
 void cvy_text_add_base64(cvy_text *text, const void *data, size_t size);
 void cvy_text_free(cvy_text *text);
 /* "" instead of NULL. */

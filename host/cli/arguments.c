@@ -110,6 +110,9 @@ static convoy_status read_option(cli_call *call, int count, char **arguments, in
                             row->help);
         value = arguments[++*i];
     }
+    if (!*value)
+        return cvy_fail(CONVOY_INVALID, "convoy %s: the value of %s is empty (%s)", call->command->name,
+                        given, row->help);
     return set_option(call, row, value);
 }
 

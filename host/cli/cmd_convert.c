@@ -59,6 +59,8 @@ static convoy_status run(cli_call *call) {
     if (!status && o->dtype != KEEP)
         status = cvy_tensor_file_to_type(file, from, dtypes[o->dtype]);
     if (!status)
+        status = cvy_tensor_file_check_finite(file, from);
+    if (!status)
         status = save(call, file, &bytes);
     if (!status && o->common.json)
         call->result =

@@ -386,11 +386,11 @@ static void report(const search *s, const convoy_model *model, size_t *const ord
             if (last_rung(s, orders[r][i]) != r)
                 continue;
             add_line(s, r, orders[r][i], &text);
-            fprintf(to, "%s\n", cvy_text_get(&text));
+            fprintf(to, "%s\n", cli_visible(s->call->arena, cvy_text_get(&text)));
             cvy_text_free(&text);
             json_array_append_new(trials, trial_json(s, orders[r][i]));
         }
-    fprintf(to, "best: trial %zu, in %s\n", best + 1, folder_of(s, best, 0));
+    fprintf(to, "best: trial %zu, in %s\n", best + 1, cli_visible(s->call->arena, folder_of(s, best, 0)));
     fflush(to);
     cli_note("the table is %s", s->table);
     if (s->options->common.json)

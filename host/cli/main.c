@@ -71,10 +71,18 @@ static bool wants_json(int argc, char **argv) {
 }
 
 static convoy_status print_json(const json_t *value) {
-    if (json_dumpf(value, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(12)) != 0 ||
-        fputc('\n', stdout) == EOF)
-        return cvy_fail(CONVOY_IO, "the result could not be written to stdout: %s", strerror(errno));
-    return CONVOY_OK;
+    cvy_text visible = {0};
+    char *json = json_dumps(value, JSON_INDENT(2) | JSON_REAL_PRECISION(12));
+    if (!json)
+        return cvy_fail_memory("the result as JSON", 0);
+    cvy_text_add_visible_json(&visible, json);
+    const bool written = fputs(cvy_text_get(&visible), stdout) != EOF && fputc('\n', stdout) != EOF;
+    convoy_status status =
+        written ? CONVOY_OK
+                : cvy_fail(CONVOY_IO, "the result could not be written to stdout: %s", strerror(errno));
+    cvy_text_free(&visible);
+    free(json);
+    return status;
 }
 
 static convoy_status flush_results(void) {

@@ -156,8 +156,10 @@ static convoy_status not_recognised(const char *folder) {
     for (size_t i = 0; i < FORMATS; i++)
         cvy_text_add(&message, "%s%s", i ? ", " : "", formats[i].name);
     cvy_text_add(&message, count ? "; it holds " : "; it is empty");
-    for (size_t i = 0; i < count && i < 5; i++)
-        cvy_text_add(&message, "%s%s", i ? ", " : "", names[i]);
+    for (size_t i = 0; i < count && i < 5; i++) {
+        cvy_text_add(&message, "%s", i ? ", " : "");
+        cvy_text_add_visible(&message, names[i], false);
+    }
     if (count > 5)
         cvy_text_add(&message, " and %zu more", count - 5);
     status = cvy_fail(CONVOY_INVALID, "%s: not recognised as a data set: expected %s", folder,

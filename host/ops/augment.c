@@ -422,8 +422,8 @@ void cvy_augment_reference(const cvy_augment_shape *shape, int n, const cvy_augm
     const cvy_gather_shape *gather = &shape->gather;
     const cvy_image_spec *image = &gather->image;
     const size_t channels = (size_t)image->channels, pitch = (size_t)gather->pitch,
-                 width = (size_t)(image->width + 2 * image->border),
-                 plane = (size_t)(image->height + 2 * image->border) * width,
+                 width = (size_t)image->width + 2 * (size_t)image->border,
+                 plane = ((size_t)image->height + 2 * (size_t)image->border) * width,
                  bytes = channels * (size_t)gather->in_height * (size_t)gather->in_width *
                          (gather->floats ? sizeof(float) : 1);
     for (size_t p = 0; p < plane; p++)
@@ -518,7 +518,8 @@ convoy_status cvy_augment_run(cvy_augment *op, const cvy_augment_operands *on) {
     }
     const int width = image->width + 2 * image->border, parts = (width + op->length - 1) / op->length;
     const size_t size = op->group_size, groups = ((size_t)op->vectors + size - 1) / size;
-    cvy_grid grid = cvy_groups(size, groups, (size_t)(image->height + 2 * image->border), (size_t)parts);
+    cvy_grid grid =
+        cvy_groups(size, groups, (size_t)image->height + 2 * (size_t)image->border, (size_t)parts);
     return CVY_LAUNCH(op->kernel, grid, cvy_buf(on->images), cvy_buf(on->all_labels), cvy_buf(on->indices),
                       cvy_ulong(on->index_offset), cvy_int(on->n), cvy_int(gather->in_order),
                       cvy_buf(on->means), cvy_buf(on->looks), cvy_ulong(on->room), cvy_ulong(on->look_offset),

@@ -147,9 +147,9 @@ convoy_status cvy_gather_run(cvy_gather *op, int n, cvy_buffer *images, cvy_buff
     size_t vectors = (size_t)(shape->pitch / cvy_pitch_width(op->device, (size_t)op->shape.pitch)),
            size = op->group_size;
     int width = shape->image.width + 2 * shape->image.border, parts = (width + op->length - 1) / op->length;
-    cvy_grid grid =
-        cvy_groups(size, (vectors + size - 1) / size, (size_t)(shape->image.height + 2 * shape->image.border),
-                   (size_t)(shape->image.channels * parts));
+    cvy_grid grid = cvy_groups(size, (vectors + size - 1) / size,
+                               (size_t)shape->image.height + 2 * (size_t)shape->image.border,
+                               (size_t)shape->image.channels * (size_t)parts);
     return CVY_LAUNCH(op->kernel, grid, cvy_buf(images), cvy_buf(all_labels), cvy_buf(indices),
                       cvy_ulong(index_offset), cvy_int(n), cvy_int(shape->in_order), cvy_buf(op->levels),
                       cvy_buf(y), cvy_buf(labels), cvy_int(shape->image.channels),

@@ -119,8 +119,9 @@ static void pool2d(probe *p, size_t i, const int batch[2]) {
         p->status = cvy_pool2d_prepare(p->device, &s, &op);
     if (p->status)
         return;
-    const size_t in = (size_t)(s.channels * s.in_height * s.in_width),
-                 out = (size_t)(s.channels * s.out_height * s.out_width), pitch = (size_t)s.pitch;
+    const size_t in = (size_t)s.channels * (size_t)s.in_height * (size_t)s.in_width,
+                 out = (size_t)s.channels * (size_t)s.out_height * (size_t)s.out_width,
+                 pitch = (size_t)s.pitch;
     cvy_buffer *x = values(p, in * pitch, 1), *y = poisoned(p, out * pitch), *gx = poisoned(p, in * pitch),
                *gy = gradient(p, out, s.pitch, batch[0], 2),
                *indices = s.kind == CVY_POOL_MAX ? put(p, NULL, out * pitch) : NULL;
@@ -136,7 +137,7 @@ static void batchnorm(probe *p, size_t i, const int batch[2]) {
     const int *size = cvy_batchnorm_cases[i];
     const cvy_batchnorm_shape s = {batch[1], size[0],      size[1], size[2], 1e-5f,
                                    0.3f,     CVY_IDENTITY, false,   false};
-    const size_t channels = (size_t)size[0], rows = (size_t)(size[0] * size[1] * size[2]),
+    const size_t channels = (size_t)size[0], rows = channels * (size_t)size[1] * (size_t)size[2],
                  count = rows * (size_t)s.pitch;
     cvy_batchnorm *op = NULL;
     try(p, cvy_batchnorm_create(p->device, &s, &op));
@@ -253,8 +254,8 @@ static void gather(probe *p, size_t i, const int batch[2]) {
     }
     const cvy_image_spec *image = &s.image;
     const size_t pixels = (size_t)(image->channels * s.in_height * s.in_width) * IMAGES,
-                 rows = (size_t)(image->channels * (image->height + 2 * image->border) *
-                                 (image->width + 2 * image->border));
+                 rows = (size_t)image->channels * ((size_t)image->height + 2 * (size_t)image->border) *
+                        ((size_t)image->width + 2 * (size_t)image->border);
     cvy_gather_shape made = s;
     if (cvy_resampling_needed(image, s.in_height, s.in_width)) {
         try(p, cvy_resample_create(p->device, &s, &resample));

@@ -131,9 +131,10 @@ convoy_status cvy_classes_read(cvy_arena *arena, const cvy_tensor_file *file, co
 
 void cvy_classes_list(const cvy_classes *classes, cvy_text *text) {
     for (int c = 0; c < classes->count && c < SHOWN; c++)
-        if (classes->names)
-            cvy_text_add(text, "%s%s", c ? ", " : "", classes->names[c]);
-        else
+        if (classes->names) {
+            cvy_text_add(text, "%s", c ? ", " : "");
+            cvy_text_add_visible(text, classes->names[c], false);
+        } else
             cvy_text_add(text, "%s%d", c ? ", " : "", c);
     if (classes->count > SHOWN)
         cvy_text_add(text, " and %d more", classes->count - SHOWN);

@@ -46,6 +46,8 @@ convoy_status cvy_tensor_file_to_float(cvy_tensor_file *file);
 /* Makes every tensor of floats one of `dtype`: "F32", "F16" or "BF16", rounded to nearest even.
    CONVOY_INVALID names one that has a finite value which F16 has not. */
 convoy_status cvy_tensor_file_to_type(cvy_tensor_file *file, const char *path, const char *dtype);
+/* CONVOY_INVALID names the first value that is NaN or infinite. */
+convoy_status cvy_tensor_file_check_finite(const cvy_tensor_file *file, const char *path);
 /* All of its metadata, as cvy_tensor_file_save takes it; malloc'ed, of strings that are the file's. NULL: no
  * memory. */
 const char **cvy_tensor_file_pairs(const cvy_tensor_file *file);

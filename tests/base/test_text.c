@@ -78,6 +78,9 @@ static void what_no_screen_should_get_is_escaped(void **state) {
     cvy_text_add_visible(&text, "a\n\tb", false);
     assert_string_equal(cvy_text_get(&text), "a\n\tba\\x0A\\x09b");
     cvy_text_free(&text);
+    cvy_text_add_visible_json(&text, "{\n  \"\xE2\x80\xAE caf\xC3\xA9\": \"\x7F\xC2\x9B\"\n}");
+    assert_string_equal(cvy_text_get(&text), "{\n  \"\\u202E caf\xC3\xA9\": \"\\u007F\\u009B\"\n}");
+    cvy_text_free(&text);
 }
 
 /* The vectors of RFC 4648, and what is none. */

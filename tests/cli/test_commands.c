@@ -358,7 +358,7 @@ static void training_is_judged_by_a_validation_set(void **state) {
 /* Names that are no UTF-8 lose no answer. */
 static void names_of_any_bytes_are_answered(void **state) {
     (void)state;
-    static const char *const names[] = {"caf\xe9", "\x1b[2J", "two\nlines"};
+    static const char *const names[] = {"caf\xe9", "\x1b[2J", "two\nlines\x7f"};
     for (int c = 0; c < 3; c++)
         for (int i = 0; i < 3; i++) {
             char file[64];
@@ -373,12 +373,15 @@ static void names_of_any_bytes_are_answered(void **state) {
     json_of(RUN("train", open, "--data", data, "--out", out, "--epochs", "1", "--json"));
     const json_t *json = json_of(RUN("predict", open, "--weights", w, image, "--json"));
     assert_int_equal(json_array_size(json_object_get(json, "predictions")), 1);
-    json = json_of(RUN("eval", open, "--weights", w, "--data", data, "--json"));
-    const json_t *classes = json_object_get(json, "classes");
+    const test_output *r = RUN("eval", open, "--weights", w, "--data", data, "--json");
+    assert_null(strchr(r->out, '\x7f'));
+    const json_t *classes = json_object_get(json_of(r), "classes");
     assert_string_equal(json_string_value(json_object_get(json_array_get(classes, 0), "name")), "\x1b[2J");
     assert_string_equal(json_string_value(json_object_get(json_array_get(classes, 1), "name")), "caf\\xE9");
+    assert_string_equal(json_string_value(json_object_get(json_array_get(classes, 2), "name")),
+                        "two\nlines\x7f");
     /* The run's own model file says where the data are. */
-    const test_output *r = RUN("eval", test_path(out, "model.yaml"), "--weights", w);
+    r = RUN("eval", test_path(out, "model.yaml"), "--weights", w);
     assert_int_equal(r->code, 0);
     assert_null(strchr(r->out, '\x1b'));
     assert_non_null(strstr(r->out, "two\\x0Alines"));

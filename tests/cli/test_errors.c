@@ -1,5 +1,7 @@
 /* Everything that can go wrong on a command line: exit codes, messages on stderr, and errors as JSON on
  * stdout. */
+#include <unistd.h>
+
 #include "base/file.h"
 #include "support/command.h"
 #include "weights/weights.h"
@@ -43,6 +45,8 @@ static void usage(void **state) {
     expect(RUN("train", model, "--epochs"), 2, "--epochs needs a value");
     expect(RUN("selftest", "--json", "--quick"), 2, "--json needs a value (write the result to this file");
     expect(RUN("train", model, "--out", "--resume"), 2, "--out needs a value");
+    expect(RUN("train", model, "--init="), 2, "the value of --init= is empty (weights to start from");
+    expect(RUN("train", model, "--lr", ""), 2, "the value of --lr is empty");
     expect(RUN("train", model, "--epochs", "many"), 2, "found `many`");
     expect(RUN("train", model, "--epochs", "0"), 2, "found `0`");
     expect(RUN("train", model, "--epochs=-4"), 2, "found `-4`");
@@ -188,6 +192,21 @@ static void conversions(void **state) {
     assert_string_equal(cvy_tensor_file_find(file, "w").dtype, "BF16");
     assert_string_equal(cvy_tensor_file_metadata(file, "class_names"), "[\"a\"]");
     cvy_tensor_file_free(file);
+    /* Wide numbers that a type makes infinite, and what is none: no file. */
+    const struct {
+        float value;
+        const char *dtype, *said;
+    } bad[] = {{NAN, "keep", "value 0 of w is NaN or infinite as F32"},
+               {-INFINITY, "f16", "infinite as F16"},
+               {3.4e38f, "bf16", "infinite as BF16"}};
+    assert_int_equal(unlink(to), 0);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        value = bad[i].value;
+        assert_ok(cvy_tensor_file_save(
+            source, &(cvy_named_tensor){"w", "F32", {1, 1, 1, 1}, 1, &value, sizeof value, NULL}, 1, NULL));
+        expect(RUN("convert", source, to, "--dtype", bad[i].dtype), 2, bad[i].said);
+        assert_false(cvy_file_exists(to));
+    }
     expect(RUN("convert", source), 2, "missing argument");
     expect(RUN("convert", source, test_path(folder, "to.bin")), 2, "to.bin` ends neither with");
     expect(RUN("convert", test_path(folder, "none.pth"), to), 2, "there is no weights file");

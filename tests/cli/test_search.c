@@ -64,12 +64,13 @@ static double number(const json_t *object, const char *key) {
 
 static void a_grid_is_tried_once(void **state) {
     (void)state;
-    const char *out = test_path(folder, "grid");
+    const char *out = test_path(folder, "grid\x1b[31m");
     row rows[ROWS];
     const test_output *r = RUN(SEARCH, out, "--grid", "lr=0.3,0.0", "--grid", "batch_size=20,30",
                                "--val-fraction", "0.3", "--json");
     assert_int_equal(r->code, 0);
     test_keys(r->json, "model device monitor trials best test");
+    assert_true(strstr(r->err, "grid\\x1B[31m/trial-00") && !strchr(r->err, '\x1b'));
     const json_t *trials = json_object_get(r->json, "trials"), *best = json_object_get(r->json, "best");
     assert_int_equal(json_array_size(trials), 4);
     test_keys(best, "trial settings epochs value out");

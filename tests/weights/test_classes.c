@@ -88,6 +88,8 @@ static void lists_are_matched_by_name(void **state) {
     assert_true(place[0] == 2 && place[1] == 0 && place[2] == 1);
     assert_fails(match(a, 3, c, 3, place), CONVOY_INVALID, "only in the weights: cat; only in the set: dog");
     assert_fails(match(a, 3, a, 2, place), CONVOY_INVALID, "only in the weights: cat");
+    assert_fails(match((const char *const[]){"a\nb"}, 1, a, 1, place), CONVOY_INVALID,
+                 "weights: a\\x0Ab; only");
     assert_fails(match(a, 2, a, 3, place), CONVOY_INVALID, "only in the set: cat");
     assert_fails(match(a, 3, NULL, 2, place), CONVOY_INVALID, "has 3 classes, but the set has 2");
     assert_ok(match(NULL, 3, NULL, 3, place));

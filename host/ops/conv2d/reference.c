@@ -53,8 +53,8 @@ static void forward_pixel(const cvy_conv2d_shape *s, const float *x, const float
                 const long iw = position(ow, kw, s->stride[1], s->padding[1], s->dilation[1], s->in_width);
                 if (ih >= 0 && iw >= 0)
                     add_scaled(sum, *w,
-                               pixel(x, (size_t)(group * in_channels + ci), s->in_height, s->in_width,
-                                     s->pitch, (size_t)ih, (size_t)iw),
+                               pixel(x, (size_t)group * (size_t)in_channels + (size_t)ci, s->in_height,
+                                     s->in_width, s->pitch, (size_t)ih, (size_t)iw),
                                s->pitch < LANES ? s->pitch : LANES);
             }
         }

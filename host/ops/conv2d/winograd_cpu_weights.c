@@ -59,12 +59,12 @@ static void plan(const cvy_job *job, int tile, cvy_winograd_weights *p) {
     const register_tile t = choose_tile(s->in_channels, s->out_channels, width);
     const layout l = {.tile = (size_t)tile,
                       .in_rows = round_up((size_t)s->in_channels, (size_t)t.channels),
-                      .out_rows = round_up((size_t)s->out_channels, (size_t)(t.vectors * width)),
+                      .out_rows = round_up((size_t)s->out_channels, (size_t)t.vectors * (size_t)width),
                       .width = (size_t)width};
     p->edge = tile + 1 - s->kernel[0];
     p->channels = t.channels;
     p->vectors = t.vectors;
-    p->xi = (size_t)(tile * tile);
+    p->xi = (size_t)tile * (size_t)tile;
     p->in[0] = s->in_channels;
     p->in[1] = s->in_height;
     p->in[2] = s->in_width;
