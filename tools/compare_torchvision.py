@@ -16,6 +16,7 @@ is the worst of three runs of PyTorch in float32: as it is, without oneDNN, and 
 is left out: where a unit lies within rounding of a kink, the step in float64 takes the side that the other took (kinks.py),
 which is watched in PyTorch, and found for Convoy by what explains its gradients best. Rounding is four times the largest
 deviation that PyTorch's runs show in that layer. The table's last column counts these units, and those that Convoy turned.
+kinks.py checks itself first.
 
 Prints a table, and exits with 1 where anything is farther off. Needs torch, torchvision, safetensors and Pillow.
 """
@@ -277,6 +278,8 @@ def main():
     needs.command(arguments.convoy)
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore", message="TF32")
+    if arguments.step:
+        kinks.check()
     far = False
     more = " within rounding of a kink, turned |" if arguments.step else ""
     print(f"| network | Convoy | PyTorch float32 | of what is allowed |{more}\n|---|---|---|---|{'---|' * bool(more)}")
