@@ -189,16 +189,21 @@ KINKY = {"relu": torch.nn.ReLU, "hardtanh": torch.nn.ReLU6, "hardsigmoid": torch
 
 
 class Small(torch.nn.Module):
-    """A convolution, an activation and a max-pool, in either order, and a linear layer. `nudge` moves what the first gives."""
+    """A convolution, a max-pool, and before it (of halves of the channels) or after it an activation; and a linear layer.
+    `nudge` moves what the first gives."""
 
     def __init__(self, activation, pool_first):
         super().__init__()
-        self.conv, self.linear = torch.nn.Conv2d(3, 4, 1), torch.nn.Linear(16, 2)
-        parts = [activation(), torch.nn.MaxPool2d(2)]
-        self.parts, self.nudge = torch.nn.Sequential(*(reversed(parts) if pool_first else parts)), 0
+        self.conv, self.linear, self.activation = torch.nn.Conv2d(3, 4, 1), torch.nn.Linear(16, 2), activation()
+        self.pool_first, self.nudge = pool_first, 0
 
     def forward(self, x):
-        return self.linear(self.parts(self.conv(x) + self.nudge).flatten(1))
+        z = self.conv(x) + self.nudge
+        if self.pool_first:
+            z = self.activation(F.max_pool2d(z, 2))
+        else:
+            z = F.max_pool2d(torch.cat([self.activation(z[:, :2]), self.activation(z[:, 2:])], 1), 2)
+        return self.linear(z.flatten(1))
 
 
 def small_case(name, pool_first, above):
@@ -223,7 +228,7 @@ def small_case(name, pool_first, above):
     x[(1, slice(None), *other)] += (weight[2] * (gap - 2e-7) / weight[2].square().sum()).float()
     gap = given()[(1, 2, *best)] - given()[(1, 2, *other)]
     place = other if gap > 0 else best
-    units, moves = [(1 - pool_first, (1, 2, 3))], [moved((1, 2, *place), 2 * gap.abs())]
+    units, moves = [(0 if pool_first else 2, (1, 2, 3))], [moved((1, 2, *place), 2 * gap.abs())]
     for channel, kink in enumerate(kinks):
         (first, places), _ = windows(given(), 2)
         place, far = divmod(places[0, channel, 1].item(), 4), first[0, channel, 1] - bias[channel].double()
