@@ -463,7 +463,7 @@ convoy_status cvy_folder_check(const char *path) {
     }
     const char *there = *part ? part : ".";
     if (!cvy_folder_exists(there))
-        status = cvy_fail(CONVOY_INVALID, "cannot create folder '%s': '%s' is no folder", path, there);
+        status = cvy_fail(CONVOY_IO, "cannot create folder '%s': '%s' is no folder", path, there);
     else if (access(there, W_OK | X_OK) != 0)
         status = fail_errno("write into", there);
     free(part);

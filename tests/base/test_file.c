@@ -371,8 +371,8 @@ static void outputs_are_tried(void **state) {
     assert_ok(cvy_folder_check("out/a/b/"));
     assert_ok(cvy_folder_check("a-new-one"));
     assert_ok(cvy_folder_check("/"));
-    assert_fails(cvy_folder_check("out/old/a/b"), CONVOY_INVALID, "'out/old' is no folder");
-    assert_fails(cvy_folder_check("out/old"), CONVOY_INVALID, "'out/old' is no folder");
+    assert_fails(cvy_folder_check("out/old/a/b"), CONVOY_IO, "'out/old' is no folder");
+    assert_fails(cvy_folder_check("out/old"), CONVOY_IO, "'out/old' is no folder");
     assert_ok(cvy_folder_list("out", &names, &count));
     assert_int_equal(count, 1);
     cvy_names_free(names, count);
