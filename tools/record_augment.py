@@ -94,7 +94,7 @@ def mixed(_picture):
 
 
 def operated(picture):
-    """The operations of RandAugment and TrivialAugmentWide, alone and one after the other."""
+    """RandAugment's and TrivialAugmentWide's operations, alone and one after the other; Brightness is `brightened`."""
     chosen = v2.TrivialAugmentWide(fill=90)
 
     def take(*steps):
@@ -104,7 +104,7 @@ def operated(picture):
         return made
 
     for operation, magnitude in (("ShearX", 0.4), ("ShearY", -0.3), ("TranslateX", 5.6), ("TranslateY", -3.2),
-                                 ("Rotate", 40.0), ("Brightness", 0.6), ("Color", -0.7), ("Contrast", 0.5),
+                                 ("Rotate", 40.0), ("Color", -0.7), ("Contrast", 0.5),
                                  ("Sharpness", 0.9), ("Sharpness", -0.8), ("Posterize", 3), ("Solarize", 0.4),
                                  ("AutoContrast", 0), ("Equalize", 0)):
         array(f"{operation}_{'down' if magnitude < 0 else 'up'}".lower(), take((operation, magnitude)))

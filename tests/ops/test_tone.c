@@ -3,6 +3,7 @@
 #include "ops/tone.h"
 
 #include "ops/augment.h"
+#include "ops/data/augment_reference.h"
 #include "ops/data/tone_reference.h"
 #include "ops/ops.h"
 #include "support/photograph.h"
@@ -75,7 +76,7 @@ static void test_operations(void **state) {
         double factor;
         const uint8_t *expected;
         double mean; /* torchvision's products are rounded elsewhere */
-    } cases[] = {{"Brightness", CVY_TONE_BRIGHTEN, 1.6, brightness_up, 0.01},
+    } cases[] = {{"Brightness", CVY_TONE_BRIGHTEN, 1.6, brightened, 0.01},
                  {"Color", CVY_TONE_SATURATE, 0.3, color_down, 0.01},
                  {"Contrast", CVY_TONE_CONTRAST, 1.5, contrast_up, 0.01},
                  {"Sharpness", CVY_TONE_SHARPEN, 1.9, sharpness_up, 0.01},
