@@ -30,12 +30,13 @@ resume="" worst=0 i=0
 while [ "$i" -lt "$kills" ]; do
     i=$((i + 1))
     ranks=$((2 + $(random 3)))
+    rm -f "$folder/log"
     # shellcheck disable=SC2086
     "$mpirun" -n "$ranks" "$convoy" train "$model" --data synthetic --pieces 4 --limit-train 100 --limit-test 50 \
         --no-pictures --epochs 100000 --checkpoint-every 1000 --out "$folder/run" --device "$device" $resume \
         >"$folder/log" 2>&1 </dev/null &
     launcher=$!
-    until grep -q "epoch [0-9]*/100000  train loss" "$folder/log"; do
+    until grep -qs "epoch [0-9]*/100000  train loss" "$folder/log"; do
         kill -0 $launcher 2>/dev/null || { cat "$folder/log"; exit 1; }
         sleep 0.1
     done
