@@ -577,6 +577,8 @@ static convoy_status run(cli_call *call) {
         const cli_data_request test = {.limit_test = (size_t)s.options->limit_test,
                                        .test_fraction = s.options->test_fraction,
                                        .test = true};
+        if (s.options->devices && strcmp(s.options->devices, "auto") != 0) /* the others may not do */
+            cli_common_of(call)->device = cli_devices_pick(call->arena, s.options->devices, 0);
         status = search_answer_best(call, s.table.out, s.best, &test, s.options->report, &s.device);
     }
     convoy_model_free(model);
