@@ -197,9 +197,9 @@ static convoy_status run(cli_call *call) {
                         "convoy eval: --weights is missing: which weights are to be evaluated?");
     convoy_status status = cli_check_file(call, "weights file", o->weights);
     if (!status)
-        status = cli_check_output(call, "--logits", o->logits);
-    if (!status)
         status = cli_ranks_join(call, o->mpi, o->devices);
+    if (!status && cvy_rank(cli_ranks()) == 0) /* which writes */
+        status = cli_check_output(call, "--logits", o->logits);
     if (!status)
         status = cli_load(call, &request, &model, training ? &set : NULL, training ? NULL : &set);
     if (!status)

@@ -40,8 +40,7 @@ static const cvy_param params[] = {
     CLI_ROW_DEVICE,
     {"devices", CVY_TEXT, offsetof(options, devices), "", 0, 0, NULL,
      "as 0:0,1:0, or auto: so many trials at once, each on the first of them that is free; under mpirun one "
-     "of "
-     "them for each rank of a machine"},
+     "of them for each rank of a machine"},
     CLI_ROW_MPI,
     {"epochs", CVY_INT, offsetof(options, epochs), "", 1, 1 << 20, NULL,
      "of each trial; default: the recipe's"},
@@ -70,25 +69,19 @@ typedef struct search {
     cli_call *call;
     const options *options;
     search_plan plan;
-    const char *out, *table;
+    search_table table;
     convoy_device *device;   /* NULL: workers have theirs */
     search_workers *workers; /* NULL: one trial after another, in this process */
     bool ranks;              /* a launcher started this process as one of several */
     search_report report;    /* of this rank's own child */
     cli_progress progress;
-    int monitor, folds; /* folds at least 1 */
-    int *budgets;       /* [rungs]: epochs */
-    size_t rungs;
-    search_outcome *outcomes; /* [rungs][trials][folds] */
+    int monitor;
+    int *budgets; /* [rungs]: epochs */
     size_t done, all;
     bool draws;
     const char *best;              /* the best trial's run, when all is done */
     const search_work *table_work; /* of ranks: whose `done` writes the row */
 } search;
-
-static search_outcome *outcome_of(const search *s, size_t rung, size_t trial, int fold) {
-    return &s->outcomes[(rung * s->plan.trials + trial) * (size_t)s->folds + (size_t)fold];
-}
 
 /* ---- rungs: Jamieson and Talwalkar, 2016, with a third kept each time ---- */
 
@@ -100,28 +93,18 @@ static size_t survivors(const search *s, size_t rung) {
 }
 
 static void plan_rungs(search *s, int epochs) {
-    s->rungs = 1;
-    for (size_t left = s->plan.trials; s->options->halving && left > 1 && epochs >> s->rungs > 0;
+    s->table.rungs = 1;
+    for (size_t left = s->plan.trials; s->options->halving && left > 1 && epochs >> s->table.rungs > 0;
          left = (left + 2) / 3)
-        s->rungs++;
-    s->budgets = cvy_arena_alloc(s->call->arena, s->rungs * sizeof *s->budgets);
-    for (size_t r = s->rungs; r-- > 0; epochs = (epochs + 2) / 3)
+        s->table.rungs++;
+    s->budgets = cvy_arena_alloc(s->call->arena, s->table.rungs * sizeof *s->budgets);
+    for (size_t r = s->table.rungs; r-- > 0; epochs = (epochs + 2) / 3)
         s->budgets[r] = epochs;
-}
-
-/* Mean over the folds; NaN where one is missing or failed. */
-static double value_of(const search *s, size_t rung, size_t trial) {
-    double sum = 0;
-    for (int f = 0; f < s->folds; f++) {
-        const search_outcome *o = outcome_of(s, rung, trial, f);
-        sum += o->known ? o->value : NAN;
-    }
-    return sum / s->folds;
 }
 
 /* Is trial a better than b? Of equals the first; what failed comes last. */
 static bool precedes(const search *s, size_t rung, size_t a, size_t b) {
-    const double x = value_of(s, rung, a), y = value_of(s, rung, b);
+    const double x = search_table_value(&s->table, rung, a), y = search_table_value(&s->table, rung, b);
     if (isnan(x) || isnan(y))
         return isnan(x) == isnan(y) ? a < b : isnan(y);
     return x == y ? a < b : cvy_monitor_is_least(s->monitor) ? x < y : x > y;
@@ -139,78 +122,7 @@ static size_t *rank(const search *s, size_t rung, const size_t *among, size_t co
     return order;
 }
 
-/* ---- search.csv ---- */
-
-static void add_field(cvy_text *text, const char *field) {
-    cvy_text_add(text, ",");
-    cvy_text_add_field(text, field);
-}
-
-static void add_number(cvy_text *text, double value) {
-    cvy_text_add(text, ",");
-    if (isfinite(value))
-        cvy_text_add_number(text, value);
-}
-
-static const char *folder_of(const search *s, size_t trial, int fold) {
-    const char *folder = cvy_arena_printf(s->call->arena, "%s/trial-%03zu", s->out, trial + 1);
-    return s->folds > 1 ? cvy_arena_printf(s->call->arena, "%s/fold-%d", folder, fold + 1) : folder;
-}
-
-static convoy_status add_row(const search *s, const search_job *job, const search_outcome *o,
-                             const char *device) {
-    cvy_text row = {0};
-    cvy_text_add(&row, "%zu,%zu,%d,%d", job->trial + 1, job->rung + 1, job->fold + 1, o->epochs);
-    add_number(&row, o->value);
-    cvy_text_add(&row, ",%d", o->best_epoch);
-    add_number(&row, o->loss);
-    add_number(&row, o->accuracy);
-    cvy_text_add(&row, ",%.3f", o->seconds);
-    for (size_t i = 0; i < s->plan.axis_count; i++)
-        add_field(&row, search_value(search_settings(&s->plan, job->trial)[i]));
-    add_field(&row, folder_of(s, job->trial, job->fold));
-    add_field(&row, device);
-    cvy_text_add(&row, "\n");
-    convoy_status status = cvy_file_append(s->table, row.data, row.length);
-    cvy_text_free(&row);
-    return status;
-}
-
-/* False: it is torn, or none of this search. */
-static bool read_row(search *s, const char *line) {
-    double fields[CVY_TRIAL_NUMBERS];
-    if (!cvy_trials_read_numbers(line, fields))
-        return false;
-    const double limits[3] = {(double)s->plan.trials, (double)s->rungs, s->folds};
-    for (int i = 0; i < 3; i++)
-        if (!(fields[i] >= 1 && fields[i] <= limits[i]))
-            return false;
-    *outcome_of(s, (size_t)fields[1] - 1, (size_t)fields[0] - 1, (int)fields[2] - 1) =
-        (search_outcome){true, (int)fields[3], (int)fields[5], fields[4], fields[6], fields[7], fields[8]};
-    return true;
-}
-
-/* Begins the table, or reads the rows that are there; a kill may have torn the last. */
-static convoy_status open_table(search *s) {
-    char *data = NULL;
-    size_t size = 0;
-    cvy_text table = {0};
-    cvy_text_add(&table, "%s", CVY_TRIALS_HEADER);
-    for (size_t i = 0; i < s->plan.axis_count; i++)
-        add_field(&table, s->plan.axes[i].key);
-    cvy_text_add(&table, ",folder,device\n");
-    convoy_status status =
-        cvy_file_exists(s->table) ? cvy_file_read_regular(s->table, 256 << 20, &data, &size) : CONVOY_OK;
-    char *line = data ? strchr(data, '\n') : NULL;
-    for (char *end; !status && line && (end = strchr(line + 1, '\n')); line = end)
-        if (read_row(s, line + 1))
-            cvy_text_add(&table, "%.*s\n", (int)(end - line - 1), line + 1);
-    if (!status)
-        status = cvy_file_write(s->table, table.data, table.length);
-    cvy_text_free(&table);
-    free(data);
-    return status;
-}
+/* ---- the folder ---- */
 
 /* What this search is. */
 static void describe(const search *s, const convoy_model *model, cvy_text *to) {
@@ -222,8 +134,8 @@ static void describe(const search *s, const convoy_model *model, cvy_text *to) {
         &text,
         "--random %lld --halving %d --folds %d --epochs %d --seed %lld --limit-train %lld --limit-test "
         "%lld --test-fraction %g\nmodel %s",
-        o->random, o->halving, o->folds, s->budgets[s->rungs - 1], o->seed, o->limit_train, o->limit_test,
-        o->test_fraction, convoy_model_name(model));
+        o->random, o->halving, o->folds, s->budgets[s->table.rungs - 1], o->seed, o->limit_train,
+        o->limit_test, o->test_fraction, convoy_model_name(model));
     for (size_t i = 0; i < s->call->setting_count; i++)
         cvy_text_add(&text, " %s", s->call->settings[i]);
     cvy_text_add(&text, "\n");
@@ -232,18 +144,18 @@ static void describe(const search *s, const convoy_model *model, cvy_text *to) {
 
 /* So that another one does not go on with its runs. */
 static convoy_status claim_folder(search *s, const convoy_model *model) {
-    char *path = cvy_path_join(s->out, "search.txt"), *there = NULL;
+    char *path = cvy_path_join(s->table.out, "search.txt"), *there = NULL;
     size_t size;
     cvy_text text;
     describe(s, model, &text);
-    convoy_status status = cvy_folder_create(s->out);
+    convoy_status status = cvy_folder_create(s->table.out);
     if (!status && !cvy_file_exists(path))
         status = cvy_file_write(path, text.data, text.length);
     else if (!status && !(status = cvy_file_read_regular(path, 16 << 20, &there, &size)) &&
              strcmp(there, text.data) != 0)
         status = cvy_fail(CONVOY_INVALID,
-                          "convoy search: %s holds another search, as %s says: choose another --out", s->out,
-                          path);
+                          "convoy search: %s holds another search, as %s says: choose another --out",
+                          s->table.out, path);
     free(there);
     free(path);
     cvy_text_free(&text);
@@ -266,19 +178,19 @@ static convoy_status load_trial(search *s, const search_job *job, convoy_model *
                                 .limit_train = (size_t)o->limit_train,
                                 .limit_test = (size_t)o->limit_test,
                                 .test_fraction = o->test_fraction,
-                                .run = folder_of(s, job->trial, job->fold),
+                                .run = search_table_folder(&s->table, job->trial, job->fold),
                                 .train = true,
-                                .test = s->folds == 1,
+                                .test = s->table.folds == 1,
                                 .validation = true,
-                                .judge = s->folds == 1 ? &sets[2] : NULL};
+                                .judge = s->table.folds == 1 ? &sets[2] : NULL};
     convoy_status status = cli_load(&call, &request, model, &sets[0], &sets[1]);
-    if (status || s->folds == 1)
+    if (status || s->table.folds == 1)
         return status;
-    status = cvy_dataset_fold(sets[0], job->fold, s->folds, (uint64_t)o->seed, &sets[2]);
+    status = cvy_dataset_fold(sets[0], job->fold, s->table.folds, (uint64_t)o->seed, &sets[2]);
     if (status != CONVOY_INVALID)
         return status;
     const char *reason = cvy_arena_strdup(call.arena, convoy_error_message());
-    return cvy_fail(status, "--folds %d: %s", s->folds, reason);
+    return cvy_fail(status, "--folds %d: %s", s->table.folds, reason);
 }
 
 /* Trains from where an earlier rung or a kill left it. A trial that diverges is one that failed. A
@@ -288,7 +200,7 @@ static convoy_status train_job(void *context, convoy_device *device, const searc
     search *s = context;
     convoy_model *model = NULL;
     convoy_dataset *sets[3] = {NULL, NULL, NULL};
-    const char *out = folder_of(s, job->trial, job->fold);
+    const char *out = search_table_folder(&s->table, job->trial, job->fold);
     char *checkpoint = cvy_path_join(out, "checkpoint.safetensors");
     convoy_train_result result = {.size = sizeof result};
     convoy_status status = load_trial(s, job, &model, sets);
@@ -324,7 +236,7 @@ static convoy_status train_job(void *context, convoy_device *device, const searc
     return status;
 }
 
-/* ---- the table ---- */
+/* ---- what is said of it ---- */
 
 static const char *monitor_name(const search *s) {
     const char *at = CVY_MONITORS;
@@ -334,7 +246,7 @@ static const char *monitor_name(const search *s) {
 }
 
 static void add_line(const search *s, size_t rung, size_t trial, cvy_text *text) {
-    const double value = value_of(s, rung, trial);
+    const double value = search_table_value(&s->table, rung, trial);
     cvy_text_add(text, "trial %3zu  ", trial + 1);
     if (isnan(value))
         cvy_text_add(text, "%9s", "failed");
@@ -357,8 +269,8 @@ static void say_done(const search *s, size_t rung, size_t trial, const char *dev
 
 /* The rung that a trial came to last. */
 static size_t last_rung(const search *s, size_t trial) {
-    size_t rung = s->rungs - 1;
-    while (rung > 0 && !outcome_of(s, rung, trial, 0)->known)
+    size_t rung = s->table.rungs - 1;
+    while (rung > 0 && !search_table_outcome(&s->table, rung, trial, 0)->known)
         rung--;
     return rung;
 }
@@ -370,17 +282,17 @@ static json_t *trial_json(const search *s, size_t trial) {
         json_object_set_new(settings, s->plan.axes[i].key,
                             cli_string(search_value(search_settings(&s->plan, trial)[i])));
     return json_pack("{s:i, s:o, s:i, s:o, s:o}", "trial", (int)trial + 1, "settings", settings, "epochs",
-                     s->budgets[rung], "value", cli_number(value_of(s, rung, trial)), "out",
-                     cli_string(folder_of(s, trial, 0)));
+                     s->budgets[rung], "value", cli_number(search_table_value(&s->table, rung, trial)), "out",
+                     cli_string(search_table_folder(&s->table, trial, 0)));
 }
 
 /* Trials by how far they came, then by value. */
 static void report(const search *s, const convoy_model *model, size_t *const orders[], const size_t *counts) {
     json_t *trials = json_array();
-    const size_t best = orders[s->rungs - 1][0];
+    const size_t best = orders[s->table.rungs - 1][0];
     FILE *to = s->options->common.json ? stderr : stdout;
     fprintf(to, "%s, best first:\n", monitor_name(s));
-    for (size_t r = s->rungs; r-- > 0;)
+    for (size_t r = s->table.rungs; r-- > 0;)
         for (size_t i = 0; i < counts[r]; i++) {
             cvy_text text = {0};
             if (last_rung(s, orders[r][i]) != r)
@@ -390,9 +302,10 @@ static void report(const search *s, const convoy_model *model, size_t *const ord
             cvy_text_free(&text);
             json_array_append_new(trials, trial_json(s, orders[r][i]));
         }
-    fprintf(to, "best: trial %zu, in %s\n", best + 1, cli_visible(s->call->arena, folder_of(s, best, 0)));
+    fprintf(to, "best: trial %zu, in %s\n", best + 1,
+            cli_visible(s->call->arena, search_table_folder(&s->table, best, 0)));
     fflush(to);
-    cli_note("the table is %s", s->table);
+    cli_note("the table is %s", s->table.path);
     if (s->options->common.json)
         s->call->result =
             json_pack("{s:o, s:o, s:s, s:o, s:o}", "model", cli_string(convoy_model_name(model)), "device",
@@ -407,7 +320,7 @@ static void report(const search *s, const convoy_model *model, size_t *const ord
 
 /* What goes wrong with a picture takes nothing of the search. */
 static void draw(search *s) {
-    if (s->draws && cvy_trials_save(s->out)) {
+    if (s->draws && cvy_trials_save(s->table.out)) {
         cvy_warning("the search has no new search.png: %s", convoy_error_message());
         s->draws = false;
     }
@@ -418,11 +331,11 @@ static convoy_status note_done(void *context, const search_job *job, const searc
                                const char *device) {
     search *s = context;
     bool whole = true;
-    *outcome_of(s, job->rung, job->trial, job->fold) = *outcome;
+    *search_table_outcome(&s->table, job->rung, job->trial, job->fold) = *outcome;
     s->done++;
-    convoy_status status = add_row(s, job, outcome, device);
-    for (int f = 0; f < s->folds; f++)
-        whole &= outcome_of(s, job->rung, job->trial, f)->known;
+    convoy_status status = search_table_add(&s->table, job, outcome, device);
+    for (int f = 0; f < s->table.folds; f++)
+        whole &= search_table_outcome(&s->table, job->rung, job->trial, f)->known;
     if (!status && whole) {
         say_done(s, job->rung, job->trial, device);
         draw(s);
@@ -442,11 +355,11 @@ static convoy_status run_here(search *s, const search_job *jobs, size_t count) {
 }
 
 static convoy_status run_rung(search *s, size_t rung, const size_t *among, size_t count) {
-    search_job *jobs = cvy_arena_alloc(s->call->arena, count * (size_t)s->folds * sizeof *jobs);
+    search_job *jobs = cvy_arena_alloc(s->call->arena, count * (size_t)s->table.folds * sizeof *jobs);
     size_t left = 0;
     for (size_t i = 0; i < count; i++)
-        for (int f = 0; f < s->folds; f++)
-            if (outcome_of(s, rung, among[i], f)->known)
+        for (int f = 0; f < s->table.folds; f++)
+            if (search_table_outcome(&s->table, rung, among[i], f)->known)
                 s->done++;
             else
                 jobs[left++] = (search_job){rung, among[i], f};
@@ -456,25 +369,25 @@ static convoy_status run_rung(search *s, size_t rung, const size_t *among, size_
 }
 
 static convoy_status run_all(search *s, const convoy_model *model) {
-    size_t **orders = cvy_arena_alloc(s->call->arena, s->rungs * sizeof *orders);
-    size_t *counts = cvy_arena_alloc(s->call->arena, s->rungs * sizeof *counts);
+    size_t **orders = cvy_arena_alloc(s->call->arena, s->table.rungs * sizeof *orders);
+    size_t *counts = cvy_arena_alloc(s->call->arena, s->table.rungs * sizeof *counts);
     size_t *among = cvy_arena_alloc(s->call->arena, s->plan.trials * sizeof *among);
     convoy_status status = CONVOY_OK;
     for (size_t t = 0; t < s->plan.trials; t++)
         among[t] = t;
-    for (size_t r = 0; r < s->rungs; r++)
-        s->all += survivors(s, r) * (size_t)s->folds;
-    for (size_t r = 0; r < s->rungs && !status; r++) {
+    for (size_t r = 0; r < s->table.rungs; r++)
+        s->all += survivors(s, r) * (size_t)s->table.folds;
+    for (size_t r = 0; r < s->table.rungs && !status; r++) {
         counts[r] = survivors(s, r);
         status = run_rung(s, r, among, counts[r]);
         orders[r] = among = rank(s, r, among, counts[r]);
     }
     if (status == CONVOY_INTERRUPTED)
-        cli_note("go on by the same command with --out %s", s->out);
-    if (!status && isnan(value_of(s, s->rungs - 1, among[0])))
+        cli_note("go on by the same command with --out %s", s->table.out);
+    if (!status && isnan(search_table_value(&s->table, s->table.rungs - 1, among[0])))
         status = cvy_fail(CONVOY_FAILED, "convoy search: every trial failed; see the warnings above");
     if (!status) {
-        s->best = folder_of(s, among[0], 0);
+        s->best = search_table_folder(&s->table, among[0], 0);
         draw(s); /* also what was done before, and by an older version */
         report(s, model, orders, counts);
     }
@@ -494,8 +407,8 @@ static void options_to_settings(cli_call *call) {
 static convoy_status prepare(search *s, const convoy_model *model) {
     const cvy_recipe *recipe = cvy_model_recipe(model);
     s->monitor = recipe->monitor;
-    s->folds = s->options->folds ? s->options->folds : 1;
-    if (s->folds > 1 && recipe->val_fraction > 0)
+    s->table.folds = s->options->folds ? s->options->folds : 1;
+    if (s->table.folds > 1 && recipe->val_fraction > 0)
         return cvy_fail(CONVOY_INVALID,
                         "convoy search: --folds judges by parts of the training images already: leave "
                         "out --val-fraction (val_fraction: 0)");
@@ -505,9 +418,11 @@ static convoy_status prepare(search *s, const convoy_model *model) {
             "convoy search: with --halving trials grow longer, which %s does not allow: give it T_max or "
             "total_steps",
             recipe->schedule.type->name);
+    s->table.arena = s->call->arena;
+    s->table.plan = &s->plan;
     plan_rungs(s, recipe->epochs);
-    s->outcomes =
-        cvy_arena_alloc(s->call->arena, s->rungs * s->plan.trials * (size_t)s->folds * sizeof *s->outcomes);
+    s->table.outcomes = cvy_arena_alloc(
+        s->call->arena, s->table.rungs * s->plan.trials * (size_t)s->table.folds * sizeof *s->table.outcomes);
     return CONVOY_OK;
 }
 
@@ -516,14 +431,15 @@ static convoy_status take_folder(search *s, const convoy_model *model) {
     convoy_status status =
         s->options->out
             ? cli_check_folder(s->call, s->options->out)
-            : cli_new_run_folder(
-                  s->call, cvy_arena_printf(s->call->arena, "search-%s", convoy_model_name(model)), &s->out);
+            : cli_new_run_folder(s->call,
+                                 cvy_arena_printf(s->call->arena, "search-%s", convoy_model_name(model)),
+                                 &s->table.out);
     if (status)
         return status;
-    s->table = cvy_arena_printf(s->call->arena, "%s/search.csv", s->out);
+    s->table.path = cvy_arena_printf(s->call->arena, "%s/search.csv", s->table.out);
     s->draws = cvy_canvas_check() == CONVOY_OK;
     status = claim_folder(s, model);
-    return status ? status : open_table(s);
+    return status ? status : search_table_open(&s->table);
 }
 
 /* ---- on ranks ---- */
@@ -581,12 +497,12 @@ static convoy_status meet_ranks(search *s, const convoy_model *model) {
         return status;
     if (cvy_rank(cli_ranks()) == 0)
         status = take_folder(s, model);
-    return cli_ranks_share_text(s->call, status, &s->out);
+    return cli_ranks_share_text(s->call, status, &s->table.out);
 }
 
 static convoy_status run_on_ranks(search *s, const convoy_model *model, size_t place) {
-    const search_work own = {s, s->folds, &s->out, train_job, note_own};
-    const search_work table = {s, s->folds, NULL, train_job, note_done};
+    const search_work own = {s, s->table.folds, &s->table.out, train_job, note_own};
+    const search_work table = {s, s->table.folds, NULL, train_job, note_done};
     cli_common *common = cli_common_of(s->call);
     const char *asked = common->device, *list = s->options->devices ? s->options->devices
                                                 : asked             ? asked
@@ -604,7 +520,7 @@ static convoy_status run_on_ranks(search *s, const convoy_model *model, size_t p
     if (!status)
         status = meet_ranks(s, model);
     if (!status && cvy_rank(cli_ranks()) == 0) {
-        cli_note("search: %zu trials of %s in %s", s->plan.trials, convoy_model_name(model), s->out);
+        cli_note("search: %zu trials of %s in %s", s->plan.trials, convoy_model_name(model), s->table.out);
         status = run_all(s, model);
         if (!status || (!cli_ranks()->failed && !cli_ranks()->lost && status == CONVOY_FAILED)) {
             const convoy_status ended = search_ranks_end(s->workers, &s->report);
@@ -619,14 +535,14 @@ static convoy_status run_on_ranks(search *s, const convoy_model *model, size_t p
 }
 
 static convoy_status run_alone(search *s, const convoy_model *model) {
-    const search_work work = {s, s->folds, NULL, train_job, note_done};
+    const search_work work = {s, s->table.folds, NULL, train_job, note_done};
     const bool several = s->options->devices != NULL;
     convoy_status status = take_folder(s, model);
     if (!status && !several)
         status = cli_open_device(s->call, &s->device);
     if (status)
         return status;
-    cli_note("search: %zu trials of %s in %s", s->plan.trials, convoy_model_name(model), s->out);
+    cli_note("search: %zu trials of %s in %s", s->plan.trials, convoy_model_name(model), s->table.out);
     cli_progress_start(&s->progress, !several && isatty(STDERR_FILENO));
     convoy_log_set_sink(cli_progress_log, &s->progress);
     if (several)
@@ -642,7 +558,7 @@ static convoy_status run(cli_call *call) {
     size_t place;
     convoy_model *model = NULL;
     options_to_settings(call);
-    s.out = s.options->out;
+    s.table.out = s.options->out;
     const convoy_model_options base = {.settings = call->settings, .setting_count = call->setting_count};
     convoy_status status = cli_check_file(call, "model file", call->operands[0]);
     if (!status && s.options->devices)
@@ -661,7 +577,9 @@ static convoy_status run(cli_call *call) {
         const cli_data_request test = {.limit_test = (size_t)s.options->limit_test,
                                        .test_fraction = s.options->test_fraction,
                                        .test = true};
-        status = search_answer_best(call, s.out, s.best, &test, s.options->report, &s.device);
+        if (s.options->devices && strcmp(s.options->devices, "auto") != 0) /* the others may not do */
+            cli_common_of(call)->device = cli_devices_pick(call->arena, s.options->devices, 0);
+        status = search_answer_best(call, s.table.out, s.best, &test, s.options->report, &s.device);
     }
     convoy_model_free(model);
     convoy_device_close(s.device);

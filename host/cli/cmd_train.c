@@ -348,9 +348,10 @@ static convoy_status run(cli_call *call) {
     if (o->report && cvy_canvas_check())
         return CONVOY_INVALID;
     options_to_settings(call);
-    convoy_status status = cli_check_folder(call, o->out);
-    if (!status)
-        status = cli_ranks_join(call, o->mpi, o->devices);
+    convoy_status status = cli_ranks_join(call, o->mpi, o->devices);
+    const bool first = cvy_rank(cli_ranks()) == 0;
+    if (!status && first) /* others may be where it cannot be made */
+        status = cli_check_folder(call, o->out);
     if (!status && o->init)
         status = cli_check_file(call, "weights file", o->init);
     if (!status)
@@ -359,7 +360,6 @@ static convoy_status run(cli_call *call) {
         status = cli_open_device(call, &device);
     if (!status)
         status = cli_ranks_name(convoy_device_get_info(device)->name);
-    const bool first = cvy_rank(cli_ranks()) == 0;
     if (!status && !out)
         status = cli_ranks_share_text(
             call, first ? cli_new_run_folder(call, convoy_model_name(model), &out) : CONVOY_OK, &out);

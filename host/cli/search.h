@@ -31,7 +31,7 @@ static inline const char **search_settings(const search_plan *plan, size_t trial
 /* The value of a setting. */
 const char *search_value(const char *setting);
 
-/* ---- search_workers.c: trials on several devices at once ---- */
+/* ---- search_table.c: what came of it so far ---- */
 
 /* A training: of a trial, in a rung, judged by a fold; all from 0. */
 typedef struct search_job {
@@ -45,6 +45,28 @@ typedef struct search_outcome {
     int epochs, best_epoch;
     double value, loss, accuracy, seconds; /* value NaN: it failed */
 } search_outcome;
+
+typedef struct search_table {
+    cvy_arena *arena;
+    const search_plan *plan;
+    const char *out, *path; /* the search's folder, and search.csv in it */
+    size_t rungs;
+    int folds;                /* 1: none */
+    search_outcome *outcomes; /* [rungs][trials][folds] */
+} search_table;
+
+/* Begins the table, or reads the rows that are there. */
+convoy_status search_table_open(const search_table *table);
+/* A row; `device`: its name. */
+convoy_status search_table_add(const search_table *table, const search_job *job,
+                               const search_outcome *outcome, const char *device);
+search_outcome *search_table_outcome(const search_table *table, size_t rung, size_t trial, int fold);
+/* Mean over the folds; NaN where one is missing or failed. */
+double search_table_value(const search_table *table, size_t rung, size_t trial);
+/* Where a training has its run; in the arena. */
+const char *search_table_folder(const search_table *table, size_t trial, int fold);
+
+/* ---- search_workers.c: trials on several devices at once ---- */
 
 /* What the one that searches does, and what it has its children do. */
 typedef struct search_work {

@@ -256,8 +256,9 @@ bool search_workers_busy(const search_workers *w) {
     return is_busy(&w->all[0]);
 }
 
+/* One that was interrupted has failed, too, where nobody asked it to stop: it takes no job any more. */
 bool search_workers_failed(const search_workers *w) {
-    return w->status != CONVOY_OK && w->status != CONVOY_INTERRUPTED;
+    return w->status && (w->status != CONVOY_INTERRUPTED || !(w->asked || *w->interrupt));
 }
 
 convoy_status search_workers_status(const search_workers *w) {

@@ -23,11 +23,13 @@ static bool is_wanted(const convoy_device *device) {
 static void map(cvy_pinned *pinned, size_t bytes) {
     convoy_device *device = pinned->device;
     cl_int code = CL_SUCCESS;
+    cvy_call_begins(device, "clEnqueueMapBuffer");
     pinned->memory =
         clCreateBuffer(device->context, CL_MEM_READ_WRITE | CL_MEM_ALLOC_HOST_PTR, bytes, NULL, &code);
     if (code == CL_SUCCESS)
         pinned->host = clEnqueueMapBuffer(device->queue, pinned->memory, CL_TRUE, CL_MAP_READ | CL_MAP_WRITE,
                                           0, bytes, 0, NULL, NULL, &code);
+    cvy_call_is_over(device, code);
     if (code == CL_SUCCESS) {
         memset(pinned->host, 0, bytes);
         cvy_debug("%zu bytes are pinned", bytes);
@@ -65,8 +67,8 @@ void cvy_pinned_free(cvy_pinned *pinned) {
         return;
     if (pinned->memory) {
         clEnqueueUnmapMemObject(pinned->device->queue, pinned->memory, pinned->host, 0, NULL, NULL);
-        clFinish(pinned->device->queue);
-        clReleaseMemObject(pinned->memory);
+        CVY_CALL(pinned->device, clFinish, pinned->device->queue);
+        CVY_CALL(pinned->device, clReleaseMemObject, pinned->memory);
     } else {
         free(pinned->host);
     }

@@ -23,7 +23,7 @@
 
 /* ---- One run of a case, whose first failure ends it ---- */
 
-enum { BUFFERS = 24, OUTPUTS = 8 };
+enum { BUFFERS = 24, OUTPUTS = 12 };
 static const float poison = 1e6f; /* what outputs hold before: what is not written shows */
 
 typedef struct probe {
@@ -133,6 +133,36 @@ static void pool2d(probe *p, size_t i, const int batch[2]) {
     keep(p, gx, in, s.pitch, s.pitch);
 }
 
+/* The same once more with statistics that went through the host, here those of one piece. */
+static void shared_batchnorm(probe *p, cvy_batchnorm_shape s, int n, cvy_batchnorm_buffers b) {
+    const size_t channels = (size_t)s.channels, rows = channels * cvy_batchnorm_pixels(&s);
+    double *pairs = calloc(2 * channels, sizeof *pairs);
+    cvy_batchnorm *op = NULL;
+    s.shared = true;
+    const double count = cvy_batchnorm_count(&s, n);
+    try(p, pairs ? cvy_batchnorm_create(p->device, &s, &op)
+                 : cvy_fail_memory("the self-test", 2 * channels * sizeof *pairs));
+    b.y = poisoned(p, rows * (size_t)s.pitch);
+    b.gx = b.gy = gradient(p, rows, s.pitch, n, 2);
+    b.gweight = poisoned(p, channels);
+    b.gbias = poisoned(p, channels);
+    b.workspace = put(p, NULL, cvy_batchnorm_workspace(cvy_device_get_traits(p->device), &s));
+    if (!p->status)
+        p->status = cvy_batchnorm_moments(op, n, &b, pairs);
+    if (!p->status)
+        p->status = cvy_batchnorm_forward_shared(op, pairs, count, &b);
+    keep(p, b.y, rows, s.pitch, n);
+    if (!p->status)
+        p->status = cvy_batchnorm_sums(op, n, false, &b, pairs);
+    if (!p->status)
+        p->status = cvy_batchnorm_backward_shared(op, n, pairs, count, &b);
+    keep(p, b.gx, rows, s.pitch, s.pitch);
+    keep(p, b.gweight, channels, 1, 1);
+    keep(p, b.gbias, channels, 1, 1);
+    cvy_batchnorm_free(op);
+    free(pairs);
+}
+
 static void batchnorm(probe *p, size_t i, const int batch[2]) {
     const int *size = cvy_batchnorm_cases[i];
     const cvy_batchnorm_shape s = {batch[1], size[0],      size[1], size[2], 1e-5f,
@@ -168,6 +198,7 @@ static void batchnorm(probe *p, size_t i, const int batch[2]) {
         p->status = cvy_batchnorm_forward_eval(op, &b);
     keep(p, b.y, rows, s.pitch, batch[0]);
     cvy_batchnorm_free(op);
+    shared_batchnorm(p, s, batch[0], b);
 }
 
 static void activations(probe *p, size_t i, const int batch[2]) {

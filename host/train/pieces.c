@@ -373,13 +373,15 @@ static convoy_status run_together(cvy_pieces *p, cvy_training *t, cvy_loader *lo
     return status;
 }
 
+/* One that failed before does nothing but tell those who meet. */
 static convoy_status run_own(cvy_pieces *p, cvy_training *t, cvy_loader *loader, int n,
-                             unsigned long long step, double *left) {
+                             unsigned long long step, double *left, convoy_status status) {
     const range own = own_range(p, cvy_rank(p->collective), n);
     const float scale = cvy_training_scale(t, loader, n, left);
     const int before = (int)min_size((size_t)own.first * (size_t)p->images, (size_t)n),
               end = (int)min_size((size_t)own.end * (size_t)p->images, (size_t)n);
-    convoy_status status = loader ? cvy_loader_skip(loader, before) : CONVOY_OK;
+    if (!status && loader)
+        status = cvy_loader_skip(loader, before);
     p->pile.count = 0;
     if (p->together)
         status = run_together(p, t, loader, n, own, step, scale, status);
@@ -466,9 +468,7 @@ convoy_status cvy_pieces_step(cvy_pieces *p, cvy_training *t, cvy_loader *loader
     double left = 1;
     if (p->buckets)
         begin_sum(p, n);
-    convoy_status status = cvy_moving_fetch(&p->moving);
-    if (!status)
-        status = run_own(p, t, loader, n, step, &left);
+    convoy_status status = run_own(p, t, loader, n, step, &left, cvy_moving_fetch(&p->moving));
     t->statistics.pending = 0;
     status = add_up(p, t, status);
     const convoy_status gathered = gather(p, n, status);

@@ -277,6 +277,8 @@ static void several_devices_find_the_same(void **state) {
                             "Host CPU without OpenCL, Host CPU without OpenCL");
         assert_non_null(strstr(r->err, k ? ", fold 3 on host: epoch 2/2" : " on host: epoch 9/9"));
         assert_non_null(strstr(r->err, "  on Host CPU without OpenCL\n"));
+        for (const char *at = r->err; (at = strstr(at, "device: ")); at++) /* of what answers, too */
+            assert_int_equal(strncmp(at, "device: Host CPU", 16), 0);
         assert_same_table(one, two, rows[k]);
     }
 }
