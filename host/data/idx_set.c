@@ -253,7 +253,10 @@ static convoy_status find_classes(const cvy_dataset_request *request, const char
         if (status)
             return status;
     }
-    cvy_dataset_number_classes(dataset, classes > 1 ? classes : 1);
+    if (classes < 2)
+        return cvy_fail(CONVOY_INVALID, "%s: its labels name one class; a classifier needs at least two",
+                        dataset->source);
+    cvy_dataset_number_classes(dataset, classes);
     const bool named = kin && (kin->names || kin->characters) && classes <= classes_of(kin);
     dataset->numbered = !named;
     for (int i = 0; named && i < classes; i++)

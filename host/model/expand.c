@@ -555,6 +555,9 @@ static convoy_status apply_setting(cvy_arena *arena, cvy_model_file *file, const
     } else {
         value = cvy_node_scalar(arena, origin, text);
     }
+    if (recipe_key && !*text && (strcmp(name, "data") == 0 || strcmp(name, "optimizer") == 0))
+        return cvy_fail(CONVOY_INVALID, "setting %s: nothing is behind the `=`: give it %s, or leave it out",
+                        name, recipe_key->help);
     if (optimizer)
         set_optimizer_key(arena, file, key, value);
     else if (recipe_key)

@@ -53,6 +53,10 @@ static void usage(void **state) {
     expect(RUN("train", model, "--json=yes"), 2, "takes no value");
     expect(RUN("train", model, "--devices", "host,"), 2, "a device is missing");
     expect(RUN("train", model, "--set", "lr"), 2, "key=value");
+    expect(RUN("train", model, "--set", "data="), 2,
+           "setting data: nothing is behind the `=`: give it a folder");
+    expect(RUN("train", model, "--set", "optimizer="), 2,
+           "nothing is behind the `=`: give it one name with its");
     expect(RUN("train", model, "--set", "momentun=1"), 2, "did you mean `momentum`?");
     expect(RUN("train", model, "--lr", "fast"), 2, "fast");
     expect(RUN("train", model, "--optimizer", "Adm"), 2, "did you mean `Adam`?");

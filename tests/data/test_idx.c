@@ -421,6 +421,10 @@ static void training_labels_count_the_classes(void **state) {
     write_split("t10k", "", more);
     assert_fails(convoy_dataset_open(folder, "test", NULL, &set), CONVOY_INVALID,
                  "label 26 of image 1 is out of range");
+    const uint8_t same[IMAGES] = {0};
+    write_split("train", "", same);
+    assert_fails(convoy_dataset_open(folder, "train", NULL, &set), CONVOY_INVALID,
+                 "its labels name one class; a classifier needs at least two");
 }
 
 static void known_names_are_found_under_convoy_data(void **state) {

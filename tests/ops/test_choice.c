@@ -253,6 +253,8 @@ static void test_ops_ask(void **state) {
     assert_true(cvy_conv2d_op.read(task.shape, &again));
     assert_memory_equal(&again, &shape, sizeof shape);
     assert_false(cvy_conv2d_op.read("16,3,6", &again));
+    assert_true(cvy_conv2d_op.read("16,3,6,5,4,3,3,1,1,1,1,1,1,1", &again));
+    assert_false(cvy_conv2d_op.read("16,3,6,5,4,3,3,1,1,1,1,1,1,4294967297", &again)); /* 1, in 32 bits */
     cvy_conv2d *op = NULL;
     assert_ok(cvy_conv2d_create(device, &shape, 1, NULL, &op));
     assert_int_equal(cvy_conv2d_origin(op, CVY_CONV2D_FORWARD), CVY_GUESSED);
@@ -286,6 +288,8 @@ static void test_gemm_asks(void **state) {
     const cvy_key task = cvy_task_key(&asked);
     assert_true(cvy_gemm_op.read(task.shape, &again));
     assert_memory_equal(&again, &shape, sizeof shape);
+    assert_false(cvy_gemm_op.read("nt,5,17,18446744073709551619", &again)); /* 3, in 64 bits */
+    assert_false(cvy_gemm_op.read("nx,5,17,3", &again));
     cvy_gemm *op = NULL;
     assert_ok(cvy_gemm_create(device, &shape, NULL, &op));
     const char *first = cvy_gemm_variant(op);

@@ -7,6 +7,7 @@
 
 #include "base/integer.h"
 #include "ops/conv2d/variant.h"
+#include "ops/shape_text.h"
 
 enum { PASSES = 3 };
 
@@ -119,13 +120,19 @@ static void write_shape(const void *shape, char text[CVY_SHAPE_TEXT]) {
 }
 
 static bool read_shape(const char *text, void *shape) {
+    enum { NUMBERS = 14 };
     cvy_conv2d_shape *s = shape;
+    int *const to[NUMBERS] = {&s->pitch,        &s->in_channels, &s->in_height,  &s->in_width,
+                              &s->out_channels, &s->kernel[0],   &s->kernel[1],  &s->stride[0],
+                              &s->stride[1],    &s->padding[0],  &s->padding[1], &s->dilation[0],
+                              &s->dilation[1],  &s->groups};
+    long long numbers[NUMBERS];
     *s = (cvy_conv2d_shape){0};
-    return sscanf(text, "%d,%d,%d,%d,%d,%d,%d,%d,%d,%d,%d,%d,%d,%d", &s->pitch, &s->in_channels,
-                  &s->in_height, &s->in_width, &s->out_channels, &s->kernel[0], &s->kernel[1], &s->stride[0],
-                  &s->stride[1], &s->padding[0], &s->padding[1], &s->dilation[0], &s->dilation[1],
-                  &s->groups) == 14 &&
-           !cvy_conv2d_infer(s);
+    if (!cvy_shape_read_numbers(text, INT_MAX, numbers, NUMBERS))
+        return false;
+    for (int i = 0; i < NUMBERS; i++)
+        *to[i] = (int)numbers[i];
+    return !cvy_conv2d_infer(s);
 }
 
 /* At most `pixels` outputs, by cutting the input. */

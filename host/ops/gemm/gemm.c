@@ -1,9 +1,12 @@
 /* Matrix product: the op's row of tables, the checks and the entry points. A file per variant beside it. */
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/integer.h"
 #include "ops/gemm/variant.h"
+#include "ops/shape_text.h"
 
 _Static_assert(sizeof(cvy_gemm_shape) <= CVY_SHAPE_BYTES, "CVY_SHAPE_BYTES");
 
@@ -23,12 +26,14 @@ static void make_dense(cvy_gemm_shape *s) {
 
 static bool read_shape(const char *text, void *shape) {
     cvy_gemm_shape *s = shape;
-    char a, b;
-    *s = (cvy_gemm_shape){0};
-    if (sscanf(text, "%c%c,%zu,%zu,%zu", &a, &b, &s->m, &s->n, &s->k) != 5)
+    long long sizes[3];
+    if (strspn(text, "nt") != 2 || text[2] != ',' || !cvy_shape_read_numbers(text + 3, LLONG_MAX, sizes, 3))
         return false;
-    s->transpose_a = a == 't';
-    s->transpose_b = b == 't';
+    *s = (cvy_gemm_shape){.transpose_a = text[0] == 't',
+                          .transpose_b = text[1] == 't',
+                          .m = (size_t)sizes[0],
+                          .n = (size_t)sizes[1],
+                          .k = (size_t)sizes[2]};
     make_dense(s);
     return true;
 }
