@@ -29,7 +29,8 @@ struct search_workers {
     size_t count;
     convoy_status status; /* of the first that could not go on */
     char reason[600];
-    bool asked; /* to stop */
+    bool failed; /* one did; one that was interrupted, too, where nobody had asked it to stop */
+    bool asked;  /* to stop */
 };
 
 /* In front of what is said of it: "trial 3, fold 2 on 1:0: ". `job` may be NULL. */
@@ -185,6 +186,7 @@ static void note_failure(search_workers *w, const worker *one, convoy_status sta
     char name[CVY_LINE_SIZE];
     name_job(w, one->job, one->selector, name);
     w->status = status;
+    w->failed = status != CONVOY_INTERRUPTED || !(w->asked || *w->interrupt);
     snprintf(w->reason, sizeof w->reason, "%.250s%.340s", name, convoy_error_message());
 }
 
@@ -256,9 +258,8 @@ bool search_workers_busy(const search_workers *w) {
     return is_busy(&w->all[0]);
 }
 
-/* One that was interrupted has failed, too, where nobody asked it to stop: it takes no job any more. */
 bool search_workers_failed(const search_workers *w) {
-    return w->status && (w->status != CONVOY_INTERRUPTED || !(w->asked || *w->interrupt));
+    return w->failed;
 }
 
 convoy_status search_workers_status(const search_workers *w) {
