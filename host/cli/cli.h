@@ -145,7 +145,7 @@ convoy_status cli_check_file(const cli_call *call, const char *what, const char 
 /* Before work starts: can the file of this option be written, and is it none that the command line names to
    be read? CONVOY_IO, CONVOY_INVALID. `path` NULL: nothing is to be written. */
 convoy_status cli_check_output(const cli_call *call, const char *option, const char *path);
-/* The same of one file that is to be read, and of the files of a set. */
+/* The same of one file that is to be read, and of a set's images and list, which a recipe may name. */
 convoy_status cli_check_apart(const cli_call *call, const char *option, const char *path, const char *input);
 convoy_status cli_check_images(const cli_call *call, const char *option, const char *path,
                                const convoy_dataset *set);

@@ -58,7 +58,9 @@ static convoy_status answer(const cli_call *call, const cli_report *report, conv
         cvy_run_note(call->arena, &s->run, "Nothing was evaluated: %s", convoy_error_message());
         return CONVOY_OK;
     }
-    convoy_status status = *device ? CONVOY_OK : cli_open_device(call, device);
+    convoy_status status = cli_check_images(call, "--out", report->out, s->set);
+    if (!status && !*device)
+        status = cli_open_device(call, device);
     if (status)
         return status;
     do

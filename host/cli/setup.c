@@ -47,9 +47,9 @@ convoy_status cli_check_output(const cli_call *call, const char *option, const c
 
 convoy_status cli_check_images(const cli_call *call, const char *option, const char *path,
                                const convoy_dataset *set) {
-    convoy_status status = CONVOY_OK;
     if (!path || !cvy_file_exists(path))
         return CONVOY_OK;
+    convoy_status status = cli_check_apart(call, option, path, set->source);
     for (size_t i = 0; i < convoy_dataset_count(set) && !status; i++) {
         const char *image = convoy_dataset_path(set, i);
         status = image ? cli_check_apart(call, option, path, image) : CONVOY_OK;
