@@ -287,7 +287,10 @@ static void test_gemm_asks(void **state) {
     const cvy_task asked = cvy_task_of(&cvy_gemm_op, &shape, 0);
     const cvy_key task = cvy_task_key(&asked);
     assert_true(cvy_gemm_op.read(task.shape, &again));
-    assert_memory_equal(&again, &shape, sizeof shape);
+    const cvy_task read = cvy_task_of(&cvy_gemm_op, &again, 0);
+    const cvy_key same = cvy_task_key(&read);
+    assert_string_equal(same.shape, task.shape);
+    assert_true(again.lda == shape.lda && again.ldb == shape.ldb && again.ldc == shape.ldc);
     assert_false(cvy_gemm_op.read("nt,5,17,18446744073709551619", &again)); /* 3, in 64 bits */
     assert_false(cvy_gemm_op.read("nx,5,17,3", &again));
     cvy_gemm *op = NULL;
