@@ -46,8 +46,7 @@ convoy_status cvy_file_append(const char *path, const void *data, size_t size);
 
 /* mkdir -p. */
 convoy_status cvy_folder_create(const char *path);
-/* Could it be made, with what is missing on the way to it? CONVOY_IO: no; CONVOY_INVALID: something there is
- * no folder. */
+/* Could it be made, with what is missing on the way to it? CONVOY_IO: no. */
 convoy_status cvy_folder_check(const char *path);
 bool cvy_file_exists(const char *path);
 bool cvy_folder_exists(const char *path);

@@ -47,7 +47,6 @@ convoy_status cvy_augment_describe(const cvy_gather_shape *gather, const cvy_tra
                   : cvy_transforms_check(transforms, image->height, image->width, &shape->frame, &at);
 }
 
-/* What white is in the set. */
 /* A level of 0..255. */
 static double level(const cvy_augment_shape *shape, double of_255) {
     return of_255 / 255 * cvy_gather_white(&shape->gather);

@@ -33,7 +33,6 @@ static double pixel_at(const cvy_gather_shape *shape, const void *pixels, size_t
     return shape->floats ? (double)((const float *)pixels)[at] : ((const uint8_t *)pixels)[at];
 }
 
-/* What one unit of a pixel is of the range 0..1. */
 void cvy_gather_reference(const cvy_gather_shape *shape, int n, const void *images, const int32_t *all_labels,
                           const uint32_t *indices, float *y, int32_t *labels) {
     const cvy_image_spec *image = &shape->image;
