@@ -100,6 +100,8 @@ bool search_workers_busy(const search_workers *workers);
 bool search_workers_failed(const search_workers *workers);
 convoy_status search_workers_status(const search_workers *workers);
 void search_workers_stop(search_workers *workers);
+/* Fails with what is said of all that were stopped. */
+convoy_status search_workers_interrupted(void);
 /* "Name, Name"; in the arena. */
 const char *search_workers_names(const search_workers *workers);
 void search_workers_end(search_workers *workers); /* NULL is allowed */

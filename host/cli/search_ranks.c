@@ -73,11 +73,9 @@ static convoy_status read_reports(const round *r, const search_work *work, bool 
 
 /* How it went for all, once none is at work. */
 static convoy_status finish(const round *r, bool interrupted) {
-    convoy_status own = search_workers_status(r->workers);
-    convoy_status status = cvy_collective_agree(cli_ranks(), "searched", own);
-    return !status && interrupted ? cvy_fail(CONVOY_INTERRUPTED,
-                                             "interrupted: each trial that was under way has saved its state")
-                                  : status;
+    const convoy_status own = search_workers_status(r->workers),
+                        status = cvy_collective_agree(cli_ranks(), "searched", own);
+    return !status && interrupted ? search_workers_interrupted() : status;
 }
 
 convoy_status search_ranks_run(search_workers *workers, search_report *mine, const search_work *work,

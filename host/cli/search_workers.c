@@ -218,7 +218,7 @@ static void hear(search_workers *w, worker *one) {
 }
 
 /* To all that train, once: they save. */
-static void ask_to_stop(search_workers *w) {
+void search_workers_stop(search_workers *w) {
     for (size_t i = 0; i < w->count && !w->asked; i++)
         if (w->all[i].child.id > 0)
             kill(w->all[i].child.id, SIGTERM);
@@ -226,7 +226,7 @@ static void ask_to_stop(search_workers *w) {
 }
 
 /* Until one of those that are busy says something, or a moment. */
-static void wait_for_any(search_workers *w) {
+void search_workers_poll(search_workers *w) {
     struct pollfd *waited = calloc(w->count, sizeof *waited);
     if (!waited)
         cvy_abort_memory();
@@ -246,12 +246,12 @@ static void give(search_workers *w, worker *one, const search_job *job) {
                   w->work->out && *w->work->out ? *w->work->out : "");
 }
 
-void search_workers_give(search_workers *w, const search_job *job) {
-    give(w, &w->all[0], job);
+convoy_status search_workers_interrupted(void) {
+    return cvy_fail(CONVOY_INTERRUPTED, "interrupted: each trial that was under way has saved its state");
 }
 
-void search_workers_poll(search_workers *w) {
-    wait_for_any(w);
+void search_workers_give(search_workers *w, const search_job *job) {
+    give(w, &w->all[0], job);
 }
 
 bool search_workers_busy(const search_workers *w) {
@@ -266,10 +266,6 @@ convoy_status search_workers_status(const search_workers *w) {
     return search_workers_failed(w) ? cvy_fail(w->status, "convoy search: %s", w->reason) : CONVOY_OK;
 }
 
-void search_workers_stop(search_workers *w) {
-    ask_to_stop(w);
-}
-
 convoy_status search_workers_run(search_workers *w, const search_job *jobs, size_t count) {
     for (size_t next = 0, busy;;) {
         const bool stop = w->status || *w->interrupt;
@@ -281,12 +277,12 @@ convoy_status search_workers_run(search_workers *w, const search_job *jobs, size
             busy += is_busy(one);
         }
         if (stop)
-            ask_to_stop(w);
+            search_workers_stop(w);
         if (!busy)
             break;
-        wait_for_any(w);
+        search_workers_poll(w);
     }
     if (*w->interrupt && (!w->status || w->status == CONVOY_INTERRUPTED))
-        return cvy_fail(CONVOY_INTERRUPTED, "interrupted: each trial that was under way has saved its state");
+        return search_workers_interrupted();
     return w->status ? cvy_fail(w->status, "convoy search: %s", w->reason) : CONVOY_OK;
 }
