@@ -28,6 +28,12 @@ convoy_status cli_check_apart(const cli_call *call, const char *option, const ch
                     call->command->name, option, path, input);
 }
 
+/* The last failure, as one of this option. */
+static convoy_status blame(const cli_call *call, const char *option, convoy_status status) {
+    const char *reason = cvy_arena_strdup(call->arena, convoy_error_message());
+    return cvy_fail(status, "convoy %s: %s: %s", call->command->name, option, reason);
+}
+
 convoy_status cli_check_output(const cli_call *call, const char *option, const char *path) {
     convoy_status status = CONVOY_OK;
     if (!path)
@@ -39,10 +45,10 @@ convoy_status cli_check_output(const cli_call *call, const char *option, const c
         if (row->type == CVY_TEXT && *text)
             status = cli_check_apart(call, option, path, *text);
     }
-    if (status || cvy_file_check_output(path) == CONVOY_OK)
+    if (status)
         return status;
-    const char *reason = cvy_arena_strdup(call->arena, convoy_error_message());
-    return cvy_fail(CONVOY_IO, "convoy %s: %s: %s", call->command->name, option, reason);
+    status = cvy_file_check_output(path);
+    return status ? blame(call, option, CONVOY_IO) : CONVOY_OK;
 }
 
 convoy_status cli_check_images(const cli_call *call, const char *option, const char *path,
@@ -60,11 +66,8 @@ convoy_status cli_check_images(const cli_call *call, const char *option, const c
 }
 
 convoy_status cli_check_folder(const cli_call *call, const char *path) {
-    convoy_status status = path ? cvy_folder_check(path) : CONVOY_OK;
-    if (!status)
-        return CONVOY_OK;
-    const char *reason = cvy_arena_strdup(call->arena, convoy_error_message());
-    return cvy_fail(status, "convoy %s: --out: %s", call->command->name, reason);
+    const convoy_status status = path ? cvy_folder_check(path) : CONVOY_OK;
+    return status ? blame(call, "--out", status) : CONVOY_OK;
 }
 
 static convoy_status read_model(const cli_call *call, int classes, convoy_model **model) {
@@ -203,9 +206,7 @@ static convoy_status open_judge(const cli_call *call, const convoy_model *model,
         fraction > 0 ? convoy_dataset_split(sets[0], fraction, 0, request->judge) : CONVOY_OK;
     if (status != CONVOY_INVALID)
         return status;
-    const char *reason = cvy_arena_strdup(call->arena, convoy_error_message());
-    return cvy_fail(status, "convoy %s: --val-fraction (val_fraction: %g): %s", call->command->name, fraction,
-                    reason);
+    return blame(call, cvy_arena_printf(call->arena, "--val-fraction (val_fraction: %g)", fraction), status);
 }
 
 /* The sets come first, because they know their classes; but synthetic images have as many classes as the
