@@ -9,6 +9,10 @@ static bool meets(const convoy_network *network, const cvy_bound_action *bound) 
            network->steps[bound->action->step].setup.shares;
 }
 
+static const cvy_bound_action *action_at(const convoy_network *network, bool backward, size_t at) {
+    return backward ? &network->backward[at] : &network->train[at];
+}
+
 size_t cvy_company_channels(const convoy_network *lead) {
     size_t most = 0;
     for (size_t i = 0; i < lead->plan->train.count; i++)
@@ -47,12 +51,12 @@ static cvy_layer_run run_of(const cvy_company *c, size_t i, const cvy_bound_acti
 }
 
 static convoy_status meet(cvy_company *c, bool backward, size_t at, convoy_status own) {
-    const cvy_bound_action *lead = backward ? &c->lead->backward[at] : &c->lead->train[at];
+    const cvy_bound_action *lead = action_at(c->lead, backward, at);
     const cvy_step *step = &c->lead->model->steps[lead->action->step];
     const size_t channels = (size_t)step->input_dims[0].channels;
     double count = 0;
     for (size_t i = 0; i < c->count && !own; i++) {
-        const cvy_bound_action *bound = backward ? &c->networks[i]->backward[at] : &c->networks[i]->train[at];
+        const cvy_bound_action *bound = action_at(c->networks[i], backward, at);
         const cvy_layer_run run = run_of(c, i, bound);
         own = fail_at(step, step->type->give(bound->state, &run, backward, c->pairs + 2 * channels * i));
     }
@@ -66,7 +70,7 @@ static convoy_status meet(cvy_company *c, bool backward, size_t at, convoy_statu
     if (!backward)
         move(c, lead->action->step, channels, count);
     for (size_t i = 0; i < c->count && !status; i++) {
-        const cvy_bound_action *bound = backward ? &c->networks[i]->backward[at] : &c->networks[i]->train[at];
+        const cvy_bound_action *bound = action_at(c->networks[i], backward, at);
         const cvy_layer_run run = run_of(c, i, bound);
         status = fail_at(step, step->type->take(bound->state, &run, backward, c->joined, count));
     }
@@ -75,17 +79,15 @@ static convoy_status meet(cvy_company *c, bool backward, size_t at, convoy_statu
 
 /* One that cannot go on comes to the next meeting all the same. */
 static convoy_status walk_all(cvy_company *c, bool backward, convoy_status status) {
-    const cvy_bound_action *lead = backward ? c->lead->backward : c->lead->train;
     const size_t count = backward ? c->lead->plan->backward.count : c->lead->plan->train.count;
     for (size_t at = 0; at < count && !c->told; at++) {
-        if (meets(c->lead, &lead[at])) {
+        if (meets(c->lead, action_at(c->lead, backward, at))) {
             status = meet(c, backward, at, status);
             continue;
         }
         for (size_t i = 0; i < c->count && !status; i++) {
-            convoy_network *network = c->networks[i];
             const cvy_walk walk = {.n = c->n[i], .step = c->steps[i]};
-            status = cvy_network_do(network, backward ? &network->backward[at] : &network->train[at], &walk);
+            status = cvy_network_do(c->networks[i], action_at(c->networks[i], backward, at), &walk);
         }
     }
     return status;
