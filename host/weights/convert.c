@@ -106,24 +106,34 @@ convoy_status cvy_tensor_file_to_float(cvy_tensor_file *file) {
 }
 
 /* What is NaN or infinite has all bits of the exponent, which are in the upper two bytes of each type. */
+static const struct exponent {
+    const char *dtype;
+    size_t bytes;
+    uint16_t bits;
+} exponents[] = {{"F16", 2, 0x7c00}, {"BF16", 2, 0x7f80}, {"F32", 4, 0x7f80}, {"F64", 8, 0x7ff0}};
+
+/* How many values there are in front of the first that is not finite. */
+static size_t count_finite(const cvy_named_tensor *tensor, const struct exponent *of) {
+    const size_t count = tensor->bytes / of->bytes;
+    for (size_t k = 0; k < count; k++) {
+        uint16_t top;
+        memcpy(&top, (const char *)tensor->data + (k + 1) * of->bytes - sizeof top, sizeof top);
+        if ((top & of->bits) == of->bits)
+            return k;
+    }
+    return count;
+}
+
 convoy_status cvy_tensor_file_check_finite(const cvy_tensor_file *file, const char *path) {
-    static const struct {
-        const char *dtype;
-        size_t bytes;
-        uint16_t exponent;
-    } floats[] = {{"F16", 2, 0x7c00}, {"BF16", 2, 0x7f80}, {"F32", 4, 0x7f80}, {"F64", 8, 0x7ff0}};
     for (size_t i = 0; i < file->count; i++)
-        for (size_t type = 0; type < sizeof floats / sizeof *floats; type++) {
+        for (size_t e = 0; e < sizeof exponents / sizeof *exponents; e++) {
             const cvy_named_tensor *tensor = &file->tensors[i];
-            const size_t size = floats[type].bytes, mask = floats[type].exponent;
-            const bool is_it = strcmp(floats[type].dtype, tensor->dtype) == 0;
-            for (size_t k = 0; is_it && k < tensor->bytes / size; k++) {
-                uint16_t top;
-                memcpy(&top, (const char *)tensor->data + (k + 1) * size - sizeof top, sizeof top);
-                if ((top & mask) == mask)
-                    return cvy_fail(CONVOY_INVALID, "%s: value %zu of %s is NaN or infinite as %s", path, k,
-                                    tensor->name, tensor->dtype);
-            }
+            if (strcmp(exponents[e].dtype, tensor->dtype) != 0)
+                continue;
+            const size_t finite = count_finite(tensor, &exponents[e]);
+            if (finite < tensor->bytes / exponents[e].bytes)
+                return cvy_fail(CONVOY_INVALID, "%s: value %zu of %s is NaN or infinite as %s", path, finite,
+                                tensor->name, tensor->dtype);
         }
     return CONVOY_OK;
 }
