@@ -15,6 +15,7 @@
 #include "data/dataset.h"
 #include "model/model.h"
 #include "report/trials.h"
+#include "train/handshake.h"
 
 typedef struct options {
     cli_common common;
@@ -465,7 +466,8 @@ static convoy_status compare_ranks(const search *s, const convoy_model *model) {
     describe(s, model, &about);
     convoy_status status = cvy_file_read(s->call->operands[0], 16 << 20, &text, &size);
     cvy_hash *hash = cvy_hash_create();
-    cvy_hash_add_text(hash, convoy_version());
+    if (!status)
+        status = cvy_handshake_build(hash);
     cvy_hash_add(hash, text ? text : "", size);
     cvy_hash_add_text(hash, cvy_text_get(&about));
     cvy_hash_finish(hash, mine);

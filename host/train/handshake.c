@@ -29,7 +29,7 @@ static const char *const names[FIELDS][2] = {
 
 static const size_t code_limit = (size_t)1 << 30;
 
-static convoy_status hash_build(cvy_hash *hash) {
+convoy_status cvy_handshake_build(cvy_hash *hash) {
     char *path = cvy_machine_code_path(), *code = NULL;
     size_t size = 0;
     convoy_status status = path ? cvy_file_read(path, code_limit, &code, &size) : CONVOY_OK;
@@ -104,7 +104,7 @@ static convoy_status fill(const convoy_trainer *t, int field, digest out) {
     cvy_text text = {0};
     convoy_status status = CONVOY_OK;
     if (field == BUILD)
-        status = hash_build(hash);
+        status = cvy_handshake_build(hash);
     else if (field == KERNELS)
         status = cvy_kernel_sources(hash);
     else if (field == MODEL)
