@@ -1,24 +1,10 @@
 /* CIFAR-10 and CIFAR-100 in their binary form. */
 #include "base/file.h"
 #include "convoy/data.h"
-#include "support/images.h"
+#include "support/folder.h"
 #include "support/test.h"
 
 enum { PIXELS = 3 * 32 * 32, PER_FILE = 3 };
-
-static char *folder;
-
-static int setup(void **state) {
-    (void)state;
-    folder = test_folder_create();
-    return 0;
-}
-
-static int teardown(void **state) {
-    (void)state;
-    test_folder_remove(folder);
-    return 0;
-}
 
 static uint8_t value(int file, int record, int at) {
     return (uint8_t)(file * 101 + record * 17 + at * 3);
@@ -194,14 +180,14 @@ static void pickles_are_refused_by_name(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(cifar10_reads_all_batches_in_order, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_limit_may_end_inside_a_batch, setup, teardown),
-        cmocka_unit_test_setup_teardown(names_come_from_the_sets_file, setup, teardown),
-        cmocka_unit_test_setup_teardown(rgb_becomes_grey_when_asked, setup, teardown),
-        cmocka_unit_test_setup_teardown(known_names_find_the_unpacked_archive, setup, teardown),
-        cmocka_unit_test_setup_teardown(cifar100_uses_the_fine_label, setup, teardown),
-        cmocka_unit_test_setup_teardown(bad_files_are_refused, setup, teardown),
-        cmocka_unit_test_setup_teardown(pickles_are_refused_by_name, setup, teardown),
+        cmocka_unit_test_setup_teardown(cifar10_reads_all_batches_in_order, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(a_limit_may_end_inside_a_batch, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(names_come_from_the_sets_file, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(rgb_becomes_grey_when_asked, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(known_names_find_the_unpacked_archive, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(cifar100_uses_the_fine_label, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(bad_files_are_refused, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(pickles_are_refused_by_name, make_folder, remove_folder),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,24 +6,10 @@
 #include "base/file.h"
 #include "convoy/data.h"
 #include "data/idx.h"
-#include "support/images.h"
+#include "support/folder.h"
 #include "support/test.h"
 
 enum { IMAGES = 7, HEIGHT = 3, WIDTH = 5, BYTES = HEIGHT * WIDTH };
-
-static char *folder;
-
-static int setup(void **state) {
-    (void)state;
-    folder = test_folder_create();
-    return 0;
-}
-
-static int teardown(void **state) {
-    (void)state;
-    test_folder_remove(folder);
-    return 0;
-}
 
 static uint8_t pixel(size_t at) {
     return (uint8_t)(at * 37 + 11);
@@ -594,24 +580,24 @@ static void fashion_mnist_as_installed(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(plain_and_gzipped_sets_read_alike, setup, teardown),
-        cmocka_unit_test_setup_teardown(emnist_is_turned_and_counted_from_one, setup, teardown),
-        cmocka_unit_test_setup_teardown(one_of_several_sets_is_named, setup, teardown),
-        cmocka_unit_test_setup_teardown(rows_of_labels_begin_with_the_class, setup, teardown),
-        cmocka_unit_test_setup_teardown(parts_of_qmnist, setup, teardown),
+        cmocka_unit_test_setup_teardown(plain_and_gzipped_sets_read_alike, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(emnist_is_turned_and_counted_from_one, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(one_of_several_sets_is_named, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(rows_of_labels_begin_with_the_class, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(parts_of_qmnist, make_folder, remove_folder),
         cmocka_unit_test(archives_of_numpy),
-        cmocka_unit_test_setup_teardown(what_no_archive_of_images_is_is_refused, setup, teardown),
-        cmocka_unit_test_setup_teardown(known_kin_have_names, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_limit_takes_the_first_images, setup, teardown),
-        cmocka_unit_test_setup_teardown(grey_becomes_rgb_when_asked, setup, teardown),
-        cmocka_unit_test_setup_teardown(training_labels_count_the_classes, setup, teardown),
-        cmocka_unit_test_setup_teardown(known_names_are_found_under_convoy_data, setup, teardown),
-        cmocka_unit_test_setup_teardown(bad_headers_are_refused, setup, teardown),
-        cmocka_unit_test_setup_teardown(damaged_gzip_is_refused, setup, teardown),
-        cmocka_unit_test_setup_teardown(images_and_labels_must_agree, setup, teardown),
-        cmocka_unit_test_setup_teardown(unreadable_files_are_io_errors, setup, teardown),
-        cmocka_unit_test_setup_teardown(no_prefix_and_no_flipped_byte_crashes, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_pipe_is_not_waited_for, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_no_archive_of_images_is_is_refused, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(known_kin_have_names, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(a_limit_takes_the_first_images, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(grey_becomes_rgb_when_asked, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(training_labels_count_the_classes, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(known_names_are_found_under_convoy_data, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(bad_headers_are_refused, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(damaged_gzip_is_refused, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(images_and_labels_must_agree, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(unreadable_files_are_io_errors, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(no_prefix_and_no_flipped_byte_crashes, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(a_pipe_is_not_waited_for, make_folder, remove_folder),
         cmocka_unit_test(fashion_mnist_as_installed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,25 +10,11 @@
 #include "data/image_formats.h"
 #include "data/image_reference.h"
 #include "data/resize_reference.h"
-#include "support/images.h"
+#include "support/folder.h"
 #include "support/photograph.h"
 #include "support/test.h"
 
 enum { HEIGHT = 4, WIDTH = 6, PIXELS = HEIGHT * WIDTH };
-
-static char *folder;
-
-static int setup(void **state) {
-    (void)state;
-    folder = test_folder_create();
-    return 0;
-}
-
-static int teardown(void **state) {
-    (void)state;
-    test_folder_remove(folder);
-    return 0;
-}
 
 static uint8_t value(size_t at) {
     return (uint8_t)(at * 29 + 7);
@@ -618,25 +604,26 @@ static void ways_to_resize(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(grey_png_of_every_depth, setup, teardown),
-        cmocka_unit_test_setup_teardown(colour_png, setup, teardown),
-        cmocka_unit_test_setup_teardown(palette_and_grey_alpha_png, setup, teardown),
-        cmocka_unit_test_setup_teardown(jpeg_of_every_colour_space, setup, teardown),
-        cmocka_unit_test_setup_teardown(large_jpeg_is_reduced, setup, teardown),
-        cmocka_unit_test_setup_teardown(jpeg_and_png_give_the_same_input, setup, teardown),
+        cmocka_unit_test_setup_teardown(grey_png_of_every_depth, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(colour_png, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(palette_and_grey_alpha_png, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(jpeg_of_every_colour_space, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(large_jpeg_is_reduced, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(jpeg_and_png_give_the_same_input, make_folder, remove_folder),
         cmocka_unit_test(every_format_is_read_as_pillow_does),
         cmocka_unit_test(exif_is_read_where_it_can_be),
         cmocka_unit_test(orientation_can_be_left_alone),
         cmocka_unit_test(the_centre_is_cropped),
         cmocka_unit_test(resizing_is_bilinear_with_antialiasing),
-        cmocka_unit_test_setup_teardown(bad_files_are_named, setup, teardown),
-        cmocka_unit_test_setup_teardown(what_no_ppm_may_say_is_refused, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_damaged_jpeg_is_refused, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_gif_of_many_pixels_on_a_small_canvas_is_refused, setup, teardown),
-        cmocka_unit_test_setup_teardown(texts_are_not_unpacked, setup, teardown),
-        cmocka_unit_test_setup_teardown(endless_scans_are_refused, setup, teardown),
-        cmocka_unit_test_setup_teardown(pixels_of_eight_bytes_are_bounded, setup, teardown),
-        cmocka_unit_test_setup_teardown(no_prefix_and_no_flipped_byte_crashes, setup, teardown),
+        cmocka_unit_test_setup_teardown(bad_files_are_named, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(what_no_ppm_may_say_is_refused, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(a_damaged_jpeg_is_refused, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(a_gif_of_many_pixels_on_a_small_canvas_is_refused, make_folder,
+                                        remove_folder),
+        cmocka_unit_test_setup_teardown(texts_are_not_unpacked, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(endless_scans_are_refused, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(pixels_of_eight_bytes_are_bounded, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(no_prefix_and_no_flipped_byte_crashes, make_folder, remove_folder),
         cmocka_unit_test(ways_to_resize),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -6,24 +6,10 @@
 #include "base/integer.h"
 #include "convoy/data.h"
 #include "data/image_formats.h"
-#include "support/images.h"
+#include "support/folder.h"
 #include "support/test.h"
 
 #define CORPUS CONVOY_SOURCE_DIR "/tests/fuzz/corpus/image"
-
-static char *folder;
-
-static int setup(void **state) {
-    (void)state;
-    folder = test_folder_create();
-    return 0;
-}
-
-static int teardown(void **state) {
-    (void)state;
-    test_folder_remove(folder);
-    return 0;
-}
 
 static bool is_among(const char *name, const char *names) {
     const char *found = strstr(names, name);
@@ -162,8 +148,8 @@ static void a_very_large_png_is_reduced(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_format_is_reduced_whose_rows_come_one_by_one),
-        cmocka_unit_test_setup_teardown(a_very_large_jpeg_is_reduced, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_very_large_png_is_reduced, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_very_large_jpeg_is_reduced, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(a_very_large_png_is_reduced, make_folder, remove_folder),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,21 +1,8 @@
 /* Model files that extend others: what they come to, and what is refused. */
 #include "model/model.h"
+#include "support/folder.h"
 #include "support/models.h"
 #include "support/run.h"
-
-static char *folder;
-
-static int set_up(void **state) {
-    (void)state;
-    folder = test_folder_create();
-    return 0;
-}
-
-static int tear_down(void **state) {
-    (void)state;
-    test_folder_remove(folder);
-    return 0;
-}
 
 static const char base[] = "name: base\nparameters: {classes: 4, width: 3}\ninput: [1, 4, 4]\n"
                            "blocks: {wide: {layers: [{Linear: {out_features: $width}}]}}\n"
@@ -138,10 +125,10 @@ static void patterns_are_names(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(own_keys_stand, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(chains_are_followed, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(says_what_is_wrong, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(patterns_are_names, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(own_keys_stand, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(chains_are_followed, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(says_what_is_wrong, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(patterns_are_names, make_folder, remove_folder),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
