@@ -149,8 +149,9 @@ convoy_status cli_check_output(const cli_call *call, const char *option, const c
 convoy_status cli_check_apart(const cli_call *call, const char *option, const char *path, const char *input);
 convoy_status cli_check_images(const cli_call *call, const char *option, const char *path,
                                const convoy_dataset *set);
-/* Could a run's folder be made there? `path` NULL: its place is chosen. */
-convoy_status cli_check_folder(const cli_call *call, const char *path);
+/* Could a run's folder be made there, and is it no other command's, which would have left a file `foreign`?
+   `path` NULL: its place is chosen. */
+convoy_status cli_check_folder(const cli_call *call, const char *path, const char *foreign);
 /* The model alone. `classes` 0: the file's own. */
 convoy_status cli_load_model(const cli_call *call, int classes, convoy_model **model);
 /* The same, with every layer by itself. */

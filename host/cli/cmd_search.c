@@ -431,7 +431,7 @@ static convoy_status prepare(search *s, const convoy_model *model) {
 static convoy_status take_folder(search *s, const convoy_model *model) {
     convoy_status status =
         s->options->out
-            ? cli_check_folder(s->call, s->options->out)
+            ? cli_check_folder(s->call, s->options->out, "metrics.csv")
             : cli_new_run_folder(s->call,
                                  cvy_arena_printf(s->call->arena, "search-%s", convoy_model_name(model)),
                                  &s->table.out);

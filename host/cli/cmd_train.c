@@ -351,7 +351,7 @@ static convoy_status run(cli_call *call) {
     convoy_status status = cli_ranks_join(call, o->mpi, o->devices);
     const bool first = cvy_rank(cli_ranks()) == 0;
     if (!status && first) /* others may be where it cannot be made */
-        status = cli_check_folder(call, o->out);
+        status = cli_check_folder(call, o->out, "search.txt");
     if (!status && o->init)
         status = cli_check_file(call, "weights file", o->init);
     if (!status)

@@ -65,9 +65,20 @@ convoy_status cli_check_images(const cli_call *call, const char *option, const c
     return status;
 }
 
-convoy_status cli_check_folder(const cli_call *call, const char *path) {
-    const convoy_status status = path ? cvy_folder_check(path) : CONVOY_OK;
-    return status ? blame(call, "--out", status) : CONVOY_OK;
+convoy_status cli_check_folder(const cli_call *call, const char *path, const char *foreign) {
+    if (!path)
+        return CONVOY_OK;
+    const convoy_status status = cvy_folder_check(path);
+    if (status)
+        return blame(call, "--out", status);
+    char *file = cvy_path_join(path, foreign);
+    const bool taken = cvy_file_exists(file);
+    free(file);
+    return taken ? cvy_fail(CONVOY_INVALID,
+                            "convoy %s: --out: %s holds work of another command, as its %s says: choose "
+                            "another --out",
+                            call->command->name, path, foreign)
+                 : CONVOY_OK;
 }
 
 static convoy_status read_model(const cli_call *call, int classes, convoy_model **model) {

@@ -130,6 +130,10 @@ static void a_grid_is_tried_once(void **state) {
     }
     r = RUN(SEARCH, out, "--grid", "lr=0.3,0.1");
     assert_true(r->code == 2 && strstr(r->err, "holds another search"));
+    r = RUN(SEARCH, run, "--grid", "lr=0.3,0.1");
+    assert_true(r->code == 2 && strstr(r->err, "as its metrics.csv says"));
+    r = RUN("train", model, "--device", "host", "--out", out);
+    assert_true(r->code == 2 && strstr(r->err, "as its search.txt says"));
 }
 
 /* By trial, rung and fold: with several devices they end in any order. */
