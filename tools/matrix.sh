@@ -14,8 +14,9 @@
 #                                   compilers know, in a folder; as root). What a part needs and is not here is told.
 #
 # LEVEL says how thorough it is (--quick; "" for all shapes, --full). Oclgrind, which is a thousand times slower, llvmpipe,
-# which takes seconds to compile a kernel, and the host are always asked for --quick. RATES=no leaves images per second as they were;
-# RATES=only times five networks (of llvmpipe LeNet), and adds that to rows that are there: for a machine that does nothing else.
+# which takes seconds to compile a kernel, and the host are always asked for --quick. RATES=no leaves images per second as they
+# were; RATES=only times five networks (of llvmpipe and the host LeNet), and adds that to rows that are there: for a machine that
+# does nothing else.
 set -uo pipefail
 from=$PWD
 cd "$(dirname "$0")/.." || exit
@@ -74,7 +75,7 @@ for device in json.load(sys.stdin)["devices"]:
 }
 
 run_host() {
-    selftest host --quick # it is the reference itself, and slow
+    selftest host "--quick --limit 600" # it is the reference itself, and slow
 }
 
 run_drivers() {
