@@ -42,6 +42,8 @@ void cvy_driver_device_reason(const convoy_device_info *info, char *reason, size
 /* The helper's tasks: to list the drivers of this process's environment, and to open a device. */
 convoy_status cvy_driver_serve_list(cvy_child *parent, char *const *arguments); /* the .icd file or "" */
 convoy_status cvy_driver_serve_open(cvy_child *parent, char *const *arguments); /* id and name */
+/* The device that this process has opened as such a helper, which the caller closes. NULL: none, or taken. */
+convoy_device *cvy_driver_take_device(void);
 
 /* ---- drivers_known.c: the answers that are kept ---- */
 

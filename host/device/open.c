@@ -259,8 +259,9 @@ done:
 }
 
 convoy_status cvy_device_open_named(const char *id, const char *name, convoy_device **device) {
-    convoy_status status = convoy_device_open(id, device);
-    if (status || strcmp(convoy_device_get_info(*device)->name, name) == 0)
+    *device = cvy_driver_take_device();
+    convoy_status status = *device ? CONVOY_OK : convoy_device_open(id, device);
+    if (status || (strcmp((*device)->info.id, id) == 0 && strcmp((*device)->info.name, name) == 0))
         return status;
     convoy_device_close(*device);
     *device = NULL;
