@@ -3,14 +3,17 @@
 
 #include "base/child.h"
 #include "device/drivers.h"
-#include "network/network.h"
 #include "selftest/selftest.h"
+#include "train/step.h"
 #include "tune/tune.h"
 
 static const cvy_helper_task tasks[] = {
-    {"build-network", cvy_network_serve_ahead}, {"measure-variants", cvy_tune_serve},
-    {"list-driver", cvy_driver_serve_list},     {"open-device", cvy_driver_serve_open},
-    {"selftest", cvy_selftest_serve},           {NULL, NULL},
+    {"build-network", cvy_training_serve_ahead},
+    {"measure-variants", cvy_tune_serve},
+    {"list-driver", cvy_driver_serve_list},
+    {"open-device", cvy_driver_serve_open},
+    {"selftest", cvy_selftest_serve},
+    {NULL, NULL},
 };
 
 int main(int argc, char **argv) {

@@ -63,10 +63,6 @@ cvy_memory cvy_network_memory(const convoy_network *network);
 cvy_memory cvy_model_memory(const convoy_model *model, const cvy_device_traits *traits, int batch_size,
                             bool training);
 
-/* The helper's task "build-network" with arguments ID NAME BATCH TRAINING VARIANT: reads the model from its
-   parent and builds what such a network runs, from its end on. */
-convoy_status cvy_network_serve_ahead(cvy_child *parent, char *const *arguments);
-
 cvy_buffer *cvy_network_input(convoy_network *network);  /* [C][H][W][pitch], written by the loader */
 cvy_buffer *cvy_network_output(convoy_network *network); /* [classes][pitch] */
 cvy_buffer *cvy_network_output_gradient(convoy_network *network); /* written by the loss; training only */

@@ -90,6 +90,12 @@ float cvy_training_scale(const cvy_training *training, const cvy_loader *loader,
 convoy_status cvy_training_loss(cvy_training *training, int n, float scale, size_t slot, bool accumulate);
 convoy_status cvy_training_update(cvy_training *training, unsigned long long step);
 
+/* ---- ahead.c ---- */
+
+/* The helper's task "build-network" with arguments ID NAME BATCH TRAINING VARIANT: reads the model from its
+   parent and builds what a step and an evaluation of such a network run, from their end on. */
+convoy_status cvy_training_serve_ahead(cvy_child *parent, char *const *arguments);
+
 /* ---- verify.c: what the host computes once more (ops/verify.h) ---- */
 
 /* The loss on the device, and, where it is its turn, on the host's twin of it; `parts`: pairs of a slot of

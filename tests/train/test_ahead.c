@@ -1,10 +1,11 @@
-/* A child process that builds a network's kernels from its end on. */
+/* A child process that builds the kernels of a step from its end on. */
 #include <dirent.h>
 
 #include "base/machine.h"
 #include "network/inside.h"
 #include "support/images.h"
 #include "support/models.h"
+#include "train/step.h"
 
 /* With a line that is longer than a message. */
 #define TEN_TIMES(text) text text text text text text text text text text
@@ -38,6 +39,7 @@ static void test_child_builds_what_a_step_runs(void **state) {
         skip();
     convoy_model *model = test_model(model_text);
     convoy_network *network = NULL;
+    cvy_training training;
     cvy_child_answer answer;
     const cvy_network_options options = {.batch_size = 16, .training = true};
     assert_ok(cvy_network_create(model, test_device(), &options, &network));
@@ -46,12 +48,13 @@ static void test_child_builds_what_a_step_runs(void **state) {
                      CVY_CHILD_ANSWERED);
     assert_string_equal(answer.line, "built");
     const size_t built = count_files(getenv("POCL_CACHE_DIR"), ".so");
-    assert_true(built >= 8);
-    assert_ok(cvy_network_forward(network, 16, true, 0));
-    assert_ok(cvy_network_backward(network, 16, false));
+    assert_true(built >= 10);
+    assert_ok(cvy_training_create(network, test_device(), 16, &training));
+    assert_ok(cvy_training_step(&training, NULL, 16, 0));
     assert_ok(cvy_network_forward(network, 16, false, 0));
     assert_ok(cvy_device_finish(test_device()));
     assert_int_equal(count_files(getenv("POCL_CACHE_DIR"), ".so"), built);
+    cvy_training_free(&training);
     convoy_network_close(network);
     convoy_model_free(model);
 }
