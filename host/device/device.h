@@ -256,8 +256,9 @@ convoy_status cvy_launch(cvy_kernel *kernel, cvy_grid grid, const cvy_arg *args,
     cvy_launch((kernel), (grid), (const cvy_arg[]){__VA_ARGS__},                                             \
                sizeof((const cvy_arg[]){__VA_ARGS__}) / sizeof(cvy_arg))
 
-/* From the start on launches are noted and not made; the end makes the first one of each kernel, from the
-   last of them to the first. What they compute is of no use, but the driver has compiled what they ran. */
+/* From the start on launches are noted and not made; the end makes the first one of each kernel, of one
+   work-group where that is enough, from the last of them to the first. What they compute is of no use, but
+   the driver has compiled what they ran. */
 void cvy_rehearsal_start(convoy_device *device);
 convoy_status cvy_rehearsal_end(convoy_device *device);
 

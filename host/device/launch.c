@@ -86,13 +86,23 @@ void cvy_rehearsal_start(convoy_device *device) {
     device->rehearses = true;
 }
 
+/* One group of them: a driver compiles for a group's size. PoCL has another form of a kernel for grids that
+   are 65,535 items long, so these stay. */
+static cvy_grid one_group(cvy_grid grid) {
+    for (int d = 0; d < 3; d++)
+        if (grid.global[d] >= 65535)
+            return grid;
+    memcpy(grid.global, grid.local, sizeof grid.global);
+    return grid;
+}
+
 convoy_status cvy_rehearsal_end(convoy_device *device) {
     convoy_status status = CONVOY_OK;
     device->rehearses = false;
     for (cvy_rehearsed *next, *one = device->rehearsed; one; one = next) {
         next = one->next;
         if (!status)
-            status = cvy_launch(one->kernel, one->grid, one->args, one->count);
+            status = cvy_launch(one->kernel, one_group(one->grid), one->args, one->count);
         free(one);
     }
     device->rehearsed = NULL;
