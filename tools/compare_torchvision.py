@@ -150,6 +150,7 @@ def allowed(there):
 # ---- one step ----
 
 CLASSES, RATE = 2, 0.5
+SLOWER = {"mnasnet1_0": 0.05, "resnext50_32x4d": 0.05}  # rates of those that answer infinities after a step of RATE
 REACH = 4  # how many times as far from a kink as PyTorch strays a unit may lie and still be within rounding of it
 MANY = 1000  # elements of a tensor among which sides are looked for
 
@@ -159,6 +160,10 @@ def loss_of(name, outputs, labels):
     outputs = outputs if name in HEADS else [outputs]
     losses = [torch.nn.functional.cross_entropy(output, labels) for output in outputs]
     return losses[0] + HEADS.get(name, 0) * sum(losses[1:])
+
+
+def rate_of(name):
+    return SLOWER.get(name, RATE)
 
 
 def gradients(name, network, images, labels, watched):
@@ -172,7 +177,7 @@ def gradients(name, network, images, labels, watched):
 
     def after(key):
         p = parameters.get(key)
-        return (buffers[key] if p is None else p.detach().add(p.grad, alpha=-RATE)).double()
+        return (buffers[key] if p is None else p.detach().add(p.grad, alpha=-rate_of(name))).double()
 
     return after
 
@@ -191,7 +196,7 @@ def train(arguments, name, network, images, labels, folder):
             Image.fromarray(image).save(os.path.join(folder, "data", split, f"c{label}", f"{i}.png"))
     done = subprocess.run([arguments.convoy, "train", model, "--data", os.path.join(folder, "data"), "--init", weights,
                            "--init-strict", "--batch-size", str(len(images)), "--epochs", "1", "--optimizer", "SGD", "--lr",
-                           str(RATE), "--set", "momentum=0", "--set", "weight_decay=0", "--limit-test", "1", "--device",
+                           str(rate_of(name)), "--set", "momentum=0", "--set", "weight_decay=0", "--limit-test", "1", "--device",
                            arguments.device, "--out", out], capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{name}: {done.stderr.strip()}")
@@ -217,7 +222,7 @@ class Step:
 
     def sampled(self, after):
         names = [name for name, _ in self.network.named_parameters()]
-        return [(after(name).flatten()[at] - self.start[name].flatten()[at].double()) / -RATE
+        return [(after(name).flatten()[at] - self.start[name].flatten()[at].double()) / -rate_of(self.name)
                 for name, at in zip(names, self.sample)]
 
     def far(self, after, exact=None):
