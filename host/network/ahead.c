@@ -3,7 +3,6 @@
    its other end and rehearses a step (train/ahead.c); the driver keeps what it built where this process finds
    it, and the two meet in the middle. A child that fails has only not helped: nothing that it computes is
    used. */
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

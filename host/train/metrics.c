@@ -125,25 +125,37 @@ double cvy_roc_area(cvy_score *scores, size_t count) {
                : NAN;
 }
 
-static double probability(const float *row, size_t classes, size_t class) {
-    double largest = row[0], sum = 0;
+/* Of one image: softmax is exp(output - largest) / sum. */
+typedef struct softmax {
+    double largest, sum;
+} softmax;
+
+static softmax softmax_of(const float *row, size_t classes) {
+    softmax s = {row[0], 0};
     for (size_t c = 1; c < classes; c++)
-        largest = fmax(largest, row[c]);
+        s.largest = fmax(s.largest, row[c]);
     for (size_t c = 0; c < classes; c++)
-        sum += exp(row[c] - largest);
-    return exp(row[class] - largest) / sum;
+        s.sum += exp(row[c] - s.largest);
+    return s;
 }
 
 convoy_status cvy_roc_auc(size_t classes, size_t count, const int32_t *truth, const float *outputs,
                           double *areas) {
     cvy_score *scores = malloc((count + 1) * sizeof *scores);
-    if (!scores)
-        return cvy_fail_memory("the answers", count * sizeof *scores);
-    for (size_t c = 0; c < classes; c++) {
-        for (size_t i = 0; i < count; i++)
-            scores[i] = (cvy_score){probability(outputs + i * classes, classes, c), (size_t)truth[i] == c};
+    softmax *images = malloc((count + 1) * sizeof *images);
+    convoy_status status = CONVOY_OK;
+    if (!scores || !images)
+        status = cvy_fail_memory("the answers", count * (sizeof *scores + sizeof *images));
+    for (size_t i = 0; i < count && !status; i++)
+        images[i] = softmax_of(outputs + i * classes, classes);
+    for (size_t c = 0; c < classes && !status; c++) {
+        for (size_t i = 0; i < count; i++) {
+            const double chance = exp(outputs[i * classes + c] - images[i].largest) / images[i].sum;
+            scores[i] = (cvy_score){chance, (size_t)truth[i] == c};
+        }
         areas[c] = cvy_roc_area(scores, count);
     }
     free(scores);
-    return CONVOY_OK;
+    free(images);
+    return status;
 }
