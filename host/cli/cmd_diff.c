@@ -55,11 +55,11 @@ static json_t *result_json(const convoy_model *model, convoy_device *const devic
 }
 
 static void print_diff(const cli_call *call, convoy_device *const devices[2], const cvy_diff *diff) {
-    printf("%-9s %-16s %-14s %-22s %-26s %-40s %10s\n", "pass", "layer", "type", "value",
+    printf("%-10s %-16s %-14s %-22s %-26s %-40s %10s\n", "pass", "layer", "type", "value",
            "variant on the first", "on the second", "difference");
     for (size_t i = 0; i < diff->count; i++) {
         const cvy_diff_row *row = &diff->rows[i];
-        printf("%-9s %-16s %-14s %-22s %-26s %-40s %10.2g%s\n", row->pass,
+        printf("%-10s %-16s %-14s %-22s %-26s %-40s %10.2g%s\n", row->pass,
                cli_visible(call->arena, row->layer), row->type, row->what, row->variants[0], row->variants[1],
                row->difference, row->parted ? "  PARTED" : "");
     }

@@ -23,7 +23,7 @@
 
 /* ---- One run of a case, whose first failure ends it ---- */
 
-enum { BUFFERS = 24, OUTPUTS = 12 };
+enum { BUFFERS = 24, OUTPUTS = 16 };
 static const float poison = 1e6f; /* what outputs hold before: what is not written shows */
 
 typedef struct probe {
@@ -163,6 +163,19 @@ static void shared_batchnorm(probe *p, cvy_batchnorm_shape s, int n, cvy_batchno
     free(pairs);
 }
 
+/* A convolution's weight and bias with the norm in them. */
+static void fold(probe *p, size_t channels, const cvy_batchnorm_buffers *b) {
+    enum { ROW = 9 };
+    const cvy_folding of = {values(p, channels * ROW, 6), values(p, channels, 7), poisoned(p, channels * ROW),
+                            poisoned(p, channels)};
+    cvy_fold op;
+    try(p, cvy_fold_prepare(p->device, (int)channels, 1e-5f, &op));
+    if (!p->status)
+        p->status = cvy_fold_run(&op, &of, b);
+    keep(p, of.folded_weight, channels * ROW, 1, 1);
+    keep(p, of.folded_bias, channels, 1, 1);
+}
+
 static void batchnorm(probe *p, size_t i, const int batch[2]) {
     const int *size = cvy_batchnorm_cases[i];
     const cvy_batchnorm_shape s = {batch[1], size[0],      size[1], size[2], 1e-5f,
@@ -184,6 +197,7 @@ static void batchnorm(probe *p, size_t i, const int batch[2]) {
                                .gbias = poisoned(p, channels)};
     b.gx = b.gy;
     b.workspace = put(p, NULL, cvy_batchnorm_workspace(cvy_device_get_traits(p->device), &s));
+    fold(p, channels, &b); /* first, as training changes the running statistics */
     if (!p->status)
         p->status = cvy_batchnorm_forward_training(op, batch[0], &b);
     keep(p, b.y, rows, s.pitch, batch[0]);

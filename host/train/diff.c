@@ -133,12 +133,15 @@ static convoy_status see_alone(side *s, const char *pass, const char *what, cvy_
                               .n = n});
 }
 
+static convoy_status make_batch(const cvy_training *t, cvy_loader *loader, int *n) {
+    const convoy_status status = cvy_loader_start(loader, 1, 0);
+    return status ? status : cvy_loader_next(loader, cvy_network_input(t->network), t->labels, n);
+}
+
 static convoy_status take_step(side *s, cvy_training *t, cvy_loader *loader) {
     const size_t pitch = (size_t)cvy_network_pitch(t->network);
     int n = 0;
-    convoy_status status = cvy_loader_start(loader, 1, 0);
-    if (!status)
-        status = cvy_loader_next(loader, cvy_network_input(t->network), t->labels, &n);
+    convoy_status status = make_batch(t, loader, &n);
     t->mix = cvy_loader_mix(loader);
     if (!status)
         status = see_alone(s, "data", "batch", cvy_network_input(t->network), pitch, (size_t)n);
@@ -155,7 +158,20 @@ static convoy_status take_step(side *s, cvy_training *t, cvy_loader *loader) {
     cvy_network_observe(t->network, NULL, NULL);
     if (!status)
         status = cvy_training_update(t, 0);
-    return status ? status : see_alone(s, "update", "weights", cvy_network_parameters(t->network), 1, 1);
+    if (!status)
+        status = see_alone(s, "update", "weights", cvy_network_parameters(t->network), 1, 1);
+    return status;
+}
+
+/* The same batch once more, as it is evaluated: by running statistics, which may be folded into weights. */
+static convoy_status evaluate(side *s, const cvy_training *t, cvy_loader *loader) {
+    int n = 0;
+    convoy_status status = make_batch(t, loader, &n);
+    if (!status)
+        status = cvy_network_forward(t->network, n, false, 0);
+    return status ? status
+                  : see_alone(s, "evaluation", "output", cvy_network_output(t->network),
+                              (size_t)cvy_network_pitch(t->network), (size_t)n);
 }
 
 /* A variant that is asked for and that neither device runs is not to be had. */
@@ -194,6 +210,8 @@ static convoy_status run_side(side *s, convoy_model *model, convoy_device *devic
                                  &cvy_model_recipe(model)->augment, &loader);
     if (!status)
         status = take_step(s, &training, loader);
+    if (!status)
+        status = evaluate(s, &training, loader);
     cvy_loader_free(loader);
     cvy_training_free(&training);
     convoy_network_close(network);

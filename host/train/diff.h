@@ -1,4 +1,5 @@
-/* One training step on two devices, value by value: which one makes the first that differs? */
+/* One training step, and an evaluation, on two devices, value by value: which one makes the first that
+ * differs? */
 #ifndef CVY_TRAIN_DIFF_H
 #define CVY_TRAIN_DIFF_H
 
@@ -7,7 +8,7 @@
 
 /* A value that both made, in the order of the step. */
 typedef struct cvy_diff_row {
-    const char *pass;     /* "data", "forward", "loss", "backward", "update" */
+    const char *pass;     /* "data", "forward", "loss", "backward", "update", "evaluation" */
     char layer[96];       /* its name, or "" */
     char what[64];        /* "output", "gradient of weight" */
     const char *type;     /* "Conv2d" */

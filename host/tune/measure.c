@@ -135,13 +135,28 @@ static convoy_status begin_output(job *j, int i, bool accumulate, float **expect
     return cvy_buffer_write(j->memory.outputs[i], 0, *expected, count * sizeof(float));
 }
 
+/* malloc'ed. */
+static convoy_status read_floats(cvy_buffer *buffer, size_t count, float **values) {
+    *values = malloc(count * sizeof **values);
+    return *values ? cvy_buffer_read(buffer, 0, *values, count * sizeof **values)
+                   : cvy_fail_memory("a check", count * sizeof **values);
+}
+
 static convoy_status compare_output(job *j, int i, const float *expected) {
-    const size_t count = j->sizes.outputs[i];
-    float *actual = malloc(count * sizeof *actual);
-    convoy_status status = actual ? cvy_buffer_read(j->memory.outputs[i], 0, actual, count * sizeof(float))
-                                  : cvy_fail_memory("a check", count * sizeof(float));
+    float *actual;
+    convoy_status status = read_floats(j->memory.outputs[i], j->sizes.outputs[i], &actual);
     if (!status)
-        status = cvy_compare(actual, expected, count, j->tolerance, &j->error);
+        status = cvy_compare(actual, expected, j->sizes.outputs[i], j->tolerance, &j->error);
+    free(actual);
+    return status;
+}
+
+/* Kernels leave what they read as it is. */
+static convoy_status compare_input(const job *j, int i, const float *given) {
+    float *actual;
+    convoy_status status = read_floats(j->memory.inputs[i], j->sizes.inputs[i], &actual);
+    if (!status && memcmp(actual, given, j->sizes.inputs[i] * sizeof *actual) != 0)
+        status = cvy_fail(CONVOY_FAILED, "wrong values: input %d, which is only read, was changed", i + 1);
     free(actual);
     return status;
 }
@@ -178,6 +193,9 @@ static convoy_status check(job *j, double tolerance) {
     }
     for (int accumulate = 0; accumulate <= j->sizes.accumulates && !status; accumulate++)
         status = check_run(j, in, accumulate);
+    for (int i = 0; i < INPUTS && !status; i++)
+        if (j->sizes.inputs[i])
+            status = compare_input(j, i, in[i]);
     for (int i = 0; i < INPUTS; i++)
         free(in[i]);
     return status;

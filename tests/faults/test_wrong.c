@@ -242,6 +242,10 @@ static void the_self_test_says_which(void **state) {
     assert_int_equal(RUN("selftest", "-d", device, "--quick", "--part", "gather")->code, 1);
     spoil("gather", "8", "zero"); /* labels */
     assert_int_equal(RUN("selftest", "-d", device, "--quick", "--part", "gather")->code, 1);
+    spoil("conv2d_pack", "0", "scale");
+    r = RUN("selftest", "-d", device, "--quick", "--part", "conv2d:direct_cpu");
+    assert_int_equal(r->code, 1);
+    assert_non_null(strstr(r->out, "input 2, which is only read, was changed"));
     spoil("lrn_forward", "1", "scale");
     r = RUN("selftest", "-d", device, "--part", "layers:others");
     assert_int_equal(r->code, 1);
