@@ -1,5 +1,5 @@
-/* One training step, and an evaluation, on two devices, value by value: which one makes the first that
- * differs? */
+/* A training step and an evaluation on two devices, value by value: which one makes the first that
+   differs? */
 #ifndef CVY_TRAIN_DIFF_H
 #define CVY_TRAIN_DIFF_H
 
