@@ -151,7 +151,7 @@ def allowed(there):
 
 CLASSES, RATE = 2, 0.5
 # Rates of those that answer infinities after a step of RATE.
-SLOWER = {"efficientnet_b0": 0.005, "mnasnet1_0": 0.05, "resnext50_32x4d": 0.05}
+SLOWER = {"efficientnet_b0": 0.005, "efficientnet_v2_s": 0.005, "mnasnet1_0": 0.05, "resnext50_32x4d": 0.05}
 REACH = 4  # how many times as far from a kink as PyTorch strays a unit may lie and still be within rounding of it
 MANY = 1000  # elements of a tensor among which sides are looked for
 
